@@ -1,0 +1,160 @@
+"""JSON in and out, and tolerant reading of JSON into typed values. Pure.
+
+What vendors send is read tolerantly: unknown members are ignored, missing optional ones take their default,
+odd dates give None. A wrong shape where the shape matters gives a `DecodeError` that names the vendor, the
+call and the path in the body, never the body itself.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import attrs
+import orjson
+from attrs import field
+from cattrs import BaseValidationError, Converter
+from cattrs.errors import AttributeValidationNote, IterableValidationNote
+from cattrs.gen import make_dict_structure_fn, override
+
+from .errors import DecodeError
+
+T = TypeVar("T")
+
+_NAME: Final = "json"
+
+
+def encode_json(value: Any) -> bytes:
+    """Write JSON. Raises TypeError, naming the kind of value that JSON cannot hold."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as exc:
+        raise TypeError(f"not JSON-able: {exc}") from exc
+
+
+def encode_object(value: Any, name: str) -> bytes:
+    """Write a JSON object. Raises TypeError that calls the value by `name` and says what is accepted."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} has to be a mapping with string keys, not {type(value).__name__}")
+    try:
+        return encode_json(dict(value))
+    except TypeError as exc:
+        raise TypeError(f"{name} has to hold JSON-able values under string keys: {exc}") from exc
+
+
+def decode_json(body: bytes) -> Any:
+    """Read JSON. Raises ValueError whose message does not hold the body."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise ValueError(f"not JSON at character {exc.pos}") from None
+
+
+def parse_moment(text: Any) -> datetime | None:
+    """Read a date-time as vendors write it: `Z`, an offset or no zone (then UTC is assumed), 0 to 9 digits.
+
+    Anything else, `NA` and None included, gives None: the raw text is kept beside it.
+    """
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def member(name: str, **options: Any) -> Any:
+    """Declare an attrs field that is called `name` in JSON."""
+    return field(metadata={_NAME: name}, **options)
+
+
+def read(body: bytes, shape: type[T], *, vendor: str, call: str) -> T:
+    """Read a body into `shape`. Raises DecodeError."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise DecodeError(
+            f"{vendor}: the answer to {call} is not JSON (character {exc.pos} of {len(body)} bytes)",
+            vendor=vendor,
+            call=call,
+        ) from None
+    return structure(value, shape, vendor=vendor, call=call)
+
+
+def structure(value: Any, shape: type[T], *, vendor: str, call: str, path: str = "$") -> T:
+    """Read JSON that is decoded already into `shape`. `path` says where in the body it was found."""
+    try:
+        return _FAST.structure(value, shape)
+    except Exception:  # noqa: BLE001 - whatever a hook stumbles over is a wrong shape, told below
+        path += _path_of_fault(value, shape)
+    # From None: the foreign error's text may quote the body.
+    raise DecodeError(
+        f"{vendor}: the answer to {call} has the wrong shape at {path}", vendor=vendor, call=call, path=path
+    ) from None
+
+
+def _path_of_fault(value: Any, shape: type) -> str:
+    """Read once more, slowly, to find where the shape is wrong."""
+    try:
+        _SLOW.structure(value, shape)
+    except BaseValidationError as exc:
+        return _path_in(exc, shape)
+    except Exception:  # noqa: BLE001 - the fault lies in the value as a whole
+        return ""
+    return ""
+
+
+def _path_in(fault: BaseException, shape: Any) -> str:
+    if not isinstance(fault, BaseValidationError):
+        return ""
+    inner = fault.exceptions[0]
+    for note in getattr(inner, "__notes__", ()):
+        if isinstance(note, AttributeValidationNote):
+            return f".{_json_name(shape, note.name)}" + _path_in(inner, note.type)
+        if isinstance(note, IterableValidationNote):
+            return f"[{note.index}]" + _path_in(inner, note.type)
+    return _path_in(inner, shape)
+
+
+def _json_name(shape: Any, attribute: str) -> str:
+    if not attrs.has(shape):
+        return attribute
+    named = attrs.fields_dict(shape).get(attribute)
+    return attribute if named is None else named.metadata.get(_NAME, attribute)
+
+
+def _only(kind: type) -> Any:
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"expected {kind.__name__}")
+        return value
+
+    return check
+
+
+def _number(value: Any, _: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("expected a number")
+    return float(value)
+
+
+def _converter(*, detailed: bool) -> Converter:
+    converter = Converter(detailed_validation=detailed, prefer_attrib_converters=True)
+
+    def read_class(shape: type) -> Any:
+        names = {
+            each.name: override(rename=each.metadata[_NAME])
+            for each in attrs.fields(shape)
+            if _NAME in each.metadata
+        }
+        return make_dict_structure_fn(shape, converter, _cattrs_prefer_attrib_converters=True, **names)
+
+    converter.register_structure_hook_factory(attrs.has, read_class)
+    for kind in (str, int, bool):
+        converter.register_structure_hook(kind, _only(kind))
+    converter.register_structure_hook(float, _number)
+    return converter
+
+
+_FAST: Final = _converter(detailed=False)
+_SLOW: Final = _converter(detailed=True)

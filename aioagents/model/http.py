@@ -1,0 +1,74 @@
+"""One HTTP request and its reply, as values: what a vendor's wire builds and a `Send` carries."""
+
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Purpose(Enum):
+    """Why a request is made; limits, timeouts and the rules for trying again follow from it."""
+
+    START = "start"  # starts something that costs money: sent once, unless surely refused or not sent
+    LOOK = "look"  # reads the state of one run
+    CALL = "call"  # any other call that may be repeated
+    TOKEN = "token"  # noqa: S105 - a purpose, not a token
+
+
+@frozen(kw_only=True)
+class Request:
+    """A request ready to be signed and sent.
+
+    `call` names it for people and metrics (`aop.execute`). `refused_by` are the 5xx statuses by which the
+    vendor's facts say that nothing was executed. `timeout` (seconds) overrides the pool's for this purpose.
+    """
+
+    method: str
+    url: str
+    call: str
+    purpose: Purpose = Purpose.CALL
+    headers: Mapping[str, str] = field(default=_NONE, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    refused_by: frozenset[int] = frozenset()
+    timeout: float | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Say whether a second sending does no harm."""
+        return self.purpose is not Purpose.START
+
+    @property
+    def origin(self) -> str:
+        """Give scheme, host and port: `https://us-east-1-aic.leena.ai`."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+@frozen
+class Reply:
+    """A reply as received: status, headers (names in lower case) and the whole body."""
+
+    status: int
+    headers: Mapping[str, str] = field(default=_NONE, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def is_success(self) -> bool:
+        """Say whether the status is 2xx."""
+        return 200 <= self.status < 300  # noqa: PLR2004
+
+
+class Send(Protocol):
+    """Carries requests: over sockets in `transport`, into a vendor's fake in tests."""
+
+    async def send(self, request: Request) -> Reply:
+        """Send once and give the reply, whatever its status.
+
+        Raises `NotSent` when the request surely did not reach the server, `ReplyLost` when it may have.
+        """
+        ...

@@ -1,0 +1,72 @@
+"""A run seen at one moment, and the reference by which any process can find it again."""
+
+from datetime import datetime
+from typing import Any, Self
+from urllib.parse import quote, unquote
+
+from attrs import field, frozen
+
+from .state import RunState
+
+
+@frozen
+class RunRef:
+    """Names one run: the vendor, the place within the vendor (a region, may be empty) and the vendor's id.
+
+    The string form, `leena:us-east-1/0123abcd`, is stable: store it, hand it to another process, and
+    `RunRef.parse` gives an equal value. Holds no secret.
+    """
+
+    vendor: str
+    scope: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.vendor}:{quote(self.scope, safe='')}/{quote(self.id, safe='')}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the string form back. Raises ValueError, saying what the form is."""
+        vendor, colon, rest = text.strip().partition(":")
+        scope, slash, run_id = rest.partition("/")
+        if not (vendor and colon and slash and run_id) or "/" in run_id:
+            raise ValueError(
+                f"not a run reference: {text!r}; the form is vendor:scope/id, scope may be empty"
+            )
+        return cls(vendor, unquote(scope), unquote(run_id))
+
+
+@frozen(kw_only=True)
+class Run:
+    """One run at one moment. A later look gives a new Run; this one never changes.
+
+    `status` is the vendor's own word and `raw` the body as read. Moments are aware datetimes; where a vendor
+    sends none with a zone, UTC is assumed and `raw` keeps the text. `seen_at` is when the reply was read.
+    `output` and `raw` may hold personal data and stay out of the repr.
+    """
+
+    ref: RunRef
+    state: RunState
+    status: str
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    output: Any = field(default=None, repr=False)
+    error: str | None = field(default=None, repr=False)
+    raw: Any = field(default=None, repr=False)
+    seen_at: datetime
+
+    @property
+    def id(self) -> str:
+        """Give the vendor's id."""
+        return self.ref.id
+
+    def is_same_as(self, other: "Run | None") -> bool:
+        """Say whether nothing but the time of the look differs."""
+        return (
+            other is not None
+            and self.status == other.status
+            and self.state is other.state
+            and self.error == other.error
+            and self.output == other.output
+        )

@@ -1,0 +1,42 @@
+"""A value that is used and never shown."""
+
+from collections.abc import Callable
+from typing import final
+
+
+@final
+class Secret:
+    """Holds a password, key or token; `reveal()` gives it, while `str` and `repr` show stars."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Give the secret itself, for the one place that sends it."""
+        return self._value
+
+    @classmethod
+    def of(cls, value: "str | Secret") -> "Secret":
+        """Wrap `value`, unless it is wrapped already."""
+        return value if isinstance(value, Secret) else cls(value)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __reduce__(self) -> tuple[Callable[[], "Secret"], tuple[()]]:
+        # A pickle is a place where a secret would be shown: jobs, caches, crash dumps.
+        raise TypeError("a Secret cannot be pickled; hand over the setting it came from instead")
