@@ -142,7 +142,7 @@ def _converter(*, detailed: bool) -> Converter:
     converter = Converter(detailed_validation=detailed, prefer_attrib_converters=True)
 
     def read_class(shape: type) -> Any:
-        names = {
+        names: dict[str, Any] = {
             each.name: override(rename=each.metadata[_NAME])
             for each in attrs.fields(shape)
             if _NAME in each.metadata
