@@ -1,12 +1,15 @@
 """What a vendor's fake must supply: a world that answers requests. No sockets, no waiting.
 
 A world is told the time with each request (`now`, seconds of its own scaled clock, from 0) and decides in one
-go. The simulator serves worlds over loopback; tests ask them directly through a `Send`.
+go. The simulator serves worlds over loopback; tests ask them directly through a `Send`. So that the simulator
+finds it, a vendor's module `fake` has a function `make_world(plan: RunPlan) -> World`.
 """
 
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -32,7 +35,8 @@ class RunPlan:
 
     A drawn run lasts a log-normally distributed time around `median` seconds and ends in one of `outcomes`
     (weights by the end's plain name: completed, failed, aborted); a share of `pausing` stops once on the way.
-    `delay` is how long a run waits before it begins.
+    `delay` is how long a run waits before it begins. The world's second 0 is `epoch` in the dates it tells;
+    `history` runs had ended by then, begun one a minute.
     """
 
     seed: int = 0
@@ -42,6 +46,8 @@ class RunPlan:
     pausing: float = 0.05
     outcomes: Mapping[str, float] = field(factory=lambda: {"completed": 0.9, "failed": 0.07, "aborted": 0.03})
     scripts: Mapping[str, Sequence[Step]] = field(factory=dict)
+    epoch: datetime = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+    history: int = 0
 
     def draw(self, chance: random.Random) -> tuple[float, str]:
         """Draw how long a run lasts, in seconds, and how it ends."""
@@ -52,12 +58,17 @@ class RunPlan:
 
 @frozen(kw_only=True)
 class Call:
-    """One request as a route's handler gets it."""
+    """One request as a route's handler gets it.
+
+    `speed` is how many of the world's seconds pass in one of the client's: a time span that the client is
+    told (how long a token lives) is one of the client's.
+    """
 
     request: Request
     path: Mapping[str, str]
     query: Mapping[str, str]
     now: float
+    speed: float = 1.0
 
     def header(self, name: str) -> str | None:
         """Give a header by its name in lower case."""
@@ -82,9 +93,20 @@ class Route:
         """Give the template's parameters, decoded, or None when this is not the route."""
         if method != self.method:
             return None
-        pattern = _PARAMETER.sub(r"(?P<\1>[^/]+)", self.path)
-        found = re.fullmatch(pattern, raw_path)
-        return None if found is None else {name: unquote(value) for name, value in found.groupdict().items()}
+        return _parameters(_pattern(self.path), raw_path)
+
+
+@lru_cache(maxsize=1024)
+def _pattern(template: str) -> re.Pattern[str]:
+    texts_and_names = _PARAMETER.split(template)
+    texts = [re.escape(text) for text in texts_and_names[::2]]
+    names = [f"(?P<{name}>[^/]+)" for name in texts_and_names[1::2]]
+    return re.compile("".join(part for pair in zip(texts, [*names, ""], strict=True) for part in pair))
+
+
+def _parameters(pattern: re.Pattern[str], raw_path: str) -> Mapping[str, str] | None:
+    found = pattern.fullmatch(raw_path)
+    return None if found is None else {name: unquote(value) for name, value in found.groupdict().items()}
 
 
 class World(Protocol):
@@ -101,13 +123,70 @@ class World(Protocol):
         ...
 
     def statistics(self) -> Mapping[str, int]:
-        """Give what was counted: at least `token_requests`, `starts` and `looks`."""
+        """Give what was counted: at least `token_requests`, `starts` (accepted ones) and `looks`."""
         ...
+
+    def environment(self, url: str) -> Mapping[str, str]:
+        """Give the variables that point a client at this world, served at `url`, and let it in."""
+        ...
+
+    def revoke(self, authorization: str) -> bool:
+        """Stop accepting the token in this `Authorization` header; False when it is no granted token."""
+        ...
+
+    def ended_at(self, run_id: str) -> float | None:
+        """Give the world's second at which a run ends; None when it is unknown or never ends."""
+        ...
+
+
+@frozen
+class Match:
+    """Who answers a request: the world, its route, and the parameters of the path, decoded."""
+
+    world: World
+    route: Route
+    path: Mapping[str, str]
+
+
+class Router:
+    """Finds who answers a request. Built once; a path without parameters costs one look-up in a dict."""
+
+    def __init__(self, worlds: Sequence[World]) -> None:
+        self._plain: dict[tuple[str, str], Match] = {}
+        self._templates: dict[str, list[tuple[re.Pattern[str], World, Route]]] = {}
+        for world in worlds:
+            for route in world.routes:
+                if _PARAMETER.search(route.path):
+                    others = self._templates.setdefault(route.method, [])
+                    others.append((_pattern(route.path), world, route))
+                else:
+                    self._plain.setdefault((route.method, route.path), Match(world, route, {}))
+
+    def find(self, method: str, raw_path: str) -> Match | None:
+        """Give the match, or None when no world has such an endpoint."""
+        plain = self._plain.get((method, raw_path))
+        if plain is not None:
+            return plain
+        for pattern, world, route in self._templates.get(method, ()):
+            path = _parameters(pattern, raw_path)
+            if path is not None:
+                return Match(world, route, path)
+        return None
 
 
 def json_reply(body: Any, status: int = 200, **headers: str) -> Reply:
     """Build a JSON reply."""
     return Reply(status, {"content-type": "application/json", **headers}, encode_json(body))
+
+
+def no_such_endpoint() -> Reply:
+    """Build the reply to a request that no world has an endpoint for."""
+    return json_reply({"message": "no such endpoint"}, 404)
+
+
+def read_query(text: str) -> Mapping[str, str]:
+    """Read a query string, raw or percent-encoded; of equal names the last one counts."""
+    return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
 
 
 def find_route(worlds: Sequence[World], method: str, raw_path: str) -> tuple[Route, Mapping[str, str]] | None:
@@ -120,12 +199,12 @@ def find_route(worlds: Sequence[World], method: str, raw_path: str) -> tuple[Rou
     return None
 
 
-def answer(worlds: Sequence[World], request: Request, *, now: float) -> Reply:
+def answer(worlds: Sequence[World], request: Request, *, now: float, speed: float = 1.0) -> Reply:
     """Let the worlds answer `request`; 404 when nobody has such an endpoint."""
     parts = urlsplit(request.url)
     found = find_route(worlds, request.method, parts.path)
     if found is None:
-        return json_reply({"message": "no such endpoint"}, 404)
+        return no_such_endpoint()
     route, path = found
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    return route.handler(Call(request=request, path=path, query=query, now=now))
+    query = read_query(parts.query)
+    return route.handler(Call(request=request, path=path, query=query, now=now, speed=speed))

@@ -1,0 +1,1 @@
+"""Leena AI: AOP runs and the total-runs report."""

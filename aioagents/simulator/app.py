@@ -1,0 +1,51 @@
+"""The HTTP side of the worlds: one request in, one asked world, one response out."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from aiohttp import web
+
+from ..contract.fake import Call, Match, Router, World, no_such_endpoint, read_query
+from ..model import Reply, Request
+from .middleware import Wire, to_response
+
+
+class App:
+    """Answers requests from the worlds, and counts them by call. `now` tells the worlds' time."""
+
+    def __init__(
+        self, worlds: Sequence[World], *, now: Callable[[], float], speed: float, wire: Wire | None
+    ) -> None:
+        self._router = Router(worlds)
+        self._now = now
+        self._speed = speed
+        self._wire = wire
+        self.requests: Counter[str] = Counter()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        raw_path, _, query = request.raw_path.partition("?")
+        match = self._router.find(request.method, raw_path)
+        body = await request.read() if request.body_exists else b""
+        if match is None:
+            self.requests["unknown"] += 1
+            return to_response(no_such_endpoint())
+        self.requests[match.route.call] += 1
+        if self._wire is None:
+            return to_response(self._ask(request, match, query, body))
+        return await self._wire.handle(request, match, partial(self._ask, request, match, query, body))
+
+    def _ask(self, request: web.BaseRequest, match: Match, query: str, body: bytes) -> Reply:
+        route = match.route
+        asked = Request(
+            method=request.method,
+            url=request.raw_path,
+            call=route.call,
+            purpose=route.purpose,
+            headers=request.headers,
+            body=body,
+        )
+        return route.handler(
+            Call(request=asked, path=match.path, query=read_query(query), now=self._now(), speed=self._speed)
+        )

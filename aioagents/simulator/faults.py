@@ -1,0 +1,236 @@
+"""What goes wrong on the way, and how often. Pure: told what is asked, it says what is to happen.
+
+The n-th request of one call meets the same fault for the same seed, whatever other calls are made between.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+from itertools import accumulate
+from typing import Any, Final, Self
+
+import attrs
+from attrs import field, frozen
+
+from ..model import Purpose
+
+
+class Kind(StrEnum):
+    """What can happen to a request. Those up to `SLOW` exclude each other; the rest comes on top."""
+
+    RESET = "reset"  # connection reset, the world never asked
+    LOST = "lost"  # the world asked, then connection reset without a reply
+    THROTTLE = "throttle"  # 429 with Retry-After as seconds, as a date, or without; the world never asked
+    ERROR = "error"  # 500, 502 or 504, before or after the world acted, or 503, before
+    TRUNCATE = "truncate"  # the world's reply, cut off in the body
+    GARBLE = "garble"  # 200 with HTML, before or after the world acted
+    SLOW = "slow"  # the world's reply, dribbling
+    LATENCY = "latency"  # the request is held back first
+    EXPIRE = "expire"  # the token in use is no longer accepted
+
+
+_EXCLUSIVE: Final = tuple(Kind)[: tuple(Kind).index(Kind.SLOW) + 1]
+_PURPOSES: Final = frozenset(purpose.value for purpose in Purpose)
+_ERRORS: Final = (500, 502, 503, 504)
+_BEFORE_ONLY: Final = 503
+_EVEN: Final = 0.5
+_ASKED: Final = frozenset({Kind.LOST, Kind.TRUNCATE, Kind.SLOW})
+_WAITING: Final = ("seconds", "date", "")
+
+
+def _is_share(_: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{attribute.name} has to be a share from 0 to 1, not {value}")
+
+
+def _is_amount(_: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{attribute.name} has to be 0 or more, not {value}")
+
+
+def _share() -> float:
+    return field(default=0.0, validator=_is_share)
+
+
+@frozen(kw_only=True)
+class FaultPlan:
+    """The share of requests, from 0 to 1, that each fault befalls; all others are answered as they should be.
+
+    `only` limits it to calls (`aop.status`) and purposes (`start look call token`); empty means all requests.
+    `delay` is the longest latency, and how long a slow body takes; `retry_after` the longest wait that a 429
+    asks for: all in real seconds, whatever the simulator's speed. `expire` says per request whether its token
+    ceases; yet a token first serves `expire_after` requests, and two more for each request that still came
+    with the token before it, so that who renews once is let in.
+    """
+
+    reset: float = _share()
+    lost: float = _share()
+    throttle: float = _share()
+    error: float = _share()
+    truncate: float = _share()
+    garble: float = _share()
+    slow: float = _share()
+    latency: float = _share()
+    expire: float = _share()
+    delay: float = field(default=0.05, validator=_is_amount)
+    retry_after: int = field(default=1, validator=_is_amount)
+    expire_after: int = field(default=100, validator=_is_amount)
+    only: frozenset[str] = field(default=frozenset(), converter=frozenset)
+
+    def __attrs_post_init__(self) -> None:
+        whole = sum(self.share(kind) for kind in _EXCLUSIVE)
+        if whole > 1 + 1e-9:
+            raise ValueError(f"{', '.join(_EXCLUSIVE)} exclude each other: together at most 1, not {whole:g}")
+
+    def share(self, kind: Kind) -> float:
+        """Give the share of one fault."""
+        value: float = getattr(self, kind.value)
+        return value
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether nothing ever goes wrong."""
+        return not any(self.share(kind) for kind in Kind)
+
+    def covers(self, call: str, purpose: Purpose) -> bool:
+        """Say whether faults may befall this call."""
+        return not self.only or call in self.only or purpose.value in self.only
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `reset=0.05,throttle=0.1,only=start+aop.status`; `all=0.05` stands for each fault.
+
+        Later entries win. Raises ValueError that says what is accepted.
+        """
+        values: dict[str, Any] = {}
+        for entry in filter(None, (part.strip() for part in text.split(","))):
+            name, equals, value = (part.strip() for part in entry.partition("="))
+            if not equals:
+                raise ValueError(f"not a fault: {entry!r}; the form is name=share")
+            if name == "only":
+                values[name] = frozenset(filter(None, (part.strip() for part in value.split("+"))))
+            elif name == "all":
+                values.update({kind.value: _number(name, value) for kind in Kind})
+            elif name in ("retry_after", "expire_after"):
+                values[name] = int(_number(name, value))
+            elif name == "delay" or name in set(Kind):
+                values[name] = _number(name, value)
+            else:
+                known = ", ".join([*Kind, "all", "only", "delay", "retry_after", "expire_after"])
+                raise ValueError(f"no fault is called {name!r}; known are {known}")
+        return cls(**values)
+
+    def __str__(self) -> str:
+        """Give the text that `parse` reads back."""
+        shown = []
+        for each in attrs.fields(type(self)):
+            value = getattr(self, each.name)
+            if value != each.default:
+                shown.append(f"{each.name}={'+'.join(sorted(value)) if each.name == 'only' else repr(value)}")
+        return ",".join(shown)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} has to be a number, not {text!r}") from None
+
+
+@frozen(kw_only=True)
+class Fault:
+    """What is to happen to one request.
+
+    `kind` is None when the world's reply goes out as it is. `is_asked` says whether the world is asked, also
+    where something else than its reply goes out. `waiting` is the form of Retry-After: `seconds`, `date` or
+    nothing. A slow body takes `seconds`; a cut one is cut at `part`, a share in [0, 1).
+    """
+
+    kind: Kind | None = None
+    latency: float = 0.0
+    expires: bool = False
+    status: int = 0
+    is_asked: bool = True
+    waiting: str = ""
+    retry_after: int = 0
+    seconds: float = 0.0
+    part: float = 0.0
+
+
+NO_FAULT: Final = Fault()
+
+
+class Faults:
+    """Draws faults for requests as they come, from one or more plans; the first plan with a fault wins."""
+
+    def __init__(self, plans: FaultPlan | Sequence[FaultPlan], *, seed: int = 0) -> None:
+        given = [plans] if isinstance(plans, FaultPlan) else plans
+        self._plans = [(plan, _thresholds(plan)) for plan in given if not plan.is_empty]
+        self._seed = seed
+        self._chances: dict[tuple[int, str], random.Random] = {}
+        self._least_uses = max((plan.expire_after for plan, _ in self._plans if plan.expire), default=0)
+        self._uses: Counter[str] = Counter()
+        self._late = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether nothing ever goes wrong."""
+        return not self._plans
+
+    def draw(self, call: str, purpose: Purpose) -> Fault:
+        """Say what happens to the next request of this call."""
+        for index, (plan, thresholds) in enumerate(self._plans):
+            if plan.covers(call, purpose):
+                chance = self._chances.get((index, call))
+                if chance is None:
+                    chance = random.Random(f"{self._seed}/{index}/{call}")  # noqa: S311 - seeded on purpose
+                    self._chances[index, call] = chance
+                fault = _draw(plan, thresholds, chance)
+                if fault is not NO_FAULT:
+                    return fault
+        return NO_FAULT
+
+    def is_worn(self, authorization: str) -> bool:
+        """Count a use of a token; say whether it has served long enough to be allowed to cease."""
+        self._uses[authorization] += 1
+        return self._uses[authorization] > self._least_uses + 2 * self._late
+
+    def ceased(self) -> None:
+        """Take note that a token ceased: its successor begins anew."""
+        self._uses.clear()
+        self._late = 0
+
+    def refused(self) -> None:
+        """Take note that a request still came with a token that had ceased."""
+        self._late += 1
+
+
+def _thresholds(plan: FaultPlan) -> Sequence[tuple[float, Kind]]:
+    kinds = [kind for kind in _EXCLUSIVE if plan.share(kind)]
+    return list(zip(accumulate(plan.share(kind) for kind in kinds), kinds, strict=True))
+
+
+def _draw(plan: FaultPlan, thresholds: Sequence[tuple[float, Kind]], chance: random.Random) -> Fault:
+    # As many numbers for each request, whatever comes of them: one share changed does not shift the others.
+    which, late, how_late, expiry, status, asked, form, part = (chance.random() for _ in range(8))
+    kind = next((kind for threshold, kind in thresholds if which < threshold), None)
+    latency = plan.delay * how_late if late < plan.latency else 0.0
+    expires = expiry < plan.expire
+    if kind is None:
+        return Fault(latency=latency, expires=expires) if latency or expires else NO_FAULT
+    code = _ERRORS[int(status * len(_ERRORS))]
+    is_asked = kind in _ASKED
+    if kind is Kind.GARBLE or (kind is Kind.ERROR and code != _BEFORE_ONLY):
+        is_asked = asked < _EVEN
+    return Fault(
+        kind=kind,
+        latency=latency,
+        expires=expires,
+        status=code,
+        is_asked=is_asked,
+        waiting=_WAITING[int(form * len(_WAITING))],
+        retry_after=round(plan.retry_after * part),
+        seconds=plan.delay,
+        part=part,
+    )

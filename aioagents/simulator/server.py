@@ -1,0 +1,208 @@
+"""The simulator: all worlds on one loopback port, in this event loop or in a thread of its own."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pkgutil import iter_modules
+from types import TracebackType
+from typing import Final, Self
+
+import attrs
+from aiohttp import web
+from anyio.from_thread import start_blocking_portal
+from attrs import frozen
+
+from .. import providers
+from ..contract.fake import RunPlan, World
+from .app import App
+from .faults import FaultPlan, Faults
+from .middleware import Wire
+
+_KEEP_ALIVE: Final = 75.0
+_GRACE: Final = 0.05
+_BACKLOG: Final = 4096
+
+
+@frozen(kw_only=True)
+class Statistics:
+    """What a simulator has seen so far.
+
+    `token_requests`, `starts` (accepted) and `looks` are what the worlds counted; `requests` counts what
+    arrived, also what a fault kept from its world, and `calls` the same by call (`aop.status`); `faults` has
+    the number of each fault that happened, `worlds` all counts of each world by vendor.
+    """
+
+    token_requests: int
+    starts: int
+    looks: int
+    connections: int
+    requests: int
+    calls: Mapping[str, int]
+    faults: Mapping[str, int]
+    worlds: Mapping[str, Mapping[str, int]]
+
+
+class Simulator:
+    """Serves vendors' fakes on one loopback port while it is entered: `async with Simulator() as simulator`.
+
+    `worlds` defaults to one of each provider that has a fake, made from `plan`. `seed` draws the faults and,
+    when given, replaces the plan's. The worlds' clock begins at 0 on entry and runs `speed` times as fast as
+    `monotonic`. `faults` is one plan or several, of which the first with a fault for a request wins. Where no
+    loop runs, or another one must not be held up: `with Simulator().in_thread() as simulator`. Leaving ends
+    all connections at once. `statistics`, `now`, `moment`, `world` and `environment` may be called in any
+    thread. A simulator is entered once.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a setting of its own, and all have defaults
+        self,
+        *,
+        worlds: Sequence[World] | None = None,
+        plan: RunPlan | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        speed: float = 1.0,
+        seed: int | None = None,
+        faults: FaultPlan | Sequence[FaultPlan] = (),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not 0 < speed < float("inf"):
+            raise ValueError(f"speed has to be more than 0, not {speed}")
+        self._host = _loopback(host)
+        self._port = port
+        self._speed = speed
+        self._monotonic = monotonic
+        runs = RunPlan() if plan is None else plan
+        if seed is not None:
+            runs = attrs.evolve(runs, seed=seed)
+        self._worlds = {world.vendor: world for world in (find_worlds(runs) if worlds is None else worlds)}
+        drawn = Faults(faults, seed=seed or 0)
+        self._wire = None if drawn.is_empty else Wire(drawn)
+        self._app = App(list(self._worlds.values()), now=self.now, speed=speed, wire=self._wire)
+        self._began_at: float | None = None
+        self._began_on = datetime.now(UTC)
+        self._connections = 0
+        self._stack = AsyncExitStack()
+
+    def __repr__(self) -> str:
+        where = f"at {self.url}" if self._began_at is not None else "not entered"
+        return f"<Simulator of {', '.join(self._worlds) or 'nothing'}, {where}>"
+
+    @property
+    def port(self) -> int:
+        """Give the port that is listened on; 0 before it is known."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Give the base URL of all worlds, without a slash at the end."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def speed(self) -> float:
+        """Give how many of the worlds' seconds pass in one second."""
+        return self._speed
+
+    def world(self, vendor: str) -> World:
+        """Give a vendor's world. Raises KeyError when it is not served."""
+        return self._worlds[vendor]
+
+    def environment(self) -> dict[str, str]:
+        """Give the environment variables that point clients at the worlds, with credentials they accept."""
+        return {
+            name: value
+            for world in self._worlds.values()
+            for name, value in world.environment(self.url).items()
+        }
+
+    def now(self) -> float:
+        """Give the worlds' time in seconds since the simulator was entered."""
+        return 0.0 if self._began_at is None else (self._monotonic() - self._began_at) * self._speed
+
+    def moment(self, seconds: float) -> datetime:
+        """Give when, by this machine's clock, it is or was `seconds` in the worlds."""
+        return self._began_on + timedelta(seconds=seconds / self._speed)
+
+    def statistics(self) -> Statistics:
+        """Give what was seen so far."""
+        worlds = {vendor: dict(world.statistics()) for vendor, world in self._worlds.items()}
+        whole: Counter[str] = Counter()
+        for counts in worlds.values():
+            whole.update(counts)
+        calls = dict(self._app.requests)
+        return Statistics(
+            token_requests=whole["token_requests"],
+            starts=whole["starts"],
+            looks=whole["looks"],
+            connections=self._connections,
+            requests=sum(calls.values()),
+            calls=calls,
+            faults={} if self._wire is None else dict(self._wire.happened),
+            worlds=worlds,
+        )
+
+    async def __aenter__(self) -> Self:
+        if self._began_at is not None:
+            raise RuntimeError("a simulator is entered once; make another one")
+        web_server = web.Server(self._app, access_log=None, keepalive_timeout=_KEEP_ALIVE)
+
+        def accept() -> asyncio.BaseProtocol:
+            self._connections += 1
+            return web_server()
+
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(accept, self._host, self._port, backlog=_BACKLOG)
+        self._stack.push_async_callback(_close, listener, web_server)
+        self._port = listener.sockets[0].getsockname()[1]
+        self._began_at, self._began_on = self._monotonic(), datetime.now(UTC)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    @contextmanager
+    def in_thread(self) -> Iterator[Self]:
+        """Serve from an event loop in a thread of its own for as long as the block lasts."""
+        with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(self):
+            yield self
+
+
+def find_worlds(plan: RunPlan) -> list[World]:
+    """Make a world of each provider that has a fake, as found in the providers' folder."""
+    folders = iter_modules(providers.__path__, f"{providers.__name__}.")
+    fakes = [f"{folder.name}.fake" for folder in folders if folder.ispkg]
+    return [import_module(fake).make_world(plan) for fake in fakes if find_spec(fake) is not None]
+
+
+def _loopback(host: str) -> str:
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        is_loopback = ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise ValueError(f"a simulator listens on loopback addresses alone, such as 127.0.0.1, not {host!r}")
+    return host
+
+
+async def _close(listener: asyncio.Server, web_server: web.Server) -> None:
+    listener.close()
+    web_server.pre_shutdown()
+    connections = web_server.connections
+    await web_server.shutdown(_GRACE)
+    for connection in connections:
+        if connection.transport is not None:
+            connection.transport.abort()
+    await listener.wait_closed()
+    # The transports tell their protocols of the end in the loop's next turns; nothing is to be left behind.
+    for _ in range(3):
+        await asyncio.sleep(0)
