@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -85,9 +85,10 @@ def _milliseconds(seconds: float) -> int:
 
 def _day(query: Mapping[str, str], name: str) -> datetime:
     text = query.get(name, "")
-    if not _DAY.fullmatch(text):
+    moment = parse_moment(text) if _DAY.fullmatch(text) else None
+    if moment is None:
         raise ValueError(f"{name} has to be a date, YYYY-MM-DD")
-    return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+    return moment
 
 
 def _whole(query: Mapping[str, str], name: str, default: int) -> int:

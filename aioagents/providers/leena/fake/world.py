@@ -6,7 +6,7 @@ import random
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -78,6 +78,7 @@ class LeenaWorld:
         self.report = ReportRules() if report is None else report
         self._chance = random.Random(f"tokens {self._plan.seed}")  # noqa: S311 - seeded on purpose
         self._items = Items(self._plan)
+        self._naive_epoch = self._plan.epoch.astimezone(UTC).replace(tzinfo=None)
         self._grants: dict[str, _Grant] = {}
         self._counts: Counter[str] = Counter()
         self._by_key: Counter[str] = Counter()
@@ -239,8 +240,7 @@ class LeenaWorld:
         )
 
     def _naive(self, seconds: float) -> str:
-        moment = self._plan.epoch + timedelta(seconds=seconds)
-        return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+        return (self._naive_epoch + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
 
     def _report(self, call: Call) -> Reply:
         # A missing scope is a 401 here and a 403 on the AOP endpoints: so say the vendor's facts.

@@ -1,0 +1,92 @@
+"""The parts that every vendor's fake is built from."""
+
+import random
+
+import pytest
+from attrs import evolve
+
+from aioagents.contract.fake import Call, Match, Route, Router, RunPlan, answer, json_reply, read_query
+from aioagents.model import Purpose, Reply, Request
+from aioagents.providers.leena.fake import LeenaWorld
+
+
+def _route(path: str, method: str = "GET") -> Route:
+    def echo(call: Call) -> Reply:
+        return json_reply({"path": dict(call.path), "query": dict(call.query), "now": call.now})
+
+    return Route(method=method, path=path, call="echo", purpose=Purpose.CALL, handler=echo)
+
+
+class _World(LeenaWorld):
+    """A world with routes of the test's choice."""
+
+    def __init__(self, *routes: Route) -> None:
+        super().__init__()
+        self._routes = routes
+
+
+@pytest.mark.parametrize(
+    ("template", "path", "found"),
+    [
+        ("/a/{item}/b", "/a/1/b", {"item": "1"}),
+        ("/a/{item}/b", "/a/x%2Fy/b", {"item": "x/y"}),
+        ("/a/{item}/b", "/a//b", None),
+        ("/a/{item}/b", "/a/1/2/b", None),
+        ("/v1.0/{x}", "/v1.0/1", {"x": "1"}),
+        ("/v1.0/{x}", "/v1x0/1", None),
+        ("/{x}/{y}", "/1/2", {"x": "1", "y": "2"}),
+        ("/plain", "/plain", {}),
+        ("/plain", "/plain/", None),
+    ],
+)
+def test_template_takes_what_it_says(template: str, path: str, found: dict[str, str] | None) -> None:
+    """A parameter is one segment of the path, decoded; all other characters stand for themselves."""
+    route = _route(template)
+    assert route.match("GET", path) == found
+    assert route.match("POST", path) is None
+    match = Router([_World(route)]).find("GET", path)
+    assert (None if match is None else match.path) == found
+
+
+def test_router_gives_world_route_and_parameters() -> None:
+    """The router says which world has the endpoint."""
+    first, second = _World(_route("/a")), _World(_route("/b/{x}"), _route("/b", "POST"))
+    router = Router([first, second])
+    assert router.find("GET", "/a") == Match(first, first.routes[0], {})
+    assert router.find("GET", "/b/7") == Match(second, second.routes[0], {"x": "7"})
+    assert router.find("POST", "/b") == Match(second, second.routes[1], {})
+    assert router.find("PUT", "/b") is None
+    assert router.find("GET", "/b/7/8") is None
+
+
+def test_answer_hands_over_path_query_and_time() -> None:
+    """A handler sees decoded parameters and the time it was told."""
+    world = _World(_route("/a/{x}"))
+    request = Request(method="GET", url="http://h/a/1%202?b%5Bc%5D=d&e=", call="echo")
+    body = answer([world], request, now=3.0).body
+    assert body == b'{"path":{"x":"1 2"},"query":{"b[c]":"d","e":""},"now":3.0}'
+    assert answer([world], evolve(request, url="http://h/b"), now=0.0).status == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("", {}),
+        ("filters[timestamp][gt]=2026-01-01", {"filters[timestamp][gt]": "2026-01-01"}),
+        ("filters%5Btimestamp%5D%5Bgt%5D=2026-01-01", {"filters[timestamp][gt]": "2026-01-01"}),
+        ("a=1%2B2&b=1+2", {"a": "1+2", "b": "1 2"}),
+        ("a=1&a=2", {"a": "2"}),
+    ],
+)
+def test_query_is_read_raw_or_encoded(text: str, read: dict[str, str]) -> None:
+    """Names and values of a query may be encoded or not; a raw plus is a space."""
+    assert read_query(text) == read
+
+
+def test_plan_draws_around_its_median() -> None:
+    """Half of the drawn runs are shorter than the median, and the ends come by their weights."""
+    plan, chance = RunPlan(median=10.0, outcomes={"completed": 3.0, "failed": 1.0}), random.Random(1)
+    drawn = [plan.draw(chance) for _ in range(4000)]
+    assert 0.45 < sum(seconds < 10 for seconds, _ in drawn) / 4000 < 0.55
+    assert 0.7 < sum(end == "completed" for _, end in drawn) / 4000 < 0.8
+    assert {end for _, end in drawn} == {"completed", "failed"}
