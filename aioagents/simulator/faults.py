@@ -5,7 +5,7 @@ The n-th request of one call meets the same fault for the same seed, whatever ot
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import accumulate
 from typing import Any, Final, Self
@@ -49,6 +49,10 @@ def _is_amount(_: object, attribute: "attrs.Attribute[Any]", value: float) -> No
         raise ValueError(f"{attribute.name} has to be 0 or more, not {value}")
 
 
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset([names] if isinstance(names, str) else names)
+
+
 def _share() -> float:
     return field(default=0.0, validator=_is_share)
 
@@ -76,7 +80,7 @@ class FaultPlan:
     delay: float = field(default=0.05, validator=_is_amount)
     retry_after: int = field(default=1, validator=_is_amount)
     expire_after: int = field(default=100, validator=_is_amount)
-    only: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    only: frozenset[str] = field(default=frozenset(), converter=_names)
 
     def __attrs_post_init__(self) -> None:
         whole = sum(self.share(kind) for kind in _EXCLUSIVE)
@@ -113,7 +117,7 @@ class FaultPlan:
             elif name == "all":
                 values.update({kind.value: _number(name, value) for kind in Kind})
             elif name in ("retry_after", "expire_after"):
-                values[name] = int(_number(name, value))
+                values[name] = _whole(name, value)
             elif name == "delay" or name in set(Kind):
                 values[name] = _number(name, value)
             else:
@@ -136,6 +140,13 @@ def _number(name: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"{name} has to be a number, not {text!r}") from None
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name} has to be a whole number, not {text!r}") from None
 
 
 @frozen(kw_only=True)
@@ -177,6 +188,13 @@ class Faults:
     def is_empty(self) -> bool:
         """Say whether nothing ever goes wrong."""
         return not self._plans
+
+    def check_names(self, calls: Iterable[str]) -> None:
+        """Raise ValueError when a plan is limited to a name that is neither one of `calls` nor a purpose."""
+        known = _PURPOSES.union(calls)
+        unknown = sorted(frozenset().union(*(plan.only for plan, _ in self._plans)) - known)
+        if unknown:
+            raise ValueError(f"faults limited to {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
     def draw(self, call: str, purpose: Purpose) -> Fault:
         """Say what happens to the next request of this call."""

@@ -59,7 +59,7 @@ class Simulator:
     thread. A simulator is entered once.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a setting of its own, and all have defaults
+    def __init__(
         self,
         *,
         worlds: Sequence[World] | None = None,
@@ -82,6 +82,7 @@ class Simulator:
             runs = attrs.evolve(runs, seed=seed)
         self._worlds = {world.vendor: world for world in (find_worlds(runs) if worlds is None else worlds)}
         drawn = Faults(faults, seed=seed or 0)
+        drawn.check_names(route.call for world in self._worlds.values() for route in world.routes)
         self._wire = None if drawn.is_empty else Wire(drawn)
         self._app = App(list(self._worlds.values()), now=self.now, speed=speed, wire=self._wire)
         self._began_at: float | None = None

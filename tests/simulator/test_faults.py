@@ -1,0 +1,212 @@
+"""Which faults are drawn for which requests."""
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioagents.model import Purpose
+from aioagents.simulator.faults import NO_FAULT, Fault, FaultPlan, Faults, Kind
+
+_EXCLUSIVE = ("reset", "lost", "throttle", "error", "truncate", "garble", "slow")
+_SMALL = st.floats(0, 1 / 7)
+
+
+def _plan(shares: Mapping[Any, float], **more: Any) -> FaultPlan:
+    return FaultPlan(**{**{str(name): share for name, share in shares.items()}, **more})
+
+
+def _draw(faults: Faults, count: int = 1, call: str = "aop.status") -> list[Fault]:
+    return [faults.draw(call, Purpose.LOOK) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("text", "plan"),
+    [
+        ("", FaultPlan()),
+        ("reset=0.05", FaultPlan(reset=0.05)),
+        (" reset = 0.05 , throttle=.1, ", FaultPlan(reset=0.05, throttle=0.1)),
+        ("reset=1e-3", FaultPlan(reset=0.001)),
+        ("reset=0.1,reset=0.2", FaultPlan(reset=0.2)),
+        ("all=0.05,slow=0", _plan(dict.fromkeys(Kind, 0.05), slow=0.0)),
+        ("error=0.1,only=start+aop.status", FaultPlan(error=0.1, only=frozenset({"start", "aop.status"}))),
+        ("error=0.1,only=", FaultPlan(error=0.1)),
+        ("latency=1,delay=0.2,retry_after=3", FaultPlan(latency=1, delay=0.2, retry_after=3)),
+        ("expire=0.5,expire_after=7", FaultPlan(expire=0.5, expire_after=7)),
+    ],
+)
+def test_plan_is_read_from_text(text: str, plan: FaultPlan) -> None:
+    """The command line's form gives each share by its name, and later entries win."""
+    assert FaultPlan.parse(text) == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("reset", "name=share"),
+        ("resets=0.1", "resets"),
+        ("reset=", "number"),
+        ("reset=often", "number"),
+        ("reset=1.5", "from 0 to 1"),
+        ("reset=-0.1", "from 0 to 1"),
+        ("reset=nan", "from 0 to 1"),
+        ("reset=0.6,lost=0.6", "at most 1"),
+        ("all=0.2", "at most 1"),
+        ("delay=-1", "0 or more"),
+        ("delay=inf", "0 or more"),
+        ("retry_after=-1", "0 or more"),
+        ("expire_after=nan", "whole number"),
+        ("retry_after=0.5", "whole number"),
+    ],
+)
+def test_bad_text_says_what_is_accepted(text: str, told: str) -> None:
+    """A text that is no plan raises a ValueError that says why."""
+    with pytest.raises(ValueError, match=told):
+        FaultPlan.parse(text)
+
+
+@given(
+    shares=st.dictionaries(st.sampled_from([kind.value for kind in Kind]), _SMALL),
+    delay=st.floats(0, 10),
+    retry_after=st.integers(0, 100),
+    only=st.frozensets(st.from_regex(r"[a-z][a-z_.]{0,10}", fullmatch=True), max_size=3),
+)
+def test_text_form_is_read_back(
+    shares: dict[str, float], delay: float, retry_after: int, only: frozenset[str]
+) -> None:
+    """What a plan prints is read back as an equal plan."""
+    plan = _plan(shares, delay=delay, retry_after=retry_after, only=only)
+    assert FaultPlan.parse(str(plan)) == plan
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_plan_or_a_value_error(text: str) -> None:
+    """No text makes the parser fail in another way than it says."""
+    with suppress(ValueError):
+        assert FaultPlan.parse(text) == FaultPlan.parse(str(FaultPlan.parse(text)))
+
+
+def test_empty_plans_draw_nothing() -> None:
+    """Without any share nothing goes wrong and nothing is drawn."""
+    faults = Faults([FaultPlan(), FaultPlan(only=frozenset({"start"}))])
+    assert faults.is_empty
+    assert _draw(faults) == [NO_FAULT]
+
+
+@pytest.mark.parametrize("kind", _EXCLUSIVE)
+def test_shares_come_out(kind: str) -> None:
+    """A fault befalls its share of the requests, among others that have theirs."""
+    shares = dict.fromkeys(_EXCLUSIVE, 0.05) | {kind: 0.2}
+    drawn = Counter(fault.kind for fault in _draw(Faults(_plan(shares), seed=3), 10_000))
+    assert 0.18 < drawn[Kind(kind)] / 10_000 < 0.22
+    assert 0.47 < drawn[None] / 10_000 < 0.53
+
+
+def test_latency_and_expiry_come_on_top() -> None:
+    """Latency and ceasing tokens are drawn apart from all other faults."""
+    drawn = _draw(Faults(FaultPlan(latency=0.5, expire=0.5, reset=0.5, delay=2.0)), 8000)
+    both = sum(fault.latency > 0 and fault.expires and fault.kind is Kind.RESET for fault in drawn)
+    assert 0.1 < both / 8000 < 0.15
+    assert all(0 <= fault.latency <= 2.0 for fault in drawn)
+
+
+def test_same_seed_same_faults() -> None:
+    """The n-th request of a call meets the same fault, whatever other calls come between."""
+    plan = FaultPlan(reset=0.2, throttle=0.2, latency=0.3)
+    alone, mixed = Faults(plan, seed=5), Faults(plan, seed=5)
+    expected = _draw(alone, 50)
+    seen = []
+    for _ in range(50):
+        mixed.draw("aop.execute", Purpose.START)
+        seen += _draw(mixed)
+    assert seen == expected
+    assert _draw(Faults(plan, seed=6), 50) != expected
+
+
+def test_one_share_does_not_shift_the_others() -> None:
+    """Adding latency to a plan leaves all else where it was."""
+    plan = FaultPlan(reset=0.2, error=0.2)
+    slower = attrs.evolve(plan, latency=0.5)
+    plain, late = _draw(Faults(plan), 200), _draw(Faults(slower), 200)
+    assert [fault.kind for fault in plain] == [fault.kind for fault in late]
+    assert [fault.status for fault in plain if fault.kind] == [fault.status for fault in late if fault.kind]
+
+
+def test_worlds_are_asked_where_faults_say_so() -> None:
+    """Resets, 429 and 503 keep a request from its world; 500, 502 and 504 do or do not."""
+    drawn = _draw(Faults(_plan(dict.fromkeys(_EXCLUSIVE, 1 / 7))), 5000)
+    asked: dict[object, set[bool]] = {}
+    for fault in drawn:
+        asked.setdefault(fault.status if fault.kind is Kind.ERROR else fault.kind, set()).add(fault.is_asked)
+    assert asked == {
+        Kind.RESET: {False},
+        Kind.THROTTLE: {False},
+        503: {False},
+        Kind.LOST: {True},
+        Kind.TRUNCATE: {True},
+        Kind.SLOW: {True},
+        Kind.GARBLE: {True, False},
+        500: {True, False},
+        502: {True, False},
+        504: {True, False},
+    }
+
+
+def test_throttling_takes_all_forms() -> None:
+    """Retry-After comes in seconds, as a date, or not at all, and never beyond the plan's longest wait."""
+    drawn = _draw(Faults(FaultPlan(throttle=1.0, retry_after=3)), 600)
+    assert {form: count > 150 for form, count in Counter(fault.waiting for fault in drawn).items()} == {
+        "seconds": True,
+        "date": True,
+        "": True,
+    }
+    assert {fault.retry_after for fault in drawn} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("only", "befalls"),
+    [(set(), "ABC"), ({"start"}, "A"), ({"look", "call"}, "BC"), ({"aop.status"}, "B"), ({"other"}, "")],
+)
+def test_plan_may_be_limited(only: set[str], befalls: str) -> None:
+    """A plan befalls all requests, or those of the calls and purposes it names."""
+    faults = Faults(FaultPlan(reset=1.0, only=only))
+    calls = {
+        "A": ("aop.execute", Purpose.START),
+        "B": ("aop.status", Purpose.LOOK),
+        "C": ("analytics.report", Purpose.CALL),
+    }
+    assert "".join(name for name, call in calls.items() if faults.draw(*call).kind) == befalls
+
+
+def test_plan_limited_to_one_name() -> None:
+    """A single name need not be put into a set."""
+    assert FaultPlan(only="start") == FaultPlan(only={"start"})
+
+
+def test_names_that_do_not_exist_are_refused() -> None:
+    """A plan limited to a call that nobody has is an error that lists the names there are."""
+    faults = Faults(FaultPlan(reset=0.1, only={"start", "aop.status", "aop.stats"}))
+    with pytest.raises(ValueError, match=r"to aop\.stats; known are aop\.status, call, look, start, token"):
+        faults.check_names(["aop.status"])
+
+
+def test_several_plans_complement_each_other() -> None:
+    """Of several plans the first with a fault for a request wins."""
+    plans = [FaultPlan(reset=1.0, only={"start"}), FaultPlan(throttle=1.0)]
+    faults = Faults(plans)
+    assert faults.draw("aop.execute", Purpose.START).kind is Kind.RESET
+    assert faults.draw("aop.status", Purpose.LOOK).kind is Kind.THROTTLE
+
+
+def test_token_serves_before_it_may_cease() -> None:
+    """A token serves its least number of requests, and two more for each straggler of the one before."""
+    faults = Faults(FaultPlan(expire=1.0, expire_after=3))
+    assert [faults.is_worn("a") for _ in range(5)] == [False, False, False, True, True]
+    faults.ceased()
+    faults.refused()
+    assert [faults.is_worn("b") for _ in range(6)] == [False] * 5 + [True]

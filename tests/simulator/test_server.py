@@ -1,0 +1,254 @@
+"""The simulator as a server: where it listens, what it tells, and how it ends."""
+
+import asyncio
+import base64
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+
+from aioagents.codec import decode_json, encode_json
+from aioagents.contract.fake import RunPlan, Step, World, answer
+from aioagents.model import Request
+from aioagents.providers.leena.fake import LeenaWorld
+from aioagents.simulator import FaultPlan, Simulator
+from aioagents.simulator.server import find_worlds
+
+_ITEM = "/api/v1/external/aop/items/000000000000000000000000/status"
+
+
+async def _status(session: aiohttp.ClientSession, url: str) -> int:
+    async with session.get(url) as reply:
+        await reply.read()
+        return reply.status
+
+
+def _start(world: World) -> str:
+    """Start a run at second 0, without a socket."""
+    basic = base64.b64encode(b"demo-client:demo-secret").decode()
+    grant = {"username": "demo-user", "password": "demo-password", "grant_type": "password"}
+    token = _post(world, "/api/v1.0/oauth/token", grant, f"Basic {basic}")["access_token"]
+    started = _post(world, "/api/v1/external/aop/execute", {"aop_id": "triage"}, f"Bearer {token}")
+    item_id: str = started["aop_item_id"]
+    return item_id
+
+
+def _post(world: World, path: str, body: Any, authorization: str) -> dict[str, Any]:
+    headers = {"content-type": "application/json", "authorization": authorization}
+    request = Request(method="POST", url=path, call="", headers=headers, body=encode_json(body))
+    told: dict[str, Any] = decode_json(answer([world], request, now=0.0).body)
+    return told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+async def test_listens_on_loopback(host: str) -> None:
+    """Any loopback address will do, and the port is chosen freely."""
+    async with Simulator(host=host) as simulator, aiohttp.ClientSession() as session:
+        assert simulator.port > 0
+        assert await _status(session, simulator.url + _ITEM) == 401
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])  # noqa: S104 - refused
+def test_refuses_other_addresses(host: str) -> None:
+    """No address but a loopback one is listened on."""
+    with pytest.raises(ValueError, match="loopback"):
+        Simulator(host=host)
+
+
+def test_url_of_the_other_loopback() -> None:
+    """An IPv6 address stands in brackets in the URL."""
+    assert Simulator(host="::1", port=1234).url == "http://[::1]:1234"
+
+
+@pytest.mark.parametrize("speed", [0.0, -1.0, float("inf"), float("nan")])
+def test_refuses_speeds_that_are_none(speed: float) -> None:
+    """The speed is a positive number."""
+    with pytest.raises(ValueError, match="speed"):
+        Simulator(speed=speed)
+
+
+def test_refuses_faults_for_calls_that_do_not_exist() -> None:
+    """A misspelt call in a fault plan is an error, not a plan without effect."""
+    with pytest.raises(ValueError, match=r"aop\.stats"):
+        Simulator(faults=FaultPlan(reset=0.1, only="aop.stats"))
+
+
+def test_serves_every_provider_that_has_a_fake() -> None:
+    """The worlds are found in the providers' folder, and each tells its variables and endpoints."""
+    worlds = find_worlds(RunPlan())
+    assert "leena" in {world.vendor for world in worlds}
+    for world in worlds:
+        assert all(route.call and route.path.startswith("/") for route in world.routes)
+        assert {"token_requests", "starts", "looks"} <= set(world.statistics())
+
+
+async def test_environment_points_at_the_port() -> None:
+    """The environment has the worlds' variables with the simulator's URL."""
+    async with Simulator() as simulator:
+        variables = simulator.environment()
+    assert variables["LEENA_TOKEN_URL"] == variables["LEENA_AOP_URL"] == f"http://127.0.0.1:{simulator.port}"
+    assert variables["LEENA_CLIENT_ID"] == "demo-client"
+
+
+async def test_world_is_given_by_its_vendor() -> None:
+    """A world is found by its vendor's name; an unknown name is a KeyError."""
+    world = LeenaWorld()
+    simulator = Simulator(worlds=[world])
+    assert simulator.world("leena") is world
+    with pytest.raises(KeyError):
+        simulator.world("nobody")
+
+
+async def test_unknown_paths_are_not_found() -> None:
+    """A path or method that no world has is 404."""
+    async with Simulator() as simulator, aiohttp.ClientSession() as session:
+        assert await _status(session, simulator.url + "/") == 404
+        assert await _status(session, simulator.url + "/api/v1.0/oauth/token") == 404
+        assert simulator.statistics().calls == {"unknown": 2}
+
+
+async def test_connections_are_kept_and_counted() -> None:
+    """Requests one after the other share a connection."""
+    async with Simulator() as simulator:
+        for _ in range(2):
+            async with aiohttp.ClientSession() as session:
+                for _ in range(3):
+                    await _status(session, simulator.url + _ITEM)
+        statistics = simulator.statistics()
+    assert (statistics.connections, statistics.requests) == (2, 6)
+    assert statistics.calls == {"aop.status": 6}
+    assert statistics.worlds["leena"]["refused_401"] == 6
+
+
+async def test_clock_runs_at_its_speed() -> None:
+    """The worlds' clock begins at entry and runs as many times faster as it was told."""
+    time = 100.0
+    simulator = Simulator(speed=60.0, monotonic=lambda: time)
+    assert simulator.now() == 0.0
+    async with simulator:
+        time = 102.0
+        assert (simulator.now(), simulator.speed) == (120.0, 60.0)
+        assert simulator.moment(120.0) - simulator.moment(0.0) == timedelta(seconds=2)
+        assert abs(simulator.moment(0.0) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_seed_replaces_the_plans() -> None:
+    """The simulator's seed, when given, draws the runs too."""
+
+    def first_id(*, plan_seed: int, seed: int | None = None) -> str:
+        return _start(Simulator(plan=RunPlan(seed=plan_seed), seed=seed).world("leena"))
+
+    assert first_id(plan_seed=1) == first_id(plan_seed=2, seed=1) != first_id(plan_seed=2)
+
+
+async def test_is_entered_once() -> None:
+    """A second entry is an error, as the worlds' time cannot begin again."""
+    simulator = Simulator()
+    async with simulator:
+        assert simulator.url in repr(simulator)
+    with pytest.raises(RuntimeError, match="once"):
+        await simulator.__aenter__()
+
+
+async def test_port_in_use_is_told() -> None:
+    """A port that is taken is an OSError."""
+    async with Simulator() as simulator:
+        with pytest.raises(OSError, match="in use"):
+            await Simulator(port=simulator.port).__aenter__()
+
+
+async def test_closing_ends_all_connections() -> None:
+    """Leaving ends idle connections, half-sent requests and requests held back, and leaves no task."""
+    before = asyncio.all_tasks()
+    plan = FaultPlan(latency=1.0, delay=60.0)
+    async with Simulator(faults=plan) as simulator:
+        peers = [await asyncio.open_connection("127.0.0.1", simulator.port) for _ in range(3)]
+        peers[1][1].write(b"GET / HTTP/1.1\r\nhost:")
+        peers[2][1].write(f"GET {_ITEM} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        for _ in range(10_000):
+            if simulator.statistics().requests:
+                break
+            await asyncio.sleep(0)
+    for reader, writer in peers:
+        try:
+            assert b"200" not in await reader.read()
+        except ConnectionResetError:
+            pass
+        finally:
+            writer.transport.abort()
+    assert asyncio.all_tasks() == before
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", simulator.port))
+
+
+def test_thread_serves_sync_programs() -> None:
+    """In a thread of its own the simulator serves programs without a loop, and ends with the block."""
+    threads = threading.active_count()
+    with Simulator().in_thread() as simulator:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with (
+            pytest.raises(urllib.error.HTTPError, match="401") as raised,
+            opener.open(simulator.url + _ITEM),
+        ):
+            pass
+        raised.value.close()
+        assert simulator.statistics().requests == 1
+    assert threading.active_count() == threads
+
+
+def test_thread_tells_what_went_wrong() -> None:
+    """A simulator that cannot begin in its thread raises where it was asked to."""
+    with (
+        Simulator().in_thread() as simulator,
+        pytest.raises(OSError, match="in use"),
+        Simulator(port=simulator.port).in_thread(),
+    ):
+        pass
+
+
+_PROGRAM = f"""
+import asyncio, aiohttp
+from aioagents.simulator import FaultPlan, Simulator
+
+async def main():
+    async with aiohttp.ClientSession() as session:
+        async with Simulator(faults=FaultPlan(reset=0.3, truncate=0.3, latency=0.5, delay=0.001)) as simulator:
+            for _ in range(30):
+                try:
+                    async with session.get(simulator.url + "{_ITEM}") as reply:
+                        await reply.read()
+                except aiohttp.ClientError:
+                    pass
+
+asyncio.run(main(), debug=True)
+with Simulator().in_thread():
+    pass
+"""
+
+
+def test_leaves_no_warning() -> None:
+    """A program in development mode, with warnings as errors, ends without a word."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", _PROGRAM],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+async def test_runs_end_when_the_world_says() -> None:
+    """The time at which a run really ended can be told from outside, to measure how late it was seen."""
+    world = LeenaWorld(RunPlan(scripts={"triage": [Step("in_progress", 30), Step("completed")]}))
+    item_id = _start(world)
+    async with Simulator(worlds=[world], speed=60.0) as simulator:
+        ended_at = simulator.world("leena").ended_at(item_id)
+        assert ended_at == 30.0
+        assert simulator.moment(ended_at) - simulator.moment(0.0) == timedelta(seconds=0.5)
