@@ -68,17 +68,16 @@ def member(name: str, **options: Any) -> Any:
     return field(metadata={_NAME: name}, **options)
 
 
-def read(body: bytes, shape: type[T], *, vendor: str, call: str) -> T:
-    """Read a body into `shape`. Raises DecodeError."""
+def decode(body: bytes, *, vendor: str, call: str) -> Any:
+    """Read the JSON of an answer. Raises DecodeError."""
     try:
-        value = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError as exc:
         raise DecodeError(
             f"{vendor}: the answer to {call} is not JSON (character {exc.pos} of {len(body)} bytes)",
             vendor=vendor,
             call=call,
         ) from None
-    return structure(value, shape, vendor=vendor, call=call)
 
 
 def structure(value: Any, shape: type[T], *, vendor: str, call: str, path: str = "$") -> T:

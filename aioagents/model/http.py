@@ -1,6 +1,6 @@
 """One HTTP request and its reply, as values: what a vendor's wire builds and a `Send` carries."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -51,7 +51,7 @@ class Request:
 
 @frozen
 class Reply:
-    """A reply as received: status, headers (names in lower case) and the whole body."""
+    """A reply as received: status, headers (ask for them in lower case) and the whole body."""
 
     status: int
     headers: Mapping[str, str] = field(default=_NONE, repr=False)
@@ -66,9 +66,16 @@ class Reply:
 class Send(Protocol):
     """Carries requests: over sockets in `transport`, into a vendor's fake in tests."""
 
-    async def send(self, request: Request) -> Reply:
-        """Send once and give the reply, whatever its status.
+    async def send(
+        self,
+        request: Request,
+        *,
+        headers: Mapping[str, str],
+        on_sent: Callable[[], None] | None = None,
+    ) -> Reply:
+        """Send once, with `headers` (the signature) beside the request's own, and give whatever comes back.
 
+        `on_sent` is called before the first byte leaves; sending is watched for this only where it is given.
         Raises `NotSent` when the request surely did not reach the server, `ReplyLost` when it may have.
         """
         ...

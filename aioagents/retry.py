@@ -1,0 +1,138 @@
+"""Whether and when to try again. Pure: told what happened, it answers seconds or None."""
+
+import math
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from attrs import field, frozen, validators
+
+from .errors import AgentsError, DecodeError, NotSent, ReplyError, ReplyLost, ServerError, Throttled
+from .model import Request
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+# Redirects that say the request was not handled at this address (RFC 9110, 15.4); 303 may follow an act.
+_NOT_HERE: Final = frozenset({301, 302, 307, 308})
+_FIRST_CLIENT_STATUS: Final = 400
+_LONGEST_EXPONENT: Final = 60
+_SPREAD: Final = 0.1
+
+
+def may_repeat(request: Request, error: AgentsError) -> bool:
+    """Say whether sending `request` once more may help and can do no harm.
+
+    What starts a run is repeated only where the run surely did not start: it was not sent, or it was refused.
+    """
+    if request.is_repeatable:
+        return error.is_passing
+    if isinstance(error, NotSent | Throttled):
+        return True
+    return isinstance(error, ServerError) and error.status in request.refused_by
+
+
+def is_fate_unknown(request: Request, error: AgentsError) -> bool:
+    """Say whether, after `error`, nobody can tell if `request` started something."""
+    if request.is_repeatable:
+        return False
+    if isinstance(error, ReplyLost | DecodeError):
+        return True
+    if isinstance(error, ServerError):
+        return error.status not in request.refused_by
+    if isinstance(error, ReplyError) and error.status is not None:
+        return error.status < _FIRST_CLIENT_STATUS and error.status not in _NOT_HERE
+    return False
+
+
+@frozen
+class RetryPolicy:
+    """How a failed call is tried again. Times are seconds.
+
+    A call is sent at most `attempts` times. The wait before try n is drawn evenly from
+    [0, min(`cap`, `first` * 2**(n-2))] (full jitter); a server's `Retry-After` is waited out in full, but no
+    more than `patience`. Each account may spend `reserve` retries a minute, and `share` more for each call
+    it makes, so that an outage does not become a storm; answers of 429 are paced instead and cost none.
+    """
+
+    attempts: int = field(default=5, validator=validators.ge(1))
+    first: float = field(default=0.5, validator=validators.gt(0))
+    cap: float = field(default=30.0, validator=validators.gt(0))
+    patience: float = field(default=300.0, validator=validators.ge(0))
+    reserve: float = field(default=30.0, validator=validators.ge(0))
+    share: float = field(default=0.2, validator=validators.ge(0))
+
+    def backoff(self, failures: int, *, chance: float) -> float:
+        """Give the wait in seconds after so many failures in a row; `chance` in [0, 1) is the jitter drawn."""
+        return chance * min(self.cap, self.first * 2.0 ** min(failures - 1, _LONGEST_EXPONENT))
+
+    def delay(
+        self, request: Request, error: AgentsError, *, failures: int, chance: float, left: float = math.inf
+    ) -> float | None:
+        """Give the seconds to wait before the next try, or None when there is to be none.
+
+        `failures` counts this one; `left` are the seconds until the caller's own deadline.
+        """
+        if failures >= self.attempts or not may_repeat(request, error):
+            return None
+        wait = self.backoff(failures, chance=chance)
+        if error.retry_after is not None:
+            if error.retry_after > self.patience:
+                return None
+            # Not all at the very moment the server named.
+            wait = error.retry_after + min(wait, max(error.retry_after, self.first) * _SPREAD)
+        return wait if wait < left else None
+
+
+class RetryBudget:
+    """How many retries an account may still spend. Told the time, never asks for it."""
+
+    __slots__ = ("_at", "_balance", "_policy")
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._balance = policy.reserve
+        self._at: float | None = None
+
+    @property
+    def balance(self) -> float:
+        """Give how many retries are left."""
+        return self._balance
+
+    def earn(self) -> None:
+        """Count one call made; earnings pile up to twice the reserve."""
+        self._balance = min(self._balance + self._policy.share, max(2 * self._policy.reserve, self._balance))
+
+    def spend(self, now: float) -> bool:
+        """Take one retry, or say that there is none."""
+        if self._at is not None and self._balance < self._policy.reserve:
+            refill = (now - self._at) * self._policy.reserve / 60.0
+            self._balance = min(self._balance + refill, self._policy.reserve)
+        self._at = now
+        if self._balance < 1.0:
+            return False
+        self._balance -= 1.0
+        return True
+
+
+def read_retry_after(text: str | None, *, utcnow: "datetime") -> float | None:
+    """Read a `Retry-After` header in either form: seconds, or an HTTP date. None when absent or nonsense."""
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        seconds = float(text)  # not in RFC 9110, yet sent by some gateways
+    except ValueError:
+        return _seconds_until(text, utcnow)
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _seconds_until(text: str, utcnow: "datetime") -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=utcnow.tzinfo)
+    return max((moment - utcnow).total_seconds(), 0.0)

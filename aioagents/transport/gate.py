@@ -1,0 +1,125 @@
+"""Lets the requests of one account out: so many at once, so many a second, starts before looks."""
+
+import asyncio
+import math
+from collections import deque
+
+from attrs import frozen
+
+from ..clock import Clock, Timer
+from .limits import PoolLimits
+from .pace import Pace
+
+# While starts and looks both wait, one of so many places goes to a look: neither line starves the other.
+_LOOK_EVERY = 10
+
+
+@frozen(kw_only=True)
+class GateStatistics:
+    """How an account's gate stands: requests under way, waiting in line, and the present rate a second."""
+
+    under_way: int
+    waiting: int
+    waiting_looks: int
+    per_second: float
+
+
+class Gate:
+    """The limits of one account. Whoever enters has to leave, whatever happens in between."""
+
+    def __init__(self, limits: PoolLimits, clock: Clock) -> None:
+        self._clock = clock
+        self._places = limits.requests_at_once
+        # Looks leave an eighth of the places, at least one, to everything else.
+        self._look_places = max(1, self._places - max(1, self._places // 8))
+        self.pace = Pace(limits.requests_per_second)
+        self._look_pace = Pace(limits.looks_per_second)
+        self._inside = 0
+        self._looks_inside = 0
+        self._line: deque[asyncio.Future[None]] = deque()
+        self._look_line: deque[asyncio.Future[None]] = deque()
+        self._passed = 0
+        self._timer: Timer | None = None
+
+    def statistics(self) -> GateStatistics:
+        """Give the present numbers."""
+        return GateStatistics(
+            under_way=self._inside,
+            waiting=sum(not place.done() for place in self._line),
+            waiting_looks=sum(not place.done() for place in self._look_line),
+            per_second=self.pace.rate(self._clock.now()),
+        )
+
+    async def enter(self, *, is_look: bool) -> None:
+        """Wait for a place and for the moment to send. Cancelling gives the place back."""
+        line = self._look_line if is_look else self._line
+        now = self._clock.now()
+        if not line and (self._can_look(now) if is_look else self._can_send(now)):
+            self._take(now, is_look=is_look)
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line.append(place)
+        self._pump()
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():
+                self.leave(is_look=is_look)  # the place was given while the cancellation was on its way
+            raise
+
+    def leave(self, *, is_look: bool) -> None:
+        """Give the place back."""
+        self._inside -= 1
+        if is_look:
+            self._looks_inside -= 1
+        if self._line or self._look_line:
+            self._pump()
+
+    def _can_send(self, now: float) -> bool:
+        return self._inside < self._places and self.pace.ready_at <= now
+
+    def _can_look(self, now: float) -> bool:
+        return (
+            self._looks_inside < self._look_places and self._look_pace.ready_at <= now and self._can_send(now)
+        )
+
+    def _take(self, now: float, *, is_look: bool) -> None:
+        self._inside += 1
+        self.pace.take(now)
+        if is_look:
+            self._looks_inside += 1
+            self._look_pace.take(now)
+
+    def _pump(self) -> None:
+        """Let out whoever may leave now, and come back when the next one may."""
+        now = self._clock.now()
+        while self._line or self._look_line:
+            is_look = bool(self._look_line) and (not self._line or self._passed >= _LOOK_EVERY - 1)
+            if is_look and not self._can_look(now):
+                is_look = False
+            if not is_look and not (self._line and self._can_send(now)):
+                break
+            place = (self._look_line if is_look else self._line).popleft()
+            if place.done():
+                continue
+            self._passed = 0 if is_look or not self._look_line else self._passed + 1
+            self._take(now, is_look=is_look)
+            place.set_result(None)
+        self._wake_later(now)
+
+    def _wake_later(self, now: float) -> None:
+        """Set the one timer: only the pace needs it, since a place that gets free pumps by itself."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = math.inf
+        if self._line:
+            at = self.pace.ready_at
+        if self._look_line:
+            at = min(at, max(self.pace.ready_at, self._look_pace.ready_at))
+        if now < at < math.inf:
+            self._timer = self._clock.call_at(at, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._pump()

@@ -1,0 +1,195 @@
+"""Carries requests over sockets: the one place that uses aiohttp's client."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, Final, Self
+
+import aiohttp
+import anyio
+from aiohttp import hdrs
+from yarl import URL
+
+from ..errors import DecodeError, NotSent, PoolClosed, ReplyLost, TransportError
+from ..model import Purpose, Reply, Request
+from .limits import PoolLimits, Timeouts
+
+_AGENT: Final = "aioagents"
+_GRACE: Final = 2.0
+
+# No whole connection was had, so nothing was sent.
+_NO_CONNECTION: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ServerFingerprintMismatch,
+)
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    """Have `on_sent` called at the last moment before the first byte of a request is written."""
+    trace = aiohttp.TraceConfig()
+
+    async def tell(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx()
+
+    trace.on_request_headers_sent.append(tell)
+    return trace
+
+
+class HttpSend:
+    """One connector, and a session for each host, over aiohttp. Follows no redirect, keeps no cookie.
+
+    With a `session` of the caller's, that one carries everything, keeps its own settings for connections,
+    and is not closed here.
+    """
+
+    def __init__(
+        self, *, limits: PoolLimits, timeouts: Timeouts, session: aiohttp.ClientSession | None = None
+    ) -> None:
+        self._limits = limits
+        self._foreign = session
+        self._connector: aiohttp.TCPConnector | None = None
+        self._keep_alive = timeouts.keep_alive
+        self._sessions: dict[tuple[str, bool], aiohttp.ClientSession] = {}
+        self._timeouts = {
+            Purpose.START: self._timeout(timeouts, timeouts.start),
+            Purpose.LOOK: self._timeout(timeouts, timeouts.read),
+            Purpose.CALL: self._timeout(timeouts, timeouts.read),
+            Purpose.TOKEN: self._timeout(timeouts, timeouts.token),
+        }
+        self._settings = timeouts
+
+    @staticmethod
+    def _timeout(timeouts: Timeouts, seconds: float | None) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=timeouts.total(seconds), connect=timeouts.connect)
+
+    async def __aenter__(self) -> Self:
+        if self._foreign is None:
+            self._connector = aiohttp.TCPConnector(
+                limit=0,  # a bound over all hosts would let a stalled one starve the others
+                limit_per_host=self._limits.per_host,
+                keepalive_timeout=self._keep_alive,
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections that are ours. May be called twice."""
+        connector, self._connector = self._connector, None
+        sessions, self._sessions = self._sessions, {}
+        with anyio.move_on_after(_GRACE, shield=True):
+            for session in sessions.values():
+                await session.close()
+            if connector is not None:
+                await connector.close()
+
+    def _session(self, url: URL, *, is_traced: bool) -> aiohttp.ClientSession:
+        if self._foreign is not None:
+            if self._foreign.closed:
+                raise PoolClosed("the aiohttp session that was handed to the pool is closed")
+            return self._foreign
+        if self._connector is None:
+            raise PoolClosed("the pool is closed")
+        key = (url.raw_authority, is_traced)
+        session = self._sessions.get(key)
+        if session is None:
+            session = self._sessions[key] = aiohttp.ClientSession(
+                connector=self._connector,
+                connector_owner=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={hdrs.USER_AGENT: _AGENT},
+                trace_configs=[_tracing()] if is_traced else None,
+            )
+        return session
+
+    async def send(
+        self,
+        request: Request,
+        *,
+        headers: Mapping[str, str],
+        on_sent: Callable[[], None] | None = None,
+    ) -> Reply:
+        """Send once, with `headers` beside the request's own; `on_sent` is called before the first byte.
+
+        Raises `NotSent`, `ReplyLost`, `PoolClosed`, or `DecodeError` for a reply above the size limit.
+        """
+        url = URL(request.url, encoded=True)
+        was_sent = False
+
+        def mark() -> None:
+            nonlocal was_sent
+            was_sent = True
+            if on_sent is not None:
+                on_sent()
+
+        is_traced = on_sent is not None
+        session = self._session(url, is_traced=is_traced)
+        if not is_traced or self._foreign is not None:
+            mark()  # sending cannot be observed: from here on it may have happened
+        options: dict[str, Any] = {"trace_request_ctx": mark} if is_traced else {}
+        if request.timeout is not None:
+            timeout = self._timeout(self._settings, request.timeout)
+        else:
+            timeout = self._timeouts[request.purpose]
+        try:
+            async with session.request(
+                request.method,
+                url,
+                headers={**request.headers, **headers},
+                data=request.body,
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=timeout,
+                **options,
+            ) as response:
+                return Reply(response.status, response.headers, await self._body(request, response))
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            raise _told(request, exc, was_sent=was_sent) from exc
+
+    async def _body(self, request: Request, response: aiohttp.ClientResponse) -> bytes:
+        """Read the whole body, never more than the limit, also where it arrives compressed."""
+        most = self._limits.reply_bytes
+        length = response.content_length
+        if length is not None and length <= most and hdrs.CONTENT_ENCODING not in response.headers:
+            return await response.read()
+        body = bytearray()
+        if length is None or length <= most:
+            async for piece in response.content.iter_any():
+                body += piece
+                if len(body) > most:
+                    break
+            else:
+                return bytes(body)
+        response.close()
+        raise DecodeError(
+            f"the answer to {request.call} is larger than {most} bytes (PoolLimits.reply_bytes)",
+            call=request.call,
+            status=response.status,
+        )
+
+
+def _told(request: Request, exc: Exception, *, was_sent: bool) -> TransportError:
+    """Say in our words why no reply came. The foreign text may name proxies and paths, so it is the cause."""
+    kind = type(exc).__name__
+    where = f"{request.method} {request.call} at {request.origin}"
+    if isinstance(exc, _NO_CONNECTION) or not was_sent:
+        return NotSent(f"{where} was not sent: {_reason(exc)}", call=request.call)
+    return ReplyLost(f"{where} was sent, and no whole reply came back: {kind}", call=request.call)
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, asyncio.TimeoutError):
+        return "no connection in time"
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return "the host name does not resolve"
+    if isinstance(
+        exc, aiohttp.ClientConnectorCertificateError | ssl.SSLError | aiohttp.ClientConnectorSSLError
+    ):
+        return f"TLS failed ({type(exc).__name__})"
+    inner = getattr(exc, "os_error", None)
+    return (
+        (getattr(inner, "strerror", None) or type(exc).__name__) if inner is not None else type(exc).__name__
+    )
