@@ -1,0 +1,17 @@
+"""Who we are: credentials from settings, and one token for many callers."""
+
+from .cache import Spawn, TokenCache, TokenSource
+from .credentials import basic_header, read_settings
+from .store import FileTokenStore, MemoryTokenStore, StoredToken, TokenStore
+
+__all__ = [
+    "FileTokenStore",
+    "MemoryTokenStore",
+    "Spawn",
+    "StoredToken",
+    "TokenCache",
+    "TokenSource",
+    "TokenStore",
+    "basic_header",
+    "read_settings",
+]

@@ -1,0 +1,217 @@
+"""One token for many callers: fetched once, renewed ahead of time, dropped only when it failed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from contextlib import nullcontext
+from typing import Any, Final, Protocol
+
+from attrs import frozen
+
+from ..clock import Clock, LoopClock
+from ..errors import AgentsError, AuthenticationError
+from ..model import Token
+from ..observe import Event, TokenFailed, TokenRenewed, TokenStoreFailed
+from .store import StoredToken, TokenStore
+
+# How long a failure answers further callers, so that bad credentials do not hammer the token endpoint.
+_REFUSED_FOR: Final = 15.0
+_FAULTY_FOR: Final = 1.0
+# So many new tokens in a row that nobody accepts are as good as bad credentials.
+_REJECTED_MOST: Final = 2
+
+
+class Spawn(Protocol):
+    """Starts work that belongs to a pool and ends with it."""
+
+    def __call__(self, work: Coroutine[Any, Any, None], /) -> object:
+        """Start `work`. Raises `PoolClosed`."""
+        ...
+
+
+@frozen(kw_only=True, eq=False)
+class TokenSource:
+    """How one account comes by tokens.
+
+    `key` tells accounts apart within the process; `name` does so in stores and must show no secret. `fetch`
+    asks the vendor and gives the token and its lifetime in seconds.
+    """
+
+    key: Hashable
+    name: str
+    vendor: str
+    fetch: Callable[[], Awaitable[tuple[str, float]]]
+    spawn: Spawn
+    tell: Callable[[Event], None]
+
+
+class _Entry:
+    __slots__ = ("failed_until", "failure", "is_accepted", "rejected", "renewal", "streak", "token")
+
+    def __init__(self) -> None:
+        self.token: Token | None = None
+        self.renewal: asyncio.Future[None] | None = None
+        self.failure: AgentsError | None = None
+        self.failed_until = 0.0
+        self.is_accepted = False  # whether the present token was ever good for anything
+        self.rejected = ""  # the value of the latest token that failed
+        self.streak = 0  # new tokens in a row that failed at once
+
+
+class TokenCache:
+    """Keeps one token for each account and renews it, with one request however many callers ask.
+
+    Ahead of expiry (advisory window: the last fifth of its life, at most 5 minutes) a token is renewed in the
+    background while callers keep it; only in the last moments (mandatory window: a twentieth, at most 30 s)
+    do callers wait. With a `store`, tokens are shared beyond this cache. Used by one event loop at a time.
+    """
+
+    def __init__(self, store: TokenStore | None = None, *, clock: Clock | None = None) -> None:
+        self._store = store
+        self._clock = clock or LoopClock()
+        self._entries: dict[Hashable, _Entry] = {}
+
+    def peek(self, source: TokenSource) -> Token | None:
+        """Give the token without waiting, None when callers have to wait for one; begins due renewals."""
+        entry = self._entries.get(source.key)
+        if entry is None or (token := entry.token) is None:
+            return None
+        now = self._clock.now()
+        if now >= token.advisory_at:
+            if now >= token.mandatory_at:
+                return None
+            if entry.renewal is None and now >= entry.failed_until:
+                self._begin(entry, source)
+        return token
+
+    async def get(self, source: TokenSource) -> Token:
+        """Give a token that is good for now.
+
+        Raises `AuthenticationError` when the vendor refuses the credentials, or what the token endpoint's
+        fault was; both are remembered for some seconds. Cancelling leaves the renewal to the other callers.
+        """
+        while (token := self.peek(source)) is None:
+            entry = self._entries.setdefault(source.key, _Entry())
+            if entry.renewal is None:
+                if entry.failure is not None and self._clock.now() < entry.failed_until:
+                    raise _again(entry.failure)
+                self._begin(entry, source)
+            renewal = entry.renewal
+            if renewal is not None:
+                # Ends without an exception, also when the pool that renews is closed: then look again.
+                await asyncio.shield(renewal)
+        return token
+
+    def accept(self, source: TokenSource, token: Token) -> None:
+        """Note that `token` was good for something."""
+        entry = self._entries[source.key]
+        if entry.token is token and not entry.is_accepted:
+            entry.is_accepted = True
+            entry.streak = 0
+
+    def reject(self, source: TokenSource, token: Token) -> None:
+        """Drop `token` after a 401, unless it was replaced already."""
+        entry = self._entries[source.key]
+        if entry.token is not token:
+            return
+        entry.token = None
+        entry.rejected = token.value
+        entry.streak = 0 if entry.is_accepted else entry.streak + 1
+        if entry.streak >= _REJECTED_MOST:
+            self._fail(
+                entry,
+                AuthenticationError(
+                    f"{source.vendor}: new tokens are refused again and again; the account may lack the right",
+                    vendor=source.vendor,
+                    status=401,
+                ),
+            )
+
+    def _fail(self, entry: _Entry, error: AgentsError) -> None:
+        entry.failure = error
+        entry.failed_until = self._clock.now() + (_FAULTY_FOR if error.is_passing else _REFUSED_FOR)
+
+    def _begin(self, entry: _Entry, source: TokenSource) -> None:
+        entry.renewal = asyncio.get_running_loop().create_future()
+        work = self._renew(entry, source, entry.renewal)
+        try:
+            source.spawn(work)
+        except BaseException:
+            work.close()
+            entry.renewal = None
+            raise
+
+    async def _renew(self, entry: _Entry, source: TokenSource, renewal: asyncio.Future[None]) -> None:
+        began_at = self._clock.now()
+        try:
+            async with self._store.lock(source.name) if self._store is not None else nullcontext():
+                token = await self._load(entry, source)
+                is_shared = token is not None
+                if token is None:
+                    value, lifetime = await source.fetch()
+                    now = self._clock.now()
+                    token = Token.from_lifetime(value, lifetime=lifetime, now=now)
+                    await self._save(token, source)
+        except Exception as exc:  # noqa: BLE001 - a store of the user's may raise anything; callers must learn of it
+            error = exc if isinstance(exc, AgentsError) else _foreign(source, exc)
+            self._fail(entry, error)
+            source.tell(TokenFailed(vendor=source.vendor, error=error))
+        else:
+            entry.token, entry.is_accepted, entry.failure = token, False, None
+            seconds = self._clock.now() - began_at
+            source.tell(
+                TokenRenewed(
+                    vendor=source.vendor, lifetime=token.lifetime, seconds=seconds, from_store=is_shared
+                )
+            )
+        finally:
+            entry.renewal = None
+            if not renewal.done():
+                renewal.set_result(None)
+
+    async def _load(self, entry: _Entry, source: TokenSource) -> Token | None:
+        """Give the store's token where it is younger than ours and was not rejected here."""
+        if self._store is None:
+            return None
+        try:
+            stored = await self._store.load(source.name)
+        except OSError as exc:
+            source.tell(TokenStoreFailed(vendor=source.vendor, error=exc))
+            return None
+        if stored is None or stored.value == entry.rejected:
+            return None
+        if entry.token is not None and stored.value == entry.token.value:
+            return None
+        token = Token.from_lifetime(
+            stored.value,
+            lifetime=stored.lifetime,
+            now=self._clock.now(),
+            remaining=stored.expires_at - self._clock.utcnow().timestamp(),
+        )
+        return token if self._clock.now() < token.advisory_at else None
+
+    async def _save(self, token: Token, source: TokenSource) -> None:
+        if self._store is None:
+            return
+        expires_at = self._clock.utcnow().timestamp() + token.lifetime
+        stored = StoredToken(value=token.value, lifetime=token.lifetime, expires_at=expires_at)
+        try:
+            await self._store.save(source.name, stored)
+        except OSError as exc:
+            source.tell(TokenStoreFailed(vendor=source.vendor, error=exc))
+
+    def __repr__(self) -> str:
+        held = sum(entry.token is not None for entry in self._entries.values())
+        return f"<TokenCache accounts={len(self._entries)} tokens={held} store={self._store!r}>"
+
+
+def _foreign(source: TokenSource, exc: Exception) -> AgentsError:
+    error = AgentsError(
+        f"{source.vendor}: obtaining a token failed: {type(exc).__name__}", vendor=source.vendor
+    )
+    error.__cause__ = exc
+    return error
+
+
+def _again(error: AgentsError) -> AgentsError:
+    """Give the same error afresh: one instance raised by many tasks would pile up their tracebacks."""
+    return type(error)(*error.args, **vars(error))

@@ -1,0 +1,154 @@
+"""Where tokens are shared: with other pools of the process, or with other processes."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import anyio
+import anyio.to_thread
+from attrs import field, frozen
+
+from ..codec import decode_json, encode_json
+
+# A renewal takes seconds: whoever holds the lock for longer hangs.
+_PATIENCE: Final = 60.0
+_POLL: Final = 0.05
+
+
+@frozen(kw_only=True)
+class StoredToken:
+    """A token as stores keep it. `expires_at` is Unix time, since no other clock is shared."""
+
+    value: str = field(repr=False)
+    lifetime: float
+    expires_at: float
+
+
+class TokenStore(Protocol):
+    """Shares tokens. Keys are opaque and name one account each."""
+
+    async def load(self, key: str) -> StoredToken | None:
+        """Give the token that is kept, if any; what cannot be read counts as none. Raises OSError."""
+        ...
+
+    async def save(self, key: str, token: StoredToken) -> None:
+        """Keep `token` in place of any other. Raises OSError."""
+        ...
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[object]:
+        """Keep everybody else who shares the store from renewing the same token meanwhile."""
+        ...
+
+
+class MemoryTokenStore:
+    """Shares tokens among the pools of one event loop. Nothing is written anywhere."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, StoredToken] = {}
+        self._locks: dict[str, anyio.Lock] = {}
+
+    async def load(self, key: str) -> StoredToken | None:
+        """Give the token that is kept, if any."""
+        return self._tokens.get(key)
+
+    async def save(self, key: str, token: StoredToken) -> None:
+        """Keep `token`."""
+        self._tokens[key] = token
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[object]:
+        """Let one renewal of this token go on at a time."""
+        return self._locks.setdefault(key, anyio.Lock())
+
+    def __repr__(self) -> str:
+        return f"<MemoryTokenStore tokens={len(self._tokens)}>"
+
+
+class FileTokenStore:
+    """Shares tokens among processes through one JSON file. Needs the package `filelock` (`aioagents[store]`).
+
+    The file is readable by its owner alone (mode 0600) and replaced in one step, so that a reader never sees
+    half of it. Beside it stand lock files, empty: `<name>.lock`, and one for each account. Tokens are written
+    in clear text, passwords are not written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            from filelock import AsyncFileLock  # noqa: PLC0415 - optional, and never loaded by the core
+        except ImportError as exc:
+            raise ImportError("FileTokenStore needs filelock: pip install 'aioagents[store]'") from exc
+        self._path = Path(path)
+        if self._path.is_dir():
+            raise IsADirectoryError(f"{self._path} is a directory; name the file that is to hold the tokens")
+        self._lock_class = AsyncFileLock
+
+    async def load(self, key: str) -> StoredToken | None:
+        """Give the token that is kept, if any; a damaged file counts as empty."""
+        return _stored((await anyio.to_thread.run_sync(self._read)).get(key))
+
+    async def save(self, key: str, token: StoredToken) -> None:
+        """Keep `token`. Raises OSError when the file cannot be written."""
+        async with self._lock_class(f"{self._path}.lock", timeout=_PATIENCE, poll_interval=_POLL, mode=0o600):
+            await anyio.to_thread.run_sync(self._write, key, token)
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[None]:
+        """Let one process at a time renew this token; after a minute, or where files cannot be locked, go on."""
+        name = sha256(key.encode()).hexdigest()[:16]
+        lock = self._lock_class(
+            f"{self._path}.{name}.lock", timeout=_PATIENCE, poll_interval=_POLL, mode=0o600
+        )
+        is_held = False
+        try:
+            await lock.acquire()
+            is_held = True
+        except OSError:
+            pass  # a Timeout included: two renewals do less harm than none
+        try:
+            yield
+        finally:
+            if is_held:
+                with anyio.CancelScope(shield=True):  # releasing is local and never waits for anybody
+                    await lock.release()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content = decode_json(self._path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _write(self, key: str, token: StoredToken) -> None:
+        content = self._read()
+        content[key] = {"value": token.value, "lifetime": token.lifetime, "expires_at": token.expires_at}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # mkstemp makes the file with mode 0600, in the same folder so that the replacement is one step.
+        handle, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(encode_json(content))
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self._path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def __repr__(self) -> str:
+        return f"FileTokenStore({str(self._path)!r})"
+
+
+def _stored(entry: Any) -> StoredToken | None:
+    if not isinstance(entry, dict):
+        return None
+    match entry:
+        case {
+            "value": str() as value,
+            "lifetime": int() | float() as life,
+            "expires_at": int() | float() as end,
+        }:
+            return StoredToken(value=value, lifetime=float(life), expires_at=float(end))
+    return None

@@ -1,0 +1,35 @@
+"""Tells events to hooks. A hook that raises cannot break a call."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .events import Event
+from .logs import complain, is_verbose, log_event
+
+Hook = Callable[[Event], object]
+
+
+class Teller:
+    """Tells each event to the log and to every hook, in order, in the context of whoever causes it."""
+
+    __slots__ = ("_complained", "_hooks", "is_detailed")
+
+    def __init__(self, hooks: Iterable[Hook] = ()) -> None:
+        self._hooks: tuple[Hook, ...] = tuple(hooks)
+        for hook in self._hooks:
+            if not callable(hook):
+                raise TypeError(f"a hook has to be callable with one event, not {type(hook).__name__}")
+        self._complained: set[Any] = set()
+        #: Whether somebody wants the events that every single request causes.
+        self.is_detailed = bool(self._hooks) or is_verbose()
+
+    def __call__(self, event: Event) -> None:
+        """Tell `event`."""
+        log_event(event)
+        for hook in self._hooks:
+            try:
+                hook(event)
+            except Exception as exc:  # noqa: BLE001 - a listener's fault is not the call's
+                if hook not in self._complained:
+                    self._complained.add(hook)
+                    complain(hook, exc)
