@@ -1,0 +1,20 @@
+"""Waiting for runs: when to look again, and who waits for what."""
+
+from .cadence import Cadence, Growing, Steady
+from .handle import RunHandle
+from .heap import DueHeap
+from .scheduler import Lane, PollStatistics, RunSource, Scheduler
+from .watch import Watch
+
+__all__ = [
+    "Cadence",
+    "DueHeap",
+    "Growing",
+    "Lane",
+    "PollStatistics",
+    "RunHandle",
+    "RunSource",
+    "Scheduler",
+    "Steady",
+    "Watch",
+]

@@ -1,0 +1,65 @@
+"""When to look again. Pure: no clock, no chance of its own, no I/O."""
+
+import math
+from typing import Any, Final, Protocol
+
+from attrs import Attribute, field, frozen
+
+_JITTER: Final = 0.1
+
+
+def _positive(_: object, attribute: "Attribute[Any]", value: float) -> None:
+    if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+        raise ValueError(f"{attribute.name} has to be a positive number of seconds, not {value!r}")
+
+
+def _factor(_: object, attribute: "Attribute[Any]", value: float) -> None:
+    if not (isinstance(value, int | float) and math.isfinite(value) and value >= 1):
+        raise ValueError(f"{attribute.name} has to be 1 or more, not {value!r}")
+
+
+def _jittered(gap: float, chance: float) -> float:
+    """Spread a gap evenly over a tenth to either side; a `chance` of 0.5 leaves it as it is."""
+    return gap * (1.0 + _JITTER * (2.0 * chance - 1.0))
+
+
+class Cadence(Protocol):
+    """Says how long to wait until the next look."""
+
+    def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:
+        """Give the seconds until the next look.
+
+        `elapsed` are the seconds since the run's present state began, as far as was seen; `key` names what
+        is learned apart (vendor, target, state); `chance` in [0, 1) is the jitter drawn by the caller.
+        """
+        ...
+
+
+@frozen
+class Steady:
+    """Looks every `seconds`, a tenth more or less."""
+
+    seconds: float = field(validator=_positive)
+
+    def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:  # noqa: ARG002
+        """Give the same gap whatever has elapsed."""
+        return _jittered(self.seconds, chance)
+
+
+@frozen
+class Growing:
+    """Looks ever more rarely: the gap is a share of the time waited already, from `first` up to `cap` seconds.
+
+    gap = min(`cap`, `first` + (`factor` - 1) * elapsed), a tenth more or less but never above `cap`. So the
+    n-th gap is about `first` * `factor`**n, a run of any length is found out about a (`factor` - 1)th of its
+    length late, and a look that came late does not change the plan.
+    """
+
+    first: float = field(default=1.0, validator=_positive)
+    factor: float = field(default=1.25, validator=_factor)
+    cap: float = field(default=60.0, validator=_positive)
+
+    def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:  # noqa: ARG002
+        """Give a share of `elapsed`, within the bounds."""
+        gap = self.first + (self.factor - 1.0) * max(elapsed, 0.0)
+        return min(self.cap, _jittered(min(self.cap, gap), chance))

@@ -1,0 +1,168 @@
+"""An awaitable run: many handles and many waiters of one run share one poll loop."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Collection, Generator
+from typing import Any
+
+from ..errors import RunAborted, RunFailed, WaitTimeout
+from ..model import Run, RunRef, RunState
+from .scheduler import Lane
+from .watch import Feed, StateWaiter, Watch
+
+
+class RunHandle:
+    """Follows one run. `await handle` gives its end, as a `Run` that is completed, failed or aborted.
+
+    Polling begins when somebody waits and stops when nobody does. Cancelling a wait cancels neither the run
+    nor anybody else's wait. Handles are cheap, and several of one run share their looks.
+    """
+
+    __slots__ = ("__weakref__", "_watch", "accepted")
+
+    def __init__(
+        self,
+        lane: Lane,
+        ref: RunRef,
+        *,
+        target: str = "",
+        accepted: Run | None = None,
+        begun_at: float | None = None,
+    ) -> None:
+        self._watch = Watch(lane, ref, target=target, last=accepted, begun_at=begun_at)
+        #: The vendor's answer to the start; None when the run was started elsewhere.
+        self.accepted = accepted
+
+    @property
+    def ref(self) -> RunRef:
+        """Give the reference by which any process can follow this run."""
+        return self._watch.ref
+
+    @property
+    def id(self) -> str:
+        """Give the vendor's id of the run."""
+        return self._watch.ref.id
+
+    @property
+    def last(self) -> Run | None:
+        """Give the latest state known here, without asking; None before the first look at a foreign run."""
+        return self._current().last
+
+    def _current(self) -> Watch:
+        """Give the watch that is polled, where another handle's is."""
+        watch = self._watch
+        return watch.lane.watches.get(watch.ref, watch)
+
+    async def look(self) -> Run:
+        """Read the run from the vendor now, trying again as the pool's retry policy says.
+
+        Who waits for the run learns what was seen. Raises `ReplyError`, `TransportError`, `DecodeError`,
+        `PoolClosed`.
+        """
+        watch = self._watch
+        clock = watch.lane.scheduler.clock
+        age = None if watch.begun_at is None else clock.now() - watch.begun_at
+        run = await watch.lane.source.read(watch.ref, age=age)
+        watch = self._watch = self._current()
+        watch.lane.scheduler.seen(watch, run)
+        return watch.last or run
+
+    def wake(self) -> None:
+        """Have the next look made at once: somebody hinted that there is news. Never waits, costs one look."""
+        self._watch.lane.scheduler.wake(self._watch)
+
+    def __await__(self) -> Generator[Any, None, Run]:
+        return self._wait_future(None).__await__()
+
+    async def wait(
+        self,
+        *,
+        timeout: float | None = None,
+        until: Collection[RunState] | None = None,
+    ) -> Run:
+        """Wait for the end, for at most `timeout` seconds, and give the run as it then is.
+
+        With `until`, a look that sees one of these states ends the wait as well. Raises `WaitTimeout`, which
+        carries the last state seen; `ReplyError` when the vendor will not tell (401, 403, 404); `DecodeError`
+        after several answers in a row that cannot be read; `PoolClosed`. Passing faults end no wait.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout has to be 0 or more seconds, or None, not {timeout!r}")
+        states = _states(until)
+        future = self._wait_future(states)
+        if timeout is None or math.isinf(timeout):
+            return await future
+        clock = self._watch.lane.scheduler.clock
+        timer = clock.call_at(clock.now() + timeout, lambda: self._expire(future, timeout))
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    async def result(self) -> Any:
+        """Wait for the end and give the run's output.
+
+        Raises `RunFailed` or `RunAborted` for a run that ended so, and whatever `wait` raises.
+        """
+        run = await self
+        if run.state is RunState.COMPLETED:
+            return run.output
+        kind = RunFailed if run.state is RunState.FAILED else RunAborted
+        raise kind(f"run {run.ref} ended as {run.status}", vendor=run.ref.vendor, ref=run.ref, run=run)
+
+    async def updates(self) -> AsyncIterator[Run]:
+        """Give the state known from looks so far, then each change once; ends after the terminal one.
+
+        Raises what `wait` raises.
+        """
+        watch = self._current()
+        last = watch.last
+        is_over = last is not None and last.state.is_terminal
+        feed = Feed(last if is_over or last is not self.accepted else None)
+        if not is_over:
+            watch = self._watch = watch.lane.scheduler.join(watch, listener=feed)
+        try:
+            while True:
+                run = await feed.next()
+                yield run
+                if run.state.is_terminal:
+                    return
+        finally:
+            watch.lane.scheduler.leave(watch, listener=feed)
+
+    def _wait_future(self, states: frozenset[RunState] | None) -> "asyncio.Future[Run]":
+        """Join the poll loop; the future leaves it again when it is done or cancelled."""
+        future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        watch = self._current()
+        last = watch.last
+        scheduler = watch.lane.scheduler
+        if last is not None and last.state.is_terminal:
+            future.set_result(last)
+        elif states:
+            listener = StateWaiter(future, states)
+            joined = self._watch = scheduler.join(watch, listener=listener)
+            future.add_done_callback(lambda _: scheduler.leave(joined, listener=listener))
+        else:
+            joined = self._watch = scheduler.join(watch, future)
+            future.add_done_callback(joined.left, context=joined.context)
+        return future
+
+    def _expire(self, future: "asyncio.Future[Run]", seconds: float) -> None:
+        if future.done():
+            return
+        last = self.last
+        seen = "not seen yet" if last is None else f"last seen as {last.status}"
+        message = f"run {self.ref} did not end within {seconds:g} s; {seen}; it goes on"
+        future.set_exception(WaitTimeout(message, vendor=self.ref.vendor, ref=self.ref, run=last))
+
+    def __repr__(self) -> str:
+        last = self.last
+        return f"<RunHandle {self.ref} {'not looked at' if last is None else last.state.value}>"
+
+
+def _states(until: Collection[RunState] | None) -> frozenset[RunState] | None:
+    if until is None:
+        return None
+    if isinstance(until, str) or not all(isinstance(state, RunState) for state in until):
+        raise TypeError(f"until has to hold RunState values, like {{RunState.PAUSED}}, not {until!r}")
+    return frozenset(until)

@@ -1,0 +1,362 @@
+"""All waits of a pool: one heap, one timer, a fixed crew of lookers."""
+
+import asyncio
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from typing import Any, Final, Protocol
+
+from attrs import frozen
+
+from ..clock import Clock, Timer
+from ..errors import AgentsError, DecodeError, PoolClosed, Throttled
+from ..model import Run, RunRef, RunState
+from ..observe import LookFailed, RunChanged, StatusUnknown, Teller
+from ..retry import RetryPolicy
+from .cadence import Cadence
+from .heap import DueHeap
+from .watch import Listener, Watch, Within
+
+_SHORTEST: Final = 0.05  # seconds between a failed look and the next
+
+
+class RunSource(Protocol):
+    """Reads the runs of one account."""
+
+    async def look(self, ref: RunRef, *, age: float | None) -> Run:
+        """Read the run, with one try. `age` are the seconds since we started it, None if others did.
+
+        Raises `AgentsError`; one that `is_passing` does not end a wait.
+        """
+        ...
+
+    async def read(self, ref: RunRef, *, age: float | None) -> Run:
+        """Read the run, trying again as the retry policy says."""
+        ...
+
+    def may_retry(self) -> bool:
+        """Take one retry out of the account's budget, or say that there is none."""
+        ...
+
+
+class Lane:
+    """The runs of one account: who is watched, and whose look is due."""
+
+    __slots__ = ("looking", "ready", "scheduler", "source", "vendor", "watches")
+
+    def __init__(self, scheduler: "Scheduler", source: RunSource, vendor: str) -> None:
+        self.scheduler = scheduler
+        self.source = source
+        self.vendor = vendor
+        self.watches: dict[RunRef, Watch] = {}
+        self.ready: deque[Watch] = deque()
+        self.looking = 0
+
+
+@frozen(kw_only=True)
+class PollStatistics:
+    """What a scheduler does: runs watched and who waits for them, looks made, failed, and due but not begun."""
+
+    watched: int
+    waiting: int
+    looks: int
+    looks_failed: int
+    overdue: int
+    looking: int
+    lookers: int
+
+
+class Scheduler:
+    """Looks at each run that somebody waits for, at the times the cadence gives.
+
+    Due runs are handed to at most `lookers` tasks, lane by lane in turn. A lane may have a look under way only
+    while it has fewer of them than there are lookers left over: so one account never holds more than half of the
+    crew, and a stalled vendor leaves the others room.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        cadence: Cadence,
+        retry: RetryPolicy,
+        tell: Teller,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        ensure_open: Callable[[], None],
+        lookers: int,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.clock = clock
+        self._cadence = cadence
+        self._retry = retry
+        self._tell = tell
+        self._spawn = spawn
+        self._ensure_open = ensure_open
+        self._most = lookers
+        self._chance = chance
+        self._heap: DueHeap[Watch] = DueHeap()
+        self._lanes: list[Lane] = []
+        self._turn: deque[Lane] = deque()  # lanes with due looks, each once
+        self._timer: Timer | None = None
+        self._timer_at = math.inf
+        self._idle: list[asyncio.Future[None]] = []
+        self._lookers = 0
+        self._looking = 0
+        self._looks = 0
+        self._failed_looks = 0
+        self._is_closed = False
+        self._unknown: set[tuple[str, str]] = set()
+
+    def lane(self, source: RunSource, vendor: str) -> Lane:
+        """Make the lane of one account."""
+        lane = Lane(self, source, vendor)
+        self._lanes.append(lane)
+        return lane
+
+    def statistics(self) -> PollStatistics:
+        """Give the present numbers; costs a walk over all watched runs."""
+        return PollStatistics(
+            watched=sum(len(lane.watches) for lane in self._lanes),
+            waiting=sum(watch.waiting for lane in self._lanes for watch in lane.watches.values()),
+            looks=self._looks,
+            looks_failed=self._failed_looks,
+            overdue=sum(len(lane.ready) for lane in self._lanes),
+            looking=self._looking,
+            lookers=self._lookers,
+        )
+
+    def join(
+        self, watch: Watch, waiter: "asyncio.Future[Run] | None" = None, listener: Listener | None = None
+    ) -> Watch:
+        """Wait for a run. Gives the watch that is really polled: another one if the run is watched already.
+
+        Raises `PoolClosed`.
+        """
+        self._ensure_open()
+        watches = watch.lane.watches
+        known = watches.setdefault(watch.ref, watch)
+        if known is not watch:
+            known.is_woken |= watch.is_woken
+            watch = known
+        was_awaited = watch.is_awaited
+        if waiter is not None:
+            watch.add(waiter)
+        if listener is not None:
+            watch.listen(listener)
+        if not was_awaited:
+            watch.context = copy_context()
+            if not watch.is_looking:
+                self._resume(watch)
+        return watch
+
+    def leave(
+        self, watch: Watch, waiter: "asyncio.Future[Run] | None" = None, listener: Listener | None = None
+    ) -> None:
+        """Wait no more. The run is not looked at again once nobody waits for it."""
+        if waiter is not None:
+            watch.remove(waiter)
+        if listener is not None:
+            watch.unlisten(listener)
+        if not watch.is_awaited:
+            self._forget(watch)
+
+    def wake(self, watch: Watch) -> None:
+        """Look at the run now, if anybody waits for it, else as soon as somebody does."""
+        watch = watch.lane.watches.get(watch.ref, watch)
+        watch.is_woken = True
+        if watch.is_awaited and not watch.is_looking and not self._is_closed:
+            self._plan(watch, self.clock.now())
+
+    def seen(self, watch: Watch, run: Run) -> None:
+        """Take in what a look saw, and tell everybody whom it concerns."""
+        previous = watch.last
+        if previous is not None and previous.state.is_terminal:
+            return  # an answer that was overtaken on its way
+        if previous is None or previous.state is not run.state or previous.status != run.status:
+            watch.since = self.clock.now()
+        watch.last = run
+        watch.failures = 0
+        if not run.is_same_as(previous):
+            self._tell(RunChanged(vendor=watch.lane.vendor, run=run, previous=previous))
+            if run.state is RunState.UNKNOWN and (watch.lane.vendor, run.status) not in self._unknown:
+                self._unknown.add((watch.lane.vendor, run.status))
+                self._tell(StatusUnknown(vendor=watch.lane.vendor, run=run))
+        for listener in watch.listeners or ():
+            listener.show(run)
+        if run.state.is_terminal:
+            watch.finish(run)
+            self._forget(watch)
+
+    def close(self) -> None:
+        """End all waits with `PoolClosed`. May be called twice."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for lane in self._lanes:
+            lane.ready.clear()
+            watches, lane.watches = lane.watches, {}
+            for watch in watches.values():
+                error = PoolClosed(
+                    "the pool was closed during the wait; the run goes on", vendor=lane.vendor, ref=watch.ref
+                )
+                error.run = watch.last
+                watch.fail(error)
+
+    # When to look
+
+    def _resume(self, watch: Watch) -> None:
+        """Plan the first look of somebody's wait: as planned before, or after the cadence's first gap."""
+        now = self.clock.now()
+        if watch.since is None:
+            watch.since = now
+        if watch.is_woken:
+            self._plan(watch, now)
+        else:
+            self._plan(watch, watch.due_at if watch.due_at > now else now + self._gap(watch, 0.0))
+
+    def _gap(self, watch: Watch, elapsed: float) -> float:
+        state = "" if watch.last is None else watch.last.state.value
+        key = f"{watch.lane.vendor}:{watch.target}:{state}"
+        return self._cadence.gap(elapsed, key=key, chance=self._chance())
+
+    def _plan(self, watch: Watch, at: float) -> None:
+        self._heap.push(watch, at)
+        if at < self._timer_at:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Set the one timer to the heap's head; it is set anew early only if the head got earlier."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = self._heap.head_at
+        if self._timer_at != math.inf:
+            self._timer = self.clock.call_at(self._timer_at, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        for watch in self._heap.take_due(self.clock.now()):
+            lane = watch.lane
+            if not lane.ready:
+                self._turn.append(lane)
+            watch.is_looking = True
+            lane.ready.append(watch)
+        self._set_timer()
+        self._call_lookers()
+
+    def _forget(self, watch: Watch) -> None:
+        """Stop watching. Whoever comes back resumes at the time that was planned."""
+        self._heap.drop(watch)
+        watch.context = None
+        if watch.lane.watches.get(watch.ref) is watch:
+            del watch.lane.watches[watch.ref]
+
+    # Looking
+
+    def _call_lookers(self) -> None:
+        """Have as many lookers at work as there are due looks, as far as there are lookers."""
+        wanted = sum(len(lane.ready) for lane in self._turn)
+        while wanted > 0 and self._idle:
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)
+                wanted -= 1
+        while wanted > 0 and self._lookers < self._most:
+            self._lookers += 1
+            wanted -= 1
+            self._spawn(self._serve())
+
+    def _next(self) -> Watch | None:
+        """Take the next due look of the lane whose turn it is."""
+        for _ in range(len(self._turn)):
+            lane = self._turn.popleft()
+            if lane.looking >= self._most - self._looking:
+                self._turn.append(lane)
+                continue
+            while lane.ready:
+                watch = lane.ready.popleft()
+                if watch.is_awaited:
+                    if lane.ready:
+                        self._turn.append(lane)
+                    return watch
+                watch.is_looking = False
+        return None
+
+    async def _serve(self) -> None:
+        """Be one of the crew."""
+        loop = asyncio.get_running_loop()
+        while not self._is_closed:
+            watch = self._next()
+            if watch is None:
+                idle = loop.create_future()
+                self._idle.append(idle)
+                await idle
+                continue
+            lane = watch.lane
+            lane.looking += 1
+            self._looking += 1
+            try:
+                await self._look(watch)
+            finally:
+                lane.looking -= 1
+                self._looking -= 1
+
+    async def _look(self, watch: Watch) -> None:
+        context = watch.context or copy_context()
+        watch.is_woken = False
+        self._looks += 1
+        age = None if watch.begun_at is None else self.clock.now() - watch.begun_at
+        try:
+            run = await Within(context, watch.lane.source.look(watch.ref, age=age))
+            watch.is_looking = False
+            context.run(self._took, watch, run)
+        except AgentsError as error:
+            watch.is_looking = False
+            self._failed_looks += 1
+            context.run(self._failed, watch, error)
+        except Exception as exc:  # noqa: BLE001 - a fault of ours must reach who waits, not end the looker
+            fault = AgentsError(f"looking at {watch.ref} failed: {type(exc).__name__}")
+            fault.__cause__ = exc
+            context.run(self._end, watch, fault)
+        finally:
+            watch.is_looking = False
+
+    def _took(self, watch: Watch, run: Run) -> None:
+        """Take in a look's outcome and plan the next one."""
+        self.seen(watch, run)
+        if watch.is_awaited:
+            now = self.clock.now()
+            self._plan(watch, now if watch.is_woken else now + self._gap(watch, now - (watch.since or now)))
+
+    def _failed(self, watch: Watch, error: AgentsError) -> None:
+        """Plan the next look after one that failed, or end the wait where trying again is of no use."""
+        watch.failures += 1
+        is_passing = error.is_passing or (
+            isinstance(error, DecodeError) and watch.failures < self._retry.attempts
+        )
+        if not is_passing:
+            self._end(watch, error)
+            return
+        if not watch.is_awaited:
+            return
+        now = self.clock.now()
+        delay = self._gap(watch, now - (watch.since or now))
+        # A 429 is no fault of the line: sooner than the cadence would only be more of the same.
+        if not isinstance(error, Throttled) and watch.lane.source.may_retry():
+            delay = min(delay, self._retry.backoff(watch.failures, chance=self._chance()))
+        delay = max(delay, error.retry_after or 0.0, _SHORTEST)
+        self._tell(
+            LookFailed(
+                vendor=watch.lane.vendor, ref=watch.ref, failures=watch.failures, delay=delay, error=error
+            )
+        )
+        self._plan(watch, now + delay)
+
+    def _end(self, watch: Watch, error: AgentsError) -> None:
+        error.ref = watch.ref
+        error.run = watch.last
+        watch.fail(error)
+        self._forget(watch)

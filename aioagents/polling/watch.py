@@ -1,0 +1,234 @@
+"""One run that is waited for, and those who wait for it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Coroutine, Generator
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ..errors import AgentsError
+from ..model import Run, RunRef, RunState
+
+if TYPE_CHECKING:
+    from .scheduler import Lane
+
+T = TypeVar("T")
+
+
+class Listener(Protocol):
+    """Is shown what looks see, and is told when there will be nothing more."""
+
+    def show(self, run: Run) -> None:
+        """Take notice of `run`, the outcome of a look."""
+        ...
+
+    def fail(self, error: AgentsError) -> None:
+        """Take notice that watching ended with `error`."""
+        ...
+
+
+class Watch:
+    """What is known of one run, and who waits for it. Polled only while somebody does."""
+
+    __slots__ = (
+        "begun_at",
+        "context",
+        "due_at",
+        "failures",
+        "is_looking",
+        "is_queued",
+        "is_woken",
+        "lane",
+        "last",
+        "listeners",
+        "ref",
+        "since",
+        "target",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        lane: "Lane",
+        ref: RunRef,
+        *,
+        target: str = "",
+        last: Run | None = None,
+        begun_at: float | None = None,
+    ) -> None:
+        self.lane = lane
+        self.ref = ref
+        self.target = target
+        self.last = last
+        #: When we started the run ourselves, on the monotonic clock.
+        self.begun_at = begun_at
+        #: When the present state began, as far as was seen.
+        self.since: float | None = None
+        self.due_at = 0.0
+        self.failures = 0
+        self.is_queued = False
+        self.is_looking = False  # from when a look is due until it is over
+        self.is_woken = False
+        # One waiter is the rule, and a set costs more than everything else here together.
+        self.waiters: asyncio.Future[Run] | set[asyncio.Future[Run]] | None = None
+        self.listeners: list[Listener] | None = None
+        self.context: Context | None = None
+
+    def __lt__(self, other: object) -> bool:
+        return False  # which of two is first when both are due at once does not matter
+
+    @property
+    def is_awaited(self) -> bool:
+        """Say whether anybody waits."""
+        return bool(self.waiters is not None or self.listeners)
+
+    @property
+    def waiting(self) -> int:
+        """Count those who wait."""
+        waiters = self.waiters
+        many = len(waiters) if isinstance(waiters, set) else int(waiters is not None)
+        return many + len(self.listeners or ())
+
+    def add(self, waiter: "asyncio.Future[Run]") -> None:
+        """Have `waiter` resolved at the run's end."""
+        if self.waiters is None:
+            self.waiters = waiter
+        elif isinstance(self.waiters, set):
+            self.waiters.add(waiter)
+        else:
+            self.waiters = {self.waiters, waiter}
+
+    def remove(self, waiter: "asyncio.Future[Run]") -> None:
+        """Forget `waiter`; harmless when it is not known."""
+        if self.waiters is waiter:
+            self.waiters = None
+        elif isinstance(self.waiters, set):
+            self.waiters.discard(waiter)
+            if not self.waiters:
+                self.waiters = None
+
+    def left(self, waiter: "asyncio.Future[Run]") -> None:
+        """Take notice that `waiter` waits no more, for whatever reason."""
+        self.lane.scheduler.leave(self, waiter)
+
+    def listen(self, listener: Listener) -> None:
+        """Have `listener` shown what looks see."""
+        self.listeners = [*(self.listeners or ()), listener]
+
+    def unlisten(self, listener: Listener) -> None:
+        """Forget `listener`; harmless when it is not known."""
+        self.listeners = [each for each in self.listeners or () if each is not listener] or None
+
+    def finish(self, run: Run) -> None:
+        """Resolve everybody with the run's end."""
+        self.listeners = None
+        for waiter in self._release():
+            if not waiter.done():
+                waiter.set_result(run)
+
+    def fail(self, error: AgentsError) -> None:
+        """Raise `error`, a copy for each, at everybody who waits."""
+        listeners, self.listeners = self.listeners or (), None
+        for waiter in self._release():
+            if not waiter.done():
+                waiter.set_exception(copy_of(error))
+        for listener in listeners:
+            listener.fail(copy_of(error))
+
+    def _release(self) -> "Collection[asyncio.Future[Run]]":
+        waiters, self.waiters = self.waiters, None
+        if waiters is None:
+            return ()
+        return waiters if isinstance(waiters, set) else (waiters,)
+
+
+def copy_of(error: AgentsError) -> AgentsError:
+    """Give the same error afresh: one instance raised by many tasks would pile up their tracebacks."""
+    copy = type(error)(*error.args, **vars(error))
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+class StateWaiter:
+    """Resolves a future once a look sees the run in one of `states`, or at its end."""
+
+    __slots__ = ("_future", "_states")
+
+    def __init__(self, future: "asyncio.Future[Run]", states: Collection[RunState]) -> None:
+        self._future = future
+        self._states = states
+
+    def show(self, run: Run) -> None:
+        """Resolve the future when `run` is what is waited for."""
+        if (run.state in self._states or run.state.is_terminal) and not self._future.done():
+            self._future.set_result(run)
+
+    def fail(self, error: AgentsError) -> None:
+        """Pass the error on."""
+        if not self._future.done():
+            self._future.set_exception(error)
+
+
+class Feed:
+    """Queues changes for one reader; a slow one misses none."""
+
+    __slots__ = ("_changes", "_error", "_latest", "_waiter")
+
+    def __init__(self, latest: Run | None) -> None:
+        self._latest = latest
+        self._changes: deque[Run] = deque(() if latest is None else (latest,))
+        self._error: AgentsError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def show(self, run: Run) -> None:
+        """Queue `run` if it differs from the one before."""
+        if not run.is_same_as(self._latest):
+            self._latest = run
+            self._changes.append(run)
+            self._rouse()
+
+    def fail(self, error: AgentsError) -> None:
+        """Raise `error` once all changes are read."""
+        self._error = error
+        self._rouse()
+
+    async def next(self) -> Run:
+        """Wait for the next change."""
+        while not self._changes:
+            if self._error is not None:
+                raise self._error
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._changes.popleft()
+
+    def _rouse(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Within:
+    """Awaits a coroutine step by step inside `context`, in a task that has another one.
+
+    The fixed crew serves waiters of all kinds; what a look tells and logs has to carry the variables (trace,
+    request id) of whoever waits.
+    """
+
+    __slots__ = ("_context", "_coroutine")
+
+    def __init__(self, context: Context, coroutine: "Coroutine[Any, Any, T]") -> None:
+        self._context = context
+        self._coroutine = coroutine
+
+    def __await__(self) -> "Generator[Any, Any, Any]":
+        run, coroutine = self._context.run, self._coroutine
+        step, value = coroutine.send, None
+        while True:
+            try:
+                awaited = run(step, value)
+            except StopIteration as stop:
+                return stop.value
+            try:
+                value = yield awaited
+                step = coroutine.send
+            except BaseException as exc:  # noqa: BLE001 - a cancellation included, it belongs to the coroutine
+                step, value = coroutine.throw, exc
