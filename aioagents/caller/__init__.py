@@ -1,0 +1,7 @@
+"""One call: signed, let through the account's limits, sent, tried again, and read."""
+
+from .account import Account
+from .call import Caller
+from .flight import Flight, Start
+
+__all__ = ["Account", "Caller", "Flight", "Start"]

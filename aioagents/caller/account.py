@@ -1,0 +1,56 @@
+"""One set of credentials at one vendor: what everybody who uses it shares."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from ..auth import TokenCache, TokenSource
+from ..clock import Clock
+from ..model import Token
+from ..retry import RetryBudget, RetryPolicy
+from ..transport import Gate, PoolLimits
+
+UNSIGNED: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Account:
+    """One set of credentials at one vendor. Its limits, retries and tokens are shared by all who use it."""
+
+    def __init__(
+        self,
+        name: str,
+        vendor: str,
+        *,
+        limits: PoolLimits,
+        retry: RetryPolicy,
+        clock: Clock,
+        headers: Mapping[str, str] = UNSIGNED,
+        tokens: tuple[TokenCache, TokenSource] | None = None,
+    ) -> None:
+        self.name = name
+        self.vendor = vendor
+        self.gate = Gate(limits, clock)
+        self.budget = RetryBudget(retry)
+        self.headers = headers
+        self._tokens = tokens
+
+    @property
+    def has_tokens(self) -> bool:
+        """Say whether a 401 may be cured by a new token."""
+        return self._tokens is not None
+
+    async def token(self) -> Token | None:
+        """Give the token to sign with, None where the account has fixed headers."""
+        if self._tokens is None:
+            return None
+        cache, source = self._tokens
+        return cache.peek(source) or await cache.get(source)
+
+    def judge(self, token: Token | None, *, is_good: bool) -> None:
+        """Tell the cache what became of `token`."""
+        if self._tokens is not None and token is not None:
+            cache, source = self._tokens
+            (cache.accept if is_good else cache.reject)(source, token)
+
+    def __repr__(self) -> str:
+        return f"<Account {self.name}>"

@@ -1,0 +1,275 @@
+"""One call: signed, let through the account's limits, sent, tried again, and read."""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import anyio
+
+from .. import codec
+from ..clock import Clock, sleep
+from ..crew import Crew
+from ..errors import AgentsError, AuthenticationError, ReplyError, Throttled, error_class
+from ..model import Purpose, Reply, Request, Send
+from ..observe import RateLowered, RequestDone, RetryScheduled, Teller
+from ..retry import RetryPolicy, is_fate_unknown, read_retry_after
+from .account import UNSIGNED, Account
+from .flight import Flight, Start
+
+T = TypeVar("T")
+
+_UNAUTHORIZED: Final = 401
+_DETAIL: Final = 500
+_REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid")
+_MESSAGE_MEMBERS: Final = ("message", "error", "detail", "error_description")
+
+
+class Caller:
+    """Makes the calls of one pool."""
+
+    def __init__(
+        self,
+        send: Send,
+        *,
+        crew: Crew,
+        clock: Clock,
+        retry: RetryPolicy,
+        tell: Teller,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._send = send
+        self._crew = crew
+        self._clock = clock
+        self._retry = retry
+        self._tell = tell
+        self._chance = chance
+        self._flights: set[asyncio.Task[None]] = set()
+        self.requests = 0
+        self.retries = 0
+        self.starts = 0
+        self.token_requests = 0
+
+    async def call(self, account: Account, request: Request, read: Callable[[Reply], T]) -> T:
+        """Make a call that may be repeated, and give what `read` makes of the reply, which is a success.
+
+        Passing faults are tried again as the retry policy, the account's budget and the caller's own
+        deadline allow; the last error is raised then.
+        """
+        return read(await self.exchange(account, request))
+
+    async def look(self, account: Account, request: Request, read: Callable[[Reply], T]) -> T:
+        """Make the same call with one try: whoever looks plans the next try itself."""
+        account.budget.earn()
+        return read(await self._signed(account, request))
+
+    async def exchange(self, account: Account, request: Request) -> Reply:
+        """Make a call that may be repeated and give the reply, which is a success."""
+        deadline = anyio.current_effective_deadline()
+        account.budget.earn()
+        failures = 0
+        while True:
+            try:
+                return await self._signed(account, request)
+            except AgentsError as error:
+                failures += 1
+                await self._pause(account, request, error, failures=failures, left=_left(deadline))
+
+    async def start(self, account: Account, start: Start[T]) -> T:
+        """Send what starts a run, once, and give what its `read` makes of the reply.
+
+        Cancelled before the first byte left, nothing is sent; cancelled later, the request goes on and its
+        outcome is told to hooks and log as `StartAbandoned`. Raises `StartUnknown` when it cannot be known
+        whether a run began, the refusal when it surely did not, and `NotSent`.
+        """
+        flight = Flight(start, clock=self._clock, tell=self._tell)
+        deadline = anyio.current_effective_deadline()
+        account.budget.earn()
+        task = self._crew.spawn(flight.fly(lambda: self._journey(account, start, flight, deadline)))
+        self._flights.add(task)
+        task.add_done_callback(self._flights.discard)
+        return await flight.outcome(task)
+
+    async def land(self, seconds: float) -> None:
+        """Wait, for at most so long, until no start is out any more."""
+        if self._flights:
+            await asyncio.wait(tuple(self._flights), timeout=seconds)
+
+    async def fetch_token(self, vendor: str, request: Request, read: Callable[[Reply], T]) -> T:
+        """Ask a token endpoint, trying again after passing faults.
+
+        Raises `AuthenticationError` for every refusal, and the transport's and decoding errors.
+        """
+        failures = 0
+        while True:
+            try:
+                self.token_requests += 1
+                reply = await self._once(vendor, request, UNSIGNED, None)
+                if not reply.is_success:
+                    raise self._refusal(vendor, request, reply)
+                return read(reply)
+            except ReplyError as error:
+                failures += 1
+                if not error.is_passing:
+                    raise _bad_credentials(error) from error
+                await self._pause(None, request, error, failures=failures, left=math.inf)
+            except AgentsError as error:
+                failures += 1
+                await self._pause(None, request, error, failures=failures, left=math.inf)
+
+    async def _journey(self, account: Account, start: Start[T], flight: Flight[T], deadline: float) -> T:
+        failures = 0
+        while True:
+            try:
+                reply = await self._signed(account, start.request, flight)
+                result = start.read(reply)
+            except AgentsError as error:
+                failures += 1
+                if flight.is_sent and is_fate_unknown(start.request, error):
+                    raise
+                flight.clear()
+                if not flight.is_awaited:
+                    raise
+                await self._pause(account, start.request, error, failures=failures, left=_left(deadline))
+            else:
+                self.starts += 1
+                return result
+
+    async def _pause(
+        self, account: Account | None, request: Request, error: AgentsError, *, failures: int, left: float
+    ) -> None:
+        """Wait until the next try is due; raise `error` when there is to be none.
+
+        What befell the token request was tried again there already.
+        """
+        if error.call != request.call:
+            raise error
+        delay = self._retry.delay(request, error, failures=failures, chance=self._chance(), left=left)
+        if delay is None:
+            raise error
+        if account is not None and not isinstance(error, Throttled):
+            is_free = account.budget.spend(self._clock.now())
+            if not is_free:
+                raise error
+        self.retries += 1
+        self._tell(
+            RetryScheduled(
+                vendor=error.vendor, call=request.call, failures=failures, delay=delay, error=error
+            )
+        )
+        await sleep(self._clock, delay)
+
+    async def _signed(self, account: Account, request: Request, flight: Flight[Any] | None = None) -> Reply:
+        """Send once within the limits, and once more with a new token after a 401. Raises for a no."""
+        on_sent = None if flight is None else flight.mark
+        is_look = request.purpose is Purpose.LOOK
+        is_last = not account.has_tokens
+        while True:
+            await account.gate.enter(is_look=is_look)
+            try:
+                token = await account.token()
+                headers = account.headers if token is None else {"Authorization": token.header}
+                sent_at = self._clock.now()
+                reply = await self._once(account.vendor, request, headers, on_sent)
+            finally:
+                account.gate.leave(is_look=is_look)
+            if reply.status == _UNAUTHORIZED:
+                if flight is not None:
+                    flight.clear()
+                account.judge(token, is_good=False)
+                if not is_last and (flight is None or flight.is_awaited):
+                    is_last = True
+                    continue
+            elif reply.is_success:
+                account.judge(token, is_good=True)
+                account.gate.pace.answered(self._clock.now())
+                return reply
+            error = self._refusal(account.vendor, request, reply)
+            self._pace(account, error, sent_at)
+            raise error
+
+    def _pace(self, account: Account, error: ReplyError, sent_at: float) -> None:
+        """Have the account's pace heed what the vendor answered."""
+        now = self._clock.now()
+        if not isinstance(error, Throttled):
+            account.gate.pace.answered(now)
+            return
+        hold = account.gate.pace.refused(now, sent_at=sent_at, retry_after=error.retry_after)
+        if hold is not None:
+            per_second = account.gate.pace.rate(now)
+            self._tell(RateLowered(vendor=account.vendor, per_second=per_second, hold=hold))
+
+    async def _once(
+        self, vendor: str, request: Request, headers: Mapping[str, str], on_sent: Callable[[], None] | None
+    ) -> Reply:
+        self.requests += 1
+        if not self._tell.is_detailed:
+            try:
+                return await self._send.send(request, headers=headers, on_sent=on_sent)
+            except AgentsError as error:
+                error.vendor = vendor
+                raise
+        began_at = self._clock.now()
+        status: int | None = None
+        fault: AgentsError | None = None
+        try:
+            reply = await self._send.send(request, headers=headers, on_sent=on_sent)
+            status = reply.status
+        except AgentsError as error:
+            error.vendor = vendor
+            fault = error
+            raise
+        finally:
+            self._tell(
+                RequestDone(
+                    vendor=vendor,
+                    call=request.call,
+                    method=request.method,
+                    status=status,
+                    seconds=self._clock.now() - began_at,
+                    error=fault,
+                )
+            )
+        return reply
+
+    def _refusal(self, vendor: str, request: Request, reply: Reply) -> ReplyError:
+        after = read_retry_after(reply.headers.get("retry-after"), utcnow=self._clock.utcnow())
+        request_id = next((reply.headers[name] for name in _REQUEST_IDS if name in reply.headers), None)
+        return error_class(reply.status)(
+            f"{vendor}: {request.call} was answered with {reply.status}",
+            vendor=vendor,
+            call=request.call,
+            status=reply.status,
+            retry_after=after,
+            request_id=request_id,
+            detail=_words_of(reply.body),
+        )
+
+
+def _left(deadline: float) -> float:
+    """Give the seconds until a deadline of anyio's."""
+    return deadline - anyio.current_time() if deadline != math.inf else math.inf
+
+
+def _bad_credentials(error: ReplyError) -> AuthenticationError:
+    if isinstance(error, AuthenticationError):
+        return error
+    return AuthenticationError(
+        f"{error.vendor}: the token endpoint refused the credentials with {error.status}",
+        **vars(error),
+    )
+
+
+def _words_of(body: bytes) -> str:
+    """Find the server's own words in the body of a refusal, whatever its form."""
+    text: Any = None
+    try:
+        content = codec.decode_json(body)
+    except ValueError:
+        text = body[: 4 * _DETAIL].decode("utf-8", "replace")
+    else:
+        text = content
+        if isinstance(content, dict):
+            text = next((content[name] for name in _MESSAGE_MEMBERS if content.get(name)), "")
+    return (text if isinstance(text, str) else str(text))[:_DETAIL].strip()

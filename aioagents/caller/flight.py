@@ -1,0 +1,143 @@
+"""A start on its way: sent at most once, and never forgotten.
+
+From the first byte on, a start goes on to its end whatever becomes of the task that asked for it. Every path
+from there leads to the result, to an error that says the run surely did not begin, or to `StartUnknown`; and
+where nobody waits any more, to the event `StartAbandoned`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from attrs import frozen
+
+from ..clock import Clock
+from ..errors import AgentsError, PoolClosed, ReplyLost, StartUnknown
+from ..model import Reply, Request, Run
+from ..observe import RunStarted, StartAbandoned, Teller
+from ..polling import RunHandle
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True, eq=False)
+class Start(Generic[T]):
+    """What is to be started: `read` makes a result of the reply, `advice` says how to find out later."""
+
+    vendor: str
+    request: Request
+    read: Callable[[Reply], T]
+    target: str
+    advice: str
+
+
+class Flight(Generic[T]):
+    """One start, from the moment somebody asks for it until its fate is known and told."""
+
+    def __init__(self, start: Start[T], *, clock: Clock, tell: Teller) -> None:
+        self._start = start
+        self._clock = clock
+        self._tell = tell
+        self._outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        #: Whether bytes may have left that were not surely refused.
+        self.is_sent = False
+        #: Whether anybody still waits for the outcome.
+        self.is_awaited = True
+        self._sent_at: datetime | None = None
+
+    def mark(self) -> None:
+        """Take notice that the first byte is about to leave."""
+        self.is_sent = True
+        self._sent_at = self._clock.utcnow()
+
+    def clear(self) -> None:
+        """Take notice that the vendor surely started nothing."""
+        self.is_sent = False
+
+    async def fly(self, journey: Callable[[], Awaitable[T]]) -> None:
+        """Make the journey and settle its outcome. Raises nothing, also when the pool ends it."""
+        try:
+            result = await journey()
+        except asyncio.CancelledError:
+            call = self._start.request.call
+            if self.is_sent:
+                lost = ReplyLost(f"the pool was closed while the reply to {call} was out", call=call)
+                self._settle_error(self._unknown(lost))
+            else:
+                self._settle_error(PoolClosed(f"the pool was closed before {call} was sent"))
+        except Exception as exc:  # noqa: BLE001 - whatever broke, a run may have begun
+            error = exc if isinstance(exc, AgentsError) else self._foreign(exc)
+            self._settle_error(self._unknown(error) if self.is_sent else error)
+        else:
+            self._settle(result)
+
+    async def outcome(self, task: "asyncio.Task[None]") -> T:
+        """Wait for the outcome. Cancelled before the first byte left, `task` is cancelled and nothing is sent."""
+        try:
+            return await asyncio.shield(self._outcome)
+        except asyncio.CancelledError:
+            self.is_awaited = False
+            if not self._outcome.done():
+                self._outcome.cancel()
+                if not self.is_sent:
+                    task.cancel()
+            elif (error := self._outcome.exception()) is None:
+                # It came in the very moment of the cancellation: the caller will not see it.
+                self._abandon(self._outcome.result(), None)
+            elif isinstance(error, StartUnknown):
+                self._abandon(None, error)
+            raise
+
+    def _settle(self, result: T) -> None:
+        if (run := _run_of(result)) is not None:
+            self._tell(RunStarted(vendor=self._start.vendor, target=self._start.target, run=run))
+        if self.is_awaited:
+            self._outcome.set_result(result)
+        else:
+            self._abandon(result, None)
+
+    def _settle_error(self, error: AgentsError) -> None:
+        if self.is_awaited:
+            self._outcome.set_exception(error)
+        elif isinstance(error, StartUnknown):
+            self._abandon(None, error)
+
+    def _abandon(self, result: T | None, error: AgentsError | None) -> None:
+        self._tell(
+            StartAbandoned(
+                vendor=self._start.vendor,
+                target=self._start.target,
+                sent_at=self._sent_at or self._clock.utcnow(),
+                run=_run_of(result),
+                error=error,
+            )
+        )
+
+    def _unknown(self, cause: AgentsError) -> StartUnknown:
+        start = self._start
+        error = StartUnknown(
+            f"{start.vendor}: whether {start.request.call} started a run cannot be known: {cause}. {start.advice}",
+            vendor=start.vendor,
+            call=start.request.call,
+            target=start.target,
+            sent_at=self._sent_at,
+            body=start.request.body,
+            advice=start.advice,
+            status=cause.status,
+            request_id=cause.request_id,
+        )
+        error.__cause__ = cause
+        return error
+
+    def _foreign(self, exc: Exception) -> AgentsError:
+        call = self._start.request.call
+        error = AgentsError(f"{call} failed: {type(exc).__name__}", vendor=self._start.vendor, call=call)
+        error.__cause__ = exc
+        return error
+
+
+def _run_of(result: object) -> Run | None:
+    return result.accepted if isinstance(result, RunHandle) else None

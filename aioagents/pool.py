@@ -1,0 +1,192 @@
+"""The session pool: connections, tokens, limits and waits of any number of clients, with one lifetime."""
+
+import asyncio
+import random
+import warnings
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
+from contextvars import Context, copy_context
+from typing import Any, Self
+
+import aiohttp
+import anyio
+from attrs import frozen
+
+from .auth import TokenCache, TokenSource, TokenStore
+from .caller import Account, Caller
+from .clock import Clock, LoopClock
+from .crew import Crew
+from .errors import PoolClosed
+from .model import Send
+from .observe import Hook, Teller
+from .polling import Cadence, Growing, Lane, PollStatistics, RunSource, Scheduler
+from .retry import RetryPolicy
+from .transport import GateStatistics, HttpSend, PoolLimits, Timeouts
+
+
+@frozen(kw_only=True)
+class PoolStatistics:
+    """What a pool did since it was opened, and what it is doing.
+
+    `requests` counts every request sent, `retries` those sent again after a fault, `token_requests` those to
+    token endpoints, `starts` the starts that were accepted. `polling` tells of the waits (runs watched by
+    several handles count once), `accounts` of each account's gate.
+    """
+
+    requests: int
+    retries: int
+    token_requests: int
+    starts: int
+    polling: PollStatistics
+    accounts: Mapping[str, GateStatistics]
+
+
+class SessionPool:
+    """Shares connections, tokens, limits and one poll scheduler among clients of any vendor, region, account.
+
+    An async context manager that may be entered in one task and left in another, of the same event loop.
+    Leaving it ends waits with `PoolClosed`, gives starts that are out `timeouts.close` seconds for their
+    reply, then closes tasks and connections; the runs themselves go on. `tokens` is a `TokenCache`, or the
+    store for one; `hooks` are called with each event (`aioagents.observe`); a `session` of the caller's is
+    used for all requests and not closed. `clock`, `send` and `chance` are for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: PoolLimits | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        cadence: Cadence | None = None,
+        tokens: TokenCache | TokenStore | None = None,
+        hooks: Iterable[Hook] = (),
+        session: aiohttp.ClientSession | None = None,
+        clock: Clock | None = None,
+        send: Send | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._limits = limits or PoolLimits()
+        self._timeouts = timeouts or Timeouts()
+        self._retry = retry or RetryPolicy()
+        self.clock = clock or LoopClock()
+        self._tokens = tokens if isinstance(tokens, TokenCache) else TokenCache(tokens, clock=self.clock)
+        self._http = HttpSend(limits=self._limits, timeouts=self._timeouts, session=session)
+        self._crew = Crew()
+        self._tell = Teller(hooks)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context: Context | None = None
+        self._state = "not entered"
+        self._accounts: dict[Hashable, Account] = {}
+        self._lanes: dict[Hashable, Lane] = {}
+        self.caller = Caller(
+            send or self._http,
+            crew=self._crew,
+            clock=self.clock,
+            retry=self._retry,
+            tell=self._tell,
+            chance=chance,
+        )
+        self._scheduler = Scheduler(
+            clock=self.clock,
+            cadence=cadence or Growing(),
+            retry=self._retry,
+            tell=self._tell,
+            spawn=self._spawn_looker,
+            ensure_open=self.ensure_open,
+            lookers=self._limits.lookers,
+            chance=chance,
+        )
+
+    async def __aenter__(self) -> Self:
+        if self._state != "not entered":
+            raise PoolClosed(f"a pool is entered once, and this one is {self._state}; make a new one")
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        await self._http.__aenter__()
+        await self._crew.open()
+        self._state = "open"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close everything in order. May be called twice, and from another task than the one that entered."""
+        if self._state == "not entered":
+            self._state = "closed"
+        if self._state != "open":
+            return
+        self._state = "closed"
+        self._scheduler.close()
+        with anyio.move_on_after(self._timeouts.close, shield=True):
+            await self.caller.land(self._timeouts.close)
+        await self._crew.aclose()
+        await self._http.aclose()
+
+    def ensure_open(self) -> None:
+        """Raise `PoolClosed` unless the pool is open in the running event loop."""
+        if self._state != "open" or not self._crew.is_open:
+            state = self._state if self._state != "open" else "ending with its event loop"
+            raise PoolClosed(f"the pool is {state}; use it inside 'async with SessionPool() as pool'")
+        if asyncio.get_running_loop() is not self._loop:
+            raise PoolClosed("the pool belongs to another event loop; open one pool in each loop")
+
+    def account(
+        self,
+        key: Hashable,
+        *,
+        name: str,
+        vendor: str,
+        headers: Mapping[str, str] | None = None,
+        fetch: Callable[[], Coroutine[Any, Any, tuple[str, float]]] | None = None,
+    ) -> Account:
+        """Give the account called by `key`, made at the first asking. `name` shows it, and no secret.
+
+        It signs with fixed `headers`, or with tokens that `fetch` obtains (value and lifetime in seconds).
+        """
+        account = self._accounts.get(key)
+        if account is None:
+            tokens = None
+            if fetch is not None:
+                source = TokenSource(
+                    key=key, name=name, vendor=vendor, fetch=fetch, spawn=self._crew.spawn, tell=self._tell
+                )
+                tokens = (self._tokens, source)
+            account = self._accounts[key] = Account(
+                name,
+                vendor,
+                limits=self._limits,
+                retry=self._retry,
+                clock=self.clock,
+                headers=headers or {},
+                tokens=tokens,
+            )
+        return account
+
+    def lane(self, key: Hashable, source: RunSource, vendor: str) -> Lane:
+        """Give the lane in which the runs called by `key` are watched, made at the first asking."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = self._scheduler.lane(source, vendor)
+        return lane
+
+    def statistics(self) -> PoolStatistics:
+        """Give the present numbers."""
+        return PoolStatistics(
+            requests=self.caller.requests,
+            retries=self.caller.retries,
+            token_requests=self.caller.token_requests,
+            starts=self.caller.starts,
+            polling=self._scheduler.statistics(),
+            accounts={each.name: each.gate.statistics() for each in self._accounts.values()},
+        )
+
+    def _spawn_looker(self, work: Coroutine[Any, Any, None]) -> object:
+        # Each of the crew gets the pool's own variables, not those of whoever happened to wait first.
+        return self._crew.spawn(work, context=None if self._context is None else self._context.copy())
+
+    def __repr__(self) -> str:
+        return f"<SessionPool {self._state}, accounts={len(self._accounts)}>"
+
+    def __del__(self) -> None:
+        if getattr(self, "_state", "") == "open":
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
