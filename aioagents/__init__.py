@@ -1,1 +1,75 @@
 """Starts agent and workflow runs over HTTP, never twice by accident, and awaits their end."""
+
+from .auth import FileTokenStore, MemoryTokenStore, TokenCache
+from .errors import (
+    AgentsError,
+    AuthenticationError,
+    AuthorizationRequired,
+    BadRequest,
+    Conflict,
+    DecodeError,
+    JournalError,
+    NotFound,
+    NotSent,
+    PermissionDenied,
+    PoolClosed,
+    ReplyError,
+    ReplyLost,
+    RunAborted,
+    RunFailed,
+    ServerError,
+    StartUnknown,
+    Throttled,
+    TransportError,
+    WaitTimeout,
+    WebhookRejected,
+)
+from .model import Run, RunRef, RunState, Secret
+from .polling import Growing, RunHandle, Steady
+from .pool import PoolStatistics, SessionPool
+from .providers.leena import Leena, LeenaCredentials, LeenaEndpoints
+from .retry import RetryPolicy
+from .transport import PoolLimits, RateLimit, Timeouts
+
+__all__ = [
+    "AgentsError",
+    "AuthenticationError",
+    "AuthorizationRequired",
+    "BadRequest",
+    "Conflict",
+    "DecodeError",
+    "FileTokenStore",
+    "Growing",
+    "JournalError",
+    "Leena",
+    "LeenaCredentials",
+    "LeenaEndpoints",
+    "MemoryTokenStore",
+    "NotFound",
+    "NotSent",
+    "PermissionDenied",
+    "PoolClosed",
+    "PoolLimits",
+    "PoolStatistics",
+    "RateLimit",
+    "ReplyError",
+    "ReplyLost",
+    "RetryPolicy",
+    "Run",
+    "RunAborted",
+    "RunFailed",
+    "RunHandle",
+    "RunRef",
+    "RunState",
+    "Secret",
+    "ServerError",
+    "SessionPool",
+    "StartUnknown",
+    "Steady",
+    "Throttled",
+    "Timeouts",
+    "TokenCache",
+    "TransportError",
+    "WaitTimeout",
+    "WebhookRejected",
+]

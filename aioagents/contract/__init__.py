@@ -1,1 +1,16 @@
 """What a vendor's folder must supply."""
+
+from .client import RunClient, check_ref
+from .provider import Provider
+from .settings import check_base_url, check_host_label, check_text, is_loopback, path_segment
+
+__all__ = [
+    "Provider",
+    "RunClient",
+    "check_base_url",
+    "check_host_label",
+    "check_ref",
+    "check_text",
+    "is_loopback",
+    "path_segment",
+]

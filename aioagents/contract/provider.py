@@ -1,0 +1,17 @@
+"""How a vendor's folder shows itself: one value, found by whoever needs all vendors."""
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from .client import RunClient
+
+
+@frozen(kw_only=True)
+class Provider:
+    """A vendor: its name in run references, its client, and the variables that set it up (name to meaning)."""
+
+    name: str
+    title: str
+    client: type[RunClient]
+    variables: Mapping[str, str]

@@ -1,0 +1,63 @@
+"""Checks of settings and arguments that are the same for every vendor. Pure."""
+
+import re
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+def check_base_url(url: str, name: str, *, allow_insecure: bool = False) -> str:
+    """Give `url` without a trailing slash. Raises ValueError unless it is https, or http to a loopback host.
+
+    `allow_insecure` lets http through to any host. A query, a fragment or a user in the URL is refused.
+    """
+    parts = urlsplit(url.strip())
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise ValueError(f"{name}: not a URL that can be used: {exc}") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError(f"{name}: expected a URL like https://host, not one of scheme {parts.scheme!r}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(f"{name}: a base URL holds no user, query or fragment")
+    if parts.scheme == "http" and not (allow_insecure or is_loopback(host)):
+        raise ValueError(
+            f"{name}: http to {host} would send secrets in clear text; use https, or allow_insecure=True"
+        )
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether `host` is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_host_label(text: str, name: str) -> str:
+    """Give `text` in lower case. Raises ValueError unless it can stand in a host name and change nothing else."""
+    if not isinstance(text, str) or not _LABEL.fullmatch(text):
+        raise ValueError(f"{name}: expected letters, digits and inner hyphens (like us-east-1), not {text!r}")
+    return text.lower()
+
+
+def path_segment(text: str, name: str) -> str:
+    """Give `text` encoded as one path segment. Raises ValueError for what is empty or would change the path."""
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{name} has to be a non-empty string, not {text!r}")
+    if text in {".", ".."}:
+        raise ValueError(f"{name}: {text!r} would change the path")
+    return quote(text, safe="")
+
+
+def check_text(text: str, name: str) -> str:
+    """Give `text`. Raises ValueError unless it is a string with something in it."""
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{name} has to be a non-empty string, not {text!r}")
+    return text

@@ -1,0 +1,154 @@
+"""Leena AI: the client."""
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Any, ClassVar, Final, Self
+
+from ...caller import Account, Start
+from ...contract import RunClient, check_ref, check_text
+from ...model import Reply, RunRef
+from ...polling import RunHandle
+from ...pool import SessionPool
+from .analytics import OVERLAP, Report, ReportQuery, Sync
+from .aop import AopRuns
+from .settings import LeenaCredentials, LeenaEndpoints, region_from_env
+from .wire import VENDOR, execute_request, read_accepted, read_token, token_request
+
+_ADVICE: Final = (
+    "Leena has no way to ask for it and no idempotency key; the total-runs report shows runs of that time "
+    "about two hours later."
+)
+
+
+class Leena(RunClient):
+    """Starts and follows AOP runs of Leena AI, and reads the total-runs report, in one region.
+
+    Tokens are shared by all clients of the pool with the same credentials and token endpoint. Where the
+    report's scope belongs to another OAuth app, give its `report_credentials`. Raises ValueError for a
+    region or endpoint that cannot be used.
+    """
+
+    vendor: ClassVar[str] = VENDOR
+
+    def __init__(
+        self,
+        pool: SessionPool,
+        *,
+        credentials: LeenaCredentials,
+        region: str | None = None,
+        endpoints: LeenaEndpoints | None = None,
+        report_credentials: LeenaCredentials | None = None,
+    ) -> None:
+        super().__init__(pool)
+        self._endpoints = (endpoints or LeenaEndpoints()).completed(region)
+        self._region = region
+        self._scope = (region or "").lower()
+        self._account = self._open_account(credentials)
+        same = report_credentials is None or report_credentials == credentials
+        self._report_account = (
+            self._account if same else self._open_account(report_credentials or credentials)
+        )
+        key = (VENDOR, self._endpoints.aop, self._scope, credentials)
+        runs = AopRuns(pool, self._account, self._endpoints.aop or "")
+        self._lane = pool.lane(key, runs, VENDOR)
+
+    @classmethod
+    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
+        """Make a client from the `LEENA_*` variables. Raises ValueError that names those which are missing."""
+        return cls(
+            pool,
+            credentials=LeenaCredentials.from_env(environ),
+            region=region_from_env(environ),
+            endpoints=LeenaEndpoints.from_env(environ),
+        )
+
+    async def execute(
+        self, aop_id: str, *, message: str = "", context: Mapping[str, Any] | None = None
+    ) -> RunHandle:
+        """Start a run of the AOP called `aop_id` (its slug or id), once, and give a handle on it.
+
+        Never sent twice: the vendor has no idempotency key. Raises `StartUnknown` when the reply was lost
+        and a run may have begun, `BadRequest`, `PermissionDenied` or `NotFound` when the vendor refuses,
+        `Throttled`, `AuthenticationError` or `NotSent` after the tries the pool allows, ValueError or
+        TypeError for arguments that cannot be sent. Cancelled while the reply is out, the start goes on and
+        its outcome is told as `StartAbandoned`.
+        """
+        check_text(aop_id, "aop_id")
+        if not isinstance(message, str):
+            raise TypeError(f"message has to be a string, not {type(message).__name__}")
+        request = execute_request(self._endpoints.aop or "", aop_id, message, context or {})
+        self._pool.ensure_open()
+
+        def read(reply: Reply) -> RunHandle:
+            clock = self._pool.clock
+            run = read_accepted(reply, scope=self._scope, seen_at=clock.utcnow())
+            return RunHandle(self._lane, run.ref, target=aop_id, accepted=run, begun_at=clock.now())
+
+        start = Start(vendor=VENDOR, request=request, read=read, target=aop_id, advice=_ADVICE)
+        return await self._pool.caller.start(self._account, start)
+
+    def item(self, aop_item_id: str) -> RunHandle:
+        """Follow a run by its `aop_item_id`, whoever started it. Raises ValueError for an empty id."""
+        return RunHandle(self._lane, RunRef(VENDOR, self._scope, check_text(aop_item_id, "aop_item_id")))
+
+    def attach(self, ref: RunRef | str) -> RunHandle:
+        """Follow a run by its reference. Raises ValueError for one of another vendor or region."""
+        return self.item(check_ref(ref, vendor=VENDOR, scope=self._scope).id)
+
+    def report(
+        self,
+        start: date | str,
+        end: date | str,
+        *,
+        updated_after: datetime | str | None = None,
+        page_size: int = 100,
+    ) -> Report:
+        """Read the total-runs report: `async for row in leena.report(...)`.
+
+        Gives the runs that started from `start` to `end` (dates; their zone, and whether `end` is included,
+        is undocumented), with `updated_after` only those updated strictly after it. Data lags about two
+        hours. See `Report` for how pages are walked. Iterating raises `ReplyError` (401 also for a missing
+        scope), `TransportError`, `DecodeError`.
+        """
+        query = ReportQuery.of(start, end, updated_after=updated_after, page_size=page_size)
+        return Report(self._pool, self._report_account, self._endpoints.report or "", query)
+
+    def sync(
+        self,
+        checkpoint: Mapping[str, Any] | None = None,
+        *,
+        start: date | str,
+        end: date | str | None = None,
+        overlap: timedelta = OVERLAP,
+        page_size: int = 100,
+    ) -> Sync:
+        """Read what is new in the report since `checkpoint`: `async for row in sync: ...; sync.checkpoint`.
+
+        `start` has to lie before the start of the oldest run that may still change; `end` is tomorrow unless
+        given. See `Sync` for what a checkpoint promises.
+        """
+        return Sync(
+            self._pool,
+            self._report_account,
+            self._endpoints.report or "",
+            checkpoint,
+            start=start,
+            end=end,
+            overlap=overlap,
+            page_size=page_size,
+        )
+
+    def _open_account(self, credentials: LeenaCredentials) -> Account:
+        token_url = self._endpoints.token or ""
+
+        async def fetch() -> tuple[str, float]:
+            return await self._pool.caller.fetch_token(
+                VENDOR, token_request(token_url, credentials), read_token
+            )
+
+        return self._pool.account(
+            (VENDOR, token_url, credentials), name=credentials.name_at(token_url), vendor=VENDOR, fetch=fetch
+        )
+
+    def __repr__(self) -> str:
+        return f"<Leena {self._region or 'primary region'} at {self._endpoints.aop}>"

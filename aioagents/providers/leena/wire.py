@@ -1,0 +1,129 @@
+"""Leena AI: what goes over the wire, both ways. Pure."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from attrs import frozen
+
+from ... import codec
+from ...auth import basic_header
+from ...contract import path_segment
+from ...errors import DecodeError
+from ...model import Purpose, Reply, Request, Run, RunRef, RunState
+from ...model.token import UNTOLD_LIFETIME
+from .settings import LeenaCredentials
+from .states import ACCEPTED, state_of
+
+VENDOR: Final = "leena"
+_JSON: Final = {"Content-Type": "application/json", "Accept": "application/json"}
+_ACCEPT: Final = {"Accept": "application/json"}
+
+
+@frozen(kw_only=True)
+class _Token:
+    access_token: str
+    expires_in: Any = None
+
+
+@frozen(kw_only=True)
+class _Accepted:
+    aop_item_id: str
+    status: str = ACCEPTED
+
+
+@frozen(kw_only=True)
+class _Status:
+    status: str
+    initiated_at: Any = None
+    completed_at: Any = None
+
+
+def token_request(base_url: str, credentials: LeenaCredentials) -> Request:
+    """Build the password grant: Basic client credentials, and a JSON body in place of RFC 6749's form."""
+    body = {
+        "username": credentials.username,
+        "password": credentials.password.reveal(),
+        "grant_type": "password",
+    }
+    basic = basic_header(credentials.client_id, credentials.client_secret)
+    return Request(
+        method="POST",
+        url=f"{base_url}/api/v1.0/oauth/token",
+        call="token",
+        purpose=Purpose.TOKEN,
+        headers={**_JSON, "Authorization": basic},
+        body=codec.encode_json(body),
+    )
+
+
+def read_token(reply: Reply) -> tuple[str, float]:
+    """Read a token and its lifetime in seconds; one that is not told, or nonsense, is taken as short."""
+    token = codec.structure(
+        codec.decode(reply.body, vendor=VENDOR, call="token"), _Token, vendor=VENDOR, call="token"
+    )
+    if not token.access_token:
+        raise DecodeError(f"{VENDOR}: the token is empty", vendor=VENDOR, call="token", path="$.access_token")
+    lifetime = token.expires_in
+    if isinstance(lifetime, str) and lifetime.isascii() and lifetime.isdigit():
+        lifetime = float(lifetime)
+    is_told = isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0
+    return token.access_token, float(lifetime) if is_told else UNTOLD_LIFETIME
+
+
+def execute_request(base_url: str, aop_id: str, message: str, context: Any) -> Request:
+    """Build the start of an AOP run. Raises TypeError for a context that JSON cannot hold."""
+    codec.encode_object(context, "context")
+    body = codec.encode_json({"aop_id": aop_id, "message_to_start": message, "context": context})
+    return Request(
+        method="POST",
+        url=f"{base_url}/api/v1/external/aop/execute",
+        call="aop.execute",
+        purpose=Purpose.START,
+        headers=_JSON,
+        body=body,
+    )
+
+
+def read_accepted(reply: Reply, *, scope: str, seen_at: datetime) -> Run:
+    """Read the answer to execute. Raises DecodeError when it names no run."""
+    raw = codec.decode(reply.body, vendor=VENDOR, call="aop.execute")
+    accepted = codec.structure(raw, _Accepted, vendor=VENDOR, call="aop.execute")
+    if not accepted.aop_item_id.strip():
+        raise DecodeError(
+            f"{VENDOR}: the answer to aop.execute names no run",
+            vendor=VENDOR,
+            call="aop.execute",
+            path="$.aop_item_id",
+        )
+    state = RunState.QUEUED if accepted.status == ACCEPTED else state_of(accepted.status)
+    ref = RunRef(VENDOR, scope, accepted.aop_item_id)
+    return Run(ref=ref, state=state, status=accepted.status, raw=raw, seen_at=seen_at)
+
+
+def status_request(base_url: str, aop_item_id: str) -> Request:
+    """Build a look at one run. Raises ValueError for an empty id."""
+    return Request(
+        method="GET",
+        url=f"{base_url}/api/v1/external/aop/items/{path_segment(aop_item_id, 'aop_item_id')}/status",
+        call="aop.status",
+        purpose=Purpose.LOOK,
+        headers=_ACCEPT,
+    )
+
+
+def read_status(reply: Reply, *, ref: RunRef, seen_at: datetime) -> Run:
+    """Read a run's status. `status` alone decides: the moments may be missing, early or late.
+
+    They come without a zone and are taken as UTC; the vendor's own sample does not settle it.
+    """
+    raw = codec.decode(reply.body, vendor=VENDOR, call="aop.status")
+    status = codec.structure(raw, _Status, vendor=VENDOR, call="aop.status")
+    return Run(
+        ref=ref,
+        state=state_of(status.status),
+        status=status.status,
+        started_at=codec.parse_moment(status.initiated_at),
+        ended_at=codec.parse_moment(status.completed_at),
+        raw=raw,
+        seen_at=seen_at,
+    )
