@@ -37,6 +37,13 @@ class RunClient(ABC):
         return self._pool
 
     @abstractmethod
+    async def check(self) -> None:
+        """See that the vendor answers and takes the credentials, by its cheapest call; starts nothing.
+
+        Raises `AgentsError`.
+        """
+
+    @abstractmethod
     def attach(self, ref: RunRef | str) -> RunHandle:
         """Follow a run by its reference, whoever started it. Raises ValueError for another vendor's or scope's."""
 

@@ -62,6 +62,15 @@ class Leena(RunClient):
             endpoints=LeenaEndpoints.from_env(environ),
         )
 
+    async def check(self) -> None:
+        """Obtain a token, or use the one at hand. Raises `AuthenticationError`, `TransportError`, `PoolClosed`.
+
+        What the token may be used for cannot be told without a call that costs or fails.
+        """
+        self._pool.ensure_open()
+        for account in {self._account, self._report_account}:
+            await account.token()
+
     async def execute(
         self, aop_id: str, *, message: str = "", context: Mapping[str, Any] | None = None
     ) -> RunHandle:
