@@ -35,6 +35,7 @@ _PURPOSES: Final = frozenset(purpose.value for purpose in Purpose)
 _ERRORS: Final = (500, 502, 503, 504)
 _BEFORE_ONLY: Final = 503
 _EVEN: Final = 0.5
+_PATIENCE: Final = 3
 _ASKED: Final = frozenset({Kind.LOST, Kind.TRUNCATE, Kind.SLOW})
 _WAITING: Final = ("seconds", "date", "")
 
@@ -64,8 +65,8 @@ class FaultPlan:
     `only` limits it to calls (`aop.status`) and purposes (`start look call token`); empty means all requests.
     `delay` is the longest latency, and how long a slow body takes; `retry_after` the longest wait that a 429
     asks for: all in real seconds, whatever the simulator's speed. `expire` says per request whether its token
-    ceases; yet a token first serves `expire_after` requests, and two more for each request that still came
-    with the token before it, so that who renews once is let in.
+    ceases; yet a token first serves `expire_after` requests after the last one that came with the token
+    before it, and three more for each of those, so that who renews once is let in.
     """
 
     reset: float = _share()
@@ -212,7 +213,7 @@ class Faults:
     def is_worn(self, authorization: str) -> bool:
         """Count a use of a token; say whether it has served long enough to be allowed to cease."""
         self._uses[authorization] += 1
-        return self._uses[authorization] > self._least_uses + 2 * self._late
+        return self._uses[authorization] > self._least_uses + _PATIENCE * self._late
 
     def ceased(self) -> None:
         """Take note that a token ceased: its successor begins anew."""
@@ -220,8 +221,9 @@ class Faults:
         self._late = 0
 
     def refused(self) -> None:
-        """Take note that a request still came with a token that had ceased."""
+        """Take note that a request still came with a token that had ceased: its repetition is to be let in."""
         self._late += 1
+        self._uses.clear()
 
 
 def _thresholds(plan: FaultPlan) -> Sequence[tuple[float, Kind]]:

@@ -37,14 +37,14 @@ class Wire:
         """Answer one request. Asks the world at most once, and always before anything is sent."""
         fault = self._faults.draw(match.route.call, match.route.purpose)
         if fault.latency:
-            self.happened[Kind.LATENCY] += 1
+            self.happened[Kind.LATENCY.value] += 1
             await asyncio.sleep(fault.latency)
         self._let_token_cease(request, match, fault)
         reply = ask() if fault.is_asked else None
         if reply is not None and reply.status == _UNAUTHORIZED:
             self._faults.refused()
         if fault.kind is not None:
-            self.happened[fault.kind] += 1
+            self.happened[fault.kind.value] += 1
         return await self._spoil(request, fault, reply)
 
     def _let_token_cease(self, request: web.BaseRequest, match: Match, fault: Fault) -> None:
@@ -52,7 +52,7 @@ class Wire:
         if authorization is None or match.route.purpose is Purpose.TOKEN:
             return
         if self._faults.is_worn(authorization) and fault.expires and match.world.revoke(authorization):
-            self.happened[Kind.EXPIRE] += 1
+            self.happened[Kind.EXPIRE.value] += 1
             self._faults.ceased()
 
     async def _spoil(self, request: web.BaseRequest, fault: Fault, reply: Reply | None) -> web.StreamResponse:

@@ -204,9 +204,10 @@ def test_several_plans_complement_each_other() -> None:
 
 
 def test_token_serves_before_it_may_cease() -> None:
-    """A token serves its least number of requests, and two more for each straggler of the one before."""
+    """A token serves its least number of requests anew after each straggler of the one before."""
     faults = Faults(FaultPlan(expire=1.0, expire_after=3))
     assert [faults.is_worn("a") for _ in range(5)] == [False, False, False, True, True]
     faults.ceased()
+    assert [faults.is_worn("b") for _ in range(2)] == [False, False]
     faults.refused()
-    assert [faults.is_worn("b") for _ in range(6)] == [False] * 5 + [True]
+    assert [faults.is_worn("b") for _ in range(7)] == [False] * 6 + [True]
