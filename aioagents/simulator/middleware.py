@@ -41,7 +41,8 @@ class Wire:
             await asyncio.sleep(fault.latency)
         self._let_token_cease(request, match, fault)
         reply = ask() if fault.is_asked else None
-        if reply is not None and reply.status == _UNAUTHORIZED:
+        is_signed = match.route.purpose is not Purpose.TOKEN
+        if is_signed and reply is not None and reply.status == _UNAUTHORIZED:
             self._faults.refused()
         if fault.kind is not None:
             self.happened[fault.kind.value] += 1
@@ -98,7 +99,7 @@ def _reset(request: web.BaseRequest) -> web.StreamResponse:
 
 async def _truncate(request: web.BaseRequest, reply: Reply, part: float) -> web.StreamResponse:
     """Promise the whole body, send some of it, and end the connection."""
-    response = await _begin(request, reply)
+    response = await _begin(request, reply, size=max(len(reply.body), 1))
     with suppress(ConnectionError):
         await response.write(reply.body[: math.floor(len(reply.body) * part)])
     if request.transport is not None:
@@ -108,7 +109,7 @@ async def _truncate(request: web.BaseRequest, reply: Reply, part: float) -> web.
 
 async def _dribble(request: web.BaseRequest, reply: Reply, seconds: float) -> web.StreamResponse:
     """Send the body in a few pieces with pauses between."""
-    response = await _begin(request, reply)
+    response = await _begin(request, reply, size=len(reply.body))
     size = max(math.ceil(len(reply.body) / _DRIBBLES), 1)
     with suppress(ConnectionError):
         for begin in range(0, len(reply.body), size):
@@ -117,9 +118,9 @@ async def _dribble(request: web.BaseRequest, reply: Reply, seconds: float) -> we
     return response
 
 
-async def _begin(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+async def _begin(request: web.BaseRequest, reply: Reply, *, size: int) -> web.StreamResponse:
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
-    response.content_length = max(len(reply.body), 1)
+    response.content_length = size
     with suppress(ConnectionError):
         await response.prepare(request)
     return response

@@ -197,12 +197,12 @@ def _loopback(host: str) -> str:
 
 async def _close(listener: asyncio.Server, web_server: web.Server) -> None:
     listener.close()
+    transports = [each.transport for each in web_server.connections if each.transport is not None]
     web_server.pre_shutdown()
-    connections = web_server.connections
     await web_server.shutdown(_GRACE)
-    for connection in connections:
-        if connection.transport is not None:
-            connection.transport.abort()
+    for transport in transports:
+        # Closed already, which would wait for a peer that does not read.
+        transport.abort()
     await listener.wait_closed()
     # The transports tell their protocols of the end in the loop's next turns; nothing is to be left behind.
     for _ in range(3):

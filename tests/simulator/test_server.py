@@ -32,12 +32,16 @@ async def _status(session: aiohttp.ClientSession, url: str) -> int:
 
 def _start(world: World) -> str:
     """Start a run at second 0, without a socket."""
-    basic = base64.b64encode(b"demo-client:demo-secret").decode()
-    grant = {"username": "demo-user", "password": "demo-password", "grant_type": "password"}
-    token = _post(world, "/api/v1.0/oauth/token", grant, f"Basic {basic}")["access_token"]
-    started = _post(world, "/api/v1/external/aop/execute", {"aop_id": "triage"}, f"Bearer {token}")
+    started = _post(world, "/api/v1/external/aop/execute", {"aop_id": "triage"}, _sign(world))
     item_id: str = started["aop_item_id"]
     return item_id
+
+
+def _sign(world: World) -> str:
+    """Get a token, without a socket."""
+    basic = base64.b64encode(b"demo-client:demo-secret").decode()
+    grant = {"username": "demo-user", "password": "demo-password", "grant_type": "password"}
+    return f"Bearer {_post(world, '/api/v1.0/oauth/token', grant, f'Basic {basic}')['access_token']}"
 
 
 def _post(world: World, path: str, body: Any, authorization: str) -> dict[str, Any]:
@@ -188,6 +192,21 @@ async def test_closing_ends_all_connections() -> None:
         socket.create_connection(("127.0.0.1", simulator.port))
 
 
+async def test_closing_does_not_wait_for_who_does_not_read() -> None:
+    """A peer that asks for much and reads nothing does not hold the end up."""
+    world = LeenaWorld(RunPlan(history=1000))
+    query = "metricId=aic:totalRunsTable&responseType=table&from=2026-01-01&to=2026-01-06&limit=1000"
+    ask = f"GET /api/analytics/query/external?{query} HTTP/1.1\r\nhost: x\r\nauthorization: {_sign(world)}\r\n\r\n"
+    async with Simulator(worlds=[world]) as simulator:
+        with socket.socket() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.connect(("127.0.0.1", simulator.port))
+            peer.sendall(ask.encode() * 8)
+            await asyncio.sleep(0.05)
+            await simulator.__aexit__(None, None, None)
+    assert 0 < world.statistics()["reports"] < 8
+
+
 def test_thread_serves_sync_programs() -> None:
     """In a thread of its own the simulator serves programs without a loop, and ends with the block."""
     threads = threading.active_count()
@@ -214,8 +233,10 @@ def test_thread_tells_what_went_wrong() -> None:
 
 
 _PROGRAM = f"""
-import asyncio, aiohttp
+import asyncio, aiohttp, logging
 from aioagents.simulator import FaultPlan, Simulator
+
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # that a step was slow depends on the machine
 
 async def main():
     async with aiohttp.ClientSession() as session:
