@@ -4,8 +4,6 @@ import sys
 
 import pytest
 
-pytest_plugins = ["pytester"]
-
 _ALONE = ("-p", "no:asyncio", "-p", "no:cacheprovider")
 _CONFTEST = 'pytest_plugins = ["aioagents.pytest_plugin"]\n'
 _TESTS = """
@@ -57,12 +55,6 @@ def test_plugin_alone_imports_little(pytestconfig):
     assert pytestconfig.pluginmanager.has_plugin("aioagents")
     assert not [name for name in sys.modules if name.startswith("aioagents.simulator")]
 """
-
-
-@pytest.fixture(autouse=True)
-def _no_leena_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LEENA_AOP_URL", "LEENA_TOKEN_URL", "LEENA_REPORT_URL"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def test_fixtures_serve_sync_tests(pytester: pytest.Pytester) -> None:
