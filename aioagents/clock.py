@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Protocol
 
 
@@ -31,19 +32,19 @@ class Clock(Protocol):
 
 
 class LoopClock:
-    """The running event loop's own clock."""
+    """The machine's monotonic clock, which event loops go by as well."""
 
     def now(self) -> float:
-        """Give the loop's monotonic time."""
-        return asyncio.get_running_loop().time()
+        """Give the monotonic time."""
+        return monotonic()
 
     def utcnow(self) -> datetime:
         """Give the wall clock."""
         return datetime.now(UTC)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
-        """Put a call off with the loop's own timers."""
-        return asyncio.get_running_loop().call_at(when, callback)
+        """Put a call off with the running loop's own timers."""
+        return asyncio.get_running_loop().call_later(max(when - monotonic(), 0.0), callback)
 
 
 def _arrive(future: asyncio.Future[None]) -> None:

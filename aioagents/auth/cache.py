@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import nullcontext
 from typing import Any, Final, Protocol
 
-from attrs import frozen
+from attrs import define, field
 
 from ..clock import Clock, LoopClock
 from ..errors import AgentsError, AuthenticationError
@@ -28,22 +28,6 @@ class Spawn(Protocol):
         ...
 
 
-@frozen(kw_only=True, eq=False)
-class TokenSource:
-    """How one account comes by tokens.
-
-    `key` tells accounts apart within the process; `name` does so in stores and must show no secret. `fetch`
-    asks the vendor and gives the token and its lifetime in seconds.
-    """
-
-    key: Hashable
-    name: str
-    vendor: str
-    fetch: Callable[[], Awaitable[tuple[str, float]]]
-    spawn: Spawn
-    tell: Callable[[Event], None]
-
-
 class _Entry:
     __slots__ = ("failed_until", "failure", "is_accepted", "rejected", "renewal", "streak", "token")
 
@@ -55,6 +39,23 @@ class _Entry:
         self.is_accepted = False  # whether the present token was ever good for anything
         self.rejected = ""  # the value of the latest token that failed
         self.streak = 0  # new tokens in a row that failed at once
+
+
+@define(kw_only=True, eq=False)
+class TokenSource:
+    """How one account comes by tokens of one cache.
+
+    `key` tells accounts apart within the process; `name` does so in stores and must show no secret. `fetch`
+    asks the vendor and gives the token and its lifetime in seconds.
+    """
+
+    key: Hashable = field(repr=False)
+    name: str
+    vendor: str
+    fetch: Callable[[], Awaitable[tuple[str, float]]] = field(repr=False)
+    spawn: Spawn = field(repr=False)
+    tell: Callable[[Event], None] = field(repr=False)
+    _entry: _Entry | None = field(default=None, init=False, repr=False)  # found once: keys are slow to hash
 
 
 class TokenCache:
@@ -72,8 +73,9 @@ class TokenCache:
 
     def peek(self, source: TokenSource) -> Token | None:
         """Give the token without waiting, None when callers have to wait for one; begins due renewals."""
-        entry = self._entries.get(source.key)
-        if entry is None or (token := entry.token) is None:
+        entry = self._entry(source)
+        token = entry.token
+        if token is None:
             return None
         now = self._clock.now()
         if now >= token.advisory_at:
@@ -90,7 +92,7 @@ class TokenCache:
         fault was; both are remembered for some seconds. Cancelling leaves the renewal to the other callers.
         """
         while (token := self.peek(source)) is None:
-            entry = self._entries.setdefault(source.key, _Entry())
+            entry = self._entry(source)
             if entry.renewal is None:
                 if entry.failure is not None and self._clock.now() < entry.failed_until:
                     raise _again(entry.failure)
@@ -103,14 +105,14 @@ class TokenCache:
 
     def accept(self, source: TokenSource, token: Token) -> None:
         """Note that `token` was good for something."""
-        entry = self._entries[source.key]
+        entry = self._entry(source)
         if entry.token is token and not entry.is_accepted:
             entry.is_accepted = True
             entry.streak = 0
 
     def reject(self, source: TokenSource, token: Token) -> None:
         """Drop `token` after a 401, unless it was replaced already."""
-        entry = self._entries[source.key]
+        entry = self._entry(source)
         if entry.token is not token:
             return
         entry.token = None
@@ -125,6 +127,11 @@ class TokenCache:
                     status=401,
                 ),
             )
+
+    def _entry(self, source: TokenSource) -> _Entry:
+        if source._entry is None:  # noqa: SLF001 - the cache's own note on the source
+            source._entry = self._entries.setdefault(source.key, _Entry())  # noqa: SLF001
+        return source._entry  # noqa: SLF001
 
     def _fail(self, entry: _Entry, error: AgentsError) -> None:
         entry.failure = error

@@ -39,12 +39,19 @@ class Account:
         """Say whether a 401 may be cured by a new token."""
         return self._tokens is not None
 
-    async def token(self) -> Token | None:
-        """Give the token to sign with, None where the account has fixed headers."""
+    def token_nowait(self) -> Token | None:
+        """Give the token to sign with, None where there is none at hand."""
         if self._tokens is None:
             return None
         cache, source = self._tokens
-        return cache.peek(source) or await cache.get(source)
+        return cache.peek(source)
+
+    async def token(self) -> Token | None:
+        """Wait for the token to sign with, None where the account has fixed headers."""
+        if self._tokens is None:
+            return None
+        cache, source = self._tokens
+        return await cache.get(source)
 
     def judge(self, token: Token | None, *, is_good: bool) -> None:
         """Tell the cache what became of `token`."""

@@ -3,7 +3,8 @@
 import asyncio
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -105,7 +106,8 @@ class Caller:
         while True:
             try:
                 self.token_requests += 1
-                reply = await self._once(vendor, request, UNSIGNED, None)
+                self.requests += 1
+                reply = await self._sender(vendor)(request, headers=UNSIGNED)
                 if not reply.is_success:
                     raise self._refusal(vendor, request, reply)
                 return read(reply)
@@ -115,6 +117,7 @@ class Caller:
                     raise _bad_credentials(error) from error
                 await self._pause(None, request, error, failures=failures, left=math.inf)
             except AgentsError as error:
+                error.vendor = vendor
                 failures += 1
                 await self._pause(None, request, error, failures=failures, left=math.inf)
 
@@ -165,15 +168,23 @@ class Caller:
         on_sent = None if flight is None else flight.mark
         is_look = request.purpose is Purpose.LOOK
         is_last = not account.has_tokens
+        send = self._sender(account.vendor)
+        gate = account.gate
         while True:
-            await account.gate.enter(is_look=is_look)
+            if not gate.enter_nowait(is_look=is_look):
+                await gate.enter(is_look=is_look)
             try:
-                token = await account.token()
-                headers = account.headers if token is None else {"Authorization": token.header}
+                token = account.token_nowait() or (await account.token() if account.has_tokens else None)
                 sent_at = self._clock.now()
-                reply = await self._once(account.vendor, request, headers, on_sent)
+                self.requests += 1
+                reply = await send(
+                    request, headers=account.headers if token is None else token.headers, on_sent=on_sent
+                )
+            except AgentsError as error:
+                error.vendor = account.vendor
+                raise
             finally:
-                account.gate.leave(is_look=is_look)
+                gate.leave(is_look=is_look)
             if reply.status == _UNAUTHORIZED:
                 if flight is not None:
                     flight.clear()
@@ -185,9 +196,9 @@ class Caller:
                 account.judge(token, is_good=True)
                 account.gate.pace.answered(self._clock.now())
                 return reply
-            error = self._refusal(account.vendor, request, reply)
-            self._pace(account, error, sent_at)
-            raise error
+            refusal = self._refusal(account.vendor, request, reply)
+            self._pace(account, refusal, sent_at)
+            raise refusal
 
     def _pace(self, account: Account, error: ReplyError, sent_at: float) -> None:
         """Have the account's pace heed what the vendor answered."""
@@ -200,16 +211,19 @@ class Caller:
             per_second = account.gate.pace.rate(now)
             self._tell(RateLowered(vendor=account.vendor, per_second=per_second, hold=hold))
 
-    async def _once(
-        self, vendor: str, request: Request, headers: Mapping[str, str], on_sent: Callable[[], None] | None
+    def _sender(self, vendor: str) -> Callable[..., Awaitable[Reply]]:
+        """Give what sends: watched only while somebody wants to know of every request."""
+        return partial(self._watched, vendor) if self._tell.is_detailed else self._send.send
+
+    async def _watched(
+        self,
+        vendor: str,
+        request: Request,
+        *,
+        headers: Mapping[str, str],
+        on_sent: Callable[[], None] | None = None,
     ) -> Reply:
-        self.requests += 1
-        if not self._tell.is_detailed:
-            try:
-                return await self._send.send(request, headers=headers, on_sent=on_sent)
-            except AgentsError as error:
-                error.vendor = vendor
-                raise
+        """Send once, and tell how it went."""
         began_at = self._clock.now()
         status: int | None = None
         fault: AgentsError | None = None
@@ -217,7 +231,6 @@ class Caller:
             reply = await self._send.send(request, headers=headers, on_sent=on_sent)
             status = reply.status
         except AgentsError as error:
-            error.vendor = vendor
             fault = error
             raise
         finally:

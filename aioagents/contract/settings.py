@@ -51,6 +51,8 @@ def path_segment(text: str, name: str) -> str:
     """Give `text` encoded as one path segment. Raises ValueError for what is empty or would change the path."""
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{name} has to be a non-empty string, not {text!r}")
+    if text.isascii() and text.isalnum():
+        return text
     if text in {".", ".."}:
         raise ValueError(f"{name}: {text!r} would change the path")
     return quote(text, safe="")

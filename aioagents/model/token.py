@@ -1,5 +1,7 @@
 """A bearer token and the moments at which it is to be renewed."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Self
 
 from attrs import field, frozen
@@ -19,7 +21,7 @@ class Token:
     """
 
     value: str = field(repr=False)
-    header: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     lifetime: float
     advisory_at: float
     mandatory_at: float
@@ -34,7 +36,7 @@ class Token:
         expires_at = now + left
         return cls(
             value=value,
-            header=f"Bearer {value}",
+            headers=MappingProxyType({"Authorization": f"Bearer {value}"}),
             lifetime=lifetime,
             advisory_at=expires_at - min(lifetime * _ADVISORY_SHARE, _ADVISORY_MOST),
             mandatory_at=expires_at - min(lifetime * _MANDATORY_SHARE, _MANDATORY_MOST),

@@ -139,6 +139,8 @@ class Scheduler:
         known = watches.setdefault(watch.ref, watch)
         if known is not watch:
             known.is_woken |= watch.is_woken
+            known.begun_at = watch.begun_at if known.begun_at is None else known.begun_at
+            known.target = known.target or watch.target
             watch = known
         was_awaited = watch.is_awaited
         if waiter is not None:
@@ -149,6 +151,8 @@ class Scheduler:
             watch.context = copy_context()
             if not watch.is_looking:
                 self._resume(watch)
+        elif watch.is_woken and not watch.is_looking:
+            self._plan(watch, self.clock.now())
         return watch
 
     def leave(
@@ -177,7 +181,7 @@ class Scheduler:
         if previous is None or previous.state is not run.state or previous.status != run.status:
             watch.since = self.clock.now()
         watch.last = run
-        watch.failures = 0
+        watch.failures = watch.unreadable = 0
         if not run.is_same_as(previous):
             self._tell(RunChanged(vendor=watch.lane.vendor, run=run, previous=previous))
             if run.state is RunState.UNKNOWN and (watch.lane.vendor, run.status) not in self._unknown:
@@ -208,17 +212,18 @@ class Scheduler:
     # When to look
 
     def _resume(self, watch: Watch) -> None:
-        """Plan the first look of somebody's wait: as planned before, or after the cadence's first gap."""
+        """Plan the first look of somebody's wait: as planned before, at once if that is past, or after a gap."""
         now = self.clock.now()
         if watch.since is None:
             watch.since = now
         if watch.is_woken:
             self._plan(watch, now)
         else:
-            self._plan(watch, watch.due_at if watch.due_at > now else now + self._gap(watch, 0.0))
+            # Who waits in short turns would never see a look if each turn began with a gap of its own.
+            self._plan(watch, max(watch.due_at, now) if watch.due_at else now + self._gap(watch, 0.0))
 
     def _gap(self, watch: Watch, elapsed: float) -> float:
-        state = "" if watch.last is None else watch.last.state.value
+        state = "" if watch.last is None else watch.last.state._value_  # `.value` costs ten times as much
         key = f"{watch.lane.vendor}:{watch.target}:{state}"
         return self._cadence.gap(elapsed, key=key, chance=self._chance())
 
@@ -226,6 +231,13 @@ class Scheduler:
         self._heap.push(watch, at)
         if at < self._timer_at:
             self._set_timer()
+
+    def _plan_or_keep(self, watch: Watch, at: float) -> None:
+        """Plan a look, or keep its time for whoever comes back."""
+        if watch.is_awaited:
+            self._plan(watch, at)
+        else:
+            watch.due_at = at
 
     def _set_timer(self) -> None:
         """Set the one timer to the heap's head; it is set anew early only if the head got earlier."""
@@ -260,14 +272,19 @@ class Scheduler:
         """Have as many lookers at work as there are due looks, as far as there are lookers."""
         wanted = sum(len(lane.ready) for lane in self._turn)
         while wanted > 0 and self._idle:
-            idle = self._idle.pop()
-            if not idle.done():
-                idle.set_result(None)
-                wanted -= 1
+            wanted -= self._call_one()
         while wanted > 0 and self._lookers < self._most:
             self._lookers += 1
             wanted -= 1
             self._spawn(self._serve())
+
+    def _call_one(self) -> bool:
+        """Call one of the idle lookers; False when it is gone."""
+        idle = self._idle.pop()
+        if idle.done():
+            return False
+        idle.set_result(None)
+        return True
 
     def _next(self) -> Watch | None:
         """Take the next due look of the lane whose turn it is."""
@@ -295,6 +312,8 @@ class Scheduler:
                 self._idle.append(idle)
                 await idle
                 continue
+            if self._turn and self._idle:
+                self._call_one()  # an end can make room for more than one look
             lane = watch.lane
             lane.looking += 1
             self._looking += 1
@@ -327,20 +346,21 @@ class Scheduler:
     def _took(self, watch: Watch, run: Run) -> None:
         """Take in a look's outcome and plan the next one."""
         self.seen(watch, run)
-        if watch.is_awaited:
-            now = self.clock.now()
-            self._plan(watch, now if watch.is_woken else now + self._gap(watch, now - (watch.since or now)))
+        if run.state.is_terminal:
+            return
+        now = self.clock.now()
+        at = now if watch.is_woken else now + self._gap(watch, now - (watch.since or now))
+        self._plan_or_keep(watch, at)
 
     def _failed(self, watch: Watch, error: AgentsError) -> None:
         """Plan the next look after one that failed, or end the wait where trying again is of no use."""
         watch.failures += 1
-        is_passing = error.is_passing or (
-            isinstance(error, DecodeError) and watch.failures < self._retry.attempts
-        )
+        is_passing = error.is_passing
+        if isinstance(error, DecodeError):
+            watch.unreadable += 1
+            is_passing = watch.unreadable < self._retry.attempts
         if not is_passing:
             self._end(watch, error)
-            return
-        if not watch.is_awaited:
             return
         now = self.clock.now()
         delay = self._gap(watch, now - (watch.since or now))
@@ -353,7 +373,7 @@ class Scheduler:
                 vendor=watch.lane.vendor, ref=watch.ref, failures=watch.failures, delay=delay, error=error
             )
         )
-        self._plan(watch, now + delay)
+        self._plan_or_keep(watch, now + delay)
 
     def _end(self, watch: Watch, error: AgentsError) -> None:
         error.ref = watch.ref

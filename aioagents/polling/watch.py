@@ -44,6 +44,7 @@ class Watch:
         "ref",
         "since",
         "target",
+        "unreadable",
         "waiters",
     )
 
@@ -66,6 +67,7 @@ class Watch:
         self.since: float | None = None
         self.due_at = 0.0
         self.failures = 0
+        self.unreadable = 0
         self.is_queued = False
         self.is_looking = False  # from when a look is due until it is over
         self.is_woken = False

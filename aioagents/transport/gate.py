@@ -50,13 +50,21 @@ class Gate:
             per_second=self.pace.rate(self._clock.now()),
         )
 
+    def enter_nowait(self, *, is_look: bool) -> bool:
+        """Enter if there is a place, and the moment to send has come; say whether it is so."""
+        now = self._clock.now()
+        if (self._look_line if is_look else self._line) or not (
+            self._can_look(now) if is_look else self._can_send(now)
+        ):
+            return False
+        self._take(now, is_look=is_look)
+        return True
+
     async def enter(self, *, is_look: bool) -> None:
         """Wait for a place and for the moment to send. Cancelling gives the place back."""
-        line = self._look_line if is_look else self._line
-        now = self._clock.now()
-        if not line and (self._can_look(now) if is_look else self._can_send(now)):
-            self._take(now, is_look=is_look)
+        if self.enter_nowait(is_look=is_look):
             return
+        line = self._look_line if is_look else self._line
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.append(place)
         self._pump()

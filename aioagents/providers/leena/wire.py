@@ -31,13 +31,6 @@ class _Accepted:
     status: str = ACCEPTED
 
 
-@frozen(kw_only=True)
-class _Status:
-    status: str
-    initiated_at: Any = None
-    completed_at: Any = None
-
-
 def token_request(base_url: str, credentials: LeenaCredentials) -> Request:
     """Build the password grant: Basic client credentials, and a JSON body in place of RFC 6749's form."""
     body = {
@@ -117,13 +110,13 @@ def read_status(reply: Reply, *, ref: RunRef, seen_at: datetime) -> Run:
     They come without a zone and are taken as UTC; the vendor's own sample does not settle it.
     """
     raw = codec.decode(reply.body, vendor=VENDOR, call="aop.status")
-    status = codec.structure(raw, _Status, vendor=VENDOR, call="aop.status")
+    status = codec.text_in(raw, "status", vendor=VENDOR, call="aop.status")
     return Run(
         ref=ref,
-        state=state_of(status.status),
-        status=status.status,
-        started_at=codec.parse_moment(status.initiated_at),
-        ended_at=codec.parse_moment(status.completed_at),
+        state=state_of(status),
+        status=status,
+        started_at=codec.parse_moment(raw.get("initiated_at")),
+        ended_at=codec.parse_moment(raw.get("completed_at")),
         raw=raw,
         seen_at=seen_at,
     )
