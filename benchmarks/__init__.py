@@ -1,0 +1,1 @@
+"""Measures the library beside the plainest code that does the same: `python -m benchmarks NAME`."""

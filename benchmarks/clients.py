@@ -1,0 +1,49 @@
+"""Both sides' ways to the benchmark's server."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import aiohttp
+
+from aioagents import Leena, LeenaCredentials, LeenaEndpoints, SessionPool
+
+#: What a bare client sends as well, so that both sides' requests are alike.
+HEADERS: Final = {"Accept": "application/json", "Authorization": f"Bearer {'t' * 40}"}
+
+
+def make_leena(pool: SessionPool, url: str) -> Leena:
+    """Make a client whose three surfaces are all at `url`."""
+    return Leena(
+        pool,
+        credentials=LeenaCredentials(client_id="id", client_secret="secret", username="u", password="p"),
+        endpoints=LeenaEndpoints(token=url, aop=url, report=url),
+    )
+
+
+def make_ids(count: int) -> list[str]:
+    """Give so many ids of the vendor's form."""
+    return [f"{number:024x}" for number in range(count)]
+
+
+def status_url(url: str, aop_item_id: str) -> str:
+    """Give what is asked for one run's status."""
+    return f"{url}/api/v1/external/aop/items/{aop_item_id}/status"
+
+
+async def counts(url: str) -> dict[str, int]:
+    """Ask the server what it saw."""
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/counts") as response:
+        found: dict[str, int] = await response.json()
+        return found
+
+
+def run_loop(main: Callable[[], Coroutine[Any, Any, None]], *, is_uvloop: bool) -> None:
+    """Run `main` in a new event loop of the kind asked for."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if is_uvloop:
+        import uvloop  # noqa: PLC0415 - an extra
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())

@@ -1,0 +1,51 @@
+"""Each benchmark runs, in a tiny size, and ends with its ratio."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+_NUMBER = r"\d+\.\d+"
+_TINY = {
+    "imports": (["--rounds=1", "--top=1"], rf"imports: {_NUMBER} times aiohttp \(aim 1\.3\)"),
+    "overhead": (
+        ["--looks=50", "--rounds=1", "--at-once=2", "--runs=20"],
+        rf"overhead: {_NUMBER} times bare \(aim 1\.25\)",
+    ),
+    "report": (
+        ["--rows=30", "--page-size=10", "--rounds=1"],
+        rf"report: {_NUMBER} times bare rows a second .*",
+    ),
+    "stampede": (["--calls=50", "--rounds=1"], rf"stampede: 1 token request \(aim 1\), {_NUMBER} times warm"),
+    "waiting": (["--runs=50", "--rounds=1", "--seconds=0.1"], rf"waiting: -?{_NUMBER} times 700 bytes .*"),
+}
+
+
+def _run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=_ROOT, capture_output=True, check=False, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("name", _TINY)
+def test_ends_with_its_ratio(name: str) -> None:
+    """The last line has the ratio in its fixed form, and a missed aim is no failure."""
+    options, last = _TINY[name]
+    done = _run(name, *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(last, done.stdout.splitlines()[-1])
+
+
+def test_lists_all() -> None:
+    """Without a name, each benchmark is listed in one line."""
+    lines = _run().stdout.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(_TINY)
+
+
+def test_refuses_an_unknown_name() -> None:
+    """A name that is not known ends with 2 and is told what there is."""
+    done = _run("speed")
+    assert done.returncode == 2
+    assert "overhead" in done.stdout
