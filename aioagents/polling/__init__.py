@@ -3,7 +3,8 @@
 from .cadence import Cadence, Growing, Steady
 from .handle import RunHandle
 from .heap import DueHeap
-from .scheduler import Lane, PollStatistics, RunSource, Scheduler
+from .lane import Lane, RunSource
+from .scheduler import PollStatistics, Scheduler
 from .watch import Watch
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import RunAborted, RunFailed, WaitTimeout
 from ..model import Run, RunRef, RunState
-from .scheduler import Lane
+from .lane import Lane
 from .watch import Feed, StateWaiter, Watch
 
 
@@ -49,8 +49,10 @@ class RunHandle:
         return self._current().last
 
     def _current(self) -> Watch:
-        """Give the watch that is polled, where another handle's is."""
+        """Give the watch that is polled, where another handle's is; an end that was seen stays one."""
         watch = self._watch
+        if watch.last is not None and watch.last.state.is_terminal:
+            return watch
         return watch.lane.watches.get(watch.ref, watch)
 
     async def look(self) -> Run:
@@ -120,7 +122,7 @@ class RunHandle:
         is_over = last is not None and last.state.is_terminal
         feed = Feed(last if is_over or last is not self.accepted else None)
         if not is_over:
-            watch = self._watch = watch.lane.scheduler.join(watch, listener=feed)
+            watch = self._watch = watch.lane.scheduler.join(self._watch, listener=feed)
         try:
             while True:
                 run = await feed.next()
@@ -140,10 +142,10 @@ class RunHandle:
             future.set_result(last)
         elif states:
             listener = StateWaiter(future, states)
-            joined = self._watch = scheduler.join(watch, listener=listener)
+            joined = self._watch = scheduler.join(self._watch, listener=listener)
             future.add_done_callback(lambda _: scheduler.leave(joined, listener=listener))
         else:
-            joined = self._watch = scheduler.join(watch, future)
+            joined = self._watch = scheduler.join(self._watch, future)
             future.add_done_callback(joined.left, context=joined.context)
         return future
 

@@ -6,53 +6,21 @@ import random
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from attrs import frozen
 
 from ..clock import Clock, Timer
 from ..errors import AgentsError, DecodeError, PoolClosed, Throttled
-from ..model import Run, RunRef, RunState
+from ..model import Run, RunState
 from ..observe import LookFailed, RunChanged, StatusUnknown, Teller
 from ..retry import RetryPolicy
 from .cadence import Cadence
 from .heap import DueHeap
+from .lane import Lane, RunSource
 from .watch import Listener, Watch, Within
 
 _SHORTEST: Final = 0.05  # seconds between a failed look and the next
-
-
-class RunSource(Protocol):
-    """Reads the runs of one account."""
-
-    async def look(self, ref: RunRef, *, age: float | None) -> Run:
-        """Read the run, with one try. `age` are the seconds since we started it, None if others did.
-
-        Raises `AgentsError`; one that `is_passing` does not end a wait.
-        """
-        ...
-
-    async def read(self, ref: RunRef, *, age: float | None) -> Run:
-        """Read the run, trying again as the retry policy says."""
-        ...
-
-    def may_retry(self) -> bool:
-        """Take one retry out of the account's budget, or say that there is none."""
-        ...
-
-
-class Lane:
-    """The runs of one account: who is watched, and whose look is due."""
-
-    __slots__ = ("looking", "ready", "scheduler", "source", "vendor", "watches")
-
-    def __init__(self, scheduler: "Scheduler", source: RunSource, vendor: str) -> None:
-        self.scheduler = scheduler
-        self.source = source
-        self.vendor = vendor
-        self.watches: dict[RunRef, Watch] = {}
-        self.ready: deque[Watch] = deque()
-        self.looking = 0
 
 
 @frozen(kw_only=True)

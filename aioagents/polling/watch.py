@@ -10,7 +10,7 @@ from ..errors import AgentsError
 from ..model import Run, RunRef, RunState
 
 if TYPE_CHECKING:
-    from .scheduler import Lane
+    from .lane import Lane
 
 T = TypeVar("T")
 
