@@ -86,11 +86,13 @@ class RetryPolicy:
 class RetryBudget:
     """How many retries an account may still spend. Told the time, never asks for it."""
 
-    __slots__ = ("_at", "_balance", "_policy")
+    __slots__ = ("_at", "_balance", "_most", "_policy", "_share")
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
         self._balance = policy.reserve
+        self._share = policy.share
+        self._most = 2 * policy.reserve
         self._at: float | None = None
 
     @property
@@ -100,7 +102,8 @@ class RetryBudget:
 
     def earn(self) -> None:
         """Count one call made; earnings pile up to twice the reserve."""
-        self._balance = min(self._balance + self._policy.share, max(2 * self._policy.reserve, self._balance))
+        if self._balance < self._most:
+            self._balance += self._share
 
     def spend(self, now: float) -> bool:
         """Take one retry, or say that there is none."""
@@ -119,10 +122,8 @@ def read_retry_after(text: str | None, *, utcnow: "datetime") -> float | None:
     if text is None:
         return None
     text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
     try:
-        seconds = float(text)  # not in RFC 9110, yet sent by some gateways
+        seconds = float(text)  # RFC 9110 has digits only; some gateways send fractions
     except ValueError:
         return _seconds_until(text, utcnow)
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
@@ -131,7 +132,7 @@ def read_retry_after(text: str | None, *, utcnow: "datetime") -> float | None:
 def _seconds_until(text: str, utcnow: "datetime") -> float | None:
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=utcnow.tzinfo)

@@ -1,0 +1,202 @@
+"""The pure questions: whether to try again, when, and what the account may spend on it."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioagents.errors import (
+    AgentsError,
+    AuthenticationError,
+    BadRequest,
+    DecodeError,
+    NotSent,
+    ReplyError,
+    ReplyLost,
+    ServerError,
+    Throttled,
+)
+from aioagents.model import Purpose, Request
+from aioagents.retry import RetryBudget, RetryPolicy, is_fate_unknown, may_repeat, read_retry_after
+
+NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+LOOK = Request(method="GET", url="https://x.example/a", call="look", purpose=Purpose.LOOK)
+START = Request(method="POST", url="https://x.example/b", call="start", purpose=Purpose.START)
+SOFT_START = Request(
+    method="POST", url="https://x.example/b", call="start", purpose=Purpose.START, refused_by=frozenset({503})
+)
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_only_starts_are_not_repeatable(purpose: Purpose) -> None:
+    """Everything but a start may be sent twice."""
+    request = Request(method="POST", url="https://x.example", call="c", purpose=purpose)
+    assert request.is_repeatable is (purpose is not Purpose.START)
+
+
+@pytest.mark.parametrize(
+    ("error", "looks", "starts", "unknown"),
+    [
+        (NotSent(), True, True, False),
+        (ReplyLost(), True, False, True),
+        (Throttled(status=429), True, True, False),
+        (ServerError(status=500), True, False, True),
+        (ServerError(status=502), True, False, True),
+        (ServerError(status=503), True, False, True),
+        (ServerError(status=504), True, False, True),
+        (DecodeError(), False, False, True),
+        (AuthenticationError(status=401), False, False, False),
+        (BadRequest(status=400), False, False, False),
+        (ReplyError(status=408), False, False, False),
+        (ReplyError(status=301), False, False, False),
+        (ReplyError(status=302), False, False, False),
+        (ReplyError(status=307), False, False, False),
+        (ReplyError(status=308), False, False, False),
+        (ReplyError(status=303), False, False, True),
+        (ReplyError(status=304), False, False, True),
+        (ReplyError(), False, False, False),
+        (AgentsError(), False, False, False),
+    ],
+)
+def test_what_may_be_repeated(error: AgentsError, looks: bool, starts: bool, unknown: bool) -> None:
+    """A start is repeated only where it surely did not begin, and unknown only where it may have begun."""
+    assert may_repeat(LOOK, error) is looks
+    assert may_repeat(START, error) is starts
+    assert is_fate_unknown(START, error) is unknown
+    assert is_fate_unknown(LOOK, error) is False
+
+
+def test_refusing_statuses_are_the_vendors() -> None:
+    """A 503 by which the vendor says that nothing was executed may be repeated; a 502 may not."""
+    assert may_repeat(SOFT_START, ServerError(status=503))
+    assert not is_fate_unknown(SOFT_START, ServerError(status=503))
+    assert not may_repeat(SOFT_START, ServerError(status=502))
+    assert is_fate_unknown(SOFT_START, ServerError(status=502))
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
+def test_backoff_is_drawn_below_a_doubling_bound(failures: int, chance: float) -> None:
+    """The wait is between nothing and the doubled first wait, never above the cap."""
+    policy = RetryPolicy(first=0.5, cap=30.0)
+    wait = policy.backoff(failures, chance=chance)
+    assert 0 <= wait <= 30.0
+    assert wait <= 0.5 * 2.0 ** min(failures - 1, 60)
+
+
+def test_attempts_bound_the_tries() -> None:
+    """After so many failures there is no further try."""
+    policy = RetryPolicy(attempts=3)
+    assert policy.delay(LOOK, NotSent(), failures=2, chance=0.5) is not None
+    assert policy.delay(LOOK, NotSent(), failures=3, chance=0.5) is None
+
+
+def test_retry_after_beats_the_backoff() -> None:
+    """What the server asks for is waited out in full, and a little more so that not all come at once."""
+    policy = RetryPolicy(first=0.5)
+    error = Throttled(status=429, retry_after=10.0)
+    assert policy.delay(LOOK, error, failures=1, chance=0.0) == 10.0
+    late = policy.delay(LOOK, error, failures=4, chance=0.999)
+    assert late is not None
+    assert 10.0 < late <= 11.0
+
+
+def test_retry_after_beyond_patience_ends_the_call() -> None:
+    """A server that asks for more than the patience gets no further try."""
+    policy = RetryPolicy(patience=60.0)
+    assert policy.delay(LOOK, Throttled(status=429, retry_after=61.0), failures=1, chance=0.0) is None
+    assert policy.delay(LOOK, Throttled(status=429, retry_after=math.inf), failures=1, chance=0.0) is None
+
+
+def test_a_retry_that_cannot_finish_is_not_begun() -> None:
+    """A wait that would outlast the caller's deadline is not begun."""
+    policy = RetryPolicy(first=2.0)
+    assert policy.delay(LOOK, NotSent(), failures=1, chance=0.5, left=1.0) is None
+    assert policy.delay(LOOK, NotSent(), failures=1, chance=0.5, left=1.1) == 1.0
+    assert policy.delay(LOOK, NotSent(), failures=1, chance=0.0, left=-math.inf) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"attempts": 0}, {"first": 0}, {"cap": -1}, {"patience": -1}, {"reserve": -1}, {"share": math.nan}],
+)
+def test_policy_refuses_nonsense(wrong: dict[str, float]) -> None:
+    """A policy that could never work is refused where it is written."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        RetryPolicy(**wrong)  # type: ignore[arg-type]
+
+
+def test_budget_is_spent_refilled_and_earned() -> None:
+    """The reserve comes back within a minute, calls earn a share, and both are bounded."""
+    budget = RetryBudget(RetryPolicy(reserve=3.0, share=0.5))
+    assert [budget.spend(0.0) for _ in range(4)] == [True, True, True, False]
+    assert budget.spend(20.0)
+    assert not budget.spend(20.0)
+    budget.earn()
+    budget.earn()
+    assert budget.spend(20.0)
+    for _ in range(100):
+        budget.earn()
+    assert budget.balance == 6.0
+    assert [budget.spend(1000.0) for _ in range(7)] == [True] * 6 + [False]
+    assert [budget.spend(1e6) for _ in range(4)] == [True] * 3 + [False]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("-1", None),
+        ("nan", None),
+        ("inf", None),
+        ("9" * 400, None),
+        ("soon", None),
+        ("\u0667", 7.0),
+        ("Mon, 05 Jan 2026 09:00:30 GMT", 30.0),
+        ("Mon, 05 Jan 2026 08:00:30 GMT", 0.0),
+        ("Monday, 05-Jan-26 09:00:30 GMT", 30.0),
+        ("Mon Jan  5 09:00:30 2026", 30.0),
+        ("Mon, 05 Jan 2026 10:00:30 +0100", 30.0),
+        ("Mon, 05 Jan 99999999999999999999 09:00:30 GMT", None),
+        ("Mon, 05 Jan 2026 09:00:30 +99999999999999999999", None),
+        ("Mon, 99 Jan 2026 09:00:30 GMT", None),
+    ],
+)
+def test_retry_after_in_all_its_forms(text: str | None, seconds: float | None) -> None:
+    """Seconds and HTTP dates are read; what is neither counts as absent."""
+    assert read_retry_after(text, utcnow=NOW) == seconds
+
+
+def _sane(seconds: float | None) -> bool:
+    return seconds is None or (math.isfinite(seconds) and seconds >= 0)
+
+
+@given(st.text())
+def test_retry_after_never_breaks(text: str) -> None:
+    """Whatever a server sends there, reading it neither raises nor gives a moment in the past."""
+    assert _sane(read_retry_after(text, utcnow=NOW))
+
+
+@given(
+    st.from_regex(
+        r"\A([A-Z][a-z]{2,5}, )?\d{1,25}[ -][A-Z][a-z]{2}[ -]\d{1,25} \d{1,3}:\d{1,25}(:\d{1,3})?"
+        r"( [+-]?\d{1,25}| GMT| EST)?\Z"
+    )
+)
+def test_retry_after_never_breaks_on_dates(text: str) -> None:
+    """Nor does something that looks like a date."""
+    assert _sane(read_retry_after(text, utcnow=NOW))
+
+
+@given(st.integers(-(10**6), 10**6))
+def test_retry_after_reads_every_date(seconds: int) -> None:
+    """A date is read as the seconds until it, none for a date that has passed."""
+    text = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
+    assert read_retry_after(text, utcnow=NOW) == max(seconds, 0)
