@@ -1,7 +1,7 @@
 """Tells events to hooks. A hook that raises cannot break a call."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from inspect import iscoroutinefunction
 
 from .events import Event
 from .logs import complain, is_verbose, log_event
@@ -19,17 +19,21 @@ class Teller:
         for hook in self._hooks:
             if not callable(hook):
                 raise TypeError(f"a hook has to be callable with one event, not {type(hook).__name__}")
-        self._complained: set[Any] = set()
+            if iscoroutinefunction(hook):
+                raise TypeError(
+                    f"a hook is called and not awaited, so {hook!r} must not be a coroutine function"
+                )
+        self._complained: set[int] = set()  # by place, since hooks need not be hashable
         #: Whether somebody wants the events that every single request causes.
         self.is_detailed = bool(self._hooks) or is_verbose()
 
     def __call__(self, event: Event) -> None:
         """Tell `event`."""
         log_event(event)
-        for hook in self._hooks:
+        for place, hook in enumerate(self._hooks):
             try:
                 hook(event)
             except Exception as exc:  # noqa: BLE001 - a listener's fault is not the call's
-                if hook not in self._complained:
-                    self._complained.add(hook)
+                if place not in self._complained:
+                    self._complained.add(place)
                     complain(hook, exc)

@@ -1,0 +1,111 @@
+"""Events told to hooks and to the log."""
+
+import inspect
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from attrs import define
+
+from aioagents import observe
+from aioagents.errors import AgentsError, ServerError, StartUnknown
+from aioagents.model import Run, RunRef, RunState
+from aioagents.observe import Event, RetryScheduled, StartAbandoned, Teller, TokenRenewed
+from aioagents.observe.logs import _LEVELS
+
+REF = RunRef("leena", "", "1")
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+RUN = Run(
+    ref=REF,
+    state=RunState.FAILED,
+    status="failed",
+    output="hunter2",
+    error="hunter2",
+    raw="hunter2",
+    seen_at=NOW,
+)
+ERROR = ServerError("leena: broke", detail="hunter2", status=500)
+UNKNOWN = StartUnknown("leena: who knows", body=b"hunter2", detail="hunter2", run=RUN)
+FACTS: dict[str, object] = {
+    "vendor": "leena", "call": "c", "method": "GET", "status": 500, "seconds": 1.0, "error": UNKNOWN,
+    "failures": 1, "delay": 1.0, "per_second": 1.0, "hold": 0.0, "lifetime": 60.0, "target": "t",
+    "run": RUN, "previous": RUN, "ref": REF, "sent_at": NOW, "from_store": False,
+}  # fmt: skip
+KINDS = [
+    each
+    for _, each in inspect.getmembers(observe, inspect.isclass)
+    if issubclass(each, Event) and each is not Event
+]
+EVENT = TokenRenewed(vendor="leena", lifetime=60.0, seconds=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_events_show_no_secret(kind: type[Event], caplog: pytest.LogCaptureFixture) -> None:
+    """Neither an event's repr nor its line in the log has a body, an output or the server's own words."""
+    make: Callable[..., Event] = kind
+    event = make(**{name: FACTS[name] for name in inspect.signature(kind).parameters})
+    assert "hunter2" not in repr(event)
+    with caplog.at_level(logging.DEBUG, "aioagents"):
+        Teller()(event)
+    assert len(caplog.records) == 1
+    assert "hunter2" not in caplog.text
+    assert caplog.records[0].__dict__["event"] is event
+
+
+def test_every_event_has_a_level() -> None:
+    """The log knows each kind of event; what a person has to act upon is a warning."""
+    assert set(_LEVELS) == set(KINDS)
+    assert _LEVELS[StartAbandoned] == logging.WARNING
+
+
+def test_hooks_hear_everything_in_order() -> None:
+    """Each hook hears each event, in the order in which the hooks were given."""
+    heard: list[tuple[str, Event]] = []
+    tell = Teller([lambda event: heard.append(("a", event)), lambda event: heard.append(("b", event))])
+    tell(EVENT)
+    assert heard == [("a", EVENT), ("b", EVENT)]
+    assert tell.is_detailed
+
+
+@define  # with a comparison and therefore without a hash
+class _Broken:
+    calls: int = 0
+
+    def __call__(self, event: Event) -> None:
+        self.calls += 1
+        raise RuntimeError("a listener's own fault")
+
+
+def test_a_hook_that_raises_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A hook that raises is complained of once, goes on hearing, and takes nothing from the others."""
+    heard: list[Event] = []
+    broken = _Broken()
+    tell = Teller([broken, _Broken(), heard.append])
+    for _ in range(3):
+        tell(EVENT)
+    assert heard == [EVENT] * 3
+    assert broken.calls == 3
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
+async def _awaited(event: Event) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("hook", [None, 3, "print", _awaited])
+def test_what_cannot_hear_is_refused(hook: object) -> None:
+    """What is not callable, or would have to be awaited, is refused at once rather than never heard."""
+    with pytest.raises(TypeError, match="hook"):
+        Teller([hook])  # type: ignore[list-item]
+
+
+def test_details_are_for_listeners(caplog: pytest.LogCaptureFixture) -> None:
+    """What every request causes is told only where a hook or the log at DEBUG wants it."""
+    with caplog.at_level(logging.INFO, "aioagents"):
+        assert not Teller().is_detailed
+    with caplog.at_level(logging.DEBUG, "aioagents"):
+        assert Teller().is_detailed
+    with caplog.at_level(logging.ERROR, "aioagents"):
+        Teller()(RetryScheduled(vendor="v", call="c", failures=1, delay=1.0, error=AgentsError("x")))
+    assert caplog.records == []
