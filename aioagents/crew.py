@@ -50,6 +50,8 @@ class Crew:
                     ready.set_result(None)
                 await over
                 self._group = None
+                # What was spawned a moment ago takes its first step, or it could settle nothing when cancelled.
+                await asyncio.sleep(0)
                 for task in self._tasks:
                     task.cancel()
         finally:
