@@ -159,7 +159,15 @@ def _converter(*, detailed: bool) -> Converter:
             for each in attrs.fields(shape)
             if _NAME in each.metadata
         }
-        return make_dict_structure_fn(shape, converter, _cattrs_prefer_attrib_converters=True, **names)
+        read: Any = make_dict_structure_fn(shape, converter, _cattrs_prefer_attrib_converters=True, **names)
+
+        def read_object(value: Any, kind: Any) -> Any:
+            # Without this a list or a text is taken for an object that has no members.
+            if type(value) is not dict:
+                raise TypeError("expected an object")
+            return read(value, kind)
+
+        return read_object
 
     converter.register_structure_hook_factory(attrs.has, read_class)
     for kind in (str, int, bool):

@@ -1,0 +1,227 @@
+"""JSON in and out, and what happens to answers of the wrong shape."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from attrs import field, frozen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioagents import codec
+from aioagents.codec import member
+from aioagents.errors import DecodeError
+
+
+@frozen
+class _Inner:
+    name: str
+    count: int = 0
+
+
+@frozen
+class _Optional:
+    name: str = ""
+
+
+@frozen
+class _Outer:
+    run_id: str = member("runId")
+    rows: list[_Inner] = field(factory=list)
+    ratio: float = 0.0
+    flag: bool = False
+    note: str | None = None
+    extra: Any = None
+    nested: _Inner | None = None
+
+
+def _read(value: Any) -> _Outer:
+    return codec.structure(value, _Outer, vendor="leena", call="report.page")
+
+
+def test_unknown_members_and_missing_optional_ones_do_not_break_a_read() -> None:
+    """What is new is ignored, and what is absent takes its default."""
+    assert _read({"runId": "r", "news": [1]}) == _Outer("r")
+
+
+def test_names_of_the_vendor_are_read_into_ours() -> None:
+    """A field that has another name in JSON is found under it, and not under ours."""
+    assert _read({"runId": "r", "rows": [{"name": "n", "count": 2}], "ratio": 1}).rows == [_Inner("n", 2)]
+    with pytest.raises(DecodeError):
+        _read({"run_id": "r"})
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"runId": 7}, "$.runId"),
+        ({"runId": None}, "$.runId"),
+        ({"runId": "r", "rows": [{"name": "n"}, {"name": 3}]}, "$.rows[1].name"),
+        ({"runId": "r", "rows": [{"name": "n", "count": True}]}, "$.rows[0].count"),
+        ({"runId": "r", "rows": [{"name": "n", "count": 1.5}]}, "$.rows[0].count"),
+        ({"runId": "r", "rows": 3}, "$.rows"),
+        ({"runId": "r", "rows": [[]]}, "$.rows[0]"),
+        ({"runId": "r", "ratio": True}, "$.ratio"),
+        ({"runId": "r", "ratio": "1"}, "$.ratio"),
+        ({"runId": "r", "flag": 1}, "$.flag"),
+        ({"runId": "r", "note": 1}, "$.note"),
+        ([], "$"),
+        (None, "$"),
+        ("text", "$"),
+        (3, "$"),
+    ],
+)
+def test_wrong_shapes_are_named_by_their_path(value: Any, path: str) -> None:
+    """A wrong shape gives an error that says where in the body it is."""
+    with pytest.raises(DecodeError) as caught:
+        _read(value)
+    assert caught.value.path == path
+    assert (caught.value.vendor, caught.value.call) == ("leena", "report.page")
+    assert path in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("value", [[], "", "name", ["name"], 0, None, False])
+def test_what_is_no_object_is_never_an_empty_one(value: Any) -> None:
+    """A list or a text in place of an object is a wrong shape, also where every member is optional."""
+    with pytest.raises(DecodeError) as caught:
+        codec.structure(value, _Optional, vendor="v", call="c")
+    assert caught.value.path == "$"
+
+
+def test_path_begins_where_the_value_was_found() -> None:
+    """A value taken out of a larger body is named by its place in that body."""
+    with pytest.raises(DecodeError) as caught:
+        codec.structure({}, _Inner, vendor="v", call="c", path="$.result.rows[3]")
+    assert caught.value.path.startswith("$.result.rows[3]")
+
+
+def test_errors_do_not_quote_the_body() -> None:
+    """No text of a decoding error has anything of the body in it."""
+    for action in (
+        lambda: _read({"runId": "r", "rows": [{"name": {"secret": "private"}}]}),
+        lambda: codec.decode(b'{"secret": "private', vendor="v", call="c"),
+        lambda: codec.text_in({"status": ["private"]}, "status", vendor="v", call="c"),
+    ):
+        with pytest.raises(DecodeError) as caught:
+            action()
+        shown = f"{caught.value!r} {caught.value.__cause__!r}"
+        assert "private" not in shown
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"\xff\xfe", b"NaN", b"[" * 3000, b'{"a": 1} x'])
+def test_what_is_not_json_is_a_decode_error(body: bytes) -> None:
+    """A body that is not JSON gives an error that names vendor and call, whatever it is instead."""
+    with pytest.raises(DecodeError, match=r"v: the answer to c is not JSON"):
+        codec.decode(body, vendor="v", call="c")
+    with pytest.raises(ValueError, match="not JSON at character"):
+        codec.decode_json(body)
+
+
+@given(st.binary())
+def test_decoding_never_breaks_otherwise(body: bytes) -> None:
+    """Any bytes are either JSON or a decoding error."""
+    try:
+        value = codec.decode(body, vendor="v", call="c")
+    except DecodeError:
+        return
+    assert codec.decode_json(body) == value
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(_JSON)
+def test_json_round_trip(value: Any) -> None:
+    """What is written is read back equal."""
+    assert codec.decode_json(codec.encode_json(value)) == value
+
+
+@given(st.dictionaries(st.sampled_from(["runId", "rows", "ratio", "flag", "note", "extra", "nested"]), _JSON))
+def test_any_json_is_read_or_refused(value: Any) -> None:
+    """Whatever JSON comes gives a value or a decoding error with a path, and nothing else."""
+    try:
+        _read(value)
+    except DecodeError as error:
+        assert error.path.startswith("$")  # noqa: PT017 - either outcome is right
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, {"a": object()}, {1: 2}, 2**70, "\ud800"])
+def test_what_json_cannot_hold_is_a_type_error(value: Any) -> None:
+    """Writing what JSON cannot hold is refused at the call."""
+    with pytest.raises(TypeError, match="not JSON-able"):
+        codec.encode_json(value)
+
+
+def test_objects_are_told_by_name() -> None:
+    """An argument that has to be a JSON object is called by its name when it is none."""
+    assert codec.encode_object(MappingProxyType({"a": 1}), "context") == b'{"a":1}'
+    with pytest.raises(TypeError, match="context has to be a mapping with string keys, not list"):
+        codec.encode_object([], "context")
+    with pytest.raises(TypeError, match="context has to hold JSON-able values"):
+        codec.encode_object({"a": object()}, "context")
+    with pytest.raises(TypeError, match="context has to hold JSON-able values"):
+        codec.encode_object({1: 1}, "context")
+
+
+@pytest.mark.parametrize(
+    ("value", "path"), [([], "$"), (None, "$"), ({}, "$.status"), ({"status": 1}, "$.status")]
+)
+def test_text_in_names_what_is_missing(value: Any, path: str) -> None:
+    """The one member a look needs is there and is text, or the path says where it was sought."""
+    assert codec.text_in({"status": "x"}, "status", vendor="v", call="c") == "x"
+    with pytest.raises(DecodeError) as caught:
+        codec.text_in(value, "status", vendor="v", call="c")
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02 03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.1Z", datetime(2026, 1, 2, 3, 4, 5, 100_000, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.123456", datetime(2026, 1, 2, 3, 4, 5, 123_456, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.123456789Z", datetime(2026, 1, 2, 3, 4, 5, 123_456, tzinfo=UTC)),
+        ("2026-01-02T05:04:05+02:00", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
+        ("NA", None),
+        ("N/A", None),
+        ("", None),
+        ("soon", None),
+        ("2026-13-01T00:00:00Z", None),
+        ("2026-01-02T03:04:05+99:00", None),
+        (None, None),
+        (1767323045, None),
+        ({}, None),
+    ],
+)
+def test_moments_as_vendors_write_them(text: Any, moment: datetime | None) -> None:
+    """Zones, none, and any number of digits are read; everything else is no moment."""
+    assert codec.parse_moment(text) == moment
+
+
+@given(st.text() | st.from_regex(r"\A\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{0,9})?)?(Z|[+-]\d\d:?\d\d)?\Z"))
+def test_moments_never_break(text: str) -> None:
+    """Any text gives an aware moment or none."""
+    moment = codec.parse_moment(text)
+    assert moment is None or moment.utcoffset() is not None
+
+
+@given(
+    st.datetimes(timezones=st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes))))
+)
+def test_moments_round_trip(moment: datetime) -> None:
+    """A moment in ISO form is read back as the same instant."""
+    assert codec.parse_moment(moment.isoformat()) == moment
