@@ -1,0 +1,78 @@
+"""Run references and what makes two sightings of a run the same."""
+
+import pickle
+from datetime import UTC, datetime, timedelta
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioagents.model import Run, RunRef, RunState
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+RUN = Run(ref=RunRef("leena", "", "1"), state=RunState.RUNNING, status="in_progress", seen_at=NOW)
+
+
+@given(
+    st.from_regex(r"\A[a-z][a-z0-9_-]*\Z"), st.text(), st.text(min_size=1)
+)  # vendors are our own words; the rest is anybody's
+def test_references_round_trip(vendor: str, scope: str, run_id: str) -> None:
+    """Whatever text a vendor uses for scope and id, the string form gives an equal reference."""
+    ref = RunRef(vendor, scope, run_id)
+    assert RunRef.parse(str(ref)) == ref
+    assert RunRef.parse(f"  {ref}\n") == ref
+    assert pickle.loads(pickle.dumps(ref)) == ref  # noqa: S301 - our own
+
+
+def test_string_form_is_stable() -> None:
+    """The string form that users store is the one that is documented."""
+    assert str(RunRef("leena", "us-east-1", "0123abcd")) == "leena:us-east-1/0123abcd"
+    assert str(RunRef("leena", "", "0123")) == "leena:/0123"
+    assert str(RunRef("agh", "a/b:c", "x y?")) == "agh:a%2Fb%3Ac/x%20y%3F"
+
+
+@pytest.mark.parametrize("text", ["", "leena", "leena:", "leena:x", "leena:x/", ":x/1", "leena:a/b/c", "/"])
+def test_what_is_no_reference_is_refused(text: str) -> None:
+    """A text of another form is refused with the form that is accepted."""
+    with pytest.raises(ValueError, match="the form is vendor:scope/id"):
+        RunRef.parse(text)
+
+
+@given(st.text())
+def test_parsing_never_breaks_otherwise(text: str) -> None:
+    """Any text is a reference or a ValueError."""
+    try:
+        ref = RunRef.parse(text)
+    except ValueError:
+        return
+    assert RunRef.parse(str(ref)) == ref
+
+
+def test_repr_holds_no_personal_data() -> None:
+    """What a run said stays out of its repr."""
+    run = attrs.evolve(
+        RUN, output={"mail": "a@example.com"}, raw={"x": "a@example.com"}, error="a@example.com"
+    )
+    assert "example.com" not in repr(run)
+    assert run.id == "1"
+
+
+def test_same_but_for_the_moment() -> None:
+    """Two sightings are the same when nothing but the moment differs."""
+    assert RUN.is_same_as(attrs.evolve(RUN, seen_at=NOW + timedelta(seconds=5), raw={"n": 1}))
+    assert not RUN.is_same_as(None)
+    for other in (
+        attrs.evolve(RUN, status="paused"),
+        attrs.evolve(RUN, state=RunState.PAUSED),
+        attrs.evolve(RUN, error="e"),
+        attrs.evolve(RUN, output=1),
+    ):
+        assert not RUN.is_same_as(other)
+
+
+def test_ends_are_three() -> None:
+    """Completed, failed and aborted are ends; nothing else is."""
+    ends = {state for state in RunState if state.is_terminal}
+    assert ends == {RunState.COMPLETED, RunState.FAILED, RunState.ABORTED}
+    assert pickle.loads(pickle.dumps(RunState.FAILED)).is_terminal  # noqa: S301 - our own
