@@ -12,7 +12,7 @@ import anyio
 from .. import codec
 from ..clock import Clock, sleep
 from ..crew import Crew
-from ..errors import AgentsError, AuthenticationError, ReplyError, Throttled, error_class
+from ..errors import AgentsError, AuthenticationError, DecodeError, ReplyError, Throttled, error_class
 from ..model import Purpose, Reply, Request, Send
 from ..observe import RateLowered, RequestDone, RetryScheduled, Teller
 from ..retry import RetryPolicy, is_fate_unknown, read_retry_after
@@ -98,7 +98,7 @@ class Caller:
             await asyncio.wait(tuple(self._flights), timeout=seconds)
 
     async def fetch_token(self, vendor: str, request: Request, read: Callable[[Reply], T]) -> T:
-        """Ask a token endpoint, trying again after passing faults.
+        """Ask a token endpoint, trying again after passing faults and after answers that cannot be read.
 
         Raises `AuthenticationError` for every refusal, and the transport's and decoding errors.
         """
@@ -116,6 +116,12 @@ class Caller:
                 if not error.is_passing:
                     raise _bad_credentials(error) from error
                 await self._pause(None, request, error, failures=failures, left=math.inf)
+            except DecodeError:
+                # Some gateway's page, most likely, and asking for a token once more starts nothing.
+                failures += 1
+                if failures >= self._retry.attempts:
+                    raise
+                await sleep(self._clock, self._retry.backoff(failures, chance=self._chance()))
             except AgentsError as error:
                 error.vendor = vendor
                 failures += 1
