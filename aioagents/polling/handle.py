@@ -120,7 +120,7 @@ class RunHandle:
         watch = self._current()
         last = watch.last
         is_over = last is not None and last.state.is_terminal
-        feed = Feed(last if is_over or last is not self.accepted else None)
+        feed = Feed(last if is_over or watch.is_seen else None)
         if not is_over:
             watch = self._watch = watch.lane.scheduler.join(self._watch, listener=feed)
         try:

@@ -53,33 +53,36 @@ class DueHeap(Generic[D]):
             return
         item.due_at = at
         heappush(self._entries, (at, item))
-        self._tidy()
+        if len(self._entries) > 2 * self._live + _FEW:
+            self._tidy()
 
     def drop(self, item: D) -> None:
         """Take `item` out; harmless when it is not in. Its `due_at` stays for whoever resumes."""
         if item.is_queued:
             item.is_queued = False
             self._live -= 1
-            self._tidy()
+            if len(self._entries) > 2 * self._live + _FEW:
+                self._tidy()
 
     def take_due(self, now: float) -> list[D]:
         """Take out all that is due at `now`, in order."""
         due: list[D] = []
-        while self.head_at <= now:
-            _, item = heappop(self._entries)
-            item.is_queued = False
-            self._live -= 1
-            due.append(item)
+        entries = self._entries
+        while entries and entries[0][0] <= now:
+            at, item = heappop(entries)
+            if item.is_queued and item.due_at == at:
+                item.is_queued = False
+                due.append(item)
+        self._live -= len(due)
         return due
 
     def _tidy(self) -> None:
         """Throw stale entries away once they are the larger half."""
-        if len(self._entries) > 2 * self._live + _FEW:
-            seen: set[int] = set()
-            kept = []
-            for at, item in self._entries:
-                if item.is_queued and item.due_at == at and id(item) not in seen:
-                    seen.add(id(item))
-                    kept.append((at, item))
-            heapify(kept)
-            self._entries = kept
+        seen: set[int] = set()
+        kept = []
+        for at, item in self._entries:
+            if item.is_queued and item.due_at == at and id(item) not in seen:
+                seen.add(id(item))
+                kept.append((at, item))
+        heapify(kept)
+        self._entries = kept

@@ -69,7 +69,7 @@ class Scheduler:
         self._turn: deque[Lane] = deque()  # lanes with due looks, each once
         self._timer: Timer | None = None
         self._timer_at = math.inf
-        self._idle: list[asyncio.Future[None]] = []
+        self._idle: list[asyncio.Future[Watch]] = []
         self._lookers = 0
         self._looking = 0
         self._looks = 0
@@ -148,7 +148,7 @@ class Scheduler:
             return  # an answer that was overtaken on its way
         if previous is None or previous.state is not run.state or previous.status != run.status:
             watch.since = self.clock.now()
-        watch.last = run
+        watch.last, watch.is_seen = run, True
         watch.failures = watch.unreadable = 0
         if not run.is_same_as(previous):
             self._tell(RunChanged(vendor=watch.lane.vendor, run=run, previous=previous))
@@ -237,62 +237,57 @@ class Scheduler:
     # Looking
 
     def _call_lookers(self) -> None:
-        """Have as many lookers at work as there are due looks, as far as there are lookers."""
-        wanted = sum(len(lane.ready) for lane in self._turn)
-        while wanted > 0 and self._idle:
-            wanted -= self._call_one()
-        while wanted > 0 and self._lookers < self._most:
-            self._lookers += 1
-            wanted -= 1
-            self._spawn(self._serve())
-
-    def _call_one(self) -> bool:
-        """Call one of the idle lookers; False when it is gone."""
-        idle = self._idle.pop()
-        if idle.done():
-            return False
-        idle.set_result(None)
-        return True
-
-    def _next(self) -> Watch | None:
-        """Take the next due look of the lane whose turn it is."""
-        for _ in range(len(self._turn)):
-            lane = self._turn.popleft()
-            if lane.looking >= self._most - self._looking:
-                self._turn.append(lane)
-                continue
-            while lane.ready:
-                watch = lane.ready.popleft()
-                if watch.is_awaited:
-                    if lane.ready:
-                        self._turn.append(lane)
-                    return watch
-                watch.is_looking = False
-        return None
-
-    async def _serve(self) -> None:
-        """Be one of the crew."""
-        loop = asyncio.get_running_loop()
-        while not self._is_closed:
+        """Hand due looks to lookers, as far as there are both."""
+        while self._idle or self._lookers < self._most:
             watch = self._next()
             if watch is None:
-                idle = loop.create_future()
+                return
+            if not self._idle:
+                self._lookers += 1
+                self._spawn(self._serve(watch))
+            elif not (idle := self._idle.pop()).done():
+                idle.set_result(watch)
+
+    def _next(self) -> Watch | None:
+        """Take the next due look of the lane whose turn it is, and count it as begun."""
+        turn = self._turn
+        for _ in range(len(turn)):
+            lane = turn[0]
+            if lane.looking < self._most - self._looking:
+                while lane.ready:
+                    watch = lane.ready.popleft()
+                    if watch.is_awaited:
+                        lane.looking += 1
+                        self._looking += 1
+                        turn.rotate(-1)
+                        if not lane.ready:
+                            turn.pop()
+                        return watch
+                    watch.is_looking = False
+                turn.popleft()
+            else:
+                turn.rotate(-1)
+        return None
+
+    async def _serve(self, watch: Watch | None) -> None:
+        """Be one of the crew, beginning with `watch`."""
+        loop = asyncio.get_running_loop()
+        while not self._is_closed:
+            if watch is None:
+                idle: asyncio.Future[Watch] = loop.create_future()
                 self._idle.append(idle)
-                await idle
-                continue
-            if self._turn and self._idle:
-                self._call_one()  # an end can make room for more than one look
-            lane = watch.lane
-            lane.looking += 1
-            self._looking += 1
+                watch = await idle
             try:
                 await self._look(watch)
             finally:
-                lane.looking -= 1
+                watch.lane.looking -= 1
                 self._looking -= 1
+            watch = self._next()
+            if self._turn and self._idle:
+                self._call_lookers()  # an end can make room for more than one look
 
     async def _look(self, watch: Watch) -> None:
-        context = watch.context or copy_context()
+        context = watch.context or copy_context()  # without one when the last waiter has just left
         watch.is_woken = False
         self._looks += 1
         age = None if watch.begun_at is None else self.clock.now() - watch.begun_at

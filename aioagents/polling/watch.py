@@ -37,6 +37,7 @@ class Watch:
         "failures",
         "is_looking",
         "is_queued",
+        "is_seen",
         "is_woken",
         "lane",
         "last",
@@ -69,6 +70,7 @@ class Watch:
         self.failures = 0
         self.unreadable = 0
         self.is_queued = False
+        self.is_seen = False  # whether `last` comes from a look
         self.is_looking = False  # from when a look is due until it is over
         self.is_woken = False
         # One waiter is the rule, and a set costs more than everything else here together.
