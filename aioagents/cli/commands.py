@@ -1,0 +1,70 @@
+"""The commands, put together."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import click
+
+from .demo import demo
+from .discover import find_commands
+from .doctor import doctor
+from .exits import HELP, Exit
+from .output import Output
+from .runs import status, wait
+from .simulate import simulate
+
+_SETTINGS = """\b
+Settings come from the environment alone; 'aioagents doctor' lists them, and
+'aioagents simulate' prints those that point at a simulator."""
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"{_SETTINGS}\n\n{HELP}",
+    no_args_is_help=True,
+)
+@click.version_option(version("aioagents"), prog_name="aioagents")
+def commands() -> None:
+    """Start agent and workflow runs, and follow them to their end."""
+
+
+@commands.group(epilog=HELP, no_args_is_help=True)
+def run() -> None:
+    """Start a run and follow it to its end. Each vendor has options of its own."""
+
+
+@commands.group(epilog=HELP, no_args_is_help=True)
+def report() -> None:
+    """Read a vendor's report of runs."""
+
+
+for _each in (demo, doctor, simulate, status, wait):
+    commands.add_command(_each)
+for _each in find_commands("RUN"):
+    run.add_command(_each)
+for _each in find_commands("REPORT"):
+    report.add_command(_each)
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run a command and give its exit code. Wrong usage is printed with the command's usage line."""
+    try:
+        code = commands.main(args=list(arguments), prog_name="aioagents", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        exc.show()
+        return Exit.USAGE
+    except click.ClickException as exc:
+        _show(exc, Output(is_json="--json" in arguments))
+        return exc.exit_code
+    except click.Abort:
+        return Exit.INTERRUPTED
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _show(error: click.ClickException, out: Output) -> None:
+    context = getattr(error, "ctx", None)
+    where = "aioagents" if context is None else context.command_path
+    out.warn(f"{error.format_message().rstrip('.')}; see '{where} --help'")
+    out.document(
+        {"error": {"type": "UsageError", "message": error.format_message(), "exit_code": error.exit_code}}
+    )

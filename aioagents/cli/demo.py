@@ -1,0 +1,264 @@
+"""`demo`: a few hundred runs through the library over real sockets, against a simulator that is started for it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from statistics import fmean
+from typing import Any, Final
+
+import click
+from attrs import frozen
+
+from ..contract.fake import RunPlan
+from ..errors import AgentsError
+from ..model import Run
+from ..observe import Event, RunChanged, RunStarted
+from ..polling import Growing
+from ..pool import PoolStatistics, SessionPool
+from ..providers.leena import Leena
+from ..simulator import Simulator
+from .exits import Exit, code_of, worst
+from .options import documented, json_option
+from .output import Output
+from .tally import Tally
+from .work import Work, perform
+
+_SPEED: Final = 10.0  # simulated seconds in one real second: a demo then takes about ten seconds
+_SPREAD: Final = 0.45  # few stragglers: nobody likes to watch the last one for long
+_AOPS: Final = ("it_ticket_triage", "invoice_check", "new_hire_setup")
+_DRAW_EVERY: Final = 0.1
+_LINE_EVERY: Final = 2.0
+_SLOWEST: Final = 5
+_MOST_SHOWN: Final = 20
+
+
+@frozen(kw_only=True)
+class Seen:
+    """A run that is over. `delay` is how much later than it ended that was known, in simulated seconds."""
+
+    run: Run
+    delay: float
+
+    @property
+    def seconds(self) -> float:
+        """Give how long the run took, in simulated seconds, as the vendor tells it."""
+        began_at, ended_at = self.run.started_at, self.run.ended_at
+        return 0.0 if began_at is None or ended_at is None else (ended_at - began_at).total_seconds()
+
+
+@click.command("demo")
+@click.option(
+    "--runs", type=click.IntRange(1, 20_000), default=200, help="How many to start.", show_default=True
+)
+@click.option("--seed", type=int, default=0, help="Draws how the runs go.", show_default=True)
+@json_option
+def _demo(*, runs: int, seed: int, is_json: bool) -> Exit:
+    """Start many runs at a simulated Leena AI and follow all of them, over real sockets on this machine.
+
+    Needs no settings and leaves this machine for nothing. Time in the simulated world runs 10 times as fast,
+    and the library looks 10 times as often; that simulated runs fail or are aborted is part of the show, and
+    the exit code is 0 all the same.
+    """
+    work = Work(Output(is_json=is_json))
+    work.most_shown = _MOST_SHOWN if work.out.is_live else None
+    return perform(work, lambda: _play(work, runs, seed))
+
+
+demo: Final = documented(_demo)
+
+
+async def _play(work: Work, count: int, seed: int) -> Exit:
+    # The cadence that a pool has by default, as fast as the simulated world.
+    cadence = Growing(first=1.0 / _SPEED, factor=1.25, cap=60.0 / _SPEED)
+    # In this very loop: a thread of its own cost more CPU, and half as much delay again.
+    async with (
+        Simulator(plan=RunPlan(seed=seed, spread=_SPREAD), seed=seed, speed=_SPEED) as simulator,
+        work.pool(cadence=cadence) as pool,
+    ):
+        stage = Stage(work, simulator, pool, count)
+        await stage.play()
+        _tell(work.out, stage, pool.statistics())
+    return stage.code
+
+
+class Stage:
+    """One demo: its runs, and how they are shown."""
+
+    def __init__(self, work: Work, simulator: Simulator, pool: SessionPool, count: int) -> None:
+        self._out = work.out
+        self.simulator = simulator
+        self._pool = pool
+        self.count = count
+        self._leena = Leena.from_env(pool, simulator.environment())
+        self.tally = Tally(count)
+        self.over: list[Seen] = []
+        self.errors: list[AgentsError] = []
+        self.seconds = 0.0
+        self._requests = 0
+        self._rate = 0.0
+        self._counted_at = time.monotonic()
+        work.listeners.append(self._listen)
+
+    @property
+    def code(self) -> Exit:
+        """Give the exit code: how simulated runs end decides nothing, errors of the library do."""
+        return worst(code_of(error) for error in self.errors)
+
+    def _listen(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self.tally.begin(event.run)
+        elif isinstance(event, RunChanged):
+            self.tally.seen(event.run)
+
+    async def play(self) -> None:
+        """Start all runs and follow them to their ends, showing how they go."""
+        began_at = time.monotonic()
+        board, refresh, every = self._open_board()
+        with board:
+            async with asyncio.TaskGroup() as group:
+                runs = {group.create_task(self._run(index)) for index in range(self.count)}
+                while runs:
+                    _, runs = await asyncio.wait(runs, timeout=every)
+                    self._count_rate(time.monotonic())
+                    refresh()
+        self.seconds = time.monotonic() - began_at
+
+    async def _run(self, index: int) -> None:
+        ref = None
+        try:
+            handle = await self._leena.execute(_AOPS[index % len(_AOPS)], message=f"demo {index}")
+            ref = handle.ref
+            run = await handle
+        except AgentsError as error:
+            self.errors.append(error)
+            if ref is None:
+                self.tally.lose("error")
+            else:
+                self.tally.close(ref, "error")
+            return
+        now = self.simulator.now()
+        ended_at = self.simulator.world("leena").ended_at(run.id)
+        self.over.append(Seen(run=run, delay=0.0 if ended_at is None else now - ended_at))
+
+    def _count_rate(self, now: float) -> None:
+        """Reckon the requests a second, smoothed over about a second."""
+        requests, seconds = self._pool.statistics().requests, now - self._counted_at
+        if seconds > 0:
+            share = min(1.0, seconds)
+            self._rate += share * ((requests - self._requests) / seconds - self._rate)
+            self._requests, self._counted_at = requests, now
+
+    def _open_board(self) -> tuple[AbstractContextManager[object], Callable[[], None], float]:
+        began_at = time.monotonic()
+
+        def aside() -> str:
+            return f"{time.monotonic() - began_at:.1f} s, {self._rate:.0f} requests/s"
+
+        where = (
+            f"{self.count} AOP runs at a simulated Leena AI, {self.simulator.url}, {_SPEED:g} times real time"
+        )
+        if not self._out.is_live:
+            self._out.line(where)
+            return nullcontext(), lambda: self._out.line(f"{self.tally} ({aside()})"), _LINE_EVERY
+        from . import live  # noqa: PLC0415 - rich is imported where something is drawn
+
+        live.say(where, "bold")
+        board = live.Board(lambda: live.progress(self.tally, aside()))
+        return board, board.refresh, _DRAW_EVERY
+
+
+def _tell(out: Output, stage: Stage, statistics: PoolStatistics) -> None:
+    for error in stage.errors:
+        out.error(error)
+    out.document(_describe(stage, statistics))
+    if out.is_json:
+        return
+    from . import live  # noqa: PLC0415 - as above
+
+    laid = [
+        live.table(
+            "How the runs ended (simulated seconds)",
+            _STATE_HEADS,
+            _state_rows(stage),
+            right=(1, 2, 3),
+            coloured=0,
+        ),
+        live.table(
+            "The slowest runs (simulated seconds)", _SLOW_HEADS, _slow_rows(stage), right=(2, 3), coloured=1
+        ),
+        live.table("What it took", (), _figures(stage, statistics)),
+    ]
+    for each in laid:
+        if out.is_live:
+            live.show(each)
+        else:
+            out.block(live.plain(each))
+
+
+_STATE_HEADS: Final = ("state", "runs", "share", "mean length")
+_SLOW_HEADS: Final = ("run", "state", "length", "known after")
+
+
+def _state_rows(stage: Stage) -> Sequence[Sequence[str]]:
+    rows = []
+    for state, runs in stage.tally.counts().items():
+        lengths = [each.seconds for each in stage.over if each.run.state.value == state]
+        rows.append(
+            (state, str(runs), f"{runs / stage.count:.1%}", f"{fmean(lengths):.1f}" if lengths else "-")
+        )
+    return rows
+
+
+def _slowest(stage: Stage) -> Sequence[Seen]:
+    return sorted(stage.over, key=lambda each: each.seconds, reverse=True)[:_SLOWEST]
+
+
+def _slow_rows(stage: Stage) -> Sequence[Sequence[str]]:
+    return [
+        (str(each.run.ref), each.run.state.value, f"{each.seconds:.1f}", f"{each.delay:.1f}")
+        for each in _slowest(stage)
+    ]
+
+
+def _delay(stage: Stage) -> float:
+    return fmean(each.delay for each in stage.over) if stage.over else 0.0
+
+
+def _figures(stage: Stage, statistics: PoolStatistics) -> Sequence[Sequence[str]]:
+    seen = stage.simulator.statistics()
+    delay = _delay(stage)
+    return [
+        ("time", f"{stage.seconds:.1f} s, which are {stage.seconds * _SPEED:.0f} simulated s"),
+        ("looks per run", f"{statistics.polling.looks / stage.count:.1f}"),
+        ("mean detection delay", f"{delay:.1f} simulated s, which are {delay / _SPEED * 1000:.0f} ms"),
+        ("requests", f"{seen.requests}, {seen.requests / stage.seconds:.0f} a second"),
+        ("token requests", f"{seen.token_requests}"),
+        ("connections", f"{seen.connections}"),
+    ]
+
+
+def _describe(stage: Stage, statistics: PoolStatistics) -> Mapping[str, Any]:
+    seen = stage.simulator.statistics()
+    return {
+        "runs": stage.count,
+        "states": stage.tally.counts(),
+        "seconds": stage.seconds,
+        "speed": _SPEED,
+        "looks_per_run": statistics.polling.looks / stage.count,
+        "mean_detection_delay": {"simulated": _delay(stage), "real": _delay(stage) / _SPEED},
+        "slowest": [
+            {
+                "ref": str(each.run.ref),
+                "state": each.run.state.value,
+                "simulated_seconds": each.seconds,
+                "simulated_delay": each.delay,
+            }
+            for each in _slowest(stage)
+        ],
+        "requests": seen.requests,
+        "starts": seen.starts,
+        "token_requests": seen.token_requests,
+        "connections": seen.connections,
+        "errors": len(stage.errors),
+    }

@@ -1,0 +1,34 @@
+"""Finds what each vendor's module adds to the command line."""
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import click
+
+from . import vendors
+
+Endpoints = Callable[[Mapping[str, str] | None], Mapping[str, str]]
+
+
+def find_commands(name: str) -> Iterator[click.Command]:
+    """Give the command that each vendor's module calls `name`, in the order of the vendors."""
+    for vendor in sorted(_modules()):
+        command = getattr(_load(vendor), name, None)
+        if command is not None:
+            yield command
+
+
+def find_endpoints(vendor: str) -> Endpoints | None:
+    """Give the function that tells a vendor's base URLs; None where no module has one."""
+    found: Endpoints | None = getattr(_load(vendor), "endpoints", None) if vendor in _modules() else None
+    return found
+
+
+def _modules() -> set[str]:
+    return {found.name for found in iter_modules(vendors.__path__)}
+
+
+def _load(vendor: str) -> Any:
+    return import_module(f"{vendors.__name__}.{vendor}")

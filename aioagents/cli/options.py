@@ -1,0 +1,70 @@
+"""What all commands have in common on the command line: exit codes in their help, `--json`, ways to say a value."""
+
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from .. import codec
+from . import exits
+
+json_option: Final = click.option(
+    "--json", "is_json", is_flag=True, help="Machine-readable: JSON, one value a line, on stdout."
+)
+
+
+def documented(command: click.Command, *more: str) -> click.Command:
+    """Give `command` the exit codes, and `more` paragraphs, at the end of its help."""
+    command.epilog = "\n\n".join([exits.HELP, *more])
+    return command
+
+
+def _finite(context: click.Context, parameter: click.Parameter, seconds: float | None) -> float | None:
+    """Refuse what is no length of time and yet not below 0."""
+    if seconds is not None and not math.isfinite(seconds):
+        raise click.BadParameter(f"{seconds} is not a number of seconds", ctx=context, param=parameter)
+    return seconds
+
+
+timeout_option: Final = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    callback=_finite,
+    metavar="S",
+    help="Wait at most so many seconds for the end, then exit with 3.  [default: without end]",
+)
+
+
+def read_context(pairs: Iterable[str], file: str | None) -> dict[str, Any]:
+    """Read a run's context: a file's JSON object, and over it `k=v` pairs, whose values are texts."""
+    context = {} if file is None else _read_object(file)
+    named: set[str] = set()
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"{pair!r} is not of the form NAME=VALUE", param_hint="--context")
+        if name in named:
+            raise click.BadParameter(f"{name!r} is given twice", param_hint="--context")
+        named.add(name)
+        context[name] = value
+    return context
+
+
+def _read_object(file: str) -> dict[str, Any]:
+    hint = "--context-file"
+    try:
+        body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as exc:
+        raise click.BadParameter(f"{file}: {exc.strerror}", param_hint=hint) from None
+    try:
+        value = codec.decode_json(body)
+    except ValueError as exc:
+        raise click.BadParameter(f"{file}: {exc}", param_hint=hint) from None
+    if not isinstance(value, dict):
+        raise click.BadParameter(
+            f"{file}: expected a JSON object, not {type(value).__name__}", param_hint=hint
+        )
+    return value

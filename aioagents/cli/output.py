@@ -1,0 +1,174 @@
+"""All that is printed: results on stdout, notes and errors on stderr, or JSON lines on stdout."""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+from .. import codec
+from ..auth import read_settings
+from ..errors import AgentsError, StartUnknown
+from ..model import Run
+from ..providers import all_providers
+from .exits import code_of
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_SECRET: Final = re.compile(r".*(SECRET|PASSWORD|TOKEN|KEY)$")
+_SHORTEST_SECRET: Final = 4
+
+
+def never_choke() -> None:
+    """Have characters that the terminal's encoding lacks escaped, where Python would give up."""
+    for stream in (sys.stdout, sys.stderr):
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def close_stdout() -> None:
+    """Let what is still to be printed vanish: nobody reads stdout any more."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Say whether `stream` is a terminal on which lines can be drawn anew."""
+    return bool(stream.isatty()) and read_settings((), ["TERM"]).get("TERM", "dumb") not in {
+        "dumb",
+        "unknown",
+    }
+
+
+def one_line(text: str) -> str:
+    """Give `text` as one line that cannot steer a terminal."""
+    return _CONTROL.sub(" ", text).rstrip()
+
+
+def hide_secrets(text: str) -> str:
+    """Blot out the values of secret settings, should a server's words repeat one."""
+    names = [name for each in all_providers().values() for name in each.variables if _SECRET.fullmatch(name)]
+    for value in read_settings((), names).values():
+        if len(value) >= _SHORTEST_SECRET:
+            text = text.replace(value, "***")
+    return text
+
+
+class Output:
+    """Where one command's results go. With `is_json` stdout carries JSON lines and nothing else."""
+
+    def __init__(self, *, is_json: bool = False) -> None:
+        self.is_json = is_json
+
+    @property
+    def is_live(self) -> bool:
+        """Say whether results are watched on a terminal."""
+        return not self.is_json and is_terminal(sys.stdout)
+
+    def line(self, text: str = "") -> None:
+        """Print a line of results for people, at once."""
+        if not self.is_json:
+            print(one_line(text) if text else "", file=sys.stdout, flush=True)  # noqa: T201
+
+    def block(self, text: str) -> None:
+        """Print lines that were laid out already."""
+        if not self.is_json:
+            print(text, file=sys.stdout, flush=True)  # noqa: T201
+
+    def document(self, value: Mapping[str, Any]) -> None:
+        """Print one JSON value on one line, at once."""
+        if self.is_json:
+            self.raw(codec.encode_json(value) + b"\n")
+            self.flush()
+
+    def raw(self, content: bytes) -> None:
+        """Write bytes to stdout, in their turn."""
+        sys.stdout.buffer.write(content)
+
+    def flush(self) -> None:
+        """Have what was written arrive."""
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Tell people something on stderr, as it is. What nobody can read is not told."""
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def warn(self, text: str) -> None:
+        """Tell people of something in one line on stderr."""
+        self.note(f"aioagents: {hide_secrets(one_line(text))}")
+
+    def error(self, error: BaseException) -> None:
+        """Tell of an error: its message, the server's own words below it; in JSON on stdout as well."""
+        message, ref = message_of(error), str(getattr(error, "ref", None) or "")
+        self.warn(message if ref in message else f"{ref}: {message}")
+        for label, text in _below(error):
+            self.note(f"  {label}: {hide_secrets(one_line(text))}")
+        self.document({"error": describe_error(error)})
+
+
+def message_of(error: BaseException) -> str:
+    """Give an error's message; there is always one."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, AgentsError):
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _below(error: BaseException) -> Iterable[tuple[str, str]]:
+    if isinstance(error, StartUnknown):
+        yield "target", error.target
+        if error.sent_at is not None:
+            yield "sent at", moment(error.sent_at)
+        if error.advice not in str(error):
+            yield "advice", error.advice
+    detail = getattr(error, "detail", "") or getattr(error.__cause__, "detail", "")
+    if detail:
+        yield "the server says", detail
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """Give an error's facts for JSON; those that do not apply are left out."""
+    facts: dict[str, Any] = {
+        "type": type(error).__name__,
+        "message": hide_secrets(message_of(error)),
+        "exit_code": int(code_of(error)),
+    }
+    for name in ("vendor", "call", "status", "retry_after", "request_id", "target", "sent_at", "advice"):
+        value = getattr(error, name, None)
+        if value not in (None, ""):
+            facts[name] = value
+    detail = getattr(error, "detail", "") or getattr(error.__cause__, "detail", "")
+    if detail:
+        facts["detail"] = hide_secrets(detail)
+    if (ref := getattr(error, "ref", None)) is not None:
+        facts["ref"] = str(ref)
+    if (run := getattr(error, "run", None)) is not None:
+        facts["run"] = describe_run(run)
+    return facts
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """Give a run for JSON: `raw` is the vendor's answer as read."""
+    return {
+        "ref": str(run.ref),
+        "vendor": run.ref.vendor,
+        "id": run.id,
+        "state": run.state.value,
+        "status": run.status,
+        "is_terminal": run.state.is_terminal,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "seen_at": run.seen_at,
+        "output": run.output,
+        "error": run.error,
+        "raw": run.raw,
+    }
+
+
+def moment(when: datetime | None) -> str:
+    """Give a moment as people and programs read it, in UTC where it is."""
+    return "-" if when is None else when.isoformat(sep=" ", timespec="seconds")

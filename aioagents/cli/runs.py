@@ -1,0 +1,222 @@
+"""`status` and `wait`, and what `run VENDOR` does once it knows what to start."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from .. import codec
+from ..connect import Clients
+from ..errors import AgentsError, WaitTimeout
+from ..model import Run, RunRef
+from ..observe import Event, RunChanged
+from ..polling import RunHandle
+from ..pool import SessionPool
+from .exits import ORDER_HELP, Exit, code_of, worst
+from .options import documented, json_option, timeout_option
+from .output import Output, describe_run, moment
+from .tally import COLOURS, Tally
+from .work import Work, perform
+
+if TYPE_CHECKING:
+    from . import live
+
+_TICK: Final = 0.1  # seconds between two drawings
+
+Outcome = Run | AgentsError
+
+
+def start(
+    begin: Callable[[SessionPool], Awaitable[RunHandle]],
+    *,
+    is_waited: bool,
+    timeout: float | None,
+    is_json: bool,
+) -> Exit:
+    """Have `begin` start a run, print its reference at once, and follow it unless that is not wanted."""
+    work = Work(Output(is_json=is_json))
+
+    async def job() -> Exit:
+        async with work.pool() as pool:
+            handle = await begin(pool)
+            accepted = None if handle.accepted is None else describe_run(handle.accepted)
+            work.out.document({"event": "started", "ref": str(handle.ref), "run": accepted})
+            work.out.line(str(handle.ref))
+            return await follow(work, [handle], timeout=timeout) if is_waited else Exit.OK
+
+    return perform(work, job)
+
+
+@click.command("status")
+@click.argument("ref")
+@json_option
+def _status(*, ref: str, is_json: bool) -> Exit:
+    """Look at the run called REF once, and print where it stands.
+
+    Exits with 0 also for a run that is not over yet, and with 1 for one that failed or was aborted.
+    """
+    work = Work(Output(is_json=is_json))
+
+    async def job() -> Exit:
+        async with work.pool() as pool:
+            run = await Clients(pool).attach(ref).look()
+        work.out.document(describe_run(run))
+        _tell_run(work.out, run)
+        return code_of(run)
+
+    return perform(work, job)
+
+
+def _tell_run(out: Output, run: Run) -> None:
+    word = "" if run.status == run.state.value else f" ({run.status})"
+    out.line(f"{run.ref}")
+    out.line(f"state    {run.state.value}{word}")
+    out.line(f"started  {moment(run.started_at)}")
+    out.line(f"ended    {moment(run.ended_at)}")
+    _tell_result(out, run)
+
+
+def _tell_result(out: Output, run: Run) -> None:
+    if run.error is not None:
+        out.line(f"error    {run.error}")
+    if run.output is not None:
+        out.line(f"output   {codec.encode_json(run.output).decode()}")
+
+
+@click.command("wait")
+@click.argument("refs", nargs=-1, required=True, metavar="REF...")
+@timeout_option
+@json_option
+def _wait(*, refs: Sequence[str], timeout: float | None, is_json: bool) -> Exit:
+    """Follow runs, whoever started them, until all are over.
+
+    With --json, each change is a line {"event": "changed", "run": ...}, each end a line {"event": "ended", ...}
+    or {"error": ...} that has the run's "ref".
+    """
+    work = Work(Output(is_json=is_json))
+
+    async def job() -> Exit:
+        async with work.pool() as pool:
+            clients = Clients(pool)
+            handles = {handle.ref: handle for handle in map(clients.attach, refs)}
+            for handle in handles.values():
+                handle.wake()  # it may be over already
+            return await follow(work, list(handles.values()), timeout=timeout)
+
+    return perform(work, job)
+
+
+status: Final = documented(_status)
+wait: Final = documented(_wait, ORDER_HELP)
+
+
+async def follow(work: Work, handles: Sequence[RunHandle], *, timeout: float | None) -> Exit:
+    """Follow runs to their end, telling each change, and give the exit code that the worst of them leads to."""
+    news: asyncio.Queue[Run | tuple[RunRef, Outcome]] = asyncio.Queue()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, RunChanged) and not event.run.state.is_terminal:
+            news.put_nowait(event.run)
+
+    async def settle(handle: RunHandle) -> None:
+        outcome: Outcome
+        try:
+            outcome = await handle.wait(timeout=timeout)
+        except AgentsError as error:
+            outcome = error
+        news.put_nowait((handle.ref, outcome))
+
+    work.listeners.append(listen)
+    work.running.update(dict.fromkeys(handle.ref for handle in handles))
+    show = _Show(work, [handle.ref for handle in handles])
+    with show.board():
+        async with asyncio.TaskGroup() as group:
+            for handle in handles:
+                group.create_task(settle(handle))
+            while show.tally.open:
+                try:
+                    async with asyncio.timeout(_TICK if work.out.is_live else None):
+                        match await news.get():
+                            case Run() as run:
+                                show.changed(run)
+                            case (ref, outcome):
+                                show.ended(ref, outcome)
+                except TimeoutError:
+                    pass
+                show.draw()
+    return worst(show.codes)
+
+
+class _Show:
+    """Tells how runs go: JSON lines, plain lines, or a display that is drawn anew."""
+
+    def __init__(self, work: Work, refs: Sequence[RunRef]) -> None:
+        self._work = work
+        self._out = work.out
+        self._began_at = time.monotonic()
+        self.tally = Tally(len(refs), refs)
+        self.codes: list[Exit] = []
+        self._board = self._open_board()
+        self._draw_at = self._began_at
+
+    def _open_board(self) -> "live.Board | None":
+        if not self._out.is_live:
+            return None
+        from . import live  # noqa: PLC0415 - rich is imported where something is drawn
+
+        most = max(3, live.height() - 4)
+        return live.Board(lambda: live.watched(self.tally, self._clock(), most=most))
+
+    def board(self) -> AbstractContextManager[object]:
+        """Give what is entered for as long as something is drawn."""
+        return nullcontext() if self._board is None else self._board
+
+    def draw(self) -> None:
+        """Draw anew, if it is time."""
+        if self._board is not None and time.monotonic() >= self._draw_at:
+            self._board.refresh()
+            self._draw_at = time.monotonic() + _TICK
+
+    def _clock(self) -> str:
+        return f"{time.monotonic() - self._began_at:.1f} s"
+
+    def changed(self, run: Run) -> None:
+        """Tell of a run that goes on."""
+        self.tally.seen(run)
+        self._out.document({"event": "changed", "run": describe_run(run)})
+        if not self._out.is_live:
+            self._line(run.state.value, run.ref, run.status)
+
+    def ended(self, ref: RunRef, outcome: Outcome) -> None:
+        """Tell of a run that is over, or can be followed no more."""
+        code = code_of(outcome)
+        self.codes.append(code)
+        if isinstance(outcome, Run):
+            self._work.running.pop(ref, None)
+            self.tally.seen(outcome)
+            document = {
+                "event": "ended",
+                "ref": str(ref),
+                "exit_code": int(code),
+                "run": describe_run(outcome),
+            }
+            self._out.document(document)
+            self._line(outcome.state.value, ref, outcome.status)
+            _tell_result(self._out, outcome)
+            return
+        if not isinstance(outcome, WaitTimeout):
+            self._work.running.pop(ref, None)
+        self.tally.close(ref, "not over" if isinstance(outcome, WaitTimeout) else "error")
+        outcome.ref = ref
+        self._out.error(outcome)
+
+    def _line(self, state: str, ref: RunRef, status: str) -> None:
+        word = "" if status == state else f"  {status}"
+        text = f"{state:<10} {ref}{word}  after {self._clock()}"
+        if self._board is None:
+            self._out.line(text)
+        else:
+            self._board.say(text, COLOURS.get(state, ""))

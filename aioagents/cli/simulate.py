@@ -1,0 +1,89 @@
+"""`simulate`: the vendors' fakes on a loopback port, for every other command and for programs."""
+
+import asyncio
+import shlex
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from ..contract.fake import RunPlan
+from ..simulator import FaultPlan, Simulator
+from .exits import Exit
+from .options import documented, json_option
+from .output import Output
+from .work import Work, perform
+
+
+@click.command("simulate")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.", show_default=True
+)
+@click.option("--host", default="127.0.0.1", help="A loopback address.", show_default=True)
+@click.option(
+    "--speed", type=float, default=1.0, help="Simulated seconds in one real second.", show_default=True
+)
+@click.option("--seed", type=int, default=0, help="Draws runs and faults.", show_default=True)
+@click.option(
+    "--median",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    help="How many simulated seconds half of the runs last at most.",
+    show_default=True,
+)
+@click.option(
+    "--history",
+    type=click.IntRange(0, 100_000),
+    default=100,
+    help="Old runs in the report.",
+    show_default=True,
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME=SHARE",
+    help="Let this befall a share of requests; repeatable. Names: reset lost throttle error truncate garble slow "
+    "latency expire all; only=CALL+PURPOSE limits them (purposes: start look call token).",
+)
+@json_option
+def _simulate(
+    *,
+    port: int,
+    host: str,
+    speed: float,
+    seed: int,
+    median: float,
+    history: int,
+    faults: Sequence[str],
+    is_json: bool,
+) -> Exit:
+    """Serve simulated vendors on a loopback port until Ctrl-C, which exits with 0.
+
+    Prints the lines that point every other command, and programs, at it; with --json the same as one object.
+    The credentials in them are the simulator's own. In one terminal 'aioagents simulate > simulator.env', in
+    another '. ./simulator.env'.
+    """
+    out = Output(is_json=is_json)
+
+    async def job() -> Exit:
+        plan = RunPlan(seed=seed, median=median, history=history)
+        simulator = Simulator(
+            plan=plan, host=host, port=port, speed=speed, seed=seed, faults=FaultPlan.parse(",".join(faults))
+        )
+        async with simulator:
+            environment = simulator.environment()
+            out.document(environment)
+            out.block("\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()))
+            out.warn(f"simulating at {simulator.url}, {speed:g} times real time; Ctrl-C ends it")
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                served = simulator.statistics()
+                out.warn(f"served {served.requests} requests, {served.starts} starts")
+        return Exit.OK
+
+    return perform(Work(out), job)
+
+
+simulate: Final = documented(_simulate)

@@ -1,0 +1,154 @@
+"""Leena AI on the command line."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+import click
+from attrs import asdict
+
+from ... import codec
+from ...polling import RunHandle
+from ...pool import SessionPool
+from ...providers.leena import Leena, LeenaEndpoints, Report, ReportRow
+from ...providers.leena.settings import region_from_env
+from ..exits import Exit
+from ..options import documented, json_option, read_context, timeout_option
+from ..report import Cell, Layout, ReportJob, report_options, write_report
+from ..runs import start
+
+
+def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Give the base URLs of the three surfaces. Raises ValueError for settings that make no URL."""
+    found = LeenaEndpoints.from_env(environ).completed(region_from_env(environ))
+    return {"token": found.token or "", "aop": found.aop or "", "report": found.report or ""}
+
+
+@click.command("leena")
+@click.argument("aop_id")
+@click.option("--message", default="", metavar="TEXT", help="The message the run starts with.")
+@click.option("--context", "pairs", multiple=True, metavar="K=V", help="A member of the context; repeatable.")
+@click.option(
+    "--context-file",
+    metavar="FILE",
+    help="The context as a JSON object, '-' for stdin; --context goes over it.",
+)
+@click.option(
+    "--wait/--no-wait",
+    default=True,
+    help="Follow the run, or print its reference and leave.  [default: wait]",
+)
+@timeout_option
+@json_option
+def run_leena(
+    *,
+    aop_id: str,
+    message: str,
+    pairs: tuple[str, ...],
+    context_file: str | None,
+    wait: bool,
+    timeout: float | None,
+    is_json: bool,
+) -> Exit:
+    """Start a run of the AOP called AOP_ID (its slug or id) at Leena AI.
+
+    The run's reference is printed as soon as it is known; 'aioagents wait REF' follows it from anywhere. A
+    start is never sent twice: when its reply is lost, that is told, with exit code 4.
+    """
+    context = read_context(pairs, context_file)
+
+    async def begin(pool: SessionPool) -> RunHandle:
+        client = Leena.from_env(pool)
+        try:
+            return await client.execute(aop_id, message=message, context=context)
+        except TypeError as exc:  # text that is no UTF-8
+            raise ValueError(str(exc)) from None
+
+    return start(begin, is_waited=wait, timeout=timeout, is_json=is_json)
+
+
+@click.command("leena")
+@report_options
+def report_leena(*, job: ReportJob) -> Exit:
+    """Read Leena AI's total-runs report: the runs that started in a window of days.
+
+    What the vendor shows lags about two hours; whether the last day is included is undocumented.
+    """
+
+    def ask(pool: SessionPool) -> Report:
+        return Leena.from_env(pool).report(job.start, job.end, updated_after=job.updated_after)
+
+    return write_report(job, ask, LAYOUT)
+
+
+def _joined(texts: tuple[str, ...]) -> str:
+    return "; ".join(texts)
+
+
+def _violations(row: ReportRow) -> Cell:
+    found = () if row.guardrail is None else row.guardrail.violations
+    return _joined(tuple(f"{each.type}: {each.count}" for each in found))
+
+
+def _participants(row: ReportRow) -> Cell:
+    """Give roles and people as JSON: they nest too deep for cells."""
+    if not row.participants:
+        return None
+    return codec.encode_json([asdict(each) for each in row.participants]).decode()
+
+
+def _person(attribute: str, member: str) -> Callable[[ReportRow], Cell]:
+    def read(row: ReportRow) -> Cell:
+        person = getattr(row, attribute)
+        found: Cell = None if person is None else getattr(person, member)
+        return found
+
+    return read
+
+
+def _plain(attribute: str) -> Callable[[ReportRow], Cell]:
+    def read(row: ReportRow) -> Cell:
+        value = getattr(row, attribute)
+        if isinstance(value, datetime):
+            return value.isoformat()
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, tuple):
+            return _joined(value)
+        found: Cell = value
+        return found
+
+    return read
+
+
+_PLAIN: Final = (
+    *("run_id", "request_id", "status", "is_finished", "handled_by", "trigger_type", "schedule_name"),
+    *("initiated_on", "initiated_at", "completed_on", "completed_at", "total_time_taken", "escalation"),
+    *("associated_skills", "associated_aops", "unhandled_due_to", "unhandled_reason_text"),
+    *("input_tokens", "output_tokens", "timestamp", "updated_at"),
+)
+LAYOUT: Final = Layout(
+    columns={name: _plain(name) for name in _PLAIN}
+    | {
+        f"{attribute}_{member}": _person(attribute, member)
+        for attribute in ("initiated_by", "initiated_for")
+        for member in ("id", "name", "email")
+    }
+    | {
+        "guardrail_total_violations": lambda row: row.guardrail and row.guardrail.total_violations,
+        "guardrail_violations": _violations,
+        "participants": _participants,
+    },
+    shown=(
+        "run_id",
+        "status",
+        "initiated_on",
+        "completed_on",
+        "associated_aops",
+        "input_tokens",
+        "output_tokens",
+    ),
+)
+
+RUN: Final = documented(run_leena)
+REPORT: Final = documented(report_leena)

@@ -1,0 +1,33 @@
+"""Clients and handles for whoever knows a vendor by its name, or a run by its reference alone."""
+
+from collections.abc import Mapping
+
+from .contract import RunClient
+from .model import RunRef
+from .polling import RunHandle
+from .pool import SessionPool
+from .providers import find_provider
+
+
+class Clients:
+    """The clients of one pool, by vendor; each is made from the environment at the first asking, and kept."""
+
+    def __init__(self, pool: SessionPool, environ: Mapping[str, str] | None = None) -> None:
+        self._pool = pool
+        self._environ = environ
+        self._clients: dict[str, RunClient] = {}
+
+    def named(self, vendor: str) -> RunClient:
+        """Give the vendor's client. Raises ValueError for no such vendor, and naming settings that are missing."""
+        client = self._clients.get(vendor)
+        if client is None:
+            client = self._clients[vendor] = find_provider(vendor).client.from_env(self._pool, self._environ)
+        return client
+
+    def attach(self, ref: RunRef | str) -> RunHandle:
+        """Follow a run of any vendor by its reference. Raises ValueError, also for one of another account's scope."""
+        parsed = RunRef.parse(ref) if isinstance(ref, str) else ref
+        return self.named(parsed.vendor).attach(parsed)
+
+    def __repr__(self) -> str:
+        return f"<Clients of {', '.join(self._clients) or 'no vendor yet'}>"
