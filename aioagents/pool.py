@@ -117,10 +117,14 @@ class SessionPool:
             return
         self._state = "closed"
         self._scheduler.close()
-        with anyio.move_on_after(self._timeouts.close, shield=True):
-            await self.caller.land(self._timeouts.close)
-        await self._crew.aclose()
-        await self._http.aclose()
+        try:
+            with anyio.move_on_after(self._timeouts.close, shield=True):
+                await self.caller.land(self._timeouts.close)
+        finally:  # cancelled by other means than anyio's, which no shield keeps away
+            try:
+                await self._crew.aclose()
+            finally:
+                await self._http.aclose()
 
     def ensure_open(self) -> None:
         """Raise `PoolClosed` unless the pool is open in the running event loop."""

@@ -116,8 +116,9 @@ class Caller:
                 if not error.is_passing:
                     raise _bad_credentials(error) from error
                 await self._pause(None, request, error, failures=failures, left=math.inf)
-            except DecodeError:
+            except DecodeError as error:
                 # Some gateway's page, most likely, and asking for a token once more starts nothing.
+                error.vendor = vendor
                 failures += 1
                 if failures >= self._retry.attempts:
                     raise
