@@ -4,7 +4,7 @@ import asyncio
 import random
 import warnings
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
-from contextvars import Context, copy_context
+from contextvars import Context
 from typing import Any, Self
 
 import aiohttp
@@ -73,7 +73,6 @@ class SessionPool:
         self._crew = Crew()
         self._tell = Teller(hooks)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._context: Context | None = None
         self._state = "not entered"
         self._accounts: dict[Hashable, Account] = {}
         self._lanes: dict[Hashable, Lane] = {}
@@ -100,7 +99,6 @@ class SessionPool:
         if self._state != "not entered":
             raise PoolClosed(f"a pool is entered once, and this one is {self._state}; make a new one")
         self._loop = asyncio.get_running_loop()
-        self._context = copy_context()
         await self._http.__aenter__()
         await self._crew.open()
         self._state = "open"
@@ -185,8 +183,8 @@ class SessionPool:
         )
 
     def _spawn_looker(self, work: Coroutine[Any, Any, None]) -> object:
-        # Each of the crew gets the pool's own variables, not those of whoever happened to wait first.
-        return self._crew.spawn(work, context=None if self._context is None else self._context.copy())
+        # The crew serves everybody: it has no context variables of its own.
+        return self._crew.spawn(work, context=Context())
 
     def __repr__(self) -> str:
         return f"<SessionPool {self._state}, accounts={len(self._accounts)}>"

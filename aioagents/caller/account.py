@@ -32,12 +32,11 @@ class Account:
         self.gate = Gate(limits, clock)
         self.budget = RetryBudget(retry)
         self.headers = headers
+        #: Whether a 401 may be cured by a new token.
+        self.has_tokens = tokens is not None
+        #: The latest token that was good for something; to `judge` it again as good tells nothing new.
+        self.accepted: Token | None = None
         self._tokens = tokens
-
-    @property
-    def has_tokens(self) -> bool:
-        """Say whether a 401 may be cured by a new token."""
-        return self._tokens is not None
 
     def token_nowait(self) -> Token | None:
         """Give the token to sign with, None where there is none at hand."""
@@ -58,6 +57,7 @@ class Account:
         if self._tokens is not None and token is not None:
             cache, source = self._tokens
             (cache.accept if is_good else cache.reject)(source, token)
+            self.accepted = token if is_good else None
 
     def __repr__(self) -> str:
         return f"<Account {self.name}>"

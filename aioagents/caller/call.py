@@ -178,11 +178,14 @@ class Caller:
         send = self._sender(account.vendor)
         gate = account.gate
         while True:
-            if not gate.enter_nowait(is_look=is_look):
+            sent_at = self._clock.now()
+            if not gate.enter_nowait(sent_at, is_look=is_look):
                 await gate.enter(is_look=is_look)
-            try:
-                token = account.token_nowait() or (await account.token() if account.has_tokens else None)
                 sent_at = self._clock.now()
+            try:
+                token = None
+                if account.has_tokens:
+                    token = account.token_nowait() or await account.token()
                 self.requests += 1
                 reply = await send(
                     request, headers=account.headers if token is None else token.headers, on_sent=on_sent
@@ -200,8 +203,9 @@ class Caller:
                     is_last = True
                     continue
             elif reply.is_success:
-                account.judge(token, is_good=True)
-                account.gate.pace.answered(self._clock.now())
+                if token is not account.accepted:
+                    account.judge(token, is_good=True)
+                gate.pace.answered(self._clock.now())
                 return reply
             refusal = self._refusal(account.vendor, request, reply)
             self._pace(account, refusal, sent_at)

@@ -283,8 +283,8 @@ class Scheduler:
                 watch.lane.looking -= 1
                 self._looking -= 1
             watch = self._next()
-            if self._turn and self._idle:
-                self._call_lookers()  # an end can make room for more than one look
+            if len(self._turn) > 1 and self._idle:
+                self._call_lookers()  # an end can make room for one look in each of several lanes
 
     async def _look(self, watch: Watch) -> None:
         context = watch.context or copy_context()  # without one when the last waiter has just left
@@ -292,7 +292,9 @@ class Scheduler:
         self._looks += 1
         age = None if watch.begun_at is None else self.clock.now() - watch.begun_at
         try:
-            run = await Within(context, watch.lane.source.look(watch.ref, age=age))
+            looking = watch.lane.source.look(watch.ref, age=age)
+            # The crew's own context is empty: a waiter's empty one needs no switching.
+            run = await (Within(context, looking) if context else looking)
             watch.is_looking = False
             context.run(self._took, watch, run)
         except AgentsError as error:

@@ -50,19 +50,21 @@ class Gate:
             per_second=self.pace.rate(self._clock.now()),
         )
 
-    def enter_nowait(self, *, is_look: bool) -> bool:
+    def enter_nowait(self, now: float, *, is_look: bool) -> bool:
         """Enter if there is a place, and the moment to send has come; say whether it is so."""
-        now = self._clock.now()
-        if (self._look_line if is_look else self._line) or not (
-            self._can_look(now) if is_look else self._can_send(now)
-        ):
+        if is_look:
+            if self._look_line or self._looks_inside >= self._look_places or self._look_pace.ready_at > now:
+                return False
+        elif self._line:
+            return False
+        if self._inside >= self._places or self.pace.ready_at > now:
             return False
         self._take(now, is_look=is_look)
         return True
 
     async def enter(self, *, is_look: bool) -> None:
         """Wait for a place and for the moment to send. Cancelling gives the place back."""
-        if self.enter_nowait(is_look=is_look):
+        if self.enter_nowait(self._clock.now(), is_look=is_look):
             return
         line = self._look_line if is_look else self._line
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -93,10 +95,12 @@ class Gate:
 
     def _take(self, now: float, *, is_look: bool) -> None:
         self._inside += 1
-        self.pace.take(now)
+        if self.pace.is_bound:
+            self.pace.take(now)
         if is_look:
             self._looks_inside += 1
-            self._look_pace.take(now)
+            if self._look_pace.is_bound:
+                self._look_pace.take(now)
 
     def _pump(self) -> None:
         """Let out whoever may leave now, and come back when the next one may."""

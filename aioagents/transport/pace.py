@@ -7,6 +7,7 @@ from typing import Final
 from .limits import RateLimit
 
 _WINDOW: Final = 5.0  # seconds over which the rate of answers is averaged
+_SLOT: Final = 0.5  # seconds of answers that are averaged in one go
 _SLOWEST: Final = 0.1  # requests a second that are always tried
 _RECOVERY: Final = 30.0  # seconds in which a lowered rate is back at what it was
 _ROUND: Final = 1.0  # a second lowering within this many seconds tells nothing new
@@ -28,11 +29,13 @@ class Pace:
         "_answered",
         "_answered_at",
         "_ceiling",
+        "_count",
         "_latest",
         "_lowered_at",
         "_rate",
         "_refused",
         "_slope",
+        "is_bound",
         "ready_at",
     )
 
@@ -46,9 +49,12 @@ class Pace:
         self._lowered_at = -math.inf
         self._answered = 0.0  # answers a second, averaged
         self._answered_at = -math.inf
+        self._count = 0  # answers since then
         self._refused = 0.0  # share of refusals among the latest answers
         #: The moment from which the next request may leave.
         self.ready_at = -math.inf
+        #: Whether there is a bound at all; if not, requests need not be taken.
+        self.is_bound = self._ceiling < math.inf
 
     def rate(self, now: float) -> float:
         """Give the requests a second that may leave now; infinite when there is no bound."""
@@ -58,6 +64,7 @@ class Pace:
         if rate < self._ceiling and now - self._lowered_at < 2 * _RECOVERY:
             return rate
         self._rate = self._ceiling
+        self.is_bound = self._ceiling < math.inf
         return self._ceiling
 
     def take(self, now: float) -> None:
@@ -76,8 +83,11 @@ class Pace:
     def answered(self, now: float) -> None:
         """Count an answer that was no refusal."""
         self._refused -= _WEIGHT * self._refused
-        self._answered = self._decayed(now) + 1.0 / _WINDOW
-        self._answered_at = now
+        self._count += 1
+        if now - self._answered_at > _SLOT:
+            self._answered = self._decayed(now)
+            self._answered_at = now
+            self._count = 0
 
     def refused(self, now: float, *, sent_at: float, retry_after: float | None) -> float | None:
         """Heed a 429 to a request that left at `sent_at`.
@@ -95,10 +105,9 @@ class Pace:
         lowered = max(self._decayed(now), _SLOWEST)
         self._slope = max(lowered, 1.0) / _RECOVERY if math.isinf(before) else before / _RECOVERY
         self._rate = min(lowered, before)
+        self.is_bound = True
         self._lowered_at = now
         return hold
 
     def _decayed(self, now: float) -> float:
-        if self._answered_at == -math.inf:
-            return 0.0
-        return self._answered * math.exp(-(now - self._answered_at) / _WINDOW)
+        return self._answered * math.exp(-(now - self._answered_at) / _WINDOW) + self._count / _WINDOW

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
 import anyio
@@ -35,6 +35,20 @@ def _tracing() -> aiohttp.TraceConfig:
 
     trace.on_request_headers_sent.append(tell)
     return trace
+
+
+class _Mark:
+    """Notes, and tells, that the first byte is about to leave."""
+
+    __slots__ = ("_on_sent", "was_made")
+
+    def __init__(self, on_sent: Callable[[], None]) -> None:
+        self._on_sent = on_sent
+        self.was_made = False
+
+    def __call__(self) -> None:
+        self.was_made = True
+        self._on_sent()
 
 
 class HttpSend:
@@ -93,7 +107,7 @@ class HttpSend:
             return self._foreign
         if self._connector is None:
             raise PoolClosed("the pool is closed")
-        key = (url.raw_authority, is_traced)
+        key = (url.raw_authority, is_traced)  # a session each, since the traced one costs more
         session = self._sessions.get(key)
         if session is None:
             session = self._sessions[key] = aiohttp.ClientSession(
@@ -117,19 +131,10 @@ class HttpSend:
         Raises `NotSent`, `ReplyLost`, `PoolClosed`, or `DecodeError` for a reply above the size limit.
         """
         url = URL(request.url, encoded=True)
-        was_sent = False
-
-        def mark() -> None:
-            nonlocal was_sent
-            was_sent = True
-            if on_sent is not None:
-                on_sent()
-
-        is_traced = on_sent is not None
-        session = self._session(url, is_traced=is_traced)
-        if not is_traced or self._foreign is not None:
-            mark()  # sending cannot be observed: from here on it may have happened
-        options: dict[str, Any] = {"trace_request_ctx": mark} if is_traced else {}
+        session = self._session(url, is_traced=on_sent is not None)
+        mark = None if on_sent is None else _Mark(on_sent)
+        if mark is not None and self._foreign is not None:
+            mark()  # sending cannot be observed here: from now on it may have happened
         if request.timeout is not None:
             timeout = self._timeout(self._settings, request.timeout)
         else:
@@ -143,11 +148,11 @@ class HttpSend:
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=timeout,
-                **options,
+                trace_request_ctx=mark,
             ) as response:
                 return Reply(response.status, response.headers, await self._body(request, response))
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            raise _told(request, exc, was_sent=was_sent) from exc
+            raise _told(request, exc, was_sent=mark is None or mark.was_made) from exc
 
     async def _body(self, request: Request, response: aiohttp.ClientResponse) -> bytes:
         """Read the whole body, never more than the limit, also where it arrives compressed."""
