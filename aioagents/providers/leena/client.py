@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Final, Self
 
 from ...caller import Account, Start
-from ...contract import RunClient, check_ref, check_text
+from ...contract import RunClient, check_ref, check_text, path_segment
 from ...model import Reply, RunRef
 from ...polling import RunHandle
 from ...pool import SessionPool
@@ -85,7 +85,9 @@ class Leena(RunClient):
         check_text(aop_id, "aop_id")
         if not isinstance(message, str):
             raise TypeError(f"message has to be a string, not {type(message).__name__}")
-        request = execute_request(self._endpoints.aop or "", aop_id, message, context or {})
+        request = execute_request(
+            self._endpoints.aop or "", aop_id, message, {} if context is None else context
+        )
         self._pool.ensure_open()
 
         def read(reply: Reply) -> RunHandle:
@@ -97,8 +99,9 @@ class Leena(RunClient):
         return await self._pool.caller.start(self._account, start)
 
     def item(self, aop_item_id: str) -> RunHandle:
-        """Follow a run by its `aop_item_id`, whoever started it. Raises ValueError for an empty id."""
-        return RunHandle(self._lane, RunRef(VENDOR, self._scope, check_text(aop_item_id, "aop_item_id")))
+        """Follow a run by its `aop_item_id`, whoever started it. Raises ValueError for an id that cannot be one."""
+        path_segment(aop_item_id, "aop_item_id")
+        return RunHandle(self._lane, RunRef(VENDOR, self._scope, aop_item_id))
 
     def attach(self, ref: RunRef | str) -> RunHandle:
         """Follow a run by its reference. Raises ValueError for one of another vendor or region."""

@@ -28,7 +28,7 @@ class _Token:
 @frozen(kw_only=True)
 class _Accepted:
     aop_item_id: str
-    status: str = ACCEPTED
+    status: Any = ACCEPTED
 
 
 def token_request(base_url: str, credentials: LeenaCredentials) -> Request:
@@ -66,7 +66,7 @@ def read_token(reply: Reply) -> tuple[str, float]:
 def execute_request(base_url: str, aop_id: str, message: str, context: Any) -> Request:
     """Build the start of an AOP run. Raises TypeError for a context that JSON cannot hold."""
     codec.encode_object(context, "context")
-    body = codec.encode_json({"aop_id": aop_id, "message_to_start": message, "context": context})
+    body = codec.encode_json({"aop_id": aop_id, "message_to_start": message, "context": dict(context)})
     return Request(
         method="POST",
         url=f"{base_url}/api/v1/external/aop/execute",
@@ -88,9 +88,11 @@ def read_accepted(reply: Reply, *, scope: str, seen_at: datetime) -> Run:
             call="aop.execute",
             path="$.aop_item_id",
         )
-    state = RunState.QUEUED if accepted.status == ACCEPTED else state_of(accepted.status)
+    # The id is what counts: an odd status does not make the run's fate unknown.
+    status = accepted.status if isinstance(accepted.status, str) else ACCEPTED
+    state = RunState.QUEUED if status == ACCEPTED else state_of(status)
     ref = RunRef(VENDOR, scope, accepted.aop_item_id)
-    return Run(ref=ref, state=state, status=accepted.status, raw=raw, seen_at=seen_at)
+    return Run(ref=ref, state=state, status=status, raw=raw, seen_at=seen_at)
 
 
 def status_request(base_url: str, aop_item_id: str) -> Request:
