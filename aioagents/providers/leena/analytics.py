@@ -135,8 +135,10 @@ class _Walk:
                     self._seen.add(key)
                     self._runs.add(row.run_id)
                     yield row
-            # A server may clamp the limit, and may ignore the page number: then a page brings nothing new.
-            if len(met) == before or (page.limit is not None and len(page.rows) < page.limit):
+            # A server may ignore the page number, then a page brings nothing new; and it may clamp the limit
+            # and echo what was asked for: a short page is the last one only if nothing is lacking.
+            is_short = page.limit is not None and len(page.rows) < page.limit
+            if len(met) == before or (is_short and (page.total is None or len(met) >= page.total)):
                 return
             number += 1
 
@@ -251,7 +253,10 @@ def _earlier(watermark: str | None, overlap: timedelta) -> str | None:
     moment = codec.parse_moment(watermark)
     if moment is None or not overlap:
         return watermark
-    return _moment(moment - overlap)
+    try:
+        return _moment(moment - overlap)
+    except OverflowError:  # the beginning of time, as some write for "never"
+        return watermark
 
 
 def _later(first: str | None, second: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioagents import Leena, LeenaCredentials, LeenaEndpoints, Secret, SessionPool
-from aioagents.providers.leena import VARIABLES
+from aioagents.providers.leena import PROVIDER
 from tests.fakes import FakeClock, WorldSend
 
 _CREDENTIALS = LeenaCredentials(client_id="c", client_secret="s3cr3t", username="u", password="p4ss")
@@ -182,8 +182,8 @@ async def test_client_from_the_environment() -> None:
 
 def test_variables_are_described() -> None:
     """Each variable that is read is told of, with its meaning."""
-    assert set(_ENVIRON) < set(VARIABLES)
-    assert all(VARIABLES.values())
+    assert set(_ENVIRON) < set(PROVIDER.variables)
+    assert all(PROVIDER.variables.values())
 
 
 @pytest.mark.parametrize("name", ["client_id", "client_secret", "username", "password"])
