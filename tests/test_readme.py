@@ -1,0 +1,92 @@
+"""The README's programs, run as they stand there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import uvicorn
+
+from aioagents.simulator import Simulator
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+TITLES = ("asyncio.run(main())", "async def updates", "FastAPI(", "def test_my_job")
+
+
+def program(mark: str) -> str:
+    """Give the one program in which `mark` stands."""
+    (found,) = [each for each in PROGRAMS if mark in each]
+    return found
+
+
+def test_every_program_is_tested() -> None:
+    """No program stands in the README that no test runs."""
+    assert len(PROGRAMS) == len(TITLES)
+    assert {program(mark) for mark in TITLES} == set(PROGRAMS)
+
+
+def test_ten_line_program(aioagents_simulator: Simulator, aioagents_environment: None) -> None:
+    """The first program starts one run, prints its reference and its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", program("asyncio.run(main())")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    ref, end = done.stdout.splitlines()
+    assert ref.startswith("leena:")
+    assert end.split()[0] in {"completed", "failed", "aborted"}
+    assert aioagents_simulator.statistics().starts == 1
+
+
+async def test_sync_program(aioagents_simulator: Simulator, aioagents_environment: None) -> None:
+    """The sync program gives a checkpoint that it takes itself."""
+    names: dict[str, Any] = {}
+    exec(program("async def updates"), names)  # noqa: S102 - our own README
+    checkpoint = await names["updates"](None)
+    assert await names["updates"](checkpoint) == checkpoint
+
+
+async def test_web_backend(aioagents_simulator: Simulator, aioagents_environment: None) -> None:
+    """The FastAPI program starts a run and tells its state, in a real server."""
+    names: dict[str, Any] = {"__name__": "readme"}
+    exec(program("FastAPI("), names)  # noqa: S102 - our own README
+    server = uvicorn.Server(uvicorn.Config(names["app"], port=0, log_level="error", lifespan="on", ws="none"))
+    config = server.config
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            async with session.post("/triage/INC1") as reply:
+                ref = (await reply.json())["ref"]
+            async with session.get(f"/runs/{ref}") as reply:
+                assert (await reply.json())["state"] in {
+                    "completed",
+                    "failed",
+                    "aborted",
+                    "running",
+                    "paused",
+                }
+    finally:
+        await server.shutdown()
+    assert aioagents_simulator.statistics().starts == 1
+
+
+def test_plugin_program(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test in the README passes for a job that starts one run."""
+    job = program("asyncio.run(main())").replace("asyncio.run(main())", "")
+    pytester.makepyfile(
+        my_job=job.replace("async def main()", "async def start()")
+        + "\ndef main():\n    asyncio.run(start())\n",
+        test_job=program("def test_my_job"),
+    )
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path))
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    done.assert_outcomes(passed=1)
