@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import anyio
@@ -26,9 +26,6 @@ from .exits import Exit
 from .options import documented, json_option
 from .output import Output, hide_secrets, message_of, one_line
 from .work import Work, perform
-
-if TYPE_CHECKING:
-    from anyio.abc import ByteStream
 
 _REACH: Final = 5.0  # seconds for one connection
 _TOKEN: Final = 20.0  # seconds for a token, tries included
@@ -144,10 +141,9 @@ async def _reach(what: str, url: str) -> Finding:
     began_at = time.monotonic()
     try:
         with anyio.fail_after(_REACH):
-            stream: ByteStream = await anyio.connect_tcp(host, port)
-            if is_tls:
-                stream = await TLSStream.wrap(stream, hostname=host, standard_compatible=False)
-            await stream.aclose()
+            async with await anyio.connect_tcp(host, port) as stream:
+                if is_tls:
+                    await (await TLSStream.wrap(stream, hostname=host, standard_compatible=False)).aclose()
     except (OSError, TimeoutError) as exc:
         return Finding(what=name, is_ok=False, told=f"{url}: {_why(exc)}")
     return Finding(what=name, is_ok=True, told=url, seconds=time.monotonic() - began_at)

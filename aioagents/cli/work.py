@@ -12,7 +12,7 @@ from ..polling import Cadence
 from ..pool import SessionPool
 from ..transport import Timeouts
 from .exits import Exit, code_of
-from .output import Output, moment, one_line
+from .output import Output, close_stdout, moment, one_line
 
 if TYPE_CHECKING:
     from ..model import RunRef
@@ -39,10 +39,11 @@ class Work:
     @asynccontextmanager
     async def pool(self, *, cadence: Cadence | None = None) -> AsyncIterator[SessionPool]:
         """Open a pool that this work listens to."""
-        async with SessionPool(timeouts=Timeouts(close=_CLOSE), cadence=cadence, hooks=[self._hear]) as pool:
+        async with SessionPool(timeouts=Timeouts(close=_CLOSE), cadence=cadence, hooks=[self.hear]) as pool:
             yield pool
 
-    def _hear(self, event: Event) -> None:
+    def hear(self, event: Event) -> None:
+        """Take notice of an event of the pool's."""
         match event:
             case RunStarted(run=run):
                 self.running[run.ref] = None
@@ -126,7 +127,8 @@ def perform(work: Work, job: Callable[[], Awaitable[Exit]]) -> Exit:
     except Exception as exc:
         error = _leaf(exc)
         if isinstance(error, BrokenPipeError):
-            raise error from None
+            close_stdout()
+            return Exit.CLOSED_PIPE
         if not isinstance(error, AgentsError | ValueError | OSError):
             raise  # a fault of ours: it has to show where it lies
         work.out.error(error)

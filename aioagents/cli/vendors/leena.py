@@ -139,15 +139,7 @@ LAYOUT: Final = Layout(
         "guardrail_violations": _violations,
         "participants": _participants,
     },
-    shown=(
-        "run_id",
-        "status",
-        "initiated_on",
-        "completed_on",
-        "associated_aops",
-        "input_tokens",
-        "output_tokens",
-    ),
+    shown=("run_id", "status", "initiated_on", "total_time_taken", "associated_aops"),
 )
 
 RUN: Final = documented(run_leena)

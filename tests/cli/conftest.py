@@ -1,0 +1,179 @@
+"""What the command line's tests share: a simulator with scripted runs, and two ways to run a command."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from aioagents.cli import main
+from aioagents.contract.fake import RunPlan, Step
+from aioagents.providers.leena.fake.world import REPORT_SCOPE, LeenaAccount, LeenaWorld
+from aioagents.simulator import FaultPlan, Simulator
+
+SECRETS = ("demo-secret", "demo-password", "narrow-secret", "Bearer ", ".sig")
+BAD_SIGNS = ("Traceback", "Warning", "Exception ignored", "was never", "was destroyed")
+LIMIT = 30.0
+
+SCRIPTS: Mapping[str, Sequence[Step]] = {
+    "good": [Step("in_progress", 60), Step("completed")],
+    "bad": [Step("in_progress", 60), Step("failed")],
+    "stopped": [Step("in_progress", 60), Step("aborted")],
+    "endless": [Step("in_progress")],
+}
+
+
+@frozen
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def documents(self) -> list[Any]:
+        """Read stdout as JSON lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def checked(code: int, out: str, err: str) -> Result:
+    """Refuse output that holds a secret or tells of loose ends."""
+    for text in SECRETS:
+        assert text not in out + err
+    for text in BAD_SIGNS:
+        assert text not in out + err, err
+    return Result(code, out, err)
+
+
+def make_world(**options: Any) -> LeenaWorld:
+    """Make a world whose second account may read the report alone."""
+    plan = RunPlan(scripts=SCRIPTS, history=options.pop("history", 0))
+    narrow = LeenaAccount(client_id="narrow", client_secret="narrow-secret", scopes=frozenset({REPORT_SCOPE}))
+    return LeenaWorld(plan, accounts=(LeenaAccount(), narrow), **options)
+
+
+@pytest.fixture
+def world() -> LeenaWorld:
+    """Give the simulated Leena AI of this test."""
+    return make_world(history=250)
+
+
+@pytest.fixture
+def faults() -> FaultPlan:
+    """Give the faults of this test: none, unless it says otherwise."""
+    return FaultPlan()
+
+
+@pytest.fixture
+def simulator(world: LeenaWorld, faults: FaultPlan) -> Iterator[Simulator]:
+    """Serve the world, 600 times as fast as real time."""
+    with Simulator(worlds=[world], speed=600, faults=faults).in_thread() as simulator:
+        yield simulator
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command in this process, against the simulator."""
+    for name, value in simulator.environment().items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str) -> Result:
+        code = main(arguments)
+        return checked(code, *capsys.readouterr())
+
+    return run
+
+
+class Command:
+    """A command in a process of its own, every warning an error; it is ended with the test at the latest."""
+
+    def __init__(self, environment: Mapping[str, str], *arguments: str, **options: Any) -> None:
+        options = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        } | options
+        self.process = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error", "-m", "aioagents", *arguments],
+            env={**os.environ, **environment, **options.pop("env", {})},
+            text=True,
+            **options,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to this very process."""
+        self.process.send_signal(number)
+
+    def line(self) -> str:
+        """Read the next line of stdout."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip("\n")
+
+    def finish(self, *before: str) -> Result:
+        """Wait for the end; `before` is what was read of stdout already."""
+        out, err = self.process.communicate(timeout=LIMIT)
+        return checked(self.process.returncode, "\n".join([*before, out or ""]), err or "")
+
+
+@pytest.fixture
+def command(simulator: Simulator) -> Iterator[Callable[..., Command]]:
+    """Start a command in a process of its own, against the simulator."""
+    begun: list[Command] = []
+
+    def begin(*arguments: str, **options: Any) -> Command:
+        begun.append(Command(simulator.environment(), *arguments, **options))
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.communicate()
+        for stream in (each.process.stdout, each.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture
+def on_terminal(simulator: Simulator) -> Callable[..., tuple[int, str]]:
+    """Run a command on a terminal of 80 columns; gives its exit code and all that was drawn."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        master, slave = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error", "-m", "aioagents", *arguments],
+            env={**os.environ, **simulator.environment(), "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+            stdin=subprocess.DEVNULL,
+            stdout=slave,
+            stderr=slave,
+        )
+        os.close(slave)
+        drawn = bytearray()
+        end = time.monotonic() + LIMIT
+        with suppress(OSError):  # a terminal that nobody holds any more reads as an error
+            while select.select([master], [], [], max(0.0, end - time.monotonic()))[0]:
+                piece = os.read(master, 65536)
+                if not piece:
+                    break
+                drawn += piece
+        os.close(master)
+        try:
+            code = process.wait(timeout=LIMIT)
+        finally:
+            process.kill()
+        return code, checked(code, drawn.decode(), "").out
+
+    return run

@@ -1,0 +1,55 @@
+"""`demo`, without a terminal and on one."""
+
+from typing import Any
+
+
+def test_demo_json(cli: Any) -> None:
+    """The demo's figures add up: every run ends, and its end is found out after it came."""
+    found = cli("demo", "--runs", "12", "--seed", "49", "--json")
+    assert (found.code, found.err) == (0, "")
+    [shown] = found.documents
+    assert sum(shown["states"].values()) == shown["runs"] == shown["starts"] == 12
+    assert (shown["token_requests"], shown["errors"]) == (1, 0)
+    assert shown["looks_per_run"] >= 1
+    delay = shown["mean_detection_delay"]
+    assert 0 < delay["real"] < delay["simulated"]
+    lengths = [each["simulated_seconds"] for each in shown["slowest"]]
+    assert lengths == sorted(lengths, reverse=True)
+    assert len(lengths) == 5
+
+
+def test_demo_in_plain_lines(cli: Any) -> None:
+    """Without a terminal the demo prints plain lines and tables, and ends with 0 however its runs end."""
+    found = cli("demo", "--runs", "6", "--seed", "185")
+    assert (found.code, found.err) == (0, "")
+    assert "\x1b" not in found.out
+    assert "6/6 ended" in found.out
+    for title in ("How the runs ended", "The slowest runs", "looks per run", "mean detection delay"):
+        assert title in found.out
+
+
+def test_demo_on_a_terminal(on_terminal: Any) -> None:
+    """On a terminal the demo draws, gives the cursor back, and leaves the tables."""
+    code, shown = on_terminal("demo", "--runs", "6", "--seed", "185")
+    assert code == 0
+    assert "\x1b[?25l" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    assert "requests/s" in shown
+    assert "mean detection delay" in shown
+
+
+def test_wait_and_report_on_a_terminal(on_terminal: Any, cli: Any) -> None:
+    """On a terminal runs are drawn while they are followed, and the ends stay."""
+    refs = [cli("run", "leena", each, "--no-wait").out.strip() for each in ("good", "endless")]
+    code, shown = on_terminal("wait", *refs, "--timeout", "1")
+    assert code == 3
+    assert "\x1b[?25l" in shown
+    assert f"completed  {refs[0]}" in shown
+    assert "1 running" in shown
+
+
+def test_report_on_a_terminal(on_terminal: Any) -> None:
+    """On a terminal a report is a table."""
+    code, shown = on_terminal("report", "leena", "--from", "2026-01-01", "--to", "2026-01-06")
+    assert code == 0
+    assert "RUN_000249" in shown

@@ -1,0 +1,117 @@
+"""What is printed, and how work is told that was interrupted."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from aioagents import AgentsError, RunRef, RunState, StartUnknown
+from aioagents.cli.exits import Exit, code_of, worst
+from aioagents.cli.output import Output, hide_secrets, one_line
+from aioagents.cli.tally import Tally
+from aioagents.cli.work import Work, perform
+from aioagents.model import Run
+from aioagents.observe import RunStarted, StartAbandoned, StatusUnknown
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+REF = RunRef("leena", "", "1")
+
+
+def _run(state: RunState, ref: RunRef = REF) -> Run:
+    return Run(ref=ref, state=state, status=state.value, seen_at=NOW)
+
+
+def test_vendors_words_cannot_steer_the_terminal() -> None:
+    """Control characters, line ends and turns of the writing direction become spaces."""
+    assert one_line("a\x1b[2Jb\r\nc\u202ed\x9be ") == "a [2Jb c d e"
+
+
+def test_secrets_that_a_server_repeats_are_hidden(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server's words that hold a secret setting are shown without it, in text as in JSON."""
+    monkeypatch.setenv("LEENA_PASSWORD", "hunter22")
+    monkeypatch.setenv("LEENA_TOKEN_URL", "https://example.com")
+    assert hide_secrets("hunter22 at https://example.com") == "*** at https://example.com"
+    Output(is_json=True).error(AgentsError("no", detail="wrong password hunter22"))
+    found = capsys.readouterr()
+    assert "hunter22" not in found.out + found.err
+    assert json.loads(found.out)["error"]["detail"] == "wrong password ***"
+
+
+def test_order_of_exit_codes() -> None:
+    """Of several codes the worst decides: 5, before 1, before 3, before 0."""
+    assert worst([]) is Exit.OK
+    assert worst([Exit.OK, Exit.TIMEOUT]) is Exit.TIMEOUT
+    assert worst([Exit.TIMEOUT, Exit.FAILED, Exit.OK]) is Exit.FAILED
+    assert worst([Exit.AUTH, Exit.FAILED]) is Exit.AUTH
+    assert code_of(RuntimeError()) is Exit.FAILED
+
+
+def test_tally_counts_each_run_once() -> None:
+    """Each run counts in one state; what comes after its end changes nothing."""
+    tally = Tally(3, [REF])
+    assert str(tally) == "0/3 ended, 1 not seen"
+    tally.seen(_run(RunState.PAUSED))
+    other = RunRef("leena", "", "2")
+    tally.seen(_run(RunState.RUNNING, other))
+    tally.begin(_run(RunState.QUEUED, other))
+    tally.lose("error")
+    assert dict(tally.counts()) == {"queued": 1, "paused": 1, "error": 1}
+    tally.seen(_run(RunState.COMPLETED))
+    tally.seen(_run(RunState.RUNNING))
+    tally.close(REF, "error")
+    assert str(tally) == "2/3 ended, 1 queued, 1 completed, 1 error"
+
+
+def test_interrupted_work_tells_what_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was begun is told, also when its start was abandoned, and what is unknown with its advice."""
+    work = Work(Output())
+    unknown = StartUnknown("lost", target="x", advice="look there")
+    for event in (
+        RunStarted(vendor="leena", target="x", run=_run(RunState.QUEUED)),
+        StartAbandoned(vendor="leena", target="x", sent_at=NOW, run=_run(RunState.QUEUED)),
+        StartAbandoned(vendor="leena", target="x\x1b", sent_at=NOW, error=unknown),
+    ):
+        work.hear(event)
+    work.tell_interrupted()
+    assert capsys.readouterr().err.splitlines() == [
+        "aioagents: interrupted; still running: 1",
+        "  leena:/1",
+        "  unknown: whether the start of x, sent at 2026-01-02 03:04:05+00:00, began a run",
+        "    look there",
+    ]
+
+
+def test_long_lists_are_cut_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    """A display may show only the first of the runs that go on."""
+    work = Work(Output())
+    work.most_shown = 1
+    for number in "12":
+        work.running[RunRef("leena", "", number)] = None
+    work.tell_interrupted()
+    assert capsys.readouterr().err.splitlines()[1:] == ["  leena:/1", "  and 1 more"]
+
+
+def test_unknown_words_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A status word that is not known is told, and watched on."""
+    Work(Output()).hear(StatusUnknown(vendor="leena", run=_run(RunState.UNKNOWN)))
+    assert "not known here; watching on" in capsys.readouterr().err
+
+
+def test_errors_of_tasks_are_told_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error in a task group is told as if it had come alone; a fault of ours is raised."""
+
+    async def fail(error: Exception) -> Exit:
+        async def raise_it() -> None:
+            raise error
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(raise_it())
+        return Exit.OK
+
+    assert perform(Work(Output()), lambda: fail(OSError(28, "No space left", "rows"))) is Exit.FAILED
+    assert capsys.readouterr().err == "aioagents: rows: No space left\n"
+    with pytest.raises(ExceptionGroup):
+        perform(Work(Output()), lambda: fail(RuntimeError("a bug")))

@@ -1,0 +1,54 @@
+"""Clients by vendor and handles by reference."""
+
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+
+from aioagents import Leena, RunRef, SessionPool
+from aioagents.connect import Clients
+
+ENVIRON: Mapping[str, str] = {
+    "LEENA_REGION": "us-east-1",
+    "LEENA_CLIENT_ID": "client",
+    "LEENA_CLIENT_SECRET": "s",
+    "LEENA_USERNAME": "u",
+    "LEENA_PASSWORD": "p",
+}
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[SessionPool]:
+    """Give an open pool."""
+    async with SessionPool() as pool:
+        yield pool
+
+
+async def test_one_client_for_each_vendor(pool: SessionPool) -> None:
+    """A vendor's client is made from the environment once, and kept."""
+    clients = Clients(pool, ENVIRON)
+    assert isinstance(clients.named("leena"), Leena)
+    assert clients.named("leena") is clients.named("leena")
+    assert repr(clients) == "<Clients of leena>"
+
+
+async def test_handles_by_reference(pool: SessionPool) -> None:
+    """A run is followed by its reference, as a value or a text."""
+    ref = RunRef("leena", "us-east-1", "0123")
+    clients = Clients(pool, ENVIRON)
+    assert clients.attach(ref).ref == clients.attach(str(ref)).ref == ref
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("nonsense", "the form is"), ("nobody:/1", "there are: leena"), ("leena:eu/1", "is not a run of")],
+)
+async def test_references_that_lead_nowhere(pool: SessionPool, text: str, said: str) -> None:
+    """A reference of no form, no vendor or another scope raises ValueError that says so."""
+    with pytest.raises(ValueError, match=said):
+        Clients(pool, ENVIRON).attach(text)
+
+
+async def test_missing_settings_are_named(pool: SessionPool) -> None:
+    """Settings that are missing are named."""
+    with pytest.raises(ValueError, match="LEENA_PASSWORD"):
+        Clients(pool, {**ENVIRON, "LEENA_PASSWORD": ""}).named("leena")
