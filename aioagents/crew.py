@@ -66,7 +66,12 @@ class Crew:
             raise PoolClosed("the pool is closed")
         task = self._group.create_task(_guarded(work), context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def end(task: "asyncio.Task[None]") -> None:
+            self._tasks.discard(task)
+            work.close()  # it never began where the task was cancelled before its first step
+
+        task.add_done_callback(end)
         return task
 
     async def aclose(self) -> None:

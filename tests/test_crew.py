@@ -1,6 +1,7 @@
 """The tasks of a pool: opened in one task, closed in another, none left behind."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, copy_context
@@ -185,3 +186,18 @@ async def test_closing_waits_for_work_that_takes_its_time() -> None:
     assert not closing.done()
     is_stubborn = False
     await closing
+
+
+async def test_work_that_never_began_is_closed() -> None:
+    """Work whose task is cancelled from outside before its first step leaves no warning behind."""
+
+    async def work() -> None:
+        raise AssertionError
+
+    async with _open() as crew:
+        task = crew.spawn(work())
+        task.cancel()
+        await settle()
+        assert task.cancelled()
+        del task
+        gc.collect()
