@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -13,7 +14,7 @@ from .. import codec
 from ..clock import Clock, sleep
 from ..crew import Crew
 from ..errors import AgentsError, AuthenticationError, DecodeError, ReplyError, Throttled, error_class
-from ..model import Purpose, Reply, Request, Send
+from ..model import Purpose, Reply, Request, Send, Token
 from ..observe import RateLowered, RequestDone, RetryScheduled, Teller
 from ..retry import RetryPolicy, is_fate_unknown, read_retry_after
 from .account import UNSIGNED, Account
@@ -46,7 +47,7 @@ class Caller:
         self._retry = retry
         self._tell = tell
         self._chance = chance
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flights: dict[asyncio.Task[None], Flight[Any]] = {}
         self.requests = 0
         self.retries = 0
         self.starts = 0
@@ -88,12 +89,17 @@ class Caller:
         deadline = anyio.current_effective_deadline()
         account.budget.earn()
         task = self._crew.spawn(flight.fly(lambda: self._journey(account, start, flight, deadline)))
-        self._flights.add(task)
-        task.add_done_callback(self._flights.discard)
+        self._flights[task] = flight
+        task.add_done_callback(self._landed)
         return await flight.outcome(task)
 
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._flights.pop(task).end()
+
     async def land(self, seconds: float) -> None:
-        """Wait, for at most so long, until no start is out any more."""
+        """Wait, for at most so long, until no start is out any more; those that were not sent end at once."""
+        for task, flight in self._flights.items():
+            flight.ground(task)
         if self._flights:
             await asyncio.wait(tuple(self._flights), timeout=seconds)
 
@@ -139,7 +145,7 @@ class Caller:
                 if flight.is_sent and is_fate_unknown(start.request, error):
                     raise
                 flight.clear()
-                if not flight.is_awaited:
+                if not flight.may_resend:
                     raise
                 await self._pause(account, start.request, error, failures=failures, left=_left(deadline))
             else:
@@ -178,14 +184,14 @@ class Caller:
         send = self._sender(account.vendor)
         gate = account.gate
         while True:
+            token = None
+            if account.has_tokens:
+                token = account.token_nowait() or await account.token()
             sent_at = self._clock.now()
             if not gate.enter_nowait(sent_at, is_look=is_look):
-                await gate.enter(is_look=is_look)
+                token = await self._line_up(account, token, is_look=is_look)
                 sent_at = self._clock.now()
             try:
-                token = None
-                if account.has_tokens:
-                    token = account.token_nowait() or await account.token()
                 self.requests += 1
                 reply = await send(
                     request, headers=account.headers if token is None else token.headers, on_sent=on_sent
@@ -199,7 +205,7 @@ class Caller:
                 if flight is not None:
                     flight.clear()
                 account.judge(token, is_good=False)
-                if not is_last and (flight is None or flight.is_awaited):
+                if not is_last and (flight is None or flight.may_resend):
                     is_last = True
                     continue
             elif reply.is_success:
@@ -211,13 +217,29 @@ class Caller:
             self._pace(account, refusal, sent_at)
             raise refusal
 
+    async def _line_up(self, account: Account, token: Token | None, *, is_look: bool) -> Token | None:
+        """Wait for a place, and give the token that is then good.
+
+        Nobody waits for a token inside the gate: all who did would leave at once when it comes.
+        """
+        await account.gate.enter(is_look=is_look)
+        if token is None or (latest := account.token_nowait()) is not None:
+            return None if token is None else latest
+        account.gate.leave(is_look=is_look)
+        token = await account.token()
+        await account.gate.enter(is_look=is_look)
+        return account.token_nowait() or token
+
     def _pace(self, account: Account, error: ReplyError, sent_at: float) -> None:
         """Have the account's pace heed what the vendor answered."""
         now = self._clock.now()
         if not isinstance(error, Throttled):
             account.gate.pace.answered(now)
             return
-        hold = account.gate.pace.refused(now, sent_at=sent_at, retry_after=error.retry_after)
+        after = error.retry_after
+        if after is not None:
+            after = min(after, self._retry.patience)  # beyond that, callers are told instead of held
+        hold = account.gate.pace.refused(now, sent_at=sent_at, retry_after=after)
         if hold is not None:
             per_second = account.gate.pace.rate(now)
             self._tell(RateLowered(vendor=account.vendor, per_second=per_second, hold=hold))
@@ -288,12 +310,10 @@ def _bad_credentials(error: ReplyError) -> AuthenticationError:
 def _words_of(body: bytes) -> str:
     """Find the server's own words in the body of a refusal, whatever its form."""
     text: Any = None
-    try:
-        content = codec.decode_json(body)
-    except ValueError:
+    with suppress(ValueError):
+        text = codec.decode_json(body)
+    if isinstance(text, dict):
+        text = next((text[name] for name in _MESSAGE_MEMBERS if text.get(name)), "")
+    if not isinstance(text, str):
         text = body[: 4 * _DETAIL].decode("utf-8", "replace")
-    else:
-        text = content
-        if isinstance(content, dict):
-            text = next((content[name] for name in _MESSAGE_MEMBERS if content.get(name)), "")
-    return (text if isinstance(text, str) else str(text))[:_DETAIL].strip()
+    return str(text[:_DETAIL]).strip()

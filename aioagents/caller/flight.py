@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from attrs import frozen
 
 from ..clock import Clock
-from ..errors import AgentsError, PoolClosed, ReplyLost, StartUnknown
+from ..errors import AgentsError, PoolClosed, ReplyError, ReplyLost, StartUnknown
 from ..model import Reply, Request, Run
 from ..observe import RunStarted, StartAbandoned, Teller
 from ..polling import RunHandle
@@ -44,8 +44,10 @@ class Flight(Generic[T]):
         self._outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         #: Whether bytes may have left that were not surely refused.
         self.is_sent = False
-        #: Whether anybody still waits for the outcome.
-        self.is_awaited = True
+        #: Whether a refusal may be followed by another try: somebody waits for it, and the pool is not closing.
+        self.may_resend = True
+        self._is_awaited = True
+        self._is_abandoned = False  # whether it was out when nobody waited any more
         self._sent_at: datetime | None = None
 
     def mark(self) -> None:
@@ -57,17 +59,23 @@ class Flight(Generic[T]):
         """Take notice that the vendor surely started nothing."""
         self.is_sent = False
 
+    def ground(self, task: asyncio.Task[None]) -> None:
+        """Send nothing any more. What is out goes on; `task` ends at once where nothing is."""
+        self.may_resend = False
+        if not self.is_sent:
+            task.cancel()
+
+    def end(self) -> None:
+        """Take notice that nothing will settle the outcome any more."""
+        if not self._outcome.done():
+            self._settle_error(self._closed())
+
     async def fly(self, journey: Callable[[], Awaitable[T]]) -> None:
         """Make the journey and settle its outcome. Raises nothing, also when the pool ends it."""
         try:
             result = await journey()
         except asyncio.CancelledError:
-            call = self._start.request.call
-            if self.is_sent:
-                lost = ReplyLost(f"the pool was closed while the reply to {call} was out", call=call)
-                self._settle_error(self._unknown(lost))
-            else:
-                self._settle_error(PoolClosed(f"the pool was closed before {call} was sent"))
+            self._settle_error(self._closed())
         except Exception as exc:  # noqa: BLE001 - whatever broke, a run may have begun
             error = exc if isinstance(exc, AgentsError) else self._foreign(exc)
             self._settle_error(self._unknown(error) if self.is_sent else error)
@@ -79,30 +87,30 @@ class Flight(Generic[T]):
         try:
             return await asyncio.shield(self._outcome)
         except asyncio.CancelledError:
-            self.is_awaited = False
+            self._is_awaited = False
             if not self._outcome.done():
                 self._outcome.cancel()
-                if not self.is_sent:
-                    task.cancel()
+                self._is_abandoned = self.is_sent
+                self.ground(task)
             elif (error := self._outcome.exception()) is None:
                 # It came in the very moment of the cancellation: the caller will not see it.
                 self._abandon(self._outcome.result(), None)
-            elif isinstance(error, StartUnknown):
+            elif isinstance(error, StartUnknown | ReplyError):
                 self._abandon(None, error)
             raise
 
     def _settle(self, result: T) -> None:
         if (run := _run_of(result)) is not None:
             self._tell(RunStarted(vendor=self._start.vendor, target=self._start.target, run=run))
-        if self.is_awaited:
+        if self._is_awaited:
             self._outcome.set_result(result)
         else:
             self._abandon(result, None)
 
     def _settle_error(self, error: AgentsError) -> None:
-        if self.is_awaited:
+        if self._is_awaited:
             self._outcome.set_exception(error)
-        elif isinstance(error, StartUnknown):
+        elif self._is_abandoned:
             self._abandon(None, error)
 
     def _abandon(self, result: T | None, error: AgentsError | None) -> None:
@@ -115,6 +123,14 @@ class Flight(Generic[T]):
                 error=error,
             )
         )
+
+    def _closed(self) -> AgentsError:
+        call = self._start.request.call
+        if not self.is_sent:
+            return PoolClosed(
+                f"the pool was closed before {call} was sent", vendor=self._start.vendor, call=call
+            )
+        return self._unknown(ReplyLost(f"the pool was closed while the reply to {call} was out", call=call))
 
     def _unknown(self, cause: AgentsError) -> StartUnknown:
         start = self._start
