@@ -27,9 +27,11 @@ from .errors import (
 from .model import Run, RunRef, RunState, Secret
 from .polling import Growing, RunHandle, Steady
 from .pool import PoolStatistics, SessionPool
+from .providers.leap import Leap
 from .providers.leena import Leena, LeenaCredentials, LeenaEndpoints
 from .retry import RetryPolicy
 from .transport import PoolLimits, RateLimit, Timeouts
+from .webhooks import WebhookReceiver
 
 __all__ = [
     "AgentsError",
@@ -41,6 +43,7 @@ __all__ = [
     "FileTokenStore",
     "Growing",
     "JournalError",
+    "Leap",
     "Leena",
     "LeenaCredentials",
     "LeenaEndpoints",
@@ -71,5 +74,6 @@ __all__ = [
     "TokenCache",
     "TransportError",
     "WaitTimeout",
+    "WebhookReceiver",
     "WebhookRejected",
 ]

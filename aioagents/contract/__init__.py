@@ -2,11 +2,13 @@
 
 from .client import RunClient, check_ref
 from .provider import Provider
+from .reader import RunReader
 from .settings import check_base_url, check_host_label, check_text, is_loopback, path_segment
 
 __all__ = [
     "Provider",
     "RunClient",
+    "RunReader",
     "check_base_url",
     "check_host_label",
     "check_ref",

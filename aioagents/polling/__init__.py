@@ -5,7 +5,7 @@ from .handle import RunHandle
 from .heap import DueHeap
 from .lane import Lane, RunSource
 from .scheduler import PollStatistics, Scheduler
-from .watch import Watch
+from .watch import Push, Watch
 
 __all__ = [
     "Cadence",
@@ -13,6 +13,7 @@ __all__ = [
     "Growing",
     "Lane",
     "PollStatistics",
+    "Push",
     "RunHandle",
     "RunSource",
     "Scheduler",

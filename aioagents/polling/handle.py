@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import RunAborted, RunFailed, WaitTimeout
 from ..model import Run, RunRef, RunState
 from .lane import Lane
-from .watch import Feed, StateWaiter, Watch
+from .watch import Feed, Push, StateWaiter, Watch
 
 
 class RunHandle:
@@ -28,8 +28,10 @@ class RunHandle:
         target: str = "",
         accepted: Run | None = None,
         begun_at: float | None = None,
+        push: Push | None = None,
     ) -> None:
         self._watch = Watch(lane, ref, target=target, last=accepted, begun_at=begun_at)
+        self._watch.push = push
         #: The vendor's answer to the start; None when the run was started elsewhere.
         self.accepted = accepted
 

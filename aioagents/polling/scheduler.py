@@ -20,6 +20,7 @@ from .heap import DueHeap
 from .lane import Lane, RunSource
 from .watch import Listener, Watch, Within
 
+_EVER: Final = 1e12  # seconds
 _SHORTEST: Final = 0.05  # seconds between a failed look and the next
 
 
@@ -191,6 +192,8 @@ class Scheduler:
             self._plan(watch, max(watch.due_at, now) if watch.due_at else now + self._gap(watch, 0.0))
 
     def _gap(self, watch: Watch, elapsed: float) -> float:
+        if watch.push is not None:
+            elapsed = _EVER  # the end will be announced: as rarely as the cadence goes
         state = "" if watch.last is None else watch.last.state._value_  # `.value` costs ten times as much
         key = f"{watch.lane.vendor}:{watch.target}:{state}"
         return self._cadence.gap(elapsed, key=key, chance=self._chance())
@@ -288,7 +291,7 @@ class Scheduler:
 
     async def _look(self, watch: Watch) -> None:
         context = watch.context or copy_context()  # without one when the last waiter has just left
-        watch.is_woken = False
+        was_woken, watch.is_woken = watch.is_woken, False
         self._looks += 1
         age = None if watch.begun_at is None else self.clock.now() - watch.begun_at
         try:
@@ -296,7 +299,7 @@ class Scheduler:
             # The crew's own context is empty: a waiter's empty one needs no switching.
             run = await (Within(context, looking) if context else looking)
             watch.is_looking = False
-            context.run(self._took, watch, run)
+            context.run(self._took, watch, run, was_woken=was_woken)
         except AgentsError as error:
             watch.is_looking = False
             self._failed_looks += 1
@@ -308,12 +311,19 @@ class Scheduler:
         finally:
             watch.is_looking = False
 
-    def _took(self, watch: Watch, run: Run) -> None:
+    def _took(self, watch: Watch, run: Run, *, was_woken: bool) -> None:
         """Take in a look's outcome and plan the next one."""
         self.seen(watch, run)
+        push = watch.push
         if run.state.is_terminal:
+            if push is not None and not (was_woken or watch.is_woken):
+                push.missed()
             return
         now = self.clock.now()
+        if was_woken and push is not None:
+            # Announced, and not over yet: there will be no second announcement to rely on.
+            watch.push = None
+            watch.since = now
         at = now if watch.is_woken else now + self._gap(watch, now - (watch.since or now))
         self._plan_or_keep(watch, at)
 

@@ -27,6 +27,14 @@ class Listener(Protocol):
         ...
 
 
+class Push(Protocol):
+    """Announces ends of runs, and wakes them."""
+
+    def missed(self) -> None:
+        """Take notice that a run ended unannounced."""
+        ...
+
+
 class Watch:
     """What is known of one run, and who waits for it. Polled only while somebody does."""
 
@@ -42,6 +50,7 @@ class Watch:
         "lane",
         "last",
         "listeners",
+        "push",
         "ref",
         "since",
         "target",
@@ -77,6 +86,8 @@ class Watch:
         self.waiters: asyncio.Future[Run] | set[asyncio.Future[Run]] | None = None
         self.listeners: list[Listener] | None = None
         self.context: Context | None = None
+        #: Who announces the end, where somebody does: the cadence then goes at its slowest.
+        self.push: Push | None = None
 
     def __lt__(self, other: object) -> bool:
         return False  # which of two is first when both are due at once does not matter

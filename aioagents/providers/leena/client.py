@@ -5,14 +5,21 @@ from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Final, Self
 
 from ...caller import Account, Start
-from ...contract import RunClient, check_ref, check_text, path_segment
+from ...contract import RunClient, RunReader, check_ref, check_text, path_segment
 from ...model import Reply, RunRef
 from ...polling import RunHandle
 from ...pool import SessionPool
 from .analytics import OVERLAP, Report, ReportQuery, Sync
-from .aop import AopRuns
 from .settings import LeenaCredentials, LeenaEndpoints, region_from_env
-from .wire import VENDOR, execute_request, read_accepted, read_token, token_request
+from .wire import (
+    VENDOR,
+    execute_request,
+    read_accepted,
+    read_status,
+    read_token,
+    status_request,
+    token_request,
+)
 
 _ADVICE: Final = (
     "Leena has no way to ask for it and no idempotency key; the total-runs report shows runs of that time "
@@ -49,7 +56,10 @@ class Leena(RunClient):
             self._account if same else self._open_account(report_credentials or credentials)
         )
         key = (VENDOR, self._endpoints.aop, self._scope, credentials)
-        runs = AopRuns(pool, self._account, self._endpoints.aop or "")
+        aop_url = self._endpoints.aop or ""
+        runs = RunReader(
+            pool, self._account, request=lambda ref: status_request(aop_url, ref.id), read=read_status
+        )
         self._lane = pool.lane(key, runs, VENDOR)
 
     @classmethod

@@ -106,7 +106,7 @@ def status_request(base_url: str, aop_item_id: str) -> Request:
     )
 
 
-def read_status(reply: Reply, *, ref: RunRef, seen_at: datetime) -> Run:
+def read_status(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     """Read a run's status. `status` alone decides: the moments may be missing, early or late.
 
     They come without a zone and are taken as UTC; the vendor's own sample does not settle it.

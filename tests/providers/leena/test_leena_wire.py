@@ -30,7 +30,7 @@ def sample(name: str) -> Reply:
 
 
 def _status(reply: Reply) -> Any:
-    return wire.read_status(reply, ref=RunRef("leena", "", _ITEM), seen_at=_AT)
+    return wire.read_status(reply, RunRef("leena", "", _ITEM), _AT)
 
 
 def _json(value: Any) -> Reply:

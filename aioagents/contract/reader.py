@@ -1,0 +1,60 @@
+"""How most vendors' runs are read: one GET for a run, one reader for its answer."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from ..caller import Account
+from ..errors import NotFound
+from ..model import Reply, Request, Run, RunRef
+from ..pool import SessionPool
+
+# Whether a run can be read the moment its start was accepted is documented nowhere: for so many seconds
+# after a start of our own, a 404 may be the vendor's delay. Outside of them it is final.
+GRACE: Final = 30.0
+
+
+class RunReader:
+    """Reads the runs of one account: `request` builds the GET, `read` makes a run of the reply."""
+
+    def __init__(
+        self,
+        pool: SessionPool,
+        account: Account,
+        *,
+        request: Callable[[RunRef], Request],
+        read: Callable[[Reply, RunRef, datetime], Run],
+    ) -> None:
+        self._pool = pool
+        self._account = account
+        self._request = request
+        self._read = read
+
+    async def look(self, ref: RunRef, *, age: float | None) -> Run:
+        """Read a run, with one try. A 404 passes shortly after a start of our own."""
+        try:
+            return await self._pool.caller.look(
+                self._account,
+                self._request(ref),
+                lambda reply: self._read(reply, ref, self._pool.clock.utcnow()),
+            )
+        except NotFound as error:
+            error.is_passing = age is not None and age < GRACE
+            raise
+
+    async def read(self, ref: RunRef, *, age: float | None) -> Run:
+        """Read a run, trying again after passing faults."""
+        self._pool.ensure_open()
+        try:
+            return await self._pool.caller.call(
+                self._account,
+                self._request(ref),
+                lambda reply: self._read(reply, ref, self._pool.clock.utcnow()),
+            )
+        except NotFound as error:
+            error.is_passing = age is not None and age < GRACE
+            raise
+
+    def may_retry(self) -> bool:
+        """Spend one retry of the account."""
+        return self._account.budget.spend(self._pool.clock.now())

@@ -1,0 +1,10 @@
+"""Leap: workflow runs, single and in bulk, with webhooks that announce the end."""
+
+from ...contract import Provider
+from .client import Leap
+from .settings import VARIABLES, Dialect
+from .wire import BulkOutput
+
+__all__ = ["PROVIDER", "BulkOutput", "Dialect", "Leap"]
+
+PROVIDER = Provider(name="leap", title="Leap", client=Leap, variables=VARIABLES)

@@ -1,0 +1,181 @@
+"""Leap: the client."""
+
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any, ClassVar, Final, Self
+
+from ...auth import read_settings
+from ...caller import Start
+from ...contract import RunClient, RunReader, check_base_url
+from ...errors import AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
+from ...model import Reply, Request, RunRef, Secret
+from ...polling import RunHandle
+from ...pool import SessionPool
+from ...webhooks import Ticket, WebhookReceiver
+from .settings import BASE_URL, REQUIRED, VARIABLES, Dialect
+from .wire import BULK, VENDOR, bulk_request, get_request, read_run, read_started, run_request
+
+_ADVICE: Final = "Leap lists no runs and knows no idempotency key: look at its dashboard for what ran."
+
+
+class Leap(RunClient):
+    """Starts and follows workflow runs of Leap, single ones and bulk runs.
+
+    `dialect` says how runs are started, see `Dialect`. Raises ValueError for an empty key, an unknown
+    dialect, or a base URL that is neither https nor loopback (`allow_insecure` lets it through).
+    """
+
+    vendor: ClassVar[str] = VENDOR
+
+    def __init__(
+        self,
+        pool: SessionPool,
+        *,
+        api_key: str | Secret,
+        base_url: str = BASE_URL,
+        dialect: str = Dialect.WORKFLOWS,
+        allow_insecure: bool = False,
+    ) -> None:
+        super().__init__(pool)
+        key = Secret.of(api_key)
+        if not key:
+            raise ValueError("api_key is empty")
+        self._base_url = check_base_url(base_url, "base_url", allow_insecure=allow_insecure)
+        self._dialect = Dialect.of(dialect)
+        digest = sha256(f"{self._base_url}\n{key.reveal()}".encode()).hexdigest()[:8]
+        self._account = pool.account(
+            (VENDOR, self._base_url, key),
+            name=f"leap-{digest}",
+            vendor=VENDOR,
+            headers={"X-Api-Key": key.reveal()},
+        )
+        reader = RunReader(
+            pool, self._account, request=lambda ref: get_request(self._base_url, ref), read=read_run
+        )
+        self._lane = pool.lane((VENDOR, self._base_url, key), reader, VENDOR)
+
+    @classmethod
+    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
+        """Make a client from the `LEAP_*` variables. Raises ValueError that names those which are missing."""
+        found = read_settings(REQUIRED, VARIABLES, environ)
+        return cls(
+            pool,
+            api_key=found["LEAP_API_KEY"],
+            base_url=found.get("LEAP_BASE_URL", BASE_URL),
+            dialect=found.get("LEAP_DIALECT", Dialect.WORKFLOWS),
+        )
+
+    async def check(self) -> None:
+        """Read a run that is none: any answer but a refusal of the key shows that it is good.
+
+        Raises `AuthenticationError`, `PermissionDenied`, `ServerError`, `Throttled`, `TransportError`,
+        `PoolClosed`.
+        """
+        self._pool.ensure_open()
+        request = get_request(self._base_url, RunRef(VENDOR, "", "no-such-run"))
+        try:
+            await self._pool.caller.exchange(self._account, request)
+        except (AuthenticationError, PermissionDenied, ServerError, Throttled):
+            raise
+        except ReplyError:
+            return  # an unknown run is answered in an undocumented way, by which the key was good
+
+    async def run(
+        self,
+        workflow_id: str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        webhook_url: str | WebhookReceiver | None = None,
+    ) -> RunHandle:
+        """Start a run of a workflow, once, and give a handle on it.
+
+        With a `WebhookReceiver` the run gets a URL of its own there: a delivery wakes the handle, and while
+        the receiver works the regular looks go at the cadence's slowest. Never sent twice: the vendor has no
+        idempotency key, and each run costs credit. Raises `StartUnknown` when the reply was lost and a run
+        may have begun; the refusal, `NotSent` and cancellation are as `Leena.execute` tells; ValueError or
+        TypeError for arguments that cannot be sent.
+        """
+        return await self._start(
+            lambda url: run_request(self._base_url, self._dialect, workflow_id, inputs, url),
+            webhook_url,
+            scope="",
+            target=workflow_id,
+        )
+
+    async def run_bulk(
+        self, workflow_id: str, input_csv_url: str, *, webhook_url: str | WebhookReceiver | None = None
+    ) -> RunHandle:
+        """Start one run for each row of a CSV the vendor can fetch; `result()` gives a `BulkOutput`.
+
+        Otherwise as `run`. The runs of a bulk run cannot be listed.
+        """
+        return await self._start(
+            lambda url: bulk_request(self._base_url, workflow_id, input_csv_url, url),
+            webhook_url,
+            scope=BULK,
+            target=workflow_id,
+        )
+
+    def get(self, run_id: str) -> RunHandle:
+        """Follow a run by its id, whoever started it. Raises ValueError for an id that cannot be one."""
+        return self._handle(RunRef(VENDOR, "", run_id))
+
+    def get_bulk(self, bulk_run_id: str) -> RunHandle:
+        """Follow a bulk run by its id. Raises ValueError for an id that cannot be one."""
+        return self._handle(RunRef(VENDOR, BULK, bulk_run_id))
+
+    def attach(self, ref: RunRef | str) -> RunHandle:
+        """Follow a run or bulk run by its reference. Raises ValueError for one of another vendor."""
+        parsed = RunRef.parse(ref) if isinstance(ref, str) else ref
+        if parsed.vendor != VENDOR or parsed.scope not in {"", BULK}:
+            raise ValueError(f"{parsed} is not a run of {VENDOR}")
+        return self._handle(parsed)
+
+    def _handle(self, ref: RunRef) -> RunHandle:
+        get_request(self._base_url, ref)
+        return RunHandle(self._lane, ref)
+
+    async def _start(
+        self,
+        build: Callable[[str | None], Request],
+        webhook: str | WebhookReceiver | None,
+        *,
+        scope: str,
+        target: str,
+    ) -> RunHandle:
+        if not isinstance(webhook, WebhookReceiver):
+            return await self._send(build(webhook), None, None, scope=scope, target=target)
+        ticket = webhook.open()
+        try:
+            return await self._send(build(ticket.url), webhook, ticket, scope=scope, target=target)
+        except BaseException:
+            webhook.drop(ticket)
+            raise
+
+    async def _send(
+        self,
+        request: Request,
+        receiver: WebhookReceiver | None,
+        ticket: Ticket | None,
+        *,
+        scope: str,
+        target: str,
+    ) -> RunHandle:
+        self._pool.ensure_open()
+
+        def read(reply: Reply) -> RunHandle:
+            clock = self._pool.clock
+            run = read_started(reply, scope, request.call, clock.utcnow())
+            push = receiver if receiver is not None and receiver.is_working else None
+            handle = RunHandle(
+                self._lane, run.ref, target=target, accepted=run, begun_at=clock.now(), push=push
+            )
+            if receiver is not None and ticket is not None:
+                receiver.bind(ticket, handle)
+            return handle
+
+        start = Start(vendor=VENDOR, request=request, read=read, target=target, advice=_ADVICE)
+        return await self._pool.caller.start(self._account, start)
+
+    def __repr__(self) -> str:
+        return f"<Leap at {self._base_url}, dialect {self._dialect}>"

@@ -1,0 +1,141 @@
+"""Leap: what goes over the wire, both ways. Pure.
+
+Both dialects, and bulk runs, are read by one tolerant reader: members come in camel or snake case, the output
+may be called `result`, times and ids are kept as they are. Only `id` and `status` have to be there.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from ... import codec
+from ...contract import check_text, path_segment
+from ...errors import DecodeError
+from ...model import Purpose, Reply, Request, Run, RunRef
+from .settings import Dialect
+from .states import state_of
+
+VENDOR: Final = "leap"
+#: The scope of references to bulk runs, which are read at a path of their own.
+BULK: Final = "bulk"
+_JSON: Final = {"Content-Type": "application/json", "Accept": "application/json"}
+_ACCEPT: Final = {"Accept": "application/json"}
+_MEMBERS: Final[Mapping[Dialect, tuple[str, str, str, str]]] = {
+    Dialect.WORKFLOWS: ("/v1/workflows", "workflowId", "webhookUrl", "inputs"),
+    Dialect.RUNS: ("/v1/runs", "workflow_id", "webhook_url", "input"),
+}
+
+
+@frozen(kw_only=True)
+class BulkOutput:
+    """What a bulk run gives: where its output CSV is (None where the vendor names none), and its row count."""
+
+    csv_url: str | None
+    row_count: int | None
+
+
+def run_request(
+    base_url: str, dialect: Dialect, workflow_id: str, inputs: Any, webhook_url: str | None
+) -> Request:
+    """Build the start of a run; what was not given is left out. Raises TypeError or ValueError."""
+    path, workflow_member, webhook_member, inputs_member = _MEMBERS[dialect]
+    body: dict[str, Any] = {workflow_member: check_text(workflow_id, "workflow_id")}
+    if webhook_url is not None:
+        body[webhook_member] = check_webhook(webhook_url)
+    if inputs is not None:
+        codec.encode_object(inputs, "inputs")
+        body[inputs_member] = dict(inputs)
+    return _start(f"{base_url}{path}", f"{dialect}.run", body)
+
+
+def bulk_request(base_url: str, workflow_id: str, input_csv_url: str, webhook_url: str | None) -> Request:
+    """Build the start of a bulk run: one run for each row of the CSV. Raises ValueError."""
+    body = {
+        "workflow_id": check_text(workflow_id, "workflow_id"),
+        "input_csv_url": check_text(input_csv_url, "input_csv_url"),
+    }
+    if webhook_url is not None:
+        body["webhook_url"] = check_webhook(webhook_url)
+    return _start(f"{base_url}/v1/runs/bulk", "bulk.run", body)
+
+
+def get_request(base_url: str, ref: RunRef) -> Request:
+    """Build a look at a run or bulk run. Raises ValueError for an id that cannot be one."""
+    is_bulk = ref.scope == BULK
+    name = "bulk_run_id" if is_bulk else "run_id"
+    segment = path_segment(ref.id, name)
+    if not is_bulk and segment == BULK:
+        raise ValueError(f"{name}: {ref.id!r} is the path of bulk runs")
+    return Request(
+        method="GET",
+        url=f"{base_url}/v1/runs/{'bulk/' if is_bulk else ''}{segment}",
+        call="bulk.get" if is_bulk else "runs.get",
+        purpose=Purpose.LOOK,
+        headers=_ACCEPT,
+    )
+
+
+def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
+    """Read the answer to a start. Raises DecodeError when it names no run."""
+    raw = codec.decode(reply.body, vendor=VENDOR, call=call)
+    run_id = codec.text_in(raw, "id", vendor=VENDOR, call=call)
+    if not run_id.strip():
+        raise DecodeError(
+            f"{VENDOR}: the answer to {call} names no run", vendor=VENDOR, call=call, path="$.id"
+        )
+    return _run(raw, RunRef(VENDOR, scope, run_id), call, seen_at)
+
+
+def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
+    """Read the answer to a look."""
+    call = "bulk.get" if ref.scope == BULK else "runs.get"
+    return _run(codec.decode(reply.body, vendor=VENDOR, call=call), ref, call, seen_at)
+
+
+def check_webhook(url: str) -> str:
+    """Give `url`. Raises ValueError unless a vendor could call it."""
+    parts = urlsplit(check_text(url, "webhook_url"))
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("webhook_url has to be an http or https URL")
+    return url
+
+
+def _start(url: str, call: str, body: Mapping[str, Any]) -> Request:
+    return Request(
+        method="POST",
+        url=url,
+        call=call,
+        purpose=Purpose.START,
+        headers=_JSON,
+        body=codec.encode_json(body),
+    )
+
+
+def _run(raw: Any, ref: RunRef, call: str, seen_at: datetime) -> Run:
+    # `status` alone decides: a failed run may have no `ended_at`, a running one an empty output.
+    status = codec.text_in(raw, "status", vendor=VENDOR, call=call)
+    error = raw.get("error")
+    return Run(
+        ref=ref,
+        state=state_of(status),
+        status=status,
+        created_at=codec.parse_moment(raw.get("created_at")),
+        started_at=codec.parse_moment(raw.get("started_at")),
+        ended_at=codec.parse_moment(raw.get("ended_at")),
+        output=_bulk_output(raw) if ref.scope == BULK else raw.get("output", raw.get("result")),
+        error=error if isinstance(error, str) else None,
+        raw=raw,
+        seen_at=seen_at,
+    )
+
+
+def _bulk_output(raw: Mapping[str, Any]) -> BulkOutput:
+    url, count = raw.get("output_csv_url"), raw.get("row_count")
+    if isinstance(count, bool) or not isinstance(count, int | float):
+        count = None
+    return BulkOutput(
+        csv_url=url if isinstance(url, str) else None, row_count=None if count is None else int(count)
+    )

@@ -1,0 +1,165 @@
+"""Receives webhooks: inside an aiohttp app, inside an ASGI app, or on a port of its own."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from .router import LIMIT, Delivery, Ticket, Wakeable, WebhookRouter, WebhookStatistics
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+Message = MutableMapping[str, Any]
+
+
+class WebhookReceiver:
+    """Wakes runs when their vendor announces news. Push wakes, a look decides.
+
+    `public_url` is where the vendor reaches it: the URL of the place it is mounted at. It serves as
+
+    - a sub-application of aiohttp: `app.add_subapp("/hooks", receiver.app())`,
+    - an ASGI app: `app.mount("/hooks", receiver)` in FastAPI or Starlette,
+    - a server of its own: `async with WebhookReceiver().serve(port=8700) as receiver`.
+
+    `leap.run(..., webhook_url=receiver)` gives each run a URL that cannot be guessed. A delivery is answered
+    with 202 once its size (1 MiB), shape and repetition are checked, and has the run looked at; what it says
+    is never believed. Lost, late, early, repeated or forged deliveries do no harm: the next regular look
+    finds the end. `on_delivery` is called with each `Delivery`.
+    """
+
+    def __init__(
+        self, public_url: str | None = None, *, on_delivery: Callable[[Delivery], object] | None = None
+    ) -> None:
+        self._base_url = None if public_url is None else _checked(public_url)
+        self._router = WebhookRouter(on_delivery)
+
+    @property
+    def is_working(self) -> bool:
+        """Say whether deliveries can be relied on: until three runs in a row have ended unannounced."""
+        return self._router.is_working
+
+    def statistics(self) -> WebhookStatistics:
+        """Give what came in."""
+        return self._router.statistics()
+
+    def missed(self) -> None:
+        """Take notice that a run ended and no delivery had said so."""
+        self._router.missed()
+
+    def open(self) -> Ticket:
+        """Give out a URL that cannot be guessed. Raises ValueError while the public URL is not known."""
+        if self._base_url is None:
+            raise ValueError("give WebhookReceiver its public_url, or enter serve() first")
+        return self._router.open(self._base_url)
+
+    def bind(self, ticket: Ticket, run: Wakeable) -> None:
+        """Have deliveries to the ticket's URL wake `run`, for as long as somebody holds it."""
+        self._router.bind(ticket, run)
+
+    def drop(self, ticket: Ticket) -> None:
+        """Take a URL back."""
+        self._router.drop(ticket)
+
+    def url_for(self, run: Wakeable | None = None) -> str:
+        """Give a URL that cannot be guessed, whose deliveries wake `run` if one is given."""
+        ticket = self.open()
+        if run is not None:
+            self.bind(ticket, run)
+        return ticket.url
+
+    def app(self) -> "web.Application":
+        """Make an application for `add_subapp`."""
+        from aiohttp import web  # noqa: PLC0415 - the server half of aiohttp, which most programs never load
+
+        app = web.Application(client_max_size=LIMIT)
+        app.router.add_post("/{name}/{secret}", self._handle)
+        return app
+
+    @asynccontextmanager
+    async def serve(
+        self, *, port: int = 0, host: str = "127.0.0.1", public_url: str | None = None
+    ) -> AsyncIterator[Self]:
+        """Listen on a port while the block runs; without a public URL it is the address listened on."""
+        from aiohttp import web  # noqa: PLC0415 - as in app()
+
+        runner = web.AppRunner(self.app(), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, host, port)
+            await site.start()
+            shown, real = runner.addresses[0][:2]
+            own = f"http://{f'[{shown}]' if ':' in shown else shown}:{real}"
+            self._base_url = _checked(public_url) if public_url else (self._base_url or own)
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def _handle(self, request: "web.Request") -> "web.Response":
+        from aiohttp import web  # noqa: PLC0415 - as in app(), and loaded by then
+
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return web.Response(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return web.Response(status=self._router.take(request.rel_url.raw_path, body))
+
+    async def __call__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        """Serve as an ASGI application."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        status = HTTPStatus.METHOD_NOT_ALLOWED
+        if scope["method"] == "POST":
+            body = await _body(receive)
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            if body is not None:
+                status = self._router.take(scope["path"], body)
+        await send(
+            {"type": "http.response.start", "status": int(status), "headers": [(b"content-length", b"0")]}
+        )
+        await send({"type": "http.response.body", "body": b""})
+
+    def __repr__(self) -> str:
+        return f"<WebhookReceiver at {self._base_url or 'no URL yet'}, {self.statistics().tickets} runs>"
+
+
+async def _live(
+    receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
+    """Answer the lifespan protocol, where the receiver is an application by itself."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+async def _body(receive: Callable[[], Awaitable[Message]]) -> bytes | None:
+    """Read the body, None when it is too large or its sender has gone."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > LIMIT:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _checked(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"public_url has to be like https://hooks.example.com/leap, not {url!r}")
+    return url.rstrip("/")

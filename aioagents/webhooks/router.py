@@ -1,0 +1,213 @@
+"""Who is meant by a delivery, and whether it can be one. No sockets, no waiting.
+
+Leap signs nothing (its facts name neither signature nor secret), so each wait has a URL of its own that nobody
+can guess, and what comes in is a hint: it wakes the run, whose state is then read from the vendor.
+"""
+
+import asyncio
+import hmac
+import secrets
+import weakref
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+from attrs import field, frozen
+
+from ..codec import decode_json
+from ..errors import WebhookRejected
+
+#: Bytes that a delivery may have.
+LIMIT: Final = 1024 * 1024
+_STATES_MOST: Final = 16  # different states of one run that are heeded; a run has five
+_MISSES_MOST: Final = 3
+_STRAYS_MOST: Final = 100_000
+
+
+class Wakeable(Protocol):
+    """A run that looks sooner when it is told to."""
+
+    @property
+    def id(self) -> str:
+        """Give the vendor's id of the run."""
+        ...
+
+    def wake(self) -> None:
+        """Look now."""
+        ...
+
+
+@frozen(kw_only=True)
+class Delivery:
+    """What a delivery claims, and nothing verified. `body` may hold personal data and is not in the repr."""
+
+    run_id: str
+    status: str | None
+    received_at: datetime
+    is_repeated: bool = False
+    body: Any = field(default=None, repr=False)
+
+
+class Ticket:
+    """One URL that was given out, and the run that is waited for under it."""
+
+    __slots__ = ("__weakref__", "_loop", "_run", "_seen", "_was_rung", "name", "secret", "url")
+
+    def __init__(self, base_url: str) -> None:
+        self.name = secrets.token_urlsafe(9)
+        self.secret = secrets.token_urlsafe(24)
+        self.url = f"{base_url}/{self.name}/{self.secret}"
+        self._run: weakref.ref[Wakeable] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._seen: set[tuple[str, str | None]] = set()
+        self._was_rung = False
+
+    def bind(self, run: Wakeable, forget: Callable[["Ticket"], None]) -> None:
+        """Have deliveries wake `run`, one that came before it was known included."""
+        self._run = weakref.ref(run, lambda _: forget(self))
+        self._loop = asyncio.get_running_loop()
+        if self._was_rung:
+            run.wake()
+
+    def ring(self, run_id: str, status: str | None) -> bool:
+        """Wake the run; False when the very same was said before. Raises WebhookRejected for another run's id."""
+        run = None if self._run is None else self._run()
+        if run is not None and run.id != run_id:
+            raise WebhookRejected("the delivery is about another run")
+        if (run_id, status) in self._seen:
+            return False
+        if len(self._seen) >= _STATES_MOST:
+            raise WebhookRejected("there were too many different deliveries for one run")
+        self._seen.add((run_id, status))
+        self._was_rung = True
+        if run is not None and self._loop is not None:
+            self._wake(run, self._loop)
+        return True
+
+    def _wake(self, run: Wakeable, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake the run in its own loop: the receiver may be served by another thread's."""
+        try:
+            is_here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            is_here = False
+        if is_here:
+            run.wake()
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(run.wake)
+
+    def __repr__(self) -> str:
+        return f"<Ticket {self.name}>"
+
+
+@frozen(kw_only=True)
+class WebhookStatistics:
+    """What came in: deliveries heeded, repeated, and refused; `missed` runs ended unannounced, in a row."""
+
+    heeded: int
+    repeated: int
+    refused: int
+    missed: int
+    tickets: int
+
+
+class WebhookRouter:
+    """Gives out URLs and takes in what arrives under them."""
+
+    def __init__(self, on_delivery: Callable[[Delivery], object] | None = None) -> None:
+        self._on_delivery = on_delivery
+        self._tickets: dict[str, Ticket] = {}
+        self._heeded = 0
+        self._repeated = 0
+        self._refused = 0
+        self._missed = 0
+
+    @property
+    def is_working(self) -> bool:
+        """Say whether deliveries can be relied on: until three runs in a row have ended without one."""
+        return self._missed < _MISSES_MOST
+
+    def missed(self) -> None:
+        """Take notice that a run ended and no delivery had said so."""
+        self._missed += 1
+
+    def statistics(self) -> WebhookStatistics:
+        """Give the present numbers."""
+        return WebhookStatistics(
+            heeded=self._heeded,
+            repeated=self._repeated,
+            refused=self._refused,
+            missed=self._missed,
+            tickets=len(self._tickets),
+        )
+
+    def open(self, base_url: str) -> Ticket:
+        """Give out a URL under `base_url`. Raises WebhookRejected when far too many are out."""
+        if len(self._tickets) >= _STRAYS_MOST * 10:
+            raise WebhookRejected("more than a million webhook URLs are out; close the receiver")
+        ticket = Ticket(base_url)
+        self._tickets[ticket.name] = ticket
+        return ticket
+
+    def bind(self, ticket: Ticket, run: Wakeable) -> None:
+        """Have deliveries to `ticket` wake `run`, for as long as somebody holds it."""
+        ticket.bind(run, self.drop)
+
+    def drop(self, ticket: Ticket) -> None:
+        """Take a URL back; deliveries to it are refused from now on."""
+        self._tickets.pop(ticket.name, None)
+
+    def take(self, path: str, body: bytes) -> HTTPStatus:
+        """Take in a POST to `path`, and give the status to answer with. Raises nothing."""
+        try:
+            return self._take(path, body)
+        except WebhookRejected:
+            self._refused += 1
+            return HTTPStatus.BAD_REQUEST
+
+    def _take(self, path: str, body: bytes) -> HTTPStatus:
+        ticket = self._find(path)
+        if ticket is None:
+            self._refused += 1
+            return HTTPStatus.NOT_FOUND
+        if len(body) > LIMIT:
+            self._refused += 1
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        run_id, status, content = _read(body)
+        is_new = ticket.ring(run_id, status)
+        self._missed = 0
+        if is_new:
+            self._heeded += 1
+        else:
+            self._repeated += 1
+        if self._on_delivery is not None:
+            self._on_delivery(
+                Delivery(
+                    run_id=run_id,
+                    status=status,
+                    received_at=datetime.now(UTC),
+                    is_repeated=not is_new,
+                    body=content,
+                )
+            )
+        return HTTPStatus.ACCEPTED
+
+    def _find(self, path: str) -> Ticket | None:
+        """Find a ticket by the last two segments; the secret one is compared in constant time."""
+        *_, name, secret = ("", "", *path.split("/"))
+        ticket = self._tickets.get(name)
+        expected = "" if ticket is None else ticket.secret
+        is_right = hmac.compare_digest(expected.encode(), secret.encode())
+        return ticket if is_right else None
+
+
+def _read(body: bytes) -> tuple[str, str | None, Any]:
+    try:
+        content = decode_json(body)
+    except ValueError:
+        raise WebhookRejected("the delivery is not JSON") from None
+    match content:
+        case {"id": str() as run_id} if run_id:
+            status = content.get("status")
+            return run_id, status if isinstance(status, str) else None, content
+    raise WebhookRejected("the delivery names no run")

@@ -1,0 +1,64 @@
+"""HMAC-SHA256 signatures of webhooks, made and checked. Pure: told the time, holds no key.
+
+The signed message is the timestamp's whole Unix seconds in ASCII, a dot, and the exact body bytes; the value
+is `sha256=` and the digest in hex. AGH Runtime signs so (its server source, `internal/automation/trigger.go`).
+"""
+
+import hmac
+import re
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final
+
+from ..codec import parse_moment
+from ..errors import WebhookRejected
+from ..model import Secret
+
+#: Seconds by which a timestamp may differ from the clock, either way.
+TOLERANCE: Final = 300.0
+_PREFIX: Final = "sha256="
+_SECONDS: Final = re.compile(r"-?[0-9]{1,18}")
+
+
+def sign(secret: Secret, body: bytes, *, timestamp: str) -> str:
+    """Sign `body`; `timestamp` is what goes into the header: Unix seconds, or RFC 3339.
+
+    White space around the secret does not count. Raises ValueError for a timestamp that is neither.
+    """
+    seconds = read_timestamp(timestamp)
+    if seconds is None:
+        raise ValueError("a timestamp has to be Unix seconds or RFC 3339")
+    message = b"%d." % int(seconds // 1) + body
+    return _PREFIX + hmac.new(secret.reveal().strip().encode(), message, sha256).hexdigest()
+
+
+def verify(
+    secret: Secret,
+    body: bytes,
+    *,
+    timestamp: str,
+    signature: str,
+    now: datetime,
+    tolerance: float = TOLERANCE,
+) -> None:
+    """See that `signature` is right and fresh at `now`. Raises WebhookRejected, which does not say more."""
+    seconds = read_timestamp(timestamp)
+    if seconds is None or abs(now.timestamp() - seconds) > tolerance:
+        raise WebhookRejected("the delivery's timestamp is missing, malformed, or not of this time")
+    digits = signature.strip().removeprefix(_PREFIX)
+    is_prefixed = signature.strip().startswith(_PREFIX)
+    expected = sign(secret, body, timestamp=timestamp).removeprefix(_PREFIX)
+    # Compared in constant time, as bytes: text with other characters than ASCII would raise.
+    if not hmac.compare_digest(expected.encode(), digits.lower().encode()) or not is_prefixed:
+        raise WebhookRejected("the delivery's signature is wrong")
+
+
+def read_timestamp(text: str) -> float | None:
+    """Read a timestamp header as Unix seconds; None when it is none."""
+    text = text.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    moment = parse_moment(text)
+    if moment is None or "T" not in text.upper():
+        return None
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
