@@ -57,6 +57,7 @@ def invoke(arguments: Sequence[str]) -> int:
         _show(exc, Output(is_json="--json" in arguments))
         return exc.exit_code
     except click.Abort:
+        Output().warn("interrupted")
         return Exit.INTERRUPTED
     return code if isinstance(code, int) else Exit.OK
 

@@ -24,7 +24,7 @@ from ..providers import all_providers, find_provider
 from .discover import find_endpoints
 from .exits import Exit
 from .options import documented, json_option
-from .output import Output, hide_secrets, message_of, one_line
+from .output import Output, message_of, one_line
 from .work import Work, perform
 
 _REACH: Final = 5.0  # seconds for one connection
@@ -86,7 +86,7 @@ def _doctor(*, vendors: Sequence[str], is_json: bool) -> Exit:
         chosen = [find_provider(name) for name in dict.fromkeys(vendors)] or _configured()
         async with work.pool() as pool:
             clients = Clients(pool)
-            healths = [await _examine(provider, clients) for provider in chosen]
+            healths = [await _examine(provider, clients, work.out.hide) for provider in chosen]
         _tell(work.out, healths)
         if any(finding.is_auth for health in healths for finding in health.findings):
             return Exit.AUTH
@@ -105,7 +105,7 @@ def _configured() -> list[Provider]:
     return begun or providers
 
 
-async def _examine(provider: Provider, clients: Clients) -> Health:
+async def _examine(provider: Provider, clients: Clients, hide: Callable[[str], str]) -> Health:
     found = read_settings((), provider.variables)
     health = Health(
         vendor=provider.name,
@@ -127,7 +127,7 @@ async def _examine(provider: Provider, clients: Clients) -> Health:
     if reached and not any(finding.is_ok for finding in reached):
         health.findings.append(Finding(what="credentials", is_ok=None, told="not tried: no host is reached"))
     else:
-        health.findings.append(await _let_in(client.check))
+        health.findings.append(await _let_in(client.check, hide))
     return health
 
 
@@ -165,7 +165,7 @@ def _why(error: BaseException) -> str:
     return os.strerror(number) if number else message_of(error)
 
 
-async def _let_in(check: Callable[[], Awaitable[None]]) -> Finding:
+async def _let_in(check: Callable[[], Awaitable[None]], hide: Callable[[str], str]) -> Finding:
     """Have the client obtain a token, or make the vendor's cheapest authenticated read."""
     began_at = time.monotonic()
     try:
@@ -178,7 +178,7 @@ async def _let_in(check: Callable[[], Awaitable[None]]) -> Finding:
         return Finding(
             what="credentials",
             is_ok=False,
-            told=hide_secrets(one_line(f"{error}{detail}")),
+            told=hide(one_line(f"{error}{detail}")),
             is_auth=isinstance(error, AuthenticationError | PermissionDenied),
         )
     return Finding(what="credentials", is_ok=True, told="let in", seconds=time.monotonic() - began_at)

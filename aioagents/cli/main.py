@@ -32,5 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         close_stdout()
         return Exit.CLOSED_PIPE
     except KeyboardInterrupt:
+        Output().warn("interrupted")
         return Exit.INTERRUPTED
     return code

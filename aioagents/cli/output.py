@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -48,13 +48,9 @@ def one_line(text: str) -> str:
     return _CONTROL.sub(" ", text).rstrip()
 
 
-def hide_secrets(text: str) -> str:
-    """Blot out the values of secret settings, should a server's words repeat one."""
+def _secret_settings() -> Iterator[str]:
     names = [name for each in all_providers().values() for name in each.variables if _SECRET.fullmatch(name)]
-    for value in read_settings((), names).values():
-        if len(value) >= _SHORTEST_SECRET:
-            text = text.replace(value, "***")
-    return text
+    return (value for value in read_settings((), names).values() if len(value) >= _SHORTEST_SECRET)
 
 
 class Output:
@@ -62,6 +58,8 @@ class Output:
 
     def __init__(self, *, is_json: bool = False) -> None:
         self.is_json = is_json
+        # Read now: when errors are to be told, nothing that can fail may stand in the way.
+        self._secrets = tuple(_secret_settings())
 
     @property
     def is_live(self) -> bool:
@@ -97,17 +95,23 @@ class Output:
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)  # noqa: T201
 
+    def hide(self, text: str) -> str:
+        """Blot out the values of secret settings, should a server's words repeat one."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
     def warn(self, text: str) -> None:
         """Tell people of something in one line on stderr."""
-        self.note(f"aioagents: {hide_secrets(one_line(text))}")
+        self.note(f"aioagents: {self.hide(one_line(text))}")
 
     def error(self, error: BaseException) -> None:
         """Tell of an error: its message, the server's own words below it; in JSON on stdout as well."""
         message, ref = message_of(error), str(getattr(error, "ref", None) or "")
         self.warn(message if ref in message else f"{ref}: {message}")
         for label, text in _below(error):
-            self.note(f"  {label}: {hide_secrets(one_line(text))}")
-        self.document({"error": describe_error(error)})
+            self.note(f"  {label}: {self.hide(one_line(text))}")
+        self.document({"error": describe_error(error, self.hide)})
 
 
 def message_of(error: BaseException) -> str:
@@ -129,11 +133,11 @@ def _below(error: BaseException) -> Iterable[tuple[str, str]]:
         yield "the server says", detail
 
 
-def describe_error(error: BaseException) -> dict[str, Any]:
-    """Give an error's facts for JSON; those that do not apply are left out."""
+def describe_error(error: BaseException, hide: Callable[[str], str]) -> dict[str, Any]:
+    """Give an error's facts for JSON, its words as `hide` leaves them; those that do not apply are left out."""
     facts: dict[str, Any] = {
         "type": type(error).__name__,
-        "message": hide_secrets(message_of(error)),
+        "message": hide(message_of(error)),
         "exit_code": int(code_of(error)),
     }
     for name in ("vendor", "call", "status", "retry_after", "request_id", "target", "sent_at", "advice"):
@@ -142,7 +146,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
             facts[name] = value
     detail = getattr(error, "detail", "") or getattr(error.__cause__, "detail", "")
     if detail:
-        facts["detail"] = hide_secrets(detail)
+        facts["detail"] = hide(detail)
     if (ref := getattr(error, "ref", None)) is not None:
         facts["ref"] = str(ref)
     if (run := getattr(error, "run", None)) is not None:

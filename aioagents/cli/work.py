@@ -68,7 +68,10 @@ class Work:
         """Tell what goes on at vendors, now that nobody here waits for it."""
         refs = [str(ref) for ref in self.running]
         unknown = [event for event in self._abandoned if isinstance(event.error, StartUnknown)]
-        self.out.warn(f"interrupted; still running: {len(refs) or 'nothing'}")
+        if refs or unknown:
+            self.out.warn(f"interrupted; still running: {len(refs) or 'nothing that is known'}")
+        else:
+            self.out.warn("interrupted; nothing is left running")
         shown = refs if self.most_shown is None else refs[: self.most_shown]
         for ref in shown:
             self.out.note(f"  {ref}")

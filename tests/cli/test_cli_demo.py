@@ -28,28 +28,22 @@ def test_demo_in_plain_lines(cli: Any) -> None:
         assert title in found.out
 
 
-def test_demo_on_a_terminal(on_terminal: Any) -> None:
-    """On a terminal the demo draws, gives the cursor back, and leaves the tables."""
-    code, shown = on_terminal("demo", "--runs", "6", "--seed", "185")
+def test_on_a_terminal(on_terminal: Any, cli: Any) -> None:
+    """On a terminal progress is drawn, the cursor is given back, and results stay."""
+    refs = [cli("run", "leena", each, "--no-wait").out.strip() for each in ("good", "endless")]
+    demo = on_terminal("demo", "--runs", "6", "--seed", "185")
+    wait = on_terminal("wait", *refs, "--timeout", "1")
+    report = on_terminal("report", "leena", "--from", "2026-01-01", "--to", "2026-01-06")
+    code, shown = demo.finish()
     assert code == 0
-    assert "\x1b[?25l" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
     assert "requests/s" in shown
     assert "mean detection delay" in shown
-
-
-def test_wait_and_report_on_a_terminal(on_terminal: Any, cli: Any) -> None:
-    """On a terminal runs are drawn while they are followed, and the ends stay."""
-    refs = [cli("run", "leena", each, "--no-wait").out.strip() for each in ("good", "endless")]
-    code, shown = on_terminal("wait", *refs, "--timeout", "1")
+    code, shown = wait.finish()
     assert code == 3
-    assert "\x1b[?25l" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
     assert f"completed  {refs[0]}" in shown
     assert "1 running" in shown
-
-
-def test_report_on_a_terminal(on_terminal: Any) -> None:
-    """On a terminal a report is a table."""
-    code, shown = on_terminal("report", "leena", "--from", "2026-01-01", "--to", "2026-01-06")
+    code, shown = report.finish()
     assert code == 0
     assert "RUN_000249" in shown

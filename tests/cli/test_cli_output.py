@@ -8,7 +8,7 @@ import pytest
 
 from aioagents import AgentsError, RunRef, RunState, StartUnknown
 from aioagents.cli.exits import Exit, code_of, worst
-from aioagents.cli.output import Output, hide_secrets, one_line
+from aioagents.cli.output import Output, one_line
 from aioagents.cli.tally import Tally
 from aioagents.cli.work import Work, perform
 from aioagents.model import Run
@@ -33,7 +33,7 @@ def test_secrets_that_a_server_repeats_are_hidden(
     """A server's words that hold a secret setting are shown without it, in text as in JSON."""
     monkeypatch.setenv("LEENA_PASSWORD", "hunter22")
     monkeypatch.setenv("LEENA_TOKEN_URL", "https://example.com")
-    assert hide_secrets("hunter22 at https://example.com") == "*** at https://example.com"
+    assert Output().hide("hunter22 at https://example.com") == "*** at https://example.com"
     Output(is_json=True).error(AgentsError("no", detail="wrong password hunter22"))
     found = capsys.readouterr()
     assert "hunter22" not in found.out + found.err

@@ -1,5 +1,6 @@
 """`run`, `status` and `wait`: what they print, and what their exit codes say."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,10 @@ def test_context_of_pairs_and_file(cli: Any, world: LeenaWorld, tmp_path: Path) 
     assert dict(world.starts_by_key) == {"from the file": 1, "k=v": 1}
 
 
-def test_context_from_stdin(command: Any, world: LeenaWorld) -> None:
+def test_context_from_stdin(cli: Any, world: LeenaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--context-file -` reads the context from stdin."""
-    running = command("run", "leena", "x", "--no-wait", "--context-file", "-", stdin=-1)
-    _, err = running.process.communicate('{"key": "piped"}', timeout=30)
-    assert (running.process.returncode, err) == (0, "")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"key": "piped"}')))
+    assert cli("run", "leena", "x", "--no-wait", "--context-file", "-").code == 0
     assert dict(world.starts_by_key) == {"piped": 1}
 
 
