@@ -61,7 +61,9 @@ class Call:
     """One request as a route's handler gets it.
 
     `speed` is how many of the world's seconds pass in one of the client's: a time span that the client is
-    told (how long a token lives) is one of the client's.
+    told (how long a token lives) is one of the client's. `hastens`, where given, is asked once by an
+    `Announcer`, with the id of a run that this call starts and whose end is going to be announced: True says
+    that the run is to be over at once, and its webhook due at once.
     """
 
     request: Request
@@ -69,6 +71,7 @@ class Call:
     query: Mapping[str, str]
     now: float
     speed: float = 1.0
+    hastens: Callable[[str], bool] | None = None
 
     def header(self, name: str) -> str | None:
         """Give a header by its name in lower case."""
@@ -136,6 +139,37 @@ class World(Protocol):
 
     def ended_at(self, run_id: str) -> float | None:
         """Give the world's second at which a run ends; None when it is unknown or never ends."""
+        ...
+
+
+@frozen
+class Webhook:
+    """One announcement that a vendor POSTs to a URL which a client gave it, due at the world's second `at`.
+
+    `run` is the vendor's id of the run that it tells of. URLs may hold secrets, and bodies personal data:
+    both stay out of the repr.
+    """
+
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    at: float
+    run: str = ""
+
+
+class Announcer(Protocol):
+    """What a `World` has besides when its vendor sends webhooks. A world without them has none of this."""
+
+    def next_webhook_at(self) -> float | None:
+        """Give the world's second at which the next webhook is due; None when none is planned."""
+        ...
+
+    def take_webhooks(self, now: float) -> Sequence[Webhook]:
+        """Give what is due by now, in the order in which it fell due, each once."""
+        ...
+
+    def lies(self, webhook: Webhook) -> Sequence[bytes]:
+        """Give bodies of the same shape that are not true: of another run, with a status that does not hold."""
         ...
 
 
