@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections import deque
+from collections import OrderedDict
 
 from attrs import frozen
 
@@ -36,8 +36,9 @@ class Gate:
         self._look_pace = Pace(limits.looks_per_second)
         self._inside = 0
         self._looks_inside = 0
-        self._line: deque[asyncio.Future[None]] = deque()
-        self._look_line: deque[asyncio.Future[None]] = deque()
+        # Ordered, and left from anywhere: those that are cancelled must not pile up where nobody gets through.
+        self._line: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._look_line: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._passed = 0
         self._timer: Timer | None = None
 
@@ -52,10 +53,9 @@ class Gate:
 
     def enter_nowait(self, now: float, *, is_look: bool) -> bool:
         """Enter if there is a place, and the moment to send has come; say whether it is so."""
-        if is_look:
-            if self._look_line or self._looks_inside >= self._look_places or self._look_pace.ready_at > now:
-                return False
-        elif self._line:
+        if self._line or self._look_line:
+            return False  # whose turn it is, the lines decide
+        if is_look and (self._looks_inside >= self._look_places or self._look_pace.ready_at > now):
             return False
         if self._inside >= self._places or self.pace.ready_at > now:
             return False
@@ -68,12 +68,14 @@ class Gate:
             return
         line = self._look_line if is_look else self._line
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line.append(place)
+        line[place] = None
         self._pump()
         try:
             await place
         except asyncio.CancelledError:
-            if not place.cancelled():
+            if place.cancelled():
+                line.pop(place, None)
+            else:
                 self.leave(is_look=is_look)  # the place was given while the cancellation was on its way
             raise
 
@@ -111,7 +113,7 @@ class Gate:
                 is_look = False
             if not is_look and not (self._line and self._can_send(now)):
                 break
-            place = (self._look_line if is_look else self._line).popleft()
+            place, _ = (self._look_line if is_look else self._line).popitem(last=False)
             if place.done():
                 continue
             self._passed = 0 if is_look or not self._look_line else self._passed + 1

@@ -1,0 +1,182 @@
+"""A quota is never broken, and what throttling teaches."""
+
+import math
+import random
+from bisect import bisect_left
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aioagents.transport import RateLimit
+from aioagents.transport.pace import Pace
+
+
+def _most_in_a_window(moments: list[float], seconds: float) -> int:
+    """Count the most moments that any half-open window of so many seconds holds."""
+    span = seconds * (1 - 1e-9)  # what rounding does to the last digit is no broken quota
+    return max(bisect_left(moments, moment + span) - place for place, moment in enumerate(moments))
+
+
+def _let_out(pace: Pace, arrivals: list[float], lateness: list[float]) -> list[float]:
+    """Let requests out in order, each at its turn or later by what its timer is late; gives when they left."""
+    left: list[float] = []
+    now = 0.0
+    for place, arrival in enumerate(arrivals):
+        now = max(now, arrival)
+        if pace.ready_at > now:
+            now = pace.ready_at + lateness[place % len(lateness)]
+        pace.take(now)
+        left.append(now)
+    return left
+
+
+_QUOTAS = st.builds(
+    RateLimit,
+    st.integers(1, 3000),
+    st.sampled_from([0.05, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 7.0, 10.0, 60.0]),
+)
+_LATENESS = st.lists(st.sampled_from([0.0, 0.0005, 0.003, 0.009, 0.05]), min_size=1, max_size=5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    quota=_QUOTAS,
+    gaps=st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.0001, 0.01, 0.3, 1.0, 20.0]), min_size=1, max_size=8),
+    lateness=_LATENESS,
+)
+def test_no_window_sees_more_than_the_quota(
+    quota: RateLimit, gaps: list[float], lateness: list[float]
+) -> None:
+    """However requests arrive and however late timers are, no window of the quota's length sees too many."""
+    arrivals, now = [], 0.0
+    for place in range(2500):
+        now += gaps[place % len(gaps)] if place % 400 == 0 else 0.0
+        arrivals.append(now)
+    left = _let_out(Pace(quota), arrivals, lateness)
+    assert _most_in_a_window(left, quota.seconds) <= quota.requests
+
+
+@settings(max_examples=40, deadline=None)
+@given(quota=_QUOTAS, refusals=st.lists(st.integers(0, 900), max_size=5), lateness=_LATENESS)
+def test_throttling_never_raises_a_rate(quota: RateLimit, refusals: list[int], lateness: list[float]) -> None:
+    """The quota holds as well while the rate is lowered and creeps back."""
+    pace, left, now = Pace(quota), [], 0.0
+    for place in range(1000):
+        now = max(now, pace.ready_at) + (lateness[place % len(lateness)] if place % 3 == 0 else 0.0)
+        pace.take(now)
+        left.append(now)
+        if place in refusals:
+            pace.refused(now, sent_at=now, retry_after=None)
+        else:
+            pace.answered(now)
+    assert _most_in_a_window(left, quota.seconds) <= quota.requests
+
+
+@pytest.mark.parametrize("per_second", [150, 2000])
+def test_fast_quotas_are_reached_with_late_timers(per_second: int) -> None:
+    """A timer that comes some milliseconds late costs nothing of a quota that is faster than timers."""
+    chance = random.Random(7)
+    pace, left, now = Pace(RateLimit(per_second)), [], 0.0
+    while now < 10.0:
+        now += chance.uniform(0.0005, 0.009)
+        while pace.ready_at <= now:
+            pace.take(now)
+            left.append(now)
+    assert len(left) >= 0.97 * per_second * 10
+    assert _most_in_a_window(left, 1.0) <= per_second
+
+
+def test_slow_quotas_have_no_burst() -> None:
+    """Requests leave evenly spaced, also the first ones and those after a pause."""
+    left = _let_out(Pace(RateLimit(4)), [0.0] * 5 + [100.0] * 5, [0.0])
+    assert left == [0.0, 0.25, 0.5, 0.75, 1.0, 100.0, 100.25, 100.5, 100.75, 101.0]
+
+
+def test_no_quota_is_no_bound() -> None:
+    """Without a quota everything leaves at once."""
+    pace = Pace()
+    assert pace.rate(0.0) == math.inf
+    assert not pace.is_bound
+    assert _let_out(pace, [0.0] * 100, [0.0]) == [0.0] * 100
+    assert Pace(RateLimit(math.inf)).rate(0.0) == math.inf
+
+
+def _serve(pace: Pace, *, capacity: float, seconds: float, start: float = 0.0) -> tuple[int, int]:
+    """Send as fast as allowed, 200 a second at most, to a vendor with a capacity; gives answers and refusals."""
+    now, answers, refusals = start, 0, 0
+    credit = capacity
+    asked_at = start
+    while now < start + seconds:
+        now = max(now + 0.005, pace.ready_at)
+        credit = min(credit + (now - asked_at) * capacity, capacity)
+        asked_at = now
+        if pace.is_bound:
+            pace.take(now)
+        if credit >= 1:
+            credit -= 1
+            answers += 1
+            pace.answered(now)
+        else:
+            refusals += 1
+            pace.refused(now, sent_at=now, retry_after=None)
+    return answers, refusals
+
+
+def test_a_real_quota_is_found() -> None:
+    """An unknown quota of the vendor's is found within seconds: mostly used, and not run against all the time."""
+    pace = Pace()
+    _serve(pace, capacity=20, seconds=20)
+    answers, refusals = _serve(pace, capacity=20, seconds=120, start=20)
+    assert answers >= 0.6 * 20 * 120
+    assert refusals <= 0.5 * answers  # without any pace: nine refusals to one answer
+
+
+def test_a_stray_refusal_costs_little() -> None:
+    """One 429 among many answers lowers the rate to what went through, which creeps back to no bound."""
+    pace = Pace()
+    now = 0.0
+    for _ in range(2000):
+        now += 0.01
+        pace.answered(now)
+    assert pace.refused(now, sent_at=now, retry_after=30.0) == 0.0  # a stray one holds nobody
+    assert 80 <= pace.rate(now) <= 120
+    assert pace.rate(now + 10) > pace.rate(now)
+    assert pace.rate(now + 61) == math.inf
+    assert not pace.is_bound
+
+
+def test_one_round_of_refusals_lowers_once() -> None:
+    """Refusals of requests that had left before the rate was lowered tell nothing new."""
+    pace = Pace(RateLimit(50))
+    for place in range(200):
+        pace.answered(place / 50)
+    assert pace.refused(4.0, sent_at=3.9, retry_after=None) == 0.0
+    lowered = pace.rate(4.0)
+    for _ in range(10):
+        assert pace.refused(4.2, sent_at=3.95, retry_after=None) is None
+        assert pace.refused(6.0, sent_at=3.99, retry_after=None) is None
+    assert pace.rate(4.0) == lowered
+    assert pace.refused(6.0, sent_at=5.0, retry_after=None) is not None
+
+
+def test_retry_after_holds_above_a_share_of_refusals() -> None:
+    """A Retry-After stops the account once refusals are more than stray, and never for less than it was."""
+    pace = Pace()
+    pace.refused(10.0, sent_at=9.9, retry_after=60.0)
+    pace.refused(10.0, sent_at=9.9, retry_after=60.0)
+    assert pace.ready_at <= 10.0
+    pace.refused(10.0, sent_at=9.9, retry_after=60.0)
+    assert pace.ready_at == 70.0
+    pace.refused(10.0, sent_at=9.9, retry_after=1.0)
+    assert pace.ready_at == 70.0
+
+
+def test_something_is_always_tried() -> None:
+    """An account that only ever meets refusals still sends one request in ten seconds."""
+    pace = Pace()
+    for second in range(0, 100, 5):
+        pace.refused(float(second), sent_at=float(second), retry_after=None)
+    assert pace.rate(95.0) == pytest.approx(0.1)
+    pace.take(95.0)
+    assert pace.ready_at == pytest.approx(105.0)
