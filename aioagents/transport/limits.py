@@ -7,15 +7,28 @@ from attrs import Attribute, field, frozen
 
 
 def _above_zero(_: object, attribute: "Attribute[Any]", value: Any) -> None:
-    if value is None or isinstance(value, RateLimit):
-        return
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise ValueError(f"{attribute.name} has to be a number above 0, not {value!r}")
+
+
+def _above_zero_or_none(_: object, attribute: "Attribute[Any]", value: Any) -> None:
+    if value is not None:
+        _above_zero(_, attribute, value)
+
+
+def _above_zero_and_finite(_: object, attribute: "Attribute[Any]", value: Any) -> None:
+    _above_zero(_, attribute, value)
+    if math.isinf(value):
+        raise ValueError(f"{attribute.name} has to be a number above 0 and below infinity")
 
 
 def _count(_: object, attribute: "Attribute[Any]", value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{attribute.name} has to be a whole number above 0, not {value!r}")
+
+
+def _endless(value: float | None) -> float | None:
+    return None if value == math.inf else value
 
 
 @frozen
@@ -59,19 +72,20 @@ class Timeouts:
     """How long things may take, in seconds; None means without end.
 
     `connect`: to get a connection, waiting for a free one included. `read`: for a whole reply to a call that
-    may be repeated. `start`: the same for a call that starts a run; generous, since giving up on one leaves
-    a run nobody knows of. `token`: the same for the token endpoint. `close`: how long closing the pool waits
-    for starts whose reply is still out. `keep_alive`: how long an idle connection is kept; longer than the
-    cadence's longest gap, or each look pays for a new connection.
+    may be repeated; where `connect` has no end, for each piece of it. `start`: the same for a call that
+    starts a run; generous, since giving up on one leaves a run nobody knows of. `token`: the same for the
+    token endpoint. `close`: how long closing the pool waits for starts whose reply is still out.
+    `keep_alive`: how long an idle connection is kept; longer than the cadence's longest gap, or each look
+    pays for a new connection.
     """
 
-    connect: float | None = field(default=10.0, validator=_above_zero)
-    read: float | None = field(default=30.0, validator=_above_zero)
-    start: float | None = field(default=120.0, validator=_above_zero)
-    token: float | None = field(default=30.0, validator=_above_zero)
-    close: float = field(default=5.0, validator=_above_zero)
-    keep_alive: float = field(default=75.0, validator=_above_zero)
+    connect: float | None = field(default=10.0, converter=_endless, validator=_above_zero_or_none)
+    read: float | None = field(default=30.0, converter=_endless, validator=_above_zero_or_none)
+    start: float | None = field(default=120.0, converter=_endless, validator=_above_zero_or_none)
+    token: float | None = field(default=30.0, converter=_endless, validator=_above_zero_or_none)
+    close: float = field(default=5.0, validator=_above_zero_and_finite)
+    keep_alive: float = field(default=75.0, validator=_above_zero_and_finite)
 
     def total(self, seconds: float | None) -> float | None:
-        """Give the bound on connecting and reading together."""
-        return None if seconds is None else seconds + (self.connect or math.inf)
+        """Give the bound on connecting and reading together, None where one of them has no end."""
+        return None if seconds is None or self.connect is None else seconds + self.connect

@@ -11,7 +11,7 @@ import anyio
 from aiohttp import hdrs
 from yarl import URL
 
-from ..errors import DecodeError, NotSent, PoolClosed, ReplyLost, TransportError
+from ..errors import AgentsError, DecodeError, NotSent, PoolClosed, ReplyLost, TransportError
 from ..model import Purpose, Reply, Request
 from .limits import PoolLimits, Timeouts
 
@@ -22,6 +22,7 @@ _GRACE: Final = 2.0
 _NO_CONNECTION: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
     aiohttp.ServerFingerprintMismatch,
 )
 
@@ -76,7 +77,10 @@ class HttpSend:
 
     @staticmethod
     def _timeout(timeouts: Timeouts, seconds: float | None) -> aiohttp.ClientTimeout:
-        return aiohttp.ClientTimeout(total=timeouts.total(seconds), connect=timeouts.connect)
+        total = timeouts.total(seconds)
+        return aiohttp.ClientTimeout(
+            total=total, connect=timeouts.connect, sock_read=seconds if total is None else None
+        )
 
     async def __aenter__(self) -> Self:
         if self._foreign is None:
@@ -151,8 +155,30 @@ class HttpSend:
                 trace_request_ctx=mark,
             ) as response:
                 return Reply(response.status, response.headers, await self._body(request, response))
-        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            raise _told(request, exc, was_sent=mark is None or mark.was_made) from exc
+        except (Exception, asyncio.CancelledError) as exc:
+            if not self._is_ours_to_tell(exc):
+                raise
+            told = self._told(request, exc, mark)
+            cause = _bare(exc)
+        raise told from cause  # out here, since a context holds on to what the cause leaves out
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._connector is None if self._foreign is None else self._foreign.closed
+
+    def _is_ours_to_tell(self, exc: BaseException) -> bool:
+        """Say whether aiohttp could not do it. Closed meanwhile, it asserts, and cancels who was not cancelled."""
+        if isinstance(exc, aiohttp.ClientError | OSError | TimeoutError):
+            return True
+        if isinstance(exc, asyncio.CancelledError):
+            task = asyncio.current_task()
+            return self._is_closed and task is not None and not task.cancelling()
+        return self._is_closed and not isinstance(exc, AgentsError)
+
+    def _told(self, request: Request, exc: BaseException, mark: _Mark | None) -> AgentsError:
+        if self._is_closed and (mark is None or not mark.was_made):
+            return PoolClosed(f"the pool was closed while {request.call} was out", call=request.call)
+        return _told(request, exc, was_sent=mark is None or mark.was_made)
 
     async def _body(self, request: Request, response: aiohttp.ClientResponse) -> bytes:
         """Read the whole body, never more than the limit, also where it arrives compressed."""
@@ -176,7 +202,7 @@ class HttpSend:
         )
 
 
-def _told(request: Request, exc: Exception, *, was_sent: bool) -> TransportError:
+def _told(request: Request, exc: BaseException, *, was_sent: bool) -> TransportError:
     """Say in our words why no reply came. The foreign text may name proxies and paths, so it is the cause."""
     kind = type(exc).__name__
     where = f"{request.method} {request.call} at {request.origin}"
@@ -185,7 +211,14 @@ def _told(request: Request, exc: Exception, *, was_sent: bool) -> TransportError
     return ReplyLost(f"{where} was sent, and no whole reply came back: {kind}", call=request.call)
 
 
-def _reason(exc: Exception) -> str:
+def _bare(exc: BaseException) -> BaseException:
+    """Give what may be shown of `exc`: aiohttp's own repr holds the request's headers and bits of the reply."""
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return aiohttp.ClientError(f"{type(exc).__name__}, status {exc.status}")
+    return exc
+
+
+def _reason(exc: BaseException) -> str:
     if isinstance(exc, asyncio.TimeoutError):
         return "no connection in time"
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
