@@ -10,9 +10,10 @@ _WINDOW: Final = 5.0  # seconds over which the rate of answers is averaged
 _SLOT: Final = 0.5  # seconds of answers that are averaged in one go
 _SLOWEST: Final = 0.1  # requests a second that are always tried
 _RECOVERY: Final = 30.0  # seconds in which a lowered rate is back at what it was
+_STRAY_RECOVERY: Final = 1.0  # where refusals are stray: any slower, and a few would choke the account
 _ROUND: Final = 1.0  # a second lowering within this many seconds tells nothing new
 _WEIGHT: Final = 0.1  # of the newest answer in the share of refusals
-_HOLDING_SHARE: Final = 0.2  # of refusals, above which the whole account heeds a Retry-After
+_STRAY_SHARE: Final = 0.2  # of refusals; above it the whole account heeds a Retry-After
 _FAST: Final = 100.0  # requests a second above which timers are too coarse to space requests by themselves
 _LATENESS: Final = 0.01  # seconds of a timer's delay that are made up for
 
@@ -21,7 +22,8 @@ class Pace:
     """When the next request may leave.
 
     Within a quota requests are evenly spaced. After a 429 the rate falls to that of the answers that were no
-    refusals lately, and creeps back; so a stray 429 costs little, and a real quota is found within seconds.
+    refusals lately, and creeps back, the faster the rarer refusals are; so stray ones cost little, and a real
+    quota is found within seconds.
     A `Retry-After` stops the whole account once refusals are more than stray.
     """
 
@@ -30,6 +32,7 @@ class Pace:
         "_answered_at",
         "_ceiling",
         "_count",
+        "_first_at",
         "_latest",
         "_lowered_at",
         "_rate",
@@ -57,6 +60,7 @@ class Pace:
         self._answered = 0.0  # answers a second, averaged
         self._answered_at = -math.inf
         self._count = 0  # answers since then
+        self._first_at = math.inf  # when the average began
         self._refused = 0.0  # share of refusals among the latest answers
         #: The moment from which the next request may leave.
         self.ready_at = -math.inf
@@ -93,6 +97,7 @@ class Pace:
         self._refused -= _WEIGHT * self._refused
         self._count += 1
         if now - self._answered_at > _SLOT:
+            self._first_at = min(self._first_at, now)
             self._answered = self._decayed(now)
             self._answered_at = now
             self._count = 0
@@ -104,14 +109,17 @@ class Pace:
         """
         self._refused += _WEIGHT * (1.0 - self._refused)
         hold = 0.0
-        if retry_after is not None and self._refused > _HOLDING_SHARE:
+        if retry_after is not None and self._refused > _STRAY_SHARE:
             hold = max(retry_after, 0.0)
             self.ready_at = max(self.ready_at, now + hold)
         if sent_at < self._lowered_at or now - self._lowered_at < _ROUND:
             return None
         before = self.rate(now)
-        lowered = max(self._decayed(now), _SLOWEST)
-        self._slope = max(lowered, 1.0) / _RECOVERY if math.isinf(before) else before / _RECOVERY
+        # Early on, the average is one over the time that there were answers at all.
+        known = -math.expm1(-max(now - self._first_at, _SLOT / 10) / _WINDOW)
+        lowered = max(self._decayed(now) / known, _SLOWEST)
+        recovery = _RECOVERY if self._refused > _STRAY_SHARE else _STRAY_RECOVERY
+        self._slope = (max(lowered, 1.0) if math.isinf(before) else before) / recovery
         self._rate = min(lowered, before)
         self.is_bound = True
         self._lowered_at = now
