@@ -17,19 +17,23 @@ from ..model import Secret
 #: Seconds by which a timestamp may differ from the clock, either way.
 TOLERANCE: Final = 300.0
 _PREFIX: Final = "sha256="
-_SECONDS: Final = re.compile(r"-?[0-9]{1,18}")
+_SECONDS: Final = re.compile(r"-?[0-9]{1,15}")  # as many as a float keeps exactly
 
 
 def sign(secret: Secret, body: bytes, *, timestamp: str) -> str:
     """Sign `body`; `timestamp` is what goes into the header: Unix seconds, or RFC 3339.
 
-    White space around the secret does not count. Raises ValueError for a timestamp that is neither.
+    White space around the secret does not count. Raises ValueError for a timestamp that is neither, and for
+    an empty secret, by which anybody could sign.
     """
+    key = secret.reveal().strip().encode()
+    if not key:
+        raise ValueError("the secret is empty")
     seconds = read_timestamp(timestamp)
     if seconds is None:
         raise ValueError("a timestamp has to be Unix seconds or RFC 3339")
     message = b"%d." % int(seconds // 1) + body
-    return _PREFIX + hmac.new(secret.reveal().strip().encode(), message, sha256).hexdigest()
+    return _PREFIX + hmac.new(key, message, sha256).hexdigest()
 
 
 def verify(
@@ -41,7 +45,7 @@ def verify(
     now: datetime,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """See that `signature` is right and fresh at `now`. Raises WebhookRejected, which does not say more."""
+    """See that `signature` is right and fresh at `now`. Raises WebhookRejected, ValueError for an empty secret."""
     seconds = read_timestamp(timestamp)
     if seconds is None or abs(now.timestamp() - seconds) > tolerance:
         raise WebhookRejected("the delivery's timestamp is missing, malformed, or not of this time")
@@ -49,7 +53,8 @@ def verify(
     is_prefixed = signature.strip().startswith(_PREFIX)
     expected = sign(secret, body, timestamp=timestamp).removeprefix(_PREFIX)
     # Compared in constant time, as bytes: text with other characters than ASCII would raise.
-    if not hmac.compare_digest(expected.encode(), digits.lower().encode()) or not is_prefixed:
+    is_right = hmac.compare_digest(expected.encode(), digits.lower().encode(errors="replace"))
+    if not (is_right and is_prefixed):
         raise WebhookRejected("the delivery's signature is wrong")
 
 
