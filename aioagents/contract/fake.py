@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from attrs import field, frozen
@@ -157,6 +157,7 @@ class Webhook:
     run: str = ""
 
 
+@runtime_checkable
 class Announcer(Protocol):
     """What a `World` has besides when its vendor sends webhooks. A world without them has none of this."""
 

@@ -7,20 +7,28 @@ from functools import partial
 from aiohttp import web
 
 from ..contract.fake import Call, Match, Router, World, no_such_endpoint, read_query
-from ..model import Reply, Request
+from ..model import Purpose, Reply, Request
 from .middleware import Wire, to_response
+from .webhooks import Courier
 
 
 class App:
     """Answers requests from the worlds, and counts them by call. `now` tells the worlds' time."""
 
     def __init__(
-        self, worlds: Sequence[World], *, now: Callable[[], float], speed: float, wire: Wire | None
+        self,
+        worlds: Sequence[World],
+        *,
+        now: Callable[[], float],
+        speed: float,
+        wire: Wire | None,
+        courier: Courier,
     ) -> None:
         self._router = Router(worlds)
         self._now = now
         self._speed = speed
         self._wire = wire
+        self._courier = courier
         self.requests: Counter[str] = Counter()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -33,11 +41,19 @@ class App:
             return to_response(no_such_endpoint())
         self.requests[match.route.call] += 1
         if self._wire is None:
-            return to_response(self._ask(request, match, query, body))
+            return to_response(await self._ask(request, match, query, body))
         return await self._wire.handle(request, match, partial(self._ask, request, match, query, body))
 
-    def _ask(self, request: web.BaseRequest, match: Match, query: str, body: bytes) -> Reply:
+    async def _ask(self, request: web.BaseRequest, match: Match, query: str, body: bytes) -> Reply:
         route = match.route
+        early: list[str] = []
+
+        def hastens(run: str) -> bool:
+            is_early = self._courier.is_early(run)
+            if is_early:
+                early.append(run)
+            return is_early
+
         asked = Request(
             method=request.method,
             url=request.raw_path,
@@ -46,6 +62,17 @@ class App:
             headers=request.headers,
             body=body,
         )
-        return route.handler(
-            Call(request=asked, path=match.path, query=read_query(query), now=self._now(), speed=self._speed)
+        reply = route.handler(
+            Call(
+                request=asked,
+                path=match.path,
+                query=read_query(query),
+                now=self._now(),
+                speed=self._speed,
+                hastens=hastens if route.purpose is Purpose.START else None,
+            )
         )
+        self._courier.wake()
+        if early:
+            await self._courier.deliver(early)
+        return reply

@@ -1,6 +1,7 @@
 """What goes wrong on the way, and how often. Pure: told what is asked, it says what is to happen.
 
-The n-th request of one call meets the same fault for the same seed, whatever other calls are made between.
+The n-th request of one call meets the same fault for the same seed, whatever other calls are made between; the
+webhook of one run meets the same fault for the same seed, whenever it is due.
 """
 
 import random
@@ -17,7 +18,10 @@ from ..model import Purpose
 
 
 class Kind(StrEnum):
-    """What can happen to a request. Those up to `SLOW` exclude each other; the rest comes on top."""
+    """What can happen to a request or a webhook.
+
+    Those up to `SLOW` exclude each other, as do the webhooks'; the rest comes on top.
+    """
 
     RESET = "reset"  # connection reset, the world never asked
     LOST = "lost"  # the world asked, then connection reset without a reply
@@ -28,15 +32,23 @@ class Kind(StrEnum):
     SLOW = "slow"  # the world's reply, dribbling
     LATENCY = "latency"  # the request is held back first
     EXPIRE = "expire"  # the token in use is no longer accepted
+    WEBHOOK_LOST = "webhook_lost"  # not sent
+    WEBHOOK_TWICE = "webhook_twice"  # sent two times at once
+    WEBHOOK_LATE = "webhook_late"  # sent some time after the run was over
+    WEBHOOK_EARLY = "webhook_early"  # sent, for a run that is over at once, before the reply to its start
+    WEBHOOK_WRONG = "webhook_wrong"  # garbage in its place, or another run's id, or an end that is not true
 
 
 _EXCLUSIVE: Final = tuple(Kind)[: tuple(Kind).index(Kind.SLOW) + 1]
+_OF_WEBHOOKS: Final = tuple(kind for kind in Kind if kind.name.startswith("WEBHOOK_"))
+_OF_REQUESTS: Final = tuple(kind for kind in Kind if kind not in _OF_WEBHOOKS)
 _PURPOSES: Final = frozenset(purpose.value for purpose in Purpose)
 _ERRORS: Final = (500, 502, 503, 504)
 _BEFORE_ONLY: Final = 503
 _EVEN: Final = 0.5
 _PATIENCE: Final = 3
 _ASKED: Final = frozenset({Kind.LOST, Kind.TRUNCATE, Kind.SLOW})
+_WHOLE: Final = ("retry_after", "expire_after")
 _WAITING: Final = ("seconds", "date", "")
 
 
@@ -62,7 +74,9 @@ def _share() -> float:
 class FaultPlan:
     """The share of requests, from 0 to 1, that each fault befalls; all others are answered as they should be.
 
-    `only` limits it to calls (`aop.status`) and purposes (`start look call token`); empty means all requests.
+    Of webhooks likewise: a late one comes `webhook_delay` real seconds after its time. `only` limits
+    it to calls (`aop.status`) and purposes (`start look call token`); empty means all requests. It has no say
+    over webhooks, which are no requests.
     `delay` is the longest latency, and how long a slow body takes; `retry_after` the longest wait that a 429
     asks for: all in real seconds, whatever the simulator's speed. `expire` says per request whether its token
     ceases; yet a token first serves `expire_after` requests after the last one that came with the token
@@ -78,15 +92,22 @@ class FaultPlan:
     slow: float = _share()
     latency: float = _share()
     expire: float = _share()
+    webhook_lost: float = _share()
+    webhook_twice: float = _share()
+    webhook_late: float = _share()
+    webhook_early: float = _share()
+    webhook_wrong: float = _share()
     delay: float = field(default=0.05, validator=_is_amount)
     retry_after: int = field(default=1, validator=_is_amount)
     expire_after: int = field(default=100, validator=_is_amount)
+    webhook_delay: float = field(default=1.0, validator=_is_amount)
     only: frozenset[str] = field(default=frozenset(), converter=_names)
 
     def __attrs_post_init__(self) -> None:
-        whole = sum(self.share(kind) for kind in _EXCLUSIVE)
-        if whole > 1 + 1e-9:
-            raise ValueError(f"{', '.join(_EXCLUSIVE)} exclude each other: together at most 1, not {whole:g}")
+        for kinds in (_EXCLUSIVE, _OF_WEBHOOKS):
+            whole = sum(self.share(kind) for kind in kinds)
+            if whole > 1 + 1e-9:
+                raise ValueError(f"{', '.join(kinds)} exclude each other: together at most 1, not {whole:g}")
 
     def share(self, kind: Kind) -> float:
         """Give the share of one fault."""
@@ -117,12 +138,12 @@ class FaultPlan:
                 values[name] = frozenset(filter(None, (part.strip() for part in value.split("+"))))
             elif name == "all":
                 values.update({kind.value: _number(name, value) for kind in Kind})
-            elif name in ("retry_after", "expire_after"):
+            elif name in _WHOLE:
                 values[name] = _whole(name, value)
-            elif name == "delay" or name in set(Kind):
+            elif name in ("delay", "webhook_delay") or name in set(Kind):
                 values[name] = _number(name, value)
             else:
-                known = ", ".join([*Kind, "all", "only", "delay", "retry_after", "expire_after"])
+                known = ", ".join([*Kind, "all", "only", "delay", *_WHOLE, "webhook_delay"])
                 raise ValueError(f"no fault is called {name!r}; known are {known}")
         return cls(**values)
 
@@ -173,12 +194,28 @@ class Fault:
 NO_FAULT: Final = Fault()
 
 
+@frozen(kw_only=True)
+class WebhookFault:
+    """What is to happen to one webhook: `kind` is None for nothing.
+
+    It is sent `seconds` late. A wrong one is chosen by `part`, a share in [0, 1).
+    """
+
+    kind: Kind | None = None
+    seconds: float = 0.0
+    part: float = 0.0
+
+
+_NO_WEBHOOK_FAULT: Final = WebhookFault()
+
+
 class Faults:
     """Draws faults for requests as they come, from one or more plans; the first plan with a fault wins."""
 
     def __init__(self, plans: FaultPlan | Sequence[FaultPlan], *, seed: int = 0) -> None:
         given = [plans] if isinstance(plans, FaultPlan) else plans
-        self._plans = [(plan, _thresholds(plan)) for plan in given if not plan.is_empty]
+        self._plans = _drawn_from(given, _OF_REQUESTS, _EXCLUSIVE)
+        self._webhook_plans = _drawn_from(given, _OF_WEBHOOKS, _OF_WEBHOOKS)
         self._seed = seed
         self._chances: dict[tuple[int, str], random.Random] = {}
         self._least_uses = max((plan.expire_after for plan, _ in self._plans if plan.expire), default=0)
@@ -187,13 +224,14 @@ class Faults:
 
     @property
     def is_empty(self) -> bool:
-        """Say whether nothing ever goes wrong."""
+        """Say whether nothing ever goes wrong with requests."""
         return not self._plans
 
     def check_names(self, calls: Iterable[str]) -> None:
         """Raise ValueError when a plan is limited to a name that is neither one of `calls` nor a purpose."""
         known = _PURPOSES.union(calls)
-        unknown = sorted(frozenset().union(*(plan.only for plan, _ in self._plans)) - known)
+        plans = [plan for plan, _ in (*self._plans, *self._webhook_plans)]
+        unknown = sorted(frozenset().union(*(plan.only for plan in plans)) - known)
         if unknown:
             raise ValueError(f"faults limited to {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
@@ -209,6 +247,16 @@ class Faults:
                 if fault is not NO_FAULT:
                     return fault
         return NO_FAULT
+
+    def draw_webhook(self, run: str) -> WebhookFault:
+        """Say what happens to the webhook of this run; the same whenever it is asked."""
+        for index, (plan, thresholds) in enumerate(self._webhook_plans):
+            chance = random.Random(f"{self._seed}/{index}/webhook/{run}")  # noqa: S311 - seeded on purpose
+            kind, part = _kind(thresholds, chance.random()), chance.random()
+            if kind is not None:
+                late = plan.webhook_delay if kind is Kind.WEBHOOK_LATE else 0.0
+                return WebhookFault(kind=kind, seconds=late, part=part)
+        return _NO_WEBHOOK_FAULT
 
     def is_worn(self, authorization: str) -> bool:
         """Count a use of a token; say whether it has served long enough to be allowed to cease."""
@@ -226,15 +274,30 @@ class Faults:
         self._uses.clear()
 
 
-def _thresholds(plan: FaultPlan) -> Sequence[tuple[float, Kind]]:
-    kinds = [kind for kind in _EXCLUSIVE if plan.share(kind)]
-    return list(zip(accumulate(plan.share(kind) for kind in kinds), kinds, strict=True))
+_Thresholds = Sequence[tuple[float, Kind]]
 
 
-def _draw(plan: FaultPlan, thresholds: Sequence[tuple[float, Kind]], chance: random.Random) -> Fault:
+def _drawn_from(
+    plans: Sequence[FaultPlan], kinds: Sequence[Kind], exclusive: Sequence[Kind]
+) -> Sequence[tuple[FaultPlan, _Thresholds]]:
+    """Give the plans that have a share of `kinds`, with the sums by which one of the `exclusive` is drawn."""
+    chosen = []
+    for plan in plans:
+        if any(plan.share(kind) for kind in kinds):
+            drawn = [kind for kind in exclusive if plan.share(kind)]
+            sums = accumulate(plan.share(kind) for kind in drawn)
+            chosen.append((plan, list(zip(sums, drawn, strict=True))))
+    return chosen
+
+
+def _kind(thresholds: _Thresholds, number: float) -> Kind | None:
+    return next((kind for threshold, kind in thresholds if number < threshold), None)
+
+
+def _draw(plan: FaultPlan, thresholds: _Thresholds, chance: random.Random) -> Fault:
     # As many numbers for each request, whatever comes of them: one share changed does not shift the others.
     which, late, how_late, expiry, status, asked, form, part = (chance.random() for _ in range(8))
-    kind = next((kind for threshold, kind in thresholds if which < threshold), None)
+    kind = _kind(thresholds, which)
     latency = plan.delay * how_late if late < plan.latency else 0.0
     expires = expiry < plan.expire
     if kind is None:

@@ -5,7 +5,7 @@ import math
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -22,7 +22,7 @@ _DRIBBLES: Final = 5
 _UNAUTHORIZED: Final = 401
 _PAGE: Final = b"<html><head><title>Please wait</title></head><body>Back in a moment.</body></html>"
 
-Ask = Callable[[], Reply]
+Ask = Callable[[], Awaitable[Reply]]
 
 
 class Wire:
@@ -40,7 +40,7 @@ class Wire:
             self.happened[Kind.LATENCY.value] += 1
             await asyncio.sleep(fault.latency)
         self._let_token_cease(request, match, fault)
-        reply = ask() if fault.is_asked else None
+        reply = await ask() if fault.is_asked else None
         is_signed = match.route.purpose is not Purpose.TOKEN
         if is_signed and reply is not None and reply.status == _UNAUTHORIZED:
             self._faults.refused()

@@ -19,10 +19,11 @@ from anyio.from_thread import start_blocking_portal
 from attrs import frozen
 
 from .. import providers
-from ..contract.fake import RunPlan, World
+from ..contract.fake import Announcer, RunPlan, World
 from .app import App
 from .faults import FaultPlan, Faults
 from .middleware import Wire
+from .webhooks import Courier
 
 _KEEP_ALIVE: Final = 75.0
 _GRACE: Final = 0.05
@@ -43,6 +44,10 @@ class Statistics:
     looks: int
     connections: int
     requests: int
+    webhooks_sent: int
+    webhooks_delivered: int
+    webhooks_failed: int
+    webhooks_refused: int
     calls: Mapping[str, int]
     faults: Mapping[str, int]
     worlds: Mapping[str, Mapping[str, int]]
@@ -54,8 +59,9 @@ class Simulator:
     `worlds` defaults to one of each provider that has a fake, made from `plan`. `seed` draws the faults and,
     when given, replaces the plan's. The worlds' clock begins at 0 on entry and runs `speed` times as fast as
     `monotonic`. `faults` is one plan or several, of which the first with a fault for a request wins. Where no
-    loop runs, or another one must not be held up: `with Simulator().in_thread() as simulator`. Leaving ends
-    all connections at once. `statistics`, `now`, `moment`, `world` and `environment` may be called in any
+    loop runs, or another one must not be held up: `with Simulator().in_thread() as simulator`. What a world
+    announces is POSTed to the client's URL when it is due, once, and to loopback addresses alone. Leaving
+    ends all connections at once. `statistics`, `now`, `moment`, `world` and `environment` may be called in any
     thread. A simulator is entered once.
     """
 
@@ -84,7 +90,11 @@ class Simulator:
         drawn = Faults(faults, seed=seed or 0)
         drawn.check_names(route.call for world in self._worlds.values() for route in world.routes)
         self._wire = None if drawn.is_empty else Wire(drawn)
-        self._app = App(list(self._worlds.values()), now=self.now, speed=speed, wire=self._wire)
+        announcers = [world for world in self._worlds.values() if isinstance(world, Announcer)]
+        self._courier = Courier(announcers, faults=drawn, now=self.now, speed=speed)
+        self._app = App(
+            list(self._worlds.values()), now=self.now, speed=speed, wire=self._wire, courier=self._courier
+        )
         self._began_at: float | None = None
         self._began_on = datetime.now(UTC)
         self._connections = 0
@@ -136,7 +146,8 @@ class Simulator:
         whole: Counter[str] = Counter()
         for counts in worlds.values():
             whole.update(counts)
-        calls = dict(self._app.requests)
+        calls, sent = dict(self._app.requests), self._courier
+        faults = Counter(sent.happened) + (Counter() if self._wire is None else self._wire.happened)
         return Statistics(
             token_requests=whole["token_requests"],
             starts=whole["starts"],
@@ -144,7 +155,11 @@ class Simulator:
             connections=self._connections,
             requests=sum(calls.values()),
             calls=calls,
-            faults={} if self._wire is None else dict(self._wire.happened),
+            webhooks_sent=sent.sent,
+            webhooks_delivered=sent.delivered,
+            webhooks_failed=sent.failed,
+            webhooks_refused=sent.refused,
+            faults=dict(faults),
             worlds=worlds,
         )
 
@@ -158,10 +173,16 @@ class Simulator:
             return web_server()
 
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(accept, self._host, self._port, backlog=_BACKLOG)
-        self._stack.push_async_callback(_close, listener, web_server)
+        async with AsyncExitStack() as stack:
+            # Left last: requests that wait for a delivery are ended by then.
+            await self._courier.open()
+            stack.push_async_callback(self._courier.aclose)
+            listener = await loop.create_server(accept, self._host, self._port, backlog=_BACKLOG)
+            stack.push_async_callback(_close, listener, web_server)
+            self._stack = stack.pop_all()
         self._port = listener.sockets[0].getsockname()[1]
         self._began_at, self._began_on = self._monotonic(), datetime.now(UTC)
+        self._courier.wake()
         return self
 
     async def __aexit__(
