@@ -13,7 +13,7 @@ import uvicorn
 from aioagents.simulator import Simulator
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PROGRAMS: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 TITLES = ("asyncio.run(main())", "async def updates", "FastAPI(", "def test_my_job")
 
 

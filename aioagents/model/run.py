@@ -9,7 +9,7 @@ from attrs import field, frozen
 from .state import RunState
 
 
-@frozen
+@frozen(weakref_slot=False)
 class RunRef:
     """Names one run: the vendor, the place within the vendor (a region, may be empty) and the vendor's id.
 
@@ -36,7 +36,7 @@ class RunRef:
         return cls(vendor, unquote(scope), unquote(run_id))
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, weakref_slot=False)
 class Run:
     """One run at one moment. A later look gives a new Run; this one never changes.
 

@@ -3,8 +3,8 @@
 from .cadence import Cadence, Growing, Steady
 from .handle import RunHandle
 from .heap import DueHeap
-from .lane import Lane, RunSource
-from .scheduler import PollStatistics, Scheduler
+from .lane import Lane, PollStatistics, RunSource
+from .scheduler import Scheduler
 from .watch import Push, Watch
 
 __all__ = [

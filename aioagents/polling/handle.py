@@ -76,7 +76,8 @@ class RunHandle:
         self._watch.lane.scheduler.wake(self._watch)
 
     def __await__(self) -> Generator[Any, None, Run]:
-        return self._wait_future(None).__await__()
+        # A bare future: a coroutine's frame here would be most of what a waiting run costs.
+        return self._join(None)[0].__await__()
 
     async def wait(
         self,
@@ -93,15 +94,18 @@ class RunHandle:
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout has to be 0 or more seconds, or None, not {timeout!r}")
         states = _states(until)
-        future = self._wait_future(states)
-        if timeout is None or math.isinf(timeout):
-            return await future
-        clock = self._watch.lane.scheduler.clock
-        timer = clock.call_at(clock.now() + timeout, lambda: self._expire(future, timeout))
+        future, watch, listener = self._join(states)
+        scheduler = watch.lane.scheduler
+        timer = None
+        if timeout is not None and not math.isinf(timeout):
+            clock = scheduler.clock
+            timer = clock.call_at(clock.now() + timeout, lambda: self._expire(future, timeout))
         try:
             return await future
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
+            scheduler.leave(watch, future, listener)
 
     async def result(self) -> Any:
         """Wait for the end and give the run's output.
@@ -134,22 +138,19 @@ class RunHandle:
         finally:
             watch.lane.scheduler.leave(watch, listener=feed)
 
-    def _wait_future(self, states: frozenset[RunState] | None) -> "asyncio.Future[Run]":
-        """Join the poll loop; the future leaves it again when it is done or cancelled."""
+    def _join(
+        self, states: frozenset[RunState] | None
+    ) -> "tuple[asyncio.Future[Run], Watch, StateWaiter | None]":
+        """Join the poll loop; at its end the future is resolved, and the watch forgotten."""
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
         watch = self._current()
-        last = watch.last
-        scheduler = watch.lane.scheduler
-        if last is not None and last.state.is_terminal:
-            future.set_result(last)
-        elif states:
-            listener = StateWaiter(future, states)
-            joined = self._watch = scheduler.join(self._watch, listener=listener)
-            future.add_done_callback(lambda _: scheduler.leave(joined, listener=listener))
-        else:
-            joined = self._watch = scheduler.join(self._watch, future)
-            future.add_done_callback(joined.left, context=joined.context)
-        return future
+        if watch.last is not None and watch.last.state.is_terminal:
+            future.set_result(watch.last)
+            return future, watch, None
+        listener = StateWaiter(future, states) if states else None
+        waiter = None if states else future
+        watch = self._watch = watch.lane.scheduler.join(self._watch, waiter, listener)
+        return future, watch, listener
 
     def _expire(self, future: "asyncio.Future[Run]", seconds: float) -> None:
         if future.done():

@@ -3,6 +3,8 @@
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from attrs import frozen
+
 from ..model import Run, RunRef
 
 if TYPE_CHECKING:
@@ -41,3 +43,16 @@ class Lane:
         self.watches: dict[RunRef, Watch] = {}
         self.ready: deque[Watch] = deque()
         self.looking = 0
+
+
+@frozen(kw_only=True)
+class PollStatistics:
+    """What a scheduler does: runs watched and who waits for them, looks made, failed, and due but not begun."""
+
+    watched: int
+    waiting: int
+    looks: int
+    looks_failed: int
+    overdue: int
+    looking: int
+    lookers: int

@@ -8,33 +8,19 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, Final
 
-from attrs import frozen
-
 from ..clock import Clock, Timer
 from ..errors import AgentsError, DecodeError, PoolClosed, Throttled
 from ..model import Run, RunState
 from ..observe import LookFailed, RunChanged, StatusUnknown, Teller
 from ..retry import RetryPolicy
 from .cadence import Cadence
+from .context import Within, within
 from .heap import DueHeap
-from .lane import Lane, RunSource
-from .watch import Listener, Watch, Within
+from .lane import Lane, PollStatistics, RunSource
+from .watch import Listener, Watch
 
 _EVER: Final = 1e12  # seconds
 _SHORTEST: Final = 0.05  # seconds between a failed look and the next
-
-
-@frozen(kw_only=True)
-class PollStatistics:
-    """What a scheduler does: runs watched and who waits for them, looks made, failed, and due but not begun."""
-
-    watched: int
-    waiting: int
-    looks: int
-    looks_failed: int
-    overdue: int
-    looking: int
-    lookers: int
 
 
 class Scheduler:
@@ -86,9 +72,10 @@ class Scheduler:
 
     def statistics(self) -> PollStatistics:
         """Give the present numbers; costs a walk over all watched runs."""
+        waits = [watch.waiting for lane in self._lanes for watch in lane.watches.values()]
         return PollStatistics(
-            watched=sum(len(lane.watches) for lane in self._lanes),
-            waiting=sum(watch.waiting for lane in self._lanes for watch in lane.watches.values()),
+            watched=sum(waiting > 0 for waiting in waits),
+            waiting=sum(waits),
             looks=self._looks,
             looks_failed=self._failed_looks,
             overdue=sum(len(lane.ready) for lane in self._lanes),
@@ -117,7 +104,9 @@ class Scheduler:
         if listener is not None:
             watch.listen(listener)
         if not was_awaited:
-            watch.context = copy_context()
+            watch.context = (
+                copy_context() or None
+            )  # most programs set no variables, and each copy costs memory
             if not watch.is_looking:
                 self._resume(watch)
         elif watch.is_woken and not watch.is_looking:
@@ -267,6 +256,7 @@ class Scheduler:
                             turn.pop()
                         return watch
                     watch.is_looking = False
+                    self._forget(watch)
                 turn.popleft()
             else:
                 turn.rotate(-1)
@@ -290,28 +280,27 @@ class Scheduler:
                 self._call_lookers()  # an end can make room for one look in each of several lanes
 
     async def _look(self, watch: Watch) -> None:
-        context = watch.context or copy_context()  # without one when the last waiter has just left
+        context = watch.context
         was_woken, watch.is_woken = watch.is_woken, False
         self._looks += 1
         age = None if watch.begun_at is None else self.clock.now() - watch.begun_at
         try:
             looking = watch.lane.source.look(watch.ref, age=age)
-            # The crew's own context is empty: a waiter's empty one needs no switching.
-            run = await (Within(context, looking) if context else looking)
+            run = await (looking if context is None else Within(context, looking))
             watch.is_looking = False
-            context.run(self._took, watch, run, was_woken=was_woken)
+            within(context, self._took, watch, run, was_woken)
         except AgentsError as error:
             watch.is_looking = False
             self._failed_looks += 1
-            context.run(self._failed, watch, error)
+            within(context, self._failed, watch, error)
         except Exception as exc:  # noqa: BLE001 - a fault of ours must reach who waits, not end the looker
             fault = AgentsError(f"looking at {watch.ref} failed: {type(exc).__name__}")
             fault.__cause__ = exc
-            context.run(self._end, watch, fault)
+            within(context, self._end, watch, fault)
         finally:
             watch.is_looking = False
 
-    def _took(self, watch: Watch, run: Run, *, was_woken: bool) -> None:
+    def _took(self, watch: Watch, run: Run, was_woken: bool) -> None:  # noqa: FBT001 - as a context calls it
         """Take in a look's outcome and plan the next one."""
         self.seen(watch, run)
         push = watch.push

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Coroutine, Generator
-from contextvars import Context
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..errors import AgentsError
 from ..model import Run, RunRef, RunState
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from .lane import Lane
 
 T = TypeVar("T")
@@ -85,6 +86,7 @@ class Watch:
         # One waiter is the rule, and a set costs more than everything else here together.
         self.waiters: asyncio.Future[Run] | set[asyncio.Future[Run]] | None = None
         self.listeners: list[Listener] | None = None
+        #: The context variables of whoever waits; None while there are none.
         self.context: Context | None = None
         #: Who announces the end, where somebody does: the cadence then goes at its slowest.
         self.push: Push | None = None
@@ -94,24 +96,36 @@ class Watch:
 
     @property
     def is_awaited(self) -> bool:
-        """Say whether anybody waits."""
-        return bool(self.waiters is not None or self.listeners)
+        """Say whether anybody waits.
+
+        Who awaits a handle directly and is cancelled does not say so: its future is done, and that tells.
+        """
+        waiters = self.waiters
+        if waiters is None:
+            return bool(self.listeners)
+        if isinstance(waiters, set):
+            return any(not each.done() for each in waiters) or bool(self.listeners)
+        return not waiters.done() or bool(self.listeners)
 
     @property
     def waiting(self) -> int:
         """Count those who wait."""
-        waiters = self.waiters
-        many = len(waiters) if isinstance(waiters, set) else int(waiters is not None)
-        return many + len(self.listeners or ())
+        waiters = self.waiters if isinstance(self.waiters, set) else {self.waiters}
+        return sum(each is not None and not each.done() for each in waiters) + len(self.listeners or ())
 
     def add(self, waiter: "asyncio.Future[Run]") -> None:
         """Have `waiter` resolved at the run's end."""
-        if self.waiters is None:
+        waiters = self.waiters
+        if isinstance(waiters, set):
+            if (
+                len(waiters) & (len(waiters) - 1) == 0
+            ):  # now and then, so that the cancelled ones do not pile up
+                waiters = self.waiters = {each for each in waiters if not each.done()}
+            waiters.add(waiter)
+        elif waiters is None or waiters.done():
             self.waiters = waiter
-        elif isinstance(self.waiters, set):
-            self.waiters.add(waiter)
         else:
-            self.waiters = {self.waiters, waiter}
+            self.waiters = {waiters, waiter}
 
     def remove(self, waiter: "asyncio.Future[Run]") -> None:
         """Forget `waiter`; harmless when it is not known."""
@@ -121,10 +135,6 @@ class Watch:
             self.waiters.discard(waiter)
             if not self.waiters:
                 self.waiters = None
-
-    def left(self, waiter: "asyncio.Future[Run]") -> None:
-        """Take notice that `waiter` waits no more, for whatever reason."""
-        self.lane.scheduler.leave(self, waiter)
 
     def listen(self, listener: Listener) -> None:
         """Have `listener` shown what looks see."""
@@ -219,31 +229,3 @@ class Feed:
     def _rouse(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-class Within:
-    """Awaits a coroutine step by step inside `context`, in a task that has another one.
-
-    The fixed crew serves waiters of all kinds; what a look tells and logs has to carry the variables (trace,
-    request id) of whoever waits.
-    """
-
-    __slots__ = ("_context", "_coroutine")
-
-    def __init__(self, context: Context, coroutine: "Coroutine[Any, Any, T]") -> None:
-        self._context = context
-        self._coroutine = coroutine
-
-    def __await__(self) -> "Generator[Any, Any, Any]":
-        run, coroutine = self._context.run, self._coroutine
-        step, value = coroutine.send, None
-        while True:
-            try:
-                awaited = run(step, value)
-            except StopIteration as stop:
-                return stop.value
-            try:
-                value = yield awaited
-                step = coroutine.send
-            except BaseException as exc:  # noqa: BLE001 - a cancellation included, it belongs to the coroutine
-                step, value = coroutine.throw, exc
