@@ -38,6 +38,7 @@ def _draw(faults: Faults, count: int = 1, call: str = "aop.status") -> list[Faul
         ("error=0.1,only=", FaultPlan(error=0.1)),
         ("latency=1,delay=0.2,retry_after=3", FaultPlan(latency=1, delay=0.2, retry_after=3)),
         ("expire=0.5,expire_after=7", FaultPlan(expire=0.5, expire_after=7)),
+        ("webhook_late=0.5,webhook_delay=7", FaultPlan(webhook_late=0.5, webhook_delay=7)),
     ],
 )
 def test_plan_is_read_from_text(text: str, plan: FaultPlan) -> None:
@@ -57,6 +58,9 @@ def test_plan_is_read_from_text(text: str, plan: FaultPlan) -> None:
         ("reset=nan", "from 0 to 1"),
         ("reset=0.6,lost=0.6", "at most 1"),
         ("all=0.2", "at most 1"),
+        ("webhook_lost=0.6,webhook_twice=0.6", "at most 1"),
+        ("webhook_delay=-1", "0 or more"),
+        ("webhook_delay=soon", "number"),
         ("delay=-1", "0 or more"),
         ("delay=inf", "0 or more"),
         ("retry_after=-1", "0 or more"),
@@ -193,6 +197,8 @@ def test_names_that_do_not_exist_are_refused() -> None:
     faults = Faults(FaultPlan(reset=0.1, only={"start", "aop.status", "aop.stats"}))
     with pytest.raises(ValueError, match=r"to aop\.stats; known are aop\.status, call, look, start, token"):
         faults.check_names(["aop.status"])
+    with pytest.raises(ValueError, match="to runs"):
+        Faults(FaultPlan(webhook_lost=0.1, only="runs")).check_names(["runs.run"])
 
 
 def test_several_plans_complement_each_other() -> None:
@@ -211,3 +217,38 @@ def test_token_serves_before_it_may_cease() -> None:
     assert [faults.is_worn("b") for _ in range(2)] == [False, False]
     faults.refused()
     assert [faults.is_worn("b") for _ in range(7)] == [False] * 6 + [True]
+
+
+_OF_WEBHOOKS = tuple(kind for kind in Kind if kind.startswith("webhook_"))
+
+
+def test_webhooks_have_shares_of_their_own() -> None:
+    """Each fault befalls its share of the webhooks, whatever the plan is limited to, and no request."""
+    faults = Faults(_plan(dict.fromkeys(_OF_WEBHOOKS, 0.15), webhook_delay=3.0, only={"token"}), seed=3)
+    drawn = [faults.draw_webhook(str(number)) for number in range(8000)]
+    counts = Counter(fault.kind for fault in drawn)
+    assert set(counts) == {*_OF_WEBHOOKS, None}
+    assert all(0.13 < counts[kind] / 8000 < 0.17 for kind in _OF_WEBHOOKS)
+    assert {fault.seconds for fault in drawn if fault.kind is Kind.WEBHOOK_LATE} == {3.0}
+    assert {fault.seconds for fault in drawn if fault.kind is not Kind.WEBHOOK_LATE} == {0.0}
+    assert faults.is_empty
+
+
+def test_webhook_meets_the_same_fault_whenever_it_is_asked() -> None:
+    """A run's webhook is drawn from seed and id alone: neither order nor requests change it."""
+    plan = FaultPlan(webhook_lost=0.3, webhook_wrong=0.3, reset=0.5)
+    faults, ids = Faults(plan, seed=5), [f"rnp_{number}" for number in range(100)]
+    expected = [faults.draw_webhook(each) for each in ids]
+    _draw(faults, 10)
+    assert [faults.draw_webhook(each) for each in reversed(ids)] == expected[::-1]
+    other = Faults(plan, seed=6)
+    assert [other.draw_webhook(each) for each in ids] != expected
+
+
+def test_several_plans_complement_each_other_for_webhooks() -> None:
+    """Of several plans the first with a fault for a webhook wins; plans without one say nothing."""
+    plans = [FaultPlan(reset=0.5), FaultPlan(webhook_lost=0.5), FaultPlan(webhook_late=1.0)]
+    faults = Faults(plans)
+    kinds = {faults.draw_webhook(str(number)).kind for number in range(100)}
+    assert kinds == {Kind.WEBHOOK_LOST, Kind.WEBHOOK_LATE}
+    assert Faults(plans[:1]).draw_webhook("any").kind is None
