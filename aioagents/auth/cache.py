@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, Final, Protocol
 
 from attrs import define, field
 
 from ..clock import Clock, LoopClock
-from ..errors import AgentsError, AuthenticationError
+from ..errors import AgentsError, AuthenticationError, DecodeError, PoolClosed
 from ..model import Token
 from ..observe import Event, TokenFailed, TokenRenewed, TokenStoreFailed
 from .store import StoredToken, TokenStore
@@ -16,8 +16,10 @@ from .store import StoredToken, TokenStore
 # How long a failure answers further callers, so that bad credentials do not hammer the token endpoint.
 _REFUSED_FOR: Final = 15.0
 _FAULTY_FOR: Final = 1.0
-# So many new tokens in a row that nobody accepts are as good as bad credentials.
+# So many new tokens in a row that nobody accepts are as good as bad credentials; more where earlier ones were
+# accepted: it may be one call that lacks a right (Leena's report answers 401 then), and not the account.
 _REJECTED_MOST: Final = 2
+_REJECTED_MOST_PROVEN: Final = 8
 
 
 class Spawn(Protocol):
@@ -29,13 +31,23 @@ class Spawn(Protocol):
 
 
 class _Entry:
-    __slots__ = ("failed_until", "failure", "is_accepted", "rejected", "renewal", "streak", "token")
+    __slots__ = (
+        "failed_until",
+        "failure",
+        "is_accepted",
+        "is_proven",
+        "rejected",
+        "renewal",
+        "streak",
+        "token",
+    )
 
     def __init__(self) -> None:
         self.token: Token | None = None
         self.renewal: asyncio.Future[None] | None = None
         self.failure: AgentsError | None = None
         self.failed_until = 0.0
+        self.is_proven = False  # whether the credentials were ever good for anything
         self.is_accepted = False  # whether the present token was ever good for anything
         self.rejected = ""  # the value of the latest token that failed
         self.streak = 0  # new tokens in a row that failed at once
@@ -82,7 +94,8 @@ class TokenCache:
             if now >= token.mandatory_at:
                 return None
             if entry.renewal is None and now >= entry.failed_until:
-                self._begin(entry, source)
+                with suppress(PoolClosed):  # the token is good all the same
+                    self._begin(entry, source)
         return token
 
     async def get(self, source: TokenSource) -> Token:
@@ -97,17 +110,19 @@ class TokenCache:
                 if entry.failure is not None and self._clock.now() < entry.failed_until:
                     raise _again(entry.failure)
                 self._begin(entry, source)
-            renewal = entry.renewal
+            renewal, old = entry.renewal, entry.token
             if renewal is not None:
                 # Ends without an exception, also when the pool that renews is closed: then look again.
                 await asyncio.shield(renewal)
+                if entry.token is not None and entry.token is not old:
+                    return entry.token  # however short it lives, it is worth one try
         return token
 
     def accept(self, source: TokenSource, token: Token) -> None:
         """Note that `token` was good for something."""
         entry = self._entry(source)
         if entry.token is token and not entry.is_accepted:
-            entry.is_accepted = True
+            entry.is_accepted = entry.is_proven = True
             entry.streak = 0
 
     def reject(self, source: TokenSource, token: Token) -> None:
@@ -118,7 +133,8 @@ class TokenCache:
         entry.token = None
         entry.rejected = token.value
         entry.streak = 0 if entry.is_accepted else entry.streak + 1
-        if entry.streak >= _REJECTED_MOST:
+        if entry.streak >= (_REJECTED_MOST_PROVEN if entry.is_proven else _REJECTED_MOST):
+            entry.is_proven = False
             self._fail(
                 entry,
                 AuthenticationError(
@@ -155,6 +171,7 @@ class TokenCache:
                 is_shared = token is not None
                 if token is None:
                     value, lifetime = await source.fetch()
+                    _check_fits(value, source)
                     now = self._clock.now()
                     token = Token.from_lifetime(value, lifetime=lifetime, now=now)
                     await self._save(token, source)
@@ -181,10 +198,10 @@ class TokenCache:
             return None
         try:
             stored = await self._store.load(source.name)
-        except OSError as exc:
+        except Exception as exc:  # noqa: BLE001 - a store of the user's may raise anything, and is only a help
             source.tell(TokenStoreFailed(vendor=source.vendor, error=exc))
             return None
-        if stored is None or stored.value == entry.rejected:
+        if stored is None or stored.value == entry.rejected or not _fits_header(stored.value):
             return None
         if entry.token is not None and stored.value == entry.token.value:
             return None
@@ -203,12 +220,22 @@ class TokenCache:
         stored = StoredToken(value=token.value, lifetime=token.lifetime, expires_at=expires_at)
         try:
             await self._store.save(source.name, stored)
-        except OSError as exc:
+        except Exception as exc:  # noqa: BLE001 - as above
             source.tell(TokenStoreFailed(vendor=source.vendor, error=exc))
 
     def __repr__(self) -> str:
         held = sum(entry.token is not None for entry in self._entries.values())
         return f"<TokenCache accounts={len(self._entries)} tokens={held} store={self._store!r}>"
+
+
+def _fits_header(value: str) -> bool:
+    return bool(value) and value.isascii() and value.isprintable()
+
+
+def _check_fits(value: str, source: TokenSource) -> None:
+    if not _fits_header(value):
+        message = f"{source.vendor}: the token holds what no header can"
+        raise DecodeError(message, vendor=source.vendor, call="token")
 
 
 def _foreign(source: TokenSource, exc: Exception) -> AgentsError:
@@ -221,4 +248,6 @@ def _foreign(source: TokenSource, exc: Exception) -> AgentsError:
 
 def _again(error: AgentsError) -> AgentsError:
     """Give the same error afresh: one instance raised by many tasks would pile up their tracebacks."""
-    return type(error)(*error.args, **vars(error))
+    again = type(error)(*error.args, **vars(error))
+    again.__cause__ = error.__cause__
+    return again

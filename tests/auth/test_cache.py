@@ -1,0 +1,468 @@
+"""One token for many callers: fetched once, renewed ahead of time, dropped only when it failed."""
+
+import asyncio
+import math
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from aioagents.auth import MemoryTokenStore, StoredToken, TokenCache, TokenSource, TokenStore
+from aioagents.crew import Crew
+from aioagents.errors import AgentsError, AuthenticationError, DecodeError, PoolClosed, ServerError
+from aioagents.model import Token
+from aioagents.observe import Event, TokenFailed, TokenRenewed, TokenStoreFailed
+from tests.fakes import FakeClock, settle
+
+HOUR = 3600.0
+
+
+class _Account:
+    """One account: a cache, a source, and the vendor's token endpoint, which counts."""
+
+    def __init__(self, *, store: TokenStore | None = None, clock: FakeClock | None = None) -> None:
+        self.clock = clock or FakeClock()
+        self.cache = TokenCache(store, clock=self.clock)
+        self.crew = Crew()
+        self.fetches = 0
+        self.lifetime = HOUR
+        self.fault: Exception | None = None
+        self.value: str | None = None
+        self.gate: asyncio.Event | None = None
+        self.events: list[Event] = []
+        self.source = self.another(self.crew)
+
+    def another(self, crew: Crew) -> TokenSource:
+        """Give the same account's source as another pool has it."""
+        return TokenSource(
+            key="k", name="k", vendor="leena", fetch=self.fetch, spawn=crew.spawn, tell=self.events.append
+        )
+
+    async def fetch(self) -> tuple[str, float]:
+        """Answer as the token endpoint does."""
+        self.fetches += 1
+        number = self.fetches
+        await asyncio.sleep(0)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+        return self.value if self.value is not None else f"token-{number}", self.lifetime
+
+    async def get(self) -> Token:
+        """Ask for the token."""
+        return await self.cache.get(self.source)
+
+    def names(self) -> list[str]:
+        """Give the kinds of what was told."""
+        return [type(event).__name__ for event in self.events]
+
+
+@asynccontextmanager
+async def account(**options: Any) -> AsyncIterator[_Account]:
+    """Open an account."""
+    it = _Account(**options)
+    await it.crew.open()
+    try:
+        yield it
+    finally:
+        await it.crew.aclose()
+
+
+async def test_renews_once_for_many_callers() -> None:
+    """A thousand callers at once cost one token request."""
+    async with account() as it:
+        tokens = await asyncio.gather(*(it.get() for _ in range(1000)))
+        assert {token.value for token in tokens} == {"token-1"}
+        assert it.fetches == 1
+        assert it.names() == ["TokenRenewed"]
+        assert tokens[0].headers == {"Authorization": "Bearer token-1"}
+        assert "token-1" not in f"{it.cache!r} {it.events!r} {it.source!r}"
+
+
+async def test_renewed_in_the_background_ahead_of_expiry() -> None:
+    """In the advisory window callers keep the old token while one request fetches the new one."""
+    async with account() as it:
+        await it.get()
+        await it.clock.advance(HOUR - 300.5)
+        assert (await it.get()).value == "token-1"
+        assert it.fetches == 1
+        await it.clock.advance(1)
+        it.gate = asyncio.Event()
+        tokens = await asyncio.gather(*(it.get() for _ in range(100)))
+        assert {token.value for token in tokens} == {"token-1"}
+        await settle()
+        assert it.fetches == 2
+        assert (await it.get()).value == "token-1"
+        it.gate.set()
+        await settle()
+        assert (await it.get()).value == "token-2"
+        assert it.fetches == 2
+
+
+async def test_callers_wait_only_in_the_last_moments() -> None:
+    """In the mandatory window callers wait for the new token, all for the same one."""
+    async with account() as it:
+        await it.get()
+        await it.clock.advance(HOUR - 30)
+        it.gate = asyncio.Event()
+        tasks = [asyncio.ensure_future(it.get()) for _ in range(10)]
+        await settle()
+        assert not any(task.done() for task in tasks)
+        it.gate.set()
+        assert {token.value for token in await asyncio.gather(*tasks)} == {"token-2"}
+        assert it.fetches == 2
+
+
+async def test_failing_background_renewal_hurts_nobody() -> None:
+    """While the old token is good, a renewal that fails is told, tried again after a pause, and nobody's error."""
+    async with account() as it:
+        await it.get()
+        await it.clock.advance(HOUR - 200)
+        it.fault = ServerError("x", status=502)
+        for _ in range(5):
+            assert (await it.get()).value == "token-1"
+            await settle()
+        assert it.fetches == 2
+        assert it.names() == ["TokenRenewed", "TokenFailed"]
+        await it.clock.advance(1)
+        it.fault = None
+        assert (await it.get()).value == "token-1"
+        await settle()
+        assert (await it.get()).value == "token-3"
+
+
+async def test_only_the_token_that_failed_is_dropped() -> None:
+    """A late 401 to an older token does not drop the newer one."""
+    async with account() as it:
+        first = await it.get()
+        it.cache.accept(it.source, first)
+        it.cache.reject(it.source, first)
+        assert it.cache.peek(it.source) is None
+        second = await it.get()
+        for _ in range(10):
+            it.cache.reject(it.source, first)
+        assert it.cache.peek(it.source) is second
+        assert it.fetches == 2
+
+
+async def test_rejected_while_it_is_renewed() -> None:
+    """A token that is rejected while its renewal is under way is not used again, and not fetched twice."""
+    async with account() as it:
+        first = await it.get()
+        await it.clock.advance(HOUR - 200)
+        it.gate = asyncio.Event()
+        it.cache.peek(it.source)
+        it.cache.reject(it.source, first)
+        tasks = [asyncio.ensure_future(it.get()) for _ in range(5)]
+        await settle()
+        it.gate.set()
+        assert {token.value for token in await asyncio.gather(*tasks)} == {"token-2"}
+        assert it.fetches == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"), [(AuthenticationError("bad", status=400), 15.0), (ServerError("x"), 1.0)]
+)
+async def test_failures_are_remembered_and_forgotten(fault: AgentsError, seconds: float) -> None:
+    """A failure answers all who ask within its time without another request; after that, it is tried anew."""
+    async with account() as it:
+        it.fault = fault
+        outcomes = await asyncio.gather(*(it.get() for _ in range(100)), return_exceptions=True)
+        assert {type(each) for each in outcomes} == {type(fault)}
+        assert it.fetches == 1
+        await it.clock.advance(seconds - 0.1)
+        with pytest.raises(type(fault)):
+            await it.get()
+        assert it.fetches == 1
+        await it.clock.advance(0.1)
+        it.fault = None
+        assert (await it.get()).value == "token-2"
+        assert it.names() == ["TokenFailed", "TokenRenewed"]
+
+
+async def test_each_caller_gets_an_error_of_its_own() -> None:
+    """Callers share the facts and the cause of a failure, not one instance that grows with each of them."""
+    async with account() as it:
+        fault = AuthenticationError("bad", vendor="leena", status=400, detail="d")
+        fault.__cause__ = KeyError("k")
+        it.fault = fault
+        errors = await asyncio.gather(*(it.get() for _ in range(50)), return_exceptions=True)
+        assert len({id(error) for error in errors}) == 50
+        for error in errors:
+            assert isinstance(error, AuthenticationError)
+            assert (vars(error), str(error)) == (vars(fault), "bad")
+            assert error.__cause__ is fault.__cause__
+            assert len(traceback.extract_tb(error.__traceback__)) < 10
+
+
+async def test_foreign_faults_are_told_without_their_text() -> None:
+    """Whatever else a fetch raises becomes an error of ours, whose cause it is."""
+    async with account() as it:
+        it.fault = KeyError("hunter2")
+        with pytest.raises(AgentsError, match="obtaining a token failed: KeyError") as caught:
+            await it.get()
+        assert isinstance(caught.value.__cause__, KeyError)
+        assert "hunter2" not in f"{caught.value!r} {it.events!r}"
+
+
+async def test_cancelled_first_caller_fails_nobody() -> None:
+    """The caller who happened to begin a renewal may go away: the others get the token."""
+    async with account() as it:
+        it.gate = asyncio.Event()
+        first = asyncio.ensure_future(it.get())
+        others = [asyncio.ensure_future(it.get()) for _ in range(5)]
+        await settle()
+        first.cancel()
+        await settle()
+        assert first.cancelled()
+        it.gate.set()
+        assert {token.value for token in await asyncio.gather(*others)} == {"token-1"}
+        assert it.fetches == 1
+
+
+async def test_all_callers_cancelled_the_token_still_comes() -> None:
+    """A renewal goes on when nobody waits for it any more, and serves the next caller."""
+    async with account() as it:
+        it.gate = asyncio.Event()
+        task = asyncio.ensure_future(it.get())
+        await settle()
+        task.cancel()
+        it.gate.set()
+        await settle()
+        assert (await it.get()).value == "token-1"
+        assert it.fetches == 1
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2, 60])
+async def test_pool_that_renews_is_closed(rounds: int) -> None:
+    """Two pools share a cache: the one that renews is closed at any moment, and the other renews in its place."""
+    async with account() as it:
+        other = Crew()
+        await other.open()
+        it.gate = asyncio.Event()
+        closing = asyncio.ensure_future(other.aclose()) if rounds == 0 else None
+        await asyncio.sleep(0)
+        theirs = asyncio.ensure_future(it.cache.get(it.another(other)))
+        ours = asyncio.ensure_future(it.get())
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        await (closing or other.aclose())
+        it.gate.set()
+        assert (await asyncio.wait_for(ours, 5)).value.startswith("token-")
+        assert isinstance((await asyncio.gather(theirs, return_exceptions=True))[0], PoolClosed | Token)
+
+
+async def test_closed_pool_is_told() -> None:
+    """A pool that is closed gets no token; a token that is good needs no renewal to be used."""
+    async with account() as it:
+        other = Crew()
+        with pytest.raises(PoolClosed):
+            await it.cache.get(it.another(other))
+        await it.get()
+        await it.clock.advance(HOUR - 200)
+        assert (await it.cache.get(it.another(other))).value == "token-1"
+        assert it.fetches == 1
+
+
+async def test_new_tokens_that_nobody_accepts_are_as_bad_credentials() -> None:
+    """Two new tokens in a row that fail at once are remembered as a failure, so that nothing is hammered."""
+    async with account() as it:
+        for _ in range(2):
+            it.cache.reject(it.source, await it.get())
+        with pytest.raises(AuthenticationError, match="may lack the right"):
+            await it.get()
+        assert it.fetches == 2
+        await it.clock.advance(15)
+        assert (await it.get()).value == "token-3"
+
+
+async def test_one_call_without_the_right_does_not_stop_the_others() -> None:
+    """Where tokens were accepted, a call that is refused every token does not take it from the calls that are not."""
+    async with account() as it:
+        it.cache.accept(it.source, await it.get())
+        for _ in range(20):
+            for _ in range(4):  # two calls, each repeated once
+                it.cache.reject(it.source, await it.get())
+            it.cache.accept(it.source, await it.get())
+        for _ in range(9):
+            it.cache.reject(it.source, await it.get())
+        with pytest.raises(AuthenticationError):
+            await it.get()
+
+
+async def test_accepting_an_old_token_says_nothing_of_the_new_one() -> None:
+    """A late success of an older token does not count for the newer one."""
+    async with account() as it:
+        first = await it.get()
+        it.cache.reject(it.source, first)
+        second = await it.get()
+        it.cache.accept(it.source, first)
+        it.cache.reject(it.source, second)
+        with pytest.raises(AuthenticationError):
+            await it.get()
+
+
+@pytest.mark.parametrize("lifetime", [1e-9, 0.001, 1.0])
+async def test_tiny_lifetimes_cost_one_request_a_caller_at_most(lifetime: float) -> None:
+    """A token that ends before it can be looked at is used once rather than fetched for ever."""
+    async with account() as it:
+        it.lifetime = lifetime
+        for number in range(1, 4):
+            tasks = [asyncio.ensure_future(it.get()) for _ in range(10)]
+            for _ in range(30):
+                await asyncio.sleep(0)
+                it.clock._now += lifetime  # noqa: SLF001 - time that passes while nobody looks
+            tokens = await asyncio.gather(*tasks)
+            assert {token.value for token in tokens} == {f"token-{number}"}
+            await it.clock.advance(2.0)
+
+
+async def test_life_without_end() -> None:
+    """A token that never ends is fetched once."""
+    async with account() as it:
+        it.lifetime = math.inf
+        await it.get()
+        await it.clock.advance(1e9)
+        assert (await it.get()).value == "token-1"
+
+
+@pytest.mark.parametrize("value", ["", "a\nb", "a\r\nX: 1", "a\0", "\u20ac"])
+async def test_tokens_that_no_header_can_carry(value: str) -> None:
+    """A token that would break out of its header is an answer of the wrong shape; it is never used or shown."""
+    store = MemoryTokenStore()
+    async with account(store=store) as it:
+        it.value = value
+        with pytest.raises(DecodeError) as caught:
+            await it.get()
+        assert caught.value.call == "token"
+        await store.save("k", StoredToken(value=value, lifetime=HOUR, expires_at=9e9))
+        await it.clock.advance(60)
+        it.value = None
+        assert (await it.get()).value == "token-2"
+
+
+# ── stores ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_store_is_shared_by_pools() -> None:
+    """Pools that share a store fetch one token between them, however many ask at the same time."""
+    store = MemoryTokenStore()
+    async with account(store=store) as one, account(store=store, clock=one.clock) as two:
+        tokens = await asyncio.gather(*(each.get() for each in (one, two) for _ in range(100)))
+        assert len({token.value for token in tokens}) == 1
+        assert one.fetches + two.fetches == 1
+        renewed = [event for event in one.events + two.events if isinstance(event, TokenRenewed)]
+        assert sorted(event.from_store for event in renewed) == [False, True]
+        assert repr(store) == "<MemoryTokenStore tokens=1>"
+
+
+async def test_store_spreads_the_newer_token() -> None:
+    """A token that one pool rejected is not taken from the store again; the one its renewal put there is."""
+    store = MemoryTokenStore()
+    async with account(store=store) as one, account(store=store, clock=one.clock) as two:
+        old = await one.get()
+        same = await two.get()
+        assert old.value == same.value
+        one.cache.reject(one.source, old)
+        new = await one.get()
+        assert new.value != old.value
+        two.fetches = 100
+        two.cache.reject(two.source, same)
+        assert (await two.get()).value == new.value
+        assert two.fetches == 100
+
+
+async def test_renewal_ahead_of_expiry_does_not_take_the_same_token_back() -> None:
+    """In the advisory window the store's copy of the present token is no renewal."""
+    store = MemoryTokenStore()
+    async with account(store=store) as it:
+        await it.get()
+        await it.clock.advance(HOUR - 200)
+        await it.get()
+        await settle()
+        assert (await it.get()).value == "token-2"
+        stored = await store.load("k")
+        assert stored is not None
+        assert stored.value == "token-2"
+
+
+@pytest.mark.parametrize(("jump", "fetches"), [(0.0, 0), (HOUR * 24, 1), (-HOUR * 24, 0), (HOUR - 100, 1)])
+async def test_wall_clock_jumps(jump: float, fetches: int) -> None:
+    """A store's token that is over by the wall clock is fetched anew; none is believed to outlive its life."""
+    store = MemoryTokenStore()
+    async with account(store=store) as it:
+        now = it.clock.utcnow().timestamp()
+        await store.save("k", StoredToken(value="stored", lifetime=HOUR, expires_at=now + HOUR - jump))
+        token = await it.get()
+        assert it.fetches == fetches
+        assert token.expires_at <= it.clock.now() + HOUR
+
+
+class _Broken:
+    """A store that fails in one of its parts."""
+
+    def __init__(self, part: str, fault: Exception) -> None:
+        self.part = part
+        self.fault = fault
+
+    async def load(self, key: str) -> StoredToken | None:
+        """Fail, or have nothing."""
+        if self.part == "load":
+            raise self.fault
+        return None
+
+    async def save(self, key: str, token: StoredToken) -> None:
+        """Fail, or forget."""
+        if self.part == "save":
+            raise self.fault
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[None]:
+        """Fail, or hold nobody up."""
+        if self.part == "lock":
+            raise self.fault
+        yield
+
+
+@pytest.mark.parametrize("part", ["load", "save"])
+@pytest.mark.parametrize("fault", [OSError("disk"), RuntimeError("a store of the user's")])
+async def test_broken_store_costs_no_token(part: str, fault: Exception) -> None:
+    """A store that cannot be read or written is told, and the token is kept in memory alone."""
+    async with account(store=_Broken(part, fault)) as it:
+        assert (await it.get()).value == "token-1"
+        assert (await it.get()).value == "token-1"
+        assert it.names() == ["TokenStoreFailed", "TokenRenewed"]
+        (told,) = [event for event in it.events if isinstance(event, TokenStoreFailed)]
+        assert told.error is fault
+
+
+async def test_store_whose_lock_fails_is_an_error() -> None:
+    """A lock that cannot even be asked for is told to the callers, since nothing else would tell them."""
+    async with account(store=_Broken("lock", RuntimeError("x"))) as it:
+        with pytest.raises(AgentsError, match="RuntimeError"):
+            await it.get()
+        assert [type(event) for event in it.events] == [TokenFailed]
+
+
+async def test_accounts_do_not_mix() -> None:
+    """Each account has its own token, failures and renewals."""
+    async with account() as it:
+
+        def source(key: str, fetch: Callable[[], Awaitable[tuple[str, float]]]) -> TokenSource:
+            return TokenSource(
+                key=key, name=key, vendor="v", fetch=fetch, spawn=it.crew.spawn, tell=it.events.append
+            )
+
+        async def good() -> tuple[str, float]:
+            return "good", HOUR
+
+        async def bad() -> tuple[str, float]:
+            raise AuthenticationError("bad")
+
+        with pytest.raises(AuthenticationError):
+            await it.cache.get(source("bad", bad))
+        assert (await it.cache.get(source("good", good))).value == "good"
+        assert repr(it.cache) == "<TokenCache accounts=2 tokens=1 store=None>"
