@@ -1,0 +1,91 @@
+"""How each vendor is put under the common tests. A new vendor adds one adapter here, and nothing elsewhere."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from aioagents import RunHandle, RunState
+from aioagents.contract import RunClient
+from aioagents.contract.fake import RunPlan, World
+from aioagents.providers.leap.fake import LeapWorld
+from aioagents.providers.leena.fake import LeenaWorld
+
+#: A marker that goes out with each start and must show nowhere.
+PRIVATE: Final = "someone@example.com"
+URL: Final = "http://127.0.0.1"
+
+
+@frozen(kw_only=True)
+class Adapter:
+    """One vendor, as the common tests need it.
+
+    `start` starts a run of a target, with `PRIVATE` somewhere in what is sent. `follow` makes a handle of an
+    id. `words` are the vendor's own for the states that scripts go through. `start_call` and `look_call` are
+    the names of its requests, `secrets` what must be shown nowhere, `unreadable` bodies of a successful start
+    that name no run.
+    """
+
+    name: str
+    world: Callable[[RunPlan], World]
+    start: Callable[[Any, str], Awaitable[RunHandle]]
+    follow: Callable[[Any, str], RunHandle]
+    words: Mapping[RunState, str]
+    start_call: str
+    look_call: str
+    secrets: Sequence[str]
+    unknown_id: str
+    unreadable: Sequence[bytes] = (b"", b"<html>", b"{}", b"[]", b"null")
+    has_tokens: bool = False
+
+    def client(self, kind: type[RunClient], pool: Any, world: World) -> RunClient:
+        """Make a client that the world lets in."""
+        return kind.from_env(pool, world.environment(URL))
+
+
+async def _start_leena(client: Any, target: str) -> RunHandle:
+    handle: RunHandle = await client.execute(target, message=PRIVATE, context={"mail": PRIVATE})
+    return handle
+
+
+async def _start_leap(client: Any, target: str) -> RunHandle:
+    handle: RunHandle = await client.run(target, {"mail": PRIVATE})
+    return handle
+
+
+LEENA: Final = Adapter(
+    name="leena",
+    world=LeenaWorld,
+    start=_start_leena,
+    follow=lambda client, run_id: client.item(run_id),
+    words={
+        RunState.RUNNING: "in_progress",
+        RunState.COMPLETED: "completed",
+        RunState.FAILED: "failed",
+        RunState.ABORTED: "aborted",
+    },
+    start_call="aop.execute",
+    look_call="aop.status",
+    secrets=("demo-secret", "demo-password", "demo-user"),
+    unknown_id="f" * 24,
+    has_tokens=True,
+)
+
+LEAP: Final = Adapter(
+    name="leap",
+    world=LeapWorld,
+    start=_start_leap,
+    follow=lambda client, run_id: client.get(run_id),
+    words={
+        RunState.RUNNING: "running",
+        RunState.COMPLETED: "completed",
+        RunState.FAILED: "failed",
+        RunState.ABORTED: "cancelled",
+    },
+    start_call="workflows.run",
+    look_call="runs.get",
+    secrets=("demo-key",),
+    unknown_id="no-such-run",
+)
+
+ADAPTERS: Final[Mapping[str, Adapter]] = {each.name: each for each in (LEENA, LEAP)}

@@ -1,0 +1,228 @@
+"""The public names as the documentation prints them. Only type-checked, never run."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, assert_type
+
+import aiohttp
+
+import aioagents
+from aioagents import (
+    AgentsError,
+    AuthenticationError,
+    AuthorizationRequired,
+    BadRequest,
+    Conflict,
+    DecodeError,
+    FileTokenStore,
+    Growing,
+    JournalError,
+    Leap,
+    Leena,
+    LeenaCredentials,
+    LeenaEndpoints,
+    MemoryTokenStore,
+    NotFound,
+    NotSent,
+    PermissionDenied,
+    PoolClosed,
+    PoolLimits,
+    PoolStatistics,
+    RateLimit,
+    ReplyError,
+    ReplyLost,
+    RetryPolicy,
+    Run,
+    RunAborted,
+    RunFailed,
+    RunHandle,
+    RunRef,
+    RunState,
+    Secret,
+    ServerError,
+    SessionPool,
+    StartUnknown,
+    Steady,
+    Throttled,
+    Timeouts,
+    TokenCache,
+    TransportError,
+    WaitTimeout,
+    WebhookReceiver,
+    WebhookRejected,
+)
+from aioagents.observe import Event, RunChanged, StartAbandoned
+from aioagents.providers.leena import Person, ReportRow
+from aioagents.simulator import FaultPlan, Simulator
+
+
+async def pools(session: aiohttp.ClientSession) -> None:
+    """Make pools with all their settings."""
+    limits = PoolLimits(
+        requests_at_once=100,
+        per_host=50,
+        requests_per_second=RateLimit(60, 60.0),
+        looks_per_second=5.0,
+        lookers=32,
+        reply_bytes=1024,
+    )
+    timeouts = Timeouts(connect=10, read=30, start=None, token=30, close=5, keep_alive=75)
+    retry = RetryPolicy(attempts=5, first=0.5, cap=30, patience=300, reserve=30, share=0.2)
+
+    def hook(event: Event) -> None:
+        if isinstance(event, RunChanged):
+            assert_type(event.run, Run)
+        elif isinstance(event, StartAbandoned):
+            assert_type(event.run, Run | None)
+            assert_type(event.sent_at, datetime)
+
+    async with SessionPool() as pool:
+        assert_type(pool, SessionPool)
+    pool = SessionPool(
+        limits=limits,
+        timeouts=timeouts,
+        retry=retry,
+        cadence=Growing(first=1, factor=1.25, cap=60),
+        tokens=FileTokenStore("tokens.json"),
+        hooks=[hook, print],
+        session=session,
+    )
+    await pool.__aenter__()
+    statistics = pool.statistics()
+    assert_type(statistics, PoolStatistics)
+    assert_type(statistics.token_requests, int)
+    assert_type(statistics.polling.waiting, int)
+    await pool.aclose()
+    SessionPool(cadence=Steady(10), tokens=MemoryTokenStore())
+    SessionPool(tokens=TokenCache(MemoryTokenStore()))
+
+
+async def leena_runs(pool: SessionPool) -> None:
+    """Start and follow a run, in all the ways there are."""
+    credentials = LeenaCredentials(
+        client_id="a", client_secret=Secret("b"), username="c", password=Secret("d")
+    )
+    leena = Leena(pool, region="us-east-1", credentials=LeenaCredentials.from_env())
+    Leena(
+        pool,
+        credentials=credentials,
+        region=None,
+        endpoints=LeenaEndpoints(token="https://a", aop="https://b", report="https://c"),
+        report_credentials=credentials,
+    )
+    assert_type(Leena.from_env(pool), Leena)
+    assert_type(LeenaEndpoints.for_region(None), LeenaEndpoints)
+
+    run = await leena.execute("it_ticket_triage", message="Triage this", context={"ticket": "INC1"})
+    assert_type(run, RunHandle)
+    assert_type(await run, Run)
+    assert_type(await run.wait(timeout=30), Run)
+    assert_type(await run.wait(until={RunState.PAUSED}), Run)
+    assert_type(await run.look(), Run)
+    output: Any = await run.result()
+    async for seen in run.updates():
+        assert_type(seen, Run)
+        _ = (seen.state.is_terminal, output)
+    run.wake()
+    assert_type(run.ref, RunRef)
+    assert_type(run.id, str)
+    assert_type(run.last, Run | None)
+    assert_type(leena.item(run.id), RunHandle)
+    assert_type(leena.attach(str(run.ref)), RunHandle)
+    assert_type(leena.attach(RunRef.parse("leena:us-east-1/0123")), RunHandle)
+    await leena.check()
+
+
+async def leena_report(leena: Leena, checkpoint: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Read the report, at once and bit by bit."""
+    async for row in leena.report(
+        date(2026, 1, 1), "2026-01-31", updated_after=datetime.now(UTC), page_size=100
+    ):
+        assert_type(row, ReportRow)
+        assert_type(row.run_id, str)
+        assert_type(row.handled_by, tuple[str, ...])
+        assert_type(row.initiated_by, Person | None)
+        assert_type(row.completed_at, datetime | None)
+        assert_type(row.input_tokens, int | None)
+    sync = leena.sync(checkpoint, start="2026-01-01", overlap=timedelta(hours=3))
+    async for row in sync:
+        assert_type(row, ReportRow)
+    assert_type(sync.checkpoint, dict[str, Any])
+    return sync.checkpoint
+
+
+async def scripts() -> None:
+    """Use clients without a pool of one's own."""
+    async with Leena.connect(region="us-east-1", credentials=LeenaCredentials.from_env()) as leena:
+        assert_type(leena, Leena)
+    async with Leap.connect() as leap:
+        assert_type(leap, Leap)
+
+
+async def leap_runs(pool: SessionPool, receiver: WebhookReceiver) -> None:
+    """Start and follow workflow runs and bulk runs."""
+    leap = Leap(pool, api_key="key", base_url="https://api.workflows.tryleap.ai", dialect="workflows")
+    assert_type(Leap.from_env(pool), Leap)
+    assert_type(await leap.run("w", {"a": 1}, webhook_url="https://x"), RunHandle)
+    assert_type(await leap.run("w", webhook_url=receiver), RunHandle)
+    assert_type(leap.get("r"), RunHandle)
+    assert_type(await leap.run_bulk("w", "https://x/a.csv"), RunHandle)
+    assert_type(leap.get_bulk("b"), RunHandle)
+
+
+def values(run: Run) -> None:
+    """Read a run."""
+    assert_type(run.ref, RunRef)
+    assert_type(run.id, str)
+    assert_type(run.state, RunState)
+    assert_type(run.status, str)
+    assert_type(run.created_at, datetime | None)
+    assert_type(run.started_at, datetime | None)
+    assert_type(run.ended_at, datetime | None)
+    assert_type(run.error, str | None)
+    assert_type(run.seen_at, datetime)
+    _ = (run.output, run.raw)
+    assert_type(Steady(10).gap(0), float)
+    assert_type(Growing(first=1, factor=2, cap=60).gap(10, key="x", chance=0.5), float)
+
+
+async def errors(run: RunHandle) -> None:
+    """Tell errors apart, and read their facts."""
+    try:
+        await run.result()
+    except (RunFailed, RunAborted) as error:
+        assert_type(error.run, Run | None)
+    except WaitTimeout as error:
+        as_timeout: TimeoutError = error
+        assert_type(error.run, Run | None)
+        _ = as_timeout
+    except StartUnknown as error:
+        assert_type(error.target, str)
+        assert_type(error.sent_at, datetime | None)
+        assert_type(error.body, bytes | None)
+        assert_type(error.advice, str)
+    except (NotSent, ReplyLost, TransportError) as error:
+        assert_type(error.is_passing, bool)
+    except (BadRequest, AuthenticationError, PermissionDenied, NotFound, Conflict) as error:
+        assert_type(error.status, int | None)
+    except (Throttled, ServerError, ReplyError) as error:
+        assert_type(error.retry_after, float | None)
+    except DecodeError as error:
+        assert_type(error.path, str)
+    except (PoolClosed, AuthorizationRequired, WebhookRejected, JournalError) as error:
+        assert_type(error.vendor, str)
+    except AgentsError as error:
+        assert_type(error.ref, RunRef | None)
+        assert_type(error.request_id, str | None)
+
+
+async def simulated() -> None:
+    """Serve the vendors' fakes."""
+    async with Simulator(speed=60, seed=1, faults=FaultPlan(reset=0.05)) as simulator:
+        assert_type(simulator.environment(), dict[str, str])
+        assert_type(simulator.statistics().token_requests, int)
+    with Simulator().in_thread() as simulator:
+        assert_type(simulator.url, str)
+
+
+PUBLIC: list[str] = aioagents.__all__
