@@ -1,0 +1,155 @@
+"""Checks of settings: what could send a secret elsewhere or in clear text is refused at the call."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from aioagents.contract.settings import (
+    check_base_url,
+    check_host_label,
+    check_text,
+    is_loopback,
+    path_segment,
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "checked"),
+    [
+        ("https://x.example", "https://x.example"),
+        ("https://x.example/", "https://x.example"),
+        ("  https://x.example/api/ ", "https://x.example/api"),
+        ("HTTPS://X.Example:8443", "https://x.example:8443"),
+        ("http://localhost:2123", "http://localhost:2123"),
+        ("http://a.localhost", "http://a.localhost"),
+        ("http://127.0.0.1:80/", "http://127.0.0.1:80"),
+        ("http://127.8.9.1", "http://127.8.9.1"),
+        ("http://[::1]:8080/x", "http://[::1]:8080/x"),
+    ],
+)
+def test_base_urls_that_are_accepted(url: str, checked: str) -> None:
+    """Any host by https, and this machine by http, are given back without a slash at the end."""
+    assert check_base_url(url, "base_url") == checked
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x.example",
+        "http://10.0.0.1",
+        "http://localhost.x.example",
+        "http://127.0.0.1.x.example",
+        "http://127.1",
+        "http://0.0.0.0",
+        "http://[::2]",
+        "ftp://x.example",
+        "x.example",
+        "//x.example",
+        "https://",
+        "https:///path",
+        "",
+        "https://x.example?a=b",
+        "https://x.example#a",
+        "https://user@x.example",
+        "https://user:hunter2@x.example",
+        "https://x.example:hunter2",
+        "https://x.example:99999",
+    ],
+)
+def test_base_urls_that_are_refused(url: str) -> None:
+    """Clear text, other schemes, users, queries and what is no URL are refused by name, showing no password."""
+    with pytest.raises(ValueError, match="base_url: ") as caught:
+        check_base_url(url, "base_url")
+    assert "hunter2@" not in str(caught.value)
+
+
+def test_insecure_hosts_have_to_be_asked_for() -> None:
+    """Plain http to another host is possible, for those who say so."""
+    assert check_base_url("http://x.example/", "base_url", allow_insecure=True) == "http://x.example"
+    with pytest.raises(ValueError, match="base_url"):
+        check_base_url("ftp://x.example/", "base_url", allow_insecure=True)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_this"),
+    [
+        ("localhost", True), ("a.localhost", True), ("127.0.0.1", True), ("::1", True),
+        ("localhost.example", False), ("notlocalhost", False), ("10.0.0.1", False), ("", False),
+    ],
+)  # fmt: skip
+def test_loopback(host: str, is_this: bool) -> None:
+    """Only names and addresses of this machine are this machine."""
+    assert is_loopback(host) is is_this
+
+
+@pytest.mark.parametrize("text", ["us-east-1", "US-EAST-1", "canadacentral", "a", "a" * 63, "1"])
+def test_labels_that_are_accepted(text: str) -> None:
+    """Whatever can be one label of a host name is accepted, in lower case."""
+    assert check_host_label(text, "region") == text.lower()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "a.b",
+        "evil.example/",
+        "a/b",
+        "a@b",
+        "a:b",
+        "-a",
+        "a-",
+        "a" * 64,
+        "a\n",
+        "\u00e4",
+        "a b",
+        None,
+        3,
+    ],
+)
+def test_labels_that_are_refused(text: str) -> None:
+    """Whatever could change the host is refused by name."""
+    with pytest.raises(ValueError, match="region: "):
+        check_host_label(text, "region")
+
+
+@given(st.text())
+def test_labels_never_change_the_host(text: str) -> None:
+    """Any text is refused or stays one label of the host it is put into."""
+    try:
+        label = check_host_label(text, "region")
+    except ValueError:
+        return
+    assert URL(f"https://{label}-aic.leena.ai/x").host == f"{label}-aic.leena.ai"
+
+
+@given(st.text(min_size=1))
+def test_segments_never_change_the_path(text: str) -> None:
+    """Any text is refused or is one segment of the path it is put into, and comes out of it as it was."""
+    try:
+        segment = path_segment(text, "id")
+    except ValueError:
+        assert not text.strip() or text in {".", ".."}
+        return
+    url = URL(f"https://x.example/items/{segment}/status", encoded=True)
+    assert url.host == "x.example"
+    assert url.raw_parts == ("/", "items", segment, "status")
+    assert not url.query_string
+    assert url.parts[2] == text
+
+
+@pytest.mark.parametrize("text", ["", "  ", ".", "..", None, 7])
+def test_segments_that_are_refused(text: str) -> None:
+    """Nothing, and what climbs, is refused by name."""
+    with pytest.raises(ValueError, match="id"):
+        path_segment(text, "id")
+
+
+@pytest.mark.parametrize("text", ["", " \n", None, 7])
+def test_texts_that_are_refused(text: str) -> None:
+    """A text with nothing in it is refused by name."""
+    assert check_text(" a ", "name") == " a "
+    with pytest.raises(ValueError, match="name has to be a non-empty string"):
+        check_text(text, "name")
