@@ -84,6 +84,8 @@ class WebhookReceiver:
         """Listen on a port while the block runs; without a public URL it is the address listened on."""
         from aiohttp import web  # noqa: PLC0415 - as in app()
 
+        given = None if public_url is None else _checked(public_url)
+        before = self._base_url
         runner = web.AppRunner(self.app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -91,18 +93,21 @@ class WebhookReceiver:
             await site.start()
             shown, real = runner.addresses[0][:2]
             own = f"http://{f'[{shown}]' if ':' in shown else shown}:{real}"
-            self._base_url = _checked(public_url) if public_url else (self._base_url or own)
+            self._base_url = given or before or own
             yield self
         finally:
+            self._base_url = before  # nobody listens there any more
             await runner.cleanup()
 
     async def _handle(self, request: "web.Request") -> "web.Response":
         from aiohttp import web  # noqa: PLC0415 - as in app(), and loaded by then
 
         try:
-            body = await request.read()
+            body: bytes | None = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return web.Response(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            body = None
+        except (web.RequestPayloadError, ConnectionError):
+            body = b""  # cut off, or not what its headers say
         return web.Response(status=self._router.take(request.rel_url.raw_path, body))
 
     async def __call__(
@@ -120,10 +125,7 @@ class WebhookReceiver:
             return
         status = HTTPStatus.METHOD_NOT_ALLOWED
         if scope["method"] == "POST":
-            body = await _body(receive)
-            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-            if body is not None:
-                status = self._router.take(scope["path"], body)
+            status = self._router.take(scope["path"], await _body(receive))
         await send(
             {"type": "http.response.start", "status": int(status), "headers": [(b"content-length", b"0")]}
         )
@@ -145,12 +147,12 @@ async def _live(
 
 
 async def _body(receive: Callable[[], Awaitable[Message]]) -> bytes | None:
-    """Read the body, None when it is too large or its sender has gone."""
+    """Read the body; None when it is too large, empty when its sender has gone."""
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return None
+            return b""
         body += message.get("body", b"")
         if len(body) > LIMIT:
             return None
@@ -160,6 +162,10 @@ async def _body(receive: Callable[[], Awaitable[Message]]) -> bytes | None:
 
 def _checked(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"public_url has to be like https://hooks.example.com/leap, not {url!r}")
+    is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not is_plain:
+        # Not quoted: it may hold a password.
+        raise ValueError(
+            "public_url has to be like https://hooks.example.com/leap, without user, query or fragment"
+        )
     return url.rstrip("/")

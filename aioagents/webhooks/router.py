@@ -9,20 +9,23 @@ import hmac
 import secrets
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
+from inspect import iscoroutinefunction
 from typing import Any, Final, Protocol
 
 from attrs import field, frozen
 
 from ..codec import decode_json
 from ..errors import WebhookRejected
+from ..observe.logs import complain
 
 #: Bytes that a delivery may have.
 LIMIT: Final = 1024 * 1024
 _STATES_MOST: Final = 16  # different states of one run that are heeded; a run has five
 _MISSES_MOST: Final = 3
-_STRAYS_MOST: Final = 100_000
+_TICKETS_MOST: Final = 1_000_000
 
 
 class Wakeable(Protocol):
@@ -52,7 +55,7 @@ class Delivery:
 class Ticket:
     """One URL that was given out, and the run that is waited for under it."""
 
-    __slots__ = ("__weakref__", "_loop", "_run", "_seen", "_was_rung", "name", "secret", "url")
+    __slots__ = ("__weakref__", "_loop", "_run", "_seen", "name", "secret", "url")
 
     def __init__(self, base_url: str) -> None:
         self.name = secrets.token_urlsafe(9)
@@ -61,29 +64,32 @@ class Ticket:
         self._run: weakref.ref[Wakeable] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._seen: set[tuple[str, str | None]] = set()
-        self._was_rung = False
 
     def bind(self, run: Wakeable, forget: Callable[["Ticket"], None]) -> None:
         """Have deliveries wake `run`, one that came before it was known included."""
-        self._run = weakref.ref(run, lambda _: forget(self))
         self._loop = asyncio.get_running_loop()
-        if self._was_rung:
+        self._run = weakref.ref(run, lambda _: forget(self))
+        # Deliveries may come in another thread, so whoever is second has to see the first: here and in `ring`.
+        if any(run_id == run.id for run_id, _ in tuple(self._seen)):
             run.wake()
 
     def ring(self, run_id: str, status: str | None) -> bool:
         """Wake the run; False when the very same was said before. Raises WebhookRejected for another run's id."""
-        run = None if self._run is None else self._run()
-        if run is not None and run.id != run_id:
+        if self._is_anothers(run_id):
             raise WebhookRejected("the delivery is about another run")
         if (run_id, status) in self._seen:
             return False
         if len(self._seen) >= _STATES_MOST:
             raise WebhookRejected("there were too many different deliveries for one run")
         self._seen.add((run_id, status))
-        self._was_rung = True
-        if run is not None and self._loop is not None:
+        run = None if self._run is None else self._run()
+        if run is not None and run.id == run_id and self._loop is not None:
             self._wake(run, self._loop)
         return True
+
+    def _is_anothers(self, run_id: str) -> bool:
+        run = None if self._run is None else self._run()
+        return run is not None and run.id != run_id
 
     def _wake(self, run: Wakeable, loop: asyncio.AbstractEventLoop) -> None:
         """Wake the run in its own loop: the receiver may be served by another thread's."""
@@ -93,8 +99,9 @@ class Ticket:
             is_here = False
         if is_here:
             run.wake()
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(run.wake)
+        else:
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits in it any more
+                loop.call_soon_threadsafe(run.wake)
 
     def __repr__(self) -> str:
         return f"<Ticket {self.name}>"
@@ -114,8 +121,14 @@ class WebhookStatistics:
 class WebhookRouter:
     """Gives out URLs and takes in what arrives under them."""
 
-    def __init__(self, on_delivery: Callable[[Delivery], object] | None = None) -> None:
+    def __init__(
+        self, on_delivery: Callable[[Delivery], object] | None = None, *, most: int = _TICKETS_MOST
+    ) -> None:
+        if iscoroutinefunction(on_delivery):
+            raise TypeError("on_delivery is called and not awaited, so it must not be a coroutine function")
         self._on_delivery = on_delivery
+        self._most = most
+        self._complained = False
         self._tickets: dict[str, Ticket] = {}
         self._heeded = 0
         self._repeated = 0
@@ -143,8 +156,8 @@ class WebhookRouter:
 
     def open(self, base_url: str) -> Ticket:
         """Give out a URL under `base_url`. Raises WebhookRejected when far too many are out."""
-        if len(self._tickets) >= _STRAYS_MOST * 10:
-            raise WebhookRejected("more than a million webhook URLs are out; close the receiver")
+        if len(self._tickets) >= self._most:
+            raise WebhookRejected(f"{self._most} webhook URLs are out, which must be a leak")
         ticket = Ticket(base_url)
         self._tickets[ticket.name] = ticket
         return ticket
@@ -157,20 +170,23 @@ class WebhookRouter:
         """Take a URL back; deliveries to it are refused from now on."""
         self._tickets.pop(ticket.name, None)
 
-    def take(self, path: str, body: bytes) -> HTTPStatus:
-        """Take in a POST to `path`, and give the status to answer with. Raises nothing."""
+    def take(self, path: str, body: bytes | None) -> HTTPStatus:
+        """Take in a POST to `path`, and give the status to answer with. Raises nothing.
+
+        `body` is None where it was too large to be read.
+        """
         try:
             return self._take(path, body)
         except WebhookRejected:
             self._refused += 1
             return HTTPStatus.BAD_REQUEST
 
-    def _take(self, path: str, body: bytes) -> HTTPStatus:
+    def _take(self, path: str, body: bytes | None) -> HTTPStatus:
         ticket = self._find(path)
         if ticket is None:
             self._refused += 1
             return HTTPStatus.NOT_FOUND
-        if len(body) > LIMIT:
+        if body is None or len(body) > LIMIT:
             self._refused += 1
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         run_id, status, content = _read(body)
@@ -180,24 +196,35 @@ class WebhookRouter:
             self._heeded += 1
         else:
             self._repeated += 1
-        if self._on_delivery is not None:
-            self._on_delivery(
-                Delivery(
-                    run_id=run_id,
-                    status=status,
-                    received_at=datetime.now(UTC),
-                    is_repeated=not is_new,
-                    body=content,
-                )
+        self._tell(
+            Delivery(
+                run_id=run_id,
+                status=status,
+                received_at=datetime.now(UTC),
+                is_repeated=not is_new,
+                body=content,
             )
+        )
         return HTTPStatus.ACCEPTED
+
+    def _tell(self, delivery: Delivery) -> None:
+        """Tell who wants to know. What a listener raises is its own fault, and not the vendor's to hear."""
+        if self._on_delivery is None:
+            return
+        try:
+            self._on_delivery(delivery)
+        except Exception as exc:  # noqa: BLE001 - as above
+            if not self._complained:
+                self._complained = True
+                complain(self._on_delivery, exc)
 
     def _find(self, path: str) -> Ticket | None:
         """Find a ticket by the last two segments; the secret one is compared in constant time."""
         *_, name, secret = ("", "", *path.split("/"))
         ticket = self._tickets.get(name)
         expected = "" if ticket is None else ticket.secret
-        is_right = hmac.compare_digest(expected.encode(), secret.encode())
+        # A path may hold bytes that are no text, which come as lone surrogates.
+        is_right = hmac.compare_digest(expected.encode(), secret.encode(errors="replace"))
         return ticket if is_right else None
 
 
