@@ -39,6 +39,7 @@ from tests.caller.rig import (
     START,
     THROTTLED,
     TOKEN,
+    Held,
     Rig,
     Step,
     read_text,
@@ -302,6 +303,39 @@ async def test_quota_holds_for_those_that_waited_for_the_token() -> None:
         assert all(task.done() for task in tasks)
         gaps = [late - early for early, late in pairwise(sent_at)]
         assert min(gaps) >= 0.5
+
+
+async def test_token_that_ends_while_its_caller_is_in_line() -> None:
+    """A caller whose token ended in the line gets a new one, waits for it outside, and is signed with it."""
+    held = Held()
+    async with Rig(held, OK, limits=PoolLimits(requests_at_once=1)) as rig:
+        first = await rig.begin(rig.caller.call(rig.account, CALL, read_text))
+        waiting = await rig.begin(rig.start())
+        await rig.clock.advance(3600)
+        held.reply.set_result(OK)
+        assert await first == "ok"
+        assert await waiting == "ok"
+        assert [each.signature for each in rig.send.attempts] == ["Bearer token-1", "Bearer token-2"]
+        rig.assert_idle()
+
+
+async def test_token_that_cannot_be_had_gives_the_place_back() -> None:
+    """A caller whose token ended in the line, and who gets no new one, leaves nothing behind."""
+    held = Held()
+    async with Rig(held, OK, limits=PoolLimits(requests_at_once=1)) as rig:
+        first = await rig.begin(rig.caller.call(rig.account, CALL, read_text))
+        waiting = await rig.begin(rig.start())
+        await rig.clock.advance(3600)
+
+        async def fail() -> tuple[str, float]:
+            raise AuthenticationError("bad", vendor="leena", call="token")
+
+        rig.source.fetch = fail
+        held.reply.set_result(OK)
+        assert await first == "ok"
+        with pytest.raises(AuthenticationError):
+            await waiting
+        rig.assert_idle()
 
 
 async def test_requests_are_told_while_somebody_listens() -> None:
