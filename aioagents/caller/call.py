@@ -189,7 +189,9 @@ class Caller:
                 token = account.token_nowait() or await account.token()
             sent_at = self._clock.now()
             if not gate.enter_nowait(sent_at, is_look=is_look):
-                token = await self._line_up(account, token, is_look=is_look)
+                # Who was refused for an old token goes first: the new one may cease while it waits again.
+                is_again = is_last and account.has_tokens
+                token = await self._line_up(account, token, is_look=is_look, is_first=is_again)
                 sent_at = self._clock.now()
             try:
                 self.requests += 1
@@ -217,17 +219,19 @@ class Caller:
             self._pace(account, refusal, sent_at)
             raise refusal
 
-    async def _line_up(self, account: Account, token: Token | None, *, is_look: bool) -> Token | None:
+    async def _line_up(
+        self, account: Account, token: Token | None, *, is_look: bool, is_first: bool
+    ) -> Token | None:
         """Wait for a place, and give the token that is then good.
 
         Nobody waits for a token inside the gate: all who did would leave at once when it comes.
         """
-        await account.gate.enter(is_look=is_look)
+        await account.gate.enter(is_look=is_look, is_first=is_first)
         if token is None or (latest := account.token_nowait()) is not None:
             return None if token is None else latest
         account.gate.leave(is_look=is_look)
         token = await account.token()
-        await account.gate.enter(is_look=is_look)
+        await account.gate.enter(is_look=is_look, is_first=True)
         return account.token_nowait() or token
 
     def _pace(self, account: Account, error: ReplyError, sent_at: float) -> None:

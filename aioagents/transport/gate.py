@@ -62,13 +62,18 @@ class Gate:
         self._take(now, is_look=is_look)
         return True
 
-    async def enter(self, *, is_look: bool) -> None:
-        """Wait for a place and for the moment to send. Cancelling gives the place back."""
+    async def enter(self, *, is_look: bool, is_first: bool = False) -> None:
+        """Wait for a place and for the moment to send, at the head of the line if `is_first`.
+
+        Cancelling gives the place back.
+        """
         if self.enter_nowait(self._clock.now(), is_look=is_look):
             return
         line = self._look_line if is_look else self._line
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line[place] = None
+        if is_first:
+            line.move_to_end(place, last=False)
         self._pump()
         try:
             await place
