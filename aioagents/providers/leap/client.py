@@ -1,6 +1,6 @@
 """Leap: the client."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from hashlib import sha256
 from typing import Any, ClassVar, Final, Self
 
@@ -8,7 +8,7 @@ from ...auth import read_settings
 from ...caller import Start
 from ...contract import RunClient, RunReader, check_base_url
 from ...errors import AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
-from ...model import Reply, Request, RunRef, Secret
+from ...model import Reply, Request, Run, RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
 from ...webhooks import Ticket, WebhookReceiver
@@ -18,11 +18,21 @@ from .wire import BULK, VENDOR, bulk_request, get_request, read_run, read_starte
 _ADVICE: Final = "Leap lists no runs and knows no idempotency key: look at its dashboard for what ran."
 
 
+class _PushedHandle(RunHandle):
+    """A handle that deliveries wake, for as long as somebody holds it: who awaits it does."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, Run]:
+        # In a generator, whose frame has `self`: `await (await leap.run(...))` keeps nothing but this.
+        return (yield from super().__await__())
+
+
 class Leap(RunClient):
     """Starts and follows workflow runs of Leap, single ones and bulk runs.
 
-    `dialect` says how runs are started, see `Dialect`. Raises ValueError for an empty key, an unknown
-    dialect, or a base URL that is neither https nor loopback (`allow_insecure` lets it through).
+    `dialect` says how runs are started, see `Dialect`. Raises ValueError for a key that is empty or no header's
+    value, an unknown dialect, or a base URL that is neither https nor loopback (`allow_insecure` lets it through).
     """
 
     vendor: ClassVar[str] = VENDOR
@@ -40,6 +50,11 @@ class Leap(RunClient):
         key = Secret.of(api_key)
         if not key:
             raise ValueError("api_key is empty")
+        if (
+            not (key.reveal().isascii() and key.reveal().isprintable())
+            or key.reveal().strip() != key.reveal()
+        ):
+            raise ValueError("api_key holds what no header can carry, such as a line's end")
         self._base_url = check_base_url(base_url, "base_url", allow_insecure=allow_insecure)
         self._dialect = Dialect.of(dialect)
         digest = sha256(f"{self._base_url}\n{key.reveal()}".encode()).hexdigest()[:8]
@@ -167,9 +182,8 @@ class Leap(RunClient):
             clock = self._pool.clock
             run = read_started(reply, scope, request.call, clock.utcnow())
             push = receiver if receiver is not None and receiver.is_working else None
-            handle = RunHandle(
-                self._lane, run.ref, target=target, accepted=run, begun_at=clock.now(), push=push
-            )
+            kind = RunHandle if receiver is None else _PushedHandle
+            handle = kind(self._lane, run.ref, target=target, accepted=run, begun_at=clock.now(), push=push)
             if receiver is not None and ticket is not None:
                 receiver.bind(ticket, handle)
             return handle

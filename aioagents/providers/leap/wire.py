@@ -1,7 +1,8 @@
 """Leap: what goes over the wire, both ways. Pure.
 
 Both dialects, and bulk runs, are read by one tolerant reader: members come in camel or snake case, the output
-may be called `result`, times and ids are kept as they are. Only `id` and `status` have to be there.
+may be called `result`, times and ids are kept as they are. Only the `id` of a start and the `status` of a look have
+to be there.
 """
 
 from collections.abc import Mapping
@@ -79,26 +80,34 @@ def get_request(base_url: str, ref: RunRef) -> Request:
 
 
 def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
-    """Read the answer to a start. Raises DecodeError when it names no run."""
+    """Read the answer to a start. Raises DecodeError when it names no run; a status may be missing."""
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
     run_id = codec.text_in(raw, "id", vendor=VENDOR, call=call)
     if not run_id.strip():
         raise DecodeError(
             f"{VENDOR}: the answer to {call} names no run", vendor=VENDOR, call=call, path="$.id"
         )
-    return _run(raw, RunRef(VENDOR, scope, run_id), call, seen_at)
+    status = raw.get("status")
+    return _run(raw, RunRef(VENDOR, scope, run_id), status if isinstance(status, str) else "", seen_at)
 
 
 def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     """Read the answer to a look."""
     call = "bulk.get" if ref.scope == BULK else "runs.get"
-    return _run(codec.decode(reply.body, vendor=VENDOR, call=call), ref, call, seen_at)
+    raw = codec.decode(reply.body, vendor=VENDOR, call=call)
+    # `status` alone decides: a failed run may have no `ended_at`, a running one an empty output.
+    return _run(raw, ref, codec.text_in(raw, "status", vendor=VENDOR, call=call), seen_at)
 
 
 def check_webhook(url: str) -> str:
     """Give `url`. Raises ValueError unless a vendor could call it."""
-    parts = urlsplit(check_text(url, "webhook_url"))
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    check_text(url, "webhook_url")
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:  # not quoted: it may hold a secret
         raise ValueError("webhook_url has to be an http or https URL")
     return url
 
@@ -114,9 +123,7 @@ def _start(url: str, call: str, body: Mapping[str, Any]) -> Request:
     )
 
 
-def _run(raw: Any, ref: RunRef, call: str, seen_at: datetime) -> Run:
-    # `status` alone decides: a failed run may have no `ended_at`, a running one an empty output.
-    status = codec.text_in(raw, "status", vendor=VENDOR, call=call)
+def _run(raw: Mapping[str, Any], ref: RunRef, status: str, seen_at: datetime) -> Run:
     error = raw.get("error")
     return Run(
         ref=ref,
