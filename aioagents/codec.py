@@ -26,9 +26,16 @@ _NAME: Final = "json"
 def encode_json(value: Any) -> bytes:
     """Write JSON. Raises TypeError, naming the kind of value that JSON cannot hold."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, default=_members_of)
     except orjson.JSONEncodeError as exc:
         raise TypeError(f"not JSON-able: {exc}") from exc
+
+
+def _members_of(value: Any) -> Any:
+    """Write values of ours as objects."""
+    if attrs.has(type(value)):
+        return attrs.asdict(value, recurse=False)
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def encode_object(value: Any, name: str) -> bytes:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ import aiohttp
 import pytest
 import uvicorn
 
+from aioagents import RunAborted, RunFailed, SessionPool, Steady
 from aioagents.simulator import Simulator
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PROGRAMS: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-TITLES = ("asyncio.run(main())", "async def updates", "FastAPI(", "def test_my_job")
+TITLES = (
+    "asyncio.run(main())",
+    "async def updates",
+    "FastAPI(lifespan",
+    "def test_my_job",
+    "WebhookReceiver(",
+)
 
 
 def program(mark: str) -> str:
@@ -55,7 +63,7 @@ async def test_sync_program(aioagents_simulator: Simulator, aioagents_environmen
 async def test_web_backend(aioagents_simulator: Simulator, aioagents_environment: None) -> None:
     """The FastAPI program starts a run and tells its state, in a real server."""
     names: dict[str, Any] = {"__name__": "readme"}
-    exec(program("FastAPI("), names)  # noqa: S102 - our own README
+    exec(program("FastAPI(lifespan"), names)  # noqa: S102 - our own README
     server = uvicorn.Server(uvicorn.Config(names["app"], port=0, log_level="error", lifespan="on", ws="none"))
     config = server.config
     config.load()
@@ -77,6 +85,16 @@ async def test_web_backend(aioagents_simulator: Simulator, aioagents_environment
     finally:
         await server.shutdown()
     assert aioagents_simulator.statistics().starts == 1
+
+
+async def test_webhook_program(aioagents_simulator: Simulator, aioagents_environment: None) -> None:
+    """The webhook program starts a run and gives its output, with its receiver mounted or not reached."""
+    names: dict[str, Any] = {}
+    exec(program("WebhookReceiver("), names)  # noqa: S102 - our own README
+    async with SessionPool(cadence=Steady(0.05)) as pool:
+        with suppress(RunFailed, RunAborted):
+            await names["summarise"](pool, "tea")
+    assert aioagents_simulator.statistics().worlds["leap"]["starts"] == 1
 
 
 def test_plugin_program(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

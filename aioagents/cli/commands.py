@@ -9,6 +9,7 @@ from .demo import demo
 from .discover import find_commands
 from .doctor import doctor
 from .exits import HELP, Exit
+from .listen import listen
 from .output import Output
 from .runs import status, wait
 from .simulate import simulate
@@ -38,7 +39,7 @@ def report() -> None:
     """Read a vendor's report of runs."""
 
 
-for _each in (demo, doctor, simulate, status, wait):
+for _each in (demo, doctor, listen, simulate, status, wait):
     commands.add_command(_each)
 for _each in find_commands("RUN"):
     run.add_command(_each)

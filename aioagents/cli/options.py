@@ -38,23 +38,22 @@ timeout_option: Final = click.option(
 )
 
 
-def read_context(pairs: Iterable[str], file: str | None) -> dict[str, Any]:
-    """Read a run's context: a file's JSON object, and over it `k=v` pairs, whose values are texts."""
-    context = {} if file is None else _read_object(file)
+def read_members(pairs: Iterable[str], file: str | None, *, option: str) -> dict[str, Any]:
+    """Read what a run is given: a file's JSON object, and over it `k=v` pairs, whose values are texts."""
+    context = {} if file is None else _read_object(file, f"{option}-file")
     named: set[str] = set()
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name and equals):
-            raise click.BadParameter(f"{pair!r} is not of the form NAME=VALUE", param_hint="--context")
+            raise click.BadParameter(f"{pair!r} is not of the form NAME=VALUE", param_hint=option)
         if name in named:
-            raise click.BadParameter(f"{name!r} is given twice", param_hint="--context")
+            raise click.BadParameter(f"{name!r} is given twice", param_hint=option)
         named.add(name)
         context[name] = value
     return context
 
 
-def _read_object(file: str) -> dict[str, Any]:
-    hint = "--context-file"
+def _read_object(file: str, hint: str) -> dict[str, Any]:
     try:
         body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as exc:

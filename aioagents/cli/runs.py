@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -30,18 +30,21 @@ Outcome = Run | AgentsError
 
 
 def start(
-    begin: Callable[[SessionPool], Awaitable[RunHandle]],
+    begin: Callable[[SessionPool, AsyncExitStack], Awaitable[RunHandle]],
     *,
     is_waited: bool,
     timeout: float | None,
     is_json: bool,
 ) -> Exit:
-    """Have `begin` start a run, print its reference at once, and follow it unless that is not wanted."""
+    """Have `begin` start a run, print its reference at once, and follow it unless that is not wanted.
+
+    What `begin` enters in the stack it is given is left when the run is over.
+    """
     work = Work(Output(is_json=is_json))
 
     async def job() -> Exit:
-        async with work.pool() as pool:
-            handle = await begin(pool)
+        async with work.pool() as pool, AsyncExitStack() as stack:
+            handle = await begin(pool, stack)
             accepted = None if handle.accepted is None else describe_run(handle.accepted)
             work.out.document({"event": "started", "ref": str(handle.ref), "run": accepted})
             work.out.line(str(handle.ref))

@@ -17,6 +17,7 @@ from attrs import frozen
 
 from aioagents.cli import main
 from aioagents.contract.fake import RunPlan, Step
+from aioagents.providers.leap.fake import LeapWorld
 from aioagents.providers.leena.fake.world import REPORT_SCOPE, LeenaAccount, LeenaWorld
 from aioagents.simulator import FaultPlan, Simulator
 
@@ -29,6 +30,11 @@ SCRIPTS: Mapping[str, Sequence[Step]] = {
     "bad": [Step("in_progress", 60), Step("failed")],
     "stopped": [Step("in_progress", 60), Step("aborted")],
     "endless": [Step("in_progress")],
+}
+
+LEAP_SCRIPTS: Mapping[str, Sequence[Step]] = {
+    "good": [Step("running", 60), Step("completed")],
+    "bad": [Step("running", 60), Step("failed")],
 }
 
 
@@ -78,8 +84,10 @@ def faults() -> FaultPlan:
 
 @pytest.fixture
 def simulator(world: LeenaWorld, faults: FaultPlan) -> Iterator[Simulator]:
-    """Serve the world, 600 times as fast as real time."""
-    with Simulator(worlds=[world], speed=600, faults=faults).in_thread() as simulator:
+    """Serve the world, and Leap's, 600 times as fast as real time."""
+    with Simulator(
+        worlds=[world, LeapWorld(RunPlan(scripts=LEAP_SCRIPTS))], speed=600, faults=faults
+    ).in_thread() as simulator:
         yield simulator
 
 

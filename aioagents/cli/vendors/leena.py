@@ -1,6 +1,7 @@
 """Leena AI on the command line."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Final
 
@@ -13,7 +14,7 @@ from ...pool import SessionPool
 from ...providers.leena import Leena, LeenaEndpoints, Report, ReportRow
 from ...providers.leena.settings import region_from_env
 from ..exits import Exit
-from ..options import documented, json_option, read_context, timeout_option
+from ..options import documented, json_option, read_members, timeout_option
 from ..report import Cell, Layout, ReportJob, report_options, write_report
 from ..runs import start
 
@@ -55,9 +56,9 @@ def run_leena(
     The run's reference is printed as soon as it is known; 'aioagents wait REF' follows it from anywhere. A
     start is never sent twice: when its reply is lost, that is told, with exit code 4.
     """
-    context = read_context(pairs, context_file)
+    context = read_members(pairs, context_file, option="--context")
 
-    async def begin(pool: SessionPool) -> RunHandle:
+    async def begin(pool: SessionPool, _: AsyncExitStack) -> RunHandle:
         client = Leena.from_env(pool)
         try:
             return await client.execute(aop_id, message=message, context=context)

@@ -2,9 +2,9 @@
 
 from ...contract import Provider
 from .client import Leap
-from .settings import VARIABLES, Dialect
+from .settings import BASE_URL, VARIABLES, Dialect
 from .wire import BulkOutput
 
-__all__ = ["PROVIDER", "BulkOutput", "Dialect", "Leap"]
+__all__ = ["BASE_URL", "PROVIDER", "BulkOutput", "Dialect", "Leap"]
 
 PROVIDER = Provider(name="leap", title="Leap", client=Leap, variables=VARIABLES)

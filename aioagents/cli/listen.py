@@ -1,0 +1,63 @@
+"""`listen`: webhook deliveries, printed as they come."""
+
+import asyncio
+from typing import Final
+
+import click
+
+from ..webhooks import Delivery, WebhookReceiver
+from .exits import Exit
+from .options import documented, json_option
+from .output import Output, moment
+from .work import Work, perform
+
+
+@click.command("listen")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.", show_default=True
+)
+@click.option("--host", default="127.0.0.1", help="The address to listen on.", show_default=True)
+@click.option(
+    "--public-url", metavar="URL", help="Where vendors reach this port.  [default: its own address]"
+)
+@json_option
+def _listen(*, port: int, host: str, public_url: str | None, is_json: bool) -> Exit:
+    """Receive webhooks until Ctrl-C, which exits with 0, and print what they claim: run, status, time.
+
+    Prints a URL that cannot be guessed; deliveries anywhere else are refused. What a delivery says is not
+    verified: 'aioagents status REF' asks the vendor. Its body, which may hold personal data, is not shown.
+    """
+    out = Output(is_json=is_json)
+
+    def tell(delivery: Delivery) -> None:
+        out.document(
+            {
+                "event": "delivery",
+                "run_id": delivery.run_id,
+                "status": delivery.status,
+                "received_at": delivery.received_at,
+                "is_repeated": delivery.is_repeated,
+            }
+        )
+        again = "  again" if delivery.is_repeated else ""
+        out.line(
+            f"{moment(delivery.received_at)}  {delivery.run_id}  {delivery.status or 'no status'}{again}"
+        )
+
+    async def job() -> Exit:
+        receiver = WebhookReceiver(public_url, on_delivery=tell)
+        async with receiver.serve(port=port, host=host):
+            url = receiver.url_for()
+            out.document({"event": "listening", "url": url})
+            out.line(url)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                seen = receiver.statistics()
+                out.warn(f"{seen.heeded} deliveries, {seen.repeated} repeated, {seen.refused} refused")
+        return Exit.OK
+
+    return perform(Work(out), job)
+
+
+listen: Final = documented(_listen)
