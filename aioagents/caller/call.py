@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from .. import codec
 from ..clock import Clock, sleep
@@ -85,6 +86,7 @@ class Caller:
         outcome is told to hooks and log as `StartAbandoned`. Raises `StartUnknown` when it cannot be known
         whether a run began, the refusal when it surely did not, and `NotSent`.
         """
+        await anyio.lowlevel.checkpoint()  # who was cancelled already must not send what outlives them
         flight = Flight(start, clock=self._clock, tell=self._tell)
         deadline = anyio.current_effective_deadline()
         account.budget.earn()

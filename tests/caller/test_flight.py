@@ -97,6 +97,7 @@ async def test_cancelled_while_connecting_nothing_is_sent() -> None:
 async def test_cancelled_before_it_began_nothing_is_sent() -> None:
     """A caller that is cancelled before its first step starts nothing, and nothing is left unawaited."""
     async with Rig(OK) as rig:
+        assert await rig.start() == "ok"  # from here on there is a token, and nothing to wait for
         task = asyncio.ensure_future(rig.start())
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -104,8 +105,19 @@ async def test_cancelled_before_it_began_nothing_is_sent() -> None:
         with anyio.CancelScope() as scope:
             scope.cancel()
             await rig.start()
+        with anyio.move_on_after(-1):
+            await rig.start()
+
+        async def cancel_oneself() -> None:
+            current = asyncio.current_task()
+            assert current is not None
+            current.cancel()
+            await rig.start()
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(cancel_oneself())
         await settle()
-        assert rig.send.times == 0
+        assert rig.send.times == 1
         rig.assert_idle()
 
 
@@ -285,7 +297,8 @@ async def test_task_of_a_start_that_never_ran_settles_it() -> None:
     async with Rig(OK) as rig:
         before = asyncio.all_tasks()
         task = asyncio.ensure_future(rig.start())
-        await asyncio.sleep(0)
+        for _ in range(2):
+            await asyncio.sleep(0)
         (flying,) = asyncio.all_tasks() - before - {task}
         flying.cancel()
         with pytest.raises(PoolClosed):
