@@ -44,7 +44,8 @@ from .work import Work, perform
     multiple=True,
     metavar="NAME=SHARE",
     help="Let this befall a share of requests; repeatable. Names: reset lost throttle error truncate garble slow "
-    "latency expire all; only=CALL+PURPOSE limits them (purposes: start look call token).",
+    "latency expire webhook_lost webhook_twice webhook_late webhook_early webhook_wrong all; only=CALL+PURPOSE "
+    "limits those of requests (purposes: start look call token).",
 )
 @json_option
 def _simulate(
@@ -66,12 +67,14 @@ def _simulate(
     """
     out = Output(is_json=is_json)
 
-    async def job() -> Exit:
+    def make() -> Simulator:
         plan = RunPlan(seed=seed, median=median, history=history)
-        simulator = Simulator(
+        return Simulator(
             plan=plan, host=host, port=port, speed=speed, seed=seed, faults=FaultPlan.parse(",".join(faults))
         )
-        async with simulator:
+
+    async def job() -> Exit:
+        async with make() as simulator:
             environment = simulator.environment()
             out.document(environment)
             out.block("\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()))
