@@ -1,0 +1,124 @@
+"""A pool, its one Leap client, the fake vendor behind it and a receiver for its webhooks: in memory, by hand."""
+
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+from aioagents import Leap, SessionPool, Steady, WebhookReceiver
+from aioagents.contract.fake import RunPlan, Step
+from aioagents.model import Reply, Request
+from aioagents.observe import Event
+from aioagents.polling import Cadence
+from aioagents.providers.leap.fake import LeapWorld
+from tests.fakes import FakeClock, WorldSend
+
+E = TypeVar("E", bound=Event)
+
+URL = "http://127.0.0.1"
+PUBLIC = "https://hooks.example.com/leap"
+KEY = "demo-key"
+TEA = "wkf_tea"
+
+
+def script(*steps: tuple[str, float] | str) -> Sequence[Step]:
+    """Write a script: words with the seconds they last; the last one lasts for ever."""
+    return [Step(step) if isinstance(step, str) else Step(*step) for step in steps]
+
+
+def world_of(*steps: tuple[str, float] | str, **options: Any) -> LeapWorld:
+    """Make a world in which all runs go by one script."""
+    return LeapWorld(RunPlan(scripts={TEA: script(*steps)}), **options)
+
+
+async def deliver(receiver: WebhookReceiver, url: str, body: bytes) -> int:
+    """POST `body` to a URL of the receiver's, as an ASGI server would, and give the status."""
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    await receiver({"type": "http", "method": "POST", "path": urlsplit(url).path}, receive, send)
+    status: int = sent[0]["status"]
+    return status
+
+
+class LeapRig:
+    """All that a test asks questions of."""
+
+    def __init__(
+        self,
+        *steps: tuple[str, float] | str,
+        cadence: Cadence | None = None,
+        world: LeapWorld | None = None,
+        dialect: str = "workflows",
+        **pool: Any,
+    ) -> None:
+        self.clock = FakeClock()
+        self.world = world or world_of(*(steps or (("running", 25.0), "completed")))
+        self.send = WorldSend(self.world, clock=self.clock)
+        self.events: list[Event] = []
+        self.dialect = dialect
+        self.receiver = WebhookReceiver(PUBLIC)
+        options: dict[str, Any] = {
+            "cadence": cadence or Steady(10),
+            "chance": lambda: 0.5,
+            "clock": self.clock,
+            "send": self.send,
+            "hooks": [self.events.append],
+        }
+        self.pool = SessionPool(**{**options, **pool})
+        self._began_at = self.clock.now()
+        self.leap: Leap
+
+    @property
+    def now(self) -> float:
+        """Give the seconds since the rig was made."""
+        return self.clock.now() - self._began_at
+
+    @property
+    def looks(self) -> int:
+        """Count the looks that the vendor answered."""
+        return self.world.statistics()["looks"]
+
+    async def __aenter__(self) -> Self:
+        await self.pool.__aenter__()
+        self.leap = Leap(self.pool, api_key=KEY, base_url=URL, dialect=self.dialect)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.pool.aclose()
+
+    def told(self, kind: type[E]) -> list[E]:
+        """Give the events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def answer(self, call: str, *answers: Reply | Exception) -> None:
+        """Have the next requests of one call answered so, and all others as ever."""
+        left = list(answers)
+        before: Callable[[Request], Reply | None] | None = self.send.before
+
+        def reply(request: Request) -> Reply | None:
+            if request.call == call and left:
+                first = left.pop(0)
+                if isinstance(first, Exception):
+                    raise first
+                return first
+            return before(request) if before is not None else None
+
+        self.send.before = reply
+
+    async def announce(self) -> list[int]:
+        """Send what the vendor announces by now, and give what it was answered."""
+        due = self.world.take_webhooks(self.now)
+        return [await deliver(self.receiver, each.url, each.body) for each in due]
+
+
+@asynccontextmanager
+async def leap_rig(*steps: tuple[str, float] | str, **options: Any) -> AsyncIterator[LeapRig]:
+    """Have a rig whose pool is open."""
+    async with LeapRig(*steps, **options) as made:
+        yield made
