@@ -233,7 +233,7 @@ class Caller:
             return None if token is None else latest
         account.gate.leave(is_look=is_look)
         token = await account.token()
-        await account.gate.enter(is_look=is_look, is_first=True)
+        await account.gate.enter(is_look=is_look, is_first=is_first)
         return account.token_nowait() or token
 
     def _pace(self, account: Account, error: ReplyError, sent_at: float) -> None:

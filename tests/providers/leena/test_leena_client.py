@@ -15,6 +15,7 @@ from aioagents import (
     NotFound,
     NotSent,
     PermissionDenied,
+    PoolLimits,
     ReplyLost,
     RunRef,
     RunState,
@@ -274,6 +275,17 @@ async def test_refused_token_of_a_start_is_renewed_once() -> None:
         with pytest.raises(AuthenticationError):
             await r.start()
         assert r.world.statistics()["starts"] == 2
+
+
+async def test_start_with_an_old_token_goes_first() -> None:
+    """A start that was refused for its token does not line up again behind all others."""
+    async with rig(limits=PoolLimits(requests_at_once=1)) as r:
+        await r.leena.check()
+        r.world.revoke_all()
+        starts = [r.leena.execute("any", context={"key": n}) for n in range(5)]
+        await asyncio.gather(*starts)
+        sent = [json.loads(each.body or b"")["context"]["key"] for each in r.send.calls("aop.execute")]
+        assert sent == [0, 0, 1, 2, 3, 4]
 
 
 async def test_cancelled_start_is_not_forgotten() -> None:
