@@ -119,7 +119,10 @@ def serving(*, token_delay: float = 0.0, rows: int = 0, page_size: int = 100) ->
         command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
-            yield (process.stdout.readline() if process.stdout is not None else "").strip()
+            url = (process.stdout.readline() if process.stdout is not None else "").strip()
+            if not url:
+                raise RuntimeError("the benchmark's server did not start; its own words stand above")
+            yield url
         finally:
             if process.stdin is not None:
                 process.stdin.close()
