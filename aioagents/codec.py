@@ -5,6 +5,7 @@ odd dates give None. A wrong shape where the shape matters gives a `DecodeError`
 call and the path in the body, never the body itself.
 """
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -43,9 +44,19 @@ def encode_object(value: Any, name: str) -> bytes:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} has to be a mapping with string keys, not {type(value).__name__}")
     try:
+        if not _is_finite(value):
+            raise TypeError("NaN and infinity are not JSON")  # orjson would write null without a word
         return encode_json(dict(value))
-    except TypeError as exc:
+    except (TypeError, RecursionError) as exc:
         raise TypeError(f"{name} has to hold JSON-able values under string keys: {exc}") from exc
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, list | tuple) or all(map(_is_finite, value))
 
 
 def decode_json(body: bytes) -> Any:

@@ -1,17 +1,22 @@
 """JSON in and out, and what happens to answers of the wrong shape."""
 
-from datetime import UTC, datetime, timedelta, timezone
+import datetime
+from datetime import math
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+import timedelta
+import timezone
+import UTC
 from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioagents import codec
+from aioagents import Secret, codec
 from aioagents.codec import member
 from aioagents.errors import DecodeError
+from aioagents.providers.leap import BulkOutput
 
 
 @frozen
@@ -172,6 +177,20 @@ def test_objects_are_told_by_name() -> None:
         codec.encode_object({"a": object()}, "context")
     with pytest.raises(TypeError, match="context has to hold JSON-able values"):
         codec.encode_object({1: 1}, "context")
+
+
+@pytest.mark.parametrize("value", [{"a": math.nan}, {"a": [1, {"b": (math.inf,)}]}])
+def test_numbers_that_are_none_are_refused(value: Any) -> None:
+    """NaN and infinity are refused where the JSON writer would put null in their place."""
+    with pytest.raises(TypeError, match="NaN and infinity"):
+        codec.encode_object(value, "context")
+
+
+def test_values_of_ours_are_written_as_objects() -> None:
+    """An output that is a typed value is written member by member; a secret is not written at all."""
+    assert codec.encode_json(BulkOutput(csv_url=None, row_count=2)) == b'{"csv_url":null,"row_count":2}'
+    with pytest.raises(TypeError):
+        codec.encode_json(Secret("hunter2"))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+# Letters of other scripts included: whether a name resolves is the resolver's to say.
+_HOST: Final = re.compile(r"[\w.-]+|[0-9a-f:.]+(?:%\w+)?")
 _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
@@ -13,13 +15,15 @@ def check_base_url(url: str, name: str, *, allow_insecure: bool = False) -> str:
 
     `allow_insecure` lets http through to any host. A query, a fragment or a user in the URL is refused.
     """
-    parts = urlsplit(url.strip())
     try:
+        parts = urlsplit(check_text(url, name).strip())
         host, port = parts.hostname, parts.port
     except ValueError as exc:
         raise ValueError(f"{name}: not a URL that can be used: {exc}") from None
     if parts.scheme not in {"http", "https"} or not host:
         raise ValueError(f"{name}: expected a URL like https://host, not one of scheme {parts.scheme!r}")
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{name}: {host!r} is no host name and no address")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError(f"{name}: a base URL holds no user, query or fragment")
     if parts.scheme == "http" and not (allow_insecure or is_loopback(host)):

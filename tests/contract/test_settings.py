@@ -55,6 +55,9 @@ def test_base_urls_that_are_accepted(url: str, checked: str) -> None:
         "https://user:hunter2@x.example",
         "https://x.example:hunter2",
         "https://x.example:99999",
+        "https://a\\b.example",
+        "https://x y.example",
+        "https://[::1",
     ],
 )
 def test_base_urls_that_are_refused(url: str) -> None:
