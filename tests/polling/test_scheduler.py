@@ -362,7 +362,7 @@ async def _crowd(r: Rig, vendor: _Vendor, count: int) -> list[asyncio.Task[Run]]
 
 @pytest.mark.parametrize("lookers", [2, 3, 5, 8, 64])
 async def test_stalled_account_leaves_lookers_to_the_others(lookers: int) -> None:
-    """However many of its looks hang, a vendor holds half of the crew at most, rounded up; the others lack nothing."""
+    """However many of its looks hang, a vendor holds half of the crew at most, rounded up; others lack nothing."""
     async with rig(limits=PoolLimits(lookers=lookers)) as r:
         stalled, well, third = _Vendor("stalled"), _Vendor("well"), _Vendor("third")
         stalled.is_stalled = True

@@ -102,8 +102,8 @@ async def test_ten_thousand_runs_at_once() -> None:
     """Ten thousand awaits end, each with its own run, for one token in its life; no look comes before its time."""
     count, speed, lifetime = 10_000, 40.0, 10.0
     cadence = Growing(first=4.0, factor=1.5, cap=6.0)
-    # The vendor's median is 120 of its seconds, 3 of ours.
-    world = _Watched(RunPlan(seed=3, median=120.0, spread=0.3, pausing=0.02), token_lifetime=lifetime)
+    # The vendor's median is 150 of its seconds, close to the first gap: some end before it, some after.
+    world = _Watched(RunPlan(seed=3, median=150.0, spread=0.3, pausing=0.02), token_lifetime=lifetime)
     async with Simulator(worlds=[world], speed=speed) as simulator:
         async with _nothing_left(), SessionPool(cadence=cadence) as pool:
             leena = _client(pool, simulator)
