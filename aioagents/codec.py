@@ -43,12 +43,14 @@ def encode_object(value: Any, name: str) -> bytes:
     """Write a JSON object. Raises TypeError that calls the value by `name` and says what is accepted."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} has to be a mapping with string keys, not {type(value).__name__}")
+    fault = f"{name} has to hold JSON-able values under string keys"
     try:
-        if not _is_finite(value):
-            raise TypeError("NaN and infinity are not JSON")  # orjson would write null without a word
-        return encode_json(dict(value))
-    except (TypeError, RecursionError) as exc:
-        raise TypeError(f"{name} has to hold JSON-able values under string keys: {exc}") from exc
+        body, is_finite = encode_json(dict(value)), _is_finite(value)
+    except TypeError as exc:
+        raise TypeError(f"{fault}: {exc}") from exc
+    if not is_finite:  # the writer put null there without a word
+        raise TypeError(f"{fault}: NaN and infinity are none")
+    return body
 
 
 def _is_finite(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """JSON in and out, and what happens to answers of the wrong shape."""
 
-import datetime
-from datetime import math
+import math
+from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any
 
