@@ -6,9 +6,6 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-import timedelta
-import timezone
-import UTC
 from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
