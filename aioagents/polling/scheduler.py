@@ -292,6 +292,8 @@ class Scheduler:
         except AgentsError as error:
             watch.is_looking = False
             self._failed_looks += 1
+            if watch.push is not None and (was_woken or watch.is_woken):
+                watch.push, watch.since = None, self.clock.now()  # as in _took: announced once, and not seen
             within(context, self._failed, watch, error)
         except Exception as exc:  # noqa: BLE001 - a fault of ours must reach who waits, not end the looker
             fault = AgentsError(f"looking at {watch.ref} failed: {type(exc).__name__}")

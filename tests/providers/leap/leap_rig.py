@@ -55,9 +55,10 @@ class LeapRig:
         cadence: Cadence | None = None,
         world: LeapWorld | None = None,
         dialect: str = "workflows",
+        clock: FakeClock | None = None,
         **pool: Any,
     ) -> None:
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.world = world or world_of(*(steps or (("running", 25.0), "completed")))
         self.send = WorldSend(self.world, clock=self.clock)
         self.events: list[Event] = []

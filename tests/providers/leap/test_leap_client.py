@@ -470,9 +470,10 @@ async def test_check_starts_nothing() -> None:
         for status in (400, 422, 204, 200):
             r.answer("runs.get", reply(status))
             await r.leap.check()
-        for status, kind in ((401, AuthenticationError), (403, PermissionDenied)):
+        refusals: list[tuple[int, type[Exception]]] = [(401, AuthenticationError), (403, PermissionDenied)]
+        for status, refusal in refusals:
             r.answer("runs.get", reply(status))
-            with pytest.raises(kind):
+            with pytest.raises(refusal):
                 await r.leap.check()
         for fault, kind in ((reply(500), ServerError), (reply(429), Throttled), (NotSent("x"), NotSent)):
             r.answer("runs.get", *[fault] * 50)
