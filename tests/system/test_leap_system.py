@@ -1,0 +1,180 @@
+"""Leap runs whose end is announced, over loopback: the simulator's real webhooks against the real receiver."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from statistics import mean, quantiles
+from typing import Any
+
+import aiohttp
+import pytest
+from attrs import define, field
+
+from aioagents import Growing, Leap, PoolLimits, Run, RunState, SessionPool, WebhookReceiver
+from aioagents.contract.fake import RunPlan
+from aioagents.providers.leap.fake import LeapRules, LeapWorld
+from aioagents.simulator import FaultPlan, Simulator
+from aioagents.webhooks import Delivery, WebhookStatistics
+
+_ENDS = {RunState.COMPLETED, RunState.FAILED, RunState.ABORTED}
+_ALL = frozenset({"completed", "failed", "cancelled"})
+_WORDS = {"completed": RunState.COMPLETED, "failed": RunState.FAILED, "cancelled": RunState.ABORTED}
+
+
+@define
+class _Outcome:
+    """What came of a number of runs. Delays are real seconds from a run's true end to the handle's."""
+
+    ends: dict[str, Run] = field(factory=dict)
+    delays: list[float] = field(factory=list)
+    looks: int = 0
+    faults: Counter[str] = field(factory=Counter)
+    received: WebhookStatistics | None = None
+    tickets: int = 0
+
+    def show(self, title: str) -> str:
+        """Say it in a line."""
+        cuts = quantiles(self.delays, n=20)
+        return (
+            f"{title}: {self.looks / len(self.ends):.3f} looks a run, found {mean(self.delays) * 1e3:.1f} ms late "
+            f"on average, median {cuts[9] * 1e3:.1f}, 95 % within {cuts[18] * 1e3:.1f}; {dict(self.faults)}"
+        )
+
+
+async def _many(
+    count: int,
+    *,
+    world: LeapWorld,
+    faults: Sequence[FaultPlan] = (),
+    cadence: Growing,
+    speed: float = 1.0,
+    dialect: str = "workflows",
+) -> _Outcome:
+    """Start runs with a receiver, at about 200 a second, and wait for them all."""
+    outcome = _Outcome()
+    with Simulator(worlds=[world], speed=speed, seed=5, faults=faults).in_thread() as simulator:
+        limits = PoolLimits(requests_at_once=200)
+        async with WebhookReceiver().serve() as receiver, SessionPool(cadence=cadence, limits=limits) as pool:
+            environ = {**simulator.environment(), "LEAP_DIALECT": dialect}
+            leap = Leap.from_env(pool, environ)
+
+            async def one(n: int) -> None:
+                await asyncio.sleep(n / 200)
+                # Nothing but the await holds the handle.
+                done = await (await leap.run("wkf_tea", {"key": n}, webhook_url=receiver))
+                now = simulator.now()
+                ended_at = world.ended_at(done.id)
+                assert ended_at is not None
+                outcome.ends[done.id] = done
+                outcome.delays.append((now - ended_at) / speed)
+
+            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+                for n in range(count):
+                    group.create_task(one(n))
+            outcome.received = receiver.statistics()
+            outcome.tickets = receiver.statistics().tickets
+        statistics = simulator.statistics()
+        outcome.looks, outcome.faults = statistics.looks, Counter(statistics.faults)
+        assert statistics.starts == count
+    assert set(world.starts_by_key.values()) == {1}
+    assert len(outcome.ends) == count
+    assert {end.state for end in outcome.ends.values()} <= _ENDS
+    return outcome
+
+
+async def test_a_thousand_announced_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """A thousand runs with webhooks cost at most 1.2 looks each, and their ends are known within 50 ms on average."""
+    world = LeapWorld(RunPlan(seed=3, median=2.5, spread=0.4), rules=LeapRules(announced=_ALL))
+    outcome = await _many(1000, world=world, cadence=Growing(first=1.0, factor=1.25, cap=60.0))
+    with capsys.disabled():
+        print(f"\n{outcome.show('1,000 announced runs')}")  # noqa: T201 - a figure that the project promises
+    assert outcome.looks <= 1200
+    assert mean(outcome.delays) < 0.05
+    assert outcome.received is not None
+    assert (outcome.received.refused, outcome.received.missed, outcome.tickets) == (0, 0, 0)
+
+
+async def test_lost_webhooks() -> None:
+    """With 30 % of the webhooks lost all runs end, the unannounced ones at the next regular look."""
+    world = LeapWorld(RunPlan(seed=4, median=2.0, spread=0.4), rules=LeapRules(announced=_ALL))
+    outcome = await _many(
+        500,
+        world=world,
+        faults=[FaultPlan(webhook_lost=0.3)],
+        cadence=Growing(first=0.5, factor=1.25, cap=3.0),
+        dialect="runs",
+    )
+    assert outcome.faults["webhook_lost"] > 100
+    assert max(outcome.delays) < 6.0
+
+
+async def test_webhooks_in_bad_weather() -> None:
+    """Early, repeated, late, lost and wrong webhooks, and a vendor that falters: each run ends as it really ended."""
+    world = LeapWorld(RunPlan(seed=6, median=2.0, spread=0.4))
+    outcome = await _many(
+        500,
+        world=world,
+        faults=[
+            FaultPlan(
+                webhook_early=0.15,
+                webhook_twice=0.15,
+                webhook_late=0.15,
+                webhook_wrong=0.15,
+                webhook_lost=0.1,
+            ),
+            FaultPlan(error=0.1, throttle=0.05, truncate=0.05, lost=0.05, only=frozenset({"look"})),
+        ],
+        cadence=Growing(first=0.5, factor=1.25, cap=3.0),
+    )
+    for kind in ("early", "twice", "late", "wrong", "lost"):
+        assert outcome.faults[f"webhook_{kind}"] > 20
+    assert outcome.faults["error"] > 20
+    async with aiohttp.ClientSession() as session:
+        with Simulator(worlds=[world]).in_thread() as simulator:
+            url, headers = simulator.url, {"X-Api-Key": simulator.environment()["LEAP_API_KEY"]}
+            assert not session.closed
+            for end in list(outcome.ends.values())[:100]:
+                # The world's clock has begun anew; a run's last word is told by its body once it is over.
+                ended_at = world.ended_at(end.id)
+                assert ended_at is not None
+                if simulator.now() < ended_at:
+                    continue
+                async with session.get(f"{url}/v1/runs/{end.id}", headers=headers) as reply:
+                    assert end.state is _WORDS[(await reply.json())["status"]]
+
+
+async def test_forged_deliveries() -> None:
+    """Hundreds of deliveries to guessed paths change nothing of what waiters see, and cause no look."""
+    told: list[Delivery] = []
+    plan = RunPlan(seed=8, median=3.0, spread=0.01, outcomes={"failed": 1.0})
+    world = LeapWorld(plan)
+    with Simulator(worlds=[world]).in_thread() as simulator:
+        receiver = WebhookReceiver(on_delivery=told.append)
+        async with (
+            receiver.serve(),
+            SessionPool(cadence=Growing(first=5.0, cap=30.0)) as pool,
+            aiohttp.ClientSession() as session,
+        ):
+            leap = Leap.from_env(pool, simulator.environment())
+            runs = [await leap.run("wkf_tea", webhook_url=receiver) for _ in range(20)]
+            waits = [asyncio.create_task(run.wait(timeout=30)) for run in runs]
+            base = receiver.url_for().rsplit("/", 2)[0]
+            name = receiver.url_for().rsplit("/", 2)[1]
+
+            async def forge(n: int) -> int:
+                run = runs[n % len(runs)]
+                guess = ("x/y", f"{run.id}/{run.id}", f"{name}/{'A' * 32}", f"{name}/", run.id)[n % 5]
+                data = json.dumps({"id": run.id, "status": "completed", "output": "forged"})
+                async with session.post(f"{base}/{guess}", data=data) as reply:
+                    return reply.status
+
+            statuses = await asyncio.gather(*[forge(n) for n in range(500)])
+            assert set(statuses) == {404}
+            assert simulator.statistics().looks == 0
+            assert told == []
+            assert [run.last for run in runs] == [run.accepted for run in runs]
+            ends: list[Any] = await asyncio.gather(*waits)
+            assert {(end.state, end.output) for end in ends} == {(RunState.FAILED, None)}
+            assert simulator.statistics().looks == len(runs)
+            assert {each.run_id for each in told} == {run.id for run in runs}
