@@ -161,7 +161,7 @@ class Caller:
 
         What befell the token request was tried again there already.
         """
-        if error.call != request.call:
+        if error.call and error.call != request.call:
             raise error
         delay = self._retry.delay(request, error, failures=failures, chance=self._chance(), left=left)
         if delay is None:

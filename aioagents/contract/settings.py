@@ -15,8 +15,10 @@ def check_base_url(url: str, name: str, *, allow_insecure: bool = False) -> str:
 
     `allow_insecure` lets http through to any host. A query, a fragment or a user in the URL is refused.
     """
+    if not isinstance(url, str):
+        raise ValueError(f"{name}: expected a URL like https://host, not {type(url).__name__}")  # noqa: TRY004
     try:
-        parts = urlsplit(check_text(url, name).strip())
+        parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port
     except ValueError as exc:
         raise ValueError(f"{name}: not a URL that can be used: {exc}") from None

@@ -14,6 +14,8 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 class Purpose(Enum):
     """Why a request is made; limits, timeouts and the rules for trying again follow from it."""
 
+    __hash__ = object.__hash__  # members are single: no need to hash their names with every request
+
     START = "start"  # starts something that costs money: sent once, unless surely refused or not sent
     LOOK = "look"  # reads the state of one run
     CALL = "call"  # any other call that may be repeated

@@ -17,7 +17,7 @@ from .cadence import Cadence
 from .context import Within, within
 from .heap import DueHeap
 from .lane import Lane, PollStatistics, RunSource
-from .watch import Listener, Watch
+from .watch import Listener, Waiter, Watch
 
 _EVER: Final = 1e12  # seconds
 _SHORTEST: Final = 0.05  # seconds between a failed look and the next
@@ -83,13 +83,8 @@ class Scheduler:
             lookers=self._lookers,
         )
 
-    def join(
-        self, watch: Watch, waiter: "asyncio.Future[Run] | None" = None, listener: Listener | None = None
-    ) -> Watch:
-        """Wait for a run. Gives the watch that is really polled: another one if the run is watched already.
-
-        Raises `PoolClosed`.
-        """
+    def join(self, watch: Watch, waiter: Waiter | None = None, listener: Listener | None = None) -> Watch:
+        """Wait for a run. Gives the watch that is really polled, perhaps another one. Raises `PoolClosed`."""
         self._ensure_open()
         watches = watch.lane.watches
         known = watches.setdefault(watch.ref, watch)
@@ -108,14 +103,16 @@ class Scheduler:
                 copy_context() or None
             )  # most programs set no variables, and each copy costs memory
             if not watch.is_looking:
-                self._resume(watch)
+                try:
+                    self._resume(watch)
+                except Exception:  # a cadence of the user's
+                    self.leave(watch, waiter, listener)
+                    raise
         elif watch.is_woken and not watch.is_looking:
             self._plan(watch, self.clock.now())
         return watch
 
-    def leave(
-        self, watch: Watch, waiter: "asyncio.Future[Run] | None" = None, listener: Listener | None = None
-    ) -> None:
+    def leave(self, watch: Watch, waiter: Waiter | None = None, listener: Listener | None = None) -> None:
         """Wait no more. The run is not looked at again once nobody waits for it."""
         if waiter is not None:
             watch.remove(waiter)
@@ -185,7 +182,10 @@ class Scheduler:
             elapsed = _EVER  # the end will be announced: as rarely as the cadence goes
         state = "" if watch.last is None else watch.last.state._value_  # `.value` costs ten times as much
         key = f"{watch.lane.vendor}:{watch.target}:{state}"
-        return self._cadence.gap(elapsed, key=key, chance=self._chance())
+        gap = self._cadence.gap(elapsed, key=key, chance=self._chance())
+        if not gap > 0:  # NaN too, at which a look would never be due
+            raise ValueError(f"{self._cadence!r} gave a gap of {gap!r} seconds; it has to be above 0")
+        return gap
 
     def _plan(self, watch: Watch, at: float) -> None:
         self._heap.push(watch, at)

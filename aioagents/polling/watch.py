@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import AgentsError
 from ..model import Run, RunRef, RunState
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from .lane import Lane
 
-T = TypeVar("T")
+#: Who waits for the end of a run.
+Waiter = asyncio.Future[Run]
 
 
 class Listener(Protocol):
@@ -84,7 +85,7 @@ class Watch:
         self.is_looking = False  # from when a look is due until it is over
         self.is_woken = False
         # One waiter is the rule, and a set costs more than everything else here together.
-        self.waiters: asyncio.Future[Run] | set[asyncio.Future[Run]] | None = None
+        self.waiters: Waiter | set[Waiter] | None = None
         self.listeners: list[Listener] | None = None
         #: The context variables of whoever waits; None while there are none.
         self.context: Context | None = None
@@ -113,7 +114,7 @@ class Watch:
         waiters = self.waiters if isinstance(self.waiters, set) else {self.waiters}
         return sum(each is not None and not each.done() for each in waiters) + len(self.listeners or ())
 
-    def add(self, waiter: "asyncio.Future[Run]") -> None:
+    def add(self, waiter: Waiter) -> None:
         """Have `waiter` resolved at the run's end."""
         waiters = self.waiters
         if isinstance(waiters, set):
@@ -127,7 +128,7 @@ class Watch:
         else:
             self.waiters = {waiters, waiter}
 
-    def remove(self, waiter: "asyncio.Future[Run]") -> None:
+    def remove(self, waiter: Waiter) -> None:
         """Forget `waiter`; harmless when it is not known."""
         if self.waiters is waiter:
             self.waiters = None
@@ -160,7 +161,7 @@ class Watch:
         for listener in listeners:
             listener.fail(copy_of(error))
 
-    def _release(self) -> "Collection[asyncio.Future[Run]]":
+    def _release(self) -> Collection[Waiter]:
         waiters, self.waiters = self.waiters, None
         if waiters is None:
             return ()
@@ -179,7 +180,7 @@ class StateWaiter:
 
     __slots__ = ("_future", "_states")
 
-    def __init__(self, future: "asyncio.Future[Run]", states: Collection[RunState]) -> None:
+    def __init__(self, future: Waiter, states: Collection[RunState]) -> None:
         self._future = future
         self._states = states
 

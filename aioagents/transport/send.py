@@ -63,10 +63,12 @@ class HttpSend:
         self, *, limits: PoolLimits, timeouts: Timeouts, session: aiohttp.ClientSession | None = None
     ) -> None:
         self._limits = limits
+        self._most = limits.reply_bytes
         self._foreign = session
         self._connector: aiohttp.TCPConnector | None = None
         self._keep_alive = timeouts.keep_alive
-        self._sessions: dict[tuple[str, bool], aiohttp.ClientSession] = {}
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._traced: dict[str, aiohttp.ClientSession] = {}
         self._timeouts = {
             Purpose.START: self._timeout(timeouts, timeouts.start),
             Purpose.LOOK: self._timeout(timeouts, timeouts.read),
@@ -97,9 +99,10 @@ class HttpSend:
     async def aclose(self) -> None:
         """Close all connections that are ours. May be called twice."""
         connector, self._connector = self._connector, None
-        sessions, self._sessions = self._sessions, {}
+        sessions = [*self._sessions.values(), *self._traced.values()]
+        self._sessions, self._traced = {}, {}
         with anyio.move_on_after(_GRACE, shield=True):
-            for session in sessions.values():
+            for session in sessions:
                 await session.close()
             if connector is not None:
                 await connector.close()
@@ -111,14 +114,15 @@ class HttpSend:
             return self._foreign
         if self._connector is None:
             raise PoolClosed("the pool is closed")
-        key = (url.raw_authority, is_traced)  # a session each, since the traced one costs more
-        session = self._sessions.get(key)
+        # A session each, since the traced one costs more.
+        sessions = self._traced if is_traced else self._sessions
+        session = sessions.get(url.raw_authority)
         if session is None:
-            session = self._sessions[key] = aiohttp.ClientSession(
+            session = sessions[url.raw_authority] = aiohttp.ClientSession(
                 connector=self._connector,
                 connector_owner=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={hdrs.USER_AGENT: _AGENT},
+                headers={hdrs.USER_AGENT: _AGENT, hdrs.ACCEPT: "application/json"},
                 trace_configs=[_tracing()] if is_traced else None,
             )
         return session
@@ -147,14 +151,19 @@ class HttpSend:
             async with session.request(
                 request.method,
                 url,
-                headers={**request.headers, **headers},
+                headers={**request.headers, **headers} if request.headers else headers,
                 data=request.body,
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=timeout,
                 trace_request_ctx=mark,
             ) as response:
-                return Reply(response.status, response.headers, await self._body(request, response))
+                length = response.content_length
+                if length is None or length > self._most or hdrs.CONTENT_ENCODING in response.headers:
+                    body = await self._bounded(request, response, length)
+                else:
+                    body = await response.read()
+                return Reply(response.status, response.headers, body)
         except (Exception, asyncio.CancelledError) as exc:
             if not self._is_ours_to_tell(exc):
                 raise
@@ -180,12 +189,9 @@ class HttpSend:
             return PoolClosed(f"the pool was closed while {request.call} was out", call=request.call)
         return _told(request, exc, was_sent=mark is None or mark.was_made)
 
-    async def _body(self, request: Request, response: aiohttp.ClientResponse) -> bytes:
-        """Read the whole body, never more than the limit, also where it arrives compressed."""
-        most = self._limits.reply_bytes
-        length = response.content_length
-        if length is not None and length <= most and hdrs.CONTENT_ENCODING not in response.headers:
-            return await response.read()
+    async def _bounded(self, request: Request, response: aiohttp.ClientResponse, length: int | None) -> bytes:
+        """Read a body whose size is not told, never more than the limit, also where it arrives compressed."""
+        most = self._most
         body = bytearray()
         if length is None or length <= most:
             async for piece in response.content.iter_any():

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from aioagents import (
+    AgentsError,
     AuthenticationError,
     DecodeError,
     NotFound,
@@ -609,3 +610,29 @@ async def test_odd_statuses_are_no_number_games() -> None:
         await r.clock.advance(200)
         assert (await waiter).state is RunState.COMPLETED
     assert not math.isinf(r.now)
+
+
+class _Odd:
+    """A cadence that gives whatever gaps it is told to."""
+
+    def __init__(self, *gaps: float) -> None:
+        self._gaps = list(gaps)
+
+    def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:
+        return self._gaps.pop(0)
+
+
+@pytest.mark.parametrize("gap", [math.nan, 0.0, -1.0])
+async def test_gap_that_is_none_loses_no_run(gap: float) -> None:
+    """A cadence that gives no time at all is told to whoever waits, at once or after the look it follows."""
+    async with rig(cadence=_Odd(gap)) as r:
+        run = await r.start()
+        with pytest.raises(ValueError, match="gap of"):
+            await run
+        assert r.pool.statistics().polling.watched == 0
+    async with rig(cadence=_Odd(5.0, gap)) as r:
+        wait = await begin(until_end(await r.start()))
+        await r.clock.advance(6)
+        with pytest.raises(AgentsError) as caught:
+            await wait
+        assert isinstance(caught.value.__cause__, ValueError)

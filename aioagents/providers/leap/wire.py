@@ -22,8 +22,7 @@ from .states import state_of
 VENDOR: Final = "leap"
 #: The scope of references to bulk runs, which are read at a path of their own.
 BULK: Final = "bulk"
-_JSON: Final = {"Content-Type": "application/json", "Accept": "application/json"}
-_ACCEPT: Final = {"Accept": "application/json"}
+_JSON: Final = {"Content-Type": "application/json"}
 _MEMBERS: Final[Mapping[Dialect, tuple[str, str, str, str]]] = {
     Dialect.WORKFLOWS: ("/v1/workflows", "workflowId", "webhookUrl", "inputs"),
     Dialect.RUNS: ("/v1/runs", "workflow_id", "webhook_url", "input"),
@@ -75,7 +74,6 @@ def get_request(base_url: str, ref: RunRef) -> Request:
         url=f"{base_url}/v1/runs/{'bulk/' if is_bulk else ''}{segment}",
         call="bulk.get" if is_bulk else "runs.get",
         purpose=Purpose.LOOK,
-        headers=_ACCEPT,
     )
 
 

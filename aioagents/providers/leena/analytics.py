@@ -65,7 +65,7 @@ class ReportQuery:
             url=f"{base_url}/api/analytics/query/external?{urlencode(parameters, quote_via=quote)}",
             call=CALL,
             purpose=Purpose.CALL,
-            headers={"Accept": "application/json", "Content-Type": "application/json"},
+            headers={"Content-Type": "application/json"},
         )
 
 

@@ -15,8 +15,7 @@ from .settings import LeenaCredentials
 from .states import ACCEPTED, state_of
 
 VENDOR: Final = "leena"
-_JSON: Final = {"Content-Type": "application/json", "Accept": "application/json"}
-_ACCEPT: Final = {"Accept": "application/json"}
+_JSON: Final = {"Content-Type": "application/json"}
 
 
 @frozen(kw_only=True)
@@ -102,7 +101,6 @@ def status_request(base_url: str, aop_item_id: str) -> Request:
         url=f"{base_url}/api/v1/external/aop/items/{path_segment(aop_item_id, 'aop_item_id')}/status",
         call="aop.status",
         purpose=Purpose.LOOK,
-        headers=_ACCEPT,
     )
 
 
