@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -106,7 +107,7 @@ class LeapRig:
             if request.call == call and left:
                 first = left.pop(0)
                 if isinstance(first, Exception):
-                    raise first
+                    raise copy(first)  # a case's own would keep the frames of its test alive
                 return first
             return before(request) if before is not None else None
 
