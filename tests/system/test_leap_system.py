@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from statistics import mean, quantiles
@@ -72,8 +73,9 @@ async def _many(
     cadence: Growing,
     speed: float = 1.0,
     dialect: str = "workflows",
+    rate: float = 200.0,
 ) -> _Outcome:
-    """Start runs with a receiver, at about 200 a second, and wait for them all."""
+    """Start runs with a receiver, `rate` a second, and wait for them all."""
     outcome = _Outcome()
     with Simulator(worlds=[world], speed=speed, seed=5, faults=faults).in_thread() as simulator:
         limits = PoolLimits(requests_at_once=200)
@@ -82,7 +84,7 @@ async def _many(
             leap = Leap.from_env(pool, environ)
 
             async def one(n: int) -> None:
-                await asyncio.sleep(n / 200)
+                await asyncio.sleep(n / rate)
                 # Nothing but the await holds the handle.
                 done = await (await leap.run("wkf_tea", {"key": n}, webhook_url=receiver))
                 now = simulator.now()
@@ -115,11 +117,13 @@ async def _many(
 async def test_a_thousand_announced_runs(capsys: pytest.CaptureFixture[str]) -> None:
     """A thousand runs with webhooks cost at most 1.2 looks each, and their ends are known within 50 ms on average."""
     world = LeapWorld(RunPlan(seed=3, median=2.5, spread=0.4), rules=LeapRules(announced=_ALL))
-    outcome = await _many(1000, world=world, cadence=Growing(first=1.0, factor=1.25, cap=60.0))
+    outcome = await _many(1000, world=world, cadence=Growing(first=1.0, factor=1.25, cap=60.0), rate=120.0)
     with capsys.disabled():
         print(f"\n{outcome.show('1,000 announced runs')}")  # noqa: T201 - a figure that the project promises
     assert outcome.looks <= 1200
-    if not asyncio.get_running_loop().get_debug():  # in which the simulator cannot keep up with so many
+    # Traced, as for coverage, or in development mode, this one process cannot be both sides of so many requests.
+    is_slowed = sys.gettrace() is not None or sys.flags.dev_mode
+    if not is_slowed:
         # From the end to the handle it takes about ten turns of the loops, each of which waits for a busy machine.
         assert mean(outcome.delays) < 0.05 + 10 * max(outcome.lag - 0.002, 0.0)
     assert outcome.received is not None
@@ -128,15 +132,15 @@ async def test_a_thousand_announced_runs(capsys: pytest.CaptureFixture[str]) -> 
 
 async def test_lost_webhooks() -> None:
     """With 30 % of the webhooks lost all runs end, the unannounced ones at the next regular look."""
-    world = LeapWorld(RunPlan(seed=4, median=2.0, spread=0.4), rules=LeapRules(announced=_ALL))
+    world = LeapWorld(RunPlan(seed=4, median=1.5, spread=0.4), rules=LeapRules(announced=_ALL))
     outcome = await _many(
-        500,
+        400,
         world=world,
         faults=[FaultPlan(webhook_lost=0.3)],
         cadence=Growing(first=0.5, factor=1.25, cap=3.0),
         dialect="runs",
     )
-    assert outcome.faults["webhook_lost"] > 100
+    assert outcome.faults["webhook_lost"] > 80
     assert max(outcome.delays) < 6.0
 
 
