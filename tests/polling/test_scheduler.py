@@ -557,6 +557,8 @@ async def test_closing_ends_every_wait() -> None:
 
 async def test_waits_leave_nothing_behind() -> None:
     """After a thousand waits that came and went, no run, timer or task is held."""
+    gc.collect()
+    before = sum(isinstance(each, RunHandle) for each in gc.get_objects())
     async with rig() as r:
         for _ in range(100):
             waiters = [await begin(until_end(await r.start())) for _ in range(10)]
@@ -569,8 +571,8 @@ async def test_waits_leave_nothing_behind() -> None:
         r.send.sent.clear()
         r.events.clear()
         gc.collect()
-        held = [each for each in gc.get_objects() if isinstance(each, RunHandle)]
-        assert held == []
+        # Other tests' parameters may hold a traceback with a handle in it; none of this test's is left.
+        assert sum(isinstance(each, RunHandle) for each in gc.get_objects()) <= before
 
 
 async def test_wall_clock_is_the_pools() -> None:
