@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,6 +54,18 @@ def bound(router: WebhookRouter, bell: Bell) -> Ticket:
     ticket = router.open(_BASE)
     router.bind(ticket, bell)
     return ticket
+
+
+SAMPLES = sorted((Path(__file__).parents[1] / "samples" / "leap" / "webhook").glob("*.json"))
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.stem)
+async def test_announcements_as_the_vendor_sends_them_wake(sample: Path) -> None:
+    """A run object in either dialect, as the vendor announces it, wakes its run."""
+    router = WebhookRouter()
+    bell = Bell(json.loads(sample.read_bytes())["id"])
+    assert router.take(path(bound(router, bell)), sample.read_bytes()) is HTTPStatus.ACCEPTED
+    assert bell.woken == 1
 
 
 # URLs
