@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from .quick import quick
+
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -22,6 +24,7 @@ class Purpose(Enum):
     TOKEN = "token"  # noqa: S105 - a purpose, not a token
 
 
+@quick
 @frozen(kw_only=True)
 class Request:
     """A request ready to be signed and sent.
@@ -51,6 +54,7 @@ class Request:
         return f"{parts.scheme}://{parts.netloc}"
 
 
+@quick
 @frozen
 class Reply:
     """A reply as received: status, headers (ask for them in lower case) and the whole body."""

@@ -6,6 +6,7 @@ from urllib.parse import quote, unquote
 
 from attrs import field, frozen
 
+from .quick import quick
 from .state import RunState
 
 
@@ -36,6 +37,7 @@ class RunRef:
         return cls(vendor, unquote(scope), unquote(run_id))
 
 
+@quick
 @frozen(kw_only=True, weakref_slot=False)
 class Run:
     """One run at one moment. A later look gives a new Run; this one never changes.
