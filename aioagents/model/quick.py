@@ -22,7 +22,8 @@ def quick(cls: type[T]) -> type[T]:
     by_name: list[str] = []
     lines: list[str] = []
     for each in attrs.fields(cls):  # type: ignore[arg-type]  # mypy does not see that it is an attrs class
-        if each.validator or each.converter or isinstance(each.default, attrs.Factory):  # type: ignore[arg-type]
+        is_made = isinstance(each.default, attrs.Factory)  # type: ignore[arg-type]  # typed as a function there
+        if each.validator or each.converter or is_made:
             raise TypeError(f"{cls.__name__}.{each.name} is no plain field")
         default = ""
         if each.default is not attrs.NOTHING:
@@ -36,5 +37,5 @@ def quick(cls: type[T]) -> type[T]:
     init = scope["__init__"]
     init.__annotations__ = cls.__init__.__annotations__
     init.__qualname__ = f"{cls.__qualname__}.__init__"
-    cls.__init__ = init  # type: ignore[method-assign]
+    cls.__init__ = init  # type: ignore[method-assign]  # which is the point
     return cls
