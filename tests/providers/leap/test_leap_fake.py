@@ -138,11 +138,11 @@ def test_calls_without_the_key_are_refused(headers: Mapping[str, str]) -> None:
 
 def test_rules_say_how_it_refuses() -> None:
     """The key, the body of a 401, and which workflows are unknown with which status can be chosen."""
-    rules = LeapRules(unknown=frozenset({"w"}), unknown_status=422, unauthorized={"message": "Unauthorized"})
+    rules = LeapRules(unknown=frozenset({"w"}), unknown_status=400, unauthorized={"message": "Unauthorized"})
     client = _scripted(Step("running"), api_key="mine", rules=rules)
     assert decode_json(client.post(_NEW, {}).body) == {"message": "Unauthorized"}
     reply = client.post(_NEW, {"workflow_id": "w"}, headers={"x-api-key": "mine"})
-    assert (reply.status, decode_json(reply.body)["error"]) == (422, "Unprocessable Entity")
+    assert (reply.status, decode_json(reply.body)["error"]) == (400, "Bad Request")
 
 
 def test_success_may_be_any_2xx() -> None:
