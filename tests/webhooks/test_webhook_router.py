@@ -56,15 +56,16 @@ def bound(router: WebhookRouter, bell: Bell) -> Ticket:
     return ticket
 
 
-SAMPLES = sorted((Path(__file__).parents[1] / "samples" / "leap" / "webhook").glob("*.json"))
+_FOLDER = Path(__file__).parents[1] / "samples" / "leap" / "webhook"
+SAMPLES = {each.stem: each.read_bytes() for each in sorted(_FOLDER.glob("*.json"))}
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.stem)
-async def test_announcements_as_the_vendor_sends_them_wake(sample: Path) -> None:
+@pytest.mark.parametrize("sample", SAMPLES.values(), ids=list(SAMPLES))
+async def test_announcements_as_the_vendor_sends_them_wake(sample: bytes) -> None:
     """A run object in either dialect, as the vendor announces it, wakes its run."""
     router = WebhookRouter()
-    bell = Bell(json.loads(sample.read_bytes())["id"])
-    assert router.take(path(bound(router, bell)), sample.read_bytes()) is HTTPStatus.ACCEPTED
+    bell = Bell(json.loads(sample)["id"])
+    assert router.take(path(bound(router, bell)), sample) is HTTPStatus.ACCEPTED
     assert bell.woken == 1
 
 
