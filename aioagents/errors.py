@@ -41,7 +41,8 @@ class AgentsError(Exception):
 
     Facts, each `None` or empty where it does not apply: `vendor`, `call` (`aop.status`), `ref` and `run`
     (the last `Run` seen), `status` (HTTP), `retry_after` (seconds the server asked for), `request_id` (the
-    vendor's, for its support), `detail` (the server's own words, at most 500 characters, never printed).
+    vendor's, for its support), `detail` (the server's own words, at most 500 characters, never printed), `tries`
+    (how many times the request was made).
     """
 
     vendor: str = ""
@@ -52,6 +53,7 @@ class AgentsError(Exception):
     retry_after: float | None = None
     request_id: str | None = None
     detail: str = ""
+    tries: int = 1
     #: Whether the same call may well succeed later.
     is_passing: bool = False
 
@@ -96,7 +98,16 @@ class NotFound(ReplyError):
 
 
 class Conflict(ReplyError):
-    """The request contradicts the present state."""
+    """The request contradicts the present state.
+
+    Where the vendor tells them: `reason` (a word, empty when unknown), `retry_at` (the earliest useful moment),
+    `active` (how many are) and `limit` (how many may be).
+    """
+
+    reason: str = ""
+    retry_at: datetime | None = None
+    active: int | None = None
+    limit: int | None = None
 
 
 class Throttled(ReplyError):

@@ -8,7 +8,7 @@ from itertools import count
 
 import attrs
 
-from aioagents.contract.fake import World, answer
+from aioagents.contract.fake import Held, World, ask
 from aioagents.model import Reply, Request
 
 EPOCH = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -94,8 +94,30 @@ class WorldSend:
         await asyncio.sleep(0)
         if self.before is not None and (reply := self.before(request)) is not None:
             return reply
-        reply = answer(self.worlds, request, now=self._clock.now() - self._began_at)
+        reply = await self._held_back(ask(self.worlds, request, now=self._world_now))
         return reply if self.after is None else self.after(request, reply)
+
+    @property
+    def _world_now(self) -> float:
+        return self._clock.now() - self._began_at
+
+    async def _held_back(self, reply: Reply | Held) -> Reply:
+        """Wait for a reply that a world owes; cancelling drops the connection."""
+        while isinstance(reply, Held):
+            at = self._began_at + min(reply.until, self._world_now + 1.0)
+            changed = asyncio.Event()
+            timer = self._clock.call_at(at, changed.set)
+            try:
+                await changed.wait()
+            except asyncio.CancelledError:
+                if reply.drop is not None:
+                    reply.drop(self._world_now)
+                raise
+            finally:
+                timer.cancel()
+            if self._world_now >= reply.until:
+                reply = reply.reply(self._world_now)
+        return reply
 
     def calls(self, name: str) -> list[Request]:
         """Give the requests of one call."""

@@ -77,6 +77,7 @@ class Caller:
                 return await self._signed(account, request)
             except AgentsError as error:
                 failures += 1
+                error.tries = failures
                 await self._pause(account, request, error, failures=failures, left=_left(deadline))
 
     async def start(self, account: Account, start: Start[T]) -> T:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 from ..model import RunRef
 from ..polling import RunHandle
 from ..pool import SessionPool
+from .row import BatchRow
 
 
 class RunClient(ABC):
@@ -41,6 +42,13 @@ class RunClient(ABC):
         """See that the vendor answers and takes the credentials, by its cheapest call; starts nothing.
 
         Raises `AgentsError`.
+        """
+
+    @abstractmethod
+    async def start(self, row: BatchRow) -> RunHandle:
+        """Start what a row of a batch names, once; as the vendor's own verb does, whose errors it raises.
+
+        Raises ValueError for a row that this vendor cannot start, before anything is sent.
         """
 
     @abstractmethod

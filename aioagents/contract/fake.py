@@ -83,6 +83,19 @@ class Call:
 
 
 @frozen(kw_only=True)
+class Held:
+    """A reply that the world owes until its second `until`, infinite where nothing is planned.
+
+    Whoever serves the world asks `reply(now)` then, and again whenever that gives another `Held`. `drop(now)` is
+    called, once, when the client's connection is gone before.
+    """
+
+    until: float
+    reply: "Callable[[float], Reply | Held]"
+    drop: Callable[[float], None] | None = None
+
+
+@frozen(kw_only=True)
 class Route:
     """One endpoint of a fake. `path` is a template: `/api/items/{item_id}/status`."""
 
@@ -90,7 +103,7 @@ class Route:
     path: str
     call: str
     purpose: Purpose
-    handler: Callable[[Call], Reply]
+    handler: Callable[[Call], Reply | Held]
 
     def match(self, method: str, raw_path: str) -> Mapping[str, str] | None:
         """Give the template's parameters, decoded, or None when this is not the route."""
@@ -235,7 +248,18 @@ def find_route(worlds: Sequence[World], method: str, raw_path: str) -> tuple[Rou
 
 
 def answer(worlds: Sequence[World], request: Request, *, now: float, speed: float = 1.0) -> Reply:
-    """Let the worlds answer `request`; 404 when nobody has such an endpoint."""
+    """Let the worlds answer `request` at once; 404 when nobody has such an endpoint.
+
+    Raises TypeError where the world owes the reply; `ask` gives that as it is.
+    """
+    reply = ask(worlds, request, now=now, speed=speed)
+    if isinstance(reply, Held):
+        raise TypeError(f"the reply to {request.method} {request.call} is held back")
+    return reply
+
+
+def ask(worlds: Sequence[World], request: Request, *, now: float, speed: float = 1.0) -> Reply | Held:
+    """Let the worlds answer `request`, now or later; 404 when nobody has such an endpoint."""
     parts = urlsplit(request.url)
     found = find_route(worlds, request.method, parts.path)
     if found is None:

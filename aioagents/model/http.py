@@ -31,6 +31,8 @@ class Request:
 
     `call` names it for people and metrics (`aop.execute`). `refused_by` are the 5xx statuses by which the
     vendor's facts say that nothing was executed. `timeout` (seconds) overrides the pool's for this purpose.
+    `is_long` says that the answer comes when the work is done: the request then has a connection of its own,
+    holds no place among the account's requests while it waits, and is waited for without end.
     """
 
     method: str
@@ -41,6 +43,7 @@ class Request:
     body: bytes | None = field(default=None, repr=False)
     refused_by: frozenset[int] = frozenset()
     timeout: float | None = None
+    is_long: bool = False
 
     @property
     def is_repeatable(self) -> bool:

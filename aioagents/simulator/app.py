@@ -1,15 +1,19 @@
 """The HTTP side of the worlds: one request in, one asked world, one response out."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 from aiohttp import web
 
-from ..contract.fake import Call, Match, Router, World, no_such_endpoint, read_query
+from ..contract.fake import Call, Held, Match, Router, World, no_such_endpoint, read_query
 from ..model import Purpose, Reply, Request
 from .middleware import Wire, to_response
 from .webhooks import Courier
+
+_DROPS_SEEN_EVERY: Final = 0.05  # seconds
 
 
 class App:
@@ -62,7 +66,7 @@ class App:
             headers=request.headers,
             body=body,
         )
-        reply = route.handler(
+        answered = route.handler(
             Call(
                 request=asked,
                 path=match.path,
@@ -73,6 +77,20 @@ class App:
             )
         )
         self._courier.wake()
+        reply = await self._held_back(request, answered)
         if early:
             await self._courier.deliver(early)
+        return reply
+
+    async def _held_back(self, request: web.BaseRequest, reply: Reply | Held) -> Reply:
+        """Wait for a reply that the world owes, for as long as the client does."""
+        while isinstance(reply, Held):
+            if reply.drop is not None and request.transport is None:
+                reply.drop(self._now())
+                return no_such_endpoint()  # never read
+            left = (reply.until - self._now()) / self._speed
+            if left > 0:
+                await asyncio.sleep(min(left, _DROPS_SEEN_EVERY))
+            else:
+                reply = reply.reply(self._now())
         return reply

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final, Self
 
 from ...auth import read_settings
 from ...caller import Start
-from ...contract import RunClient, RunReader, check_base_url
+from ...contract import BatchRow, RunClient, RunReader, check_base_url
 from ...errors import AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
 from ...model import Reply, Request, Run, RunRef, Secret
 from ...polling import RunHandle
@@ -130,6 +130,12 @@ class Leap(RunClient):
             scope=BULK,
             target=workflow_id,
         )
+
+    async def start(self, row: BatchRow) -> RunHandle:
+        """Start a row of a batch: its target is the workflow. As `run`; raises ValueError for a message."""
+        if row.message:
+            raise ValueError("a workflow of Leap takes inputs, and no message")
+        return await self.run(row.target, row.input)
 
     def get(self, run_id: str) -> RunHandle:
         """Follow a run by its id, whoever started it. Raises ValueError for an id that cannot be one."""

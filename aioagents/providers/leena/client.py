@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Final, Self
 
 from ...caller import Account, Start
-from ...contract import RunClient, RunReader, check_ref, check_text, path_segment
+from ...contract import BatchRow, RunClient, RunReader, check_ref, check_text, path_segment
 from ...model import Reply, RunRef
 from ...polling import RunHandle
 from ...pool import SessionPool
@@ -107,6 +107,10 @@ class Leena(RunClient):
 
         start = Start(vendor=VENDOR, request=request, read=read, target=aop_id, advice=_ADVICE)
         return await self._pool.caller.start(self._account, start)
+
+    async def start(self, row: BatchRow) -> RunHandle:
+        """Start a row of a batch: its target is the AOP, its input the context. As `execute`."""
+        return await self.execute(row.target, message=row.message, context=row.input)
 
     def item(self, aop_item_id: str) -> RunHandle:
         """Follow a run by its `aop_item_id`, whoever started it. Raises ValueError for an id that cannot be one."""

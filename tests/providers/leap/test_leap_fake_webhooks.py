@@ -7,7 +7,7 @@ import pytest
 
 from aioagents.codec import decode_json, encode_json
 from aioagents.contract.fake import Announcer, Call, Route, RunPlan, Step, Webhook
-from aioagents.model import Request
+from aioagents.model import Reply, Request
 from aioagents.providers.leap.fake import LeapRules, LeapWorld
 from aioagents.providers.leena.fake import LeenaWorld
 
@@ -31,6 +31,7 @@ def _ask(world: LeapWorld, name: str, now: float, **more: Any) -> dict[str, Any]
         body=None if body is None else encode_json(body),
     )
     reply = route.handler(Call(request=request, path=path, query={}, now=now, hastens=more.get("hastens")))
+    assert isinstance(reply, Reply)
     assert reply.status == 200
     told: dict[str, Any] = decode_json(reply.body)
     return told
