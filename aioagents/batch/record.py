@@ -1,0 +1,117 @@
+"""What a journal knows of a row, and how that may change. Pure.
+
+    PLANNED -> SENDING -> STARTED -> COMPLETED, FAILED, ABORTED
+                  |
+                  +-> REFUSED      the run surely did not begin, and trying again is of no use
+                  +-> PLANNED      it surely did not begin, and may be tried again
+                  +-> UNKNOWN      it was sent, and whether a run began cannot be known
+
+An unknown row is settled by hand alone: STARTED with the run that was found, PLANNED to send it once more,
+DROPPED to leave it.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from attrs import field, frozen
+
+from ..contract import BatchRow
+from ..model import RunRef
+
+
+class RowState(StrEnum):
+    """Where a row of a batch stands. What is settled is never touched again, but for UNKNOWN by hand."""
+
+    PLANNED = "planned"
+    SENDING = "sending"
+    STARTED = "started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    UNKNOWN = "unknown"
+    REFUSED = "refused"
+    DROPPED = "dropped"
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether the batch has nothing left to do for the row."""
+        return self not in _OPEN
+
+
+_OPEN: Final = frozenset({RowState.PLANNED, RowState.SENDING, RowState.STARTED})
+_ENDS: Final = frozenset({RowState.COMPLETED, RowState.FAILED, RowState.ABORTED})
+
+MOVES: Final[Mapping[RowState, frozenset[RowState]]] = MappingProxyType(
+    {
+        RowState.PLANNED: frozenset({RowState.SENDING, RowState.REFUSED}),
+        RowState.SENDING: frozenset({RowState.STARTED, RowState.REFUSED, RowState.PLANNED, RowState.UNKNOWN}),
+        RowState.STARTED: _ENDS,
+        RowState.UNKNOWN: frozenset({RowState.STARTED, RowState.PLANNED, RowState.DROPPED}),
+        **dict.fromkeys((*_ENDS, RowState.REFUSED, RowState.DROPPED), frozenset()),
+    }
+)
+
+
+@frozen(kw_only=True)
+class Record:
+    """One row as its journal knows it.
+
+    `digest` is of the row's content, which the journal does not keep. `owner` names who changed it last (host,
+    process, batch). `sent_at` is when the start was about to leave, `ended_at` when its end was seen, both UTC.
+    `kind` and `error` tell of what went wrong (`RunFailed`, words), `status` is the vendor's own last word,
+    `output` the run's, as JSON values. `is_repeated` says that the same key was claimed before since the journal
+    was opened: it stands twice in the input.
+    """
+
+    key: str
+    target: str
+    digest: bytes = field(repr=False)
+    state: RowState
+    owner: str
+    ref: RunRef | None = None
+    sent_at: datetime | None = None
+    ended_at: datetime | None = None
+    status: str = ""
+    kind: str = ""
+    error: str = field(default="", repr=False)
+    output: Any = field(default=None, repr=False)
+    is_repeated: bool = False
+
+
+@frozen(kw_only=True)
+class Change:
+    """What a row becomes. Members as in `Record`; those that are not given stay as they are."""
+
+    key: str
+    state: RowState
+    ref: RunRef | None = None
+    at: datetime
+    status: str = ""
+    kind: str = ""
+    error: str = field(default="", repr=False)
+    output: Any = field(default=None, repr=False)
+
+
+class BatchJournal(Protocol):
+    """Where a batch keeps what must not be lost. One file here; a database shared by machines fits as well.
+
+    Every method raises `JournalError`, and has then changed nothing.
+    """
+
+    async def claim(self, rows: Sequence[BatchRow]) -> Sequence[Record]:
+        """Take rows on: those not known yet become PLANNED. Gives each one's record, in order.
+
+        Refuses a row whose key is known with another content.
+        """
+        ...
+
+    async def record(self, changes: Sequence[Change]) -> None:
+        """Make changes; they are on disk when this returns. Refuses a move that `MOVES` does not have."""
+        ...
+
+    def unfinished(self) -> AsyncIterator[Record]:
+        """Give the rows that are SENDING or STARTED."""
+        ...
