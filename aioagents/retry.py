@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Redirects that say the request was not handled at this address (RFC 9110, 15.4); 303 may follow an act.
 _NOT_HERE: Final = frozenset({301, 302, 307, 308})
 _FIRST_CLIENT_STATUS: Final = 400
+# Told by what stands before the server: it had no answer, or none in time.
+_GATEWAYS: Final = frozenset({502, 504})
 _LONGEST_EXPONENT: Final = 60
 _SPREAD: Final = 0.1
 
@@ -44,6 +46,11 @@ def is_fate_unknown(request: Request, error: AgentsError) -> bool:
     return False
 
 
+def is_lost(error: AgentsError) -> bool:
+    """Say whether the reply was lost on its way, so that the request may have been acted upon or not."""
+    return isinstance(error, ReplyLost) or (isinstance(error, ServerError) and error.status in _GATEWAYS)
+
+
 @frozen
 class RetryPolicy:
     """How a failed call is tried again. Times are seconds.
@@ -66,13 +73,21 @@ class RetryPolicy:
         return chance * min(self.cap, self.first * 2.0 ** min(failures - 1, _LONGEST_EXPONENT))
 
     def delay(
-        self, request: Request, error: AgentsError, *, failures: int, chance: float, left: float = math.inf
+        self,
+        request: Request,
+        error: AgentsError,
+        *,
+        failures: int,
+        chance: float,
+        left: float = math.inf,
+        is_safe: bool = False,
     ) -> float | None:
         """Give the seconds to wait before the next try, or None when there is to be none.
 
-        `failures` counts this one; `left` are the seconds until the caller's own deadline.
+        `failures` counts this one; `left` are the seconds until the caller's own deadline. `is_safe` says that
+        this request may be repeated after any passing error, for a reason that it does not show.
         """
-        if failures >= self.attempts or not may_repeat(request, error):
+        if failures >= self.attempts or not (may_repeat(request, error) or (is_safe and error.is_passing)):
             return None
         wait = self.backoff(failures, chance=chance)
         if error.retry_after is not None:

@@ -1,6 +1,5 @@
 """One call: signed, let through the account's limits, sent, tried again, and read."""
 
-import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,7 +8,6 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio
-import anyio.lowlevel
 
 from .. import codec
 from ..clock import Clock, sleep
@@ -17,9 +15,11 @@ from ..crew import Crew
 from ..errors import AgentsError, AuthenticationError, DecodeError, ReplyError, Throttled, error_class
 from ..model import Purpose, Reply, Request, Send, Token
 from ..observe import RateLowered, RequestDone, RetryScheduled, Teller
-from ..retry import RetryPolicy, is_fate_unknown, read_retry_after
+from ..retry import RetryPolicy, read_retry_after
+from ..transport import Gate
 from .account import UNSIGNED, Account
 from .flight import Flight, Start
+from .starts import Starts
 
 T = TypeVar("T")
 
@@ -43,15 +43,13 @@ class Caller:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._send = send
-        self._crew = crew
         self._clock = clock
         self._retry = retry
         self._tell = tell
         self._chance = chance
-        self._flights: dict[asyncio.Task[None], Flight[Any]] = {}
         self.requests = 0
         self.retries = 0
-        self.starts = 0
+        self._starts = Starts(self, crew=crew, clock=clock, tell=tell)
         self.token_requests = 0
 
     async def call(self, account: Account, request: Request, read: Callable[[Reply], T]) -> T:
@@ -65,7 +63,7 @@ class Caller:
     async def look(self, account: Account, request: Request, read: Callable[[Reply], T]) -> T:
         """Make the same call with one try: whoever looks plans the next try itself."""
         account.budget.earn()
-        return read(await self._signed(account, request))
+        return read(await self.send(account, request))
 
     async def exchange(self, account: Account, request: Request) -> Reply:
         """Make a call that may be repeated and give the reply, which is a success."""
@@ -74,11 +72,11 @@ class Caller:
         failures = 0
         while True:
             try:
-                return await self._signed(account, request)
+                return await self.send(account, request)
             except AgentsError as error:
                 failures += 1
                 error.tries = failures
-                await self._pause(account, request, error, failures=failures, left=_left(deadline))
+                await self.pause(account, request, error, failures=failures, deadline=deadline)
 
     async def start(self, account: Account, start: Start[T]) -> T:
         """Send what starts a run, once, and give what its `read` makes of the reply.
@@ -87,24 +85,16 @@ class Caller:
         outcome is told to hooks and log as `StartAbandoned`. Raises `StartUnknown` when it cannot be known
         whether a run began, the refusal when it surely did not, and `NotSent`.
         """
-        await anyio.lowlevel.checkpoint()  # who was cancelled already must not send what outlives them
-        flight = Flight(start, clock=self._clock, tell=self._tell)
-        deadline = anyio.current_effective_deadline()
-        account.budget.earn()
-        task = self._crew.spawn(flight.fly(lambda: self._journey(account, start, flight, deadline)))
-        self._flights[task] = flight
-        task.add_done_callback(self._landed)
-        return await flight.outcome(task)
+        return await self._starts.start(account, start)
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        self._flights.pop(task).end()
+    @property
+    def starts(self) -> int:
+        """Count the runs that were accepted."""
+        return self._starts.accepted
 
     async def land(self, seconds: float) -> None:
         """Wait, for at most so long, until no start is out any more; those that were not sent end at once."""
-        for task, flight in self._flights.items():
-            flight.ground(task)
-        if self._flights:
-            await asyncio.wait(tuple(self._flights), timeout=seconds)
+        await self._starts.land(seconds)
 
     async def fetch_token(self, vendor: str, request: Request, read: Callable[[Reply], T]) -> T:
         """Ask a token endpoint, trying again after passing faults and after answers that cannot be read.
@@ -124,7 +114,7 @@ class Caller:
                 failures += 1
                 if not error.is_passing:
                     raise _bad_credentials(error) from error
-                await self._pause(None, request, error, failures=failures, left=math.inf)
+                await self.pause(None, request, error, failures=failures, deadline=math.inf)
             except DecodeError as error:
                 # Some gateway's page, most likely, and asking for a token once more starts nothing.
                 error.vendor = vendor
@@ -135,36 +125,28 @@ class Caller:
             except AgentsError as error:
                 error.vendor = vendor
                 failures += 1
-                await self._pause(None, request, error, failures=failures, left=math.inf)
+                await self.pause(None, request, error, failures=failures, deadline=math.inf)
 
-    async def _journey(self, account: Account, start: Start[T], flight: Flight[T], deadline: float) -> T:
-        failures = 0
-        while True:
-            try:
-                reply = await self._signed(account, start.request, flight)
-                result = start.read(reply)
-            except AgentsError as error:
-                failures += 1
-                if flight.is_sent and is_fate_unknown(start.request, error):
-                    raise
-                flight.clear()
-                if not flight.may_resend:
-                    raise
-                await self._pause(account, start.request, error, failures=failures, left=_left(deadline))
-            else:
-                self.starts += 1
-                return result
-
-    async def _pause(
-        self, account: Account | None, request: Request, error: AgentsError, *, failures: int, left: float
+    async def pause(
+        self,
+        account: Account | None,
+        request: Request,
+        error: AgentsError,
+        *,
+        failures: int,
+        deadline: float,
+        is_safe: bool = False,
     ) -> None:
         """Wait until the next try is due; raise `error` when there is to be none.
 
-        What befell the token request was tried again there already.
+        What befell the token request was tried again there already. `is_safe` says that repeating this start
+        does no harm.
         """
         if error.call and error.call != request.call:
             raise error
-        delay = self._retry.delay(request, error, failures=failures, chance=self._chance(), left=left)
+        delay = self._retry.delay(
+            request, error, failures=failures, chance=self._chance(), left=_left(deadline), is_safe=is_safe
+        )
         if delay is None:
             raise error
         if account is not None and not isinstance(error, Throttled):
@@ -179,7 +161,7 @@ class Caller:
         )
         await sleep(self._clock, delay)
 
-    async def _signed(self, account: Account, request: Request, flight: Flight[Any] | None = None) -> Reply:
+    async def send(self, account: Account, request: Request, flight: Flight[Any] | None = None) -> Reply:
         """Send once within the limits, and once more with a new token after a 401. Raises for a no."""
         on_sent = None if flight is None else flight.mark
         is_look = request.purpose is Purpose.LOOK
@@ -196,16 +178,19 @@ class Caller:
                 is_again = is_last and account.has_tokens
                 token = await self._line_up(account, token, is_look=is_look, is_first=is_again)
                 sent_at = self._clock.now()
+            place = _Place(gate, on_sent) if request.is_long else gate
             try:
                 self.requests += 1
                 reply = await send(
-                    request, headers=account.headers if token is None else token.headers, on_sent=on_sent
+                    request,
+                    headers=account.headers if token is None else token.headers,
+                    on_sent=place.sent if isinstance(place, _Place) else on_sent,
                 )
             except AgentsError as error:
                 error.vendor = account.vendor
                 raise
             finally:
-                gate.leave(is_look=is_look)
+                place.leave(is_look=is_look)
             if reply.status == _UNAUTHORIZED:
                 if flight is not None:
                     flight.clear()
@@ -298,6 +283,26 @@ class Caller:
             request_id=request_id,
             detail=_words_of(reply.body),
         )
+
+
+class _Place:
+    """The place of a long request: given back once it was sent, not when it is answered."""
+
+    def __init__(self, gate: Gate, on_sent: Callable[[], None] | None) -> None:
+        self._gate: Gate | None = gate
+        self._on_sent = on_sent
+
+    def sent(self) -> None:
+        """Take notice that the first byte is about to leave."""
+        self.leave(is_look=False)
+        if self._on_sent is not None:
+            self._on_sent()
+
+    def leave(self, *, is_look: bool) -> None:
+        """Give the place back, once."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.leave(is_look=is_look)
 
 
 def _left(deadline: float) -> float:

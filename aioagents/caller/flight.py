@@ -7,7 +7,7 @@ where nobody waits any more, to the event `StartAbandoned`.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
@@ -25,13 +25,39 @@ T = TypeVar("T")
 
 @frozen(kw_only=True, eq=False)
 class Start(Generic[T]):
-    """What is to be started: `read` makes a result of the reply, `advice` says how to find out later."""
+    """What is to be started: `read` makes a result of the reply, `advice` says how to find out later.
+
+    `deed` is what cannot be known to have happened when the reply is lost, `is_run` whether it is a run that
+    counts. With a `search`, the result may be
+    found while the reply is out, or after it was lost. Where the vendor takes the same start twice for one,
+    `renew` makes the request for another try, or gives None when it is too late for that.
+    """
 
     vendor: str
     request: Request
     read: Callable[[Reply], T]
     target: str
-    advice: str
+    advice: str | Callable[[], str]
+    deed: str = "started a run"
+    is_run: bool = True
+    search: "Search[T] | None" = None
+    renew: Callable[[], Request | None] | None = None
+
+
+class Search(Protocol[T]):
+    """Finds by other means what a start began. Its methods raise nothing but what ends the start."""
+
+    async def watch(self, flight: "Flight[T]") -> T:
+        """Give the result once it is found, while the reply is out. Cancelled when the reply is there."""
+        ...
+
+    async def answered(self, result: T) -> T:
+        """Give the result that really is this start's, now that `result` was read in the reply."""
+        ...
+
+    async def failed(self, error: AgentsError, flight: "Flight[T]") -> T | None:
+        """Look once more after `error`, which is raised where this finds nothing."""
+        ...
 
 
 class Flight(Generic[T]):
@@ -49,15 +75,19 @@ class Flight(Generic[T]):
         self._is_awaited = True
         self._is_abandoned = False  # whether it was out when nobody waited any more
         self._sent_at: datetime | None = None
+        #: When the first byte left, on the monotonic clock; None while nothing is out.
+        self.out_since: float | None = None
 
     def mark(self) -> None:
         """Take notice that the first byte is about to leave."""
         self.is_sent = True
         self._sent_at = self._clock.utcnow()
+        self.out_since = self._clock.now()
 
     def clear(self) -> None:
         """Take notice that the vendor surely started nothing."""
         self.is_sent = False
+        self.out_since = None
 
     def ground(self, task: asyncio.Task[None]) -> None:
         """Send nothing any more. What is out goes on; `task` ends at once where nothing is."""
@@ -134,14 +164,15 @@ class Flight(Generic[T]):
 
     def _unknown(self, cause: AgentsError) -> StartUnknown:
         start = self._start
+        advice = start.advice if isinstance(start.advice, str) else start.advice()
         error = StartUnknown(
-            f"{start.vendor}: whether {start.request.call} started a run cannot be known: {cause}. {start.advice}",
+            f"{start.vendor}: whether {start.request.call} {start.deed} cannot be known: {cause}. {advice}",
             vendor=start.vendor,
             call=start.request.call,
             target=start.target,
             sent_at=self._sent_at,
             body=start.request.body,
-            advice=start.advice,
+            advice=advice,
             status=cause.status,
             request_id=cause.request_id,
         )

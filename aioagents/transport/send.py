@@ -32,7 +32,8 @@ def _tracing() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig()
 
     async def tell(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx()
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx()
 
     trace.on_request_headers_sent.append(tell)
     return trace
@@ -53,7 +54,9 @@ class _Mark:
 
 
 class HttpSend:
-    """One connector, and a session for each host, over aiohttp. Follows no redirect, keeps no cookie.
+    """One connector, another for long requests, and a session for each host, over aiohttp.
+
+    Follows no redirect, keeps no cookie.
 
     With a `session` of the caller's, that one carries everything, keeps its own settings for connections,
     and is not closed here.
@@ -69,6 +72,8 @@ class HttpSend:
         self._keep_alive = timeouts.keep_alive
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._traced: dict[str, aiohttp.ClientSession] = {}
+        self._long_connector: aiohttp.TCPConnector | None = None
+        self._long: dict[str, aiohttp.ClientSession] = {}
         self._timeouts = {
             Purpose.START: self._timeout(timeouts, timeouts.start),
             Purpose.LOOK: self._timeout(timeouts, timeouts.read),
@@ -76,6 +81,7 @@ class HttpSend:
             Purpose.TOKEN: self._timeout(timeouts, timeouts.token),
         }
         self._settings = timeouts
+        self._without_end = aiohttp.ClientTimeout(total=None, connect=timeouts.connect)
 
     @staticmethod
     def _timeout(timeouts: Timeouts, seconds: float | None) -> aiohttp.ClientTimeout:
@@ -91,6 +97,8 @@ class HttpSend:
                 limit_per_host=self._limits.per_host,
                 keepalive_timeout=self._keep_alive,
             )
+            # What waits for hours must not take the others' connections, nor trust one that lay idle.
+            self._long_connector = aiohttp.TCPConnector(limit=0, force_close=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -98,16 +106,18 @@ class HttpSend:
 
     async def aclose(self) -> None:
         """Close all connections that are ours. May be called twice."""
-        connector, self._connector = self._connector, None
-        sessions = [*self._sessions.values(), *self._traced.values()]
-        self._sessions, self._traced = {}, {}
+        connectors = (self._connector, self._long_connector)
+        self._connector = self._long_connector = None
+        sessions = [*self._sessions.values(), *self._traced.values(), *self._long.values()]
+        self._sessions, self._traced, self._long = {}, {}, {}
         with anyio.move_on_after(_GRACE, shield=True):
             for session in sessions:
                 await session.close()
-            if connector is not None:
-                await connector.close()
+            for connector in connectors:
+                if connector is not None:
+                    await connector.close()
 
-    def _session(self, url: URL, *, is_traced: bool) -> aiohttp.ClientSession:
+    def _session(self, url: URL, *, is_traced: bool, is_long: bool) -> aiohttp.ClientSession:
         if self._foreign is not None:
             if self._foreign.closed:
                 raise PoolClosed("the aiohttp session that was handed to the pool is closed")
@@ -115,17 +125,22 @@ class HttpSend:
         if self._connector is None:
             raise PoolClosed("the pool is closed")
         # A session each, since the traced one costs more.
-        sessions = self._traced if is_traced else self._sessions
+        sessions = self._long if is_long else self._traced if is_traced else self._sessions
         session = sessions.get(url.raw_authority)
         if session is None:
             session = sessions[url.raw_authority] = aiohttp.ClientSession(
-                connector=self._connector,
+                connector=self._long_connector if is_long else self._connector,
                 connector_owner=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={hdrs.USER_AGENT: _AGENT, hdrs.ACCEPT: "application/json"},
-                trace_configs=[_tracing()] if is_traced else None,
+                trace_configs=[_tracing()] if is_traced or is_long else None,
             )
         return session
+
+    def _timeout_of(self, request: Request) -> aiohttp.ClientTimeout:
+        if request.timeout is not None:
+            return self._timeout(self._settings, request.timeout)
+        return self._without_end if request.is_long else self._timeouts[request.purpose]
 
     async def send(
         self,
@@ -139,14 +154,10 @@ class HttpSend:
         Raises `NotSent`, `ReplyLost`, `PoolClosed`, or `DecodeError` for a reply above the size limit.
         """
         url = URL(request.url, encoded=True)
-        session = self._session(url, is_traced=on_sent is not None)
+        session = self._session(url, is_traced=on_sent is not None, is_long=request.is_long)
         mark = None if on_sent is None else _Mark(on_sent)
         if mark is not None and self._foreign is not None:
             mark()  # sending cannot be observed here: from now on it may have happened
-        if request.timeout is not None:
-            timeout = self._timeout(self._settings, request.timeout)
-        else:
-            timeout = self._timeouts[request.purpose]
         try:
             async with session.request(
                 request.method,
@@ -155,7 +166,7 @@ class HttpSend:
                 data=request.body,
                 allow_redirects=False,
                 raise_for_status=False,
-                timeout=timeout,
+                timeout=self._timeout_of(request),
                 trace_request_ctx=mark,
             ) as response:
                 length = response.content_length

@@ -1,0 +1,142 @@
+"""Starts of one pool: each travels in a task of the pool's, sent at most once unless it surely began nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import anyio
+import anyio.lowlevel
+
+from ..clock import Clock
+from ..crew import Crew
+from ..errors import AgentsError
+from ..model import Reply, Request
+from ..observe import Teller
+from ..retry import is_fate_unknown, is_lost
+from .account import Account
+from .flight import Flight, Search, Start
+
+T = TypeVar("T")
+
+
+class Exchange(Protocol):
+    """What starts need of the calls of their pool."""
+
+    async def send(self, account: Account, request: Request, flight: Flight[Any] | None = None) -> Reply:
+        """Send once within the limits, and once more with a new token after a 401. Raises for a no."""
+        ...
+
+    async def pause(
+        self,
+        account: Account | None,
+        request: Request,
+        error: AgentsError,
+        *,
+        failures: int,
+        deadline: float,
+        is_safe: bool = False,
+    ) -> None:
+        """Wait until the next try is due; raise `error` when there is to be none."""
+        ...
+
+
+class Starts:
+    """Makes the starts of one pool, and knows which are out."""
+
+    def __init__(self, exchange: Exchange, *, crew: Crew, clock: Clock, tell: Teller) -> None:
+        self._exchange = exchange
+        self._crew = crew
+        self._clock = clock
+        self._tell = tell
+        self._flights: dict[asyncio.Task[None], Flight[Any]] = {}
+        self.accepted = 0
+
+    async def start(self, account: Account, start: Start[T]) -> T:
+        """Send what starts a run, and give the result; see `Caller.start`."""
+        await anyio.lowlevel.checkpoint()  # who was cancelled already must not send what outlives them
+        flight = Flight(start, clock=self._clock, tell=self._tell)
+        deadline = anyio.current_effective_deadline()
+        account.budget.earn()
+        task = self._crew.spawn(flight.fly(lambda: self._travel(account, start, flight, deadline)))
+        self._flights[task] = flight
+        task.add_done_callback(self._landed)
+        return await flight.outcome(task)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._flights.pop(task).end()
+
+    async def land(self, seconds: float) -> None:
+        """Wait, for at most so long, until no start is out any more; those that were not sent end at once."""
+        for task, flight in self._flights.items():
+            flight.ground(task)
+        if self._flights:
+            await asyncio.wait(tuple(self._flights), timeout=seconds)
+
+    async def _travel(self, account: Account, start: Start[T], flight: Flight[T], deadline: float) -> T:
+        """Make the start, and find by other means what it began where the reply does not tell."""
+        search = start.search
+        if search is None:
+            result = await self._journey(account, start, flight, deadline)
+        else:
+            result = await self._searched(
+                search, flight, lambda: self._journey(account, start, flight, deadline)
+            )
+        self.accepted += start.is_run
+        return result
+
+    async def _searched(self, search: Search[T], flight: Flight[T], journey: Callable[[], Awaitable[T]]) -> T:
+        replies: list[T | AgentsError] = []
+        sightings: list[T] = []
+
+        async def answer() -> None:
+            try:
+                replies.append(await journey())
+            except AgentsError as error:  # as a value: it does not end the watch in the middle of something
+                replies.append(error)
+            group.cancel_scope.cancel()
+
+        async def watch() -> None:
+            sightings.append(await search.watch(flight))
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(answer)
+            group.start_soon(watch)
+        told = replies[0] if replies else None
+        if told is not None and not isinstance(told, AgentsError):
+            return await search.answered(told)
+        if sightings:
+            return sightings[0]
+        if told is None:  # ended from outside: its own cancellation is on its way
+            raise asyncio.CancelledError
+        found = await search.failed(told, flight)
+        if found is None:
+            raise told
+        return found
+
+    async def _journey(self, account: Account, start: Start[T], flight: Flight[T], deadline: float) -> T:
+        failures = 0
+        request = start.request
+        is_owed = False  # whether an earlier try may have begun something
+        while True:
+            try:
+                return start.read(await self._exchange.send(account, request, flight))
+            except AgentsError as error:
+                failures += 1
+                error.tries = failures
+                is_unknown = flight.is_sent and is_fate_unknown(request, error)
+                is_renewable = start.renew is not None and is_lost(error)
+                if is_unknown and not is_renewable:
+                    raise
+                is_owed |= is_unknown
+                if not is_owed:
+                    flight.clear()
+                if not flight.may_resend:
+                    raise
+                await self._exchange.pause(
+                    account, request, error, failures=failures, deadline=deadline, is_safe=is_renewable
+                )
+                renewed = request if start.renew is None else start.renew()
+                if renewed is None:
+                    raise
+                request = renewed
