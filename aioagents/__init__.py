@@ -27,6 +27,7 @@ from .errors import (
 from .model import Run, RunRef, RunState, Secret
 from .polling import Growing, RunHandle, Steady
 from .pool import PoolStatistics, SessionPool
+from .providers.agh import Agh
 from .providers.leap import Leap
 from .providers.leena import Leena, LeenaCredentials, LeenaEndpoints
 from .retry import RetryPolicy
@@ -35,6 +36,7 @@ from .webhooks import WebhookReceiver
 
 __all__ = [
     "AgentsError",
+    "Agh",
     "AuthenticationError",
     "AuthorizationRequired",
     "BadRequest",
