@@ -7,13 +7,14 @@ finds it, a vendor's module `fake` has a function `make_world(plan: RunPlan) -> 
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ..codec import decode_json, encode_json
 from ..model import Purpose, Reply, Request
@@ -63,7 +64,8 @@ class Call:
     `speed` is how many of the world's seconds pass in one of the client's: a time span that the client is
     told (how long a token lives) is one of the client's. `hastens`, where given, is asked once by an
     `Announcer`, with the id of a run that this call starts and whose end is going to be announced: True says
-    that the run is to be over at once, and its webhook due at once.
+    that the run is to be over at once, and its webhook due at once. `moment` is the machine's own date, where the
+    client lives by that and not by the world's: what the client dates and signs is fresh by either.
     """
 
     request: Request
@@ -72,6 +74,7 @@ class Call:
     now: float
     speed: float = 1.0
     hastens: Callable[[str], bool] | None = None
+    moment: datetime | None = None
 
     def header(self, name: str) -> str | None:
         """Give a header by its name in lower case."""
@@ -87,7 +90,7 @@ class Held:
     """A reply that the world owes until its second `until`, infinite where nothing is planned.
 
     Whoever serves the world asks `reply(now)` then, and again whenever that gives another `Held`. `drop(now)` is
-    called, once, when the client's connection is gone before.
+    called, once, when the client's connection is gone before; where there is none, nobody looks whether it is.
     """
 
     until: float
@@ -105,11 +108,58 @@ class Route:
     purpose: Purpose
     handler: Callable[[Call], Reply | Held]
 
-    def match(self, method: str, raw_path: str) -> Mapping[str, str] | None:
-        """Give the template's parameters, decoded, or None when this is not the route."""
-        if method != self.method:
-            return None
-        return _parameters(_pattern(self.path), raw_path)
+
+class Refused(Exception):
+    """Raised by a handler, or by what a `Held` asks later: the call is refused with this status."""
+
+    def __init__(self, status: int, *messages: str) -> None:
+        super().__init__(*messages)
+        self.status = status
+
+
+#: A route in the making: method, path, call, purpose, handler.
+Endpoint: TypeAlias = tuple[str, str, str, Purpose, Callable[[Call], Reply | Held]]
+
+
+def make_routes(
+    endpoints: Iterable[Endpoint],
+    *,
+    counts: Counter[str],
+    tell: Callable[[Refused, float], Reply],
+    guard: Callable[[Call], None] | None = None,
+) -> tuple[Route, ...]:
+    """Build routes that ask `guard` first; a `Refused` is counted as `refused_<status>` and told by `tell`."""
+
+    def refuse(refused: Refused, now: float) -> Reply:
+        counts[f"refused_{refused.status}"] += 1
+        return tell(refused, now)
+
+    def owing(held: Held) -> Held:
+        def reply(now: float) -> Reply | Held:
+            try:
+                later = held.reply(now)
+            except Refused as refused:
+                return refuse(refused, now)
+            return owing(later) if isinstance(later, Held) else later
+
+        return evolve(held, reply=reply)
+
+    def refusing(handler: Callable[[Call], Reply | Held]) -> Callable[[Call], Reply | Held]:
+        def handle(call: Call) -> Reply | Held:
+            try:
+                if guard is not None:
+                    guard(call)
+                reply = handler(call)
+            except Refused as refused:
+                return refuse(refused, call.now)
+            return owing(reply) if isinstance(reply, Held) else reply
+
+        return handle
+
+    return tuple(
+        Route(method=method, path=path, call=call, purpose=purpose, handler=refusing(handler))
+        for method, path, call, purpose, handler in endpoints
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -187,6 +237,15 @@ class Announcer(Protocol):
         ...
 
 
+@runtime_checkable
+class Doorkeeper(Protocol):
+    """What a `World` has besides when its vendor does not answer unknown paths as `no_such_endpoint` does."""
+
+    def missing(self, method: str, raw_path: str) -> Reply | None:
+        """Answer what no endpoint fits; None where the path is not one of this vendor's."""
+        ...
+
+
 @frozen
 class Match:
     """Who answers a request: the world, its route, and the parameters of the path, decoded."""
@@ -200,6 +259,7 @@ class Router:
     """Finds who answers a request. Built once; a path without parameters costs one look-up in a dict."""
 
     def __init__(self, worlds: Sequence[World]) -> None:
+        self._worlds = worlds
         self._plain: dict[tuple[str, str], Match] = {}
         self._templates: dict[str, list[tuple[re.Pattern[str], World, Route]]] = {}
         for world in worlds:
@@ -221,6 +281,14 @@ class Router:
                 return Match(world, route, path)
         return None
 
+    def missing(self, method: str, raw_path: str) -> Reply:
+        """Give the reply where `find` gives None."""
+        for world in self._worlds:
+            reply = world.missing(method, raw_path) if isinstance(world, Doorkeeper) else None
+            if reply is not None:
+                return reply
+        return no_such_endpoint()
+
 
 def json_reply(body: Any, status: int = 200, **headers: str) -> Reply:
     """Build a JSON reply."""
@@ -228,23 +296,13 @@ def json_reply(body: Any, status: int = 200, **headers: str) -> Reply:
 
 
 def no_such_endpoint() -> Reply:
-    """Build the reply to a request that no world has an endpoint for."""
+    """Build the reply to a request that no world has an endpoint for, and whose path no vendor knows."""
     return json_reply({"message": "no such endpoint"}, 404)
 
 
 def read_query(text: str) -> Mapping[str, str]:
     """Read a query string, raw or percent-encoded; of equal names the last one counts."""
     return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
-
-
-def find_route(worlds: Sequence[World], method: str, raw_path: str) -> tuple[Route, Mapping[str, str]] | None:
-    """Find who answers a request."""
-    for world in worlds:
-        for route in world.routes:
-            path = route.match(method, raw_path)
-            if path is not None:
-                return route, path
-    return None
 
 
 def answer(worlds: Sequence[World], request: Request, *, now: float, speed: float = 1.0) -> Reply:
@@ -260,10 +318,15 @@ def answer(worlds: Sequence[World], request: Request, *, now: float, speed: floa
 
 def ask(worlds: Sequence[World], request: Request, *, now: float, speed: float = 1.0) -> Reply | Held:
     """Let the worlds answer `request`, now or later; 404 when nobody has such an endpoint."""
-    parts = urlsplit(request.url)
-    found = find_route(worlds, request.method, parts.path)
-    if found is None:
-        return no_such_endpoint()
-    route, path = found
+    parts, router = urlsplit(request.url), _router(tuple(worlds))
+    match = router.find(request.method, parts.path)
+    if match is None:
+        return router.missing(request.method, parts.path)
     query = read_query(parts.query)
-    return route.handler(Call(request=request, path=path, query=query, now=now, speed=speed))
+    return match.route.handler(Call(request=request, path=match.path, query=query, now=now, speed=speed))
+
+
+@lru_cache(maxsize=4)
+def _router(worlds: tuple[World, ...]) -> Router:
+    """Build a router once for the worlds that are asked just now."""
+    return Router(worlds)

@@ -1,7 +1,7 @@
 """Leap's endpoints: who may call them, what they refuse, what is announced, and what is counted."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from heapq import heappop, heappush
 from http import HTTPStatus
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from ....codec import decode_json, encode_json
-from ....contract.fake import Call, Route, RunPlan, Webhook, json_reply
+from ....contract.fake import Call, Endpoint, Refused, Route, RunPlan, Webhook, json_reply, make_routes
 from ....model import Purpose, Reply
 from .runs import ERROR, BulkRun, Dialect, Draws, Item, LeapRun, Telling
 
@@ -50,14 +50,6 @@ class LeapRules:
     hidden_for: float = 0.0
 
 
-class _Refused(Exception):
-    def __init__(self, status: int, *messages: str) -> None:
-        super().__init__(*messages)
-        self.status = status
-        # One message stands alone, what is wrong with a body comes as a list: so do NestJS servers.
-        self.message: Any = list(messages) if status == HTTPStatus.BAD_REQUEST else "".join(messages)
-
-
 class LeapWorld:
     """Leap as its facts describe it: workflow runs in both dialects, bulk runs, webhooks. Deterministic by seed.
 
@@ -88,7 +80,9 @@ class LeapWorld:
         self._planned: list[tuple[float, int, Item]] = []
         self._counts: Counter[str] = Counter()
         self._by_key: Counter[str] = Counter()
-        self._routes = tuple(self._make_routes())
+        self._routes = make_routes(
+            self._endpoints(), counts=self._counts, tell=self._tell_refusal, guard=self._permit
+        )
 
     @property
     def vendor(self) -> str:
@@ -151,32 +145,26 @@ class LeapWorld:
         untrue = {**body, "status": end, "error": error}
         return encode_json({**body, "id": other or f"rnp_{'0' * 18}"}), encode_json(untrue)
 
-    def _make_routes(self) -> Iterator[Route]:
+    def _endpoints(self) -> Iterator[Endpoint]:
         start, look = Purpose.START, Purpose.LOOK
-        for method, path, call, purpose, handler in (
-            ("POST", "/v1/workflows", "workflows.run", start, self._run_workflow),
-            ("POST", "/v1/runs", "runs.run", start, self._run),
-            ("GET", "/v1/runs/{workflow_run_id}", "runs.get", look, self._get),
-            ("POST", "/v1/runs/bulk", "bulk.run", start, self._run_bulk),
-            ("GET", "/v1/runs/bulk/{bulk_run_id}", "bulk.get", look, self._get_bulk),
-        ):
-            yield Route(method=method, path=path, call=call, purpose=purpose, handler=self._refusing(handler))
+        yield "POST", "/v1/workflows", "workflows.run", start, self._run_workflow
+        yield "POST", "/v1/runs", "runs.run", start, self._run
+        yield "GET", "/v1/runs/{workflow_run_id}", "runs.get", look, self._get
+        yield "POST", "/v1/runs/bulk", "bulk.run", start, self._run_bulk
+        yield "GET", "/v1/runs/bulk/{bulk_run_id}", "bulk.get", look, self._get_bulk
 
-    def _refusing(self, handler: Callable[[Call], Reply]) -> Callable[[Call], Reply]:
-        def handle(call: Call) -> Reply:
-            if call.header("x-api-key") != self._api_key:
-                self._counts["refused_401"] += 1
-                body = self._rules.unauthorized
-                return Reply(401) if body is None else json_reply(body, 401)
-            try:
-                return handler(call)
-            except _Refused as refused:
-                self._counts[f"refused_{refused.status}"] += 1
-                phrase = HTTPStatus(refused.status).phrase
-                told = {"statusCode": refused.status, "message": refused.message, "error": phrase}
-                return json_reply(told, refused.status)
+    def _permit(self, call: Call) -> None:
+        if call.header("x-api-key") != self._api_key:
+            raise Refused(HTTPStatus.UNAUTHORIZED)
 
-        return handle
+    def _tell_refusal(self, refused: Refused, now: float) -> Reply:  # noqa: ARG002 - every world's signature
+        if refused.status == HTTPStatus.UNAUTHORIZED:
+            body = self._rules.unauthorized
+            return Reply(401) if body is None else json_reply(body, 401)
+        # One message stands alone, what is wrong with a body comes as a list: so do NestJS servers.
+        message: Any = list(refused.args) if refused.status == HTTPStatus.BAD_REQUEST else str(refused)
+        phrase = HTTPStatus(refused.status).phrase
+        return json_reply({"statusCode": refused.status, "message": message, "error": phrase}, refused.status)
 
     def _run_workflow(self, call: Call) -> Reply:
         return self._start(call, Dialect.WORKFLOWS)
@@ -189,7 +177,7 @@ class LeapWorld:
         body = self._read(call, names.workflow, names.webhook, names.inputs)
         given = body.get(names.inputs, {})
         if not isinstance(given, dict | None):
-            raise _Refused(400, f"{names.inputs} must be an object")
+            raise Refused(400, f"{names.inputs} must be an object")
         workflow, webhook_url = self._target(body, dialect)
         run = self._draws.run(workflow, now=call.now, dialect=dialect, webhook_url=webhook_url, given=given)
         self._runs[run.id] = run
@@ -201,7 +189,7 @@ class LeapWorld:
         body = self._read(call, "workflow_id", "webhook_url", "input_csv_url")
         csv_url = body.get("input_csv_url")
         if not isinstance(csv_url, str) or not _is_url(csv_url):
-            raise _Refused(400, "input_csv_url must be a URL address")
+            raise Refused(400, "input_csv_url must be a URL address")
         workflow, webhook_url = self._target(body, Dialect.RUNS)
         bulk = self._draws.bulk(
             workflow,
@@ -223,11 +211,11 @@ class LeapWorld:
     def _target(self, body: Mapping[str, Any], dialect: Dialect) -> tuple[str, str]:
         workflow, webhook_url = body.get(dialect.value.workflow), body.get(dialect.value.webhook)
         if not isinstance(workflow, str) or not workflow:
-            raise _Refused(400, f"{dialect.value.workflow} must be a non-empty string")
+            raise Refused(400, f"{dialect.value.workflow} must be a non-empty string")
         if webhook_url and not (isinstance(webhook_url, str) and _is_url(webhook_url)):
-            raise _Refused(400, f"{dialect.value.webhook} must be a URL address")
+            raise Refused(400, f"{dialect.value.webhook} must be a URL address")
         if workflow in self._rules.unknown:
-            raise _Refused(self._rules.unknown_status, "Workflow not found")
+            raise Refused(self._rules.unknown_status, "Workflow not found")
         return workflow, webhook_url or ""
 
     def _begin(self, call: Call, item: Item) -> Reply:
@@ -251,7 +239,7 @@ class LeapWorld:
 
     def _tell(self, call: Call, item: Item | None, missing: str) -> Reply:
         if item is None or call.now < item.created_at + self._rules.hidden_for:
-            raise _Refused(404, missing)
+            raise Refused(404, missing)
         self._counts["looks"] += 1
         return json_reply(item.body(call.now, self._telling))
 
@@ -272,11 +260,11 @@ def _is_url(text: str) -> bool:
 def _json_object(call: Call) -> dict[str, Any]:
     kind = (call.header("content-type") or "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise _Refused(400, "the content type must be application/json")
+        raise Refused(400, "the content type must be application/json")
     try:
         body = call.json()
     except ValueError as exc:
-        raise _Refused(400, str(exc)) from None
+        raise Refused(400, str(exc)) from None
     if not isinstance(body, dict):
-        raise _Refused(400, "the body must be an object")
+        raise Refused(400, "the body must be an object")
     return body

@@ -5,14 +5,14 @@ import binascii
 import random
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
 from attrs import field, frozen
 
-from ....contract.fake import Call, Route, RunPlan, json_reply
+from ....contract.fake import Call, Endpoint, Refused, Route, RunPlan, json_reply, make_routes
 from ....model import Purpose, Reply
 from .items import ENDS, Items
 from .report import ReportRules, report_body
@@ -48,12 +48,6 @@ class _Grant:
     scopes: frozenset[str]
 
 
-class _Refused(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class LeenaWorld:
     """Leena AI as its facts describe it, for any region. Deterministic by the plan's seed.
 
@@ -83,7 +77,7 @@ class LeenaWorld:
         self._counts: Counter[str] = Counter()
         self._by_key: Counter[str] = Counter()
         self._failing_reports: deque[str | None] = deque()
-        self._routes = tuple(self._make_routes())
+        self._routes = make_routes(self._endpoints(), counts=self._counts, tell=_tell)
 
     @property
     def vendor(self) -> str:
@@ -137,42 +131,24 @@ class LeenaWorld:
         """Let `count` reports say `isSuccess: false`, once `after` more have succeeded."""
         self._failing_reports.extend([None] * after + [message] * count)
 
-    def _make_routes(self) -> Iterator[Route]:
-        for method, path, call, purpose, handler in (
-            ("POST", "/api/v1.0/oauth/token", "oauth.token", Purpose.TOKEN, self._token),
-            ("POST", "/api/v1/external/aop/execute", "aop.execute", Purpose.START, self._execute),
-            (
-                "GET",
-                "/api/v1/external/aop/items/{aop_item_id}/status",
-                "aop.status",
-                Purpose.LOOK,
-                self._status,
-            ),
-            ("GET", "/api/analytics/query/external", "analytics.report", Purpose.CALL, self._report),
-        ):
-            yield Route(method=method, path=path, call=call, purpose=purpose, handler=self._refusing(handler))
-
-    def _refusing(self, handler: Callable[[Call], Reply]) -> Callable[[Call], Reply]:
-        def handle(call: Call) -> Reply:
-            try:
-                return handler(call)
-            except _Refused as refused:
-                self._counts[f"refused_{refused.status}"] += 1
-                return json_reply({"message": str(refused)}, refused.status)
-
-        return handle
+    def _endpoints(self) -> Iterator[Endpoint]:
+        items = "/api/v1/external/aop/items"
+        yield "POST", "/api/v1.0/oauth/token", "oauth.token", Purpose.TOKEN, self._token
+        yield "POST", "/api/v1/external/aop/execute", "aop.execute", Purpose.START, self._execute
+        yield "GET", f"{items}/{{aop_item_id}}/status", "aop.status", Purpose.LOOK, self._status
+        yield "GET", "/api/analytics/query/external", "analytics.report", Purpose.CALL, self._report
 
     def _token(self, call: Call) -> Reply:
         self._counts["token_requests"] += 1
         account = self._accounts.get(_basic(call.header("authorization")))
         if account is None:
-            raise _Refused(401, "unknown client")
+            raise Refused(401, "unknown client")
         body = _json_object(call)
         if body.get("grant_type") != "password":
-            raise _Refused(400, "grant_type has to be password")
+            raise Refused(400, "grant_type has to be password")
         # Undocumented: wrong user or password. 401, as other surfaces of the vendor have it.
         if (_text(body, "username"), _text(body, "password")) != (account.username, account.password):
-            raise _Refused(401, "wrong user or password")
+            raise Refused(401, "wrong user or password")
         self._grants = {key: grant for key, grant in self._grants.items() if grant.expires_at > call.now}
         value = f"hdr.{self._chance.getrandbits(128):032x}.sig"
         self._grants[value] = _Grant(call.now + self._lifetime * call.speed, account.scopes)
@@ -188,9 +164,9 @@ class LeenaWorld:
     def _permit(self, call: Call, scope: str, refusal: int) -> None:
         grant = self._grants.get(_bearer(call.header("authorization") or ""))
         if grant is None or grant.expires_at <= call.now:
-            raise _Refused(401, "token missing, expired or invalid")
+            raise Refused(401, "token missing, expired or invalid")
         if scope not in grant.scopes:
-            raise _Refused(refusal, f"the token lacks {scope}")
+            raise Refused(refusal, f"the token lacks {scope}")
 
     def _execute(self, call: Call) -> Reply:
         self._permit(call, AOP_SCOPE, 403)
@@ -199,13 +175,13 @@ class LeenaWorld:
         _text(body, "message_to_start", "")
         context = body.get("context", {})
         if not isinstance(context, dict):
-            raise _Refused(400, "context has to be an object")
+            raise Refused(400, "context has to be an object")
         if not target:
-            raise _Refused(400, "aop_id is empty")
+            raise Refused(400, "aop_id is empty")
         if target in self._aops.unknown:
-            raise _Refused(404, "no such AOP")
+            raise Refused(404, "no such AOP")
         if target in self._aops.barred:
-            raise _Refused(400, "this AOP cannot be executed")
+            raise Refused(400, "this AOP cannot be executed")
         item = self._items.begin(target, call.now)
         self._counts["starts"] += 1
         if "key" in context:
@@ -223,10 +199,10 @@ class LeenaWorld:
         self._permit(call, AOP_SCOPE, 403)
         item_id = call.path["aop_item_id"]
         if not _ITEM_ID.fullmatch(item_id):
-            raise _Refused(400, "aop_item_id is badly formed")
+            raise Refused(400, "aop_item_id is badly formed")
         item = self._items.find(item_id.lower())
         if item is None or call.now < item.started_at + self._aops.hidden_for:
-            raise _Refused(404, "no such item")
+            raise Refused(404, "no such item")
         self._counts["looks"] += 1
         since, status = item.at(call.now)
         return json_reply(
@@ -248,7 +224,7 @@ class LeenaWorld:
         try:
             body = report_body(self._items, call.query, rules=self.report, now=call.now)
         except ValueError as exc:
-            raise _Refused(400, str(exc)) from None
+            raise Refused(400, str(exc)) from None
         self._counts["reports"] += 1
         failure = self._failing_reports.popleft() if self._failing_reports else None
         return json_reply(body if failure is None else {"isSuccess": False, "message": failure})
@@ -257,6 +233,10 @@ class LeenaWorld:
 def make_world(plan: RunPlan) -> LeenaWorld:
     """Make the world that the simulator serves unless it is told otherwise."""
     return LeenaWorld(plan)
+
+
+def _tell(refused: Refused, now: float) -> Reply:  # noqa: ARG001 - the signature is every world's
+    return json_reply({"message": str(refused)}, refused.status)
 
 
 def _bearer(authorization: str) -> str:
@@ -277,18 +257,18 @@ def _basic(authorization: str | None) -> tuple[str, str]:
 def _json_object(call: Call) -> dict[str, Any]:
     kind = (call.header("content-type") or "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise _Refused(400, "the content type has to be application/json")
+        raise Refused(400, "the content type has to be application/json")
     try:
         body = call.json()
     except ValueError as exc:
-        raise _Refused(400, str(exc)) from None
+        raise Refused(400, str(exc)) from None
     if not isinstance(body, dict):
-        raise _Refused(400, "the body has to be an object")
+        raise Refused(400, "the body has to be an object")
     return body
 
 
 def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
     value = body.get(name, default)
     if not isinstance(value, str):
-        raise _Refused(400, f"{name} has to be a string")
+        raise Refused(400, f"{name} has to be a string")
     return value
