@@ -30,7 +30,7 @@ class RunReader:
         self._request = request
         self._read = read
 
-    async def look(self, ref: RunRef, *, age: float | None) -> Run:
+    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:  # noqa: ARG002
         """Read a run, with one try. A 404 passes shortly after a start of our own."""
         try:
             return await self._pool.caller.look(
@@ -42,7 +42,7 @@ class RunReader:
             error.is_passing = age is not None and age < GRACE
             raise
 
-    async def read(self, ref: RunRef, *, age: float | None) -> Run:
+    async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:  # noqa: ARG002
         """Read a run, trying again after passing faults."""
         self._pool.ensure_open()
         try:

@@ -3,7 +3,7 @@
 from .cadence import Cadence, Growing, Steady
 from .handle import RunHandle
 from .heap import DueHeap
-from .lane import Lane, PollStatistics, RunSource
+from .lane import Lane, ListSource, PollStatistics, RunSource
 from .scheduler import Scheduler
 from .watch import Push, Watch
 
@@ -12,6 +12,7 @@ __all__ = [
     "DueHeap",
     "Growing",
     "Lane",
+    "ListSource",
     "PollStatistics",
     "Push",
     "RunHandle",

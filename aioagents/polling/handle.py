@@ -66,7 +66,7 @@ class RunHandle:
         watch = self._watch
         clock = watch.lane.scheduler.clock
         age = None if watch.begun_at is None else clock.now() - watch.begun_at
-        run = await watch.lane.source.read(watch.ref, age=age)
+        run = await watch.lane.source.read(watch.ref, age=age, last=self.last)
         watch = self._watch = self._current()
         watch.lane.scheduler.seen(watch, run)
         return watch.last or run

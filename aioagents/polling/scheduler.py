@@ -1,9 +1,7 @@
 """All waits of a pool: one heap, one timer, a fixed crew of lookers."""
 
-import asyncio
 import math
 import random
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, Final
@@ -16,19 +14,21 @@ from ..retry import RetryPolicy
 from .cadence import Cadence
 from .context import Within, within
 from .heap import DueHeap
-from .lane import Lane, PollStatistics, RunSource
-from .watch import Listener, Waiter, Watch
+from .lane import Lane, ListSource, PollStatistics, RunSource
+from .lookers import Lookers
+from .round import Round
+from .watch import Listener, Waiter, Watch, copy_of
 
 _EVER: Final = 1e12  # seconds
 _SHORTEST: Final = 0.05  # seconds between a failed look and the next
+_WORTH: Final = 0.25  # a list is asked again only if it told of so large a share of its runs
 
 
 class Scheduler:
     """Looks at each run that somebody waits for, at the times the cadence gives.
 
-    Due runs are handed to at most `lookers` tasks, lane by lane in turn. A lane may have a look under way only
-    while it has fewer of them than there are lookers left over: so one account never holds more than half of the
-    crew, and a stalled vendor leaves the others room.
+    At most `lookers` looks are under way at once. Where a vendor lists runs, a look at one of a group tells of all
+    of them, and plans all their next looks.
     """
 
     def __init__(
@@ -47,18 +47,15 @@ class Scheduler:
         self._cadence = cadence
         self._retry = retry
         self._tell = tell
-        self._spawn = spawn
         self._ensure_open = ensure_open
-        self._most = lookers
         self._chance = chance
         self._heap: DueHeap[Watch] = DueHeap()
         self._lanes: list[Lane] = []
-        self._turn: deque[Lane] = deque()  # lanes with due looks, each once
         self._timer: Timer | None = None
         self._timer_at = math.inf
-        self._idle: list[asyncio.Future[Watch]] = []
-        self._lookers = 0
-        self._looking = 0
+        self._lookers = Lookers(
+            most=lookers, look=self._look, gather=self._gather, drop=self._forget, spawn=spawn
+        )
         self._looks = 0
         self._failed_looks = 0
         self._is_closed = False
@@ -78,9 +75,9 @@ class Scheduler:
             waiting=sum(waits),
             looks=self._looks,
             looks_failed=self._failed_looks,
-            overdue=sum(len(lane.ready) for lane in self._lanes),
-            looking=self._looking,
-            lookers=self._lookers,
+            overdue=sum(watch.is_ready for lane in self._lanes for watch in lane.ready),
+            looking=self._lookers.looking,
+            lookers=self._lookers.hired,
         )
 
     def join(self, watch: Watch, waiter: Waiter | None = None, listener: Listener | None = None) -> Watch:
@@ -99,6 +96,7 @@ class Scheduler:
         if listener is not None:
             watch.listen(listener)
         if not was_awaited:
+            watch.lane.enter(watch)
             watch.context = (
                 copy_context() or None
             )  # most programs set no variables, and each copy costs memory
@@ -137,6 +135,8 @@ class Scheduler:
             watch.since = self.clock.now()
         watch.last, watch.is_seen = run, True
         watch.failures = watch.unreadable = 0
+        if watch.lane.lists is not None and watch.is_awaited:
+            watch.lane.enter(watch)
         if not run.is_same_as(previous):
             self._tell(RunChanged(vendor=watch.lane.vendor, run=run, previous=previous))
             if run.state is RunState.UNKNOWN and (watch.lane.vendor, run.status) not in self._unknown:
@@ -151,6 +151,7 @@ class Scheduler:
     def close(self) -> None:
         """End all waits with `PoolClosed`. May be called twice."""
         self._is_closed = True
+        self._lookers.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -210,97 +211,88 @@ class Scheduler:
 
     def _on_time(self) -> None:
         self._timer = None
-        for watch in self._heap.take_due(self.clock.now()):
-            lane = watch.lane
-            if not lane.ready:
-                self._turn.append(lane)
-            watch.is_looking = True
-            lane.ready.append(watch)
+        due = self._heap.take_due(self.clock.now())
         self._set_timer()
-        self._call_lookers()
+        self._lookers.add(due)
 
     def _forget(self, watch: Watch) -> None:
         """Stop watching. Whoever comes back resumes at the time that was planned."""
         self._heap.drop(watch)
         watch.context = None
+        watch.lane.exit(watch)
         if watch.lane.watches.get(watch.ref) is watch:
             del watch.lane.watches[watch.ref]
 
     # Looking
 
-    def _call_lookers(self) -> None:
-        """Hand due looks to lookers, as far as there are both."""
-        while self._idle or self._lookers < self._most:
-            watch = self._next()
-            if watch is None:
-                return
-            if not self._idle:
-                self._lookers += 1
-                self._spawn(self._serve(watch))
-            elif not (idle := self._idle.pop()).done():
-                idle.set_result(watch)
+    def _gather(self, first: Watch) -> Round | None:
+        """Gather those that one list tells of together with `first`; None where looking at it alone is better."""
+        group = first.group
+        if group is None or not group.is_worth_it:
+            return None
+        together = Round(group, first)
+        for watch in together.early:
+            self._heap.drop(watch)
+        return together
 
-    def _next(self) -> Watch | None:
-        """Take the next due look of the lane whose turn it is, and count it as begun."""
-        turn = self._turn
-        for _ in range(len(turn)):
-            lane = turn[0]
-            if lane.looking < self._most - self._looking:
-                while lane.ready:
-                    watch = lane.ready.popleft()
-                    if watch.is_awaited:
-                        lane.looking += 1
-                        self._looking += 1
-                        turn.rotate(-1)
-                        if not lane.ready:
-                            turn.pop()
-                        return watch
-                    watch.is_looking = False
-                    self._forget(watch)
-                turn.popleft()
-            else:
-                turn.rotate(-1)
-        return None
+    async def _look(self, watch: Watch, together: Round | None) -> None:
+        lists = watch.lane.lists
+        if together is None or lists is None or not await self._look_at(together, watch, lists):
+            await self._look_alone(watch)
 
-    async def _serve(self, watch: Watch | None) -> None:
-        """Be one of the crew, beginning with `watch`."""
-        loop = asyncio.get_running_loop()
-        while not self._is_closed:
-            if watch is None:
-                idle: asyncio.Future[Watch] = loop.create_future()
-                self._idle.append(idle)
-                watch = await idle
-            try:
-                await self._look(watch)
-            finally:
-                watch.lane.looking -= 1
-                self._looking -= 1
-            watch = self._next()
-            if len(self._turn) > 1 and self._idle:
-                self._call_lookers()  # an end can make room for one look in each of several lanes
-
-    async def _look(self, watch: Watch) -> None:
+    async def _look_alone(self, watch: Watch) -> None:
         context = watch.context
         was_woken, watch.is_woken = watch.is_woken, False
         self._looks += 1
         age = None if watch.begun_at is None else self.clock.now() - watch.begun_at
         try:
-            looking = watch.lane.source.look(watch.ref, age=age)
+            looking = watch.lane.source.look(watch.ref, age=age, last=watch.last)
             run = await (looking if context is None else Within(context, looking))
             watch.is_looking = False
             within(context, self._took, watch, run, was_woken)
         except AgentsError as error:
             watch.is_looking = False
             self._failed_looks += 1
-            if watch.push is not None and (was_woken or watch.is_woken):
-                watch.push, watch.since = None, self.clock.now()  # as in _took: announced once, and not seen
-            within(context, self._failed, watch, error)
+            within(context, self._failed, watch, error, was_woken)
         except Exception as exc:  # noqa: BLE001 - a fault of ours must reach who waits, not end the looker
-            fault = AgentsError(f"looking at {watch.ref} failed: {type(exc).__name__}")
-            fault.__cause__ = exc
-            within(context, self._end, watch, fault)
+            within(context, self._end, watch, _fault(watch, exc))
         finally:
             watch.is_looking = False
+
+    async def _look_at(self, together: Round, first: Watch, lists: ListSource) -> bool:
+        """Look at many runs with one request; say whether that settles the look at `first`.
+
+        Whom the list does not tell of goes back to where it stood.
+        """
+        group, context = together.group, first.context
+        self._looks += 1
+        try:
+            looking = lists.look_many(group.name, together.lasts())
+            found = await (looking if context is None else Within(context, looking))
+            group.is_sparse = len(found) < len(together) * _WORTH
+            for watch, run, was_woken in together.told(found):
+                within(watch.context, self._took, watch, run, was_woken)
+        except AgentsError as error:
+            self._failed_looks += 1
+            if error.is_passing:
+                for watch, was_woken in together.failed():
+                    within(watch.context, self._failed, watch, copy_of(error), was_woken)
+                return True
+            group.is_sparse = True  # the list is of no use: whoever is due is read by itself
+            return False
+        except Exception as exc:  # noqa: BLE001 - as above
+            group.is_sparse = True
+            within(context, self._end, first, _fault(first, exc))
+            return True
+        finally:
+            self._put_back(first, *together.rest())
+        return first.ref in found
+
+    def _put_back(self, first: Watch, due: list[Watch], early: list[Watch]) -> None:
+        """Have those looked at that were due, but `first`, and the others at the time that was planned."""
+        self._lookers.add(watch for watch in due if watch is not first)
+        for watch in early:
+            self._plan_or_keep(watch, self.clock.now() if watch.is_woken else watch.due_at)
 
     def _took(self, watch: Watch, run: Run, was_woken: bool) -> None:  # noqa: FBT001 - as a context calls it
         """Take in a look's outcome and plan the next one."""
@@ -318,8 +310,10 @@ class Scheduler:
         at = now if watch.is_woken else now + self._gap(watch, now - (watch.since or now))
         self._plan_or_keep(watch, at)
 
-    def _failed(self, watch: Watch, error: AgentsError) -> None:
+    def _failed(self, watch: Watch, error: AgentsError, was_woken: bool) -> None:  # noqa: FBT001 - as above
         """Plan the next look after one that failed, or end the wait where trying again is of no use."""
+        if watch.push is not None and (was_woken or watch.is_woken):
+            watch.push, watch.since = None, self.clock.now()  # as in _took: announced once, and not seen
         watch.failures += 1
         is_passing = error.is_passing
         if isinstance(error, DecodeError):
@@ -346,3 +340,9 @@ class Scheduler:
         error.run = watch.last
         watch.fail(error)
         self._forget(watch)
+
+
+def _fault(watch: Watch, exc: Exception) -> AgentsError:
+    fault = AgentsError(f"looking at {watch.ref} failed: {type(exc).__name__}")
+    fault.__cause__ = exc
+    return fault

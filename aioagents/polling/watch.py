@@ -11,7 +11,7 @@ from ..model import Run, RunRef, RunState
 if TYPE_CHECKING:
     from contextvars import Context
 
-    from .lane import Lane
+    from .lane import Group, Lane
 
 #: Who waits for the end of a run.
 Waiter = asyncio.Future[Run]
@@ -45,8 +45,10 @@ class Watch:
         "context",
         "due_at",
         "failures",
+        "group",
         "is_looking",
         "is_queued",
+        "is_ready",
         "is_seen",
         "is_woken",
         "lane",
@@ -83,7 +85,9 @@ class Watch:
         self.is_queued = False
         self.is_seen = False  # whether `last` comes from a look
         self.is_looking = False  # from when a look is due until it is over
+        self.is_ready = False  # from when a look is due until a looker takes it
         self.is_woken = False
+        self.group: Group | None = None
         # One waiter is the rule, and a set costs more than everything else here together.
         self.waiters: Waiter | set[Waiter] | None = None
         self.listeners: list[Listener] | None = None

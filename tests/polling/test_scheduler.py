@@ -299,10 +299,10 @@ async def test_fault_of_a_source_reaches_who_waits() -> None:
     """A bug in a vendor's folder ends the waits of that run with a cause, and no looker."""
 
     class Broken:
-        async def look(self, ref: RunRef, *, age: float | None) -> Run:
+        async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
             raise KeyError("oops")
 
-        async def read(self, ref: RunRef, *, age: float | None) -> Run:
+        async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
             raise NotImplementedError
 
         def may_retry(self) -> bool:
@@ -333,7 +333,7 @@ class _Vendor:
         self.seen: Counter[str] = Counter()
         self.gate = asyncio.Event()
 
-    async def look(self, ref: RunRef, *, age: float | None) -> Run:
+    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
         self.inside += 1
         self.most = max(self.most, self.inside)
         try:
@@ -346,8 +346,8 @@ class _Vendor:
         self.seen[ref.id] += 1
         return Run(ref=ref, state=RunState.RUNNING, status="running", seen_at=datetime.now(UTC))
 
-    async def read(self, ref: RunRef, *, age: float | None) -> Run:
-        return await self.look(ref, age=age)
+    async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        return await self.look(ref, age=age, last=last)
 
     def may_retry(self) -> bool:
         return True

@@ -1,0 +1,342 @@
+"""Many runs of one list: looked at together, and by themselves where the list does not tell."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aioagents import (
+    AgentsError,
+    BadRequest,
+    DecodeError,
+    NotFound,
+    PoolClosed,
+    Run,
+    RunHandle,
+    RunRef,
+    RunState,
+    ServerError,
+    SessionPool,
+    Steady,
+    Throttled,
+)
+from aioagents.observe import Event, LookFailed
+from aioagents.polling import ListSource
+from tests.fakes import FakeClock, settle
+
+GAP = 10.0
+
+
+class _Vendor:
+    """A vendor whose runs are listed by their first letter; runs of `z` stand in no list."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.ends: dict[str, float] = {}
+        self.hidden: set[str] = set()
+        self.singles: list[str] = []
+        self.lists: list[tuple[str, list[str]]] = []
+        self.fault: Exception | None = None
+        self.gate: asyncio.Event | None = None
+
+    def _run(self, ref: RunRef) -> Run:
+        state = RunState.COMPLETED if self.ends.get(ref.id, 1e9) <= self._clock.now() else RunState.RUNNING
+        return Run(ref=ref, state=state, status=state.value, seen_at=self._clock.utcnow())
+
+    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        self.singles.append(ref.id)
+        if ref.id.startswith("x"):
+            raise NotFound("no such run")
+        return self._run(ref)
+
+    async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        return await self.look(ref, age=age, last=last)
+
+    def may_retry(self) -> bool:
+        return False
+
+    def group_of(self, run: Run) -> str | None:
+        return None if run.ref.id.startswith("z") else run.ref.id[0]
+
+    async def look_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
+        self.lists.append((group, [run.id for run in runs]))
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+        return {run.ref: self._run(run.ref) for run in runs if run.id not in self.hidden}
+
+
+class _Rig:
+    """A pool with one lane, on a clock moved by hand."""
+
+    def __init__(self, *, chance: Callable[[], float] = lambda: 0.5, **options: Any) -> None:
+        self.clock = FakeClock()
+        self.vendor = _Vendor(self.clock)
+        self.events: list[Event] = []
+        self.tasks: list[asyncio.Task[Run]] = []
+        self.pool = SessionPool(
+            clock=self.clock, cadence=Steady(GAP), chance=chance, hooks=[self.events.append], **options
+        )
+        self.lane = self.pool.lane("v", self.vendor, "v")
+
+    async def __aenter__(self) -> Self:
+        await self.pool.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await self.pool.aclose()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    def handle(self, name: str, *, is_seen: bool = True) -> RunHandle:
+        ref = RunRef("v", "", name)
+        seen = Run(ref=ref, state=RunState.RUNNING, status="running", seen_at=self.clock.utcnow())
+        return RunHandle(self.lane, ref, accepted=seen if is_seen else None)
+
+    async def wait(self, *names: str, **more: Any) -> list["asyncio.Task[Run]"]:
+        tasks = [asyncio.create_task(self.handle(name, **more).wait()) for name in names]
+        self.tasks += tasks
+        await settle()
+        return tasks
+
+
+def names(letter: str, count: int) -> list[str]:
+    """Name runs of one list."""
+    return [f"{letter}{index:04}" for index in range(count)]
+
+
+def test_source_with_lists_is_known() -> None:
+    """A source that can list is told from one that cannot by its methods."""
+    assert isinstance(_Vendor(FakeClock()), ListSource)
+
+
+async def test_one_list_for_all_that_are_due() -> None:
+    """Runs of one list that fall due together cost one list and no single look."""
+    async with _Rig() as rig:
+        tasks = await rig.wait(*names("a", 300), *names("b", 2), "c0")
+        await rig.clock.advance(GAP)
+        assert sorted((group, len(ids)) for group, ids in rig.vendor.lists) == [("a", 300), ("b", 2)]
+        assert rig.vendor.singles == ["c0"]
+        rig.vendor.ends = dict.fromkeys((task_name for task_name in names("a", 300)), 0.0)
+        await rig.clock.advance(GAP)
+        assert [task.done() for task in tasks].count(True) == 300
+        assert rig.pool.statistics().polling.looks == 6
+
+
+async def test_those_not_due_come_along() -> None:
+    """A list also tells of runs whose look was not due yet, and their next look is planned from there."""
+    async with _Rig() as rig:
+        await rig.wait("a0")
+        await rig.clock.advance(6.0)
+        await rig.wait("a1")
+        await rig.clock.advance(4.0)
+        assert rig.vendor.lists == [("a", ["a0", "a1"])]
+        await rig.clock.advance(9.9)
+        assert len(rig.vendor.lists) == 1
+        await rig.clock.advance(0.2)
+        assert len(rig.vendor.lists) == 2
+        assert rig.vendor.singles == []
+
+
+async def test_a_thousand_runs_cost_few_lists() -> None:
+    """A thousand waiting runs with jitter cost at most three lists in each of the cadence's gaps."""
+    chances = iter(range(10**9))
+    async with _Rig(chance=lambda: (next(chances) * 0.618034) % 1.0) as rig:
+        await rig.wait(*names("a", 1000))
+        await rig.clock.advance(10 * GAP)
+        assert 9 <= len(rig.vendor.lists) <= 30
+        assert rig.vendor.singles == []
+
+
+async def test_more_than_a_thousand_are_asked_in_parts() -> None:
+    """No list is asked for more than a thousand runs."""
+    async with _Rig() as rig:
+        await rig.wait(*names("a", 2500))
+        await rig.clock.advance(GAP)
+        assert sorted(len(ids) for _, ids in rig.vendor.lists) == [500, 1000, 1000]
+
+
+async def test_what_the_list_leaves_out_is_looked_at_alone() -> None:
+    """A due run that the list does not tell of is read by itself in the same turn."""
+    async with _Rig() as rig:
+        rig.vendor.hidden = {"a0", "a2"}
+        tasks = await rig.wait(*names("a", 0), "a0", "a1", "a2", "a3")
+        rig.vendor.ends = {"a2": 0.0}
+        await rig.clock.advance(GAP)
+        assert tasks[2].done()
+        assert sorted(rig.vendor.singles) == ["a0", "a2"]
+
+
+async def test_a_list_that_tells_little_is_asked_no_more() -> None:
+    """Once a list told of less than a quarter of its runs, these are read one by one; newer ones are listed."""
+    async with _Rig() as rig:
+        rig.vendor.hidden = set(names("a", 5))
+        await rig.wait(*names("a", 6))
+        await rig.clock.advance(2 * GAP)
+        assert len(rig.vendor.lists) == 1
+        assert len(rig.vendor.singles) == 5 + 6
+        await rig.wait("a7", "a8")
+        await rig.clock.advance(GAP)
+        assert rig.vendor.lists[1:] == [("a", ["a7", "a8"])]
+
+
+async def test_unseen_runs_are_looked_at_alone_first() -> None:
+    """A run that was never seen is in no list until its first look told where it stands."""
+    async with _Rig() as rig:
+        await rig.wait("a0", "a1", is_seen=False)
+        await rig.clock.advance(GAP)
+        assert (sorted(rig.vendor.singles), rig.vendor.lists) == (["a0", "a1"], [])
+        await rig.clock.advance(GAP)
+        assert rig.vendor.lists == [("a", ["a0", "a1"])]
+
+
+async def test_runs_of_no_list_stay_alone() -> None:
+    """What the source puts in no group is read by itself for ever."""
+    async with _Rig() as rig:
+        await rig.wait("z0", "z1")
+        await rig.clock.advance(2 * GAP)
+        assert (len(rig.vendor.singles), rig.vendor.lists) == (4, [])
+
+
+async def test_a_passing_fault_puts_off_those_that_were_due() -> None:
+    """When a list fails for a passing reason, each due run is told so once, the others keep their time."""
+    async with _Rig() as rig:
+        await rig.wait("a0", "a1")
+        await rig.clock.advance(1.0)
+        tasks = await rig.wait("a2")
+        rig.vendor.fault = ServerError("away")
+        await rig.clock.advance(9.0)
+        failed = [event.ref.id for event in rig.events if isinstance(event, LookFailed)]
+        assert failed == ["a0", "a1"]
+        rig.vendor.fault = None
+        rig.vendor.ends = {"a2": 0.0}
+        await rig.clock.advance(1.0)
+        assert tasks[0].done()
+        assert rig.vendor.singles == []
+
+
+async def test_retry_after_of_a_list_is_heeded() -> None:
+    """A throttled list is not asked again before the time that the vendor named."""
+    async with _Rig() as rig:
+        await rig.wait("a0", "a1")
+        rig.vendor.fault = Throttled("slow", retry_after=55.0)
+        await rig.clock.advance(GAP)
+        rig.vendor.fault = None
+        await rig.clock.advance(54.0)
+        assert len(rig.vendor.lists) == 1
+        await rig.clock.advance(2.0)
+        assert len(rig.vendor.lists) == 2
+
+
+async def test_a_list_that_is_refused_is_replaced_by_single_looks() -> None:
+    """A list that the vendor refuses for good, or that cannot be read, ends no wait: each run is read alone."""
+    for fault in (BadRequest("no lists here"), DecodeError("odd")):
+        async with _Rig() as rig:
+            tasks = await rig.wait("a0", "a1", "a2")
+            rig.vendor.fault = fault
+            rig.vendor.ends = dict.fromkeys(("a0", "a1", "a2"), 0.0)
+            await rig.clock.advance(GAP)
+            assert all(task.done() for task in tasks)
+            assert (len(rig.vendor.lists), len(rig.vendor.singles)) == (1, 3)
+
+
+async def test_a_fault_of_ours_reaches_one_waiter_and_no_looker() -> None:
+    """A source that breaks ends the wait it was asked for; the others are read by themselves."""
+    async with _Rig() as rig:
+        tasks = await rig.wait("a0", "a1")
+        rig.vendor.fault = ZeroDivisionError()
+        rig.vendor.ends = {"a1": 0.0}
+        await rig.clock.advance(GAP)
+        assert isinstance(tasks[0].exception(), AgentsError)
+        assert tasks[1].result().state is RunState.COMPLETED
+        assert rig.pool.statistics().polling.looking == 0
+
+
+async def test_leaving_during_a_list() -> None:
+    """A wait that is cancelled while its list is out is forgotten, and the others go on."""
+    async with _Rig() as rig:
+        tasks = await rig.wait("a0", "a1", "a2")
+        rig.vendor.gate = asyncio.Event()
+        await rig.clock.advance(GAP)
+        tasks[0].cancel()
+        tasks[1].cancel()
+        await settle()
+        rig.vendor.gate.set()
+        rig.vendor.ends = {"a2": 0.0}
+        await settle()
+        assert tasks[2].result().state is RunState.COMPLETED
+        assert rig.pool.statistics().polling.watched == 0
+
+
+async def test_no_run_is_looked_at_twice_at_once() -> None:
+    """While a list is out, its runs are neither listed again nor read, even when they are woken."""
+    async with _Rig() as rig:
+        handles = [rig.handle("a0"), rig.handle("a1")]
+        tasks = [asyncio.create_task(handle.wait()) for handle in handles]
+        await settle()
+        rig.vendor.gate = asyncio.Event()
+        await rig.clock.advance(GAP)
+        for handle in handles:
+            handle.wake()
+        await rig.clock.advance(3 * GAP)
+        assert (len(rig.vendor.lists), rig.vendor.singles) == (1, [])
+        rig.vendor.gate.set()
+        await settle()
+        await rig.clock.advance(0.0)
+        assert len(rig.vendor.lists) >= 2  # the news came while the answer was on its way
+        for task in tasks:
+            task.cancel()
+
+
+async def test_waking_one_of_a_group_looks_at_all() -> None:
+    """News of one run costs one list, after which all of its group were seen."""
+    async with _Rig() as rig:
+        await rig.wait("a1", "a2")
+        woken = rig.handle("a0")
+        task = asyncio.create_task(woken.wait())
+        await settle()
+        woken.wake()
+        await rig.clock.advance(0.0)
+        assert [(group, sorted(ids)) for group, ids in rig.vendor.lists] == [("a", ["a0", "a1", "a2"])]
+        await rig.clock.advance(9.0)
+        assert len(rig.vendor.lists) == 1
+        task.cancel()
+
+
+async def test_closing_the_pool_while_a_list_is_out() -> None:
+    """Closing ends waits whose list is out, and leaves nothing behind."""
+    async with _Rig() as rig:
+        tasks = await rig.wait("a0", "a1")
+        rig.vendor.gate = asyncio.Event()
+        await rig.clock.advance(GAP)
+        await rig.pool.aclose()
+        await settle()
+        assert all(isinstance(task.exception(), PoolClosed) for task in tasks)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+async def test_every_run_is_found_out(data: st.DataObject) -> None:
+    """Whatever is hidden, fails or joins late, each run's end is seen within two gaps, and faults add no more."""
+    async with _Rig(chance=lambda: data.draw(st.floats(0, 0.99))) as rig:
+        ids = [
+            f"{data.draw(st.sampled_from('abz'))}{index}" for index in range(data.draw(st.integers(1, 12)))
+        ]
+        rig.vendor.hidden = set(data.draw(st.lists(st.sampled_from(ids), unique=True)))
+        tasks = []
+        for name in ids:
+            tasks += await rig.wait(name, is_seen=data.draw(st.booleans()))
+            await rig.clock.advance(data.draw(st.floats(0, 5)))
+            rig.vendor.fault = data.draw(
+                st.sampled_from([None, None, ServerError("x"), BadRequest("x"), DecodeError("x")])
+            )
+        rig.vendor.fault = None
+        now = rig.clock.now()
+        rig.vendor.ends = dict.fromkeys(ids, now)
+        await rig.clock.advance(2.2 * GAP)
+        assert all(task.done() and task.result().state is RunState.COMPLETED for task in tasks)
+        assert rig.pool.statistics().polling.watched == 0
