@@ -179,6 +179,7 @@ class Simulator:
             stack.push_async_callback(self._courier.aclose)
             listener = await loop.create_server(accept, self._host, self._port, backlog=_BACKLOG)
             stack.push_async_callback(_close, listener, web_server)
+            stack.callback(self._app.close)
             self._stack = stack.pop_all()
         self._port = listener.sockets[0].getsockname()[1]
         self._began_at, self._began_on = self._monotonic(), datetime.now(UTC)
