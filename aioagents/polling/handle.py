@@ -2,10 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Collection, Generator
+from collections.abc import AsyncIterator, Callable, Collection, Generator
 from typing import Any
 
-from ..errors import RunAborted, RunFailed, WaitTimeout
+from ..errors import AgentsError, RunAborted, RunFailed, WaitTimeout
 from ..model import Run, RunRef, RunState
 from .lane import Lane
 from .watch import Feed, Push, StateWaiter, Watch
@@ -138,6 +138,20 @@ class RunHandle:
         finally:
             watch.lane.scheduler.leave(watch, listener=feed)
 
+    def when_over(self, tell: Callable[[Run | AgentsError], object]) -> Callable[[], None]:
+        """Have `tell` called with the run's end, or with the error that a wait would raise: once, by the event loop.
+
+        Follows a run without a task or a future of its own. Gives what takes the call back; until then, or until
+        the call, the handle is kept. Raises `PoolClosed`.
+        """
+        watch = self._current()
+        listener = _EndListener(self, watch, tell)
+        if watch.last is not None and watch.last.state.is_terminal:
+            listener.show(watch.last)
+        else:
+            listener.watch = self._watch = watch.lane.scheduler.join(self._watch, listener=listener)
+        return listener.leave
+
     def _join(
         self, states: frozenset[RunState] | None
     ) -> "tuple[asyncio.Future[Run], Watch, StateWaiter | None]":
@@ -163,6 +177,37 @@ class RunHandle:
     def __repr__(self) -> str:
         last = self.last
         return f"<RunHandle {self.ref} {'not looked at' if last is None else last.state.value}>"
+
+
+class _EndListener:
+    """Has somebody called at the end. Not from within a look, whose other listeners their fault would harm."""
+
+    __slots__ = ("_handle", "_tell", "watch")
+
+    def __init__(self, handle: RunHandle, watch: Watch, tell: Callable[[Run | AgentsError], object]) -> None:
+        self._handle: RunHandle | None = handle  # a webhook's delivery wakes a handle that is held
+        self._tell: Callable[[Run | AgentsError], object] | None = tell
+        self.watch = watch
+
+    def show(self, run: Run) -> None:
+        """Tell of an end."""
+        if run.state.is_terminal:
+            asyncio.get_running_loop().call_soon(self._call, run)
+
+    def fail(self, error: AgentsError) -> None:
+        """Tell of the error."""
+        asyncio.get_running_loop().call_soon(self._call, error)
+
+    def leave(self) -> None:
+        """Tell nothing any more. May be called twice, and after the call."""
+        if self._tell is not None:
+            self._tell = self._handle = None
+            self.watch.lane.scheduler.leave(self.watch, listener=self)
+
+    def _call(self, end: Run | AgentsError) -> None:
+        tell, self._tell, self._handle = self._tell, None, None
+        if tell is not None:
+            tell(end)
 
 
 def _states(until: Collection[RunState] | None) -> frozenset[RunState] | None:
