@@ -45,10 +45,13 @@ class Start(Generic[T]):
 
 
 class Search(Protocol[T]):
-    """Finds by other means what a start began. Its methods raise nothing but what ends the start."""
+    """Finds by other means what a start began."""
 
     async def watch(self, flight: "Flight[T]") -> T:
-        """Give the result once it is found, while the reply is out. Cancelled when the reply is there."""
+        """Give the result once it is found, while the reply is out. Cancelled when the reply is there.
+
+        An `AgentsError` that it raises drops the connection, and counts as what became of the reply.
+        """
         ...
 
     async def answered(self, result: T) -> T:

@@ -96,7 +96,10 @@ class Starts:
             group.cancel_scope.cancel()
 
         async def watch() -> None:
-            sightings.append(await search.watch(flight))
+            try:
+                sightings.append(await search.watch(flight))
+            except AgentsError as error:
+                replies.append(error)
             group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
