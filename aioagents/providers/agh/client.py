@@ -5,10 +5,15 @@ from typing import ClassVar, Self
 
 from ...auth import read_settings
 from ...contract import BatchRow, RunClient, check_base_url
-from ...model import Request, RunRef
+from ...model import RunRef
 from ...polling import RunHandle
 from ...pool import SessionPool
+from .calls import Calls
+from .jobs import Jobs
+from .runs import Runs
 from .settings import BASE_URL, VARIABLES, VENDOR
+from .triggers import Triggers
+from .wire import status_request
 
 
 class Agh(RunClient):
@@ -26,6 +31,13 @@ class Agh(RunClient):
         self._account = pool.account(
             (VENDOR, self._base_url), name=f"agh-{self._base_url}", vendor=VENDOR, headers={}
         )
+        self._calls = Calls(pool, self._account, self._base_url)
+        #: What runs by a schedule.
+        self.jobs = Jobs(self._calls)
+        #: What runs when something happens.
+        self.triggers = Triggers(self._calls)
+        #: The runs of all of them.
+        self.runs = Runs(self._calls)
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
@@ -36,8 +48,7 @@ class Agh(RunClient):
     async def check(self) -> None:
         """Ask the runtime whether it serves. Raises `ReplyError`, `TransportError`, `PoolClosed`."""
         self._pool.ensure_open()
-        request = Request(method="GET", url=f"{self._base_url}/api/status", call="status")
-        await self._pool.caller.exchange(self._account, request)
+        await self._pool.caller.exchange(self._account, status_request(self._base_url))
 
     async def start(self, row: BatchRow) -> RunHandle:
         """Start the job that a row of a batch names."""

@@ -1,0 +1,130 @@
+"""AGH Runtime: the history of runs, walked page by page.
+
+The server gives runs newest first and knows no cursor: the next page is asked for with the start of the oldest run
+seen as upper bound, which is inclusive, so that what was seen comes again and is dropped (AGH automation API, section
+6.8). What to ask next is decided by `Pages`, which is pure.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final, Self
+
+from .calls import Calls
+from .checks import check_filled, check_number, check_word
+from .records import AutomationRun
+from .states import RUN_STATES
+from .times import Moment, is_before, write_moment
+from .wire import list_request, runs_in
+
+PAGE_SIZE: Final = 200
+
+
+class Pages:
+    """Decides what to ask for, and which runs of an answer are new. No run comes twice.
+
+    Runs that begin while pages are read are newer than all that is still asked for. Kept in mind are the ids of the
+    last page, and of those before it that ended at the same instant: only runs of that instant can come again.
+    """
+
+    def __init__(self, size: int, *, until: str = "") -> None:
+        #: What to ask for next, as written on the wire.
+        self.until = until
+        self.size = size
+        self.is_over = False
+        self._usual = size
+        self._seen: set[str] = set()
+
+    def take(self, page: Sequence[AutomationRun]) -> list[AutomationRun]:
+        """Take what was answered, and give what is new of it."""
+        fresh = [run for run in page if run.id not in self._seen]
+        oldest = next((run.started_at_text for run in reversed(page) if run.started_at_text), "")
+        if len(page) < self.size or not oldest:
+            self.is_over = True
+        elif all(run.started_at_text == oldest for run in page):
+            self.size *= 2  # the same page would come again: more runs began at one instant than it holds
+        elif fresh:
+            self.size = self._usual
+        else:
+            self.is_over = True  # a server that does not heed the bound would answer so for ever
+        if oldest != self.until:
+            self._seen.clear()
+        self._seen.update(run.id for run in page)
+        self.until = oldest or self.until
+        return fresh
+
+
+class RunHistory:
+    """Runs, newest first, as an async iterator: `async for run in agh.runs.list(...)`.
+
+    Pages are read as they are needed; none is kept. When a page cannot be read, the error is raised and iterating on
+    asks for it once more. Raises `ReplyError`, `TransportError`, `DecodeError`, `PoolClosed`.
+    """
+
+    def __init__(
+        self, calls: Calls, url: str, call: str, query: Mapping[str, str], *, limit: int, page_size: int
+    ) -> None:
+        self._calls = calls
+        self._url = url
+        self._call = call
+        self._query = {name: value for name, value in query.items() if name != "until"}
+        self._pages = Pages(min(page_size, limit or page_size), until=query.get("until", ""))
+        self._left = limit or None
+        self._waiting: deque[AutomationRun] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> AutomationRun:
+        while not self._waiting:
+            if self._pages.is_over or self._left == 0:
+                raise StopAsyncIteration
+            await self._turn()
+        if self._left is not None:
+            self._left -= 1
+        return self._waiting.popleft()
+
+    async def _turn(self) -> None:
+        """Read the next page."""
+        query = {**self._query, "limit": str(self._pages.size)}
+        if self._pages.until:
+            query["until"] = self._pages.until
+        request = list_request(self._url, self._call, query)
+        fresh = self._pages.take(await self._calls.call(request, runs_in))
+        self._waiting.extend(fresh[: self._left])
+
+
+def history(
+    calls: Calls,
+    url: str,
+    call: str,
+    *,
+    job_id: str | None = None,
+    trigger_id: str | None = None,
+    status: str | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    limit: int | None = None,
+    page_size: int = PAGE_SIZE,
+) -> RunHistory:
+    """Check what is asked for and give the iterator. Raises ValueError or TypeError that names the argument."""
+    query: dict[str, str] = {}
+    for name, value in {"job_id": job_id, "trigger_id": trigger_id}.items():
+        if value is not None:
+            query[name] = check_filled(value, name)
+    if job_id is not None and trigger_id is not None:
+        raise ValueError("job_id and trigger_id: no run has both; give one of them")
+    if status is not None:
+        query["status"] = check_word(status, tuple(RUN_STATES), "status")
+    for name, moment in {"since": since, "until": until}.items():
+        if moment is not None:
+            query[name] = write_moment(moment, name)
+    if since is not None and until is not None and is_before(query["until"], query["since"]):
+        raise ValueError(f"until: {query['until']} lies before since, {query['since']}")
+    return RunHistory(
+        calls,
+        url,
+        call,
+        query,
+        limit=0 if limit is None else check_number(limit, "limit", least=0),
+        page_size=check_number(page_size, "page_size", least=1),
+    )

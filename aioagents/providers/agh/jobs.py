@@ -1,0 +1,137 @@
+"""AGH Runtime: jobs, which run by a schedule."""
+
+from typing import TypeAlias, Unpack
+
+from ...caller import Start
+from .calls import Calls
+from .checks import check_number
+from .definitions import JobChanges, job_body, job_changes, listing
+from .history import PAGE_SIZE, RunHistory, history
+from .records import Job
+from .times import Moment
+from .values import FireLimitLike, JobTaskLike, RetryLike, ScheduleLike
+from .wire import create_request, get_request, job_in, jobs_in, list_request, update_request
+
+_ADVICE = (
+    "List the jobs and look for one of this name: names may repeat, so compare what it was made of as well."
+)
+_Jobs: TypeAlias = list[Job]  # in the class, `list` is its method
+
+
+class Jobs:
+    """The jobs of a runtime. Made by `Agh.jobs`.
+
+    All methods raise `ReplyError` (`BadRequest`, `NotFound`, `Conflict`, `PermissionDenied`, `ServerError`),
+    `TransportError`, `DecodeError` and `PoolClosed`, and ValueError or TypeError for what the server would refuse,
+    before anything is sent, with the member's path in front. All but `create` try again after passing faults.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._url = calls.url("jobs")
+
+    async def list(
+        self,
+        *,
+        scope: str | None = None,
+        workspace_id: str | None = None,
+        source: str | None = None,
+        limit: int | None = None,
+    ) -> _Jobs:
+        """Give the jobs, by name then id; no `limit` or 0 is all. Sources are `config`, `dynamic`, `package`."""
+        query = listing(scope, workspace_id, source)
+        if limit is not None:
+            query["limit"] = str(check_number(limit, "limit", least=0))
+        return await self._calls.call(list_request(self._url, "jobs.list", query), jobs_in)
+
+    async def create(
+        self,
+        *,
+        scope: str,
+        name: str,
+        schedule: ScheduleLike,
+        agent_name: str = "",
+        prompt: str = "",
+        workspace_id: str | None = None,
+        task: JobTaskLike | None = None,
+        enabled: bool | None = None,
+        retry: RetryLike | None = None,
+        fire_limit: FireLimitLike | None = None,
+    ) -> Job:
+        """Make a job, once. With a `task`, agent and prompt may be left out.
+
+        Left to the server are: enabled, no retry, 12 runs within an hour. A scheduled run of any job that is under
+        way ends as canceled when jobs are made, changed or deleted. Whether agent and workspace exist is not looked
+        at, nor that the name is new. Raises `StartUnknown` when the reply was lost and the job may be there.
+        """
+        body = job_body(
+            {
+                "scope": scope,
+                "name": name,
+                "schedule": schedule,
+                "agent_name": agent_name,
+                "prompt": prompt,
+                "workspace_id": workspace_id,
+                "task": task,
+                "enabled": enabled,
+                "retry": retry,
+                "fire_limit": fire_limit,
+            }
+        )
+        request = create_request(self._url, "jobs.create", body)
+        return await self._calls.start(
+            Start(
+                vendor=self._calls.account.vendor,
+                request=request,
+                read=lambda reply: job_in(reply, request.call),
+                target=name,
+                advice=_ADVICE,
+                deed="created a job",
+            )
+        )
+
+    async def get(self, job_id: str) -> Job:
+        """Give a job."""
+        return await self._calls.call(get_request(self._item(job_id), "jobs.get"), job_in)
+
+    async def update(self, job_id: str, /, **changes: Unpack[JobChanges]) -> Job:
+        """Change what is given, and leave alone what is not; `schedule`, `retry`, `task` ... are replaced whole.
+
+        A task cannot be taken away again. A job from the configuration takes `enabled` alone (else `BadRequest`),
+        one from a package nothing (`Conflict`). Two changes at once may make one fail with `ServerError`.
+        """
+        body = job_changes(changes)
+        return await self._calls.call(update_request(self._item(job_id), "jobs.update", body), job_in)
+
+    async def delete(self, job_id: str) -> None:
+        """Delete a job; the history of its runs stays. One of configuration or package cannot be deleted."""
+        await self._calls.delete("jobs", job_id)
+
+    def runs(
+        self,
+        job_id: str,
+        *,
+        status: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int | None = None,
+        page_size: int = PAGE_SIZE,
+    ) -> RunHistory:
+        """Iterate over a job's runs, newest first: `async for run in agh.jobs.runs(job_id)`.
+
+        `since` and `until` (aware datetimes or RFC 3339 text, both inclusive) bound when a run started; `limit` says
+        how many at most, None or 0 for all.
+        """
+        return history(
+            self._calls,
+            f"{self._item(job_id)}/runs",
+            "jobs.runs",
+            status=status,
+            since=since,
+            until=until,
+            limit=limit,
+            page_size=page_size,
+        )
+
+    def _item(self, job_id: str) -> str:
+        return self._calls.item("jobs", job_id)

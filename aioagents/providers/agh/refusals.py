@@ -1,0 +1,56 @@
+"""AGH Runtime: why it answered 409. Pure.
+
+The server tells it in words for people, parts of which are known, and adds numbers as `name=value`. Read as far as
+they can be: words that are not known leave `reason` empty (AGH automation API, section 2).
+"""
+
+import re
+from typing import Final
+
+from ...codec import parse_moment
+from ...errors import AgentsError, Conflict
+
+#: Nothing was executed, and a slot may be free later.
+CONCURRENCY: Final = "concurrency"
+#: Too many runs began lately; `retry_at` says when there may be one more.
+FIRE: Final = "fire"
+#: A webhook with this delivery id has arrived before.
+REPLAY: Final = "replay"
+#: The definition belongs to an extension's package.
+READ_ONLY: Final = "read-only"
+#: Another trigger has this `webhook_id`.
+WEBHOOK_ID: Final = "webhook-id"
+#: The scope has another one of this name.
+NAME: Final = "name"
+
+# What is final comes first: names are the user's own, and may hold the words of another reason.
+_REASONS: Final = (
+    ("already processed", REPLAY),
+    ("webhook id already exists", WEBHOOK_ID),
+    ("name already exists", NAME),
+    ("read-only", READ_ONLY),
+    ("concurrency limit", CONCURRENCY),
+    ("fire limit", FIRE),
+)
+_FACT: Final = re.compile(r"\b(active|fires|limit|retry_at)=([^\s,;]+)", flags=re.IGNORECASE)
+_COUNT: Final = re.compile(r"[0-9]{1,18}", flags=re.ASCII)
+
+
+def tell_conflict(error: AgentsError) -> None:
+    """Add to a `Conflict` what its words tell: `reason`, `retry_at`, `active`, `limit`. Others stay as they are.
+
+    With a fire limit, `active` counts the runs that it counted.
+    """
+    if not isinstance(error, Conflict):
+        return
+    text = error.detail.lower()
+    error.reason = next((reason for words, reason in _REASONS if words in text), "")
+    facts = {name.lower(): value for name, value in _FACT.findall(error.detail)}
+    error.active = _count(facts.get("active", facts.get("fires", "")))
+    error.limit = _count(facts.get("limit", ""))
+    error.retry_at = parse_moment(facts.get("retry_at", "").rstrip(".)"))
+
+
+def _count(text: str) -> int | None:
+    found = _COUNT.match(text)
+    return None if found is None else int(found.group())

@@ -1,0 +1,47 @@
+"""AGH Runtime: the runs of all its jobs and triggers."""
+
+from .calls import Calls
+from .history import PAGE_SIZE, RunHistory, history
+from .records import AutomationRun
+from .times import Moment
+from .wire import get_request, run_in
+
+
+class Runs:
+    """The runs of a runtime. Made by `Agh.runs`; raises and tries again as `Jobs` does."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._url = calls.url("runs")
+
+    def list(
+        self,
+        *,
+        job_id: str | None = None,
+        trigger_id: str | None = None,
+        status: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int | None = None,
+        page_size: int = PAGE_SIZE,
+    ) -> RunHistory:
+        """Iterate over runs, newest first, all or those of one job or trigger. As `Jobs.runs`.
+
+        That the job or trigger exists is not looked at: the runs of one that was deleted are found.
+        """
+        return history(
+            self._calls,
+            self._url,
+            "runs.list",
+            job_id=job_id,
+            trigger_id=trigger_id,
+            status=status,
+            since=since,
+            until=until,
+            limit=limit,
+            page_size=page_size,
+        )
+
+    async def get(self, run_id: str) -> AutomationRun:
+        """Give the record of a run as it is now, whose `delegated` and `failed` need not be the end."""
+        return await self._calls.call(get_request(self._calls.item("runs", run_id), "runs.get"), run_in)

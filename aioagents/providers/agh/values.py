@@ -1,0 +1,245 @@
+"""AGH Runtime: when a job runs, how it is tried again, how often it may fire, and what it hands over. Pure.
+
+The same values are sent and received. What is received is kept as it is, new words included; what is to be sent is
+checked then, by `check_...`, as the server checks it.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Self, TypeAlias
+
+from attrs import field, frozen
+
+from .checks import check_filled, check_members, check_number, check_string, check_word
+from .cron import check_cron
+from .times import Duration, Moment, parse_duration, parse_moment, write_duration, write_moment
+
+MODES: Final = ("cron", "every", "at")
+STRATEGIES: Final = ("none", "backoff")
+OWNER_KINDS: Final = ("human", "agent_session", "automation", "extension", "network_peer", "pool")
+#: The member that belongs to each mode; the two others have to be absent.
+_MODE_MEMBERS: Final[Mapping[str, str]] = {"cron": "expr", "every": "interval", "at": "time"}
+_CHANNEL: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@frozen(kw_only=True)
+class Schedule:
+    """When a job runs. Make one by `Schedule.cron`, `Schedule.every` or `Schedule.at`.
+
+    `mode` is `cron`, `every` or `at`; of the others only the mode's own member is set: `expr` (five fields, read in
+    the daemon's automation time zone), `interval` (a Go duration like `1h30m`) or `time` (RFC 3339). AGH automation
+    API, section 5.1.
+    """
+
+    mode: str
+    expr: str = ""
+    interval: str = ""
+    time: str = ""
+
+    # Named `cron`, `every` and `at` like the modes that they make.
+    @classmethod
+    def cron(cls, expr: str) -> Self:
+        """Run by a cron expression of five fields. Raises ValueError that says which one is wrong."""
+        return cls(mode="cron", expr=_cron(expr, "schedule.expr"))
+
+    @classmethod
+    def every(cls, interval: Duration) -> Self:
+        """Run again and again after so long: Go duration text, a timedelta or seconds. Raises ValueError."""
+        return cls(mode="every", interval=write_duration(interval, "schedule.interval"))
+
+    @classmethod
+    def at(cls, time: Moment) -> Self:
+        """Run once at a moment: an aware datetime or RFC 3339 text. Raises ValueError.
+
+        One that lies in the past is taken by the server, and never runs.
+        """
+        return cls(mode="at", time=write_moment(time, "schedule.time"))
+
+    @property
+    def interval_seconds(self) -> float | None:
+        """Give the interval in seconds; None without one that can be read."""
+        return _seconds(self.interval)
+
+    @property
+    def moment(self) -> datetime | None:
+        """Give `time` as a datetime; None without one that can be read."""
+        try:
+            return parse_moment(self.time)
+        except ValueError:
+            return None
+
+
+@frozen(kw_only=True)
+class Retry:
+    """How a run that failed is tried again. Make one by `Retry.none` or `Retry.backoff`.
+
+    With `backoff` there are up to `max_retries` further attempts; before retry n, counted from 1, the server waits
+    `base_delay` (a Go duration) times 2**(n-1). AGH automation API, section 5.2.
+    """
+
+    strategy: str = "none"
+    max_retries: int = 0
+    base_delay: str = ""
+
+    @classmethod
+    def none(cls) -> Self:
+        """Never try again."""
+        return cls()
+
+    @classmethod
+    def backoff(cls, max_retries: int, base_delay: Duration) -> Self:
+        """Try again, at least once, with doubling delays. Raises ValueError or TypeError."""
+        return cls(
+            strategy="backoff",
+            max_retries=check_number(max_retries, "retry.max_retries", least=1),
+            base_delay=write_duration(base_delay, "retry.base_delay"),
+        )
+
+    @property
+    def base_seconds(self) -> float | None:
+        """Give the first delay in seconds; None without one that can be read."""
+        return _seconds(self.base_delay)
+
+
+def _window(value: Duration) -> str:
+    # Text may come from the server, where it stays what it is.
+    return value if isinstance(value, str) else write_duration(value, "fire_limit.window")
+
+
+@frozen
+class FireLimit:
+    """How many runs may begin, at most, in any stretch of time: `max` within `window`.
+
+    `window` is Go duration text, a timedelta or seconds. The server's own limit is 12 within `1h`; what counts are
+    all runs but canceled ones. AGH automation API, section 5.3.
+    """
+
+    max: int
+    window: str = field(converter=_window)
+
+    @property
+    def window_seconds(self) -> float | None:
+        """Give the window in seconds; None without one that can be read."""
+        return _seconds(self.window)
+
+
+@frozen
+class TaskOwner:
+    """Whom a task belongs to: `kind` (human, agent_session, automation, extension, network_peer, pool) and `ref`."""
+
+    kind: str
+    ref: str
+
+
+@frozen(kw_only=True)
+class JobTask:
+    """What a job hands to the task system, instead of opening an agent session itself.
+
+    All members are optional: a blank `title` is the job's name, a blank `description` its prompt. A job with a task
+    is not tried again (`Retry.none`). AGH automation API, section 5.4.
+    """
+
+    title: str = ""
+    description: str = field(default="", repr=False)
+    network_channel: str = ""
+    owner: TaskOwner | None = None
+
+
+#: What requests take in place of the values: mappings with the members of the wire.
+ScheduleLike: TypeAlias = Schedule | Mapping[str, object]
+RetryLike: TypeAlias = Retry | Mapping[str, object]
+FireLimitLike: TypeAlias = FireLimit | Mapping[str, object]
+JobTaskLike: TypeAlias = JobTask | Mapping[str, object]
+
+
+def check_schedule(value: ScheduleLike, path: str = "schedule") -> dict[str, object]:
+    """Write a schedule for the server. Raises ValueError or TypeError that names the member."""
+    given = _members_of(value, Schedule, path)
+    mode = check_word(given.get("mode", ""), MODES, f"{path}.mode")
+    own = _MODE_MEMBERS[mode]
+    for name in _MODE_MEMBERS.values():
+        if name != own and given.get(name):
+            raise ValueError(f"{path}.{name}: has to be left out where the mode is {mode}")
+    written = _needed(given, own, path)
+    write: Any = {"cron": _cron, "every": write_duration, "at": write_moment}[mode]
+    return {"mode": mode, own: write(written, f"{path}.{own}")}
+
+
+def check_retry(value: RetryLike, path: str = "retry") -> dict[str, object]:
+    """Write how to try again. Raises ValueError or TypeError that names the member."""
+    given = _members_of(value, Retry, path)
+    strategy = check_word(given.get("strategy", ""), STRATEGIES, f"{path}.strategy")
+    is_none = strategy == "none"
+    retries = check_number(given.get("max_retries", 0), f"{path}.max_retries", least=0 if is_none else 1)
+    if not is_none:
+        delay = write_duration(_needed(given, "base_delay", path), f"{path}.base_delay")
+        return {"strategy": strategy, "max_retries": retries, "base_delay": delay}
+    for name in ("max_retries", "base_delay"):
+        if given.get(name):
+            raise ValueError(f"{path}.{name}: has to be left out where the strategy is none")
+    return {"strategy": strategy}
+
+
+def check_fire_limit(value: FireLimitLike, path: str = "fire_limit") -> dict[str, object]:
+    """Write a fire limit. Raises ValueError or TypeError that names the member."""
+    given = _members_of(value, FireLimit, path)
+    return {
+        "max": check_number(given.get("max", 0), f"{path}.max", least=1),
+        "window": write_duration(_needed(given, "window", path), f"{path}.window"),
+    }
+
+
+def check_task(value: JobTaskLike, path: str = "task") -> dict[str, object]:
+    """Write a task; what is blank is left out. Raises ValueError or TypeError that names the member."""
+    given = _members_of(value, JobTask, path)
+    written: dict[str, object] = {}
+    for name in ("title", "description", "network_channel"):
+        if text := check_string(given.get(name, ""), f"{path}.{name}"):
+            written[name] = text
+    channel = written.get("network_channel")
+    if isinstance(channel, str) and not _CHANNEL.fullmatch(channel):
+        raise ValueError(
+            f"{path}.network_channel: has to be 1 to 64 of a-z, 0-9, _ and -, the first a letter or digit"
+        )
+    if "owner" in given:
+        owner = _members_of(given["owner"], TaskOwner, f"{path}.owner")
+        written["owner"] = {
+            "kind": check_word(owner.get("kind", ""), OWNER_KINDS, f"{path}.owner.kind"),
+            "ref": check_filled(owner.get("ref", ""), f"{path}.owner.ref"),
+        }
+    return written
+
+
+def _members_of(value: object, kind: type[Any], path: str) -> dict[str, object]:
+    """Give the members that are set, of a value of ours or of a mapping."""
+    names = [each.name for each in kind.__attrs_attrs__]
+    given = check_members(value, kind, names, path)
+    members = given if isinstance(given, dict) else {name: getattr(given, name) for name in names}
+    return {
+        name: each.strip() if isinstance(each, str) else each
+        for name, each in members.items()
+        if each is not None
+    }
+
+
+def _needed(given: Mapping[str, object], name: str, path: str) -> Any:
+    """Give a member that has to be there; of what kind it is, the writer sees."""
+    value = given.get(name, "")
+    return value if value != "" else check_filled(value, f"{path}.{name}")
+
+
+def _cron(value: object, path: str) -> str:
+    text = check_filled(value, path)
+    try:
+        check_cron(text)
+    except ValueError as exc:
+        raise ValueError(f"{path}: {exc}") from None
+    return text
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return parse_duration(text)
+    except ValueError:
+        return None

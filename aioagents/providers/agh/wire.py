@@ -1,0 +1,123 @@
+"""AGH Runtime: requests to its automation API, and what their answers hold. Pure.
+
+Paths begin with `/api` and never end in a slash; there is no signature, and never an `Origin` header, by which the
+server would refuse (AGH automation API, section 1).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, urlencode
+
+from ... import codec
+from ...contract import path_segment
+from ...errors import DecodeError
+from ...model import Purpose, Reply, Request
+from .records import AutomationRun, Job, Trigger, read_job, read_run, read_trigger
+from .settings import VENDOR
+
+T = TypeVar("T")
+
+#: The statuses by which the server says that nothing was executed (section 11).
+REFUSED: Final = frozenset({503})
+#: Bytes that the server takes in a body.
+MOST: Final = 4_194_304
+_JSON: Final = {"Content-Type": "application/json"}
+
+
+def status_request(base_url: str) -> Request:
+    """Build the question whether the daemon serves."""
+    return Request(method="GET", url=f"{base_url}/api/status", call="status")
+
+
+def list_request(url: str, call: str, query: Mapping[str, str]) -> Request:
+    """Build a question for a list. All of the query is percent-encoded, also the plus in a zone."""
+    asked = f"?{urlencode(query, quote_via=quote, safe='')}" if query else ""
+    return Request(method="GET", url=f"{url}{asked}", call=call)
+
+
+def get_request(url: str, call: str) -> Request:
+    """Build a question for one item."""
+    return Request(method="GET", url=url, call=call)
+
+
+def item_url(url: str, item_id: str, name: str) -> str:
+    """Give the URL of one item. Raises ValueError, naming the argument, for what cannot be an id."""
+    if not isinstance(item_id, str):
+        raise TypeError(f"{name} has to be a string, not {type(item_id).__name__}")
+    return f"{url}/{path_segment(item_id.strip(), name)}"
+
+
+def create_request(url: str, call: str, body: Mapping[str, Any]) -> Request:
+    """Build what makes something new. Sent once: a second one would make a second thing."""
+    return Request(
+        method="POST",
+        url=url,
+        call=call,
+        purpose=Purpose.START,
+        headers=_JSON,
+        body=_encoded(body),
+        refused_by=REFUSED,
+    )
+
+
+def update_request(url: str, call: str, body: Mapping[str, Any]) -> Request:
+    """Build a change, which may be sent again: its members are what they are to be."""
+    return Request(method="PATCH", url=url, call=call, headers=_JSON, body=_encoded(body))
+
+
+def job_in(reply: Reply, call: str) -> Job:
+    """Read the answer that holds a job. Raises DecodeError."""
+    return read_job(_member(reply, "job", call), call=call)
+
+
+def jobs_in(reply: Reply, call: str) -> list[Job]:
+    """Read the answer that holds jobs. Raises DecodeError."""
+    return _list(reply, "jobs", call, read_job)
+
+
+def trigger_in(reply: Reply, call: str) -> Trigger:
+    """Read the answer that holds a trigger. Raises DecodeError."""
+    return read_trigger(_member(reply, "trigger", call), call=call)
+
+
+def triggers_in(reply: Reply, call: str) -> list[Trigger]:
+    """Read the answer that holds triggers. Raises DecodeError."""
+    return _list(reply, "triggers", call, read_trigger)
+
+
+def run_in(reply: Reply, call: str) -> AutomationRun:
+    """Read the answer that holds a run. Raises DecodeError."""
+    return read_run(_member(reply, "run", call), call=call)
+
+
+def runs_in(reply: Reply, call: str) -> list[AutomationRun]:
+    """Read the answer that holds runs, newest first. Raises DecodeError."""
+    return _list(reply, "runs", call, read_run)
+
+
+def _list(reply: Reply, name: str, call: str, read: Callable[..., T]) -> list[T]:
+    found = _member(reply, name, call)
+    if found is None:  # how Go writes a list that was never begun
+        return []
+    if not isinstance(found, list):
+        raise _wrong(call, f"$.{name}")
+    return [read(each, call=call, path=f"$.{name}[{index}]") for index, each in enumerate(found)]
+
+
+def _member(reply: Reply, name: str, call: str) -> Any:
+    raw = codec.decode(reply.body, vendor=VENDOR, call=call)
+    if not isinstance(raw, dict) or name not in raw:
+        raise _wrong(call, f"$.{name}" if isinstance(raw, dict) else "$")
+    return raw[name]
+
+
+def _wrong(call: str, path: str) -> DecodeError:
+    message = f"{VENDOR}: the answer to {call} has the wrong shape at {path}"
+    return DecodeError(message, vendor=VENDOR, call=call, path=path)
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    encoded = codec.encode_object(body, "the definition")
+    if len(encoded) > MOST:
+        raise ValueError(f"the server takes {MOST} bytes at most, and these are {len(encoded)}")
+    return encoded
