@@ -24,6 +24,11 @@ _LONGEST_EXPONENT: Final = 60
 _BROKEN: Final = frozenset({RunState.FAILED, RunState.ABORTED})
 
 
+def needs_policy(record: AutomationRun) -> bool:
+    """Say whether its owner's retry policy has to be known to tell if this record is the end."""
+    return record.status == _FAILED and bool(record.fire_id)
+
+
 def seconds_until_final(record: AutomationRun, retry: Retry | None, now: datetime) -> float:
     """Say how long it takes until a record of `failed` is surely the end; 0 when it is, for any other status too.
 
@@ -31,7 +36,7 @@ def seconds_until_final(record: AutomationRun, retry: Retry | None, now: datetim
     does not say when it failed. Only scheduled fires and webhooks, which have a `fire_id`, are tried again under the
     same id; whether the server gave up before the last attempt its record does not tell, so that is waited for.
     """
-    if record.status != _FAILED or not record.fire_id or retry is None or retry.strategy == _NO_RETRY:
+    if not needs_policy(record) or retry is None or retry.strategy == _NO_RETRY:
         return 0.0
     attempt = max(record.attempt, 1)
     if attempt > retry.max_retries:

@@ -13,7 +13,7 @@ from .calls import Calls
 from .checks import check_filled, check_number, check_word
 from .records import AutomationRun
 from .states import RUN_STATES
-from .times import Moment, is_before, write_moment
+from .times import Moment, order_of, write_moment
 from .wire import list_request, runs_in
 
 PAGE_SIZE: Final = 200
@@ -118,7 +118,7 @@ def history(
     for name, moment in {"since": since, "until": until}.items():
         if moment is not None:
             query[name] = write_moment(moment, name)
-    if since is not None and until is not None and is_before(query["until"], query["since"]):
+    if since is not None and until is not None and order_of(query["until"]) < order_of(query["since"]):
         raise ValueError(f"until: {query['until']} lies before since, {query['since']}")
     return RunHistory(
         calls,

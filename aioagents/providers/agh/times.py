@@ -94,12 +94,8 @@ def write_moment(value: Moment, path: str) -> str:
         raise ValueError(f"{path}: {value} is no moment of the years 1 to 9999 in UTC") from None
 
 
-def is_before(first: str, second: str) -> bool:
-    """Say whether one RFC 3339 moment lies before another, to the nanosecond. Raises ValueError."""
-    return _order(first) < _order(second)
-
-
-def _order(text: str) -> tuple[datetime, int]:
+def order_of(text: str) -> tuple[datetime, int]:
+    """Give what RFC 3339 moments are ordered by, to the nanosecond: texts are not. Raises ValueError."""
     found = _MOMENT.fullmatch(text.strip())
     digits = (found.group(2) or "") if found is not None else ""
     return parse_moment(text), int(f"{digits:0<9}"[6:])

@@ -5,7 +5,7 @@ server would refuse (AGH automation API, section 1).
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from ... import codec
@@ -67,7 +67,7 @@ def update_request(url: str, call: str, body: Mapping[str, Any]) -> Request:
 
 def job_in(reply: Reply, call: str) -> Job:
     """Read the answer that holds a job. Raises DecodeError."""
-    return read_job(_member(reply, "job", call), call=call)
+    return read_job(member_in(reply, "job", call), call=call)
 
 
 def jobs_in(reply: Reply, call: str) -> list[Job]:
@@ -77,7 +77,7 @@ def jobs_in(reply: Reply, call: str) -> list[Job]:
 
 def trigger_in(reply: Reply, call: str) -> Trigger:
     """Read the answer that holds a trigger. Raises DecodeError."""
-    return read_trigger(_member(reply, "trigger", call), call=call)
+    return read_trigger(member_in(reply, "trigger", call), call=call)
 
 
 def triggers_in(reply: Reply, call: str) -> list[Trigger]:
@@ -87,7 +87,7 @@ def triggers_in(reply: Reply, call: str) -> list[Trigger]:
 
 def run_in(reply: Reply, call: str) -> AutomationRun:
     """Read the answer that holds a run. Raises DecodeError."""
-    return read_run(_member(reply, "run", call), call=call)
+    return read_run(member_in(reply, "run", call), call=call)
 
 
 def runs_in(reply: Reply, call: str) -> list[AutomationRun]:
@@ -95,8 +95,16 @@ def runs_in(reply: Reply, call: str) -> list[AutomationRun]:
     return _list(reply, "runs", call, read_run)
 
 
+def task_run_in(reply: Reply, call: str) -> Mapping[str, Any]:
+    """Read the answer that holds a task run, beside its task. Raises DecodeError where it has no status."""
+    outer = member_in(reply, "run", call)
+    found = outer.get("run") if isinstance(outer, dict) else None
+    codec.text_in(found, "status", vendor=VENDOR, call=call)
+    return cast("Mapping[str, Any]", found)
+
+
 def _list(reply: Reply, name: str, call: str, read: Callable[..., T]) -> list[T]:
-    found = _member(reply, name, call)
+    found = member_in(reply, name, call)
     if found is None:  # how Go writes a list that was never begun
         return []
     if not isinstance(found, list):
@@ -104,7 +112,8 @@ def _list(reply: Reply, name: str, call: str, read: Callable[..., T]) -> list[T]
     return [read(each, call=call, path=f"$.{name}[{index}]") for index, each in enumerate(found)]
 
 
-def _member(reply: Reply, name: str, call: str) -> Any:
+def member_in(reply: Reply, name: str, call: str) -> Any:
+    """Give one member of an answer, not read yet. Raises DecodeError."""
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
     if not isinstance(raw, dict) or name not in raw:
         raise _wrong(call, f"$.{name}" if isinstance(raw, dict) else "$")
