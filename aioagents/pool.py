@@ -68,6 +68,7 @@ class SessionPool:
         self._timeouts = timeouts or Timeouts()
         self._retry = retry or RetryPolicy()
         self.clock = clock or LoopClock()
+        self.chance = chance
         self._tokens = tokens if isinstance(tokens, TokenCache) else TokenCache(tokens, clock=self.clock)
         self._http = HttpSend(limits=self._limits, timeouts=self._timeouts, session=session)
         self._crew = Crew()

@@ -105,17 +105,18 @@ class Starts:
         async with anyio.create_task_group() as group:
             group.start_soon(answer)
             group.start_soon(watch)
-        told = replies[0] if replies else None
-        if told is not None and not isinstance(told, AgentsError):
-            return await search.answered(told)
+        for reply in replies:
+            if not isinstance(reply, AgentsError):
+                return await search.answered(reply)
         if sightings:
             return sightings[0]
-        if told is None:  # ended from outside: its own cancellation is on its way
-            raise asyncio.CancelledError
-        found = await search.failed(told, flight)
-        if found is None:
-            raise told
-        return found
+        for error in replies:
+            if isinstance(error, AgentsError):
+                found = await search.failed(error, flight)
+                if found is None:
+                    raise error
+                return found
+        raise asyncio.CancelledError  # ended from outside: its own cancellation is on its way
 
     async def _journey(self, account: Account, start: Start[T], flight: Flight[T], deadline: float) -> T:
         failures = 0

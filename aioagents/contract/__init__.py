@@ -2,11 +2,12 @@
 
 from .client import RunClient, check_ref
 from .provider import Provider
-from .reader import RunReader
+from .reader import GRACE, RunReader
 from .row import BatchRow
 from .settings import check_base_url, check_host_label, check_text, is_loopback, path_segment
 
 __all__ = [
+    "GRACE",
     "BatchRow",
     "Provider",
     "RunClient",

@@ -4,20 +4,22 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from ...auth import read_settings
-from ...contract import BatchRow, RunClient, check_base_url
+from ...contract import BatchRow, RunClient, check_base_url, check_ref
 from ...model import RunRef
 from ...polling import RunHandle
 from ...pool import SessionPool
 from .calls import Calls
+from .follow import Follower
 from .jobs import Jobs
 from .runs import Runs
 from .settings import BASE_URL, VARIABLES, VENDOR
 from .triggers import Triggers
+from .webhooks import Webhooks
 from .wire import status_request
 
 
 class Agh(RunClient):
-    """Keeps jobs and triggers of an AGH Runtime, and reads the history of their runs.
+    """Keeps jobs and triggers of an AGH Runtime, begins their runs, and follows them to the end of the work.
 
     The runtime asks for no credentials: it answers its own machine alone. Raises ValueError for a base URL that is
     neither https nor loopback (`allow_insecure` lets it through).
@@ -32,12 +34,15 @@ class Agh(RunClient):
             (VENDOR, self._base_url), name=f"agh-{self._base_url}", vendor=VENDOR, headers={}
         )
         self._calls = Calls(pool, self._account, self._base_url)
+        self._follower = Follower(self._calls)
         #: What runs by a schedule.
-        self.jobs = Jobs(self._calls)
+        self.jobs = Jobs(self._calls, self._follower)
         #: What runs when something happens.
         self.triggers = Triggers(self._calls)
         #: The runs of all of them.
-        self.runs = Runs(self._calls)
+        self.runs = Runs(self._calls, self._follower)
+        #: Deliveries that set off triggers.
+        self.webhooks = Webhooks(self._calls, self._follower)
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
@@ -51,12 +56,17 @@ class Agh(RunClient):
         await self._pool.caller.exchange(self._account, status_request(self._base_url))
 
     async def start(self, row: BatchRow) -> RunHandle:
-        """Start the job that a row of a batch names."""
-        raise NotImplementedError(f"jobs of {VENDOR} cannot be started yet: {row.key}")
+        """Start a row of a batch: its target is the job, whose slots are waited for. As `Jobs.trigger`.
+
+        Raises ValueError for a message or an input: a job's run takes none.
+        """
+        if row.message or row.input:
+            raise ValueError("a job of AGH Runtime is triggered without message and input")
+        return await self.jobs.trigger(row.target, wait_for_slot=True)
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Follow a run by its reference."""
-        raise NotImplementedError(f"runs of {VENDOR} cannot be followed yet: {ref}")
+        """Follow a run by its reference. Raises ValueError for one of another vendor."""
+        return self.runs.follow(check_ref(ref, vendor=VENDOR, scope="").id)
 
     def __repr__(self) -> str:
         return f"<Agh at {self._base_url}>"

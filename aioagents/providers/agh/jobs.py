@@ -3,14 +3,22 @@
 from typing import TypeAlias, Unpack
 
 from ...caller import Start
+from ...clock import sleep
+from ...errors import Conflict
+from ...model import Purpose, Request
+from ...polling import RunHandle
 from .calls import Calls
 from .checks import check_number
 from .definitions import JobChanges, job_body, job_changes, listing
+from .follow import Follower
 from .history import PAGE_SIZE, RunHistory, history
+from .launch import CALL as TRIGGER
+from .launch import Book, Launch, Launches
 from .records import Job
+from .refusals import slot_delay
 from .times import Moment
 from .values import FireLimitLike, JobTaskLike, RetryLike, ScheduleLike
-from .wire import create_request, get_request, job_in, jobs_in, list_request, update_request
+from .wire import REFUSED, create_request, get_request, job_in, jobs_in, list_request, update_request
 
 _ADVICE = (
     "List the jobs and look for one of this name: names may repeat, so compare what it was made of as well."
@@ -26,8 +34,10 @@ class Jobs:
     before anything is sent, with the member's path in front. All but `create` try again after passing faults.
     """
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, follower: Follower) -> None:
         self._calls = calls
+        self._follower = follower
+        self._launches = Launches(calls)
         self._url = calls.url("jobs")
 
     async def list(
@@ -87,6 +97,7 @@ class Jobs:
                 target=name,
                 advice=_ADVICE,
                 deed="created a job",
+                is_run=False,
             )
         )
 
@@ -106,6 +117,57 @@ class Jobs:
     async def delete(self, job_id: str) -> None:
         """Delete a job; the history of its runs stays. One of configuration or package cannot be deleted."""
         await self._calls.delete("jobs", job_id)
+
+    async def trigger(self, job_id: str, *, wait_for_slot: bool = False) -> RunHandle:
+        """Begin a run of a job, once, and give a handle on it as soon as it is known; never waits for its end.
+
+        The server answers when the run has ended, so the job's history is watched meanwhile, and the connection is
+        closed once the run is there, which the server does not mind. The request is never sent again, whatever
+        becomes of it; after an answer that hides the run (500) or that was lost, the run is looked for in the
+        history. Raises `StartUnknown`, with what was seen in its `advice`, when it is not found. Which of several
+        new runs is whose a history does not tell: calls made here each get one of their own; where others trigger
+        the same job in that very moment, two runs that do the same work may be taken for each other.
+
+        With `backoff`, each attempt of a triggered run is a record of its own: the handle follows the first one that
+        was seen, and `runs(job_id)` has the others. At a limit `Conflict` is raised (`reason`, `retry_at`,
+        `active`, `limit`); with `wait_for_slot` the call is made again, for as long as it takes, since nothing was
+        begun. Cancelling is as `Leena.execute` tells. Raises `NotFound` for no such job, otherwise as the others.
+        """
+        url = f"{self._item(job_id)}/trigger"
+        book = self._launches.book(job_id)
+        tries = 0
+        while True:
+            try:
+                return await self._trigger(job_id, url, book)
+            except Conflict as error:
+                tries += 1
+                pool = self._calls.pool
+                delay = slot_delay(error, tries, now=pool.clock.utcnow(), chance=pool.chance())
+                if not wait_for_slot or delay is None:
+                    raise
+            await sleep(pool.clock, delay)
+
+    async def _trigger(self, job_id: str, url: str, book: Book) -> RunHandle:
+        self._calls.pool.ensure_open()
+        launch = Launch(self._calls, book, await book.open(), self._follower.begun)
+        request = Request(
+            method="POST",
+            url=url,
+            call=TRIGGER,
+            purpose=Purpose.START,
+            refused_by=REFUSED,
+            is_long=True,
+        )
+        return await self._calls.start(
+            Start(
+                vendor=self._calls.account.vendor,
+                request=request,
+                read=launch.read,
+                target=job_id,
+                advice=launch.advice,
+                search=launch,
+            )
+        )
 
     def runs(
         self,

@@ -5,6 +5,7 @@ they can be: words that are not known leave `reason` empty (AGH automation API, 
 """
 
 import re
+from datetime import datetime
 from typing import Final
 
 from ...codec import parse_moment
@@ -33,6 +34,11 @@ _REASONS: Final = (
     ("fire limit", FIRE),
 )
 _FACT: Final = re.compile(r"\b(active|fires|limit|retry_at)=([^\s,;]+)", flags=re.IGNORECASE)
+_FIRST_WAIT: Final = 1.0  # seconds
+_LONGEST_WAIT: Final = 15.0
+_LATEST: Final = 60.0
+_LONGEST_EXPONENT: Final = 10
+_SPREAD: Final = 0.25
 _COUNT: Final = re.compile(r"[0-9]{1,18}", flags=re.ASCII)
 
 
@@ -54,3 +60,17 @@ def tell_conflict(error: AgentsError) -> None:
 def _count(text: str) -> int | None:
     found = _COUNT.match(text)
     return None if found is None else int(found.group())
+
+
+def slot_delay(error: Conflict, tries: int, *, now: datetime, chance: float) -> float | None:
+    """Say in how many seconds a refused start may find a slot, None where it never will.
+
+    `tries` counts the refusals so far, `chance` in [0, 1) spreads the next ones. What the server says of the time is
+    heeded, but no more than a minute at once: its clock may be another one, and limits may be raised meanwhile.
+    """
+    if error.reason not in {CONCURRENCY, FIRE}:
+        return None
+    wait = min(_FIRST_WAIT * 2.0 ** min(tries - 1, _LONGEST_EXPONENT), _LONGEST_WAIT)
+    if error.retry_at is not None:
+        wait = max(wait, min((error.retry_at - now).total_seconds(), _LATEST))
+    return wait * (1.0 + chance * _SPREAD)

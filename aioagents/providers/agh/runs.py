@@ -1,6 +1,8 @@
 """AGH Runtime: the runs of all its jobs and triggers."""
 
+from ...polling import RunHandle
 from .calls import Calls
+from .follow import Follower
 from .history import PAGE_SIZE, RunHistory, history
 from .records import AutomationRun
 from .times import Moment
@@ -10,8 +12,9 @@ from .wire import get_request, run_in
 class Runs:
     """The runs of a runtime. Made by `Agh.runs`; raises and tries again as `Jobs` does."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, follower: Follower) -> None:
         self._calls = calls
+        self._follower = follower
         self._url = calls.url("runs")
 
     def list(
@@ -41,6 +44,17 @@ class Runs:
             limit=limit,
             page_size=page_size,
         )
+
+    def follow(self, run_id: str) -> RunHandle:
+        """Follow a run to the real end of its work, whoever began it. Raises ValueError for what cannot be an id.
+
+        A delegated run goes on as its task run: the end is that one's, `needs_attention` is `PAUSED`, and `raw` keeps
+        both records as `run` and `task_run`. A failed record that may still be tried again, as scheduled fires and
+        webhooks of owners with `backoff` are, is `QUEUED` until it surely is the end. A run whose daemon was stopped
+        in the middle never ends: give `wait` a timeout.
+        """
+        self._calls.item("runs", run_id)
+        return self._follower.foreign(run_id)
 
     async def get(self, run_id: str) -> AutomationRun:
         """Give the record of a run as it is now, whose `delegated` and `failed` need not be the end."""

@@ -99,6 +99,7 @@ class Triggers:
             target=name,
             advice=_ADVICE,
             deed="created a trigger",
+            is_run=False,
         )
         try:
             return await self._calls.start(start)

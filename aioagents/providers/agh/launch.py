@@ -1,0 +1,224 @@
+"""Starting a job's run and knowing it at once, though the server answers only when it has ended.
+
+While the call is out, the job's history is watched for a run that was not there before; the same is done when the
+answer hides the run (500) or is lost. The call is made once, whatever happens (AGH automation API, section 6.7).
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+from weakref import WeakValueDictionary
+
+from ...caller import Flight
+from ...clock import sleep
+from ...errors import AgentsError, Conflict, NotFound, ServerError
+from ...model import Reply
+from ...polling import RunHandle
+from ...retry import is_lost
+from .calls import Calls
+from .ledger import Claim, Ledger, Sighting
+from .records import AutomationRun
+from .refusals import CONCURRENCY, FIRE, tell_conflict
+from .values import Retry
+from .wire import job_in, list_request, run_in, runs_in
+
+CALL: Final = "jobs.trigger"
+_FAILED: Final = 500  # how the server tells that the run failed
+_FIRST_GAP: Final = 0.25  # seconds; what is refused at once is told by then
+_FACTOR: Final = 1.5
+_LONGEST_GAP: Final = 5.0
+_RECENT: Final = 0.1  # seconds; of many calls one asks for all
+_GAPS_AFTER: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # seconds between looks once the answer was lost
+# A run that is reserved first may be seen second: the history is read from so long before the newest run.
+_SLACK: Final = timedelta(seconds=10)
+
+
+class Book:
+    """The calls of one job that are out, and the part of its history that is read for them."""
+
+    def __init__(self, calls: Calls, job_id: str) -> None:
+        self._calls = calls
+        self._job_id = job_id
+        self._url = f"{calls.item('jobs', job_id)}/runs"
+        self._ledger = Ledger()
+        self._lock = asyncio.Lock()
+        self._asked_at: float | None = None
+        self._marks: deque[tuple[float, str | None]] = deque()
+        self._runs: dict[str, AutomationRun] = {}
+
+    async def open(self) -> Claim:
+        """Make a claim to a run that is not there yet. Raises what reading the history raises, `NotFound` first."""
+        now = self._calls.pool.clock.now()
+        await self.refresh(after=now)
+        return self._ledger.open(now)
+
+    async def refresh(self, *, after: float) -> None:
+        """Read the history, unless somebody did since the time `after`. Raises `AgentsError`."""
+        async with self._lock:
+            if self._asked_at is not None and self._asked_at >= after:
+                return
+            is_first = self._asked_at is None
+            if is_first:
+                self._mark(-math.inf, await self._list({"limit": "1"}))
+            asked_at = self._calls.pool.clock.now()
+            since = self._marks[0][1]
+            runs = await self._list({} if since is None else {"since": since})
+            self._runs = {run.id: run for run in reversed(runs)}
+            sightings = [_sighting(run) for run in self._runs.values()]
+            self._ledger.note(sightings, asked_at=None if is_first else asked_at)
+            self._asked_at = asked_at
+            self._mark(asked_at, runs)
+
+    def _mark(self, asked_at: float, runs: Sequence[AutomationRun]) -> None:
+        """Note from when on the history matters to calls made later, and forget what matters to none."""
+        started_at = runs[0].started_at if runs else None
+        if started_at is not None:
+            self._marks.append((asked_at, (started_at - _SLACK).isoformat().replace("+00:00", "Z")))
+        elif not self._marks:
+            self._marks.append((asked_at, None))
+        oldest = self._ledger.opened_at()
+        while len(self._marks) > 1 and self._marks[1][0] < oldest:
+            self._marks.popleft()
+
+    async def _list(self, query: Mapping[str, str]) -> list[AutomationRun]:
+        return await self._calls.call(list_request(self._url, "jobs.runs", query), runs_in)
+
+    def run_of(self, claim: Claim) -> AutomationRun | None:
+        """Give the run that a claim was settled with, as it was last listed."""
+        return None if claim.run_id is None else self._runs.get(claim.run_id)
+
+    def answer(self, claim: Claim, run: AutomationRun) -> bool:
+        """Take in the run that the server named; False when it was given to another call before."""
+        return self._ledger.answer(claim, run.id, run.attempt)
+
+    def take_left_over(self, claim: Claim) -> AutomationRun | None:
+        """Take the oldest run that no other call has."""
+        found = self._ledger.left_over(claim)
+        return None if found is None else self._runs.get(found)
+
+    def candidates(self, claim: Claim) -> list[str]:
+        """Give the ids of the runs that may be this call's."""
+        return self._ledger.candidates(claim)
+
+    async def retry(self) -> Retry:
+        """Read how the job's runs are tried again. Raises `AgentsError`."""
+        request = list_request(self._calls.item("jobs", self._job_id), "jobs.get", {})
+        return (await self._calls.call(request, job_in)).retry
+
+
+class Launches:
+    """The books of one client's jobs; each is there while a call of its job is."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._books: WeakValueDictionary[str, Book] = WeakValueDictionary()
+
+    def book(self, job_id: str) -> Book:
+        """Give the book of a job. Raises ValueError for what cannot be an id."""
+        book = self._books.get(job_id)
+        if book is None:
+            book = self._books[job_id] = Book(self._calls, job_id)
+        return book
+
+
+class Launch:
+    """The search for the run that one call begins."""
+
+    def __init__(
+        self, calls: Calls, book: Book, claim: Claim, handle: Callable[[AutomationRun], RunHandle]
+    ) -> None:
+        self._clock = calls.pool.clock
+        self._book = book
+        self._claim = claim
+        self._handle = handle
+        self._answer: AutomationRun | None = None
+        self._looked = False
+
+    def read(self, reply: Reply) -> RunHandle:
+        """Read the answer, which comes when the run has ended, or was delegated."""
+        self._answer = run_in(reply, CALL)
+        return self._handle(self._answer)
+
+    def advice(self) -> str:
+        """Say how to find out later, and what was seen."""
+        way = "Look at the job's runs for one that began at that time."
+        found = self._book.candidates(self._claim)
+        if found:
+            return f"{way} These are new, and nobody's as far as is known here: {', '.join(found)}."
+        return f"{way} No new one was seen." if self._looked else way
+
+    async def watch(self, flight: Flight[RunHandle]) -> RunHandle:
+        """Give a handle on the run once the history shows it."""
+        self._claim.call = flight
+        gap = _FIRST_GAP
+        while True:
+            await sleep(self._clock, gap)
+            if flight.out_since is None:
+                continue
+            run = await self._look(after=self._clock.now() - _RECENT)
+            if run is not None:
+                return self._handle(run)
+            gap = min(gap * _FACTOR, _LONGEST_GAP)
+
+    async def answered(self, result: RunHandle) -> RunHandle:
+        """Give the handle on the run that was answered, or on the one that is left for this call.
+
+        Where another call was taken to have begun that run, this one began the other's.
+        """
+        if self._answer is None or self._book.answer(self._claim, self._answer):
+            return result
+        for gap in _GAPS_AFTER:
+            await sleep(self._clock, gap)
+            await self._look(after=self._clock.now())
+            other = self._book.take_left_over(self._claim)
+            if other is not None:
+                return self._handle(other)
+        return result
+
+    async def failed(self, error: AgentsError, flight: Flight[RunHandle]) -> RunHandle | None:
+        """Look for the run where the answer hides it, or was lost."""
+        if isinstance(error, Conflict):
+            return await self._tried_before(error)
+        if not flight.is_sent:
+            return None
+        self._claim.has_failed = isinstance(error, ServerError) and error.status == _FAILED
+        self._claim.is_lost = is_lost(error)
+        for gap in _GAPS_AFTER:
+            await sleep(self._clock, gap)
+            run = await self._look(after=self._clock.now())
+            if run is not None:
+                return self._handle(run)
+        return None
+
+    async def _tried_before(self, error: Conflict) -> RunHandle | None:
+        """Look for attempts before a refusal: with backoff, a later attempt may be what was refused."""
+        tell_conflict(error)
+        if error.reason not in {CONCURRENCY, FIRE}:
+            return None
+        try:
+            if (await self._book.retry()).strategy == "none":
+                return None
+        except NotFound:
+            return None
+        except AgentsError:
+            pass  # then it may be so
+        self._claim.has_failed = True
+        run = await self._look(after=self._clock.now())
+        return None if run is None else self._handle(run)
+
+    async def _look(self, *, after: float) -> AutomationRun | None:
+        """Read the history; what keeps it from being read passes, or ends the call by itself."""
+        try:
+            await self._book.refresh(after=after)
+            self._looked = True
+        except AgentsError:
+            return None
+        return self._book.run_of(self._claim)
+
+
+def _sighting(run: AutomationRun) -> Sighting:
+    # A scheduled fire has a `fire_id`; no call of ours began it.
+    return Sighting(run.id, 0 if run.fire_id else max(run.attempt, 1), run.status == "failed")

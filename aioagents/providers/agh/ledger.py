@@ -1,0 +1,175 @@
+"""Which new runs of a job belong to which calls that started one. Pure.
+
+The runtime answers a trigger only when its run has ended, and a run does not tell who began it. What can be told:
+runs that were not there before the call, and how many calls of ours are out. All runs of a job do the same work, so
+that it matters that each call has a run of its own, and none a run that is not there.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final, Protocol
+from weakref import WeakSet
+
+from attrs import frozen
+
+#: After so many seconds without an answer, a call that was sent is taken to have reached the server.
+_SETTLED: Final = 2.0
+_UNLISTED: Final = -1  # the place of a run that an answer named before any list did
+
+
+@frozen
+class Sighting:
+    """A run in the job's history that a trigger may have begun: `attempt` counts from 1."""
+
+    id: str
+    attempt: int
+    has_failed: bool
+
+
+class Outgoing(Protocol):
+    """A call on its way: when its first byte left, on the monotonic clock; None while it is not out."""
+
+    @property
+    def out_since(self) -> float | None:
+        """Give that time."""
+        ...
+
+
+class Claim:
+    """One call's claim to a run. `base` is the place of the first run that can be its own."""
+
+    __slots__ = ("__weakref__", "base", "call", "has_failed", "is_lost", "opened_at", "run_id")
+
+    def __init__(self, base: int, opened_at: float) -> None:
+        self.base = base
+        self.opened_at = opened_at
+        self.call: Outgoing | None = None
+        #: Whether it was answered by saying that its run failed.
+        self.has_failed = False
+        #: Whether its answer was lost, so that it may never have arrived.
+        self.is_lost = False
+        self.run_id: str | None = None
+
+    @property
+    def out_since(self) -> float | None:
+        """Give when the call was sent; None while it is not out."""
+        return None if self.call is None else self.call.out_since
+
+
+class Ledger:
+    """The runs of one job that were seen since the first of the present calls, and the calls' claims."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._next = 0
+        self._free: dict[str, Sighting] = {}  # in the order of their places
+        self._taken: set[str] = set()
+        self._claims: WeakSet[Claim] = WeakSet()
+
+    def open(self, now: float) -> Claim:
+        """Make the claim of a call: only runs that are not noted yet can be its own."""
+        claim = Claim(self._next, now)
+        self._claims.add(claim)
+        return claim
+
+    def opened_at(self) -> float:
+        """Give when the oldest of the present calls was made, infinite when there is none."""
+        return min((claim.opened_at for claim in self._claims), default=math.inf)
+
+    def note(self, sightings: Sequence[Sighting], *, asked_at: float | None = None) -> None:
+        """Take in a list of the job's runs, oldest first, asked for at that time; settle the claims that can be.
+
+        What the list does not hold any more is forgotten. Without a time the runs were there before all calls.
+        """
+        listed: dict[str, int] = {}
+        for sighting in sightings:
+            known = self._places.get(sighting.id)
+            is_candidate = known is None and asked_at is not None and sighting.attempt == 1
+            if is_candidate or sighting.id in self._free:
+                self._free[sighting.id] = sighting
+            if known is None or known == _UNLISTED:
+                known, self._next = self._next, self._next + 1
+            listed[sighting.id] = known
+        # What an answer named and no list has shown yet must not be taken for new later on.
+        kept = {run: place for run, place in self._places.items() if place == _UNLISTED}
+        self._places = kept | listed
+        self._taken &= self._places.keys()
+        self._free = {run: each for run, each in self._free.items() if run in listed}
+        if asked_at is not None:
+            self._settle(asked_at)
+
+    def answer(self, claim: Claim, run_id: str, attempt: int) -> bool:
+        """Take in that the vendor answered with this run; False when it was given to another call before."""
+        if attempt > 1:  # the last of several records: the first one is this call's as well
+            first = next((each.id for each in self._open_to(claim) if each.has_failed), None)
+            if first is not None:
+                self._take(first)
+        if claim.run_id == run_id:
+            return True
+        if claim.run_id is not None:
+            self._give_back(claim.run_id)
+            claim.run_id = None
+        if run_id in self._taken:
+            return False
+        self._places.setdefault(run_id, _UNLISTED)
+        self._take(run_id)
+        claim.run_id = run_id
+        return True
+
+    def left_over(self, claim: Claim) -> str | None:
+        """Take the oldest run for this call that no other has; None when there is none."""
+        found = next((each.id for each in self._open_to(claim)), None)
+        if found is not None:
+            self._take(found)
+            claim.run_id = found
+        return found
+
+    def candidates(self, claim: Claim) -> list[str]:
+        """Give the runs that may be this call's, oldest first."""
+        return [each.id for each in self._open_to(claim)]
+
+    def _open_to(self, claim: Claim) -> list[Sighting]:
+        return [each for each in self._free.values() if self._places[each.id] >= claim.base]
+
+    def _take(self, run_id: str) -> None:
+        self._free.pop(run_id, None)
+        self._taken.add(run_id)
+
+    def _give_back(self, run_id: str) -> None:
+        """Have a run back that its call turned out not to have begun."""
+        self._taken.discard(run_id)
+        place = self._places.get(run_id)
+        if place is not None and place != _UNLISTED:
+            self._free[run_id] = Sighting(run_id, 1, has_failed=False)
+            self._free = dict(sorted(self._free.items(), key=lambda each: self._places[each[0]]))
+
+    def _settle(self, asked_at: float) -> None:
+        waiting: list[Claim] = []
+        for claim in sorted(self._claims, key=lambda each: (-each.base, each.out_since or 0.0)):
+            if claim.run_id is not None:
+                continue
+            if claim.has_failed:  # answered: its run is in the list if there is one
+                self._pair([claim], only_failed=True)
+            elif claim.out_since is not None:
+                waiting.append(claim)
+        firm = [each for each in waiting if not each.is_lost]
+        settled = [each for each in firm if (each.out_since or 0.0) <= asked_at - _SETTLED]
+        # A run may be that of a call whose refusal is on its way. Where each call has one, none is.
+        for claims in (waiting, firm, settled):
+            if claims and self._pair(claims):
+                return
+
+    def _pair(self, claims: Sequence[Claim], *, only_failed: bool = False) -> bool:
+        """Give each claim a run of its own, or none any."""
+        free = [each for each in self._free.values() if each.has_failed or not only_failed]
+        pairs: list[tuple[Claim, Sighting]] = []
+        for claim in claims:  # from the latest base down: what is open to few goes to them first
+            found = next((each for each in free if self._places[each.id] >= claim.base), None)
+            if found is None:
+                return False
+            free.remove(found)
+            pairs.append((claim, found))
+        for claim, found in pairs:
+            self._take(found.id)
+            claim.run_id = found.id
+        return True

@@ -1,0 +1,163 @@
+"""AGH Runtime: reads runs to their real end, one by one or many of one job with one list.
+
+A run that was delegated never changes again: from then on its task run is read (AGH automation API, section 8).
+Whether a failed run is tried again follows from its owner's retry policy, which is read when it is needed and kept
+for a minute (section 7).
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import attrs
+
+from ...contract import GRACE
+from ...errors import NotFound
+from ...model import Purpose, Reply, Request, Run, RunRef
+from .calls import Calls
+from .finality import needs_policy, read_record, seconds_until_final
+from .records import AutomationRun, read_run
+from .times import write_moment
+from .values import Retry
+from .wire import get_request, item_url, job_in, list_request, run_in, runs_in, task_run_in, trigger_in
+
+_POLICY_KEPT: Final = 60.0  # seconds
+_POLICIES: Final = 1000
+_SPARE: Final = 50  # records that a list may hold besides those that are asked for
+_GET: Final = "runs.get"
+_TASK_RUN: Final = "task-runs.get"
+_DELEGATED: Final = "delegated"
+
+#: Makes one request, with one try or several, and gives what is read in the reply.
+Ask = Callable[[Request, Callable[[Reply], Any]], Awaitable[Any]]
+
+
+class Reader:
+    """Reads the runs of one runtime."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._pool = calls.pool
+        self._account = calls.account
+        self._policies: OrderedDict[tuple[str, str], tuple[float, Retry | None]] = OrderedDict()
+
+    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        """Read a run, with one try for each of the requests that it takes."""
+        return await self._read(ref, age, last, self._ask_once)
+
+    async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        """Read a run, trying again after passing faults."""
+        self._pool.ensure_open()
+        return await self._read(ref, age, last, self._ask)
+
+    def may_retry(self) -> bool:
+        """Spend one retry of the account."""
+        return self._account.budget.spend(self._pool.clock.now())
+
+    def group_of(self, run: Run) -> str | None:
+        """Name the history that shows the run: its job's or its trigger's. A task run stands in none."""
+        record = _record_in(run)
+        if record is None or record.get("status") == _DELEGATED or run.created_at is None:
+            return None
+        for name in ("job_id", "trigger_id"):
+            if isinstance(record.get(name), str) and record[name]:
+                return f"{name}={record[name]}"
+        return None
+
+    async def look_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
+        """Read runs of one job or trigger, by that part of its history in which they began."""
+        name, _, owner = group.partition("=")
+        begun = [run.created_at for run in runs if run.created_at is not None]
+        query = {
+            name: owner,
+            "since": write_moment(min(begun), "since"),
+            # Our moments are cut to microseconds, the server's are not.
+            "until": write_moment(max(begun) + timedelta(microseconds=1), "until"),
+            "limit": str(2 * len(runs) + _SPARE),
+        }
+        request = _look(list_request(self._calls.url("runs"), "runs.list", query))
+        records, now = await self._ask_once(
+            request, lambda reply: (runs_in(reply, request.call), self._server_now(reply))
+        )
+        wanted = {run.ref.id: run.ref for run in runs}
+        return {
+            wanted[record.id]: await self._told(wanted[record.id], record, now, self._ask_once)
+            for record in records
+            # What a delegated run has come to, its own record does not tell.
+            if record.id in wanted and not _is_delegated(record)
+        }
+
+    async def _read(self, ref: RunRef, age: float | None, last: Run | None, ask: Ask) -> Run:
+        raw = _record_in(last)
+        try:
+            if raw is not None and raw.get("status") == _DELEGATED:
+                record, now = read_run(raw, call=_GET), self._pool.clock.utcnow()
+            else:
+                request = _look(get_request(item_url(self._calls.url("runs"), ref.id, "run_id"), _GET))
+                record, now = await ask(request, lambda reply: (run_in(reply, _GET), self._server_now(reply)))
+            return await self._told(ref, record, now, ask)
+        except NotFound as error:
+            error.is_passing = age is not None and age < GRACE
+            raise
+
+    async def _told(self, ref: RunRef, record: AutomationRun, now: datetime, ask: Ask) -> Run:
+        """Make a run of its record, and of what else has to be read for it."""
+        seen_at = self._pool.clock.utcnow()
+        if _is_delegated(record):
+            url = item_url(f"{self._calls.base_url}/api/task-runs", record.task_run_id, "task_run_id")
+            request = _look(get_request(url, _TASK_RUN))
+            task_run = await ask(request, lambda reply: task_run_in(reply, _TASK_RUN))
+            return read_record(record, ref, self._pool.clock.utcnow(), task_run=task_run)
+        if not needs_policy(record):
+            return read_record(record, ref, seen_at)
+        retry = await self._policy(record, ask)
+        return read_record(record, ref, seen_at, is_final=not seconds_until_final(record, retry, now))
+
+    async def _policy(self, record: AutomationRun, ask: Ask) -> Retry | None:
+        """Give how the run's owner is tried again; None when there is no owner any more."""
+        resource, owner = ("jobs", record.job_id) if record.job_id else ("triggers", record.trigger_id)
+        now = self._pool.clock.now()
+        kept = self._policies.get((resource, owner))
+        if kept is not None and now - kept[0] < _POLICY_KEPT:
+            return kept[1]
+        call = f"{resource}.get"
+        request = _look(get_request(self._calls.item(resource, owner), call))
+        try:
+            read = job_in if record.job_id else trigger_in
+            retry: Retry | None = (await ask(request, lambda reply: read(reply, call))).retry
+        except NotFound:
+            retry = None
+        self._policies[(resource, owner)] = (now, retry)
+        while len(self._policies) > _POLICIES:
+            self._policies.popitem(last=False)
+        return retry
+
+    async def _ask_once(self, request: Request, read: Callable[[Reply], Any]) -> Any:
+        return await self._pool.caller.look(self._calls.account, request, read)
+
+    async def _ask(self, request: Request, read: Callable[[Reply], Any]) -> Any:
+        return await self._pool.caller.call(self._calls.account, request, read)
+
+    def _server_now(self, reply: Reply) -> datetime:
+        """Give the server's time, by which its own moments are to be judged; ours where it tells none."""
+        try:
+            now = parsedate_to_datetime(reply.headers.get("date", ""))
+        except (ValueError, TypeError, IndexError):
+            return self._pool.clock.utcnow()
+        return now if now.tzinfo is not None else now.replace(tzinfo=UTC)
+
+
+def _look(request: Request) -> Request:
+    return attrs.evolve(request, purpose=Purpose.LOOK)
+
+
+def _is_delegated(record: AutomationRun) -> bool:
+    return record.status == _DELEGATED and bool(record.task_run_id)
+
+
+def _record_in(run: Run | None) -> Mapping[str, Any] | None:
+    """Give the automation's record that a run was made of."""
+    record = run.raw.get("run") if run is not None and isinstance(run.raw, Mapping) else None
+    return record if isinstance(record, Mapping) else None

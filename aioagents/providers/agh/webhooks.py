@@ -1,0 +1,99 @@
+"""AGH Runtime: webhooks, by which anybody who knows their secret sets off a trigger."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from ... import codec
+from ...caller import Start
+from ...contract import path_segment
+from ...model import Secret
+from .calls import Calls
+from .checks import check_filled
+from .delivery import MOST, Delivery, Parcel, Postman
+from .follow import Follower
+from .signing import check_endpoint, webhook_run_id
+
+
+class Webhooks:
+    """The webhooks of a runtime. Made by `Agh.webhooks`."""
+
+    def __init__(self, calls: Calls, follower: Follower) -> None:
+        self._calls = calls
+        self._follower = follower
+
+    async def deliver(
+        self,
+        endpoint: str,
+        body: bytes | str | Mapping[str, Any],
+        *,
+        secret: str | Secret,
+        workspace_id: str | None = None,
+        delivery_id: str | None = None,
+        trigger_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Delivery:
+        """Deliver `body`, signed, and wait for the end of the run that it begins.
+
+        `endpoint` is `<endpoint_slug>--<webhook_id>` (`Trigger.endpoint`), of the global scope unless a
+        `workspace_id` is given. A mapping is sent as JSON, bytes and text as they are, 1 MiB at most. Without a
+        `delivery_id` one is made.
+
+        The server answers when the run has ended, and CANCELS THE RUN when the connection is closed before. So the
+        connection is kept as long as it takes: also when this call is cancelled (what comes of it is then told as
+        `StartAbandoned`), but not beyond the pool, whose closing closes it. `timeout` seconds after the first try
+        it is closed on purpose.
+
+        Safe to send again: the server takes a delivery id once within 300 seconds, and a lost delivery is repeated
+        under the same id, newly signed; one that had arrived already is a `Delivery` with `is_replay`. With the
+        `trigger_id` the run's id is known beforehand, and the run is found whatever became of the answer; the server
+        hides a run that failed. Without it, or where there is no such run, an answer that was hidden or lost is
+        `StartUnknown`. Raises `AuthenticationError` for a wrong secret or a clock that is more than 300 seconds
+        off, `NotFound` where no enabled trigger has this endpoint, `Conflict` (`reason`, `retry_at`) at a limit (a
+        fire limit uses the delivery id up), `BadRequest`, `NotSent`, and ValueError or TypeError before anything is
+        sent.
+        """
+        scope = (
+            "global" if workspace_id is None else f"workspaces/{path_segment(workspace_id, 'workspace_id')}"
+        )
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout has to be above 0 seconds, or None, not {timeout!r}")
+        parcel = Parcel(
+            url=f"{self._calls.base_url}/api/webhooks/{scope}/{check_endpoint(endpoint)}",
+            body=_encoded(body),
+            secret=Secret.of(secret),
+            delivery_id=uuid4().hex if delivery_id is None else _header(delivery_id),
+        )
+        run = None
+        if trigger_id is not None:
+            run = self._follower.foreign(webhook_run_id(trigger_id, parcel.delivery_id))
+        postman = Postman(
+            parcel, self._calls.pool.clock, handle=self._follower.begun, run=run, timeout=timeout
+        )
+        return await self._calls.start(
+            Start(
+                vendor=self._calls.account.vendor,
+                request=postman.request(),
+                read=postman.read,
+                target=endpoint,
+                advice=postman.advice,
+                search=postman,
+                renew=postman.renew,
+            )
+        )
+
+
+def _encoded(body: bytes | str | Mapping[str, Any]) -> bytes:
+    if isinstance(body, str):
+        body = body.encode()
+    encoded = bytes(body) if isinstance(body, bytes | bytearray) else codec.encode_object(body, "body")
+    if len(encoded) > MOST:
+        raise ValueError(f"body: the server takes {MOST} bytes at most, and these are {len(encoded)}")
+    return encoded
+
+
+def _header(delivery_id: str) -> str:
+    text = check_filled(delivery_id, "delivery_id").strip()
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("delivery_id: has to be printable ASCII, since it goes into a header")
+    return text
