@@ -1,6 +1,6 @@
 """One HTTP request and its reply, as values: what a vendor's wire builds and a `Send` carries."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -24,10 +24,23 @@ class Purpose(Enum):
     TOKEN = "token"  # noqa: S105 - a purpose, not a token
 
 
+@frozen(kw_only=True)
+class Upload:
+    """A body that is read while it is sent, a piece at a time.
+
+    `open` gives its pieces from the beginning, anew for each try; where that can be done once alone, `is_once`, the
+    request is not sent again. `size` is the number of bytes, None where it is not known beforehand.
+    """
+
+    open: Callable[[], AsyncIterator[bytes]] = field(repr=False)
+    size: int | None = None
+    is_once: bool = False
+
+
 @quick
 @frozen(kw_only=True)
 class Request:
-    """A request ready to be signed and sent.
+    """A request ready to be signed and sent; its body is either `body` or, read while it is sent, `upload`.
 
     `call` names it for people and metrics (`aop.execute`). `refused_by` are the 5xx statuses by which the
     vendor's facts say that nothing was executed. `timeout` (seconds) overrides the pool's for this purpose.
@@ -41,6 +54,7 @@ class Request:
     purpose: Purpose = Purpose.CALL
     headers: Mapping[str, str] = field(default=_NONE, repr=False)
     body: bytes | None = field(default=None, repr=False)
+    upload: Upload | None = None
     refused_by: frozenset[int] = frozenset()
     timeout: float | None = None
     is_long: bool = False
