@@ -241,7 +241,7 @@ class Announcer(Protocol):
 class Doorkeeper(Protocol):
     """What a `World` has besides when its vendor does not answer unknown paths as `no_such_endpoint` does."""
 
-    def missing(self, method: str, raw_path: str) -> Reply | None:
+    def missing(self, method: str, raw_path: str, now: float) -> Reply | None:
         """Answer what no endpoint fits; None where the path is not one of this vendor's."""
         ...
 
@@ -281,10 +281,10 @@ class Router:
                 return Match(world, route, path)
         return None
 
-    def missing(self, method: str, raw_path: str) -> Reply:
+    def missing(self, method: str, raw_path: str, now: float) -> Reply:
         """Give the reply where `find` gives None."""
         for world in self._worlds:
-            reply = world.missing(method, raw_path) if isinstance(world, Doorkeeper) else None
+            reply = world.missing(method, raw_path, now) if isinstance(world, Doorkeeper) else None
             if reply is not None:
                 return reply
         return no_such_endpoint()
@@ -321,7 +321,7 @@ def ask(worlds: Sequence[World], request: Request, *, now: float, speed: float =
     parts, router = urlsplit(request.url), _router(tuple(worlds))
     match = router.find(request.method, parts.path)
     if match is None:
-        return router.missing(request.method, parts.path)
+        return router.missing(request.method, parts.path, now)
     query = read_query(parts.query)
     return match.route.handler(Call(request=request, path=match.path, query=query, now=now, speed=speed))
 

@@ -42,7 +42,7 @@ class App:
         body = await request.content.read() if request.body_exists else b""
         if match is None:
             self.requests["unknown"] += 1
-            return to_response(self._router.missing(request.method, raw_path))
+            return to_response(self._router.missing(request.method, raw_path, self._now()))
         self.requests[match.route.call] += 1
         if self._wire is None:
             return to_response(await self._ask(request, match, query, body))

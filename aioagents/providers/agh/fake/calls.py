@@ -1,0 +1,221 @@
+"""The automation endpoints: jobs, triggers, runs and deliveries. Pure.
+
+Two of them block: what they owe is given as `Held`, which is asked again whenever something may have changed.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from ....contract.fake import Call, Endpoint, Held, Refused
+from ....model import Purpose, Reply
+from .catalogue import Catalogue, listed
+from .definitions import Job
+from .deliveries import WINDOW, Delivery, matches
+from .dispatch import Dispatch, Dispatcher, Kind
+from .queries import read_run_query
+from .replies import Desk
+from .runs import History, Query, Record
+from .schedule import Scheduler
+from .templates import missing_field
+
+_CREATED = HTTPStatus.CREATED
+
+
+class AutomationCalls:
+    """Answers what is asked of jobs, triggers and runs, and takes deliveries unless the engine is off."""
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        catalogue: Catalogue,
+        history: History,
+        dispatcher: Dispatcher,
+        scheduler: Scheduler,
+        has_engine: bool,
+    ) -> None:
+        self._desk = desk
+        self._catalogue = catalogue
+        self._history = history
+        self._dispatcher = dispatcher
+        self._scheduler = scheduler
+        self._has_engine = has_engine
+
+    def endpoints(self) -> Iterator[Endpoint]:
+        """Give the endpoints of jobs, triggers and runs."""
+        call, look = Purpose.CALL, Purpose.LOOK
+        jobs, triggers, runs = (f"/api/automation/{name}" for name in ("jobs", "triggers", "runs"))
+        yield "GET", jobs, "jobs.list", call, self._list_jobs
+        yield "POST", jobs, "jobs.create", call, self._create_job
+        yield "GET", f"{jobs}/{{id}}", "jobs.get", call, self._get_job
+        yield "PATCH", f"{jobs}/{{id}}", "jobs.update", call, self._change_job
+        yield "DELETE", f"{jobs}/{{id}}", "jobs.delete", call, self._delete_job
+        yield "GET", f"{jobs}/{{id}}/runs", "jobs.runs", look, self._list_job_runs
+        yield "POST", f"{jobs}/{{id}}/trigger", "jobs.trigger", Purpose.START, self._trigger_job
+        yield "GET", runs, "runs.list", look, self._list_runs
+        yield "GET", f"{runs}/{{id}}", "runs.get", look, self._get_run
+        yield "GET", triggers, "triggers.list", call, self._list_triggers
+        yield "POST", triggers, "triggers.create", call, self._create_trigger
+        yield "GET", f"{triggers}/{{id}}", "triggers.get", call, self._get_trigger
+        yield "PATCH", f"{triggers}/{{id}}", "triggers.update", call, self._change_trigger
+        yield "DELETE", f"{triggers}/{{id}}", "triggers.delete", call, self._delete_trigger
+        yield "GET", f"{triggers}/{{id}}/runs", "triggers.runs", look, self._list_trigger_runs
+
+    def webhook_endpoints(self) -> Iterator[Endpoint]:
+        """Give the endpoints of deliveries."""
+        start, name = Purpose.START, "webhooks.deliver"
+        yield "POST", "/api/webhooks/global/{endpoint}", name, start, self._deliver_globally
+        yield "POST", "/api/webhooks/workspaces/{workspace_id}/{endpoint}", name, start, self._deliver_within
+
+    def _list_jobs(self, call: Call) -> Reply:
+        found = listed(self._catalogue.jobs, call.query)
+        return self._desk.reply({"jobs": [self._job(job) for job in found]})
+
+    def _create_job(self, call: Call) -> Reply:
+        return self._desk.reply({"job": self._job(self._catalogue.create_job(read_json(call)))}, _CREATED)
+
+    def _get_job(self, call: Call) -> Reply:
+        return self._desk.reply({"job": self._job(self._catalogue.job(item_id(call)))})
+
+    def _change_job(self, call: Call) -> Reply:
+        return self._desk.reply(
+            {"job": self._job(self._catalogue.change_job(item_id(call), read_json(call)))}
+        )
+
+    def _delete_job(self, call: Call) -> Reply:
+        self._catalogue.delete_job(item_id(call))
+        return self._desk.empty()
+
+    def _list_job_runs(self, call: Call) -> Reply:
+        job = self._catalogue.job(item_id(call))
+        return self._runs(read_run_query(call.query, job_id=job.id))
+
+    def _list_triggers(self, call: Call) -> Reply:
+        found = listed(self._catalogue.triggers, call.query)
+        return self._desk.reply({"triggers": [trigger.body() for trigger in found]})
+
+    def _create_trigger(self, call: Call) -> Reply:
+        trigger = self._catalogue.create_trigger(read_json(call))
+        return self._desk.reply({"trigger": trigger.body()}, _CREATED)
+
+    def _get_trigger(self, call: Call) -> Reply:
+        return self._desk.reply({"trigger": self._catalogue.trigger(item_id(call)).body()})
+
+    def _change_trigger(self, call: Call) -> Reply:
+        trigger = self._catalogue.change_trigger(item_id(call), read_json(call))
+        return self._desk.reply({"trigger": trigger.body()})
+
+    def _delete_trigger(self, call: Call) -> Reply:
+        self._catalogue.delete_trigger(item_id(call))
+        return self._desk.empty()
+
+    def _list_trigger_runs(self, call: Call) -> Reply:
+        trigger = self._catalogue.trigger(item_id(call))
+        return self._runs(read_run_query(call.query, trigger_id=trigger.id))
+
+    def _list_runs(self, call: Call) -> Reply:
+        return self._runs(read_run_query(call.query))
+
+    def _get_run(self, call: Call) -> Reply:
+        record = self._history.find(item_id(call))
+        if record is None:
+            raise Refused(404, "no such run")
+        self._desk.counts["looks"] += 1
+        return self._desk.reply({"run": record.body()})
+
+    def _trigger_job(self, call: Call) -> Reply | Held:
+        job = self._catalogue.job(item_id(call))
+        return self._owe(self._dispatcher.begin(job, Kind.MANUAL), lambda record: {"run": record.body()})
+
+    def _deliver_globally(self, call: Call) -> Reply | Held:
+        return self._deliver(call, "global", "")
+
+    def _deliver_within(self, call: Call) -> Reply | Held:
+        return self._deliver(call, "workspace", call.path["workspace_id"].strip())
+
+    def _deliver(self, call: Call, scope: str, workspace_id: str) -> Reply | Held:
+        delivery = Delivery.read(call)
+        if not self._has_engine:
+            raise Refused(503)
+        triggers = self._catalogue.triggers.values()
+        trigger = next((each for each in triggers if delivery.fits(each, scope, workspace_id)), None)
+        if trigger is None:
+            raise Refused(404, "no enabled trigger answers at this webhook endpoint")
+        now = self._desk.timeline.now
+        delivery.authenticate(trigger, call, now)
+        record = self._reserve(delivery, trigger.id, now)
+        self._desk.counts["deliveries"] += 1
+        data = delivery.data()
+        if not matches(trigger, data):
+            return self._desk.reply({"result": {"matched": 0}})
+        self._history.add(record)
+        missing = missing_field(trigger.prompt, data)
+        fault = "" if missing is None else f"the prompt asks for {missing}, which the event does not have"
+        dispatch = self._dispatcher.begin(trigger, Kind.DELIVERY, reserved=record, fault=fault)
+        if dispatch.record is None:
+            self._history.remove(record)  # no run came out of it: the id stays free
+        return self._owe(dispatch, _delivered, drop=partial(self._drop, dispatch))
+
+    def _reserve(self, delivery: Delivery, trigger_id: str, now: int) -> Record:
+        """Make the record of a delivery whose id is free, in the place of one that had it long ago."""
+        digest = delivery.digest(trigger_id)
+        run_id = f"run_wbh_{digest[:24]}"
+        old = self._history.find(run_id)
+        if old is not None and old.started_at + WINDOW > now:
+            raise Refused(409, "this webhook delivery was already processed")
+        if old is not None:
+            self._history.remove(old)
+        return Record(id=run_id, trigger_id=trigger_id, fire_id=f"webhook:{digest}", started_at=now)
+
+    def _owe(
+        self,
+        dispatch: Dispatch,
+        tell: Callable[[Record], Mapping[str, Any]],
+        drop: Callable[[float], None] | None = None,
+    ) -> Reply | Held:
+        """Answer when a dispatch is over."""
+        if dispatch.is_over and not dispatch.is_lost:
+            if dispatch.refusal is not None:
+                raise dispatch.refusal
+            if dispatch.record is None or dispatch.has_failed:
+                raise Refused(500)
+            return self._desk.reply(tell(dispatch.record))
+
+        def reply(now: float) -> Reply | Held:
+            self._desk.advance(now)
+            return self._owe(dispatch, tell, drop)
+
+        next_at = None if dispatch.is_lost else self._dispatcher.next_at(dispatch)
+        until = math.inf if next_at is None else self._desk.seconds(next_at)
+        return Held(until=until, reply=reply, drop=drop)
+
+    def _drop(self, dispatch: Dispatch, now: float) -> None:
+        self._desk.advance(now)
+        self._dispatcher.cancel(dispatch)
+
+    def _runs(self, query: Query) -> Reply:
+        self._desk.counts["lists"] += 1
+        return self._desk.reply({"runs": [record.body() for record in self._history.list(query)]})
+
+    def _job(self, job: Job) -> dict[str, Any]:
+        return job.body(self._scheduler.state(job.id))
+
+
+def read_json(call: Call) -> Any:
+    """Read a request's body. Raises `Refused`."""
+    try:
+        return call.json()
+    except ValueError as exc:
+        raise Refused(400, str(exc)) from None
+
+
+def item_id(call: Call) -> str:
+    """Give the id that the path names."""
+    return call.path["id"].strip()
+
+
+def _delivered(record: Record) -> Mapping[str, Any]:
+    return {"result": {"matched": 1, "runs": [record.body()]}}

@@ -1,0 +1,98 @@
+"""The world that the simulator serves unless it is told otherwise: what stands in it, and under which names."""
+
+import random
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+from ....contract.fake import RunPlan
+from .runs import ENDS, Record
+from .tasks import STATUSES
+from .times import SECOND, nanoseconds
+from .world import AghRules, AghWorld
+
+#: The daemon's own default is 5, and a definition's 12 fires an hour: a demonstration needs more.
+_RULES: Final = AghRules(concurrency=10_000)
+_FIRE_LIMIT: Final[Mapping[str, Any]] = {"max": 1_000_000, "window": "1h"}
+_COMMON: Final[Mapping[str, Any]] = {"scope": "global", "agent_name": "writer", "fire_limit": _FIRE_LIMIT}
+_YEARLY: Final[Mapping[str, Any]] = {"mode": "cron", "expr": "0 0 1 1 *"}
+_TASK_WORDS: Final = STATUSES - ENDS - {"running"}
+_MINUTE, _HOUR = 60.0, 3600.0
+
+
+def job_id(name: str) -> str:
+    """Give the id of a job of this name that `make_world` puts in."""
+    return f"job-{sha256(name.encode()).hexdigest()[:16]}"
+
+
+def trigger_id(name: str) -> str:
+    """Give the id of a trigger of this name that `make_world` puts in."""
+    return f"trg-{sha256(name.encode()).hexdigest()[:16]}"
+
+
+#: An ordinary job, due every night.
+DIGEST_JOB: Final = job_id("nightly-digest")
+#: A job with a task: its runs are delegated.
+REVIEW_JOB: Final = job_id("branch-review")
+#: A job whose failed runs are tried again, three times.
+IMPORT_JOB: Final = job_id("flaky-import")
+#: A trigger that global deliveries to `DEPLOY_ENDPOINT` fire, signed with `DEPLOY_SECRET`.
+DEPLOY_TRIGGER: Final = trigger_id("deploy-check")
+DEPLOY_ENDPOINT: Final = f"deploy--wbh_{sha256(DEPLOY_TRIGGER.encode()).hexdigest()[:16]}"
+DEPLOY_SECRET: Final = "demo-webhook-secret"  # noqa: S105 - of a world that is none
+
+
+def make_world(plan: RunPlan) -> AghWorld:
+    """Make a world with something in it.
+
+    That are the jobs `DIGEST_JOB`, `REVIEW_JOB` and `IMPORT_JOB`, the trigger `DEPLOY_TRIGGER`, `plan.history` runs
+    of the first job, which ended an hour ago and before, begun one a minute, and, for each name in `plan.scripts`
+    that is none of these, a job whose id is `job_id(name)`, with a task where the script has words of task runs.
+    It has room for 10,000 runs at once.
+    """
+    world = AghWorld(plan, rules=_RULES)
+    _install_job(
+        world, "nightly-digest", prompt="Sum up the day.", schedule={"mode": "cron", "expr": "15 2 * * *"}
+    )
+    _install_job(
+        world, "branch-review", prompt="Review the branch.", schedule=_YEARLY, task={"title": "Review"}
+    )
+    retry = {"strategy": "backoff", "max_retries": 3, "base_delay": "5s"}
+    _install_job(world, "flaky-import", prompt="Import the feed.", schedule=_YEARLY, retry=retry)
+    prompt = "Look after the deployment. {{ .Data.payload }}"
+    deploy = {"name": "deploy-check", "prompt": prompt, "event": "webhook", "endpoint_slug": "deploy"}
+    secret = {"webhook_secret_value": DEPLOY_SECRET}
+    world.install_trigger({**_COMMON, **deploy, **secret}, trigger_id=DEPLOY_TRIGGER)
+    known = {"nightly-digest", "branch-review", "flaky-import", "deploy-check"}
+    known |= {DIGEST_JOB, REVIEW_JOB, IMPORT_JOB, DEPLOY_TRIGGER}
+    for name, steps in plan.scripts.items():
+        if name not in known:
+            task: dict[str, Any] = {"task": {}} if _TASK_WORDS & {step.status for step in steps} else {}
+            _install_job(world, name, prompt="Do as the script says.", schedule=_YEARLY, **task)
+    _add_history(world, plan)
+    return world
+
+
+def _install_job(world: AghWorld, name: str, **members: Any) -> None:
+    world.install_job({**_COMMON, "name": name, **members}, job_id=job_id(name))
+
+
+def _add_history(world: AghWorld, plan: RunPlan) -> None:
+    chance = random.Random(f"agh history {plan.seed}")  # noqa: S311 - seeded on purpose
+    epoch = nanoseconds(plan.epoch)
+    for index in range(plan.history):
+        seconds, end = plan.draw(chance)
+        status = {"aborted": "canceled"}.get(end, end)
+        started_at = epoch - round((_HOUR + _MINUTE * (plan.history - index)) * SECOND)
+        ended_at = started_at + round(min(seconds, _MINUTE) * SECOND)
+        world.install_record(
+            Record(
+                id=f"run-{chance.getrandbits(64):016x}",
+                job_id=DIGEST_JOB,
+                status=status,
+                session_id=f"sess-{chance.getrandbits(64):016x}",
+                started_at=started_at,
+                ended_at=ended_at,
+                error="the agent's session ended with an error" if status == "failed" else "",
+            )
+        )

@@ -1,0 +1,197 @@
+"""The scheduler: which jobs are due when, and what comes of it. Pure.
+
+One job's fires follow each other: what falls due while its last run goes on is fired when that is over.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import tzinfo
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from attrs import define
+
+from .courses import Timeline
+from .cron import Cron
+from .definitions import Job
+from .dispatch import Dispatch, Dispatcher, Kind
+from .runs import History, Record
+from .times import read_duration, read_moment, write_moment
+
+
+@define(eq=False, kw_only=True)
+class Registration:
+    """One job at the scheduler, and what is remembered of it. Moments are nanoseconds."""
+
+    job: Job
+    updated_at: int
+    next_at: int | None = None
+    last_run_at: int | None = None
+    last_scheduled_at: int | None = None
+    last_fire_id: str = ""
+    last_misfire_at: int | None = None
+    misfires: int = 0
+    generation: int = 0
+    dispatch: Dispatch | None = None
+
+    def skip_missed(self, now: int, zone: tzinfo) -> None:
+        """Go on with the first moment to come, and count what was missed before as one misfire."""
+        if self.next_at is not None and self.next_at <= now:
+            self.last_scheduled_at, self.last_misfire_at = self.next_at, now
+            self.misfires += 1
+            self.next_at = _after_missed(self.job, self.next_at, now, zone)
+            self.updated_at = now
+
+    def body(self, zone: tzinfo) -> dict[str, Any]:
+        """Give the JSON object that tells of it, without what is empty."""
+
+        def told(moment: int | None) -> str:
+            return "" if moment is None else write_moment(moment, zone)
+
+        optional = {
+            "next_run_at": told(self.next_at),
+            "last_run_at": told(self.last_run_at),
+            "last_scheduled_at": told(self.last_scheduled_at),
+            "last_fire_id": self.last_fire_id,
+            "catch_up_policy": "skip_missed",
+            "last_misfire_at": told(self.last_misfire_at),
+            "misfire_count": self.misfires,
+            "updated_at": told(self.updated_at),
+        }
+        return {"job_id": self.job.id, "registered": True} | {
+            name: value for name, value in optional.items() if value
+        }
+
+
+class Scheduler:
+    """Fires jobs in their time. Any change to any job rebuilds it, which cuts off the scheduled runs under way."""
+
+    def __init__(
+        self,
+        *,
+        timeline: Timeline,
+        history: History,
+        dispatcher: Dispatcher,
+        zone: tzinfo,
+        counts: Counter[str],
+    ) -> None:
+        self._timeline = timeline
+        self._history = history
+        self._dispatcher = dispatcher
+        self._zone = zone
+        self._counts = counts
+        self._registered: dict[str, Registration] = {}
+
+    def state(self, job_id: str) -> dict[str, Any] | None:
+        """Give what a job tells of the scheduler; None where it is not registered."""
+        found = self._registered.get(job_id)
+        if found is None or found.next_at is None:
+            return None
+        return {"next_run": write_moment(found.next_at), "scheduler": found.body(self._zone)}
+
+    def next_fire(self) -> int | None:
+        """Give the moment of the next fire of all."""
+        return min(
+            (each.next_at for each in self._registered.values() if each.next_at is not None), default=None
+        )
+
+    def stop(self) -> None:
+        """Fire nothing more, until it is rebuilt."""
+        for each in self._registered.values():
+            each.generation += 1
+
+    def rebuild(self, jobs: Mapping[str, Job]) -> None:
+        """Register all jobs anew. What stood unchanged goes on; what fell due and was not fired is missed."""
+        now, old = self._timeline.now, self._registered
+        self._registered = {}
+        for each in old.values():
+            each.generation += 1
+            if each.dispatch is not None:
+                self._dispatcher.cancel(each.dispatch)
+                each.dispatch = None
+        for job in jobs.values():
+            if job.enabled:
+                self._registered[job.id] = self._registration(job, old.get(job.id), now)
+                self._plan(self._registered[job.id])
+
+    def _registration(self, job: Job, old: Registration | None, now: int) -> Registration:
+        if old is None:
+            return Registration(job=job, updated_at=now, next_at=_first(job, now, self._zone))
+        if old.job.schedule != job.schedule:
+            old.next_at = _first(job, now, self._zone)
+        old.job, old.updated_at = job, now
+        old.skip_missed(now, self._zone)
+        return old
+
+    def _plan(self, each: Registration) -> None:
+        if each.next_at is not None:
+            when = max(each.next_at, self._timeline.now)
+            self._timeline.at(when, partial(self._fire, each, each.generation))
+
+    def _fire(self, each: Registration, generation: int) -> None:
+        planned = each.next_at
+        if generation != each.generation or planned is None:
+            return
+        now = self._timeline.now
+        if self._timeline.budget <= 0:
+            # A living daemon misses nothing; one that nobody asked for so long does.
+            each.skip_missed(self._timeline.target, self._zone)
+            self._plan(each)
+            return
+        self._timeline.budget -= 1
+        self._counts["fires"] += 1
+        each.next_at = _after(each.job, planned, self._zone)
+        digest = sha256(f"{each.job.id} {planned}".encode()).hexdigest()[:24]
+        record = Record(
+            id=f"run_{digest}",
+            job_id=each.job.id,
+            fire_id=f"fire_{digest}",
+            scheduled_at=planned,
+            started_at=now,
+        )
+        self._history.add(record)
+        each.last_run_at, each.last_scheduled_at, each.last_fire_id = now, planned, record.fire_id
+        each.updated_at = now
+        over = partial(self._over, each, generation, record)
+        dispatch = self._dispatcher.begin(each.job, Kind.FIRE, reserved=record, over=over)
+        each.dispatch = None if dispatch.is_over else dispatch
+
+    def _over(self, each: Registration, generation: int, record: Record, dispatch: Dispatch) -> None:
+        """Take up what a fire came to, and go on to the next one."""
+        each.dispatch = None
+        now = self._timeline.now
+        if dispatch.retry_at is not None and dispatch.refusal is not None:
+            if each.next_at is not None:
+                each.next_at = max(each.next_at, dispatch.retry_at)
+        elif dispatch.refusal is not None or dispatch.has_failed:
+            record.delivery_error, record.delivery_error_at = str(dispatch.refusal or record.error), now
+        if generation == each.generation:
+            self._plan(each)
+
+
+def _every(job: Job) -> int:
+    return read_duration(job.schedule["interval"].strip()) or 1
+
+
+def _first(job: Job, now: int, zone: tzinfo) -> int | None:
+    if job.schedule["mode"] == "at":
+        moment = read_moment(job.schedule["time"].strip())
+        return moment if moment is not None and moment > now else None
+    return _after(job, now, zone)
+
+
+def _after(job: Job, moment: int, zone: tzinfo) -> int | None:
+    match job.schedule["mode"]:
+        case "cron":
+            return Cron.read(job.schedule["expr"].strip()).after(moment, zone)
+        case "every":
+            return moment + _every(job)
+    return None
+
+
+def _after_missed(job: Job, missed: int, now: int, zone: tzinfo) -> int | None:
+    if job.schedule["mode"] != "every":
+        return _after(job, now, zone)
+    every = _every(job)
+    return missed + ((now - missed) // every + 1) * every

@@ -1,0 +1,249 @@
+"""Tasks that automation runs are delegated to, and the runs of these tasks. Pure.
+
+A task run takes its course until somebody acts upon it; from then on it goes where it is led.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import define, field
+
+from ....contract.fake import Refused
+from .courses import Course, Timeline, length
+from .definitions import Job
+from .runs import ENDS
+from .times import SECOND, write_moment
+
+STATUSES: Final = ENDS | {"queued", "claimed", "starting", "running", "needs_attention"}
+ERROR: Final = "the worker gave up on the task"
+_OPERATOR: Final = {"kind": "human", "ref": "local"}
+_TASK_WORDS: Final = {"queued": "ready", "needs_attention": "blocked"}
+_FORCED: Final = 10  # in a minute, for one task
+_MINUTE: Final = 60 * SECOND
+
+
+@define(eq=False, kw_only=True)
+class TaskRun:
+    """One run of a task. Moments are nanoseconds."""
+
+    id: str
+    task: "Task"
+    origin: str
+    queued_at: int
+    attempt: int = 1
+    status: str = "queued"
+    previous_run_id: str = ""
+    failure_kind: str = ""
+    claimed_by: Mapping[str, str] | None = None
+    session_id: str = ""
+    moments: dict[str, int] = field(factory=dict)
+    error: str = ""
+    result: Any = None
+    ends_at: int | None = None
+    is_led: bool = False
+
+    def body(self) -> dict[str, Any]:
+        """Give the JSON object that tells of it, without what is empty."""
+        always = {
+            "id": self.id,
+            "task_id": self.task.id,
+            "status": self.status,
+            "attempt": self.attempt,
+            "origin": {"kind": "automation", "ref": f"run:{self.origin}"},
+            "queued_at": write_moment(self.queued_at),
+        }
+        optional = {
+            "previous_run_id": self.previous_run_id,
+            "failure_kind": self.failure_kind,
+            "claimed_by": self.claimed_by,
+            "session_id": self.session_id,
+            "idempotency_key": f"automation-run:{self.origin}" if not self.previous_run_id else "",
+            "network_channel": self.task.channel,
+            **{name: write_moment(moment) for name, moment in self.moments.items()},
+            "error": self.error,
+        }
+        told = always | {name: value for name, value in optional.items() if value}
+        return told if self.result is None else told | {"result": self.result}
+
+
+@define(eq=False, kw_only=True)
+class Task:
+    """One task."""
+
+    id: str
+    title: str
+    description: str
+    scope: str
+    workspace_id: str
+    channel: str
+    owner: Mapping[str, str] | None
+    runs: list[TaskRun] = field(factory=list)
+    events: int = 0
+    forced: list[int] = field(factory=list)
+
+    @property
+    def status(self) -> str:
+        """Give the task's own word, which follows from its last run's."""
+        status = self.runs[-1].status
+        return status if status in ENDS else _TASK_WORDS.get(status, "in_progress")
+
+    def reference(self) -> dict[str, Any]:
+        """Give what a run tells of its task."""
+        told = {
+            "id": self.id,
+            "title": self.title,
+            "status": self.status,
+            "scope": self.scope,
+            "latest_event_seq": self.events,
+        }
+        optional = {"owner": self.owner, "workspace_id": self.workspace_id}
+        return told | {name: value for name, value in optional.items() if value}
+
+
+class Tasks:
+    """All tasks and their runs. `results` are given to those that complete, in turn."""
+
+    def __init__(self, timeline: Timeline, ids: random.Random, *, results: Sequence[Any]) -> None:
+        self._timeline = timeline
+        self._ids = ids
+        self._results = results
+        self._completed = 0
+        self._tasks: dict[str, Task] = {}
+        self._runs: dict[str, TaskRun] = {}
+
+    def begin(self, job: Job, origin: str, course: Course) -> TaskRun:
+        """Make a task for an automation run, and queue a run of it."""
+        given = job.task or {}
+        task = Task(
+            id=f"task-{self._ids.getrandbits(64):016x}",
+            title=given.get("title", "").strip() or job.name,
+            description=given.get("description", "").strip() or job.prompt,
+            scope=job.scope,
+            workspace_id=job.workspace_id,
+            channel=given.get("network_channel", "").strip(),
+            owner=given.get("owner"),
+        )
+        self._tasks[task.id] = task
+        run = self._queue(task, origin)
+        end = length(course)
+        run.ends_at = None if end is None else run.queued_at + end[0]
+        self._timeline.follow(course, lambda word: not run.is_led and self._enter(run, word))
+        return run
+
+    def find(self, run_id: str) -> TaskRun:
+        """Give a task run. Raises `Refused`."""
+        run = self._runs.get(run_id)
+        if run is None:
+            raise Refused(404, "no such task run")
+        return run
+
+    def find_task(self, task_id: str) -> Task:
+        """Give a task. Raises `Refused`."""
+        task = self._tasks.get(task_id)
+        if task is None:
+            raise Refused(404, "no such task")
+        return task
+
+    def ended_at(self, run_id: str) -> int | None:
+        """Give when a task run ends or ended; None when it is unknown, never ends, or waits to be led."""
+        run = self._runs.get(run_id)
+        return None if run is None else run.moments.get("ended_at", run.ends_at)
+
+    def claim(self, run: TaskRun) -> TaskRun:
+        """Take a queued run. Raises `Refused`, as all of the following do; they give the run that came of it."""
+        return self._lead(run, {"queued"}, "claimed")
+
+    def start(self, run: TaskRun) -> TaskRun:
+        """Open a session for a claimed run."""
+        self._own(run)
+        return self._lead(run, {"claimed", "starting"}, "running")
+
+    def complete(self, run: TaskRun, result: Any) -> TaskRun:
+        """End a run well."""
+        self._own(run)
+        self._lead(run, {"running"}, "completed")
+        run.result = result
+        return run
+
+    def fail(self, run: TaskRun, error: str) -> TaskRun:
+        """End a run badly."""
+        self._own(run)
+        self._lead(run, {"starting", "running"}, "failed")
+        run.error = error
+        return run
+
+    def cancel(self, run: TaskRun) -> TaskRun:
+        """End a run that is not over, whoever has it."""
+        return self._lead(run, {"queued", "claimed", "starting", "running"}, "canceled")
+
+    def force_fail(self, run: TaskRun, reason: str) -> TaskRun:
+        """End a run that was not begun, as an operator does."""
+        self._count_force(run.task)
+        self._lead(run, {"queued", "claimed"}, "failed")
+        run.error, run.failure_kind = reason, "operator_forced"
+        return run
+
+    def retry(self, run: TaskRun) -> TaskRun:
+        """Queue a successor, which waits for somebody to claim it; what needed attention is failed with it."""
+        self._count_force(run.task)
+        if run.status == "needs_attention":
+            self._lead(run, {"needs_attention"}, "failed")
+        elif run.status not in {"failed", "canceled"}:
+            raise Refused(409, f"a {run.status} run has no successor")
+        successor = self._queue(run.task, run.origin)
+        successor.previous_run_id, successor.attempt, successor.is_led = run.id, run.attempt + 1, True
+        return successor
+
+    def _queue(self, task: Task, origin: str) -> TaskRun:
+        run_id = f"run-{self._ids.getrandbits(64):016x}"
+        run = TaskRun(id=run_id, task=task, origin=origin, queued_at=self._timeline.now)
+        task.runs.append(run)
+        task.events += 1
+        self._runs[run.id] = run
+        return run
+
+    def _own(self, run: TaskRun) -> None:
+        if run.claimed_by not in (None, _OPERATOR):
+            raise Refused(403, "another owner holds the task")
+
+    def _count_force(self, task: Task) -> None:
+        now = self._timeline.now
+        task.forced = [moment for moment in task.forced if moment > now - _MINUTE]
+        if len(task.forced) >= _FORCED:
+            raise Refused(429, "too many forced changes of one task")
+        task.forced.append(now)
+
+    def _lead(self, run: TaskRun, allowed: set[str], word: str) -> TaskRun:
+        if run.status not in allowed:
+            raise Refused(409, f"a {run.status} run cannot become {word}")
+        run.is_led, run.ends_at = True, None
+        if word == "claimed":
+            run.claimed_by = _OPERATOR
+        self._enter(run, word)
+        return run
+
+    def _enter(self, run: TaskRun, word: str) -> bool:
+        """Let a run stand as `word` says; False when that is its end."""
+        now = self._timeline.now
+        run.status = word
+        run.task.events += 1
+        if word == "queued":  # again: lost, and reset
+            run.claimed_by, run.session_id = None, ""
+            run.moments.clear()
+        elif word in {"claimed", "starting", "running"}:
+            run.claimed_by = run.claimed_by or {"kind": "agent_session", "ref": f"sess-{run.id[-16:]}"}
+            run.moments.setdefault("claimed_at", now)
+        if word in {"starting", "running"}:
+            run.session_id = run.session_id or f"sess-{self._ids.getrandbits(64):016x}"
+        if word == "running":
+            run.moments.setdefault("started_at", now)
+        if word not in ENDS:
+            return True
+        run.moments["ended_at"] = now
+        if word == "failed":
+            run.error = ERROR
+        elif word == "completed":
+            run.result = self._results[self._completed % len(self._results)]
+            self._completed += 1
+        return False

@@ -1,0 +1,94 @@
+"""Moments and durations as a Go server reads and writes them, in whole nanoseconds. Pure.
+
+A moment counts from the start of 1970 in UTC.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+from email.utils import format_datetime
+from typing import Final
+
+SECOND: Final = 1_000_000_000
+_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MOMENT: Final = re.compile(
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)", flags=re.ASCII
+)
+_UNITS: Final = {
+    "ns": 1,
+    "us": 1_000,
+    "\u00b5s": 1_000,  # micro sign
+    "\u03bcs": 1_000,  # mu
+    "ms": 1_000_000,
+    "s": SECOND,
+    "m": 60 * SECOND,
+    "h": 3600 * SECOND,
+}
+_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)", flags=re.ASCII)
+_MOST: Final = 2**63 - 1
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Give a datetime that knows its zone as a moment."""
+    return (moment - _START) // timedelta(microseconds=1) * 1_000
+
+
+def read_moment(text: str) -> int | None:
+    """Read RFC 3339; None for anything else. Digits after the ninth are cut off."""
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        return None
+    seconds, digits, zone = found.groups()
+    try:
+        whole = nanoseconds(datetime.fromisoformat(f"{seconds}{zone}"))
+    except ValueError:
+        return None
+    return whole + int(f"{digits or '':0<9}"[:9])
+
+
+def write_moment(moment: int, zone: tzinfo = UTC) -> str:
+    """Write RFC 3339 with as many digits as are needed, up to nine."""
+    seconds, rest = divmod(moment, SECOND)
+    text = (_START + timedelta(seconds=seconds)).astimezone(zone).isoformat()
+    text = text.removesuffix("+00:00")
+    fraction = f".{rest:09d}".rstrip("0").rstrip(".")
+    return f"{text[:19]}{fraction}{text[19:] or 'Z'}"
+
+
+def write_date(moment: int) -> str:
+    """Write the date that a reply's header tells."""
+    return format_datetime(_START + timedelta(seconds=moment // SECOND), usegmt=True)
+
+
+def read_duration(text: str) -> int | None:
+    """Read a Go duration; None for what is none. Zero and less are durations too."""
+    sign = -1 if text.startswith("-") else 1
+    rest = text[1:] if text[:1] in {"+", "-"} else text
+    if rest == "0":
+        return 0
+    whole, place = 0, 0
+    while (part := _PART.match(rest, place)) is not None:
+        number, unit = part.groups()
+        digits, _, fraction = number.partition(".")
+        whole += int(digits or "0") * _UNITS[unit]
+        whole += int(fraction or "0") * _UNITS[unit] // 10 ** len(fraction)
+        place = part.end()
+    return sign * whole if 0 < place == len(rest) and whole <= _MOST else None
+
+
+def write_duration(duration: int) -> str:
+    """Write a positive Go duration as Go itself does: `1h0m0s`, `1.5s`, `250ms`."""
+    if duration < SECOND:
+        unit = next(unit for unit in ("ms", "\u00b5s", "ns") if duration >= _UNITS[unit])
+        return f"{_decimal(duration, _UNITS[unit])}{unit}"
+    minutes, rest = divmod(duration, _UNITS["m"])
+    hours, minutes = divmod(minutes, 60)
+    text = f"{_decimal(rest, SECOND)}s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text
+
+
+def _decimal(count: int, unit: int) -> str:
+    whole, rest = divmod(count, unit)
+    digits = len(str(unit)) - 1
+    return f"{whole}.{rest:0{digits}d}".rstrip("0").rstrip(".") if digits else str(whole)

@@ -1,0 +1,193 @@
+"""What the tests of the fake AGH Runtime share: a client that asks it directly, and says what came back."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote
+
+from aioagents.codec import decode_json, encode_json
+from aioagents.contract.fake import Call, Held, Router, RunPlan, Step, ask, read_query
+from aioagents.model import Reply, Request
+from aioagents.providers.agh.fake import AghRules, AghWorld, sign
+
+JOBS, TRIGGERS, RUNS = (f"/api/automation/{name}" for name in ("jobs", "triggers", "runs"))
+SECRET = "k3y-for-docs-only"
+SECOND = 1_000_000_000
+EPOCH = int(datetime(2026, 1, 5, 9, 0, tzinfo=UTC).timestamp())
+LATER = {"mode": "at", "time": "2027-01-01T00:00:00Z"}
+JOB: Mapping[str, Any] = {
+    "scope": "global",
+    "name": "digest",
+    "agent_name": "writer",
+    "prompt": "Sum up.",
+    "schedule": LATER,
+}
+TRIGGER: Mapping[str, Any] = {
+    "scope": "global",
+    "name": "review",
+    "agent_name": "reviewer",
+    "prompt": "Check it.",
+    "event": "session.created",
+}
+HOOK: Mapping[str, Any] = {
+    **TRIGGER,
+    "event": "webhook",
+    "endpoint_slug": "deploy",
+    "webhook_secret_value": SECRET,
+}
+BACKOFF: Mapping[str, Any] = {"strategy": "backoff", "max_retries": 2, "base_delay": "10s"}
+MANY: Mapping[str, Any] = {"max": 1_000_000, "window": "1h"}
+
+
+class Client:
+    """Asks one world as a client would."""
+
+    def __init__(self, world: AghWorld | None = None) -> None:
+        self.world = AghWorld() if world is None else world
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        now: float = 0.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply | Held:
+        """Send a request; `body` is JSON unless it is bytes already."""
+        data = body if isinstance(body, bytes | None) else encode_json(body)
+        request = Request(
+            method=method, url=f"http://127.0.0.1:2123{path}", call="", headers=headers or {}, body=data
+        )
+        return ask([self.world], request, now=now)
+
+    def reply(self, method: str, path: str, body: Any = None, *, now: float = 0.0, **headers: str) -> Reply:
+        """Send a request that is answered at once."""
+        reply = self.send(method, path, body, now=now, headers=headers)
+        assert isinstance(reply, Reply)
+        return reply
+
+    def status(self, method: str, path: str, body: Any = None, *, now: float = 0.0, **headers: str) -> int:
+        """Give the status alone."""
+        return self.reply(method, path, body, now=now, **headers).status
+
+    def told(self, method: str, path: str, body: Any = None, *, now: float = 0.0) -> Any:
+        """Give what a successful call tells."""
+        reply = self.reply(method, path, body, now=now)
+        assert reply.is_success, reply.body
+        return decode_json(reply.body)
+
+    def get(self, path: str, *, now: float = 0.0) -> Any:
+        """Read something."""
+        return self.told("GET", path, now=now)
+
+    def job(self, *, now: float = 0.0, **members: Any) -> dict[str, Any]:
+        """Make a job like `JOB`, with other members."""
+        job: dict[str, Any] = self.told("POST", JOBS, {**JOB, **members}, now=now)["job"]
+        return job
+
+    def trigger(self, *, now: float = 0.0, **members: Any) -> dict[str, Any]:
+        """Make a webhook trigger like `HOOK`, with other members."""
+        trigger: dict[str, Any] = self.told("POST", TRIGGERS, {**HOOK, **members}, now=now)["trigger"]
+        return trigger
+
+    def fire(self, job_id: str, *, now: float = 0.0) -> Reply | Held:
+        """Trigger a job."""
+        return self.send("POST", f"{JOBS}/{job_id}/trigger", now=now)
+
+    def runs(self, owner: str, query: str = "", *, now: float = 0.0) -> list[dict[str, Any]]:
+        """Read the history of a job or trigger."""
+        place = JOBS if owner.startswith("job") else TRIGGERS
+        runs: list[dict[str, Any]] = self.get(f"{place}/{owner}/runs{query}", now=now)["runs"]
+        return runs
+
+    def run(self, run_id: str, *, now: float = 0.0) -> dict[str, Any]:
+        """Read a run."""
+        run: dict[str, Any] = self.get(f"{RUNS}/{run_id}", now=now)["run"]
+        return run
+
+    def task_run(self, run_id: str, *, now: float = 0.0) -> dict[str, Any]:
+        """Read a task run."""
+        run: dict[str, Any] = self.get(f"/api/task-runs/{run_id}", now=now)["run"]["run"]
+        return run
+
+    def deliver(
+        self,
+        trigger: Mapping[str, Any],
+        body: bytes = b"{}",
+        *,
+        now: float = 0.0,
+        stamp: str | None = None,
+        delivery: str = "d-1",
+        moment: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
+        path: str | None = None,
+    ) -> Reply | Held:
+        """Deliver to a trigger, signed with `SECRET` and dated by the world's clock; `headers` replace what is sent."""
+        at = EPOCH + int(now)
+        sent = {
+            "x-agh-webhook-timestamp": str(at) if stamp is None else stamp,
+            "x-agh-webhook-signature": sign(SECRET, at * SECOND, body),
+            "x-agh-webhook-delivery-id": delivery,
+        }
+        sent = {name: value for name, value in {**sent, **(headers or {})}.items() if value}
+        path = endpoint(trigger) if path is None else path
+        match = Router([self.world]).find("POST", path)
+        assert match is not None
+        request = Request(method="POST", url=path, call="", headers=sent, body=body)
+        call = Call(request=request, path=match.path, query=read_query(""), now=now, moment=moment)
+        return match.route.handler(call)
+
+
+def endpoint(trigger: Mapping[str, Any]) -> str:
+    """Give the path at which a trigger takes deliveries."""
+    name = quote(f"{trigger['endpoint_slug']}--{trigger['webhook_id']}", safe="")
+    if trigger["scope"] == "global":
+        return f"/api/webhooks/global/{name}"
+    return f"/api/webhooks/workspaces/{trigger['workspace_id']}/{name}"
+
+
+def run_id_of(trigger: Mapping[str, Any], delivery: str = "d-1") -> str:
+    """Give the id of a delivery's run."""
+    text = f"{trigger['id']}\0{delivery}"
+    return f"run_wbh_{sha256(text.encode()).hexdigest()[:24]}"
+
+
+def scripted(*steps: Step, name: str = "digest", rules: AghRules | None = None, **plan: Any) -> Client:
+    """Give a client of a world in which runs of this name go so."""
+    return Client(AghWorld(RunPlan(scripts={name: steps}, **plan), rules=rules))
+
+
+def held(reply: Reply | Held) -> Held:
+    """Give a reply that is owed."""
+    assert isinstance(reply, Held)
+    return reply
+
+
+def settled(reply: Reply | Held, now: float) -> Reply:
+    """Give what an owed reply has become by `now`."""
+    later = held(reply).reply(now)
+    assert isinstance(later, Reply)
+    return later
+
+
+def final(reply: Reply | Held) -> Reply:
+    """Wait for a reply, by the moments at which it wants to be asked again."""
+    while isinstance(reply, Held):
+        reply = reply.reply(reply.until)
+    return reply
+
+
+def body_of(reply: Reply | Held) -> Any:
+    """Read a reply that is there."""
+    assert isinstance(reply, Reply)
+    return decode_json(reply.body)
+
+
+def error_of(reply: Reply | Held) -> str:
+    """Give what a refusal says, and see that it says nothing else."""
+    told = body_of(reply)
+    assert list(told) == ["error"]
+    text: str = told["error"]
+    return text
