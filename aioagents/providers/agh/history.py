@@ -32,11 +32,12 @@ class Pages:
         self.size = size
         self.is_over = False
         self._usual = size
-        self._seen: set[str] = set()
+        #: Ids that may come again.
+        self.seen: set[str] = set()
 
     def take(self, page: Sequence[AutomationRun]) -> list[AutomationRun]:
         """Take what was answered, and give what is new of it."""
-        fresh = [run for run in page if run.id not in self._seen]
+        fresh = [run for run in page if run.id not in self.seen]
         oldest = next((run.started_at_text for run in reversed(page) if run.started_at_text), "")
         if len(page) < self.size or not oldest:
             self.is_over = True
@@ -47,8 +48,8 @@ class Pages:
         else:
             self.is_over = True  # a server that does not heed the bound would answer so for ever
         if oldest != self.until:
-            self._seen.clear()
-        self._seen.update(run.id for run in page)
+            self.seen.clear()
+        self.seen.update(run.id for run in page)
         self.until = oldest or self.until
         return fresh
 
