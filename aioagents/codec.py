@@ -24,10 +24,10 @@ T = TypeVar("T")
 _NAME: Final = "json"
 
 
-def encode_json(value: Any) -> bytes:
-    """Write JSON. Raises TypeError, naming the kind of value that JSON cannot hold."""
+def encode_json(value: Any, *, is_sorted: bool = False) -> bytes:
+    """Write JSON, members by name if asked. Raises TypeError, naming the kind of value that JSON cannot hold."""
     try:
-        return orjson.dumps(value, default=_members_of)
+        return orjson.dumps(value, default=_members_of, option=orjson.OPT_SORT_KEYS if is_sorted else None)
     except orjson.JSONEncodeError as exc:
         raise TypeError(f"not JSON-able: {exc}") from exc
 

@@ -166,7 +166,12 @@ class WebhookRejected(AgentsError):
 
 
 class JournalError(AgentsError):
-    """A batch's journal is damaged, foreign, newer or in use; the message says what to do."""
+    """A batch's journal is damaged, foreign, newer or in use, or cannot be written; the message says what to do.
+
+    `key` names the row that it is about, where it is about one.
+    """
+
+    key: str = ""
 
 
 _BY_STATUS: Final[Mapping[int, type[ReplyError]]] = {

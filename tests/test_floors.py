@@ -34,7 +34,7 @@ HOMES: Final = {
     "yarl": ("transport/", "webhooks/receiver.py"),
     "orjson": ("codec.py",),
     "cattrs": ("codec.py",),
-    "sqlite3": ("batch/journal.py",),
+    "sqlite3": ("batch/journal/",),
     "logging": ("observe/logs.py", "cli/main.py"),
     "filelock": ("auth/store.py",),
     "click": ("cli/",),

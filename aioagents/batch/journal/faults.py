@@ -1,0 +1,65 @@
+"""What SQLite and the operating system say, as a `JournalError` that says what to do."""
+
+import sqlite3
+from types import MappingProxyType
+from typing import Final
+
+from ...errors import JournalError
+
+_DAMAGED: Final = (
+    "it is damaged. Put a copy back, or save what `sqlite3 FILE .recover` can still read; a batch without its "
+    "journal starts its rows again"
+)
+_DISK: Final = (
+    "reading or writing failed: the disk is full, over its quota or failing; see to it, then run the same again"
+)
+#: By SQLite's primary code: what to do, and whether the same call may well succeed once it is done.
+_ADVICE: Final = MappingProxyType(
+    {
+        sqlite3.SQLITE_FULL: ("the disk is full: make room, then run the same again", True),
+        sqlite3.SQLITE_IOERR: (_DISK, True),
+        sqlite3.SQLITE_READONLY: (
+            "it cannot be written: the file, its folder or the disk is read-only",
+            True,
+        ),
+        sqlite3.SQLITE_CANTOPEN: ("it cannot be opened: see to the rights to the file and its folder", True),
+        sqlite3.SQLITE_PERM: ("it cannot be opened: see to the rights to the file and its folder", True),
+        sqlite3.SQLITE_BUSY: ("another program has it locked: end that, then run the same again", True),
+        sqlite3.SQLITE_LOCKED: ("another program has it locked: end that, then run the same again", True),
+        sqlite3.SQLITE_CORRUPT: (_DAMAGED, False),
+        sqlite3.SQLITE_NOTADB: (_DAMAGED, False),
+        sqlite3.SQLITE_TOOBIG: ("a row is larger than SQLite can hold", False),
+        sqlite3.SQLITE_NOMEM: ("there is no memory left", True),
+    }
+)
+
+
+def fault(error: Exception, path: str) -> JournalError:
+    """Make of what went wrong an error of ours, a new one for each who is told."""
+    if isinstance(error, JournalError):
+        return JournalError(str(error), key=error.key, is_passing=error.is_passing)
+    advice, is_passing = _advice(error)
+    ours = JournalError(
+        f"the journal {path} failed, and nothing was changed: {advice}", is_passing=is_passing
+    )
+    ours.__cause__ = error
+    return ours
+
+
+def _advice(error: Exception) -> tuple[str, bool]:
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}", True
+    code = getattr(error, "sqlite_errorcode", None)
+    if (
+        code is None
+    ):  # what was read is not what was written, or the fault is ours: a row's content is not told
+        return f"{type(error).__name__}, see the cause", False
+    known = _ADVICE.get(code & 0xFF)
+    if known is None:
+        return f"{error} ({error.sqlite_errorname})", False  # type: ignore[attr-defined] # comes with the code
+    return f"{known[0]} ({error})", known[1]
+
+
+def damaged(path: str, words: str) -> JournalError:
+    """Say that what stands in the file cannot be relied upon."""
+    return JournalError(f"the journal {path} was left as it is: {_DAMAGED} ({words})")

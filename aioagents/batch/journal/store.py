@@ -1,0 +1,222 @@
+"""Rows in SQLite, and what is known of their results. Belongs to the thread that opened it.
+
+Statements take and give many rows in one step: between two steps the thread gives up the interpreter, and gets it
+back from a busy event loop only after milliseconds.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime
+from itertools import chain
+from typing import Any, Final, Self, TypeVar
+
+from ...codec import decode_json
+from ...errors import JournalError
+from ..record import Record
+from . import opening
+from .faults import fault
+from .ledger import Ledger, Line, micros_of, record_of
+from .schema import COUNT_UNEMITTED, LOAD, MARK_EMITTED, OPEN_PAGE, SAVE, SIZES, UNEMITTED_PAGE
+
+T = TypeVar("T")
+
+#: How many rows are read in one go; their outputs may be large.
+PAGE: Final = 64
+
+
+class Store:
+    """One journal, open and locked. All methods raise sqlite3.Error as it comes."""
+
+    def __init__(self, path: str, connection: sqlite3.Connection, held: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._held = held
+        self._opening = 0
+        self._owners: dict[int, str] = {}
+        self._settled = 0
+        self._places: Sequence[tuple[int, int] | None] = ()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, owner: str, now: datetime) -> Self:
+        """Take the journal for this process, and make it where there is none. Raises JournalError."""
+        real = opening.find(path)
+        if opening.exists(real):
+            opening.identify(real)
+        held = opening.lock(real)
+        try:
+            if not opening.exists(real):  # looked at once more: until now another process may have made it
+                opening.make(real, now=now)
+            opening.identify(real)
+            opening.look_over(real)
+            store = cls(real, opening.open_to_write(real), held)
+        except BaseException as exc:
+            held.close()
+            if isinstance(exc, sqlite3.Error):
+                raise fault(exc, real) from exc
+            raise
+        try:
+            store._begin(owner, now)
+        except sqlite3.Error as exc:
+            store.close(now=None)
+            raise fault(exc, real) from exc
+        return store
+
+    def _begin(self, owner: str, now: datetime) -> None:
+        """Write down who opened it: whoever did so last is the one that may write."""
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        execute("INSERT INTO opening (owner, opened_at) VALUES (?, ?)", (owner, micros_of(now)))
+        execute("COMMIT")
+        self._owners = dict(execute("SELECT number, owner FROM opening").fetchall())
+        self._opening = max(self._owners)
+        self._settled = execute("SELECT ifnull(max(settled), 0) FROM row").fetchone()[0]
+        self._places = self._find_places()
+
+    @property
+    def path(self) -> str:
+        """Give the file's real path."""
+        return self._path
+
+    @property
+    def changes(self) -> int:
+        """Count the rows that were written since the journal was opened."""
+        return self._connection.total_changes
+
+    def close(self, *, now: datetime | None) -> None:
+        """Put the log away and let others have the journal. What was acknowledged is safe without this."""
+        with suppress(sqlite3.Error, JournalError), closing(self._held), closing(self._connection):
+            if now is not None:
+                with self.transaction():
+                    self._connection.execute(
+                        "UPDATE opening SET closed_at = ? WHERE number = ?", (micros_of(now), self._opening)
+                    )
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # Writing
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is done within, or undo all of it. Raises JournalError where the journal is no longer ours."""
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            self._check_opening()
+            yield
+            self._check_places()
+            execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:  # some failures have ended it already
+                execute("ROLLBACK")
+            raise
+
+    def _check_opening(self) -> None:
+        if self._connection.execute("SELECT max(number) FROM opening").fetchone()[0] != self._opening:
+            raise JournalError(
+                f"the journal {self._path} was opened by another process, though it was locked: was "
+                f"{self._path}-lock removed? Let one of the two end, and run it again afterwards"
+            )
+
+    def _check_places(self) -> None:
+        if self._find_places() != self._places:
+            raise JournalError(
+                f"the journal {self._path} was moved or removed while it was in use: put it back, with its -wal file"
+            )
+
+    def _find_places(self) -> Sequence[tuple[int, int] | None]:
+        """Tell which files stand under the names of the journal and its log."""
+        places: list[tuple[int, int] | None] = []
+        for name in (self._path, f"{self._path}-wal"):
+            try:
+                found = os.stat(name)  # noqa: PTH116 - twice in each commit, and a path costs more than the call
+            except OSError:
+                places.append(None)
+            else:
+                places.append((found.st_dev, found.st_ino))
+        return places
+
+    def ledger(self, keys: Iterable[str]) -> Ledger:
+        """Read the rows that go by these keys, for jobs to be done on them."""
+        lines: dict[str, Line] = {}
+        for size, some in _chunks(list(dict.fromkeys(keys))):
+            for line in _lines(self._connection.execute(LOAD[size], some).fetchone()[0]):
+                lines[line.key] = line
+        return Ledger(lines, opening=self._opening, owners=self._owners, settled=self._settled)
+
+    def save(self, ledger: Ledger) -> None:
+        """Write what jobs made of the rows."""
+        for size, some in _chunks(ledger.changed()):
+            self._connection.execute(SAVE[size], list(chain.from_iterable(some)))
+        self._settled = ledger.settled
+        if ledger.is_output_stale:
+            self._connection.execute("UPDATE batch SET is_output_stale = 1")
+
+    # Results
+
+    def unemitted(self, limit: int) -> list[Record]:
+        """Give settled rows whose result was not given out, in the order of settling."""
+        found: list[Record] = []
+        after = 0
+        while len(found) < limit:
+            size = min(PAGE, limit - len(found))
+            page = self._read(UNEMITTED_PAGE, after, size)[1]
+            found += (record_of(line, self._owners) for line in page)
+            if len(page) < size:
+                break
+            after = page[-1].settled or 0
+        return found
+
+    def mark_emitted(self, keys: Sequence[str], size: int) -> None:
+        """Note that results were given out, after which the output had `size` bytes. Raises JournalError."""
+        chunks = list(_chunks(list(dict.fromkeys(keys))))
+        count = sum(self._connection.execute(COUNT_UNEMITTED[n], some).fetchone()[0] for n, some in chunks)
+        if count != len(keys):
+            raise JournalError(
+                "a row's result can be given out once, when the row is settled, and one of these cannot: ask "
+                "unemitted() again"
+            )
+        for n, some in chunks:
+            self._connection.execute(MARK_EMITTED[n], some)
+        self._connection.execute("UPDATE batch SET emitted_bytes = ?", (size,))
+
+    def emitted_size(self) -> int:
+        """Give how long the output was when results were last given out."""
+        return int(self._connection.execute("SELECT emitted_bytes FROM batch").fetchone()[0])
+
+    def is_output_stale(self) -> bool:
+        """Say whether a row changed whose result was given out."""
+        return bool(self._connection.execute("SELECT is_output_stale FROM batch").fetchone()[0])
+
+    def reset_emission(self) -> None:
+        """Have all results given out anew."""
+        self._connection.execute("UPDATE row SET is_emitted = 0 WHERE is_emitted = 1")
+        self._connection.execute("UPDATE batch SET emitted_bytes = 0, is_output_stale = 0")
+
+    # Reading
+
+    def open_rows(self, after: int) -> tuple[int, list[Record]]:
+        """Give rows that are SENDING or STARTED, a page of them, and where the next page begins."""
+        last, page = self._read(OPEN_PAGE, after, PAGE)
+        return last, [record_of(line, self._owners) for line in page]
+
+    def _read(self, page: str, after: int, limit: int) -> tuple[int, list[Line]]:
+        last, rows = self._connection.execute(page, (after, limit)).fetchone()
+        return last or after, list(_lines(rows))
+
+
+def _lines(rows: str) -> Iterator[Line]:
+    """Read rows that SQLite wrote as JSON."""
+    values: list[Any]
+    for values in decode_json(rows.encode()):
+        values[2] = bytes.fromhex(values[2])
+        yield Line(*values)
+
+
+def _chunks(items: Sequence[T]) -> Iterator[tuple[int, Sequence[T]]]:
+    """Cut a sequence into pieces for which there are statements."""
+    start = 0
+    for size in SIZES:
+        while len(items) - start >= size:
+            yield size, items[start : start + size]
+            start += size

@@ -1,0 +1,252 @@
+"""The one thread that owns a journal's file. What is asked for while a commit runs shares the next one."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from enum import Enum, auto
+from itertools import groupby
+from queue import SimpleQueue
+from typing import Any, Final
+
+import anyio
+from attrs import define, frozen
+
+from ...clock import Clock
+from ...errors import JournalError
+from .faults import fault
+from .store import Store
+
+#: Rows in one commit, which bounds its time and memory.
+_MOST: Final = 2048
+
+
+class Kind(Enum):
+    """What a job needs: rows at hand, the store within a transaction, or the store to read."""
+
+    ROWS = auto()
+    WRITE = auto()
+    READ = auto()
+
+
+@define(eq=False, kw_only=True)
+class Job:
+    """Something asked of the thread. `work` is given a ledger that has the rows of `keys`, or else the store."""
+
+    kind: Kind
+    work: Callable[[Any], Any]
+    keys: Sequence[str] = ()
+    future: "asyncio.Future[Any]"
+    result: Any = None
+    error: JournalError | None = None
+
+    def do(self, with_what: Any, path: str) -> None:
+        """Do the work. What it refuses is its own caller's error and nobody else's."""
+        try:
+            self.result = self.work(with_what)
+        except (JournalError, ValueError, TypeError, KeyError) as exc:  # nothing was written yet
+            self.error = fault(exc, path)
+
+
+@frozen(kw_only=True)
+class JournalStatistics:
+    """What a journal has done since it was opened.
+
+    `commits` counts transactions that wrote, `writes` the claims, changes and notes they held, `rows` the rows
+    written; `waiting` is what is asked for and not answered yet.
+    """
+
+    commits: int
+    writes: int
+    rows: int
+    waiting: int
+
+
+@define(eq=False)
+class _Counts:
+    commits: int = 0
+    writes: int = 0
+    rows: int = 0
+
+
+class Writer:
+    """Hands jobs to its thread and their outcomes back, one wake-up of the loop for each group."""
+
+    def __init__(self, path: str, *, owner: str, clock: Clock, grace: float) -> None:
+        self._path = path
+        self._owner = owner
+        self._clock = clock
+        self._grace = grace
+        self._loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._asked: list[Job] = []
+        self._waiting: set[Job] = set()
+        self._handed: SimpleQueue[list[Job] | None] = SimpleQueue()
+        self._counts = _Counts()
+        # A daemon: a disk that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._live, name="aioagents-journal", daemon=True)
+
+    # In the loop
+
+    async def open(self) -> None:
+        """Open the journal. Raises JournalError; cancelled meanwhile, it is closed again before this ends."""
+        self._thread.start()
+        try:
+            await self._opened
+        except BaseException:
+            with suppress(JournalError):  # the first failure is the one to be told
+                await self.aclose()
+            raise
+
+    @property
+    def is_of_this_loop(self) -> bool:
+        """Say whether the running loop is the one that the journal was opened in."""
+        return asyncio.get_running_loop() is self._loop
+
+    def submit(
+        self, kind: Kind, work: Callable[[Any], Any], keys: Sequence[str] = ()
+    ) -> "asyncio.Future[Any]":
+        """Have a job done, in the order of asking. Cancelling the future does not take the job back."""
+        job = Job(kind=kind, work=work, keys=keys, future=self._loop.create_future())
+        self._waiting.add(job)
+        if not self._asked:
+            self._loop.call_soon(self._hand_over)  # one wake-up of the thread for all that one round asks
+        self._asked.append(job)
+        return job.future
+
+    def _hand_over(self) -> None:
+        if self._asked:
+            self._handed.put(self._asked)
+            self._asked = []
+
+    def stop(self) -> None:
+        """Have the thread end when it has done what was asked."""
+        self._hand_over()
+        self._handed.put(None)
+
+    async def aclose(self) -> None:
+        """Wait until all that was asked is done and the thread has ended, for so long as grace is given."""
+        self.stop()
+        with anyio.move_on_after(self._grace, shield=True):
+            await asyncio.wait([self._ended])
+        if self._ended.done():
+            self._thread.join()
+            return
+        words = (
+            f"the journal {self._path} did not finish writing within {self._grace:g} s: is its disk at hand?"
+        )
+        for job in self._waiting:
+            if not job.future.done():
+                job.future.set_exception(JournalError(words))
+        self._waiting.clear()
+        raise JournalError(words)
+
+    def _settle(self, jobs: Sequence[Job]) -> None:
+        self._waiting.difference_update(jobs)
+        for job in jobs:
+            if job.future.done():
+                continue
+            if job.error is None:
+                job.future.set_result(job.result)
+            else:
+                job.future.set_exception(job.error)
+
+    def statistics(self) -> JournalStatistics:
+        """Give figures of this moment."""
+        counts = self._counts
+        return JournalStatistics(
+            commits=counts.commits, writes=counts.writes, rows=counts.rows, waiting=len(self._waiting)
+        )
+
+    # In the thread
+
+    def _tell(self, callback: Callable[..., object], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop was closed without closing the journal
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _live(self) -> None:
+        try:
+            store = Store.open(self._path, owner=self._owner, now=self._clock.utcnow())
+        except Exception as exc:  # noqa: BLE001 - whatever it is, who opens it has to hear of it
+            self._tell(_refuse, self._opened, fault(exc, self._path))
+        else:
+            self._tell(_answer, self._opened)
+            self._serve_all(store)
+            store.close(now=self._clock.utcnow())
+        finally:
+            self._tell(_answer, self._ended)
+
+    def _serve_all(self, store: Store) -> None:
+        backlog: deque[Job] = deque()
+        is_over = False
+        while backlog or not is_over:
+            # Waits only if there is nothing to do; what has come meanwhile joins in.
+            while not is_over and (not backlog or not self._handed.empty()):
+                handed = self._handed.get()
+                is_over = handed is None
+                backlog.extend(handed or ())
+            self._serve(store, _take_group(backlog))
+
+    def _serve(self, store: Store, jobs: Sequence[Job]) -> None:
+        writes = [job for job in jobs if job.kind is not Kind.READ]
+        reads = [job for job in jobs if job.kind is Kind.READ]
+        if writes:
+            self._commit(store, writes)
+            self._tell(self._settle, writes)
+        for job in reads:
+            try:
+                job.result = job.work(store)
+            except Exception as exc:  # noqa: BLE001 - the thread has to live on
+                job.error = fault(exc, store.path)
+        if reads:
+            self._tell(self._settle, reads)
+
+    def _commit(self, store: Store, jobs: Sequence[Job]) -> None:
+        """Do jobs in one transaction; where that fails, all of them fail and nothing was changed."""
+        before = store.changes
+        try:
+            with store.transaction():
+                for kind, some in groupby(jobs, key=lambda job: job.kind):
+                    if kind is Kind.ROWS:
+                        _do_rows(store, list(some))
+                    else:
+                        for job in some:
+                            job.do(store, store.path)
+        except Exception as exc:  # noqa: BLE001 - the thread has to live on
+            for job in jobs:
+                job.error = fault(exc, store.path)
+            return
+        rows = store.changes - before
+        self._counts.rows += rows
+        self._counts.commits += bool(rows)
+        self._counts.writes += sum(job.error is None for job in jobs)
+
+
+def _do_rows(store: Store, jobs: Sequence[Job]) -> None:
+    ledger = store.ledger(key for job in jobs for key in job.keys)
+    for job in jobs:
+        job.do(ledger, store.path)
+    store.save(ledger)
+
+
+def _take_group(backlog: deque[Job]) -> list[Job]:
+    """Take what goes into one commit: one job at least, and no more rows than is good."""
+    jobs: list[Job] = []
+    rows = 0
+    while backlog and (not jobs or rows + len(backlog[0].keys) <= _MOST):
+        job = backlog.popleft()
+        rows += max(len(job.keys), 1)
+        jobs.append(job)
+    return jobs
+
+
+def _answer(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _refuse(future: "asyncio.Future[None]", error: JournalError) -> None:
+    if not future.done():
+        future.set_exception(error)
