@@ -28,8 +28,8 @@ class Start(Generic[T]):
     """What is to be started: `read` makes a result of the reply, `advice` says how to find out later.
 
     `deed` is what cannot be known to have happened when the reply is lost, `is_run` whether it is a run that
-    counts. With a `search`, the result may be
-    found while the reply is out, or after it was lost. Where the vendor takes the same start twice for one,
+    counts, `shown` what the error then carries in place of a body that holds a secret. With a `search`, the result
+    may be found while the reply is out, or after it was lost. Where the vendor takes the same start twice for one,
     `renew` makes the request for another try, or gives None when it is too late for that.
     """
 
@@ -40,6 +40,7 @@ class Start(Generic[T]):
     advice: str | Callable[[], str]
     deed: str = "started a run"
     is_run: bool = True
+    shown: bytes | None = None
     search: "Search[T] | None" = None
     renew: Callable[[], Request | None] | None = None
 
@@ -174,7 +175,7 @@ class Flight(Generic[T]):
             call=start.request.call,
             target=start.target,
             sent_at=self._sent_at,
-            body=start.request.body,
+            body=start.request.body if start.shown is None else start.shown,
             advice=advice,
             status=cause.status,
             request_id=cause.request_id,

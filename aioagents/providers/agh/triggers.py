@@ -5,7 +5,6 @@ from typing import TypeAlias, Unpack
 
 from ...caller import Start
 from ...codec import encode_json
-from ...errors import StartUnknown
 from ...model import Secret
 from .calls import Calls
 from .checks import check_filled, check_number
@@ -24,6 +23,7 @@ from .wire import (
 )
 
 _ADVICE = "List the triggers and look for one of this name: names may repeat, so compare what it was made of as well."
+_SECRET = "webhook_secret_value"  # noqa: S105 - the name of the member that holds one
 _Triggers: TypeAlias = list[Trigger]  # in the class, `list` is its method
 
 
@@ -92,21 +92,18 @@ class Triggers:
             }
         )
         request = create_request(self._url, "triggers.create", body)
-        start = Start(
-            vendor=self._calls.account.vendor,
-            request=request,
-            read=lambda reply: trigger_in(reply, request.call),
-            target=name,
-            advice=_ADVICE,
-            deed="created a trigger",
-            is_run=False,
+        return await self._calls.start(
+            Start(
+                vendor=self._calls.account.vendor,
+                request=request,
+                read=lambda reply: trigger_in(reply, request.call),
+                target=name,
+                advice=_ADVICE,
+                deed="created a trigger",
+                is_run=False,
+                shown=encode_json({key: value for key, value in body.items() if key != _SECRET}),
+            )
         )
-        try:
-            return await self._calls.start(start)
-        except StartUnknown as error:
-            body.pop("webhook_secret_value", None)
-            error.body = encode_json(body)
-            raise
 
     async def get(self, trigger_id: str) -> Trigger:
         """Give a trigger."""
