@@ -27,6 +27,7 @@ from .errors import (
 from .model import Run, RunRef, RunState, Secret
 from .polling import Growing, RunHandle, Steady
 from .pool import PoolStatistics, SessionPool
+from .providers.agent_platform import AgentPlatform
 from .providers.agh import Agh
 from .providers.leap import Leap
 from .providers.leena import Leena, LeenaCredentials, LeenaEndpoints
@@ -35,6 +36,7 @@ from .transport import PoolLimits, RateLimit, Timeouts
 from .webhooks import WebhookReceiver
 
 __all__ = [
+    "AgentPlatform",
     "AgentsError",
     "Agh",
     "AuthenticationError",

@@ -1,0 +1,85 @@
+"""Kore Agent Platform: where it is, and with what it is spoken to. Pure."""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import urlsplit
+
+from ...contract import check_base_url
+from ...model import Secret
+
+VENDOR: Final = "agent-platform"
+#: The header that every endpoint's page names; the introduction of the app's APIs names `Authorization` instead.
+KEY_HEADER: Final = "x-api-key"
+#: Where the app's APIs and the tools' APIs begin, on a host that was given without a path.
+APP_PATH: Final = "/api/v2"
+TOOLS_PATH: Final = "/api/public"
+
+VARIABLES: Final[Mapping[str, str]] = {
+    "AGENT_PLATFORM_BASE_URL": f"base URL of the app's APIs; one without a path gets {APP_PATH}",
+    "AGENT_PLATFORM_APP_ID": "id of the app, as its settings show it",
+    "AGENT_PLATFORM_ENVIRONMENT": "name of the app's environment, exactly as configured",
+    "AGENT_PLATFORM_APP_KEY": "API key of the app",
+    "AGENT_PLATFORM_TOOLS_URL": f"base URL of the tools' APIs; the app's host and {TOOLS_PATH} when unset",
+    "AGENT_PLATFORM_TOOLS_KEY": "API key of the account's API scopes, for tools, models, files and connections",
+    "AGENT_PLATFORM_KEY_HEADER": f"header that carries the app's key, in place of {KEY_HEADER}",
+    "AGENT_PLATFORM_KEY_PREFIX": "what stands before the app's key in that header, like Bearer",
+}
+REQUIRED: Final = (
+    "AGENT_PLATFORM_BASE_URL",
+    "AGENT_PLATFORM_APP_ID",
+    "AGENT_PLATFORM_ENVIRONMENT",
+    "AGENT_PLATFORM_APP_KEY",
+)
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+#: Headers that say how a request is to be read, so that none of them can carry a key.
+_TAKEN: Final = frozenset(
+    {"accept", "connection", "content-length", "content-type", "host", "transfer-encoding"}
+)
+
+
+def app_base(url: str, *, allow_insecure: bool = False) -> str:
+    """Give the base URL of the app's APIs. Raises ValueError for one of no use."""
+    return _with_path(check_base_url(url, "base_url", allow_insecure=allow_insecure), APP_PATH)
+
+
+def tools_base(url: str | None, app_url: str, *, allow_insecure: bool = False) -> str:
+    """Give the base URL of the tools' APIs; without one it is on the host of `app_url`. Raises ValueError."""
+    if url is None:
+        return origin_of(app_url) + TOOLS_PATH
+    return _with_path(check_base_url(url, "tools_url", allow_insecure=allow_insecure), TOOLS_PATH)
+
+
+def origin_of(url: str) -> str:
+    """Give scheme, host and port."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _with_path(url: str, path: str) -> str:
+    return url if urlsplit(url).path else url + path
+
+
+def key_headers(key: Secret, name: str, *, header: str = KEY_HEADER, prefix: str = "") -> Mapping[str, str]:
+    """Build the header that carries a key. Raises ValueError, which calls the key `name`, for what none can carry.
+
+    A prefix that ends in a letter or digit, like `Bearer`, is set off by a space.
+    """
+    if not key:
+        raise ValueError(f"{name} is empty")
+    if not isinstance(header, str) or not _TOKEN.fullmatch(header) or header.lower() in _TAKEN:
+        raise ValueError(f"key_header: {header!r} is no header that could carry a key")
+    text = check_header_value(key.reveal(), name)
+    if prefix:
+        check_header_value(prefix.strip(), "key_prefix")
+        text = f"{prefix} {text}" if prefix[-1].isalnum() else f"{prefix.lstrip()}{text}"
+    return MappingProxyType({header: text})
+
+
+def check_header_value(text: str, name: str) -> str:
+    """Give `text`. Raises ValueError, which does not quote it, for what no header can carry."""
+    if not (isinstance(text, str) and text.isascii() and text.isprintable()) or text.strip() != text:
+        raise ValueError(f"{name} holds what no header can carry, such as a line's end")
+    return text
