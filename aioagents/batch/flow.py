@@ -1,0 +1,213 @@
+"""One run of a batch: what its parts share, and when it is over."""
+
+import asyncio
+import math
+from collections import Counter, deque
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ..contract import RunClient
+from ..crew import Crew
+from ..errors import AgentsError
+from .follower import Follower
+from .intake import Intake, Rows
+from .outcome import BatchStatistics, Outcome
+from .record import BatchJournal, Change, RowState
+from .settings import BatchSettings
+from .starter import Starter
+
+if TYPE_CHECKING:
+    from ..clock import Clock, Timer
+
+
+class Flow:
+    """Carries rows from the input to their outcomes.
+
+    Its tasks live in a crew, so that whoever iterates may leave at any moment, from any task. Each thing that
+    happens calls `moved`, which lets the parts go on as far as they may; nothing waits for a condition.
+    """
+
+    def __init__(self, client: RunClient, journal: BatchJournal, settings: BatchSettings) -> None:
+        self.clock: Clock = client.pool.clock
+        self.journal = journal
+        self.settings = settings
+        #: Rows whose start may be out, or whose run is followed.
+        self.in_flight = 0
+        #: Keys from the moment their row is claimed until its outcome is told.
+        self.active: set[str] = set()
+        self.is_stopping = False
+        self.is_over = False
+        self.error: Exception | None = None
+        self._crew = Crew()
+        self._outcomes: deque[Outcome] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._recording = 0
+        self._timer: Timer | None = None
+        self._states: Counter[RowState] = Counter()
+        self._faulty = self._replayed = 0
+        self._begun_at = self.clock.utcnow()
+        self._follower = Follower(self, client)
+        self._intake = Intake(self, self._follower)
+        self._starter = Starter(self, client, self._intake, self._follower)
+
+    # For whoever iterates
+
+    async def open(self, rows: Rows) -> None:
+        """Begin: with what an earlier run left open, then with the input."""
+        await self._crew.open()
+        self.spawn(self._intake.read(rows))
+
+    async def next(self) -> Outcome | None:
+        """Give the next outcome, None when there will be no more. Raises the error that ended it all."""
+        while not self._outcomes:
+            if self.is_over:
+                if self.error is not None:
+                    raise self.error
+                return None
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        outcome = self._outcomes.popleft()
+        if len(self._outcomes) == self.settings.in_flight - 1:
+            self.moved()  # it was the reader who held up the starts
+        return outcome
+
+    def stop(self, grace: float) -> None:
+        """Start nothing more; it is over once all starts are recorded, or after `grace` seconds."""
+        self.is_stopping = True
+        if math.isfinite(grace) and not self.is_over:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self.clock.call_at(self.clock.now() + grace, self._end_now)
+        self.moved()
+
+    async def aclose(self) -> None:
+        """Start nothing more, give starts that are out time to be recorded, and end all tasks."""
+        self.is_stopping = True
+        self.moved()
+        try:
+            if not self.is_over:
+                with anyio.move_on_after(self.settings.grace, shield=True):
+                    await self._end
+        finally:
+            self._end_now()
+            await self._crew.aclose()
+
+    def statistics(self) -> BatchStatistics:
+        """Give the present numbers."""
+        return BatchStatistics(
+            begun_at=self._begun_at,
+            read=self._intake.rows_read,
+            faulty=self._faulty,
+            ready=len(self._intake.ready),
+            sending=self._starter.sending,
+            in_flight=self.in_flight,
+            resumed=self._follower.resumed,
+            starts=self._starter.starts,
+            replayed=self._replayed,
+            unread=len(self._outcomes),
+            states=dict(self._states),
+            is_stopping=self.is_stopping,
+        )
+
+    # For the parts
+
+    @property
+    def may_start(self) -> bool:
+        """Say whether one more row may be put in flight; not while outcomes pile up unread."""
+        return not self.is_stopping and self.in_flight < self.settings.in_flight and self.is_read
+
+    @property
+    def is_read(self) -> bool:
+        """Say whether whoever iterates keeps up."""
+        return len(self._outcomes) < self.settings.in_flight
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have `work` done; whatever it raises ends the batch."""
+        if self._crew.is_open:
+            self._crew.spawn(self._guarded(work))
+        else:
+            work.close()
+
+    def moved(self) -> None:
+        """Take notice that something changed: let each part go on, and see whether it is all over."""
+        if self.is_over:
+            return
+        if not self.is_stopping:
+            self._follower.attach_nowait()
+            self._starter.start_nowait()
+            self._intake.make_room()
+        is_quiet = not (self._recording or self._starter.sending or self._follower.ended)
+        if is_quiet and (self.is_stopping or (self._intake.is_done and not self._follower.is_busy)):
+            self._end_now()
+
+    def fail(self, error: Exception) -> None:
+        """End the batch with `error`, once what is out was recorded as far as that goes."""
+        if self.error is None:
+            self.error = error
+            self.stop(self.settings.grace)
+
+    async def record(self, changes: Sequence[Change]) -> bool:
+        """Have the journal record `changes`, and say whether it did; if not, the batch ends."""
+        self._recording += 1
+        try:
+            await self.journal.record(changes)
+        except Exception as error:  # noqa: BLE001 - whatever ails a journal, nothing may be started any more
+            self.fail(error)
+            return False
+        finally:
+            self._recording -= 1
+        return True
+
+    def tell(self, outcomes: Iterable[Outcome]) -> None:
+        """Give the outcomes of rows that were in flight; their places are free."""
+        for outcome in outcomes:
+            self.in_flight -= 1
+            self._states[outcome.state] += 1
+            self._give(outcome)
+
+    def replay(self, outcome: Outcome) -> None:
+        """Give the outcome of a row that was not in flight in this run."""
+        self._replayed += outcome.is_replayed
+        self._states[outcome.state] += 1
+        self._give(outcome)
+
+    def refuse(self, key: str, error: Exception) -> None:
+        """Give an outcome for what is no row to be started."""
+        self._faulty += 1
+        self._outcomes.append(Outcome(key=key, state=RowState.REFUSED, error=error))
+        self._wake()
+
+    def _give(self, outcome: Outcome) -> None:
+        self.active.discard(outcome.key)
+        self._outcomes.append(outcome)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _end_now(self) -> None:
+        if not self.is_over:
+            self.is_over = self.is_stopping = True
+            self._starter.close()
+            self._follower.close()
+            if not self._end.done():
+                self._end.set_result(None)
+            self._wake()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not self.is_over:  # by a stranger: what the task had in hand would be waited for in vain
+                self.fail(AgentsError("a task of the batch was cancelled from outside"))
+            raise
+        except Exception as error:  # noqa: BLE001 - raised at whoever iterates
+            self.fail(error)
+        self.moved()

@@ -1,0 +1,175 @@
+"""Follows runs to their end without a task for each, and has ends recorded many at a time."""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from attrs import define
+
+from ..contract import RunClient
+from ..errors import PoolClosed, WaitTimeout
+from ..model import Run, RunRef
+from ..polling import RunHandle
+from .outcome import Outcome
+from .plan import ended
+from .record import Record, RowState
+
+if TYPE_CHECKING:
+    from ..clock import Timer
+    from .flow import Flow
+
+_GROUP: Final = 1000  # ends in one record
+
+
+@define(eq=False)
+class _Watched:
+    """A row whose run is followed; `leave` ends that. The handle is kept: deliveries wake what is held."""
+
+    key: str
+    target: str
+    ref: RunRef | None
+    handle: RunHandle | None = None
+    leave: Callable[[], None] | None = None
+
+    @property
+    def last(self) -> Run | None:
+        return None if self.handle is None else self.handle.last
+
+
+class Follower:
+    """The rows that are STARTED. Who follows them no more leaves them so: their runs go on."""
+
+    def __init__(self, flow: "Flow", client: RunClient) -> None:
+        self._flow = flow
+        self._client = client
+        self._waiting: deque[Record] = deque()
+        self._watched: dict[str, _Watched] = {}
+        # Begun in the order of their ends, since all have the same time: one timer does for them.
+        self._deadlines: OrderedDict[str, float] = OrderedDict()
+        self._timer: Timer | None = None
+        self._is_recording = False
+        #: Rows whose run is over, or is not followed any more, with the word of it; not recorded yet.
+        self.ended: list[tuple[_Watched, Run | Exception]] = []
+        self.resumed = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Say whether any run is followed, or is going to be."""
+        return bool(self._watched or self._waiting or self.ended or self._is_recording)
+
+    def resume(self, records: Sequence[Record]) -> None:
+        """Follow what an earlier run of the batch started, as places get free."""
+        self.resumed += len(records)
+        self._waiting.extend(records)
+
+    def attach_nowait(self) -> None:
+        """Follow runs that wait for that, as far as there are places."""
+        while self._waiting and self._flow.may_start:
+            record = self._waiting.popleft()
+            self._flow.in_flight += 1
+            watched = _Watched(record.key, record.target, record.ref)
+            try:
+                watched.handle = self._handle(record)
+            except Exception as error:  # noqa: BLE001 - one run that cannot be followed holds up no other
+                self._watched[watched.key] = watched
+                self._over(watched, error)
+            else:
+                self._watch(watched, watched.handle)
+
+    def _handle(self, record: Record) -> RunHandle:
+        if record.ref is None:
+            raise ValueError(f"the journal has no reference of the run that {record.key!r} started")
+        return self._client.attach(record.ref)
+
+    def follow(self, key: str, target: str, handle: RunHandle) -> None:
+        """Follow a run whose start was recorded a moment ago."""
+        if not self._flow.is_over:
+            self._watch(_Watched(key, target, handle.ref, handle), handle)
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        watched, self._watched = self._watched, {}
+        for each in watched.values():
+            if each.leave is not None:
+                each.leave()
+
+    def _watch(self, watched: _Watched, handle: RunHandle) -> None:
+        self._watched[watched.key] = watched
+        timeout = self._flow.settings.timeout
+        if timeout is not None:
+            self._deadlines[watched.key] = self._flow.clock.now() + timeout
+            self._set_timer()
+        try:
+            watched.leave = handle.when_over(partial(self._over, watched))
+        except Exception as error:  # noqa: BLE001 - the pool is closing, or a cadence of the user's is broken
+            self._over(watched, error)
+
+    def _over(self, watched: _Watched, end: Run | Exception) -> None:
+        """Take notice that a run is over, or that it is not followed any more."""
+        if self._watched.pop(watched.key, None) is None:
+            return
+        self._deadlines.pop(watched.key, None)
+        self.ended.append((watched, end))
+        if not self._is_recording:
+            self._is_recording = True
+            self._flow.spawn(self._record())
+
+    async def _record(self) -> None:
+        """Have ends recorded, all those that came while the last ones were, and tell them."""
+        try:
+            while self.ended:
+                group, self.ended = self.ended[:_GROUP], self.ended[_GROUP:]
+                changes = [ended(each.key, end) for each, end in group if isinstance(end, Run)]
+                if changes and not await self._flow.record(changes):
+                    return  # they stay STARTED, and are seen to have ended when the batch is run again
+                self._flow.tell(_outcome(each, end) for each, end in group)
+                for _, end in group:
+                    if isinstance(end, PoolClosed):
+                        self._flow.fail(end)
+                self._flow.moved()
+        finally:
+            self._is_recording = False
+
+    def _set_timer(self) -> None:
+        if self._timer is None and self._deadlines:
+            self._timer = self._flow.clock.call_at(next(iter(self._deadlines.values())), self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        now = self._flow.clock.now()
+        while self._deadlines:
+            key, deadline = next(iter(self._deadlines.items()))
+            if deadline > now:
+                break
+            watched = self._watched[key]
+            if watched.leave is not None:
+                watched.leave()
+            self._over(watched, self._timed_out(watched))
+        self._set_timer()
+
+    def _timed_out(self, watched: _Watched) -> WaitTimeout:
+        last = watched.last
+        seen = "not seen yet" if last is None else f"last seen as {last.status}"
+        return WaitTimeout(
+            f"run {watched.ref} did not end within {self._flow.settings.timeout:g} s; {seen}; it goes on",
+            vendor=self._client.vendor,
+            ref=watched.ref,
+            run=last,
+        )
+
+
+def _outcome(watched: _Watched, end: Run | Exception) -> Outcome:
+    if isinstance(end, Run):
+        return Outcome.of_run(watched.key, watched.target, end)
+    return Outcome(
+        key=watched.key,
+        state=RowState.STARTED,
+        target=watched.target,
+        ref=watched.ref,
+        run=watched.last,
+        error=end,
+    )

@@ -1,0 +1,107 @@
+"""What an error or an end means for a row of a batch. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+
+from attrs import frozen
+
+from ..errors import (
+    AgentsError,
+    AuthenticationError,
+    PoolClosed,
+    ReplyError,
+    RunAborted,
+    RunFailed,
+    StartUnknown,
+)
+from ..model import Run, RunState
+from .record import Change, Record, RowState
+
+ENDS: Final[Mapping[RunState, RowState]] = MappingProxyType(
+    {
+        RunState.COMPLETED: RowState.COMPLETED,
+        RunState.FAILED: RowState.FAILED,
+        RunState.ABORTED: RowState.ABORTED,
+    }
+)
+_FIRST_CLIENT_STATUS: Final = 400
+# Refusals that say "not now": payment required, request timeout, too early. A refused row is never sent again.
+_LATER: Final = frozenset({402, 408, 425})
+
+
+@frozen
+class Verdict:
+    """What becomes of a row whose start failed; `stops` says that every other row would fare the same."""
+
+    state: RowState
+    stops: bool = False
+
+
+def judge(error: Exception) -> Verdict:
+    """Say what becomes of a row whose start raised `error`.
+
+    A client promises that no run began where its start raises anything but `StartUnknown`. An error that no
+    client raises on purpose is a fault in its code, and such a promise is not worth anything then.
+    """
+    if isinstance(error, StartUnknown):
+        return Verdict(RowState.UNKNOWN)
+    if isinstance(error, AuthenticationError | PoolClosed):
+        return Verdict(RowState.PLANNED, stops=True)
+    if isinstance(error, AgentsError):
+        return Verdict(RowState.REFUSED if _is_final(error) else RowState.PLANNED)
+    if isinstance(error, ValueError | TypeError):
+        return Verdict(RowState.REFUSED)  # the row cannot be sent to this vendor
+    return Verdict(RowState.UNKNOWN)
+
+
+def _is_final(error: AgentsError) -> bool:
+    """Say whether the same row would be refused again."""
+    if error.is_passing or not isinstance(error, ReplyError) or error.status is None:
+        return False
+    return error.status >= _FIRST_CLIENT_STATUS and error.status not in _LATER
+
+
+def words_of(error: Exception) -> str:
+    """Give what a journal keeps of an error: our message, and the vendor's own words where there are any."""
+    detail = error.detail if isinstance(error, AgentsError) else ""
+    return f"{error} ({detail})" if detail else str(error)
+
+
+def unstarted(key: str, state: RowState, error: Exception, *, at: datetime) -> Change:
+    """Write down that a start led to no run that is known."""
+    return Change(key=key, state=state, at=at, kind=type(error).__name__, error=words_of(error))
+
+
+def ended(key: str, run: Run) -> Change:
+    """Write down the end of a run."""
+    error = fault_of(run)
+    return Change(
+        key=key,
+        state=ENDS[run.state],
+        at=run.seen_at,
+        status=run.status,
+        kind="" if error is None else type(error).__name__,
+        error=run.error or "",
+        output=run.output,
+    )
+
+
+def fault_of(run: Run) -> AgentsError | None:
+    """Give the error that a run's end stands for, as `RunHandle.result` raises it; None for a completed one."""
+    if run.state is RunState.COMPLETED:
+        return None
+    kind = RunFailed if run.state is RunState.FAILED else RunAborted
+    return kind(f"run {run.ref} ended as {run.status}", vendor=run.ref.vendor, ref=run.ref, run=run)
+
+
+def lost_start(record: Record) -> StartUnknown:
+    """Say of a row that is SENDING, with nobody sending it, what can be said."""
+    return StartUnknown(
+        f"an earlier run of the batch ended while the start of {record.key!r} was out: whether a run began cannot "
+        "be known",
+        target=record.target,
+        sent_at=record.sent_at,
+        advice="Look at the vendor's side for a run of this target and time.",
+    )

@@ -1,0 +1,132 @@
+"""Batches: the public face."""
+
+import math
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from ..contract import BatchRow, RunClient
+from ..transport import RateLimit
+from .flow import Flow
+from .intake import Rows
+from .journal import Journal
+from .outcome import BatchStatistics, Outcome
+from .record import BatchJournal, Change, Record, RowState
+from .settings import BatchSettings
+
+
+class Batch:
+    """Starts the rows of an input, each once, follows their runs, and gives an outcome for each.
+
+    `journal` is a path, where a `Journal` is kept, or any `BatchJournal`: the process may then be killed at any
+    instant, and the same batch, run again, goes on where it was. Without one nothing is remembered from one
+    `run` to the next.
+
+    At most `in_flight` rows are under way (start out, or run followed), `sending` of them with their start out:
+    so many a kill can leave unknown. Starts leave evenly spaced, `starts_per_second` at most. Rows of which an
+    earlier run cannot tell whether their start arrived are reported as unknown, or started once more with
+    `on_unknown="resend"`. A run is awaited for `timeout` seconds, None being without end; then its row is left as
+    STARTED. Who leaves the iteration waits at most `grace` seconds for starts that are out. Raises ValueError
+    for settings that cannot be.
+    """
+
+    def __init__(
+        self,
+        client: RunClient,
+        *,
+        journal: BatchJournal | str | os.PathLike[str] | None = None,
+        in_flight: int = 1000,
+        starts_per_second: float | RateLimit | None = None,
+        on_unknown: Literal["report", "resend"] = "report",
+        timeout: float | None = None,
+        sending: int = 64,
+        grace: float = 5.0,
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._settings = BatchSettings(
+            in_flight=in_flight,
+            sending=sending,
+            starts_per_second=starts_per_second,
+            on_unknown=on_unknown,
+            timeout=timeout,
+            grace=grace,
+        )
+        self._flow: Flow | None = None
+        self._is_running = False
+
+    async def run(self, rows: Rows) -> AsyncGenerator[Outcome, None]:
+        """Give outcomes as they come: `async for outcome in batch.run(rows)`.
+
+        `rows` is any iterable or async iterable, read at most a few hundred rows ahead of what is started.
+        Outcomes that nobody reads hold up the starts. One row's failure stops no other. What stops the batch is
+        raised here, once the outcomes before it are read: `JournalError`, `AuthenticationError` and `PoolClosed`,
+        TypeError for what is no row, and whatever `rows` raises; no start leaves after that. RuntimeError for a
+        batch that is running already.
+
+        Whoever leaves, by `break`, `aclose` or cancellation, leaves the runs going and the journal exact; use
+        `contextlib.aclosing` to have that done when the block ends.
+        """
+        if self._is_running:
+            raise RuntimeError("the batch is running; make another one, with another journal")
+        self._is_running = True
+        try:
+            async with self._opened() as journal:
+                flow = self._flow = Flow(self._client, journal, self._settings)
+                try:
+                    await flow.open(rows)
+                    while (outcome := await flow.next()) is not None:
+                        yield outcome
+                finally:
+                    await flow.aclose()
+        finally:
+            self._is_running = False
+
+    def stop(self, *, grace: float = math.inf) -> None:
+        """Start nothing more; the iteration ends once all starts that are out are recorded.
+
+        Runs go on. At most `grace` seconds are waited, and a second call may shorten that. Harmless where nothing
+        runs. To be called in the event loop.
+        """
+        if self._flow is not None and self._is_running:
+            self._flow.stop(grace)
+
+    def statistics(self) -> BatchStatistics:
+        """Give the numbers of the present run, or of the last one."""
+        return BatchStatistics() if self._flow is None else self._flow.statistics()
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[BatchJournal]:
+        journal = self._journal
+        if journal is None:
+            yield _Forgetful()
+        elif isinstance(journal, str | os.PathLike):
+            async with Journal(journal) as opened:
+                yield opened
+        else:
+            yield journal
+
+    def __repr__(self) -> str:
+        state = "running" if self._is_running else "not running"
+        return f"<Batch of {self._client.vendor}, {state}>"
+
+
+class _Forgetful:
+    """A journal that keeps nothing: what is in flight is known to the batch itself."""
+
+    async def claim(self, rows: Sequence[BatchRow]) -> Sequence[Record]:
+        """Give each row as new."""
+        return [
+            Record(key=row.key, target=row.target, digest=b"", state=RowState.PLANNED, owner="")
+            for row in rows
+        ]
+
+    async def record(self, changes: Sequence[Change]) -> None:
+        """Keep nothing."""
+
+    async def unfinished(self) -> AsyncIterator[Record]:
+        """Give nothing."""
+        nothing: Sequence[Record] = ()
+        for record in nothing:
+            yield record

@@ -1,0 +1,356 @@
+"""Results in a file: one line for each settled row, wherever writing was broken off."""
+
+import asyncio
+import csv
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from aioagents import JournalError, RunRef
+from aioagents.batch import BatchRow, Change, Journal, Record, ResultFile, RowState
+from aioagents.batch.results import COLUMNS
+from tests.fakes import EPOCH
+
+PART = ".aioagents-part"
+
+
+async def settle_rows(journal: Journal, keys: Sequence[str], state: RowState = RowState.COMPLETED) -> None:
+    """Have rows go all their way to an end."""
+    await journal.claim([BatchRow(key, "tea") for key in keys])
+    await journal.record([Change(key=key, state=RowState.SENDING, at=EPOCH) for key in keys])
+    if state in (RowState.COMPLETED, RowState.FAILED):
+        refs = {key: RunRef("leap", "", f"run-{key}") for key in keys}
+        started = [Change(key=key, state=RowState.STARTED, ref=refs[key], at=EPOCH) for key in keys]
+        await journal.record(started)
+    if state is RowState.COMPLETED:
+        ends = [Change(key=k, state=state, at=EPOCH, status="done", output={"says": f"{k},\n"}) for k in keys]
+    else:
+        ends = [Change(key=key, state=state, at=EPOCH, kind="Odd", error='so "it" is') for key in keys]
+    await journal.record(ends)
+
+
+def keys_in(path: Path) -> list[str]:
+    """Give the keys of a results file, in order; each line has to be whole."""
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            return [row["key"] for row in csv.DictReader(file, strict=True)]
+    text = path.read_text()
+    assert text == "" or text.endswith("\n")
+    return [json.loads(line)["key"] for line in text.splitlines()]
+
+
+@asynccontextmanager
+async def journal_in(folder: Path) -> AsyncIterator[Journal]:
+    """Have the journal of a folder open."""
+    async with Journal(folder / "batch.db") as journal:
+        yield journal
+
+
+class Killed(BaseException):
+    """What no code of ours catches: the process is gone."""
+
+
+class Failing:
+    """A journal during whose n-th call the process is killed, before the journal has done it or after."""
+
+    def __init__(self, journal: Journal, *, at: int, is_done: bool) -> None:
+        self._journal = journal
+        self._left = at
+        self._is_done = is_done
+
+    async def _call(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        self._left -= 1
+        if self._left == 0 and not self._is_done:
+            raise Killed
+        result = await act(*arguments)
+        if self._left == 0:
+            raise Killed
+        return result
+
+    async def unemitted(self, limit: int) -> Sequence[Record]:
+        """Pass it on."""
+        result: Sequence[Record] = await self._call(self._journal.unemitted, min(limit, 3))
+        return result
+
+    async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
+        """Pass it on."""
+        await self._call(self._journal.mark_emitted, keys, size)
+
+    async def emitted_size(self) -> int:
+        """Pass it on."""
+        size: int = await self._call(self._journal.emitted_size)
+        return size
+
+    async def is_output_stale(self) -> bool:
+        """Pass it on."""
+        is_stale: bool = await self._call(self._journal.is_output_stale)
+        return is_stale
+
+    async def reset_emission(self) -> None:
+        """Pass it on."""
+        await self._call(self._journal.reset_emission)
+
+
+async def test_json_lines(tmp_path: Path) -> None:
+    """Each line is an object with the same members; what a row does not have is null."""
+    path = tmp_path / "results.jsonl"
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1"])
+        await settle_rows(journal, ["2"], RowState.UNKNOWN)
+        async with ResultFile(journal, path) as results:
+            assert await results.write() == 2
+            assert await results.write() == 0
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert list(first) == list(second) == list(COLUMNS)
+    assert first == {
+        "key": "1",
+        "target": "tea",
+        "state": "completed",
+        "ref": "leap:/run-1",
+        "status": "done",
+        "error_kind": None,
+        "error": None,
+        "sent_at": "2026-01-05T09:00:00+00:00",
+        "ended_at": "2026-01-05T09:00:00+00:00",
+        "output": {"says": "1,\n"},
+    }
+    assert (second["state"], second["error_kind"], second["error"]) == ("unknown", "Odd", 'so "it" is')
+    assert (second["ref"], second["output"]) == (None, None)
+
+
+async def test_csv(tmp_path: Path) -> None:
+    """A name that ends in .csv gives CSV with a header; the output is JSON text, quoted as CSV quotes."""
+    path = tmp_path / "results.CSV"
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1"])
+        await settle_rows(journal, ["2"], RowState.REFUSED)
+        async with ResultFile(journal, path) as results:
+            await results.finish()
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, strict=True))
+    assert list(rows[0]) == list(COLUMNS)
+    assert (rows[0]["key"], rows[0]["error"], json.loads(rows[0]["output"])) == ("1", "", {"says": "1,\n"})
+    assert (rows[0]["sent_at"], rows[0]["ref"]) == ("2026-01-05T09:00:00+00:00", "leap:/run-1")
+    assert (rows[1]["state"], rows[1]["error"], rows[1]["output"]) == ("refused", 'so "it" is', "")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+async def test_no_rows(tmp_path: Path, form: Any) -> None:
+    """A batch without settled rows has a file all the same, which is taken up as any other."""
+    path = tmp_path / "results"
+    async with journal_in(tmp_path) as journal:
+        for _ in range(2):
+            async with ResultFile(journal, path, form=form) as results:
+                await results.finish()
+        assert path.read_text() == ("" if form == "jsonl" else f"{','.join(COLUMNS)}\n")
+        await settle_rows(journal, ["1"])
+        async with ResultFile(journal, path, form=form) as results:
+            await results.finish()
+    assert len(path.read_text().splitlines()) == 1 + (form == "csv")
+    assert not path.with_name(path.name + PART).exists()
+
+
+async def test_more_rows_than_a_page(tmp_path: Path) -> None:
+    """Rows are written in the order in which they were settled, over any number of pages."""
+    path = tmp_path / "results.jsonl"
+    keys = [str(n) for n in range(1300)]
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, keys)
+        async with ResultFile(journal, path) as results:
+            assert await results.write() == 1300
+            await settle_rows(journal, ["more"])
+            assert await results.write() == 1
+        assert await journal.emitted_size() == path.stat().st_size
+    assert keys_in(path) == [*keys, "more"]
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
+@pytest.mark.parametrize("is_done", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize("is_stale", [True, False], ids=["anew", "on"])
+async def test_killed_at_any_step(tmp_path: Path, name: str, *, is_done: bool, is_stale: bool) -> None:
+    """Wherever it is broken off, and however much of what was not counted reached the disk, each row has one line."""
+    chance = Random(5)
+    for step in range(1, 40):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        path = folder / name
+        async with journal_in(folder) as journal:
+            await settle_rows(journal, ["0", "1"])
+            await settle_rows(journal, ["lost"], RowState.UNKNOWN)
+            if is_stale:
+                async with ResultFile(journal, path) as results:
+                    await results.finish()
+                await journal.record([Change(key="lost", state=RowState.DROPPED, at=EPOCH)])
+            await settle_rows(journal, [str(n) for n in range(2, 8)])
+            try:
+                async with ResultFile(Failing(journal, at=step, is_done=is_done), path) as results:
+                    await results.write()
+                    await settle_rows(journal, ["8", "9"], RowState.FAILED)
+                    await results.finish()
+                is_through = True
+            except Killed:
+                is_through = False
+            size = await journal.emitted_size()
+            for each in (path, path.with_name(path.name + PART)):
+                if each.exists() and each.stat().st_size > size > 0:  # what was not counted may be torn
+                    with each.open("r+b") as file:
+                        file.truncate(chance.randint(size, each.stat().st_size))
+            async with ResultFile(journal, path) as results:
+                await results.finish()
+            settled = {"lost", *map(str, range(10 if "8" in keys_in(path) else 8))}
+        keys = keys_in(path)
+        assert sorted(keys) == sorted(settled), step
+        assert not path.with_name(path.name + PART).exists()
+        if is_through:
+            assert step > 5
+            return
+    raise AssertionError("never came through")
+
+
+async def test_changed_line_has_the_file_written_anew(tmp_path: Path) -> None:
+    """An unknown row that was settled by hand has its new line in place of the old one, when next opened."""
+    path = tmp_path / "results.jsonl"
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1", "2"], RowState.UNKNOWN)
+        async with ResultFile(journal, path) as results:
+            await results.finish()
+        await journal.record([Change(key="1", state=RowState.DROPPED, at=EPOCH)])
+        async with ResultFile(journal, path):
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            assert {line["key"]: line["state"] for line in lines} == {"1": "dropped", "2": "unknown"}
+            assert len(lines) == 2
+        assert not await journal.is_output_stale()
+
+
+async def test_line_that_changes_while_open(tmp_path: Path) -> None:
+    """A row that was unknown and is sent once more has one line after `finish`."""
+    path = tmp_path / "results.jsonl"
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1", "2"], RowState.UNKNOWN)
+        async with ResultFile(journal, path) as results:
+            await results.write()
+            await journal.record([Change(key="1", state=RowState.PLANNED, at=EPOCH)])
+            await settle_rows(journal, ["1", "3"])
+            assert await results.write() == 2
+            await results.finish()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {line["key"]: line["state"] for line in lines} == {
+        "1": "completed",
+        "2": "unknown",
+        "3": "completed",
+    }
+    assert len(lines) == 3
+
+
+async def test_row_that_moves_on_between_reading_and_noting(tmp_path: Path) -> None:
+    """A row that is sent once more while its line is written gets its line when it is settled anew."""
+    path = tmp_path / "results.jsonl"
+
+    class _Meanwhile(Failing):
+        has_moved = False
+
+        async def unemitted(self, limit: int) -> Sequence[Record]:
+            found = await super().unemitted(limit)
+            if not self.has_moved:
+                self.has_moved = True
+                await journal.record([Change(key="1", state=RowState.PLANNED, at=EPOCH)])
+            return found
+
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1", "2"], RowState.UNKNOWN)
+        async with ResultFile(_Meanwhile(journal, at=-1, is_done=False), path) as results:
+            assert await results.write() == 1
+        assert keys_in(path) == ["2"]
+
+
+async def test_journal_that_refuses_is_believed_in_the_end(tmp_path: Path) -> None:
+    """A journal that notes nothing, again and again, ends the writing; no line is counted, and none is lost."""
+    path = tmp_path / "results.jsonl"
+
+    class _Full(Failing):
+        async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
+            raise JournalError("the disk is full")
+
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1", "2"])
+        async with ResultFile(_Full(journal, at=-1, is_done=False), path) as results:
+            with pytest.raises(JournalError, match="full"):
+                await results.write()
+        async with ResultFile(journal, path) as results:
+            assert await results.write() == 2
+    assert keys_in(path) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "is not there"),
+        (b'{"key":"1"}\n', "is shorter"),
+        (b"x" * 10_000, "does not hold"),
+        (b'{"key":"' + b"x" * 10_000, "does not hold"),
+    ],
+    ids=["missing", "short", "foreign", "other lines"],
+)
+async def test_file_that_is_not_what_was_left(tmp_path: Path, content: bytes | None, words: str) -> None:
+    """A file that does not have what was written into it is refused and left alone; it can be written anew."""
+    path = tmp_path / "results.jsonl"
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1", "2", "3"])
+        async with ResultFile(journal, path) as results:
+            await results.finish()
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ValueError, match=words):
+            await ResultFile(journal, path).__aenter__()
+        assert (path.read_bytes() if path.exists() else None) == content
+        assert not path.with_name(path.name + PART).exists()
+        async with ResultFile(journal, path, is_rebuilt=True):
+            assert keys_in(path) == ["1", "2", "3"]
+
+
+async def test_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    """A file that has the name already, before the journal wrote any, is refused and left as it is."""
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"key":"of another batch"}\n')
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1"])
+        with pytest.raises(ValueError, match="is not empty"):
+            await ResultFile(journal, path).__aenter__()
+    assert path.read_text() == '{"key":"of another batch"}\n'
+
+
+async def test_cancelled_writing_costs_no_line(tmp_path: Path) -> None:
+    """A writer that is cancelled amid a write leaves a file in which the next write puts each line once."""
+    path = tmp_path / "results.jsonl"
+    keys = [str(n) for n in range(600)]
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, keys)
+        async with ResultFile(journal, path) as results:
+            for turns in range(60):
+                writing = asyncio.create_task(results.write())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                writing.cancel()
+                await asyncio.wait([writing])
+            await results.finish()
+    assert keys_in(path) == keys
+
+
+async def test_only_for_use_within_its_block(tmp_path: Path) -> None:
+    """A file that is not open says so, and one whose form is unknown is refused at once."""
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1"])
+        results = ResultFile(journal, tmp_path / "results.jsonl")
+        assert repr(results).endswith("results.jsonl, closed>")
+        with pytest.raises(RuntimeError, match="async with"):
+            await results.write()
+        with pytest.raises(ValueError, match="form has to be"):
+            ResultFile(journal, tmp_path / "x", form="xml")  # type: ignore[arg-type]
+        async with results:
+            assert repr(results).endswith("results.jsonl, open>")

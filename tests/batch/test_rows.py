@@ -1,0 +1,285 @@
+"""Rows out of JSON lines and CSV."""
+
+import csv
+import io
+import json
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aioagents.batch import BatchRow, RowFault, read_csv, read_jsonl
+
+_TEXTS = st.text(st.characters(codec="utf-8"))
+_NAMES = st.text(st.characters(codec="utf-8"), min_size=1)
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+_ROWS = st.lists(
+    st.builds(BatchRow, _NAMES, _NAMES, _TEXTS, st.dictionaries(_TEXTS, _VALUES, max_size=4)), max_size=8
+)
+# What a cell holds is text, and an empty one is no member.
+_CELLS = st.lists(
+    st.builds(BatchRow, _NAMES, _NAMES, _TEXTS, st.dictionaries(_NAMES, _NAMES, max_size=3)), max_size=8
+)
+
+
+def _object(row: BatchRow) -> dict[str, Any]:
+    return {"key": row.key, "target": row.target, "message": row.message, "input": row.input}
+
+
+def _csv(rows: Iterable[BatchRow], *, end: str = "\r\n") -> str:
+    rows = list(rows)
+    names = sorted({name for row in rows for name in row.input})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator=end)
+    writer.writerow(["key", "message", *(f"input.{name}" for name in names), "target"])
+    for row in rows:
+        writer.writerow([row.key, row.message, *(row.input.get(name, "") for name in names), row.target])
+    return text.getvalue()
+
+
+def faults(found: Iterable[BatchRow | RowFault]) -> list[str]:
+    """Give what is said of lines that are no rows."""
+    return [str(each) for each in found if isinstance(each, RowFault)]
+
+
+@given(rows=_ROWS, end=st.sampled_from(["\n", "\r\n", "\n\n", "\n  \n"]), has_bom=st.booleans())
+def test_json_lines_come_back(rows: list[BatchRow], end: str, *, has_bom: bool) -> None:
+    """What was written as JSON lines is read as the same rows, as text and as bytes, however lines end."""
+    text = "".join(json.dumps(_object(row), ensure_ascii=False) + end for row in rows)
+    text = "\ufeff" + text if has_bom else text
+    assert list(read_jsonl(io.BytesIO(text.encode()))) == rows
+    assert list(read_jsonl(text.encode().split(b"\n"))) == rows
+    assert list(read_jsonl(text.split("\n"))) == rows
+
+
+@given(rows=_CELLS, has_bom=st.booleans())
+@example(rows=[BatchRow("1\r\n", 'a "b"\n\n', ",\n", {"x\n": "\r"})], has_bom=True)
+def test_csv_comes_back(rows: list[BatchRow], *, has_bom: bool) -> None:
+    """What was written as CSV is read as the same rows: quotes, commas and line ends within cells included."""
+    text = ("\ufeff" if has_bom else "") + _csv(rows)
+    assert list(read_csv(io.BytesIO(text.encode()))) == rows
+    assert list(read_csv(io.StringIO(text, newline=""))) == rows
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_told_line_by_line(content: bytes) -> None:
+    """Whatever bytes there are, JSON lines are rows or faults, no more than there are lines, and numbered upwards."""
+    found = list(read_jsonl(io.BytesIO(content)))
+    numbers = [each.line_number for each in found if isinstance(each, RowFault)]
+    assert numbers == sorted(set(numbers))
+    assert all(1 <= number <= content.count(b"\n") + 1 for number in numbers)
+    assert len(found) <= content.count(b"\n") + 1
+
+
+@given(st.binary(max_size=300))
+def test_garbage_in_csv_is_told_too(content: bytes) -> None:
+    """Whatever bytes follow the header, CSV gives rows or faults, and raises nothing."""
+    found = list(read_csv(io.BytesIO(b"key,target,input.x\n" + content)))
+    numbers = [each.line_number for each in found if isinstance(each, RowFault)]
+    assert numbers == sorted(set(numbers))
+    assert all(2 <= number <= content.count(b"\n") + 2 for number in numbers)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "not JSON at character 1"),
+        ("[]", "not a JSON object"),
+        ("null", "not a JSON object"),
+        ('{"target":"t"}', "key has to be a string that is not empty, or a whole number"),
+        ('{"key":"","target":"t"}', "key has to be"),
+        ('{"key":true,"target":"t"}', "key has to be"),
+        ('{"key":1.5,"target":"t"}', "key has to be"),
+        ('{"key":123456789012345678901234567890,"target":"t"}', "key has to be"),
+        ('{"key":"a"}', "target has to be a string that is not empty"),
+        ('{"key":"a","target":7}', "target has to be"),
+        ('{"key":"a","target":"t","message":7}', "message has to be a string"),
+        ('{"key":"a","target":"t","input":[]}', "input has to be a JSON object"),
+        ('{"key":"a","target":"t","inputs":{}}', "has members besides key, target, message and input"),
+        ('{"key":"\\ud800","target":"t"}', "not JSON"),
+    ],
+)
+def test_lines_that_are_no_rows(line: str, words: str) -> None:
+    """Each says what is wrong in words that do not quote it; the next line is read all the same."""
+    found = list(read_jsonl(["\n", line, '{"key":"ok","target":"t"}\n']))
+    assert found[1] == BatchRow("ok", "t")
+    (fault,) = faults(found)
+    assert fault.startswith(f"line 2: {words}")
+
+
+def test_fault_knows_its_key_and_travels() -> None:
+    """A fault has its row's key where that could be read, and survives pickling."""
+    (fault,) = read_jsonl(['{"key":7,"target":"t","message":[]}'])
+    assert isinstance(fault, RowFault)
+    again = pickle.loads(pickle.dumps(fault))  # noqa: S301 - our own
+    assert (again.line_number, again.key, str(again)) == (1, "7", "line 1: message has to be a string")
+
+
+def test_numbers_as_keys_and_nulls() -> None:
+    """A whole number is a key, and null stands for what is missing."""
+    lines = ['{"key":7,"target":null,"message":null,"input":null}', '{"key":"8","target":"own"}']
+    assert list(read_jsonl(lines, target="t")) == [BatchRow("7", "t"), BatchRow("8", "own")]
+
+
+def test_bytes_that_are_no_utf8() -> None:
+    """A line that is not UTF-8 is a fault, and lines around it are read."""
+    good = b'{"key":"a","target":"t"}\n'
+    found = list(read_jsonl([good, b'{"key":"\xff","target":"t"}\n', good]))
+    assert [type(each).__name__ for each in found] == ["BatchRow", "RowFault", "BatchRow"]
+    assert faults(read_jsonl(['{"key":"\udcff","target":"t"}'])) == ["line 1: not UTF-8"]
+    table = b'key,target\na,"\xff\nb"\nc,t\n'
+    found = list(read_csv(table.splitlines(keepends=True)))
+    assert (faults(found), found[1]) == (["line 2: not UTF-8"], BatchRow("c", "t"))
+
+
+@pytest.mark.parametrize("kind", ["bytes", "text", "list"])
+def test_long_lines_are_bounded(kind: str) -> None:
+    """A line that is too long is one fault, whole lines after it are read, and one just short enough is read."""
+    row = '{"key":"a","target":"t","message":"%s"}'
+    room = 100 - len(row % "")
+    lines = [row % ("x" * room), row % ("x" * (room + 1)), row % ("x" * 1000), row % ""]
+    text = "\n".join(lines)
+    source: Any = {
+        "bytes": io.BytesIO(text.encode()),
+        "text": io.StringIO(text),
+        "list": text.splitlines(keepends=True),
+    }[kind]
+    found = list(read_jsonl(source, longest=100))
+    assert faults(found) == ["line 2: longer than 100 bytes", "line 3: longer than 100 bytes"]
+    assert [each.message for each in found if isinstance(each, BatchRow)] == ["x" * room, ""]
+
+
+def test_long_line_is_never_held() -> None:
+    """Of a line without end, no more is read at a time than a line may have."""
+
+    class _Endless(io.RawIOBase):
+        asked = 0
+        given = 0
+
+        def readline(self, size: int | None = -1, /) -> bytes:
+            assert size is not None
+            self.asked = max(self.asked, size)
+            self.given += 1
+            return b"x" * size if 0 < self.given < 50 else b""
+
+    endless = _Endless()
+    assert faults(read_jsonl(endless, longest=1000)) == ["line 1: longer than 1000 bytes"]
+    assert endless.asked == 1001
+
+
+def test_strict_raises_the_first_fault() -> None:
+    """Whoever wants no faults has the first one raised, after the rows before it."""
+    rows = read_jsonl(['{"key":"a","target":"t"}', "{", "{"], is_strict=True)
+    assert next(rows) == BatchRow("a", "t")
+    with pytest.raises(RowFault, match="line 2"):
+        next(rows)
+    table = read_csv(["key,target\n", "a,t\n", "b\n"], is_strict=True)
+    assert next(table) == BatchRow("a", "t")
+    with pytest.raises(RowFault, match="line 3: has 1 cells"):
+        next(table)
+
+
+@pytest.mark.parametrize("read", [read_jsonl, read_csv])
+def test_path_is_opened_lazily(tmp_path: Path, read: Any) -> None:
+    """A path is opened when the first row is asked for, and closed when whoever reads has enough."""
+    path = tmp_path / "rows"
+    rows = read(str(path))
+    path.write_text('{"key":"a","target":"t"}\n' * 2 if read is read_jsonl else "key,target\na,t\na,t\n")
+    assert next(rows) == BatchRow("a", "t")
+    rows.close()
+    with pytest.raises(FileNotFoundError):
+        next(read(tmp_path / "other"))
+
+
+def test_source_of_something_else() -> None:
+    """Lines that are neither text nor bytes are a mistake of the program's."""
+    with pytest.raises(TypeError, match="lines have to be bytes or str, not int"):
+        next(read_jsonl(b"{}"))  # type: ignore[arg-type]
+
+
+# CSV
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("key,target,color", "not 'color'"),
+        ("key,target,input.", "not 'input.'"),
+        ("key,target,", "not ''"),
+        ("key,key,target", "twice"),
+        ("target", "named key and target"),
+        ("key", "named key and target"),
+        ('key,"target', "cannot be read: unexpected end of data"),
+        ("", "no line of column names"),
+        ("x" * 200, "cannot be read: longer than 150 bytes"),
+    ],
+)
+def test_odd_headers_are_refused(header: str, words: str) -> None:
+    """Column names that are not as they should be are told before any row."""
+    with pytest.raises(ValueError, match=words) as caught:
+        next(read_csv(["\n", header], longest=150))
+    assert not isinstance(caught.value, RowFault)
+
+
+def test_default_target() -> None:
+    """Rows without a target have the one that is given for all; a cell of their own wins."""
+    assert list(read_csv(["key\n", "a\n"], target="t")) == [BatchRow("a", "t")]
+    table = ["key,target,input.x\n", "a,,1\n", "b,own,\n"]
+    assert list(read_csv(table, target="t")) == [BatchRow("a", "t", "", {"x": "1"}), BatchRow("b", "own")]
+
+
+def test_lines_are_counted_as_they_stand() -> None:
+    """A fault names the physical line on which its row begins, past blank lines and cells of several lines."""
+    table = [
+        "\n",
+        "key,target\n",
+        "\n",
+        'a,"of\n',
+        "two\n",
+        'lines"\n',
+        "\n",
+        "b\n",
+        ",t\n",
+        "c,\n",
+        '"d"e,t\n',
+        "f,t\n",
+    ]
+    found = list(read_csv(table))
+    assert faults(found) == [
+        "line 8: has 1 cells, and there are 2 columns",
+        "line 9: key is empty",
+        "line 10: target is empty",
+        "line 11: ',' expected after '\"'",
+    ]
+    assert [each for each in found if isinstance(each, BatchRow)] == [
+        BatchRow("a", "of\ntwo\nlines"),
+        BatchRow("f", "t"),
+    ]
+
+
+def test_quote_that_is_never_closed() -> None:
+    """A cell that would go on for ever ends at the limit of a cell, and rows after it are read."""
+    size = csv.field_size_limit()
+    table = ["key,target\n", 'a,"t\n', *(["x" * 99 + "\n"] * (size // 100 + 2)), "b,t\n"]
+    found = list(read_csv(table))
+    assert faults(found)[0].startswith("line 2: field larger than field limit")
+    assert found[-1] == BatchRow("b", "t")
+    assert faults(read_csv(["key,target\n", 'a,"t\n', "b,t\n"])) == ["line 2: unexpected end of data"]
+
+
+def test_long_lines_in_csv() -> None:
+    """A line that is too long is one fault in CSV as well."""
+    found = list(read_csv(io.BytesIO(b"key,target\n" + b"x" * 5000 + b"\na,t\n"), longest=100))
+    assert (faults(found), found[-1]) == (["line 2: longer than 100 bytes"], BatchRow("a", "t"))
