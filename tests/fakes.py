@@ -115,8 +115,9 @@ class WorldSend:
                 raise
             finally:
                 timer.cancel()
-            if self._world_now >= reply.until:
-                reply = reply.reply(self._world_now)
+            if self._clock.now() >= self._began_at + reply.until:
+                # The sum may be cut where the difference is not: the world is not asked before its time.
+                reply = reply.reply(max(self._world_now, reply.until))
         return reply
 
     def calls(self, name: str) -> list[Request]:
