@@ -1,17 +1,19 @@
 """Deliveries from vendors: received, checked, and turned into looks."""
 
 from .receiver import WebhookReceiver
-from .router import Delivery, Ticket, Wakeable, WebhookStatistics
+from .router import Delivery, Reading, Ticket, Wakeable, WebhookStatistics, read_run
 from .seen import SeenIds
 from .signature import sign, verify
 
 __all__ = [
     "Delivery",
+    "Reading",
     "SeenIds",
     "Ticket",
     "Wakeable",
     "WebhookReceiver",
     "WebhookStatistics",
+    "read_run",
     "sign",
     "verify",
 ]

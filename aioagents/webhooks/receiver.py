@@ -6,7 +6,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from .router import LIMIT, Delivery, Ticket, Wakeable, WebhookRouter, WebhookStatistics
+from ..model import Secret
+from .router import LIMIT, Delivery, Reading, Ticket, Wakeable, WebhookRouter, WebhookStatistics, read_run
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -24,9 +25,10 @@ class WebhookReceiver:
     - a server of its own: `async with WebhookReceiver().serve(port=8700) as receiver`.
 
     `leap.run(..., webhook_url=receiver)` gives each run a URL that cannot be guessed. A delivery is answered
-    with 202 once its size (1 MiB), shape and repetition are checked, and has the run looked at; what it says
-    is never believed. Lost, late, early, repeated or forged deliveries do no harm: the next regular look
-    finds the end. `on_delivery` is called with each `Delivery`.
+    with 202 once its size (1 MiB), shape and repetition are checked, and its bearer token where the vendor
+    sends one, and has the run looked at; what it says is never believed. Lost, late, early, repeated or
+    forged deliveries do no harm: the next regular look finds the end. `on_delivery` is called with each
+    `Delivery`.
     """
 
     def __init__(
@@ -48,11 +50,14 @@ class WebhookReceiver:
         """Take notice that a run ended and no delivery had said so."""
         self._router.missed()
 
-    def open(self) -> Ticket:
-        """Give out a URL that cannot be guessed. Raises ValueError while the public URL is not known."""
+    def open(self, *, bearer: Secret | None = None, read: Reading = read_run) -> Ticket:
+        """Give out a URL that cannot be guessed. Raises ValueError while the public URL is not known.
+
+        With a `bearer`, deliveries without that token are answered with 401. `read` says what they are about.
+        """
         if self._base_url is None:
             raise ValueError("give WebhookReceiver its public_url, or enter serve() first")
-        return self._router.open(self._base_url)
+        return self._router.open(self._base_url, bearer=bearer, read=read)
 
     def bind(self, ticket: Ticket, run: Wakeable) -> None:
         """Have deliveries to the ticket's URL wake `run`, for as long as somebody holds it."""
@@ -108,7 +113,8 @@ class WebhookReceiver:
             body = None
         except (web.RequestPayloadError, ConnectionError):
             body = b""  # cut off, or not what its headers say
-        return web.Response(status=self._router.take(request.rel_url.raw_path, body))
+        authorization = request.headers.get("Authorization", "")
+        return web.Response(status=self._router.take(request.rel_url.raw_path, body, authorization))
 
     async def __call__(
         self,
@@ -125,7 +131,7 @@ class WebhookReceiver:
             return
         status = HTTPStatus.METHOD_NOT_ALLOWED
         if scope["method"] == "POST":
-            status = self._router.take(scope["path"], await _body(receive))
+            status = self._router.take(scope["path"], await _body(receive), _authorization(scope))
         await send(
             {"type": "http.response.start", "status": int(status), "headers": [(b"content-length", b"0")]}
         )
@@ -133,6 +139,11 @@ class WebhookReceiver:
 
     def __repr__(self) -> str:
         return f"<WebhookReceiver at {self._base_url or 'no URL yet'}, {self.statistics().tickets} runs>"
+
+
+def _authorization(scope: MutableMapping[str, Any]) -> str:
+    found = (value for name, value in scope.get("headers", ()) if name.lower() == b"authorization")
+    return next(found, b"").decode("latin-1")
 
 
 async def _live(

@@ -1,7 +1,8 @@
 """Who is meant by a delivery, and whether it can be one. No sockets, no waiting.
 
-Leap signs nothing (its facts name neither signature nor secret), so each wait has a URL of its own that nobody
-can guess, and what comes in is a hint: it wakes the run, whose state is then read from the vendor.
+No vendor here signs what it announces, so each wait has a URL of its own that nobody can guess, and what comes in
+is a hint: it wakes the run, whose state is then read from the vendor. A vendor that sends a bearer token along is
+held to it.
 """
 
 import asyncio
@@ -13,12 +14,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from inspect import iscoroutinefunction
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from attrs import field, frozen
 
 from ..codec import decode_json
 from ..errors import WebhookRejected
+from ..model import Secret
 from ..observe.logs import complain
 
 #: Bytes that a delivery may have.
@@ -26,6 +28,20 @@ LIMIT: Final = 1024 * 1024
 _STATES_MOST: Final = 16  # different states of one run that are heeded; a run has five
 _MISSES_MOST: Final = 3
 _TICKETS_MOST: Final = 1_000_000
+_BEARER: Final = "bearer "
+
+#: Reads a delivery's JSON: the id of the run it tells of, empty where it names none and its URL says which is meant,
+#: and the status it claims; None where it can be no delivery.
+Reading: TypeAlias = Callable[[Any], "tuple[str, str | None] | None"]
+
+
+def read_run(content: Any) -> tuple[str, str | None] | None:
+    """Read a delivery that is the run itself: an object with `id` and, perhaps, `status`."""
+    match content:
+        case {"id": str() as run_id} if run_id:
+            status = content.get("status")
+            return run_id, status if isinstance(status, str) else None
+    return None
 
 
 class Wakeable(Protocol):
@@ -53,11 +69,16 @@ class Delivery:
 
 
 class Ticket:
-    """One URL that was given out, and the run that is waited for under it."""
+    """One URL that was given out, and the run that is waited for under it.
 
-    __slots__ = ("__weakref__", "_loop", "_run", "_seen", "name", "secret", "url")
+    With a `bearer`, deliveries have to carry it; `read` reads what they hold.
+    """
 
-    def __init__(self, base_url: str) -> None:
+    __slots__ = ("__weakref__", "_loop", "_run", "_seen", "bearer", "name", "read", "secret", "url")
+
+    def __init__(self, base_url: str, *, bearer: Secret | None = None, read: Reading = read_run) -> None:
+        self.bearer = bearer
+        self.read = read
         self.name = secrets.token_urlsafe(9)
         self.secret = secrets.token_urlsafe(24)
         self.url = f"{base_url}/{self.name}/{self.secret}"
@@ -70,12 +91,29 @@ class Ticket:
         self._loop = asyncio.get_running_loop()
         self._run = weakref.ref(run, lambda _: forget(self))
         # Deliveries may come in another thread, so whoever is second has to see the first: here and in `ring`.
-        if any(run_id == run.id for run_id, _ in tuple(self._seen)):
+        if any(run_id in {"", run.id} for run_id, _ in tuple(self._seen)):
             run.wake()
 
+    @property
+    def run_id(self) -> str:
+        """Give the id of the run that is waited for; empty while there is none."""
+        run = None if self._run is None else self._run()
+        return "" if run is None else run.id
+
+    def is_opened_by(self, authorization: str) -> bool:
+        """Say whether an `Authorization` header carries the bearer token, where there has to be one."""
+        if self.bearer is None:
+            return True
+        scheme, token = authorization[: len(_BEARER)].lower(), authorization[len(_BEARER) :].strip()
+        is_right = hmac.compare_digest(self.bearer.reveal().encode(), token.encode(errors="replace"))
+        return is_right and scheme == _BEARER
+
     def ring(self, run_id: str, status: str | None) -> bool:
-        """Wake the run; False when the very same was said before. Raises WebhookRejected for another run's id."""
-        if self._is_anothers(run_id):
+        """Wake the run; False when the very same was said before. Raises WebhookRejected for another run's id.
+
+        An empty id stands for the run that is waited for here.
+        """
+        if run_id and self.run_id not in {"", run_id}:
             raise WebhookRejected("the delivery is about another run")
         if (run_id, status) in self._seen:
             return False
@@ -83,13 +121,9 @@ class Ticket:
             raise WebhookRejected("there were too many different deliveries for one run")
         self._seen.add((run_id, status))
         run = None if self._run is None else self._run()
-        if run is not None and run.id == run_id and self._loop is not None:
+        if run is not None and run_id in {"", run.id} and self._loop is not None:
             self._wake(run, self._loop)
         return True
-
-    def _is_anothers(self, run_id: str) -> bool:
-        run = None if self._run is None else self._run()
-        return run is not None and run.id != run_id
 
     def _wake(self, run: Wakeable, loop: asyncio.AbstractEventLoop) -> None:
         """Wake the run in its own loop: the receiver may be served by another thread's."""
@@ -154,11 +188,11 @@ class WebhookRouter:
             tickets=len(self._tickets),
         )
 
-    def open(self, base_url: str) -> Ticket:
+    def open(self, base_url: str, *, bearer: Secret | None = None, read: Reading = read_run) -> Ticket:
         """Give out a URL under `base_url`. Raises WebhookRejected when far too many are out."""
         if len(self._tickets) >= self._most:
             raise WebhookRejected(f"{self._most} webhook URLs are out, which must be a leak")
-        ticket = Ticket(base_url)
+        ticket = Ticket(base_url, bearer=bearer, read=read)
         self._tickets[ticket.name] = ticket
         return ticket
 
@@ -170,26 +204,29 @@ class WebhookRouter:
         """Take a URL back; deliveries to it are refused from now on."""
         self._tickets.pop(ticket.name, None)
 
-    def take(self, path: str, body: bytes | None) -> HTTPStatus:
+    def take(self, path: str, body: bytes | None, authorization: str = "") -> HTTPStatus:
         """Take in a POST to `path`, and give the status to answer with. Raises nothing.
 
-        `body` is None where it was too large to be read.
+        `body` is None where it was too large to be read; `authorization` is that header, empty where there is none.
         """
         try:
-            return self._take(path, body)
+            return self._take(path, body, authorization)
         except WebhookRejected:
             self._refused += 1
             return HTTPStatus.BAD_REQUEST
 
-    def _take(self, path: str, body: bytes | None) -> HTTPStatus:
+    def _take(self, path: str, body: bytes | None, authorization: str) -> HTTPStatus:
         ticket = self._find(path)
         if ticket is None:
             self._refused += 1
             return HTTPStatus.NOT_FOUND
+        if not ticket.is_opened_by(authorization):
+            self._refused += 1
+            return HTTPStatus.UNAUTHORIZED
         if body is None or len(body) > LIMIT:
             self._refused += 1
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        run_id, status, content = _read(body)
+        run_id, status, content = _read(body, ticket.read)
         is_new = ticket.ring(run_id, status)
         self._missed = 0
         if is_new:
@@ -198,7 +235,7 @@ class WebhookRouter:
             self._repeated += 1
         self._tell(
             Delivery(
-                run_id=run_id,
+                run_id=run_id or ticket.run_id,
                 status=status,
                 received_at=datetime.now(UTC),
                 is_repeated=not is_new,
@@ -228,13 +265,12 @@ class WebhookRouter:
         return ticket if is_right else None
 
 
-def _read(body: bytes) -> tuple[str, str | None, Any]:
+def _read(body: bytes, read: Reading) -> tuple[str, str | None, Any]:
     try:
         content = decode_json(body)
     except ValueError:
         raise WebhookRejected("the delivery is not JSON") from None
-    match content:
-        case {"id": str() as run_id} if run_id:
-            status = content.get("status")
-            return run_id, status if isinstance(status, str) else None, content
-    raise WebhookRejected("the delivery names no run")
+    found = read(content)
+    if found is None:
+        raise WebhookRejected("the delivery names no run")
+    return *found, content

@@ -1,31 +1,21 @@
 """Leap: the client."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, ClassVar, Final, Self
 
 from ...auth import read_settings
 from ...caller import Start
-from ...contract import BatchRow, RunClient, RunReader, check_base_url
+from ...contract import Announcement, BatchRow, RunClient, RunReader, check_base_url
 from ...errors import AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
-from ...model import Reply, Request, Run, RunRef, Secret
+from ...model import Reply, Request, RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
-from ...webhooks import Ticket, WebhookReceiver
+from ...webhooks import WebhookReceiver
 from .settings import BASE_URL, REQUIRED, VARIABLES, Dialect
 from .wire import BULK, VENDOR, bulk_request, get_request, read_run, read_started, run_request
 
 _ADVICE: Final = "Leap lists no runs and knows no idempotency key: look at its dashboard for what ran."
-
-
-class _PushedHandle(RunHandle):
-    """A handle that deliveries wake, for as long as somebody holds it: who awaits it does."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[Any, None, Run]:
-        # In a generator, whose frame has `self`: `await (await leap.run(...))` keeps nothing but this.
-        return (yield from super().__await__())
 
 
 class Leap(RunClient):
@@ -164,35 +154,18 @@ class Leap(RunClient):
         scope: str,
         target: str,
     ) -> RunHandle:
-        if not isinstance(webhook, WebhookReceiver):
-            return await self._send(build(webhook), None, None, scope=scope, target=target)
-        ticket = webhook.open()
-        try:
-            return await self._send(build(ticket.url), webhook, ticket, scope=scope, target=target)
-        except BaseException:
-            webhook.drop(ticket)
-            raise
+        with Announcement.to(webhook) as announcement:
+            return await self._send(build(announcement.url), announcement, scope=scope, target=target)
 
     async def _send(
-        self,
-        request: Request,
-        receiver: WebhookReceiver | None,
-        ticket: Ticket | None,
-        *,
-        scope: str,
-        target: str,
+        self, request: Request, announcement: Announcement, *, scope: str, target: str
     ) -> RunHandle:
         self._pool.ensure_open()
 
         def read(reply: Reply) -> RunHandle:
             clock = self._pool.clock
             run = read_started(reply, scope, request.call, clock.utcnow())
-            push = receiver if receiver is not None and receiver.is_working else None
-            kind = RunHandle if receiver is None else _PushedHandle
-            handle = kind(self._lane, run.ref, target=target, accepted=run, begun_at=clock.now(), push=push)
-            if receiver is not None and ticket is not None:
-                receiver.bind(ticket, handle)
-            return handle
+            return announcement.handle(self._lane, run.ref, target=target, accepted=run, begun_at=clock.now())
 
         start = Start(vendor=VENDOR, request=request, read=read, target=target, advice=_ADVICE)
         return await self._pool.caller.start(self._account, start)
