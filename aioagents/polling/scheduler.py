@@ -17,7 +17,7 @@ from .heap import DueHeap
 from .lane import Lane, ListSource, PollStatistics, RunSource
 from .lookers import Lookers
 from .round import Round
-from .watch import Listener, Waiter, Watch, copy_of
+from .watch import Listener, Waiter, Watch, copy_of, fault_of
 
 _EVER: Final = 1e12  # seconds
 _SHORTEST: Final = 0.05  # seconds between a failed look and the next
@@ -199,6 +199,7 @@ class Scheduler:
             self._plan(watch, at)
         else:
             watch.due_at = at
+            self._forget(watch)
 
     def _set_timer(self) -> None:
         """Set the one timer to the heap's head; it is set anew early only if the head got earlier."""
@@ -237,8 +238,12 @@ class Scheduler:
 
     async def _look(self, watch: Watch, together: Round | None) -> None:
         lists = watch.lane.lists
-        if together is None or lists is None or not await self._look_at(together, watch, lists):
+        if together is not None and lists is not None and await self._look_at(together, watch, lists):
+            return
+        if watch.is_awaited:
             await self._look_alone(watch)
+        else:  # any more
+            self._settle(watch, self._forget)
 
     async def _look_alone(self, watch: Watch) -> None:
         context = watch.context
@@ -248,22 +253,25 @@ class Scheduler:
         try:
             looking = watch.lane.source.look(watch.ref, age=age, last=watch.last)
             run = await (looking if context is None else Within(context, looking))
-            watch.is_looking = False
-            within(context, self._took, watch, run, was_woken)
         except AgentsError as error:
-            watch.is_looking = False
             self._failed_looks += 1
-            within(context, self._failed, watch, error, was_woken)
+            self._settle(watch, self._failed, error, was_woken)
         except Exception as exc:  # noqa: BLE001 - a fault of ours must reach who waits, not end the looker
-            within(context, self._end, watch, _fault(watch, exc))
-        finally:
-            watch.is_looking = False
+            self._settle(watch, self._end, fault_of(watch, exc))
+        else:
+            self._settle(watch, self._took, run, was_woken)
+
+    def _settle(self, watch: Watch, act: Callable[..., None], *arguments: object) -> None:
+        """Act upon what became of a look, in the context of whoever waits. A fault ends this wait and no other."""
+        watch.is_looking = False
+        context = watch.context
+        try:
+            within(context, act, watch, *arguments)
+        except Exception as exc:  # noqa: BLE001 - a cadence of the user's
+            within(context, self._end, watch, fault_of(watch, exc))
 
     async def _look_at(self, together: Round, first: Watch, lists: ListSource) -> bool:
-        """Look at many runs with one request; say whether that settles the look at `first`.
-
-        Whom the list does not tell of goes back to where it stood.
-        """
+        """Look at many runs with one request; whom it does not tell of goes back. Says if `first` is settled."""
         group, context = together.group, first.context
         self._looks += 1
         try:
@@ -271,18 +279,18 @@ class Scheduler:
             found = await (looking if context is None else Within(context, looking))
             group.is_sparse = len(found) < len(together) * _WORTH
             for watch, run, was_woken in together.told(found):
-                within(watch.context, self._took, watch, run, was_woken)
+                self._settle(watch, self._took, run, was_woken)
         except AgentsError as error:
             self._failed_looks += 1
             if error.is_passing:
                 for watch, was_woken in together.failed():
-                    within(watch.context, self._failed, watch, copy_of(error), was_woken)
+                    self._settle(watch, self._failed, copy_of(error), was_woken)
                 return True
             group.is_sparse = True  # the list is of no use: whoever is due is read by itself
             return False
         except Exception as exc:  # noqa: BLE001 - as above
             group.is_sparse = True
-            within(context, self._end, first, _fault(first, exc))
+            self._settle(first, self._end, fault_of(first, exc))
             return True
         finally:
             self._put_back(first, *together.rest())
@@ -340,9 +348,3 @@ class Scheduler:
         error.run = watch.last
         watch.fail(error)
         self._forget(watch)
-
-
-def _fault(watch: Watch, exc: Exception) -> AgentsError:
-    fault = AgentsError(f"looking at {watch.ref} failed: {type(exc).__name__}")
-    fault.__cause__ = exc
-    return fault

@@ -179,6 +179,13 @@ def copy_of(error: AgentsError) -> AgentsError:
     return copy
 
 
+def fault_of(watch: Watch, exc: Exception) -> AgentsError:
+    """Give the error that tells who waits of a fault that is not the vendor's."""
+    fault = AgentsError(f"looking at {watch.ref} failed: {type(exc).__name__}")
+    fault.__cause__ = exc
+    return fault
+
+
 class StateWaiter:
     """Resolves a future once a look sees the run in one of `states`, or at its end."""
 

@@ -1,9 +1,12 @@
 """Many runs of one list: looked at together, and by themselves where the list does not tell."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Self
 
+import pytest
+from attrs import define
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +16,7 @@ from aioagents import (
     DecodeError,
     NotFound,
     PoolClosed,
+    PoolLimits,
     Run,
     RunHandle,
     RunRef,
@@ -23,7 +27,8 @@ from aioagents import (
     Throttled,
 )
 from aioagents.observe import Event, LookFailed
-from aioagents.polling import ListSource
+from aioagents.polling import Cadence, ListSource
+from aioagents.polling.lane import Group
 from tests.fakes import FakeClock, settle
 
 GAP = 10.0
@@ -39,6 +44,7 @@ class _Vendor:
         self.singles: list[str] = []
         self.lists: list[tuple[str, list[str]]] = []
         self.fault: Exception | None = None
+        self.single_fault: Exception | None = None
         self.gate: asyncio.Event | None = None
 
     def _run(self, ref: RunRef) -> Run:
@@ -47,6 +53,10 @@ class _Vendor:
 
     async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
         self.singles.append(ref.id)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.single_fault is not None:
+            raise self.single_fault
         if ref.id.startswith("x"):
             raise NotFound("no such run")
         return self._run(ref)
@@ -72,13 +82,19 @@ class _Vendor:
 class _Rig:
     """A pool with one lane, on a clock moved by hand."""
 
-    def __init__(self, *, chance: Callable[[], float] = lambda: 0.5, **options: Any) -> None:
+    def __init__(
+        self, *, chance: Callable[[], float] = lambda: 0.5, cadence: Cadence | None = None, **options: Any
+    ) -> None:
         self.clock = FakeClock()
         self.vendor = _Vendor(self.clock)
         self.events: list[Event] = []
         self.tasks: list[asyncio.Task[Run]] = []
         self.pool = SessionPool(
-            clock=self.clock, cadence=Steady(GAP), chance=chance, hooks=[self.events.append], **options
+            clock=self.clock,
+            cadence=cadence or Steady(GAP),
+            chance=chance,
+            hooks=[self.events.append],
+            **options,
         )
         self.lane = self.pool.lane("v", self.vendor, "v")
 
@@ -316,6 +332,156 @@ async def test_closing_the_pool_while_a_list_is_out() -> None:
         await rig.pool.aclose()
         await settle()
         assert all(isinstance(task.exception(), PoolClosed) for task in tasks)
+
+
+@define
+class _Failing:
+    """A cadence that fails from its n-th gap on."""
+
+    good: int
+
+    def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:
+        self.good -= 1
+        if self.good < 0:
+            raise LookupError("mine")
+        return GAP
+
+
+@pytest.mark.parametrize("fault", [None, ServerError("away")])
+async def test_a_cadence_that_fails_ends_its_own_wait_alone(fault: Exception | None) -> None:
+    """Where the next look cannot be planned, that wait ends with an error; no looker is lost, and no other wait."""
+    async with _Rig(cadence=_Failing(good=4), limits=PoolLimits(lookers=1)) as rig:
+        tasks = await rig.wait("a0", "a1", "a2")
+        rig.vendor.fault = fault
+        await rig.clock.advance(GAP)
+        ended = [task for task in tasks if task.done()]
+        assert [type(task.exception()) for task in ended] == [AgentsError, AgentsError]
+        rig.vendor.fault = None
+        rig.vendor.ends = dict.fromkeys(("a0", "a1", "a2"), 0.0)
+        await rig.clock.advance(GAP)
+        assert [type(task.exception()) for task in tasks].count(type(None)) == 1
+        assert (rig.pool.statistics().polling.looking, len(rig.lane.watches)) == (0, 0)
+
+
+async def test_a_cadence_that_fails_loses_no_looker_of_single_runs() -> None:
+    """A single look that failed, and whose next one cannot be planned, ends its wait and leaves the looker alive."""
+    async with _Rig(cadence=_Failing(good=2), limits=PoolLimits(lookers=1)) as rig:
+        rig.vendor.single_fault = ServerError("away")
+        first, second = await rig.wait("z0", "z1")
+        await rig.clock.advance(GAP)
+        assert all(isinstance(task.exception(), AgentsError) for task in (first, second))
+        assert rig.pool.statistics().polling.looking == 0
+
+
+async def test_a_wait_after_a_broken_source_is_looked_at_again() -> None:
+    """Who waits once more after a fault of the source's is polled as ever."""
+    async with _Rig() as rig:
+        handles = [rig.handle("a0"), rig.handle("a1")]
+        rig.vendor.fault = ZeroDivisionError()
+        tasks = [asyncio.create_task(handle.wait()) for handle in handles]
+        await rig.clock.advance(GAP)
+        assert isinstance(tasks[0].exception(), AgentsError)
+        rig.vendor.fault = None
+        rig.vendor.ends = {"a0": 0.0}
+        again = asyncio.create_task(handles[0].wait())
+        await rig.clock.advance(GAP)
+        assert again.result().state is RunState.COMPLETED
+        tasks[1].cancel()
+
+
+@pytest.mark.parametrize("is_direct", [False, True])
+async def test_who_left_while_the_list_was_out_is_read_no_more(is_direct: bool) -> None:
+    """A due run that the list does not tell of is not read by itself when nobody waits for it any more."""
+    async with _Rig() as rig:
+        handles = [rig.handle(name) for name in ("a0", "a1", "a2")]
+        tasks = [asyncio.create_task(_follow(handle, is_direct=is_direct)) for handle in handles]
+        await settle()
+        rig.vendor.hidden = {"a0", "a1"}
+        rig.vendor.gate = asyncio.Event()
+        await rig.clock.advance(GAP)
+        for task in tasks[:2]:
+            task.cancel()
+        await settle()
+        rig.vendor.gate.set()
+        await settle()
+        assert (len(rig.vendor.lists), rig.vendor.singles) == (1, [])
+        assert [ref.id for ref in rig.lane.watches] == ["a2"]
+        tasks[2].cancel()
+
+
+def _follow(handle: RunHandle, *, is_direct: bool) -> "Coroutine[Any, Any, Run]":
+    async def follow() -> Run:
+        return await handle
+
+    return follow() if is_direct else handle.wait()
+
+
+@pytest.mark.parametrize("letter", ["a", "z"])
+async def test_who_was_cancelled_during_a_look_is_forgotten(letter: str) -> None:
+    """A handle that is awaited directly and cancelled while its look is out leaves nothing behind."""
+    async with _Rig() as rig:
+        tasks = [asyncio.create_task(_follow(rig.handle(name), is_direct=True)) for name in names(letter, 3)]
+        await settle()
+        rig.vendor.gate = asyncio.Event()
+        await rig.clock.advance(GAP)
+        for task in tasks:
+            task.cancel()
+        await settle()
+        rig.vendor.gate.set()
+        await settle()
+        assert dict(rig.lane.watches) == {}
+        await rig.clock.advance(10 * GAP)
+        assert len(rig.vendor.lists) + len(rig.vendor.singles) == (1 if letter == "a" else 3)
+
+
+async def test_nobody_leaves_groups_behind() -> None:
+    """However many groups there were, none is kept whose runs are over, have failed or are not waited for."""
+    async with _Rig(limits=PoolLimits(lookers=1)) as rig:
+        for generation in range(5):
+            ended, left = f"q{generation}e", f"q{generation}l"
+            rig.vendor.ends[ended] = rig.clock.now()
+            tasks = await rig.wait(ended, left, "x0")
+            await rig.clock.advance(GAP)
+            tasks[1].cancel()
+            await settle()
+        assert len(rig.vendor.lists) == 5
+        assert dict(rig.lane.watches) == {}
+        gc.collect()
+        kept = [each for each in gc.get_objects() if isinstance(each, Group) and each.name == "q"]
+        assert len(kept) <= 1  # the only looker remembers what it looked at last
+
+
+async def test_huge_groups_starve_no_other_account() -> None:
+    """While one account's lists all stand still, another account's runs are looked at when they are due."""
+    async with _Rig(limits=PoolLimits(lookers=4)) as rig:
+        other = _Vendor(rig.clock)
+        lane = rig.pool.lane("w", other, "w")
+        await rig.wait(*names("a", 1500), *names("b", 500), *names("c", 500))
+        rig.vendor.gate = asyncio.Event()
+        await rig.clock.advance(GAP)
+        ref = RunRef("w", "", "z9")
+        other.ends = {"z9": 0.0}
+        task = asyncio.create_task(RunHandle(lane, ref).wait())
+        await rig.clock.advance(GAP)
+        assert task.result().state is RunState.COMPLETED
+        assert len(rig.vendor.lists) == 2  # half of the lookers
+
+
+async def test_a_list_costs_no_more_than_its_runs() -> None:
+    """News of many runs of one group cost one list, however many there are."""
+    chances = iter(range(10**9))
+    async with _Rig(chance=lambda: (next(chances) * 0.618034) % 1.0) as rig:
+        handles = [rig.handle(name) for name in names("a", 3000)]
+        waits = [handle.__await__() for handle in handles]
+        for wait in waits:
+            next(wait)
+        await rig.clock.advance(GAP)
+        before = len(rig.vendor.lists)
+        for handle in handles[::97]:
+            handle.wake()
+        await rig.clock.advance(0.0)
+        assert len(rig.vendor.lists) - before == 3  # one for each group, however many of it were woken
+        assert rig.vendor.singles == []
 
 
 @settings(max_examples=40, deadline=None)
