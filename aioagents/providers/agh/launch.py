@@ -84,7 +84,12 @@ class Book:
             self._marks.popleft()
 
     async def _list(self, query: Mapping[str, str]) -> list[AutomationRun]:
-        return await self._calls.call(list_request(self._url, "jobs.runs", query), runs_in)
+        # Also while the pool is closing, which leaves calls that are out the time to learn their runs.
+        request = list_request(self._url, "jobs.runs", query)
+        calls = self._calls
+        return await calls.pool.caller.call(
+            calls.account, request, lambda reply: runs_in(reply, request.call)
+        )
 
     def run_of(self, claim: Claim) -> AutomationRun | None:
         """Give the run that a claim was settled with, as it was last listed."""

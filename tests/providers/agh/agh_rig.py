@@ -1,0 +1,127 @@
+"""A pool, its Agh client and the daemon's fake, in memory and on a clock moved by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from aioagents import SessionPool, Steady
+from aioagents.contract.fake import RunPlan, Step
+from aioagents.model import Reply, Request
+from aioagents.observe import Event
+from aioagents.providers.agh import Agh
+from aioagents.providers.agh.fake import AghRules, AghWorld
+from tests.fakes import FakeClock, WorldSend, settle
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Event)
+
+URL = "http://127.0.0.1:2123"
+LIMIT = {"max": 1_000_000, "window": "1h"}
+GLOBAL = {"scope": "global", "agent_name": "writer", "prompt": "Do it.", "fire_limit": LIMIT}
+YEARLY = {"mode": "cron", "expr": "0 0 1 1 *"}
+SECRET = "k3y-for-docs-only"
+
+
+def script(*steps: tuple[str, float] | str) -> Sequence[Step]:
+    """Write a script: words with the seconds they last; the last one lasts for ever."""
+    return [Step(step) if isinstance(step, str) else Step(*step) for step in steps]
+
+
+class AghRig:
+    """All that a test asks questions of. `fault` answers requests in place of the daemon, or raises."""
+
+    def __init__(
+        self, *, rules: AghRules, scripts: Mapping[str, Sequence[Step]], pool: Mapping[str, Any]
+    ) -> None:
+        self.clock = FakeClock()
+        self.world = AghWorld(RunPlan(scripts=scripts), rules=rules)
+        self.send = WorldSend(self.world, clock=self.clock)
+        self.events: list[Event] = []
+        options: dict[str, Any] = {
+            "cadence": Steady(10.0),
+            "chance": lambda: 0.5,
+            "clock": self.clock,
+            "send": self.send,
+            "hooks": [self.events.append],
+        }
+        self.pool = SessionPool(**{**options, **pool})
+        self.agh = Agh(self.pool, base_url=URL)
+        self.tasks: list[asyncio.Task[Any]] = []
+
+    def job(self, name: str, **members: Any) -> str:
+        """Put a job in; gives its id."""
+        return self.world.install_job({**GLOBAL, "schedule": YEARLY, "name": name, **members})
+
+    def trigger(self, name: str, **members: Any) -> str:
+        """Put a webhook trigger in, of endpoint `name`; gives its id."""
+        webhook = {"event": "webhook", "endpoint_slug": name, "webhook_secret_value": SECRET}
+        return self.world.install_trigger({**GLOBAL, "name": name, **webhook, **members})
+
+    async def endpoint(self, trigger_id: str) -> str:
+        """Give what a trigger's deliveries go to."""
+        return (await self.agh.triggers.get(trigger_id)).endpoint
+
+    async def begin(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Have `work` go on as far as it can without time."""
+        task = asyncio.create_task(work)
+        self.tasks.append(task)
+        await settle()
+        return task
+
+    async def done(self, work: Coroutine[Any, Any, T], *, within: float = 60.0) -> T:
+        """Give what `work` gives, letting time pass until it does."""
+        task = await self.begin(work)
+        end = self.clock.now() + within
+        while not task.done() and self.clock.now() < end:
+            await self.clock.advance(0.25)
+        assert task.done(), f"not done within {within} s"
+        return task.result()
+
+    def told(self, kind: type[E]) -> list[E]:
+        """Give the events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def calls(self, name: str) -> list[Request]:
+        """Give the requests of one call."""
+        return self.send.calls(name)
+
+    def answer(self, name: str, *answers: Reply | Exception | None) -> None:
+        """Have the next requests of one call answered so, or fail; None lets one through to the daemon."""
+        left = list(answers)
+
+        def before(request: Request) -> Reply | None:
+            if request.call != name or not left:
+                return None
+            answer = left.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        self.send.before = before
+
+    def lose(self, name: str, error: Callable[[], Exception]) -> None:
+        """Have the daemon act on requests of one call, and their answers be lost."""
+
+        def after(request: Request, reply: Reply) -> Reply:
+            if request.call == name:
+                raise error()
+            return reply
+
+        self.send.after = after
+
+
+@asynccontextmanager
+async def agh_rig(
+    *,
+    rules: AghRules | None = None,
+    scripts: Mapping[str, Sequence[Step]] | None = None,
+    **pool: Any,
+) -> AsyncIterator[AghRig]:
+    """Have a rig whose pool is open; tasks that are left are cancelled."""
+    rig = AghRig(rules=rules or AghRules(concurrency=1000), scripts=scripts or {}, pool=pool)
+    async with rig.pool:
+        yield rig
+        for task in rig.tasks:
+            task.cancel()
+        await asyncio.gather(*rig.tasks, return_exceptions=True)
