@@ -74,6 +74,8 @@ class Flight(Generic[T]):
         self._outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         #: Whether bytes may have left that were not surely refused.
         self.is_sent = False
+        #: Whether an earlier try may have begun something, which no later refusal takes back.
+        self.is_owed = False
         #: Whether a refusal may be followed by another try: somebody waits for it, and the pool is not closing.
         self.may_resend = True
         self._is_awaited = True
@@ -83,15 +85,20 @@ class Flight(Generic[T]):
         self.out_since: float | None = None
 
     def mark(self) -> None:
-        """Take notice that the first byte is about to leave."""
+        """Take notice that the first byte is about to leave. Raises CancelledError where none must leave any more."""
+        if not (self.may_resend or self.is_sent):
+            # Called off a moment ago, and a search is in between: its cancellation is still on its way.
+            raise asyncio.CancelledError
         self.is_sent = True
-        self._sent_at = self._clock.utcnow()
+        if not self.is_owed:
+            self._sent_at = self._clock.utcnow()
         self.out_since = self._clock.now()
 
     def clear(self) -> None:
-        """Take notice that the vendor surely started nothing."""
-        self.is_sent = False
-        self.out_since = None
+        """Take notice that the vendor refused, and started nothing by this try."""
+        if not self.is_owed:
+            self.is_sent = False
+            self.out_since = None
 
     def ground(self, task: asyncio.Task[None]) -> None:
         """Send nothing any more. What is out goes on; `task` ends at once where nothing is."""

@@ -85,62 +85,60 @@ class Starts:
         return result
 
     async def _searched(self, search: Search[T], flight: Flight[T], journey: Callable[[], Awaitable[T]]) -> T:
-        replies: list[T | AgentsError] = []
-        sightings: list[T] = []
+        answers: list[T | Exception] = []
+        sightings: list[T | Exception] = []
 
-        async def answer() -> None:
+        async def take(work: Callable[[], Awaitable[T]], outcomes: list[T | Exception]) -> None:
             try:
-                replies.append(await journey())
-            except AgentsError as error:  # as a value: it does not end the watch in the middle of something
-                replies.append(error)
-            group.cancel_scope.cancel()
-
-        async def watch() -> None:
-            try:
-                sightings.append(await search.watch(flight))
-            except AgentsError as error:
-                replies.append(error)
+                outcomes.append(await work())
+            except Exception as exc:  # noqa: BLE001 - as a value: it does not end the other in the middle
+                outcomes.append(exc)
             group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
-            group.start_soon(answer)
-            group.start_soon(watch)
-        for reply in replies:
-            if not isinstance(reply, AgentsError):
-                return await search.answered(reply)
-        if sightings:
-            return sightings[0]
-        for error in replies:
-            if isinstance(error, AgentsError):
-                found = await search.failed(error, flight)
-                if found is None:
-                    raise error
-                return found
+            group.start_soon(take, journey, answers)
+            group.start_soon(take, lambda: search.watch(flight), sightings)
+        for answer in answers:
+            if not isinstance(answer, Exception):
+                return await search.answered(answer)
+        # What was seen in the very moment of a refusal is not what this start began.
+        for sighting in sightings if flight.is_sent or not answers else ():
+            if not isinstance(sighting, Exception):
+                return sighting
+        for fault in (*answers, *sightings):
+            if isinstance(fault, Exception):
+                return await self._found(search, flight, fault)
         raise asyncio.CancelledError  # ended from outside: its own cancellation is on its way
+
+    async def _found(self, search: Search[T], flight: Flight[T], fault: Exception) -> T:
+        """Give what is found after the reply told nothing, or raise why it did not."""
+        found = await search.failed(fault, flight) if isinstance(fault, AgentsError) else None
+        if found is None:
+            raise fault
+        return found
 
     async def _journey(self, account: Account, start: Start[T], flight: Flight[T], deadline: float) -> T:
         failures = 0
         request = start.request
-        is_owed = False  # whether an earlier try may have begun something
         while True:
             try:
                 return start.read(await self._exchange.send(account, request, flight))
             except AgentsError as error:
                 failures += 1
                 error.tries = failures
-                is_unknown = flight.is_sent and is_fate_unknown(request, error)
                 is_renewable = start.renew is not None and is_lost(error)
-                if is_unknown and not is_renewable:
-                    raise
-                is_owed |= is_unknown
-                if not is_owed:
+                if not (flight.is_sent and is_fate_unknown(request, error)):
                     flight.clear()
+                elif is_renewable:
+                    flight.is_owed = True
+                else:
+                    raise
                 if not flight.may_resend:
                     raise
                 await self._exchange.pause(
                     account, request, error, failures=failures, deadline=deadline, is_safe=is_renewable
                 )
                 renewed = request if start.renew is None else start.renew()
-                if renewed is None:
-                    raise
+                if renewed is None or not flight.may_resend:
+                    raise  # it is too late, or nobody waits any more
                 request = renewed

@@ -49,8 +49,8 @@ class _Mark:
         self.was_made = False
 
     def __call__(self) -> None:
+        self._on_sent()  # which may call it off at the last moment
         self.was_made = True
-        self._on_sent()
 
 
 class HttpSend:
