@@ -1,7 +1,8 @@
-"""AGH Runtime: jobs, triggers, and the history of their runs."""
+"""AGH Runtime: jobs, triggers, webhooks, and the runs that come of them."""
 
 from ...contract import Provider
 from .client import Agh
+from .delivery import Delivery
 from .history import RunHistory
 from .records import AutomationRun, Job, SchedulerState, Trigger
 from .settings import BASE_URL, VARIABLES
@@ -12,6 +13,7 @@ __all__ = [
     "PROVIDER",
     "Agh",
     "AutomationRun",
+    "Delivery",
     "FireLimit",
     "Job",
     "JobTask",
