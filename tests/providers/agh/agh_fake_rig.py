@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aioagents.codec import decode_json, encode_json
-from aioagents.contract.fake import Call, Held, Router, RunPlan, Step, ask, read_query
+from aioagents.contract.fake import Answer, Call, Held, Router, RunPlan, Step, ask, read_query
 from aioagents.model import Reply, Request
 from aioagents.providers.agh.fake import AghRules, AghWorld, sign
 
@@ -54,13 +54,15 @@ class Client:
         *,
         now: float = 0.0,
         headers: Mapping[str, str] | None = None,
-    ) -> Reply | Held:
+    ) -> Answer:
         """Send a request; `body` is JSON unless it is bytes already."""
         data = body if isinstance(body, bytes | None) else encode_json(body)
         request = Request(
             method=method, url=f"http://127.0.0.1:2123{path}", call="", headers=headers or {}, body=data
         )
-        return ask([self.world], request, now=now)
+        reply = ask([self.world], request, now=now)
+        assert isinstance(reply, Answer)
+        return reply
 
     def reply(self, method: str, path: str, body: Any = None, *, now: float = 0.0, **headers: str) -> Reply:
         """Send a request that is answered at once."""
@@ -92,7 +94,7 @@ class Client:
         trigger: dict[str, Any] = self.told("POST", TRIGGERS, {**HOOK, **members}, now=now)["trigger"]
         return trigger
 
-    def fire(self, job_id: str, *, now: float = 0.0) -> Reply | Held:
+    def fire(self, job_id: str, *, now: float = 0.0) -> Answer:
         """Trigger a job."""
         return self.send("POST", f"{JOBS}/{job_id}/trigger", now=now)
 
@@ -112,6 +114,11 @@ class Client:
         run: dict[str, Any] = self.get(f"/api/task-runs/{run_id}", now=now)["run"]["run"]
         return run
 
+    def counted(self, figures: Mapping[str, int]) -> bool:
+        """Say whether the world counted so."""
+        counts = self.world.statistics()
+        return {name: counts.get(name) for name in figures} == figures
+
     def deliver(
         self,
         trigger: Mapping[str, Any],
@@ -123,8 +130,8 @@ class Client:
         moment: datetime | None = None,
         headers: Mapping[str, str] | None = None,
         path: str | None = None,
-    ) -> Reply | Held:
-        """Deliver to a trigger, signed with `SECRET` and dated by the world's clock; `headers` replace what is sent."""
+    ) -> Answer:
+        """Deliver to a trigger, dated by the world's clock, signed with `SECRET`; `headers` replace what is sent."""
         at = EPOCH + int(now)
         sent = {
             "x-agh-webhook-timestamp": str(at) if stamp is None else stamp,
@@ -137,7 +144,9 @@ class Client:
         assert match is not None
         request = Request(method="POST", url=path, call="", headers=sent, body=body)
         call = Call(request=request, path=match.path, query=read_query(""), now=now, moment=moment)
-        return match.route.handler(call)
+        reply = match.route.handler(call)
+        assert isinstance(reply, Answer)
+        return reply
 
 
 def endpoint(trigger: Mapping[str, Any]) -> str:
@@ -159,33 +168,35 @@ def scripted(*steps: Step, name: str = "digest", rules: AghRules | None = None, 
     return Client(AghWorld(RunPlan(scripts={name: steps}, **plan), rules=rules))
 
 
-def held(reply: Reply | Held) -> Held:
+def held(reply: object) -> Held:
     """Give a reply that is owed."""
     assert isinstance(reply, Held)
     return reply
 
 
-def settled(reply: Reply | Held, now: float) -> Reply:
+def settled(reply: Answer, now: float) -> Reply:
     """Give what an owed reply has become by `now`."""
     later = held(reply).reply(now)
     assert isinstance(later, Reply)
     return later
 
 
-def final(reply: Reply | Held) -> Reply:
+def final(reply: Answer) -> Reply:
     """Wait for a reply, by the moments at which it wants to be asked again."""
-    while isinstance(reply, Held):
-        reply = reply.reply(reply.until)
+    while not isinstance(reply, Reply):
+        later = reply.reply(reply.until)
+        assert isinstance(later, Answer)
+        reply = later
     return reply
 
 
-def body_of(reply: Reply | Held) -> Any:
+def body_of(reply: Answer) -> Any:
     """Read a reply that is there."""
     assert isinstance(reply, Reply)
     return decode_json(reply.body)
 
 
-def error_of(reply: Reply | Held) -> str:
+def error_of(reply: Answer) -> str:
     """Give what a refusal says, and see that it says nothing else."""
     told = body_of(reply)
     assert list(told) == ["error"]

@@ -189,7 +189,7 @@ class AutomationCalls:
             return self._owe(dispatch, tell, drop)
 
         next_at = None if dispatch.is_lost else self._dispatcher.next_at(dispatch)
-        until = math.inf if next_at is None else self._desk.seconds(next_at)
+        until = math.inf if next_at is None else self._desk.due(next_at)
         return Held(until=until, reply=reply, drop=drop)
 
     def _drop(self, dispatch: Dispatch, now: float) -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ....codec import decode_json
 from ....contract.fake import Call, Refused
@@ -32,9 +32,9 @@ class Delivery:
     slug: str
     webhook_id: str
     at: int
-    signature: str
+    signature: str = field(repr=False)
     id: str
-    body: bytes
+    body: bytes = field(repr=False)
 
     @classmethod
     def read(cls, call: Call) -> "Delivery":

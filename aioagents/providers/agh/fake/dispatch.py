@@ -37,8 +37,8 @@ class Kind(Enum):
 class Dispatch:
     """One activation. `fault` fails each attempt before it begins; `record` is the last attempt's.
 
-    `refusal` says why there was no further attempt; `over` is called once nothing more is going to happen, unless
-    the daemon went away (`is_lost`).
+    `running` is that too, while it has a slot. `refusal` says why there was no further attempt; `over` is called
+    once nothing more is going to happen, unless the daemon went away (`is_lost`).
     """
 
     owner: Definition
@@ -53,14 +53,14 @@ class Dispatch:
     courses: list[Course] = field(factory=list)
     refusal: Refused | None = None
     retry_at: int | None = None
-    has_slot: bool = False
+    running: Record | None = None
     is_over: bool = False
     is_lost: bool = False
 
     @property
     def is_waiting(self) -> bool:
         """Say whether it waits for the next attempt."""
-        return not self.is_over and not self.has_slot
+        return not self.is_over and self.running is None
 
     @property
     def has_failed(self) -> bool:
@@ -140,8 +140,8 @@ class Dispatcher:
         """Break a dispatch off: what runs is canceled, what waits for its next attempt stays as it is."""
         if dispatch.is_over:
             return
-        if dispatch.has_slot:
-            self._close(dispatch, "canceled", CUT_OFF)
+        if dispatch.running is not None:
+            self._close(dispatch, dispatch.running, "canceled", CUT_OFF)
         else:
             self._finish(dispatch)
 
@@ -149,7 +149,7 @@ class Dispatcher:
         """Let all that is under way stay as it is for ever: the daemon is gone."""
         for dispatch in (*self._under_way.values(), *self._active):
             dispatch.is_over = dispatch.is_lost = True
-            dispatch.has_slot = False
+            dispatch.running = None
         self._under_way.clear()
         self._active.clear()
 
@@ -176,10 +176,10 @@ class Dispatcher:
         if isinstance(owner, Job) and owner.task is not None:
             self._delegate(dispatch, owner, record)
         elif dispatch.fault:
-            self._close(dispatch, "failed", dispatch.fault)
+            self._close(dispatch, record, "failed", dispatch.fault)
         else:
             self._active.add(dispatch)
-            dispatch.has_slot = True
+            dispatch.running = record
             attempt = dispatch.attempt
             course = self._course(dispatch, attempt)
             self._timeline.follow(course, partial(self._enter, dispatch, attempt))
@@ -206,10 +206,10 @@ class Dispatcher:
 
     def _fire_limit(self, dispatch: Dispatch) -> Refused | None:
         owner, now = dispatch.owner, self._timeline.now
-        most = owner.fire_limit["max"]
-        recent = self._history.started_since(owner.id, now - owner.window)
-        if len(recent) < most:
+        most, since = owner.fire_limit["max"], now - owner.window
+        if self._history.count_since(owner.id, since) < most:
             return None
+        recent = self._history.started_since(owner.id, since)
         counted = [each for each in recent if each.status != "canceled" and each is not dispatch.reserved]
         if len(counted) < most:
             return None
@@ -231,7 +231,7 @@ class Dispatcher:
             return
         record.begin_again(dispatch.attempt)
         dispatch.record = record
-        self._close(dispatch, "canceled" if dispatch.kind is Kind.FIRE else "failed", error)
+        self._close(dispatch, record, "canceled" if dispatch.kind is Kind.FIRE else "failed", error)
 
     def _delegate(self, dispatch: Dispatch, job: Job, record: Record) -> None:
         course = self._courses.task((job.id, job.name), dispatch.chance)
@@ -242,24 +242,23 @@ class Dispatcher:
 
     def _enter(self, dispatch: Dispatch, attempt: int, word: str) -> bool:
         """Let the running attempt stand as `word` says; False when it is over, or another one's turn."""
-        record = dispatch.record
-        if not dispatch.has_slot or dispatch.attempt != attempt or record is None:
+        record = dispatch.running
+        if record is None or dispatch.attempt != attempt:
             return False
         if word in ENDS:
-            self._close(dispatch, word, FAILED if word == "failed" else "")
+            self._close(dispatch, record, word, FAILED if word == "failed" else "")
             return False
         record.status = word
         if word != "scheduled" and not record.session_id:
             record.session_id = f"sess-{self._ids.getrandbits(64):016x}"
         return True
 
-    def _close(self, dispatch: Dispatch, word: str, error: str) -> None:
+    def _close(self, dispatch: Dispatch, record: Record, word: str, error: str) -> None:
         """End an attempt, and plan the next one where there is to be one."""
         self._active.discard(dispatch)
-        dispatch.has_slot = False
-        record, owner, now = dispatch.record, dispatch.owner, self._timeline.now
-        if record is not None:
-            record.status, record.error, record.ended_at = word, error, now
+        dispatch.running = None
+        owner, now = dispatch.owner, self._timeline.now
+        record.status, record.error, record.ended_at = word, error, now
         if word != "failed" or dispatch.attempt > owner.retries:
             self._finish(dispatch)
             return

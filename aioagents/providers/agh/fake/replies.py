@@ -1,5 +1,6 @@
 """The form of all replies, the time in which they are given, and what is counted. Pure."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -31,6 +32,13 @@ class Desk:
     def seconds(self, moment: int) -> float:
         """Give a moment as the world's second."""
         return (moment - self._epoch) / SECOND
+
+    def due(self, moment: int) -> float:
+        """Give the first of the world's seconds at which a moment has come, also where these are coarse."""
+        seconds = self.seconds(moment)
+        while self._epoch + round(seconds * SECOND) < moment:
+            seconds = math.nextafter(seconds, math.inf)
+        return seconds
 
     def reply(self, body: Any, status: int = 200) -> Reply:
         """Give JSON, with the world's date."""

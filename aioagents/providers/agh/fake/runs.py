@@ -97,7 +97,11 @@ class History:
         """Keep a record."""
         self._by_id[record.id] = record
         for records in (self._all, self._by_owner.setdefault(record.owner, [])):
-            insort(records, record, key=_place)
+            # Time goes on: but for the runs of earlier times, the last one is the latest.
+            if not records or _place(records[-1]) <= _place(record):
+                records.append(record)
+            else:
+                insort(records, record, key=_place)
 
     def remove(self, record: Record) -> None:
         """Forget a record."""
@@ -123,8 +127,13 @@ class History:
                     break
         return found
 
+    def count_since(self, owner: str, since: int) -> int:
+        """Count an owner's records that started at `since` or later."""
+        records = self._by_owner.get(owner, [])
+        return len(records) - bisect_left(records, (since, ""), key=_place)
+
     def started_since(self, owner: str, since: int) -> Sequence[Record]:
-        """Give an owner's records that started at `since` or later, oldest first."""
+        """Give these records, oldest first."""
         records = self._by_owner.get(owner, [])
         return records[bisect_left(records, (since, ""), key=_place) :]
 

@@ -6,6 +6,7 @@ A moment counts from the start of 1970 in UTC.
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final
 
 SECOND: Final = 1_000_000_000
@@ -45,6 +46,7 @@ def read_moment(text: str) -> int | None:
     return whole + int(f"{digits or '':0<9}"[:9])
 
 
+@lru_cache(maxsize=16_384)  # histories are told again and again
 def write_moment(moment: int, zone: tzinfo = UTC) -> str:
     """Write RFC 3339 with as many digits as are needed, up to nine."""
     seconds, rest = divmod(moment, SECOND)
@@ -59,6 +61,7 @@ def write_date(moment: int) -> str:
     return format_datetime(_START + timedelta(seconds=moment // SECOND), usegmt=True)
 
 
+@lru_cache(maxsize=256)
 def read_duration(text: str) -> int | None:
     """Read a Go duration; None for what is none. Zero and less are durations too."""
     sign = -1 if text.startswith("-") else 1

@@ -159,7 +159,7 @@ class AghWorld:
     def missing(self, method: str, raw_path: str, now: float) -> Reply | None:
         """Answer an unknown path below one of ours with text; one with a slash too many is sent to the right one."""
         parts = raw_path.split("/")
-        if parts[1:2] != ["api"] or not _OWN.issuperset(parts[2:3]):
+        if parts[1:2] != ["api"] or not _OWN.intersection(parts[2:3]):
             return None
         self._desk.advance(now)
         if raw_path.endswith("/") and not raw_path.endswith("//"):
