@@ -1,9 +1,10 @@
 """Everything that can go wrong, in one tree. The branch says who is at fault.
 
     AgentsError
-    ├── TransportError               no reply came
+    ├── TransportError               no reply came, or not the whole of it
     │   ├── NotSent                  the server surely saw nothing (DNS, refused, TLS, no connection in time)
-    │   └── ReplyLost                the server may have acted (reset, timeout, cut body)
+    │   ├── ReplyLost                the server may have acted (reset, timeout, cut body)
+    │   └── StreamCut                the answer came bit by bit, and broke off in the middle
     ├── ReplyError                   the vendor said no
     │   ├── BadRequest               400, 413, 415, 422
     │   ├── AuthenticationError      401, also from the token endpoint
@@ -64,7 +65,7 @@ class AgentsError(Exception):
 
 
 class TransportError(AgentsError):
-    """No reply came."""
+    """No reply came, or not the whole of it."""
 
     is_passing = True
 
@@ -75,6 +76,18 @@ class NotSent(TransportError):
 
 class ReplyLost(TransportError):
     """The request was sent and no whole reply came back; the server may have acted on it."""
+
+
+class StreamCut(TransportError):
+    """A streamed answer broke off in the middle: the connection was lost, or it ended inside an event.
+
+    `events` counts those that came whole, and were given before; `received` is what came of the next one, at most
+    64 KiB of it (never printed). `run` tells of the run, which goes on at the vendor's side for all that is known.
+    """
+
+    is_passing = False  # it is not the same call that is of use now, but a look at the run
+    received: bytes = b""
+    events: int = 0
 
 
 class ReplyError(AgentsError):

@@ -24,8 +24,11 @@ _SPREAD: Final = 0.1
 def may_repeat(request: Request, error: AgentsError) -> bool:
     """Say whether sending `request` once more may help and can do no harm.
 
-    What starts a run is repeated only where the run surely did not start: it was not sent, or it was refused.
+    What starts a run is repeated only where the run surely did not start: it was not sent, or it was refused. What
+    cannot be read twice is repeated only where nothing of it was read.
     """
+    if request.is_spent:
+        return isinstance(error, NotSent)
     if request.is_repeatable:
         return error.is_passing
     if isinstance(error, NotSent | Throttled):
@@ -87,7 +90,8 @@ class RetryPolicy:
         `failures` counts this one; `left` are the seconds until the caller's own deadline. `is_safe` says that
         this request may be repeated after any passing error, for a reason that it does not show.
         """
-        if failures >= self.attempts or not (may_repeat(request, error) or (is_safe and error.is_passing)):
+        is_safe = is_safe and error.is_passing and not request.is_spent
+        if failures >= self.attempts or not (may_repeat(request, error) or is_safe):
             return None
         wait = self.backoff(failures, chance=chance)
         if error.retry_after is not None:

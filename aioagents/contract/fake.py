@@ -94,8 +94,25 @@ class Held:
     """
 
     until: float
-    reply: "Callable[[float], Reply | Held]"
+    reply: "Callable[[float], Answer]"
     drop: Callable[[float], None] | None = None
+
+
+@frozen(kw_only=True)
+class Streamed:
+    """A reply whose body is sent bit by bit: each piece at the world's second that stands beside it, in order.
+
+    `drop(now)` is called, once, when the connection is gone before the last piece was sent, whoever ended it.
+    """
+
+    pieces: Sequence[tuple[float, bytes]] = field(repr=False)
+    status: int = 200
+    headers: Mapping[str, str] = field(factory=dict)
+    drop: Callable[[float], None] | None = None
+
+
+#: What a handler gives: a reply, now, later or bit by bit.
+Answer: TypeAlias = Reply | Held | Streamed
 
 
 @frozen(kw_only=True)
@@ -106,7 +123,7 @@ class Route:
     path: str
     call: str
     purpose: Purpose
-    handler: Callable[[Call], Reply | Held]
+    handler: Callable[[Call], Answer]
 
 
 class Refused(Exception):
@@ -118,7 +135,7 @@ class Refused(Exception):
 
 
 #: A route in the making: method, path, call, purpose, handler.
-Endpoint: TypeAlias = tuple[str, str, str, Purpose, Callable[[Call], Reply | Held]]
+Endpoint: TypeAlias = tuple[str, str, str, Purpose, Callable[[Call], Answer]]
 
 
 def make_routes(
@@ -135,7 +152,7 @@ def make_routes(
         return tell(refused, now)
 
     def owing(held: Held) -> Held:
-        def reply(now: float) -> Reply | Held:
+        def reply(now: float) -> Answer:
             try:
                 later = held.reply(now)
             except Refused as refused:
@@ -144,8 +161,8 @@ def make_routes(
 
         return evolve(held, reply=reply)
 
-    def refusing(handler: Callable[[Call], Reply | Held]) -> Callable[[Call], Reply | Held]:
-        def handle(call: Call) -> Reply | Held:
+    def refusing(handler: Callable[[Call], Answer]) -> Callable[[Call], Answer]:
+        def handle(call: Call) -> Answer:
             try:
                 if guard is not None:
                     guard(call)
@@ -308,15 +325,15 @@ def read_query(text: str) -> Mapping[str, str]:
 def answer(worlds: Sequence[World], request: Request, *, now: float, speed: float = 1.0) -> Reply:
     """Let the worlds answer `request` at once; 404 when nobody has such an endpoint.
 
-    Raises TypeError where the world owes the reply; `ask` gives that as it is.
+    Raises TypeError where the world owes the reply, or some of it; `ask` gives that as it is.
     """
     reply = ask(worlds, request, now=now, speed=speed)
-    if isinstance(reply, Held):
-        raise TypeError(f"the reply to {request.method} {request.call} is held back")
+    if not isinstance(reply, Reply):
+        raise TypeError(f"the reply to {request.method} {request.call} does not come at once")
     return reply
 
 
-def ask(worlds: Sequence[World], request: Request, *, now: float, speed: float = 1.0) -> Reply | Held:
+def ask(worlds: Sequence[World], request: Request, *, now: float, speed: float = 1.0) -> Answer:
     """Let the worlds answer `request`, now or later; 404 when nobody has such an endpoint."""
     parts, router = urlsplit(request.url), _router(tuple(worlds))
     match = router.find(request.method, parts.path)

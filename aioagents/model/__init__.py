@@ -1,9 +1,22 @@
 """Words: the values that travel between the parts. Pure, and dependent on nothing else here."""
 
-from .http import Purpose, Reply, Request, Send, Upload
+from .http import Purpose, Reply, Request, Send, StreamedReply, StreamSend, Upload
 from .run import Run, RunRef
 from .secret import Secret
 from .state import RunState
 from .token import Token
 
-__all__ = ["Purpose", "Reply", "Request", "Run", "RunRef", "RunState", "Secret", "Send", "Token", "Upload"]
+__all__ = [
+    "Purpose",
+    "Reply",
+    "Request",
+    "Run",
+    "RunRef",
+    "RunState",
+    "Secret",
+    "Send",
+    "StreamSend",
+    "StreamedReply",
+    "Token",
+    "Upload",
+]

@@ -1,9 +1,10 @@
 """One HTTP request and its reply, as values: what a vendor's wire builds and a `Send` carries."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
@@ -29,7 +30,9 @@ class Upload:
     """A body that is read while it is sent, a piece at a time.
 
     `open` gives its pieces from the beginning, anew for each try; where that can be done once alone, `is_once`, the
-    request is not sent again. `size` is the number of bytes, None where it is not known beforehand.
+    request is not sent again. `size` is the number of bytes, None where it is not known beforehand. What the pieces
+    raise, and ValueError where they are not `size` bytes in all, is raised by the call, and the vendor then surely
+    did not get the whole body.
     """
 
     open: Callable[[], AsyncIterator[bytes]] = field(repr=False)
@@ -63,6 +66,11 @@ class Request:
     def is_repeatable(self) -> bool:
         """Say whether a second sending does no harm."""
         return self.purpose is not Purpose.START
+
+    @property
+    def is_spent(self) -> bool:
+        """Say whether, once any of it was sent, the body cannot be read for another try."""
+        return self.upload is not None and self.upload.is_once
 
     @property
     def origin(self) -> str:
@@ -101,4 +109,44 @@ class Send(Protocol):
         `on_sent` is called before the first byte leaves; sending is watched for this only where it is given.
         Raises `NotSent` when the request surely did not reach the server, `ReplyLost` when it may have.
         """
+        ...
+
+
+class StreamedReply(Protocol):
+    """A reply whose body comes bit by bit: status and headers (ask for them in lower case) are there already."""
+
+    @property
+    def status(self) -> int:
+        """Give the status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Give the headers."""
+        ...
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Give the body's bytes as they arrive, in no particular portions, none empty; ask for this once.
+
+        Raises `ReplyLost` where the body breaks off, or stays silent for too long, and `PoolClosed`.
+        """
+        ...
+
+    async def read(self) -> bytes:
+        """Give the body of a refusal: at most 64 KiB of it, and what there is of it where it breaks off."""
+        ...
+
+
+@runtime_checkable
+class StreamSend(Protocol):
+    """Carries requests whose replies are read while they arrive: a `Send` that can do this is one too."""
+
+    def stream(
+        self,
+        request: Request,
+        *,
+        headers: Mapping[str, str],
+        on_sent: Callable[[], None] | None = None,
+    ) -> AbstractAsyncContextManager[StreamedReply]:
+        """Send once on entering, as `Send.send` does; leaving ends the connection at once, read to its end or not."""
         ...

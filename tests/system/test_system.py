@@ -27,8 +27,7 @@ from aioagents import (
     StartUnknown,
     Throttled,
 )
-from aioagents.contract.fake import Call, Held, Route, RunPlan
-from aioagents.model import Reply
+from aioagents.contract.fake import Answer, Call, Route, RunPlan
 from aioagents.observe import Event, StartAbandoned
 from aioagents.providers.leena.fake import LeenaWorld
 from aioagents.simulator import FaultPlan, Simulator
@@ -52,7 +51,7 @@ class _Watched(LeenaWorld):
         self._routes = tuple(self._noting(route) for route in self._routes)
 
     def _noting(self, route: Route) -> Route:
-        def handle(call: Call) -> Reply | Held:
+        def handle(call: Call) -> Answer:
             if route.call == "aop.status":
                 self.looked[call.path["aop_item_id"]].append(call.now)
             return route.handler(call)

@@ -43,6 +43,7 @@ from aioagents import (
     SessionPool,
     StartUnknown,
     Steady,
+    StreamCut,
     Throttled,
     Timeouts,
     TokenCache,
@@ -214,6 +215,15 @@ async def errors(run: RunHandle) -> None:
     except AgentsError as error:
         assert_type(error.ref, RunRef | None)
         assert_type(error.request_id, str | None)
+
+
+async def streams(run: RunHandle) -> None:
+    """See what came of a stream that was cut."""
+    try:
+        await run.result()
+    except StreamCut as error:
+        assert_type(error.received, bytes)
+        assert_type(error.events, int)
 
 
 async def simulated() -> None:
