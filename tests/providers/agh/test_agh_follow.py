@@ -18,10 +18,11 @@ BACKOFF = {"strategy": "backoff", "max_retries": 2, "base_delay": "30s"}
 async def _states(rig: AghRig, handle: RunHandle, *, seconds: float) -> list[str]:
     """Give what a handle's updates show while so much time passes, as state:status."""
     seen: list[str] = []
+    show = seen.append
 
     async def watch() -> None:
         async for run in handle.updates():
-            seen += [f"{run.state.value}:{run.status}"]
+            show(f"{run.state.value}:{run.status}")
 
     task = await rig.begin(watch())
     left = seconds
