@@ -1,0 +1,22 @@
+"""Kore Agent Platform in memory: sessions, runs, files, tools and models, strict where the facts are known."""
+
+from .attachments import Attachment
+from .docked import DEVICES, GUARDRAILS
+from .files import StoredFile
+from .rules import APP_ERRORS, CALLBACK_FORMS, ERROR_FORMS, FRAMINGS, SIGN_IN_FORMS, AgentPlatformRules
+from .world import AgentPlatformWorld, make_world
+
+__all__ = [
+    "APP_ERRORS",
+    "CALLBACK_FORMS",
+    "DEVICES",
+    "ERROR_FORMS",
+    "FRAMINGS",
+    "GUARDRAILS",
+    "SIGN_IN_FORMS",
+    "AgentPlatformRules",
+    "AgentPlatformWorld",
+    "Attachment",
+    "StoredFile",
+    "make_world",
+]

@@ -1,0 +1,98 @@
+"""Apps, and the one call that makes them: the only one whose errors the vendor documents."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from ....contract.fake import Call, Endpoint, Refused
+from ....model import Purpose, Reply
+from .bodies import Members, read_object
+from .desk import Desk
+from .rules import APP_ERRORS
+
+_NAME: Final = re.compile(r"[\w .-]+")
+_COLOR: Final = re.compile(r"#[0-9A-Fa-f]{6}")
+_LOGOS: Final = tuple(f"logo{number}" for number in range(1, 11))
+_CODES: Final[Mapping[int, str]] = {400: "VALIDATION_ERROR", 401: "UNAUTHORIZED"}
+_MESSAGES: Final[Mapping[int, str]] = {
+    401: "The key is not valid.",
+    403: "You may not do this.",
+    409: "The name is already used.",
+    500: "Something went wrong.",
+    503: "The platform is being serviced.",
+}
+
+
+class AppRefused(Refused):
+    """Raised where an app is refused with a code of the vendor's."""
+
+    def __init__(self, status: int, code: str, message: str, **details: str) -> None:
+        super().__init__(status, message)
+        self.code = code
+        self.details = details
+
+
+class AppCalls:
+    """Makes apps. Who calls has an account's key, and says whose."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._names: set[str] = set()
+
+    def endpoints(self) -> Iterator[Endpoint]:
+        """Give the endpoint."""
+        yield "POST", "/api/public/apps/createApp", "apps.create", Purpose.START, self._create
+
+    def tell(self, refused: Refused, now: float) -> Reply:
+        """Tell a refusal as this endpoint does."""
+        error: dict[str, Any] = {
+            "code": _CODES.get(refused.status, "VALIDATION_ERROR"),
+            "message": str(refused),
+        }
+        if isinstance(refused, AppRefused):
+            error["code"] = refused.code
+            if refused.details:
+                error["details"] = refused.details
+        return self._desk.reply({"success": False, "error": error, "meta": self._meta(now)}, refused.status)
+
+    def _create(self, call: Call) -> Reply:
+        for header in ("accountid", "userid"):
+            if not call.header(header):
+                raise AppRefused(400, "VALIDATION_ERROR", "A header is missing.", header=header)
+        body = read_object(call)
+        name, description = body.need("name", str), body.need("description", str)
+        if name in APP_ERRORS:
+            status, code = APP_ERRORS[name]
+            raise AppRefused(status, code, _MESSAGES[status])
+        if not _NAME.fullmatch(name):
+            raise AppRefused(400, "INVALID_NAME_FORMAT", "The name has special characters.", field="name")
+        icon = self._icon(body)
+        if name in self._names:
+            raise AppRefused(409, "RESOURCE_CONFLICT", _MESSAGES[409])
+        self._names.add(name)
+        self._desk.counts["apps"] += 1
+        data = {
+            "appId": self._desk.new_id("aa-"),
+            "name": name,
+            "description": description,
+            "appIcon": icon,
+            "status": "IN_DEVELOPMENT",
+            "type": "Agentic",
+            "accountId": call.header("accountid"),
+            "createdBy": {"id": call.header("userid"), "emailId": "owner@example.com"},
+            "createdAt": self._desk.moment(call.now),
+        }
+        return self._desk.reply({"success": True, "data": data, "meta": self._meta(call.now)}, 201)
+
+    def _icon(self, body: Members) -> Mapping[str, Any]:
+        icon = body.get("appIcon", dict)
+        if icon is None:
+            logo = self._desk.chance(f"logo {len(self._names)}").choice(_LOGOS)
+            return {"name": logo, "type": "logo", "color": "#B2CCFF"}
+        name, kind, color = (icon.get(each) for each in ("name", "type", "color"))
+        if name not in _LOGOS or kind != "logo" or not _COLOR.fullmatch(str(color)):
+            raise AppRefused(400, "INVALID_APP_ICON", "The icon is none of ours.", field="appIcon")
+        return {"name": name, "type": kind, "color": color}
+
+    def _meta(self, now: float) -> Mapping[str, Any]:
+        return {"requestId": f"req_{self._desk.new_hex(12)}", "timestamp": self._desk.moment(now)}

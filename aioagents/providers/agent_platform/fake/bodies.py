@@ -1,0 +1,184 @@
+"""What comes in: JSON objects and forms, read member by member; what is wrong is refused. Pure."""
+
+from collections.abc import Mapping, Sequence
+from email.message import Message
+from typing import Any, Final, TypeVar
+
+from attrs import frozen
+
+from ....contract.fake import Call, Refused
+
+T = TypeVar("T")
+
+_NAMES: Final[Mapping[type, str]] = {
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    dict: "an object",
+    list: "an array",
+}
+
+
+@frozen
+class Members:
+    """One JSON object, asked for by member. Null is as good as nothing; what is of another kind is 400."""
+
+    values: Mapping[str, Any]
+    path: str = ""
+
+    def get(self, name: str, kind: type[T]) -> T | None:
+        """Give a member; None where there is none."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.wrong(name, f"be {_NAMES[kind]}")
+        return value
+
+    def need(self, name: str, kind: type[T]) -> T:
+        """Give a member that has to be there, a text with at least one character."""
+        value = self.get(name, kind)
+        if value is None or value == "":
+            raise self.wrong(name, "be there")
+        return value
+
+    def choice(self, name: str, options: Sequence[str], *, is_needed: bool = False) -> str | None:
+        """Give a text that is one of the options."""
+        value = self.need(name, str) if is_needed else self.get(name, str)
+        if value is not None and value not in options:
+            raise self.wrong(name, f"be one of {', '.join(options)}")
+        return value
+
+    def within(self, name: str, low: float, high: float, *, is_whole: bool, is_needed: bool) -> None:
+        """Refuse a number that is not within its bounds."""
+        value: Any = self.values.get(name)
+        if value is None and not is_needed:
+            return
+        is_number = isinstance(value, int if is_whole else int | float) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high:
+            raise self.wrong(name, f"be {'an integer' if is_whole else 'a number'} from {low} to {high}")
+
+    def members(self, name: str) -> "Members":
+        """Give an object; an empty one where there is none."""
+        return Members(self.get(name, dict) or {}, f"{self.path}{name}.")
+
+    def each(self, name: str) -> "list[Members]":
+        """Give an array of objects; an empty one where there is none."""
+        values = self.get(name, list) or []
+        if not all(isinstance(value, dict) for value in values):
+            raise self.wrong(name, "hold objects")
+        return [Members(value, f"{self.path}{name}[{index}].") for index, value in enumerate(values)]
+
+    def texts(self, name: str) -> list[str]:
+        """Give an array of texts; an empty one where there is none."""
+        values = self.get(name, list) or []
+        if not all(isinstance(value, str) for value in values):
+            raise self.wrong(name, "hold strings")
+        return values
+
+    def wrong(self, name: str, text: str) -> Refused:
+        """Give the refusal of a member that has to be otherwise."""
+        return Refused(400, f"{self.path}{name} has to {text}")
+
+
+def read_object(call: Call) -> Members:
+    """Read a JSON object, which has to come under its content type."""
+    if _content_type(call).get_content_type() != "application/json":
+        raise Refused(400, "the content type has to be application/json")
+    return read_any_object(call)
+
+
+def read_any_object(call: Call) -> Members:
+    """Read a JSON object under whatever content type."""
+    try:
+        body = call.json()
+    except ValueError as exc:
+        raise Refused(400, str(exc)) from None
+    if not isinstance(body, dict):
+        raise Refused(400, "the body has to be an object")
+    return Members(body)
+
+
+@frozen
+class FormFile:
+    """The file of a form. Its content lies where the request's body lies."""
+
+    name: str
+    content_type: str
+    content: memoryview
+
+    @property
+    def extension(self) -> str:
+        """Give what follows the name's last dot."""
+        return self.name.rpartition(".")[2].lower()
+
+
+@frozen
+class Form:
+    """A form: texts by name, and the one file that is called `file`."""
+
+    texts: Mapping[str, str]
+    file: FormFile
+
+    def need(self, name: str) -> str:
+        """Give a text that has to be there. Raises `Refused`."""
+        text = self.texts.get(name)
+        if not text:
+            raise Refused(400, f"{name} has to be there")
+        return text
+
+
+def read_form(call: Call) -> Form:
+    """Read a form with a file. The body is not copied."""
+    kind = _content_type(call)
+    boundary = kind.get_param("boundary")
+    if kind.get_content_type() != "multipart/form-data" or not isinstance(boundary, str) or not boundary:
+        raise Refused(400, "the content type has to be multipart/form-data with a boundary")
+    texts: dict[str, str] = {}
+    found: FormFile | None = None
+    for head, content in _parts(call.request.body or b"", b"--" + boundary.encode()):
+        name = head.get_param("name", header="content-disposition")
+        if head.get_content_disposition() != "form-data" or not isinstance(name, str):
+            raise Refused(400, "a part of the form has no name")
+        file_name = head.get_filename()
+        if file_name is None:
+            texts[name] = bytes(content).decode(errors="replace")
+        elif name != "file" or found is not None:
+            raise Refused(400, "the form has to have one file, called file")
+        else:
+            found = FormFile(file_name, head.get_content_type(), content)
+    if found is None:
+        raise Refused(400, "file has to be there")
+    return Form(texts, found)
+
+
+def _parts(body: bytes, mark: bytes) -> list[tuple[Message, memoryview]]:
+    """Part a form's body at its marks, as RFC 2046 says."""
+    view, parts = memoryview(body), []
+    begin = 0 if body.startswith(mark) else body.find(b"\r\n" + mark) + 2
+    if not body.startswith(mark, begin):
+        raise Refused(400, "the form does not begin")
+    while not body.startswith(b"--", begin + len(mark)):
+        begin = body.find(b"\r\n", begin) + 2
+        end = body.find(b"\r\n" + mark, begin - 2)
+        # From the line's end on: a part without headers begins with an empty line.
+        middle = body.find(b"\r\n\r\n", begin - 2)
+        if end < 0 or not 0 <= middle <= end:
+            raise Refused(400, "the form does not end")
+        parts.append((_head(body[begin:middle]), view[middle + 4 : end]))
+        begin = end + 2
+    return parts
+
+
+def _head(lines: bytes) -> Message:
+    head = Message()
+    for line in lines.decode(errors="replace").split("\r\n"):
+        name, _, value = line.partition(":")
+        head[name.strip()] = value.strip()
+    return head
+
+
+def _content_type(call: Call) -> Message:
+    head = Message()
+    head["content-type"] = call.header("content-type") or "text/plain"
+    return head

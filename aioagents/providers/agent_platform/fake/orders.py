@@ -1,0 +1,132 @@
+"""What a run is asked for: the body of an execute call, read strictly. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from .bodies import Members
+from .sessions import Identity, read_identity
+
+STREAM_MODES: Final = ("tokens", "messages", "custom")
+_DEBUG_MODES: Final = ("thoughts", "function-call", "all")
+_TASKS: Final = ("agent", "tool")
+_TOOLS: Final = ("workflow", "code", "mcp")
+
+
+@frozen(kw_only=True)
+class Task:
+    """An agent or tool that is called past the orchestrator."""
+
+    kind: str
+    name: str
+    agent: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Give its name for scripts."""
+        return f"{self.kind}:{self.name}"
+
+
+@frozen(kw_only=True)
+class Order:
+    """One execute call. `mode` is that of its stream, None where it has none; `echo` is told by its record."""
+
+    identity: Identity
+    text: str
+    tool_input: Mapping[str, Any] | None
+    task: Task | None
+    mode: str | None
+    is_async: bool
+    callback_url: str | None
+    callback_token: str | None
+    has_thoughts: bool
+    include: Sequence[str]
+    exclude: Sequence[str]
+    metadata: Mapping[str, Any]
+    source: str
+    echo: Mapping[str, Any]
+
+    @property
+    def key(self) -> str | None:
+        """Give the member `key` of the metadata, as text."""
+        key = self.metadata.get("key")
+        return None if key is None else str(key)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Give by what a script is found: the key, then the text, then the task."""
+        task = None if self.task is None else self.task.label
+        return [name for name in (self.key, self.text, task) if name]
+
+
+def read_order(body: Members) -> Order:
+    """Read the body of an execute call. Raises `Refused`."""
+    task = _read_task(body.members("invoke")) if body.get("invoke", dict) is not None else None
+    text, tool_input = _read_input(body)
+    if (tool_input is not None) != (task is not None and task.kind == "tool"):
+        raise body.wrong("input", "hold tool_input for a tool, and for nothing else")
+    stream, debug, files = body.members("stream"), body.members("debug"), body.members("attachments")
+    mode = stream.choice("streamMode", STREAM_MODES)
+    is_streamed = bool(stream.get("enable", bool))
+    is_debugged = bool(debug.get("enable", bool))
+    debug_mode = debug.choice("debugMode", _DEBUG_MODES)
+    is_async = bool(body.get("isAsync", bool))
+    if is_async and is_streamed:
+        raise body.wrong("stream", "be off for an asynchronous run")
+    callback_url = body.get("callbackUrl", str)
+    if callback_url is not None and not (is_async and _is_url(callback_url)):
+        raise body.wrong("callbackUrl", "be a URL, of an asynchronous run")
+    has_files = bool(files.get("enable", bool))
+    include, exclude = files.texts("includeFiles"), files.texts("excludeFiles")
+    return Order(
+        identity=read_identity(body),
+        text=text,
+        tool_input=tool_input,
+        task=task,
+        mode=(mode or STREAM_MODES[0]) if is_streamed else None,
+        is_async=is_async,
+        callback_url=callback_url,
+        callback_token=body.get("callbackToken", str),
+        # Of the three modes, the vendor says, one works.
+        has_thoughts=is_debugged and debug_mode == "thoughts",
+        include=include if has_files else (),
+        exclude=exclude if has_files else (),
+        metadata=body.get("metadata", dict) or {},
+        source=body.get("source", str) or "AP",
+        echo={name: body.values[name] for name in ("input", "debug", "stream") if name in body.values},
+    )
+
+
+def _read_input(body: Members) -> tuple[str, Mapping[str, Any] | None]:
+    texts, tool_input = [], None
+    for each in body.each("input"):
+        if each.choice("type", ("text", "tool_input"), is_needed=True) == "text":
+            texts.append(each.need("content", str))
+        else:
+            tool_input = each.need("content", dict)
+    if not texts and tool_input is None:
+        raise body.wrong("input", "say something")
+    return "\n".join(texts), tool_input
+
+
+def _read_task(invoke: Members) -> Task:
+    """Read the first task; all others are of no effect."""
+    tasks = invoke.each("tasks")
+    if not tasks:
+        raise invoke.wrong("tasks", "hold a task")
+    task = tasks[0]
+    kind, name = task.choice("type", _TASKS, is_needed=True) or "", task.need("name", str)
+    if kind == "agent":
+        return Task(kind=kind, name=name)
+    task.choice("toolType", _TOOLS, is_needed=True)
+    return Task(kind=kind, name=name, agent=task.need("agentName", str))
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
