@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,7 +14,8 @@ from ..errors import AgentsError
 from .follower import Follower
 from .intake import Intake, Rows
 from .outcome import BatchStatistics, Outcome
-from .record import BatchJournal, Change, RowState
+from .record import BatchJournal, RowState
+from .recorder import Recorder
 from .settings import BatchSettings
 from .starter import Starter
 
@@ -44,11 +45,13 @@ class Flow:
         self._outcomes: deque[Outcome] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._recording = 0
         self._timer: Timer | None = None
         self._states: Counter[RowState] = Counter()
         self._faulty = self._replayed = 0
         self._begun_at = self.clock.utcnow()
+        recorder = self._recorder = Recorder(self, journal)
+        #: Has changes recorded, and says whether they were; if not, the batch ends.
+        self.record = recorder.record
         self._follower = Follower(self, client)
         self._intake = Intake(self, self._follower)
         self._starter = Starter(self, client, self._intake, self._follower)
@@ -139,7 +142,7 @@ class Flow:
             self._follower.attach_nowait()
             self._starter.start_nowait()
             self._intake.make_room()
-        is_quiet = not (self._recording or self._starter.sending or self._follower.ended)
+        is_quiet = not (self._recorder.asked or self._starter.sending or self._follower.ended)
         if is_quiet and (self.is_stopping or (self._intake.is_done and not self._follower.is_busy)):
             self._end_now()
 
@@ -148,18 +151,6 @@ class Flow:
         if self.error is None:
             self.error = error
             self.stop(self.settings.grace)
-
-    async def record(self, changes: Sequence[Change]) -> bool:
-        """Have the journal record `changes`, and say whether it did; if not, the batch ends."""
-        self._recording += 1
-        try:
-            await self.journal.record(changes)
-        except Exception as error:  # noqa: BLE001 - whatever ails a journal, nothing may be started any more
-            self.fail(error)
-            return False
-        finally:
-            self._recording -= 1
-        return True
 
     def tell(self, outcomes: Iterable[Outcome]) -> None:
         """Give the outcomes of rows that were in flight; their places are free."""

@@ -84,7 +84,7 @@ async def test_few_rows_are_sending_at_a_time() -> None:
         await r.begin(rows(100))
         assert (len(r.client.started), r.batch.statistics().sending) == (7, 7)
         r.client.gate.set()
-        await settle()
+        await settle(600)
         assert r.batch.statistics().starts == 100
         assert r.notebook.most_sending == 7
 
@@ -120,6 +120,17 @@ async def test_slow_journal_makes_no_bursts() -> None:
         times = r.client.started_at
         assert len(times) == 20
         assert min(later - earlier for earlier, later in pairwise(times)) > 0.2499
+
+
+async def test_changes_are_recorded_together() -> None:
+    """What many rows become while the journal is busy is recorded in one go, and a journal is asked once at a time."""
+    async with rig() as r:
+        r.client.gate = asyncio.Event()
+        await r.begin(rows(64))
+        assert r.notebook.groups == [64]
+        r.client.gate.set()
+        await settle()
+        assert r.notebook.groups == [64, 64]
 
 
 async def test_ends_are_recorded_together() -> None:

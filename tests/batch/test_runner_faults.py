@@ -189,16 +189,44 @@ async def test_start_that_cannot_be_recorded_is_not_made() -> None:
 async def test_starts_that_are_out_are_recorded_all_the_same() -> None:
     """After the journal failed once, starts that are out are waited for and recorded, and only then it is raised."""
     async with rig(sending=4) as r:
-        r.client.gate = asyncio.Event()
-        r.notebook.fault = at(RowState.SENDING, "3")
+        for key in "012":
+            r.client.gates[key] = asyncio.Event()
+        r.notebook.fault = at(RowState.SENDING, "4")
         await r.begin(rows(10))
         assert not r.is_over
-        assert r.client.started == ["0", "1", "2"]
+        assert r.client.started == ["0", "1", "2", "3"]
+        for gate in r.client.gates.values():
+            gate.set()
+        await settle()
+        assert (r.is_over, r.error) == (True, FULL)
+        assert Counter(r.notebook.states[key] for key in "01234") == {
+            RowState.STARTED: 4,
+            RowState.PLANNED: 1,
+        }
+        assert r.client.started == ["0", "1", "2", "3"]
+
+
+async def test_fault_of_one_row_keeps_no_other_from_being_recorded() -> None:
+    """Where many are recorded together and one cannot be, the others are, before the batch ends."""
+    async with rig() as r:
+        r.client.gate = asyncio.Event()
+        await r.begin(rows(20))
+        r.notebook.fault = at(RowState.STARTED, "7")
         r.client.gate.set()
         await settle()
         assert (r.is_over, r.error) == (True, FULL)
-        assert Counter(r.notebook.states[key] for key in "0123") == {RowState.STARTED: 3, RowState.PLANNED: 1}
-        assert r.client.started == ["0", "1", "2"]
+        assert Counter(r.notebook.states.values()) == {RowState.STARTED: 19, RowState.SENDING: 1}
+        assert [(each.key, each.ref) for each in r.outcomes] == [("7", ref_of("7"))]
+
+
+async def test_rows_that_were_recorded_beside_a_fault_are_not_sent() -> None:
+    """Rows that became SENDING together with one that could not are given back, for nothing may leave any more."""
+    async with rig() as r:
+        r.notebook.fault = at(RowState.SENDING, "3")
+        await r.begin(rows(5))
+        assert (r.is_over, r.error) == (True, FULL)
+        assert r.client.started == []
+        assert set(r.notebook.states.values()) == {RowState.PLANNED}
 
 
 async def test_starts_that_stay_out_are_waited_for_so_long() -> None:
