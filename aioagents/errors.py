@@ -31,8 +31,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from typing import Any
 
     from .model import Run, RunRef
 
@@ -91,7 +92,9 @@ class StreamCut(TransportError):
 
 
 class ReplyError(AgentsError):
-    """The vendor answered, and the answer is no."""
+    """The vendor answered, and the answer is no. `code` is its own word for why, empty where it gives none."""
+
+    code: str = ""
 
 
 class BadRequest(ReplyError):
@@ -171,7 +174,13 @@ class PoolClosed(AgentsError):
 
 
 class AuthorizationRequired(AgentsError):
-    """An end user has to sign in before the run can go on."""
+    """An end user has to sign in before the run can go on.
+
+    `pending_authorizations` are the sign-ins that are owed, `reply` is what the vendor answered besides, if it did.
+    """
+
+    pending_authorizations: Sequence[Any] = ()
+    reply: Any = None
 
 
 class WebhookRejected(AgentsError):

@@ -274,6 +274,7 @@ class Caller:
     def _refusal(self, vendor: str, request: Request, reply: Reply) -> ReplyError:
         after = read_retry_after(reply.headers.get("retry-after"), utcnow=self._clock.utcnow())
         request_id = next((reply.headers[name] for name in _REQUEST_IDS if name in reply.headers), None)
+        words, code = _words_of(reply.body)
         return error_class(reply.status)(
             f"{vendor}: {request.call} was answered with {reply.status}",
             vendor=vendor,
@@ -281,7 +282,8 @@ class Caller:
             status=reply.status,
             retry_after=after,
             request_id=request_id,
-            detail=_words_of(reply.body),
+            detail=words,
+            code=code,
         )
 
 
@@ -319,13 +321,18 @@ def _bad_credentials(error: ReplyError) -> AuthenticationError:
     )
 
 
-def _words_of(body: bytes) -> str:
-    """Find the server's own words in the body of a refusal, whatever its form."""
+def _words_of(body: bytes) -> tuple[str, str]:
+    """Find the server's own words in the body of a refusal, whatever its form, and its code where it has one."""
     text: Any = None
+    code: Any = None
     with suppress(ValueError):
         text = codec.decode_json(body)
     if isinstance(text, dict):
+        inner = text.get("error")
+        if isinstance(inner, dict) and isinstance(inner.get("message"), str):
+            text = inner
+        code = (inner if isinstance(inner, dict) else text).get("code")
         text = next((text[name] for name in _MESSAGE_MEMBERS if text.get(name)), "")
     if not isinstance(text, str):
         text = body[: 4 * _DETAIL].decode("utf-8", "replace")
-    return str(text[:_DETAIL]).strip()
+    return str(text[:_DETAIL]).strip(), code[:_DETAIL] if isinstance(code, str) else ""

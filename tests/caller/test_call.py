@@ -208,6 +208,26 @@ async def test_words_of_a_refusal_in_any_form(body: bytes, detail: str) -> None:
         assert error.detail == detail
 
 
+@pytest.mark.parametrize(
+    ("body", "code", "detail"),
+    [
+        (b'{"success": false, "error": {"code": "INVALID_NAME", "message": "no"}}', "INVALID_NAME", "no"),
+        (b'{"error": {"code": "NO"}}', "NO", '{"error": {"code": "NO"}}'),
+        (b'{"error": {"code": 7, "message": "no"}}', "", "no"),
+        (b'{"code": "NO", "message": "no"}', "NO", "no"),
+        (b'{"code": "NO", "error": "no"}', "NO", "no"),
+        (b'{"error": "no"}', "", "no"),
+        (b'["NO"]', "", '["NO"]'),
+    ],
+)
+async def test_code_of_a_refusal(body: bytes, code: str, detail: str) -> None:
+    """Where a refusal has a code, by itself or beside its message, the error has it as well."""
+    async with Rig(Reply(400, {}, body)) as rig:
+        error = await _see(rig, False, BadRequest, CALL)
+        assert isinstance(error, BadRequest)
+        assert (error.code, error.detail) == (code, detail)
+
+
 async def test_a_retry_that_cannot_finish_in_time_is_not_begun() -> None:
     """The caller's own deadline ends the tries as soon as the next wait would outlast it."""
     async with Rig(_reply(429, retry_after="30"), OK) as rig:
