@@ -1,11 +1,27 @@
 """The parts that every vendor's fake is built from."""
 
 import random
+from collections import Counter
+from typing import Any
 
 import pytest
 from attrs import evolve
 
-from aioagents.contract.fake import Call, Match, Route, Router, RunPlan, answer, json_reply, read_query
+from aioagents.contract.fake import (
+    Call,
+    Doorkeeper,
+    Held,
+    Match,
+    Refused,
+    Route,
+    Router,
+    RunPlan,
+    answer,
+    ask,
+    json_reply,
+    make_routes,
+    read_query,
+)
 from aioagents.model import Purpose, Reply, Request
 from aioagents.providers.leena.fake import LeenaWorld
 
@@ -89,3 +105,94 @@ def test_plan_draws_around_its_median() -> None:
     assert 0.45 < sum(seconds < 10 for seconds, _ in drawn) / 4000 < 0.55
     assert 0.7 < sum(end == "completed" for _, end in drawn) / 4000 < 0.8
     assert {end for _, end in drawn} == {"completed", "failed"}
+
+
+# Routes that refuse
+
+
+class _Desk:
+    """Routes of a vendor that tells refusals by a number."""
+
+    def __init__(self, handler: Any, guard: Any = None) -> None:
+        self.counts: Counter[str] = Counter()
+        self.told_at: list[float] = []
+        (self.route,) = make_routes(
+            [("GET", "/a", "a.get", Purpose.LOOK, handler)], counts=self.counts, tell=self._tell, guard=guard
+        )
+
+    def _tell(self, refused: Refused, now: float) -> Reply:
+        self.told_at.append(now)
+        return json_reply([*refused.args, refused.status], refused.status)
+
+    def ask(self, now: float = 1.0) -> Any:
+        request = Request(method="GET", url="/a", call="")
+        return self.route.handler(Call(request=request, path={}, query={}, now=now))
+
+
+def test_refusals_are_told_and_counted() -> None:
+    """What a handler or the guard before it raises is told as the vendor does, and counted by its status."""
+
+    def refuse(call: Call) -> Reply:
+        raise Refused(404, "no", "such thing")
+
+    def bar(call: Call) -> None:
+        raise Refused(401)
+
+    desk = _Desk(refuse)
+    assert desk.ask().body == b'["no","such thing",404]'
+    assert (desk.route.call, desk.route.purpose, desk.counts) == ("a.get", Purpose.LOOK, {"refused_404": 1})
+    barred = _Desk(refuse, guard=bar)
+    assert barred.ask().body == b"[401]"
+    assert barred.counts == {"refused_401": 1}
+    assert _Desk(lambda call: Reply(200), guard=lambda call: None).ask() == Reply(200)
+
+
+def test_what_is_owed_may_be_refused_later() -> None:
+    """A refusal that comes up when an owed reply is due is told and counted like any other, with its own time."""
+
+    def first(now: float) -> Held:
+        return Held(until=5.0, reply=second, drop=dropped.append)
+
+    def second(now: float) -> Reply:
+        raise Refused(500)
+
+    dropped: list[float] = []
+    desk = _Desk(lambda call: Held(until=3.0, reply=first))
+    owed = desk.ask()
+    assert (owed.until, owed.drop) == (3.0, None)
+    later = owed.reply(3.0)
+    assert (later.until, later.drop) == (5.0, dropped.append)
+    assert later.reply(5.5).status == 500
+    assert (desk.counts, desk.told_at) == ({"refused_500": 1}, [5.5])
+
+
+def test_answer_wants_a_reply_at_once() -> None:
+    """What a world owes is no answer for who does not wait."""
+    route = Route(
+        method="GET",
+        path="/a",
+        call="a.get",
+        purpose=Purpose.LOOK,
+        handler=lambda call: Held(until=1.0, reply=lambda now: Reply(200)),
+    )
+    request = Request(method="GET", url="http://h/a", call="a.get")
+    with pytest.raises(TypeError, match=r"GET a\.get"):
+        answer([_World(route)], request, now=0.0)
+    assert isinstance(ask([_World(route)], request, now=0.0), Held)
+
+
+class _Keeper(_World):
+    """A world that knows its own unknown paths."""
+
+    def missing(self, method: str, raw_path: str, now: float) -> Reply | None:
+        return Reply(405, {"at": str(now)}) if raw_path.startswith("/own/") else None
+
+
+def test_worlds_answer_unknown_paths_of_their_own() -> None:
+    """A world that has an answer for an unknown path gives it; the rest is nobody's."""
+    worlds = [_World(_route("/a")), _Keeper(_route("/own/a"))]
+    router = Router(worlds)
+    assert [isinstance(world, Doorkeeper) for world in worlds] == [False, True]
+    assert router.missing("GET", "/own/b", 2.0) == Reply(405, {"at": "2.0"})
+    assert router.missing("GET", "/b", 2.0).status == 404
+    assert answer(worlds, Request(method="PUT", url="http://h/own/a?x=1", call=""), now=1.0).status == 405
