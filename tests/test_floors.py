@@ -29,7 +29,7 @@ FLOORS: Final = (
 )
 #: Third parties, and the files and folders that alone may import them.
 HOMES: Final = {
-    "aiohttp": ("transport/send.py", "pool.py", "simulator/", "webhooks/receiver.py"),
+    "aiohttp": ("transport/", "pool.py", "simulator/", "webhooks/receiver.py"),
     "aiohttp.web": ("simulator/", "webhooks/receiver.py"),
     "yarl": ("transport/", "webhooks/receiver.py"),
     "orjson": ("codec.py",),

@@ -74,15 +74,16 @@ class Timeouts:
     `connect`: to get a connection, waiting for a free one included. `read`: for a whole reply to a call that
     may be repeated; where `connect` has no end, for each piece of it. `start`: the same for a call that
     starts a run; generous, since giving up on one leaves a run nobody knows of. `token`: the same for the
-    token endpoint. `close`: how long closing the pool waits for starts whose reply is still out.
-    `keep_alive`: how long an idle connection is kept; longer than the cadence's longest gap, or each look
-    pays for a new connection.
+    token endpoint. `silence`: the longest pause in a reply that comes bit by bit, and before it. `close`: how
+    long closing the pool waits for starts whose reply is still out. `keep_alive`: how long an idle connection
+    is kept; longer than the cadence's longest gap, or each look pays for a new connection.
     """
 
     connect: float | None = field(default=10.0, converter=_endless, validator=_above_zero_or_none)
     read: float | None = field(default=30.0, converter=_endless, validator=_above_zero_or_none)
     start: float | None = field(default=120.0, converter=_endless, validator=_above_zero_or_none)
     token: float | None = field(default=30.0, converter=_endless, validator=_above_zero_or_none)
+    silence: float | None = field(default=300.0, converter=_endless, validator=_above_zero_or_none)
     close: float = field(default=5.0, validator=_above_zero_and_finite)
     keep_alive: float = field(default=75.0, validator=_above_zero_and_finite)
 

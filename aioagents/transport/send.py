@@ -1,30 +1,25 @@
-"""Carries requests over sockets: the one place that uses aiohttp's client."""
+"""Carries requests over sockets."""
 
 import asyncio
-import ssl
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Final, Self
 
 import aiohttp
 import anyio
+import attrs
 from aiohttp import hdrs
 from yarl import URL
 
-from ..errors import AgentsError, DecodeError, NotSent, PoolClosed, ReplyLost, TransportError
+from ..errors import AgentsError, DecodeError, PoolClosed
 from ..model import Purpose, Reply, Request
+from .border import bare, told
 from .limits import PoolLimits, Timeouts
+from .stream import HttpStream
+from .upload import UploadBody
 
 _AGENT: Final = "aioagents"
 _GRACE: Final = 2.0
-
-# No whole connection was had, so nothing was sent.
-_NO_CONNECTION: Final = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.InvalidURL,
-    aiohttp.ServerFingerprintMismatch,
-)
 
 
 def _tracing() -> aiohttp.TraceConfig:
@@ -74,11 +69,14 @@ class HttpSend:
         self._traced: dict[str, aiohttp.ClientSession] = {}
         self._long_connector: aiohttp.TCPConnector | None = None
         self._long: dict[str, aiohttp.ClientSession] = {}
+        self._seconds = {
+            Purpose.START: timeouts.start,
+            Purpose.LOOK: timeouts.read,
+            Purpose.CALL: timeouts.read,
+            Purpose.TOKEN: timeouts.token,
+        }
         self._timeouts = {
-            Purpose.START: self._timeout(timeouts, timeouts.start),
-            Purpose.LOOK: self._timeout(timeouts, timeouts.read),
-            Purpose.CALL: self._timeout(timeouts, timeouts.read),
-            Purpose.TOKEN: self._timeout(timeouts, timeouts.token),
+            purpose: self._timeout(timeouts, seconds) for purpose, seconds in self._seconds.items()
         }
         self._settings = timeouts
         self._without_end = aiohttp.ClientTimeout(total=None, connect=timeouts.connect)
@@ -151,8 +149,31 @@ class HttpSend:
     ) -> Reply:
         """Send once, with `headers` beside the request's own; `on_sent` is called before the first byte.
 
-        Raises `NotSent`, `ReplyLost`, `PoolClosed`, or `DecodeError` for a reply above the size limit.
+        Raises `NotSent`, `ReplyLost`, `PoolClosed`, or `DecodeError` for a reply above the size limit. Where the
+        body is an upload, what its source raises is raised, and the time for the reply begins when all is sent.
         """
+        if request.upload is None:
+            return await self._exchange(request, headers, on_sent, request.body, self._timeout_of(request))
+        seconds = self._seconds[request.purpose] if request.timeout is None else request.timeout
+        upload = UploadBody(request.upload, seconds=None if request.is_long else seconds)
+        try:
+            async with upload:
+                return await self._exchange(request, headers, on_sent, upload, self._without_end)
+        except AgentsError:
+            if upload.fault is None:
+                raise
+        except TimeoutError as exc:
+            raise told(request, exc, was_sent=True) from exc
+        raise upload.fault
+
+    async def _exchange(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        on_sent: Callable[[], None] | None,
+        data: bytes | UploadBody | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> Reply:
         url = URL(request.url, encoded=True)
         session = self._session(url, is_traced=on_sent is not None, is_long=request.is_long)
         mark = None if on_sent is None else _Mark(on_sent)
@@ -163,10 +184,10 @@ class HttpSend:
                 request.method,
                 url,
                 headers={**request.headers, **headers} if request.headers else headers,
-                data=request.body,
+                data=data,
                 allow_redirects=False,
                 raise_for_status=False,
-                timeout=self._timeout_of(request),
+                timeout=timeout,
                 trace_request_ctx=mark,
             ) as response:
                 length = response.content_length
@@ -178,9 +199,51 @@ class HttpSend:
         except (Exception, asyncio.CancelledError) as exc:
             if not self._is_ours_to_tell(exc):
                 raise
-            told = self._told(request, exc, mark)
-            cause = _bare(exc)
-        raise told from cause  # out here, since a context holds on to what the cause leaves out
+            error, cause = self._told(request, exc, mark), bare(exc)
+        raise error from cause  # out here, since a context holds on to what the cause leaves out
+
+    def stream(
+        self,
+        request: Request,
+        *,
+        headers: Mapping[str, str],
+        on_sent: Callable[[], None] | None = None,
+    ) -> HttpStream:
+        """Send once on entering, and have the reply read while it arrives, over a connection of its own.
+
+        There is no bound on the whole; the request's `timeout`, or the pool's `silence`, bounds each pause. Raises
+        ValueError for an upload.
+        """
+        if request.upload is not None:
+            raise ValueError(f"{request.call}: an upload has no streamed reply")
+        mark = None if on_sent is None else _Mark(on_sent)
+        silence = self._settings.silence if request.timeout is None else request.timeout
+
+        async def begin() -> aiohttp.ClientResponse:
+            url = URL(request.url, encoded=True)
+            session = self._session(url, is_traced=True, is_long=True)
+            if mark is not None and self._foreign is not None:
+                mark()
+            return await session.request(
+                request.method,
+                url,
+                # Who packs a stream holds it back until there is enough to pack.
+                headers={hdrs.ACCEPT_ENCODING: "identity", **request.headers, **headers},
+                data=request.body,
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=attrs.evolve(self._without_end, sock_read=silence),
+                trace_request_ctx=mark,
+            )
+
+        def tell(exc: BaseException, *, has_begun: bool) -> AgentsError | None:
+            if not self._is_ours_to_tell(exc):
+                return None
+            if has_begun and self._is_closed:
+                return PoolClosed(f"the pool was closed in the middle of {request.call}", call=request.call)
+            return self._told(request, exc, mark)
+
+        return HttpStream(begin, tell, patience=self._settings.read)
 
     @property
     def _is_closed(self) -> bool:
@@ -198,7 +261,7 @@ class HttpSend:
     def _told(self, request: Request, exc: BaseException, mark: _Mark | None) -> AgentsError:
         if self._is_closed and (mark is None or not mark.was_made):
             return PoolClosed(f"the pool was closed while {request.call} was out", call=request.call)
-        return _told(request, exc, was_sent=mark is None or mark.was_made)
+        return told(request, exc, was_sent=mark is None or mark.was_made)
 
     async def _bounded(self, request: Request, response: aiohttp.ClientResponse, length: int | None) -> bytes:
         """Read a body whose size is not told, never more than the limit, also where it arrives compressed."""
@@ -217,34 +280,3 @@ class HttpSend:
             call=request.call,
             status=response.status,
         )
-
-
-def _told(request: Request, exc: BaseException, *, was_sent: bool) -> TransportError:
-    """Say in our words why no reply came. The foreign text may name proxies and paths, so it is the cause."""
-    kind = type(exc).__name__
-    where = f"{request.method} {request.call} at {request.origin}"
-    if isinstance(exc, _NO_CONNECTION) or not was_sent:
-        return NotSent(f"{where} was not sent: {_reason(exc)}", call=request.call)
-    return ReplyLost(f"{where} was sent, and no whole reply came back: {kind}", call=request.call)
-
-
-def _bare(exc: BaseException) -> BaseException:
-    """Give what may be shown of `exc`: aiohttp's own repr holds the request's headers and bits of the reply."""
-    if isinstance(exc, aiohttp.ClientResponseError):
-        return aiohttp.ClientError(f"{type(exc).__name__}, status {exc.status}")
-    return exc
-
-
-def _reason(exc: BaseException) -> str:
-    if isinstance(exc, asyncio.TimeoutError):
-        return "no connection in time"
-    if isinstance(exc, aiohttp.ClientConnectorDNSError):
-        return "the host name does not resolve"
-    if isinstance(
-        exc, aiohttp.ClientConnectorCertificateError | ssl.SSLError | aiohttp.ClientConnectorSSLError
-    ):
-        return f"TLS failed ({type(exc).__name__})"
-    inner = getattr(exc, "os_error", None)
-    return (
-        (getattr(inner, "strerror", None) or type(exc).__name__) if inner is not None else type(exc).__name__
-    )
