@@ -83,6 +83,7 @@ async def test_limit_bounds_the_whole(limit: int | None, count: int) -> None:
     async with agh_rig() as r:
         ids = _fill(r, 20)
         assert await _ids(r.agh.runs.list(limit=limit, page_size=7)) == ids[:count]
+        assert r.send.sent[0].url.endswith(f"?limit={min(limit or 7, 7)}")
         if limit == 7:
             assert len(r.send.sent) == 1
 
