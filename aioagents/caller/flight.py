@@ -74,6 +74,8 @@ class Flight(Generic[T]):
         self._outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         #: Whether bytes may have left that were not surely refused.
         self.is_sent = False
+        #: Whether bytes ever left, refused or not.
+        self.was_sent = False
         #: Whether an earlier try may have begun something, which no later refusal takes back.
         self.is_owed = False
         #: Whether a refusal may be followed by another try: somebody waits for it, and the pool is not closing.
@@ -89,7 +91,7 @@ class Flight(Generic[T]):
         if not (self.may_resend or self.is_sent):
             # Called off a moment ago, and a search is in between: its cancellation is still on its way.
             raise asyncio.CancelledError
-        self.is_sent = True
+        self.is_sent = self.was_sent = True
         if not self.is_owed:
             self._sent_at = self._clock.utcnow()
         self.out_since = self._clock.now()
@@ -99,6 +101,10 @@ class Flight(Generic[T]):
         if not self.is_owed:
             self.is_sent = False
             self.out_since = None
+
+    def doubt(self) -> None:
+        """Take notice that something may have begun all the same, though the vendor refused."""
+        self.is_sent = self.is_owed = True
 
     def ground(self, task: asyncio.Task[None]) -> None:
         """Send nothing any more. What is out goes on; `task` ends at once where nothing is."""

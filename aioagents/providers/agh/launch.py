@@ -104,6 +104,10 @@ class Book:
         found = self._ledger.left_over(claim)
         return None if found is None else self._runs.get(found)
 
+    def close(self, claim: Claim, *, is_begun: bool) -> None:
+        """Take in that a call is over, and whether the run that it was given is its own."""
+        self._ledger.close(claim, is_begun=is_begun)
+
     def candidates(self, claim: Claim) -> list[str]:
         """Give the ids of the runs that may be this call's."""
         return self._ledger.candidates(claim)
@@ -165,6 +169,7 @@ class Launch:
                 continue
             run = await self._look(after=self._clock.now() - _RECENT)
             if run is not None:
+                self._book.close(self._claim, is_begun=True)
                 return self._handle(run)
             gap = min(gap * _FACTOR, _LONGEST_GAP)
 
@@ -173,46 +178,63 @@ class Launch:
 
         Where another call was taken to have begun that run, this one began the other's.
         """
-        if self._answer is None or self._book.answer(self._claim, self._answer):
+        try:
+            if self._answer is None or self._book.answer(self._claim, self._answer):
+                return result
+            for gap in _GAPS_AFTER:
+                await sleep(self._clock, gap)
+                await self._look(after=self._clock.now())
+                other = self._book.take_left_over(self._claim)
+                if other is not None:
+                    return self._handle(other)
             return result
-        for gap in _GAPS_AFTER:
-            await sleep(self._clock, gap)
-            await self._look(after=self._clock.now())
-            other = self._book.take_left_over(self._claim)
-            if other is not None:
-                return self._handle(other)
-        return result
+        finally:
+            self._book.close(self._claim, is_begun=True)
 
     async def failed(self, error: AgentsError, flight: Flight[RunHandle]) -> RunHandle | None:
         """Look for the run where the answer hides it, or was lost."""
-        if isinstance(error, Conflict):
-            return await self._tried_before(error)
-        if not flight.is_sent:
-            return None
+        run = None
+        try:
+            if isinstance(error, Conflict):
+                run = await self._tried_before(error, flight)
+            elif flight.is_sent:
+                run = await self._hidden(error)
+        finally:  # over in any case: what it was given meanwhile may be another call's
+            self._book.close(self._claim, is_begun=run is not None)
+        return None if run is None else self._handle(run)
+
+    async def _hidden(self, error: AgentsError) -> AutomationRun | None:
         self._claim.has_failed = isinstance(error, ServerError) and error.status == _FAILED
         self._claim.is_lost = is_lost(error)
         for gap in _GAPS_AFTER:
             await sleep(self._clock, gap)
             run = await self._look(after=self._clock.now())
             if run is not None:
-                return self._handle(run)
+                return run
         return None
 
-    async def _tried_before(self, error: Conflict) -> RunHandle | None:
+    async def _tried_before(self, error: Conflict, flight: Flight[RunHandle]) -> AutomationRun | None:
         """Look for attempts before a refusal: with backoff, a later attempt may be what was refused."""
         tell_conflict(error)
         if error.reason not in {CONCURRENCY, FIRE}:
             return None
+        refused_at = self._clock.now()
+        self._claim.has_failed = True
         try:
-            if (await self._book.retry()).strategy == "none":
-                return None
+            retry = await self._book.retry()
         except NotFound:
             return None
         except AgentsError:
             pass  # then it may be so
-        self._claim.has_failed = True
+        else:
+            # The second attempt comes no sooner: what failed within this time is another call's.
+            if retry.strategy == "none" or refused_at - self._claim.opened_at < (retry.base_seconds or 0.0):
+                return None
+        self._looked = False
         run = await self._look(after=self._clock.now())
-        return None if run is None else self._handle(run)
+        if not self._looked:
+            flight.doubt()  # or the call might be made again, on top of a run
+        return run
 
     async def _look(self, *, after: float) -> AutomationRun | None:
         """Read the history; what keeps it from being read passes, or ends the call by itself."""

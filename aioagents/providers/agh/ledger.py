@@ -27,11 +27,16 @@ class Sighting:
 
 
 class Outgoing(Protocol):
-    """A call on its way: when its first byte left, on the monotonic clock; None while it is not out."""
+    """A call on its way."""
 
     @property
     def out_since(self) -> float | None:
-        """Give that time."""
+        """Give when its first byte left, on the monotonic clock; None while it is not out."""
+        ...
+
+    @property
+    def was_sent(self) -> bool:
+        """Say whether it ever was out."""
         ...
 
 
@@ -63,14 +68,24 @@ class Ledger:
         self._places: dict[str, int] = {}
         self._next = 0
         self._free: dict[str, Sighting] = {}  # in the order of their places
-        self._taken: set[str] = set()
+        self._taken: dict[str, Sighting] = {}
         self._claims: WeakSet[Claim] = WeakSet()
+
+    def __len__(self) -> int:
+        """Count the runs that are remembered."""
+        return len(self._places)
 
     def open(self, now: float) -> Claim:
         """Make the claim of a call: only runs that are not noted yet can be its own."""
         claim = Claim(self._next, now)
         self._claims.add(claim)
         return claim
+
+    def close(self, claim: Claim, *, is_begun: bool) -> None:
+        """Take in that a call is over: it gets no run any more. What it had is free again unless it began that."""
+        self._claims.discard(claim)
+        if not is_begun:
+            self._release(claim)
 
     def opened_at(self) -> float:
         """Give when the oldest of the present calls was made, infinite when there is none."""
@@ -84,8 +99,11 @@ class Ledger:
         listed: dict[str, int] = {}
         for sighting in sightings:
             known = self._places.get(sighting.id)
-            is_candidate = known is None and asked_at is not None and sighting.attempt == 1
-            if is_candidate or sighting.id in self._free:
+            if sighting.id in self._taken:
+                self._taken[sighting.id] = sighting
+            elif sighting.id in self._free or (
+                known is None and asked_at is not None and sighting.attempt == 1
+            ):
                 self._free[sighting.id] = sighting
             if known is None or known == _UNLISTED:
                 known, self._next = self._next, self._next + 1
@@ -93,36 +111,40 @@ class Ledger:
         # What an answer named and no list has shown yet must not be taken for new later on.
         kept = {run: place for run, place in self._places.items() if place == _UNLISTED}
         self._places = kept | listed
-        self._taken &= self._places.keys()
+        self._taken = {run: each for run, each in self._taken.items() if run in self._places}
         self._free = {run: each for run, each in self._free.items() if run in listed}
+        for claim in self._claims:
+            self._review(claim)
         if asked_at is not None:
             self._settle(asked_at)
 
     def answer(self, claim: Claim, run_id: str, attempt: int) -> bool:
         """Take in that the vendor answered with this run; False when it was given to another call before."""
-        if attempt > 1:  # the last of several records: the first one is this call's as well
-            first = next((each.id for each in self._open_to(claim) if each.has_failed), None)
-            if first is not None:
-                self._take(first)
         if claim.run_id == run_id:
             return True
-        if claim.run_id is not None:
-            self._give_back(claim.run_id)
-            claim.run_id = None
         if run_id in self._taken:
-            return False
+            return False  # so what this call was given is as good as the other's
+        given = None if claim.run_id is None else self._taken.get(claim.run_id)
+        if attempt <= 1 or given is None or not given.has_failed:
+            self._release(claim)
+            first = next((each for each in self._open_to(claim) if each.has_failed), None)
+            if attempt > 1 and first is not None:
+                self._take(
+                    first
+                )  # the last of several records was named: the first one is this call's as well
         self._places.setdefault(run_id, _UNLISTED)
-        self._take(run_id)
+        self._take(Sighting(run_id, attempt, has_failed=False))
         claim.run_id = run_id
         return True
 
     def left_over(self, claim: Claim) -> str | None:
-        """Take the oldest run for this call that no other has; None when there is none."""
-        found = next((each.id for each in self._open_to(claim)), None)
-        if found is not None:
-            self._take(found)
-            claim.run_id = found
-        return found
+        """Give the run that this call has by now, or else the oldest one that no other has; None if there is none."""
+        if claim.run_id is None:
+            found = next(iter(self._open_to(claim)), None)
+            if found is not None:
+                self._take(found)
+                claim.run_id = found.id
+        return claim.run_id
 
     def candidates(self, claim: Claim) -> list[str]:
         """Give the runs that may be this call's, oldest first."""
@@ -131,17 +153,26 @@ class Ledger:
     def _open_to(self, claim: Claim) -> list[Sighting]:
         return [each for each in self._free.values() if self._places[each.id] >= claim.base]
 
-    def _take(self, run_id: str) -> None:
-        self._free.pop(run_id, None)
-        self._taken.add(run_id)
+    def _take(self, sighting: Sighting) -> None:
+        self._free.pop(sighting.id, None)
+        self._taken[sighting.id] = sighting
 
-    def _give_back(self, run_id: str) -> None:
-        """Have a run back that its call turned out not to have begun."""
-        self._taken.discard(run_id)
-        place = self._places.get(run_id)
-        if place is not None and place != _UNLISTED:
-            self._free[run_id] = Sighting(run_id, 1, has_failed=False)
+    def _release(self, claim: Claim) -> None:
+        """Have the run back that a call was given, for it turned out not to have begun it."""
+        run_id, claim.run_id = claim.run_id, None
+        sighting = None if run_id is None else self._taken.pop(run_id, None)
+        if sighting is not None and self._places[sighting.id] != _UNLISTED:
+            self._free[sighting.id] = sighting
             self._free = dict(sorted(self._free.items(), key=lambda each: self._places[each[0]]))
+
+    def _review(self, claim: Claim) -> None:
+        """See to it that a call that is not out gets none of the runs that are noted by now."""
+        if claim.out_since is not None or claim.has_failed:
+            return
+        if claim.call is None or not claim.call.was_sent:
+            claim.base = self._next
+        else:
+            self._release(claim)  # it was refused, and may be sent again
 
     def _settle(self, asked_at: float) -> None:
         waiting: list[Claim] = []
@@ -149,18 +180,18 @@ class Ledger:
             if claim.run_id is not None:
                 continue
             if claim.has_failed:  # answered: its run is in the list if there is one
-                self._pair([claim], only_failed=True)
+                self._pair([claim], asked_at, only_failed=True)
             elif claim.out_since is not None:
                 waiting.append(claim)
         firm = [each for each in waiting if not each.is_lost]
         settled = [each for each in firm if (each.out_since or 0.0) <= asked_at - _SETTLED]
         # A run may be that of a call whose refusal is on its way. Where each call has one, none is.
         for claims in (waiting, firm, settled):
-            if claims and self._pair(claims):
+            if claims and self._pair(claims, asked_at):
                 return
 
-    def _pair(self, claims: Sequence[Claim], *, only_failed: bool = False) -> bool:
-        """Give each claim a run of its own, or none any."""
+    def _pair(self, claims: Sequence[Claim], asked_at: float, *, only_failed: bool = False) -> bool:
+        """Give each claim a run of its own, or none any; later on, where it was sent after the list was asked for."""
         free = [each for each in self._free.values() if each.has_failed or not only_failed]
         pairs: list[tuple[Claim, Sighting]] = []
         for claim in claims:  # from the latest base down: what is open to few goes to them first
@@ -170,6 +201,7 @@ class Ledger:
             free.remove(found)
             pairs.append((claim, found))
         for claim, found in pairs:
-            self._take(found.id)
-            claim.run_id = found.id
+            if (claim.out_since or 0.0) <= asked_at:
+                self._take(found)
+                claim.run_id = found.id
         return True
