@@ -53,16 +53,14 @@ class Attachments:
     def use(self, order: Order, session: Session) -> None:
         """Let a session use the files that a run lists, and leave those it excludes. Raises `Refused`."""
         found = [self._find(file_id, session) for file_id in order.include]
-        for file_id in order.exclude:
-            if file_id not in session.files:
-                raise self._desk.missing("attachment")
-        listed = set(session.files) | set(order.include)
-        if len(listed - set(order.exclude)) > self._desk.rules.max_file_count:
+        used = {file.file_id for file in session.files.values() if file.is_active}
+        if len((used | set(order.include)) - set(order.exclude)) > self._desk.rules.max_file_count:
             raise Refused(400, "the session has too many attachments")
-        for attachment in found:
-            self._attach(attachment, session)
-        for file_id in order.exclude:
+        for file_id in session.files.keys() & set(order.exclude):
             session.files[file_id].is_active = False
+        for attachment in found:
+            if attachment.id not in order.exclude:
+                self._attach(attachment, session)
 
     def _find(self, file_id: str, session: Session) -> Attachment:
         found = self._by_id.get(file_id)

@@ -1,0 +1,447 @@
+"""The fake Agent Platform's sessions: created, found, told in all generations, ended."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.providers.agent_platform.platform_fake_rig import (
+    APP,
+    LATER,
+    PUBLIC,
+    PlatformAsker,
+    asker,
+    identify,
+    order,
+    read,
+)
+
+_SESSIONS = f"{APP}/sessions"
+_NEWEST = f"{PUBLIC}/apps/aa-demo/sessions"
+
+
+def _session(a: PlatformAsker, **identity: str) -> dict[str, Any]:
+    told: dict[str, Any] = a.create(**identity)["session"]
+    return told
+
+
+def test_a_new_session_is_told_in_the_vendors_ways() -> None:
+    """Over a few sessions every spelling comes: of the status, of what is unset, of names, with and without more."""
+    a = asker()
+    told = [a.create(userReference="u") for _ in range(12)]
+    sessions = [each["session"] for each in told]
+    assert {session["status"] for session in sessions} == {"idle", "started"}
+    assert {session["sessionReference"] for session in sessions} == {"u", None, ""}
+    assert {session["userReference"] for session in sessions} == {"u"}
+    assert {"source" in session for session in sessions} == {True, False}
+    assert {next(iter(each["fileUploadConfig"])) for each in told} == {"enabled", "isAttachmentsEnabled"}
+    assert [each.get("output") for each in told].count(None) == 4
+    assert {event["type"] for each in told for event in each.get("events", [])} == {"Welcome_Event"}
+    assert "mle" in told[0]["allowedMimeTypes"]
+    assert len({session["sessionId"] for session in sessions}) == 12
+    assert len({session["userId"] for session in sessions}) == 1
+
+
+def test_creation_may_be_200_or_201() -> None:
+    """What is created is answered with either status."""
+    a = asker()
+    body = {"sessionIdentity": identify(userReference="u")}
+    assert {a.reply("POST", _SESSIONS, body).status for _ in range(2)} == {200, 201}
+
+
+def test_creating_what_there_is_gives_it_again() -> None:
+    """With a reference, or an id, creation finds the session; no second welcome is given."""
+    a = asker()
+    first = _session(a, sessionReference="chat", userReference="u")
+    again = [a.create(sessionReference="chat", userReference="u", now=5.0) for _ in range(3)]
+    assert {each["session"]["sessionId"] for each in again} == {first["sessionId"]}
+    assert {each["session"]["createdAt"] for each in again} == {first["createdAt"]}
+    assert {tuple(each) for each in again} == {("session", "allowedMimeTypes", "fileUploadConfig")}
+    assert _session(a, sessionId=first["sessionId"])["status"] == "idle"
+    assert a.count("sessions") == 1
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        None,
+        [],
+        {},
+        "chat",
+        ["chat"],
+        [{"type": "sessionIdentity", "value": "chat"}],
+        [{"type": "sessionReference"}],
+        [{"value": "chat"}],
+        [{"type": "sessionReference", "value": ""}],
+        [{"type": "sessionReference", "value": 7}],
+        [{"type": 7, "value": "chat"}],
+        identify(userReference="u") * 2,
+    ],
+)
+@pytest.mark.parametrize("path", [_SESSIONS, f"{_SESSIONS}/terminate", f"{APP}/runs/execute"])
+def test_identities_are_read_strictly(path: str, identity: Any) -> None:
+    """An identity that is missing, empty, misspelled or doubled is refused, and makes no session."""
+    a = asker()
+    body = {**order(), "sessionIdentity": identity}
+    assert a.reply("POST", path, body).status == 400
+    assert (a.count("sessions"), a.count("starts")) == (0, 0)
+
+
+@pytest.mark.parametrize(("status", "rules"), [(404, {}), (409, {"unknown_status": 409})])
+def test_an_id_alone_never_makes_a_session(status: int, rules: Mapping[str, int]) -> None:
+    """A session id that matches nothing is refused, unless another identifier goes with it."""
+    a = asker(**rules)
+    lost = {"sessionIdentity": identify(sessionId="s-0")}
+    assert a.reply("POST", _SESSIONS, lost).status == status
+    assert _session(a, sessionId="s-0", userReference="u")["userReference"] == "u"
+    assert _session(a, sessionId="s-0", sessionReference="chat")["userReference"] == "chat"
+
+
+@pytest.mark.parametrize("kind", ["sessionId", "sessionReference"])
+def test_a_sessions_owner_is_checked(kind: str) -> None:
+    """Another user's reference beside what finds a session is refused, with the status that was chosen."""
+    for status, rules in ((403, {}), (409, {"foreign_status": 409})):
+        a = asker(**rules)
+        session = _session(a, sessionReference="chat", userReference="u")
+        value = session["sessionId"] if kind == "sessionId" else "chat"
+        body = {"sessionIdentity": identify(**{kind: value, "userReference": "v"})}
+        assert a.reply("POST", _SESSIONS, body).status == status
+        assert a.count("sessions") == 1
+
+
+class _Model:
+    """The vendor's rules for which session is meant, in a list of sessions that are (name, reference, user)."""
+
+    def __init__(self) -> None:
+        self.sessions: list[tuple[str, str, str]] = []
+
+    def resolve(self, session_id: str | None, reference: str | None, user: str | None) -> str | None:
+        """Give the name of the session that is found, a new one's if it is made, None for a refusal."""
+        by_id = [each for each in self.sessions if each[0] == session_id]
+        by_reference = [each for each in self.sessions if each[1] == reference][-1:]
+        found = [*by_id, *by_reference][:1]
+        if found:
+            return found[0][0] if user in (None, found[0][2]) else None
+        if reference is None and user is None:
+            return None
+        name = f"#{len(self.sessions)}"
+        self.sessions.append((name, reference or user or "", user or reference or ""))
+        return name
+
+
+_NAMES = st.sampled_from(["a", "b", "c"])
+_WISH = st.tuples(st.none() | st.integers(0, 5), st.none() | _NAMES, st.none() | _NAMES, st.booleans())
+
+
+@given(st.lists(_WISH.filter(lambda wish: wish[:3] != (None, None, None)), max_size=12))
+def test_sessions_resolve_as_a_model_says(
+    wishes: list[tuple[int | None, str | None, str | None, bool]],
+) -> None:
+    """Whatever is asked in whatever order, by creation or a run, the session that is meant is the model's."""
+    a, model = asker(), _Model()
+    ids: dict[str, str] = {}
+    for index, reference, user, is_run in wishes:
+        name = None if index is None else f"#{index}"
+        session_id = None if name is None else ids.get(name, name)
+        named = {"userReference": user, "sessionReference": reference, "sessionId": session_id}
+        body = order(
+            "at once", sessionIdentity=identify(**{kind: text for kind, text in named.items() if text})
+        )
+        reply = a.reply("POST", f"{APP}/runs/execute" if is_run else _SESSIONS, body)
+        expected = model.resolve(name, reference, user)
+        assert reply.is_success == (expected is not None)
+        if expected is not None:
+            told = read(reply)
+            found = (told.get("session") or told["sessionInfo"])["sessionId"]
+            assert ids.setdefault(expected, found) == found
+    assert len(ids) == len(set(ids.values())) == a.count("sessions")
+
+
+def test_a_user_alone_always_gets_a_new_session() -> None:
+    """A request with a user's reference alone never finds a session; its reference finds the latest of them."""
+    a = asker()
+    ids = [_session(a, userReference="u")["sessionId"] for _ in range(3)]
+    assert len(set(ids)) == 3
+    assert _session(a, sessionReference="u")["sessionId"] == ids[-1]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("?sessionReference=chat", 200),
+        ("?sessionId={id}", 200),
+        ("?sessionId={id}&sessionReference=none", 200),
+        ("?sessionId=s-0&sessionReference=chat", 200),
+        ("", 400),
+        ("?sessionId=", 400),
+        ("?userReference=u", 400),
+        ("?session_id={id}", 400),
+        ("?sessionReference=none", 404),
+        ("?sessionId=s-0", 404),
+    ],
+)
+def test_a_session_is_read(query: str, status: int) -> None:
+    """One of two identifiers is needed; of both, the id decides where it matches."""
+    a = asker()
+    session = _session(a, sessionReference="chat", userReference="u")
+    reply = a.reply("GET", _SESSIONS + query.replace("{id}", session["sessionId"]))
+    assert reply.status == status
+    if status == 200:
+        told = read(reply)["session"]
+        assert told["sessionId"] == session["sessionId"]
+        assert " ".join(told) == "sessionId sessionReference status userId createdAt appId events attachments"
+        assert (told["sessionReference"], told["appId"], told["status"]) == ("chat", "aa-demo", "idle")
+
+
+def test_a_sessions_status_follows_its_runs() -> None:
+    """It is busy while a run goes on, in error after one that failed, idle after one that did not."""
+    a = asker()
+    a.start("good", now=0.0)
+    a.start("bad", now=20.0)
+    a.start("at once", now=50.0)
+    path = f"{_SESSIONS}?sessionReference=chat"
+    for now, status in ((5.0, "busy"), (25.0, "busy"), (50.0, "idle")):
+        assert a.told("GET", path, now=now)["session"]["status"] == status
+    b = asker()
+    b.start("bad")
+    assert [b.told("GET", path, now=now)["session"]["status"] for now in (9.0, 10.0)] == ["busy", "error"]
+
+
+def _many(count: int = 25) -> PlatformAsker:
+    a = asker(quirks=False)
+    for number in range(count):
+        a.create(
+            sessionReference=f"c{number}", userReference=f"u{number % 5}", now=60.0 * number, source="AIW"
+        )
+    return a
+
+
+@pytest.mark.parametrize(
+    ("body", "count", "paging"),
+    [
+        ({}, 20, (25, 20, True)),
+        ({"offset": 20}, 5, (25, 25, False)),
+        ({"offset": 30}, 0, (25, 25, False)),
+        ({"userReference": "u1"}, 5, (5, 5, False)),
+        ({"sessionId": "s-0"}, 0, (0, 0, False)),
+        ({"date": {"start": "2026-01-05T09:10:00Z"}}, 15, (15, 15, False)),
+        ({"date": {"start": "2026-01-05T09:10:00Z", "end": "2026-01-05T09:12:00.000Z"}}, 3, (3, 3, False)),
+        ({"date": {}, "filters": [{"key": "a", "value": "b", "operator": "eq"}]}, 20, (25, 20, True)),
+    ],
+)
+def test_sessions_are_listed_the_older_way(
+    body: Mapping[str, Any], count: int, paging: tuple[int, int, bool]
+) -> None:
+    """The oldest list takes its filters in a body, and pages by twenty."""
+    told = _many().told("POST", f"{_SESSIONS}/list", body, now=3000.0)
+    assert len(told["sessions"]) == count
+    assert tuple(told["pagination"].items()) == tuple(
+        zip(("totalCount", "endIndex", "hasMore"), paging, strict=True)
+    )
+    for session in told["sessions"]:
+        assert " ".join(session) == "sessionId sessionReference status userId createdAt"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"offset": -1},
+        {"offset": "0"},
+        {"offset": True},
+        {"date": "today"},
+        {"date": {"start": "today"}},
+        {"filters": [7]},
+        {"userReference": 7},
+    ],
+)
+def test_older_lists_are_read_strictly(body: Any) -> None:
+    """Filters of the wrong kind are refused."""
+    assert _many(1).reply("POST", f"{_SESSIONS}/list", body).status == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "references"),
+    [
+        ("", [f"c{number}" for number in range(20)]),
+        ("?limit=2", ["c0", "c1"]),
+        ("?offset=24&limit=2", ["c24"]),
+        ("?offset=1&limit=1&startDate=2026-01-05T09:03:00Z", ["c4"]),
+        ("?startDate=2026-01-05T09:23:00Z&endDate=2026-01-05T09:23:30Z", ["c23"]),
+    ],
+)
+def test_sessions_are_listed_the_later_way(query: str, references: list[str]) -> None:
+    """The later list, on a path of its own, takes its filters in the query."""
+    told = _many().told("GET", f"{LATER}/sessions/list{query}")
+    assert [session["sessionReference"] for session in told["sessions"]] == references
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "offset=-1", "startDate=today", "endDate="])
+def test_later_lists_are_read_strictly(query: str) -> None:
+    """Filters that are no numbers, or no dates, are refused."""
+    assert asker().reply("GET", f"{LATER}/sessions/list?{query}").status == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "references", "total"),
+    [
+        ("", {}, [f"c{number}" for number in range(20)], 25),
+        ("?offset=20", {}, [f"c{number}" for number in range(20, 25)], 25),
+        ("?limit=1&offset=2", {"env_name": "DRAFT"}, ["c2"], 25),
+        ("", {"env_name": "prod"}, [], 0),
+        ("", {"user_reference_id": "u0"}, ["c0", "c5", "c10", "c15", "c20"], 5),
+        ("", {"session_reference_id": "c7"}, ["c7"], 1),
+        ("", {"start_time": "2026-01-05T09:23:00Z"}, ["c23", "c24"], 2),
+        ("", {"end_time": "2026-01-05T09:01:00Z"}, ["c0", "c1"], 2),
+        ("", {"end_time": "2026-01-07T09:00:00Z"}, [], 0),
+    ],
+)
+def test_sessions_are_listed_the_newest_way(
+    query: str, body: Mapping[str, Any], references: list[str], total: int
+) -> None:
+    """The newest list has names of its own, and by default a window of a day before its end."""
+    told = _many().told("POST", f"{_NEWEST}/list{query}", body, now=3000.0)
+    assert [session["session_reference_id"] for session in told["sessions"]] == references
+    assert told["total_count"] == total
+
+
+def test_the_newest_list_tells_of_ends() -> None:
+    """It tells what is unset as empty or null, when sessions ended, and when something last happened in them."""
+    a = asker()
+    a.create(userReference="u", now=0.0)
+    a.start("good", now=10.0)
+    a.told("POST", f"{_SESSIONS}/terminate", {"sessionIdentity": identify(sessionReference="chat")}, now=30.0)
+    pages = [a.told("POST", f"{_NEWEST}/list", {}, now=60.0)["sessions"] for _ in range(2)]
+    first, second = pages[0]
+    assert (first["session_reference_id"], first["end_time"], first["env_name"]) == ("", None, "draft")
+    assert second["end_time"] == "2026-01-05T09:00:30.000Z"
+    assert second["last_activity_at"] == "2026-01-05T09:00:20.000Z"
+    assert {session["source"] for page in pages for session in page} == {"AP", None}
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "rules"),
+    [
+        ("?limit=101", {}, {}),
+        ("?limit=0", {}, {}),
+        ("", {"start_time": "today"}, {}),
+        ("", {"env_name": 7}, {}),
+        ("", {}, {"env_name_needed": True}),
+    ],
+)
+def test_newest_lists_are_read_strictly(
+    query: str, body: Mapping[str, Any], rules: Mapping[str, bool]
+) -> None:
+    """Bounds hold, dates are dates, and the environment is needed where the rules say so."""
+    a = asker(**rules)
+    a.create(userReference="u")
+    assert a.reply("POST", f"{_NEWEST}/list{query}", body).status == 400
+
+
+def test_a_session_is_read_the_newest_way() -> None:
+    """The newest read gives a list of one, with traces and observations where these are included."""
+    a = asker()
+    session = _session(a, sessionReference="chat", userReference="u")
+    good, endless = a.start("good"), a.start("endless")
+    path = f"{_NEWEST}?session_id={session['sessionId']}"
+    plain = a.told("GET", path, now=20.0)
+    assert plain["pagination"] == {"page": 1, "limit": 1, "total": 1}
+    (told,) = plain["sessions"]
+    assert (told["session_reference"], told["environment"], told["traces"]) == ("chat", "draft", [])
+    (told,) = a.told("GET", f"{path}&include=traces", now=20.0)["sessions"]
+    first, second = told["traces"]
+    assert (first["trace_id"], first["latency"], first["observations"]) == (good, 10.0, [])
+    assert first["output"] == a.look(good, now=20.0)["kwargs"]["output"]
+    assert (second["trace_id"], second["latency"], second["output"]) == (endless, None, None)
+    (told,) = a.told("GET", f"{path}&include=observations&include=traces", now=20.0)["sessions"]
+    assert told["traces"][0]["observations"][0]["token_usage"] == {"input": 12, "output": 5, "total": 17}
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("", 400), ("?sessionId=s-0", 400), ("?session_id=s-0&include=all", 400), ("?session_id=s-0", 404)],
+)
+def test_newest_reads_are_read_strictly(query: str, status: int) -> None:
+    """The newest read needs the id, under its own name."""
+    assert asker().reply("GET", _NEWEST + query).status == status
+
+
+def test_termination_answers_flat_and_once() -> None:
+    """An ended session is told without a wrapping, at times with an event, and is not found again."""
+    a = asker()
+    seen = []
+    for number in range(2):
+        session = _session(a, sessionReference=f"chat{number}", userReference="u")
+        body = {"sessionIdentity": identify(sessionReference=f"chat{number}")}
+        told = a.told("POST", f"{_SESSIONS}/terminate", body)
+        assert (told["status"], told["sessionId"]) == ("terminated", session["sessionId"])
+        assert "runId" not in told
+        assert a.reply("POST", f"{_SESSIONS}/terminate", body).status == 404
+        by_id = a.told("GET", f"{_SESSIONS}?sessionId={session['sessionId']}")["session"]
+        assert by_id["status"] == "terminated"
+        assert _session(a, sessionReference=f"chat{number}")["sessionId"] != session["sessionId"]
+        seen.append([event["type"] for event in told.get("events", [])])
+    assert sorted(seen) == [[], ["End_of_Conversation"]]
+    assert (a.count("terminated"), a.count("sessions")) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("identity", "status"),
+    [
+        ({"userReference": "u"}, 400),
+        ({"sessionReference": "chat", "userReference": "u"}, 400),
+        ({"sessionReference": "none"}, 404),
+        ({"sessionId": "s-0"}, 404),
+        ({"sessionId": "s-0", "sessionReference": "chat"}, 200),
+    ],
+)
+def test_termination_takes_no_user(identity: Mapping[str, str], status: int) -> None:
+    """A session is ended by its id or reference alone, and none is made for it."""
+    a = asker()
+    a.create(sessionReference="chat", userReference="u")
+    body = {"sessionIdentity": identify(**identity)}
+    assert a.reply("POST", f"{_SESSIONS}/terminate", body).status == status
+    assert a.count("sessions") == 1
+
+
+def test_termination_may_be_repeated_where_rules_say_so() -> None:
+    """With such rules a session that has ended is told again, by id and reference, and still ended once."""
+    a = asker(terminates_again=True)
+    session = _session(a, sessionReference="chat")
+    for identity in (
+        {"sessionReference": "chat"},
+        {"sessionId": session["sessionId"]},
+        {"sessionReference": "chat"},
+    ):
+        told = a.told("POST", f"{_SESSIONS}/terminate", {"sessionIdentity": identify(**identity)})
+        assert told["sessionId"] == session["sessionId"]
+    body = {"sessionIdentity": identify(sessionReference="none")}
+    assert a.reply("POST", f"{_SESSIONS}/terminate", body).status == 404
+    assert a.count("terminated") == 1
+
+
+def test_a_pending_sign_in_changes_the_envelope() -> None:
+    """Creation for a user who has to sign in tells an event beside `sessionInfo`, until the user has."""
+    a = asker(signins=frozenset({"u"}), sign_in_at=("Google", "GitHub"))
+    told = a.create(userReference="u")
+    assert set(told) == {"messageId", "events", "sessionInfo", "allowedMimeTypes", "fileUploadConfig"}
+    (event,) = told["events"]
+    assert event["type"] == "IDP_Redirect"
+    profiles = event["content"]["auth_profiles"]
+    assert [(each["idpName"], each["isAuthorized"]) for each in profiles] == [
+        ("Google", False),
+        ("GitHub", False),
+    ]
+    assert {each["sso_type"] for each in profiles} == {"oauth2"}
+    assert len({each["url"] for each in profiles}) == 2
+    a.world.authorize("u", "Google")
+    profiles = a.create(userReference="u")["events"][0]["content"]["auth_profiles"]
+    assert [each["isAuthorized"] for each in profiles] == [True, False]
+    a.world.authorize("u")
+    assert _session(a, userReference="u")["userReference"] == "u"
+    assert _session(a, userReference="v")["userReference"] == "v"
+    assert a.count("signins_asked") == 2
+    with pytest.raises(KeyError):
+        a.world.authorize("v")
