@@ -1,4 +1,4 @@
-"""A server in a process of its own that answers from memory: Leena's token, status and report calls.
+"""A server in a process of its own that answers from memory: Leena's token, execute, status and report calls.
 
 Does as little as it can for each request, so that the client is what is measured. It ends when its standard
 input does, which is when whoever started it has ended.
@@ -67,6 +67,10 @@ class _Connection(asyncio.Protocol):
         if line.endswith(b"/status"):
             self._counts["looks"] += 1
             self._transport.write(self._answers.status)
+        elif line.endswith(b"/execute"):
+            self._counts["starts"] += 1
+            started = {"aop_item_id": f"{self._counts['starts']:024x}", "status": "accepted"}
+            self._transport.write(_whole(started))
         elif line.startswith(b"POST "):
             self._counts["token_requests"] += 1
             loop = asyncio.get_running_loop()
@@ -84,11 +88,11 @@ def _whole(content: object) -> bytes:
     return _HEAD.format(length=len(body)).encode() + body
 
 
-def _answers(rows: int, page_size: int) -> Answers:
+def _answers(rows: int, page_size: int, status: str) -> Answers:
     *pages, empty = make_pages(rows, page_size)
     return Answers(
         status=_whole(
-            {"status": "in_progress", "initiated_at": "2026-01-05T09:00:00.123456", "completed_at": None}
+            {"status": status, "initiated_at": "2026-01-05T09:00:00.123456", "completed_at": None}
         ),
         token=_whole({"access_token": "t" * 40, "expires_in": 86400, "token_type": "Bearer"}),
         pages=tuple(map(_whole, pages)),
@@ -97,7 +101,7 @@ def _answers(rows: int, page_size: int) -> Answers:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    answers = _answers(options.rows, options.page_size)
+    answers = _answers(options.rows, options.page_size, options.status)
     counts: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
@@ -110,9 +114,12 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def serving(*, token_delay: float = 0.0, rows: int = 0, page_size: int = 100) -> Iterator[str]:
+def serving(
+    *, token_delay: float = 0.0, rows: int = 0, page_size: int = 100, status: str = "in_progress"
+) -> Iterator[str]:
     """Give the base URL of a server that lives as long as the block. `GET /counts` tells what it saw."""
     options = [f"--token-delay={token_delay}", f"--rows={rows}", f"--page-size={page_size}"]
+    options.append(f"--status={status}")
     command = [sys.executable, "-m", "benchmarks.server", *options]
     root = Path(__file__).parent.parent
     with subprocess.Popen(
@@ -137,4 +144,5 @@ if __name__ == "__main__":
     _parser.add_argument("--token-delay", type=float, default=0.0)
     _parser.add_argument("--rows", type=int, default=0)
     _parser.add_argument("--page-size", type=int, default=100)
+    _parser.add_argument("--status", default="in_progress")
     asyncio.run(_serve(_parser.parse_args()))

@@ -123,7 +123,7 @@ async def test_slow_journal_makes_no_bursts() -> None:
 
 
 async def test_changes_are_recorded_together() -> None:
-    """What many rows become while the journal is busy is recorded in one go, and a journal is asked once at a time."""
+    """What many rows become while the journal is busy is recorded in one go."""
     async with rig() as r:
         r.client.gate = asyncio.Event()
         await r.begin(rows(64))
