@@ -1,0 +1,65 @@
+"""Kore Agent Platform: the way by which its resources make calls, one for each of the two keys."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from attrs import field, frozen
+
+from ...caller import Account, Start
+from ...errors import AuthorizationRequired
+from ...model import Reply, Request, Run
+from ...pool import SessionPool
+from .settings import VENDOR
+from .values import AuthorizationProfile
+
+T = TypeVar("T")
+
+
+@frozen
+class Calls:
+    """Calls with one key, at one base URL. Without a key every call raises ValueError that names the setting."""
+
+    pool: SessionPool
+    url: str
+    setting: str
+    key: Account | None = field(default=None)
+
+    @property
+    def account(self) -> Account:
+        """Give the account. Raises ValueError, which names the setting, where there is no key."""
+        if self.key is None:
+            raise ValueError(
+                f"this call needs {self.setting} (AGENT_PLATFORM_{self.setting.upper()} in the environment)"
+            )
+        return self.key
+
+    def ensure_usable(self) -> None:
+        """Raise ValueError where there is no key, PoolClosed where the pool is not open."""
+        _ = self.account
+        self.pool.ensure_open()
+
+    async def call(self, request: Request, read: Callable[[Reply, str], T]) -> T:
+        """Make a call that may be repeated, and give what `read` makes of the reply and the call's name."""
+        self.pool.ensure_open()
+        return await self.pool.caller.call(self.account, request, lambda reply: read(reply, request.call))
+
+    async def start(self, start: Start[T]) -> T:
+        """Send, once, what starts or makes something. Raises as `Caller.start`."""
+        self.pool.ensure_open()
+        return await self.pool.caller.start(self.account, start)
+
+
+def require(
+    profiles: tuple[AuthorizationProfile, ...], call: str, found: object, run: Run | None = None
+) -> None:
+    """Raise AuthorizationRequired where sign-ins are pending; it carries them, and what was answered besides."""
+    if profiles:
+        raise AuthorizationRequired(
+            f"{VENDOR}: {call} was answered, and {len(profiles)} sign-in(s) of its end user are pending",
+            vendor=VENDOR,
+            call=call,
+            pending_authorizations=profiles,
+            reply=found,
+            run=run,
+            ref=None if run is None else run.ref,
+        )

@@ -1,0 +1,86 @@
+"""Kore Agent Platform: which session is meant. Pure.
+
+Up to three identifiers may be given; they are tried from the first to the last, and the first that matches decides:
+`sessionId` finds a session and never makes one; `sessionReference` finds one or makes one; `userReference` always
+makes one (Agent Platform API, section 4.2). Pages that print the reverse order are outvoted there.
+"""
+
+from typing import Any, Final, Self
+from urllib.parse import quote, unquote
+
+from attrs import frozen
+
+from ...contract import check_text
+
+SESSION_ID: Final = "sessionId"
+SESSION_REFERENCE: Final = "sessionReference"
+USER_REFERENCE: Final = "userReference"
+#: In the order in which the platform tries them.
+_TYPES: Final = (SESSION_ID, SESSION_REFERENCE, USER_REFERENCE)
+
+
+@frozen
+class Identity:
+    """What names a session: at least one of the three."""
+
+    session_id: str | None = None
+    session_reference: str | None = None
+    user_reference: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        session_id: str | None = None,
+        session_reference: str | None = None,
+        user_reference: str | None = None,
+    ) -> Self:
+        """Take what was given. Raises ValueError where nothing was, or something that names nobody."""
+        given = {
+            "session_id": session_id,
+            "session_reference": session_reference,
+            "user_reference": user_reference,
+        }
+        for name, value in given.items():
+            if value is not None:
+                check_text(value, name)
+        if not any(value is not None for value in given.values()):
+            raise ValueError(f"give at least one of {', '.join(given)}")
+        return cls(session_id, session_reference, user_reference)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Give what was given, by its type on the wire, in the order in which the platform tries it."""
+        values = (self.session_id, self.session_reference, self.user_reference)
+        return [(kind, value) for kind, value in zip(_TYPES, values, strict=True) if value is not None]
+
+    def wire(self) -> list[dict[str, Any]]:
+        """Write the member `sessionIdentity` of a request."""
+        return [{"type": kind, "value": value} for kind, value in self.pairs()]
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Say whether the same identity always leads to the same session.
+
+        With a user's reference and no session's, each request may make another one: the user's alone never finds
+        one, and an id that matches nothing falls through to it.
+        """
+        return self.user_reference is None or self.session_reference is not None
+
+    def scope(self) -> str:
+        """Write the scope of references to runs of this session: `sessionReference=chat-7`.
+
+        What the platform does not need to find the session again is left out: the user's reference, which may be
+        somebody's name, where there is a session's.
+        """
+        pairs = self.pairs()
+        if self.session_reference is not None:
+            pairs = [pair for pair in pairs if pair[0] != USER_REFERENCE]
+        return "&".join(f"{kind}={quote(value, safe='')}" for kind, value in pairs)
+
+    @classmethod
+    def parse(cls, scope: str) -> Self:
+        """Read a scope back. Raises ValueError for one that names no session."""
+        split = (pair.partition("=") for pair in scope.split("&"))
+        found = {kind: unquote(value) for kind, _, value in split}
+        if not set(found) <= set(_TYPES) or not all(value.strip() for value in found.values()):
+            raise ValueError(f"{scope!r} names no session; the form is sessionReference=...")
+        return cls(*(found.get(kind) for kind in _TYPES))

@@ -1,0 +1,119 @@
+"""Kore Agent Platform: tolerant reading of its answers. Pure.
+
+Its pages disagree about how members are called (`fileName`, `filename`; `dockStatusId`, `dock-statusId`,
+`dockstatusId`; `sessionId`, `session_id`), and write booleans and numbers as strings now and then. So names are
+compared without case, hyphens and underscores, and what is of another kind than expected counts as left out.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from ... import codec
+from ...codec import parse_moment
+from ...errors import DecodeError
+from ...model import Reply
+from .settings import VENDOR
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_FOLDED: Final = str.maketrans("", "", "-_")
+
+
+def fold(name: str) -> str:
+    """Give a name as names are compared."""
+    return name.translate(_FOLDED).lower()
+
+
+class Fields:
+    """The members of one object, asked for by any of their names. `raw` is the object as received."""
+
+    __slots__ = ("_members", "raw")
+
+    def __init__(self, raw: Any) -> None:
+        self.raw: Mapping[str, Any] = raw if isinstance(raw, dict) else NOTHING
+        self._members: dict[str, Any] = {}
+        for name, value in self.raw.items():
+            if self._members.get(fold(name)) is None:
+                self._members[fold(name)] = value
+
+    def __bool__(self) -> bool:
+        return bool(self.raw)
+
+    def get(self, *names: str) -> Any:
+        """Give the first of these members that is there and not null."""
+        for name in names:
+            value = self._members.get(fold(name))
+            if value is not None:
+                return value
+        return None
+
+    def text(self, *names: str) -> str:
+        """Give the first of these texts that is not empty; empty where there is none."""
+        for name in names:
+            value = self._members.get(fold(name))
+            if isinstance(value, str) and value:
+                return value
+        return ""
+
+    def flag(self, *names: str) -> bool | None:
+        """Give a boolean, also one that is written as a string; None where there is none."""
+        return read_flag(self.get(*names))
+
+    def number(self, *names: str) -> float | None:
+        """Give a number, also one that is written as a string; None where there is none."""
+        value = self.get(*names)
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return float(value)
+
+    def count(self, *names: str) -> int | None:
+        """Give a whole number; None where there is none."""
+        value = self.number(*names)
+        return None if value is None else int(value)
+
+    def moment(self, *names: str) -> datetime | None:
+        """Give a date-time; None where there is none that can be read."""
+        return parse_moment(self.get(*names))
+
+    def inner(self, *names: str) -> "Fields":
+        """Give an object within; an empty one where there is none."""
+        return Fields(self.get(*names))
+
+    def items(self, *names: str) -> tuple[Any, ...]:
+        """Give a list; empty where there is none."""
+        value = self.get(*names)
+        return tuple(value) if isinstance(value, list) else ()
+
+    def objects(self, *names: str) -> Iterator["Fields"]:
+        """Give the objects of a list, leaving out what is none."""
+        return (Fields(each) for each in self.items(*names) if isinstance(each, dict))
+
+
+def read_flag(value: Any) -> bool | None:
+    """Read a boolean, also one that is written as a string; None for anything else."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and (word := value.strip().lower()) in {"true", "false"}:
+        return word == "true"
+    return None
+
+
+def object_in(reply: Reply, call: str) -> dict[str, Any]:
+    """Read the object that an answer is. Raises DecodeError."""
+    raw = codec.decode(reply.body, vendor=VENDOR, call=call)
+    if not isinstance(raw, dict):
+        raise wrong(call, "$")
+    return raw
+
+
+def wrong(call: str, path: str) -> DecodeError:
+    """Make the error that says where an answer has the wrong shape."""
+    message = f"{VENDOR}: the answer to {call} has the wrong shape at {path}"
+    return DecodeError(message, vendor=VENDOR, call=call, path=path)
