@@ -1,0 +1,194 @@
+"""Kore Agent Platform: sessions, which are conversations of an app with one of its users."""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from functools import partial
+from typing import Final
+
+import attrs
+
+from ...caller import Start
+from ...contract import check_text
+from ...errors import NotFound
+from ...model import Purpose, Request
+from .calls import Calls, require
+from .identity import Identity
+from .session_wire import (
+    FILTERS,
+    INCLUDES,
+    Generation,
+    Moment,
+    SessionUrls,
+    create_request,
+    get_request,
+    list_request,
+    read_page,
+    read_session,
+    terminate_request,
+    write_moment,
+)
+from .settings import VENDOR
+from .values import Session
+
+PAGE_SIZE: Final = 100
+_ADVICE: Final = "List the user's sessions and look for the newest one: sessions.list(user_reference=...)."
+_TERMINATED: Final = "terminated"
+
+
+class Sessions:
+    """The sessions of an app. Made by `AgentPlatform.sessions`.
+
+    All methods raise `ReplyError`, `TransportError`, `DecodeError` and `PoolClosed`, and ValueError or TypeError for
+    what cannot be sent. Passing faults are tried again, save where `create` says otherwise.
+    """
+
+    def __init__(self, calls: Calls, urls: SessionUrls) -> None:
+        self._calls = calls
+        self._urls = urls
+
+    async def create(
+        self,
+        *,
+        session_id: str | None = None,
+        session_reference: str | None = None,
+        user_reference: str | None = None,
+        source: str | None = None,
+        require_authorization: bool = False,
+    ) -> Session:
+        """Give a session: the one that is meant, or a new one. Give at least one of the three.
+
+        An id finds a session; a reference of the caller's own finds one, or names the new one; a user's reference
+        makes a new one each time. So a request with a user's reference and no session's is sent once, and
+        `StartUnknown` raised when its reply was lost; all others are repeated, and lead to the same session.
+        `source` says where the conversation comes from (`AP` by the platform's default). With
+        `require_authorization`, sign-ins that the user owes raise `AuthorizationRequired`, which carries them as
+        `pending_authorizations` and the session as `reply`. Agent Platform API, sections 4, 5 and 6.1.
+        """
+        identity = Identity.of(session_id, session_reference, user_reference)
+        if source is not None:
+            check_text(source, "source")
+        request = create_request(self._urls.app, identity, source)
+        if identity.is_repeatable:
+            session = await self._calls.call(request, read_session)
+        else:
+            session = await self._create_once(request, identity)
+        if require_authorization:
+            require(session.pending_authorizations, request.call, session)
+        return session
+
+    async def _create_once(self, request: Request, identity: Identity) -> Session:
+        start = Start(
+            vendor=VENDOR,
+            request=attrs.evolve(request, purpose=Purpose.START),
+            read=lambda reply: read_session(reply, request.call),
+            target=identity.user_reference or "",
+            advice=_ADVICE,
+            deed="created a session",
+            is_run=False,
+        )
+        return await self._calls.start(start)
+
+    async def get(
+        self,
+        *,
+        session_id: str | None = None,
+        session_reference: str | None = None,
+        include: Collection[str] = (),
+        generation: str = Generation.NEWEST,
+    ) -> Session:
+        """Give a session as it is now.
+
+        The newest generation finds it by its id alone, and adds what `include` names: `traces`, `observations`. The
+        older ones find it by id or reference, and tell its attachments. Raises `NotFound`. Agent Platform API,
+        section 6.3.
+        """
+        found = Generation.of(generation)
+        identity = Identity.of(session_id, session_reference)
+        if found is not Generation.NEWEST:
+            if include:
+                raise ValueError(f"include: the {found} generation has no traces")
+            url, query = f"{self._urls.app}/sessions", dict(identity.pairs())
+            return await self._calls.call(get_request(url, query), read_session)
+        if session_id is None or session_reference is not None:
+            raise ValueError(
+                "the newest generation reads a session by session_id alone; "
+                "generation='older' takes a session_reference"
+            )
+        unknown = [each for each in include if each not in INCLUDES]
+        if unknown or isinstance(include, str):
+            raise ValueError(f"include: expected a list of {', '.join(INCLUDES)}, not {include!r}")
+        request = get_request(self._urls.newest, {"session_id": session_id}, tuple(include))
+        return await self._calls.call(request, read_session)
+
+    def list(
+        self,
+        *,
+        user_reference: str | None = None,
+        session_reference: str | None = None,
+        session_id: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        page_size: int | None = None,
+        generation: str = Generation.NEWEST,
+    ) -> AsyncIterator[Session]:
+        """Iterate over the sessions of the app's environment: `async for session in platform.sessions.list()`.
+
+        Read page by page; one that moves from page to page meanwhile is given once. The newest generation covers the
+        24 hours before `end` (by default now) unless `start` says otherwise, and has no `session_id`; the later one
+        takes dates alone; the older one no session's reference, and no page size. Raises ValueError for a
+        filter that the generation does not know. Agent Platform API, section 6.2.
+        """
+        found = Generation.of(generation)
+        given = {
+            "user_reference": user_reference,
+            "session_reference": session_reference,
+            "session_id": session_id,
+            "start": None if start is None else write_moment(start, "start"),
+            "end": None if end is None else write_moment(end, "end"),
+            "limit": None if page_size is None else _page_size(page_size),
+        }
+        filters = {name: value for name, value in given.items() if value is not None}
+        for name in filters:
+            if name not in FILTERS[found]:
+                shown = "page_size" if name == "limit" else name
+                raise ValueError(f"{shown}: the {found} generation cannot be asked by it")
+        if found is not Generation.OLDER:
+            filters.setdefault("limit", str(PAGE_SIZE))
+        return self._pages(found, filters)
+
+    async def _pages(self, generation: Generation, filters: Mapping[str, str]) -> AsyncIterator[Session]:
+        offset, seen = 0, set[str]()
+        while True:
+            request = list_request(self._urls, generation, filters, offset)
+            page = await self._calls.call(request, partial(read_page, offset=offset))
+            fresh = [each for each in page.sessions if each.session_id not in seen]
+            for session in fresh:
+                seen.add(session.session_id)
+                yield session
+            # A server that does not know the offset tells the same page for ever.
+            if not (page.has_more and fresh):
+                return
+            offset += page.length
+
+    async def terminate(
+        self, *, session_id: str | None = None, session_reference: str | None = None
+    ) -> Session:
+        """End a session, whose memory is deleted, and give it as it then is (`status` is `terminated`).
+
+        A user's reference ends none. When an earlier try of this call may have done it, that there is no such
+        session is no error. Raises `NotFound`. Agent Platform API, section 6.4.
+        """
+        identity = Identity.of(session_id, session_reference)
+        try:
+            return await self._calls.call(terminate_request(self._urls.app, identity), read_session)
+        except NotFound as error:
+            if error.tries == 1:
+                raise
+        return Session(
+            session_id=session_id or "", session_reference=session_reference or "", status=_TERMINATED
+        )
+
+
+def _page_size(value: int) -> str:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= PAGE_SIZE:
+        raise ValueError(f"page_size has to be a whole number from 1 to {PAGE_SIZE}, not {value!r}")
+    return str(value)
