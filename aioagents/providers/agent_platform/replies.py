@@ -1,0 +1,88 @@
+"""Kore Agent Platform: the answer to a run that was waited for. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from ...model import Reply
+from .reading import NOTHING, Fields, object_in, wrong
+from .values import (
+    Attachment,
+    AuthorizationProfile,
+    Event,
+    SessionInfo,
+    Thought,
+    pending_in,
+    read_events,
+    read_session_info,
+    read_thoughts,
+    text_of,
+)
+
+
+@frozen(kw_only=True)
+class RunReply:
+    """What a run answered, and how its session stands.
+
+    `output` holds the items as received, `text` their texts. That an answer came is no proof of success: `is_error`
+    tells of a run that went wrong, `pending_authorizations` of sign-ins without which tools do not work, and each
+    file of `attachments` of an `error` of its own. `artifacts` are the results of tools that were set up to give
+    them. Agent Platform API, section 6.5.2.
+    """
+
+    message_id: str = ""
+    output: tuple[Any, ...] = field(default=(), repr=False)
+    thoughts: tuple[Thought, ...] = ()
+    artifacts: tuple[Any, ...] = field(default=(), repr=False)
+    tags: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    events: tuple[Event, ...] = ()
+    session: SessionInfo = field(factory=SessionInfo)
+    pending_authorizations: tuple[AuthorizationProfile, ...] = ()
+    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+
+    @property
+    def text(self) -> str:
+        """Give the texts of the output, a line each; empty where there are none."""
+        return text_of(self.output)
+
+    @property
+    def run_id(self) -> str:
+        """Give the run's id; empty where the platform did not tell it."""
+        return self.session.run_id
+
+    @property
+    def is_error(self) -> bool:
+        """Say whether the run went wrong, which no HTTP status tells."""
+        return self.session.is_error
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Give the files of the session."""
+        return self.session.attachments
+
+
+def reply_in(reply: Reply, call: str) -> RunReply:
+    """Read the answer to a synchronous run. Raises DecodeError where it is no object, or one that holds nothing."""
+    body = object_in(reply, call)
+    found = Fields(body)
+    if not any(found.get(name) for name in ("output", "sessionInfo", "events", "messageId")):
+        raise wrong(call, "$")
+    return read_reply(body)
+
+
+def read_reply(body: Mapping[str, Any]) -> RunReply:
+    """Read an answer that is decoded already."""
+    raw = Fields(body)
+    events = read_events(raw)
+    return RunReply(
+        message_id=raw.text("messageId"),
+        output=raw.items("output"),
+        thoughts=read_thoughts(raw),
+        artifacts=raw.items("artifacts"),
+        tags=raw.inner("tags").raw,
+        events=events,
+        session=read_session_info(raw.inner("sessionInfo")),
+        pending_authorizations=pending_in(events),
+        raw=raw.raw,
+    )
