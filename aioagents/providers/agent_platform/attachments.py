@@ -1,0 +1,124 @@
+"""Kore Agent Platform: attachments, which are files that a user gives to an app."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from attrs import field, frozen
+
+from ... import codec
+from ...contract import check_text, path_segment
+from ...errors import NotFound, ReplyError
+from ...model import Reply, Request
+from .calls import Calls
+from .identity import Identity
+from .multipart import file_form
+from .reading import NOTHING, Fields, object_in, wrong
+from .session_wire import JSON
+from .settings import VENDOR
+from .sources import Uploadable, opened
+
+_UPLOAD = "attachments.upload"
+_DELETE = "attachments.delete"
+
+
+@frozen(kw_only=True)
+class UploadedAttachment:
+    """An attachment as it was taken in. No run uses it before one includes its `file_id`."""
+
+    file_id: str
+    file_name: str = field(default="", repr=False)
+    mime_type: str = ""
+    extension: str = ""
+    size: int | None = None
+    path: str = field(default="", repr=False)
+    uploaded_at: datetime | None = None
+    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+
+
+class Attachments:
+    """The attachments of an app. Made by `AgentPlatform.attachments`.
+
+    All methods raise `ReplyError`, `TransportError`, `DecodeError` and `PoolClosed`, and ValueError or TypeError for
+    what cannot be sent. Passing faults are tried again.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._url = f"{calls.url}/attachments"
+
+    async def upload(
+        self, file: Uploadable, *, user_reference: str, file_name: str | None = None
+    ) -> UploadedAttachment:
+        """Upload a file for a user, reading it while it is sent: a path, bytes, a stream, or a file that is open.
+
+        What is no path needs a `file_name`. A stream can be read once, so that a lost reply is not tried again; what
+        is tried again may leave a second copy behind, which no run uses. Runs take it up by `RunFiles`. What an app
+        takes, and how much, its sessions tell (`Session.limits`). Raises OSError for a file that cannot be read.
+        Agent Platform API, section 6.7.
+        """
+        fields = {"userReference": check_text(user_reference, "user_reference"), "uploadType": "runtime"}
+        async with opened(file, file_name) as source:
+            pieces = partial(source.open, 0, source.size)
+            form = file_form(fields, source.name, pieces, size=source.size, is_once=source.is_once)
+            request = Request(
+                method="POST", url=f"{self._url}/upload", call=_UPLOAD, headers=form.headers, upload=form.body
+            )
+            return await self._calls.call(request, _attachment)
+
+    async def delete(
+        self, file_id: str, *, session_id: str | None = None, session_reference: str | None = None
+    ) -> None:
+        """Delete an attachment; its session may be named.
+
+        When an earlier try of this call may have done it, that it is gone is no error. Raises `NotFound`, and
+        `ReplyError` where the answer says that it was not deleted. Agent Platform API, section 6.8.
+        """
+        body = None
+        if session_id is not None or session_reference is not None:
+            body = codec.encode_json(dict(Identity.of(session_id, session_reference).pairs()))
+        request = Request(
+            method="DELETE",
+            url=f"{self._url}/{path_segment(file_id, 'file_id')}",
+            call=_DELETE,
+            headers={} if body is None else JSON,
+            body=body,
+        )
+        try:
+            await self._calls.call(request, _deleted)
+        except NotFound as error:
+            if error.tries == 1:
+                raise
+
+
+def _attachment(reply: Reply, call: str) -> UploadedAttachment:
+    raw = Fields(object_in(reply, call))
+    file_id = raw.text("fileId")
+    if not file_id:
+        raise wrong(call, "$.fileId")
+    return UploadedAttachment(
+        file_id=file_id,
+        file_name=raw.text("fileName"),
+        mime_type=raw.text("mimeType", "fileType"),
+        extension=raw.text("extension"),
+        size=raw.count("fileSize"),
+        path=raw.text("filePath"),
+        uploaded_at=raw.moment("uploadedAt"),
+        raw=raw.raw,
+    )
+
+
+def _deleted(reply: Reply, call: str) -> None:
+    """Read the answer to a deletion, in which `success` is a text, and an empty one is as good."""
+    if not reply.body.strip():
+        return
+    raw = Fields(object_in(reply, call))
+    if raw.flag("success") is False:
+        raise ReplyError(
+            f"{VENDOR}: the answer to {call} says that nothing was deleted",
+            vendor=VENDOR,
+            call=call,
+            status=reply.status,
+            detail=raw.text("message")[:500],
+        )

@@ -1,0 +1,156 @@
+"""Kore Agent Platform: what is uploaded, read a piece at a time: a file by its path, bytes, or a stream."""
+
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from os import PathLike, fspath
+from pathlib import Path, PurePath
+from stat import S_ISREG
+from typing import IO, Any, Final, Protocol, TypeAlias
+
+import anyio
+from anyio.to_thread import run_sync
+from attrs import field, frozen
+
+from ...contract import check_text
+
+#: Bytes that are in memory at once.
+PIECE: Final = 256 * 1024
+
+
+class Readable(Protocol):
+    """A file that was opened for reading bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """Give at most so many bytes, none at the end."""
+        ...
+
+
+#: What can be uploaded: the path of a file, bytes, an asynchronous iterator of bytes, a file that is open.
+Uploadable: TypeAlias = (
+    "str | PathLike[str] | bytes | bytearray | memoryview | AsyncIterator[bytes] | Readable"
+)
+
+#: Gives a part of what is uploaded: so many bytes from there on, all where the number is None.
+Opener: TypeAlias = Callable[[int, int | None], AsyncIterator[bytes]]
+
+
+@frozen(kw_only=True)
+class Source:
+    """What is uploaded. `size` is None where it is not known, and then it can be opened once alone."""
+
+    name: str
+    size: int | None
+    open: Opener = field(repr=False)
+
+    @property
+    def is_once(self) -> bool:
+        """Say whether it can be read once alone."""
+        return self.size is None
+
+    @property
+    def extension(self) -> str:
+        """Give the extension of the name, without its dot. Raises ValueError where there is none."""
+        extension = PurePath(self.name).suffix.removeprefix(".")
+        if not extension:
+            raise ValueError(f"file_name: the platform needs an extension, and {self.name!r} has none")
+        return extension
+
+
+@asynccontextmanager
+async def opened(
+    what: Uploadable, file_name: str | None, *, is_spooled: bool = False
+) -> AsyncIterator[Source]:
+    """Make what is to be uploaded readable while the block runs.
+
+    A stream is read once, as it comes; `is_spooled`, it is first written to a temporary file, which has a size and
+    may be read again. Raises ValueError, TypeError, or OSError for a file that cannot be read.
+    """
+    if file_name is not None:
+        check_text(file_name, "file_name")
+    if isinstance(what, str | PathLike):
+        path = Path(fspath(what))
+        yield Source(name=file_name or path.name, size=await _size_of(path), open=_from_path(path))
+        return
+    if file_name is None:
+        raise ValueError("file_name: has to be given for what is no path")
+    if isinstance(what, bytes | bytearray | memoryview):
+        data = bytes(what)
+        yield Source(name=file_name, size=len(data), open=_from_bytes(data))
+        return
+    pieces = _pieces(what)
+    if not is_spooled:
+        yield Source(name=file_name, size=None, open=lambda _start, _length: pieces)
+        return
+    with tempfile.TemporaryFile() as file:
+        size = await _spool(pieces, file)
+        yield Source(name=file_name, size=size, open=_from_file(file))
+
+
+async def _size_of(path: Path) -> int:
+    found = await anyio.Path(path).stat()
+    if not S_ISREG(found.st_mode):
+        raise ValueError(f"{path.name!r} is no regular file; a stream can be uploaded as one")
+    return found.st_size
+
+
+def _pieces(what: Any) -> AsyncIterator[bytes]:
+    if hasattr(what, "__aiter__"):
+        pieces: AsyncIterator[bytes] = what.__aiter__()
+        return pieces
+    if callable(getattr(what, "read", None)):
+        return _read(lambda size: run_sync(what.read, size), None)
+    raise TypeError(
+        "expected a path, bytes, an asynchronous iterator of bytes, or a file opened for reading, "
+        f"not {type(what).__name__}"
+    )
+
+
+async def _spool(pieces: AsyncIterator[bytes], file: IO[bytes]) -> int:
+    size = 0
+    async for piece in pieces:
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise TypeError(f"a stream that is uploaded gives bytes, not {type(piece).__name__}")
+        size += await run_sync(file.write, piece)
+    await run_sync(file.flush)
+    return size
+
+
+def _from_path(path: Path) -> Opener:
+    async def open_(start: int, length: int | None) -> AsyncIterator[bytes]:
+        async with await anyio.open_file(path, "rb") as file:
+            await file.seek(start)
+            async for piece in _read(file.read, length):
+                yield piece
+
+    return open_
+
+
+def _from_file(file: IO[bytes]) -> Opener:
+    async def open_(start: int, length: int | None) -> AsyncIterator[bytes]:
+        await run_sync(file.seek, start)
+        async for piece in _read(lambda size: run_sync(file.read, size), length):
+            yield piece
+
+    return open_
+
+
+def _from_bytes(data: bytes) -> Opener:
+    async def open_(start: int, length: int | None) -> AsyncIterator[bytes]:
+        end = len(data) if length is None else start + length
+        for at in range(start, end, PIECE):
+            yield data[at : min(at + PIECE, end)]
+
+    return open_
+
+
+async def _read(read: Callable[[int], Awaitable[bytes]], length: int | None) -> AsyncIterator[bytes]:
+    """Read so many bytes, or to the end; what is shorter than that says so by its length."""
+    left = length
+    while left is None or left > 0:
+        piece = await read(PIECE if left is None else min(PIECE, left))
+        if not piece:
+            return
+        if left is not None:
+            left -= len(piece)
+        yield piece
