@@ -1,0 +1,129 @@
+"""Kore Agent Platform: apps, and the one call that makes them."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from ... import codec
+from ...caller import Start
+from ...contract import check_text
+from ...model import Purpose, Reply, Request
+from .calls import Calls
+from .reading import NOTHING, Fields, object_in, wrong
+from .session_wire import JSON
+from .settings import VENDOR, check_header_value
+
+_CALL: Final = "apps.create"
+_ADVICE: Final = (
+    "Look for the name among the workspace's apps: names are unique, so a second app cannot be there."
+)
+_LOGOS: Final = tuple(f"logo{number}" for number in range(1, 11))
+_COLOR: Final = re.compile(r"#[0-9A-Fa-f]{6}")
+
+
+@frozen
+class AppIcon:
+    """The icon of an app: one of the platform's logos, `logo1` to `logo10`, and a color like `#B2CCFF`.
+
+    Raises ValueError for others. Agent Platform API, section 6.9.
+    """
+
+    name: str
+    color: str
+
+    def __attrs_post_init__(self) -> None:
+        if self.name not in _LOGOS:
+            raise ValueError(f"icon: the name has to be one of {', '.join(_LOGOS)}, not {self.name!r}")
+        if not isinstance(self.color, str) or not _COLOR.fullmatch(self.color):
+            raise ValueError(f"icon: the color has to be like #B2CCFF, not {self.color!r}")
+
+
+@frozen(kw_only=True)
+class App:
+    """An app as it was made. Keys for it are made in its own settings."""
+
+    app_id: str
+    name: str = ""
+    description: str = ""
+    status: str = ""
+    type: str = ""
+    account_id: str = ""
+    icon_name: str = ""
+    icon_color: str = ""
+    created_by: str = ""
+    created_at: datetime | None = None
+    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+
+
+class Apps:
+    """The apps of a workspace. Made by `AgentPlatform.apps`."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def create(
+        self, name: str, description: str, icon: AppIcon | None = None, *, account_id: str, user_id: str
+    ) -> App:
+        """Make an app, once, for a user of an account; without an icon it gets one by chance.
+
+        Errors carry the vendor's own `code`: `BadRequest` has `VALIDATION_ERROR`, `INVALID_NAME_FORMAT` or
+        `INVALID_APP_ICON` (of which the vendor leaves open whether the app was made nevertheless);
+        `AuthenticationError` `UNAUTHORIZED`, `API_KEY_EXPIRED` or `API_KEY_REVOKED`; `PermissionDenied`
+        `INSUFFICIENT_SCOPE`, `ACCOUNT_ACCESS_DENIED` or `USER_PERMISSION_DENIED`; `Conflict` `RESOURCE_CONFLICT`,
+        for a name that is taken. Raises `StartUnknown` where the app may be there all the same, also after
+        `INTERNAL_ERROR` and `SERVICE_UNAVAILABLE`, which its cause then tells. Agent Platform API, section 6.9.
+        """
+        body: dict[str, Any] = {
+            "name": check_text(name, "name"),
+            "description": check_text(description, "description"),
+        }
+        if icon is not None:
+            body["appIcon"] = {"name": icon.name, "type": "logo", "color": icon.color}
+        headers = {
+            "accountid": check_header_value(check_text(account_id, "account_id"), "account_id"),
+            "userid": check_header_value(check_text(user_id, "user_id"), "user_id"),
+        }
+        request = Request(
+            method="POST",
+            url=f"{self._calls.url}/apps/createApp",
+            call=_CALL,
+            purpose=Purpose.START,
+            headers={**JSON, **headers},
+            body=codec.encode_json(body),
+        )
+        return await self._calls.start(
+            Start(
+                vendor=VENDOR,
+                request=request,
+                read=_app,
+                target=name,
+                advice=_ADVICE,
+                deed="created an app",
+                is_run=False,
+            )
+        )
+
+
+def _app(reply: Reply) -> App:
+    whole = Fields(object_in(reply, _CALL))
+    data = whole.inner("data")
+    app_id = data.text("appId")
+    if not app_id:
+        raise wrong(_CALL, "$.data.appId")
+    icon = data.inner("appIcon")
+    return App(
+        app_id=app_id,
+        name=data.text("name"),
+        description=data.text("description"),
+        status=data.text("status"),
+        type=data.text("type"),
+        account_id=data.text("accountId"),
+        icon_name=icon.text("name"),
+        icon_color=icon.text("color"),
+        created_by=data.inner("createdBy").text("id"),
+        created_at=data.moment("createdAt"),
+        raw=whole.raw,
+    )

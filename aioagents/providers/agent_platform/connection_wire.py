@@ -1,0 +1,141 @@
+"""Kore Agent Platform: connections to models elsewhere, checked, written and read. Pure.
+
+What belongs to which provider is the table of Agent Platform API, section 9.5.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+from attrs import field, frozen
+
+from ... import codec
+from ...contract import check_text
+from ...model import Reply, Secret
+from .reading import NOTHING, Fields, object_in, wrong
+
+#: The members of `fields`, which may hold secrets: those are sent, and shown nowhere.
+FieldValues: TypeAlias = Mapping[str, str | Secret]
+
+
+class ModelProvider(StrEnum):
+    """Whose models a connection leads to. `API` is any other, or one's own."""
+
+    OPEN_AI = "Open AI"
+    ANTHROPIC = "Anthropic"
+    AZURE_OPEN_AI = "Azure Open AI"
+    API = "API"
+
+
+_EASY: Final = "EASY_INTEGRATION"
+_FIELDS: Final[Mapping[ModelProvider, tuple[str, ...]]] = {
+    ModelProvider.OPEN_AI: ("API_KEY",),
+    ModelProvider.ANTHROPIC: ("API_KEY",),
+    ModelProvider.AZURE_OPEN_AI: ("API_KEY", "api_version", "your_resource_name", "deployment_id"),
+    ModelProvider.API: ("BASE_URL", "API_KEY", "MODEL_NAME"),
+}
+_TYPED: Final = frozenset({ModelProvider.ANTHROPIC, ModelProvider.AZURE_OPEN_AI})
+#: What an error may show of a connection that was to be made: none of the rest is known to be no secret.
+_SHOWN: Final = ("provider", "connectionName", "model", "modelType")
+
+
+@frozen(kw_only=True)
+class Connection:
+    """A connection to a model. `fields` come with asterisks in place of secrets, and not with lists."""
+
+    connection_id: str
+    name: str = ""
+    provider: str = ""
+    model: str = ""
+    status: str = ""
+    fields: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    created_at: datetime | None = None
+    modified_at: datetime | None = None
+    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+
+
+def check_provider(provider: str) -> ModelProvider:
+    """Read a provider's name. Raises ValueError that lists them."""
+    try:
+        return ModelProvider(provider)
+    except ValueError:
+        raise ValueError(f"provider has to be one of {', '.join(ModelProvider)}, not {provider!r}") from None
+
+
+def creation_body(
+    provider: str,
+    name: str,
+    *,
+    model: str | None,
+    model_type: str | None,
+    fields: FieldValues | None,
+    settings: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Write what a connection is made of, by its provider's rules. Raises ValueError that names the member."""
+    whose = check_provider(provider)
+    body: dict[str, Any] = {"provider": whose.value, "connectionName": check_text(name, "name")}
+    if model is not None or whose is not ModelProvider.API:
+        body["model"] = check_text(model or "", "model")
+    if model_type is not None or whose in _TYPED:
+        body["modelType"] = check_text(_EASY if model_type is None else model_type, "model_type")
+    if settings is not None:
+        if whose is not ModelProvider.API:
+            raise ValueError(f"settings: belong to the provider API alone, not to {whose}")
+        codec.encode_object(settings, "settings")
+        for taken in body.keys() & settings.keys():
+            raise ValueError(f"settings.{taken}: has an argument of its own")
+        body |= settings
+    if fields is not None or settings is None:
+        body["fields"] = field_values(fields or {}, _FIELDS[whose])
+    return body
+
+
+def field_values(fields: FieldValues, needed: tuple[str, ...] = ("API_KEY",)) -> dict[str, str]:
+    """Write the member `fields`, secrets included. Raises ValueError or TypeError that names the member."""
+    if not isinstance(fields, Mapping):
+        raise TypeError(f"fields: expected a mapping, not {type(fields).__name__}")
+    for name in needed:
+        if not fields.get(name):
+            raise ValueError(f"fields.{name}: has to be there, and not empty")
+    written = {}
+    for name, value in fields.items():
+        if not isinstance(value, str | Secret):  # not quoted: it may be a secret
+            raise TypeError(f"fields.{name}: expected a string or a Secret, not {type(value).__name__}")
+        written[name] = value.reveal() if isinstance(value, Secret) else value
+    return written
+
+
+def shown(body: Mapping[str, Any]) -> bytes:
+    """Write what errors may carry of a body."""
+    return codec.encode_json({name: body[name] for name in _SHOWN if name in body})
+
+
+def read_connection(reply: Reply, call: str) -> Connection:
+    """Read the answer that is a connection. Raises DecodeError."""
+    return _connection(Fields(object_in(reply, call)), call, "$")
+
+
+def read_connections(reply: Reply, call: str) -> list[Connection]:
+    """Read the answer that holds connections. Raises DecodeError."""
+    found = object_in(reply, call).get("connections")
+    if not isinstance(found, list):
+        raise wrong(call, "$.connections")
+    return [_connection(Fields(each), call, f"$.connections[{n}]") for n, each in enumerate(found)]
+
+
+def _connection(raw: Fields, call: str, path: str) -> Connection:
+    connection_id = raw.text("connectionId")
+    if not connection_id:
+        raise wrong(call, f"{path}.connectionId")
+    return Connection(
+        connection_id=connection_id,
+        name=raw.text("connectionName"),
+        provider=raw.text("provider"),
+        model=raw.text("model"),
+        status=raw.text("status"),
+        fields=raw.inner("fields").raw,
+        created_at=raw.moment("createdOn"),
+        modified_at=raw.moment("modifiedOn"),
+        raw=raw.raw,
+    )

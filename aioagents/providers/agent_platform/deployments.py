@@ -1,0 +1,148 @@
+"""Kore Agent Platform: how a model is deployed, checked before it is sent. Pure.
+
+Ranges and words are the table of Agent Platform API, section 9.3.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+from attrs import Attribute, field, frozen
+
+DEVICES: Final = (
+    "g4dn.xlarge",
+    "g5.xlarge",
+    "g5.2xlarge",
+    "g6e.xlarge",
+    "g4dn.12xlarge",
+    "g5.12xlarge",
+    "g5.48xlarge",
+    "g4dn.metal",
+)
+_OPTIMIZATIONS: Final = ("", "ctranslate2", "vllm")
+_QUANTIZATIONS: Final = ("", "no_quantization", "int8_float16")
+
+
+class ModelType(StrEnum):
+    """Which kind of model is deployed."""
+
+    OPEN_SOURCE = "openSource"
+    FINE_TUNE = "fineTune"
+
+
+def _within(path: str, low: float, high: float, *, is_whole: bool = True) -> Any:
+    """Make a validator that names the member as it stands on the wire."""
+    kinds = int if is_whole else int | float
+
+    def check(_: object, __: "Attribute[Any]", value: Any) -> None:
+        if value is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise TypeError(f"{path}: expected a {'whole ' if is_whole else ''}number, not {value!r}")
+        if not low <= value <= high:
+            raise ValueError(f"{path}: has to be from {low} to {high}, not {value!r}")
+
+    return check
+
+
+def _needed(path: str, low: float, high: float, *, is_whole: bool = True) -> Any:
+    check = _within(path, low, high, is_whole=is_whole)
+
+    def needed(instance: object, attribute: "Attribute[Any]", value: Any) -> None:
+        if value is None:
+            raise ValueError(f"{path}: has to be there")
+        check(instance, attribute, value)
+
+    return field(validator=needed)
+
+
+def _optional(path: str, low: float, high: float) -> Any:
+    return field(default=None, validator=_within(path, low, high))
+
+
+def _words(value: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise TypeError("hyperParameters.stopSequence: expected a list of texts, not one text")
+    return tuple(value)
+
+
+@frozen(kw_only=True)
+class HyperParameters:
+    """How a deployed model answers: `temperature` 0 to 2, `max_tokens` to 512, `top_p` 0 to 1, `top_k` 1 to 100."""
+
+    temperature: float = _needed("hyperParameters.temperature", 0, 2, is_whole=False)
+    max_tokens: int = _needed("hyperParameters.maxTokens", 0, 512)
+    top_p: float = _needed("hyperParameters.topP", 0, 1, is_whole=False)
+    top_k: int = _needed("hyperParameters.topK", 1, 100)
+    stop_sequence: tuple[str, ...] = field(default=(), converter=_words)
+
+    def wire(self) -> dict[str, Any]:
+        """Write the member `hyperParameters`."""
+        written: dict[str, Any] = {
+            "temperature": self.temperature,
+            "maxTokens": self.max_tokens,
+            "topP": self.top_p,
+            "topK": self.top_k,
+        }
+        return {**written, "stopSequence": list(self.stop_sequence)} if self.stop_sequence else written
+
+
+@frozen(kw_only=True)
+class Scaling:
+    """How many replicas a model has, 1 to 10 at least and 1 to 50 at most, and how fast that changes.
+
+    `scale_up_delay` is 1 to 1000 and `scale_down_delay` 50 to 2000, in what the vendor calls milliseconds;
+    `max_batch_size` is 1 to 256.
+    """
+
+    max_batch_size: int | None = _optional("scalingParameters.maxBatchSize", 1, 256)
+    min_replicas: int | None = _optional("scalingParameters.minReplicas", 1, 10)
+    max_replicas: int | None = _optional("scalingParameters.maxReplicas", 1, 50)
+    scale_up_delay: int | None = _optional("scalingParameters.scaleUpDelay", 1, 1000)
+    scale_down_delay: int | None = _optional("scalingParameters.scaleDownDelay", 50, 2000)
+
+    def wire(self) -> dict[str, Any]:
+        """Write the member `scalingParameters`; what is not set is left to the platform."""
+        written = {
+            "maxBatchSize": self.max_batch_size,
+            "minReplicas": self.min_replicas,
+            "maxReplicas": self.max_replicas,
+            "scaleUpDelay": self.scale_up_delay,
+            "scaleDownDelay": self.scale_down_delay,
+        }
+        return {name: value for name, value in written.items() if value is not None}
+
+
+def _one_of(path: str, words: Sequence[str]) -> Any:
+    def check(_: object, __: "Attribute[Any]", value: Any) -> None:
+        if value not in words:
+            raise ValueError(f"{path}: has to be one of {', '.join(filter(None, words))}, not {value!r}")
+
+    return field(default="", validator=check)
+
+
+@frozen(kw_only=True)
+class Optimization:
+    """What makes a model smaller or faster: `ctranslate2` or `vllm`; `no_quantization` or `int8_float16`."""
+
+    type: str = _one_of("optimizationInfo.optimizationType", _OPTIMIZATIONS)
+    quantization: str = _one_of("optimizationInfo.quantizationType", _QUANTIZATIONS)
+
+    def wire(self) -> dict[str, Any]:
+        """Write the member `optimizationInfo`; what is not set goes as an empty text, as in the vendor's samples."""
+        return {"optimizationType": self.type, "quantizationType": self.quantization}
+
+
+def check_device(device_type: str) -> str:
+    """Give the name of a machine. Raises ValueError for one that models are not deployed on."""
+    if device_type not in DEVICES:
+        raise ValueError(f"deviceType: has to be one of {', '.join(DEVICES)}, not {device_type!r}")
+    return device_type
+
+
+def check_model_type(model_type: str) -> str:
+    """Give the name of a kind of models. Raises ValueError that lists them."""
+    try:
+        return ModelType(model_type).value
+    except ValueError:
+        raise ValueError(f"modelType: has to be one of {', '.join(ModelType)}, not {model_type!r}") from None
