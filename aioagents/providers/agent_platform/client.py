@@ -2,23 +2,51 @@
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from ...auth import read_settings
 from ...caller import Account
-from ...contract import BatchRow, RunClient, check_text, path_segment
-from ...model import RunRef, Secret
+from ...contract import BatchRow, RunClient, path_segment
+from ...errors import AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
+from ...model import Request, RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
-from .settings import KEY_HEADER, REQUIRED, VARIABLES, VENDOR, app_base, key_headers, tools_base
+from . import dock_wire, run_wire
+from .apps import Apps
+from .attachments import Attachments
+from .calls import Calls
+from .connections import Connections
+from .dock import Dock, DockHandle
+from .dock_wire import DOCK
+from .files import Files
+from .identity import SESSION_ID
+from .models import Models
+from .runs import Runs
+from .session_wire import SessionUrls
+from .sessions import Sessions
+from .settings import (
+    KEY_HEADER,
+    REQUIRED,
+    VARIABLES,
+    VENDOR,
+    app_base,
+    key_headers,
+    origin_of,
+    tools_base,
+)
+from .tools import Guardrails, Tools
+
+_NOBODY: Final = "no-such-session"
+_NONE: Final = "no-such-id"
 
 
 class AgentPlatform(RunClient):
     """Talks to one app of Kore Agent Platform, and keeps the tools, models and files of its account.
 
-    The app's key (`app_key`, in `key_header` after `key_prefix`) and the account's (`tools_key`) have limits of their
-    own. Raises ValueError for what cannot be sent, and for a base URL that is neither https nor loopback
-    (`allow_insecure` lets it through).
+    The app's key (`app_key`, in `key_header` after `key_prefix`) opens `sessions`, `runs` and `attachments`; the
+    account's (`tools_key`, always in `x-api-key`) opens `tools`, `models`, `guardrails`, `files`, `connections`,
+    `apps` and `dock_status`, which raise ValueError without it. Each has limits of its own. Raises ValueError for
+    what cannot be sent, and for a base URL that is neither https nor loopback (`allow_insecure` lets it through).
     """
 
     vendor: ClassVar[str] = VENDOR
@@ -38,19 +66,53 @@ class AgentPlatform(RunClient):
         allow_insecure: bool = False,
     ) -> None:
         super().__init__(pool)
-        self._base_url = app_base(base_url, allow_insecure=allow_insecure)
-        self._tools_url = tools_base(tools_url, self._base_url, allow_insecure=allow_insecure)
-        app, place = path_segment(app_id, "app_id"), path_segment(environment, "environment")
-        self._app_url = f"{self._base_url}/apps/{app}/environments/{place}"
+        app_url = app_base(base_url, allow_insecure=allow_insecure)
+        tools_url = tools_base(tools_url, app_url, allow_insecure=allow_insecure)
+        app = path_segment(app_id, "app_id")
+        place = f"apps/{app}/environments/{path_segment(environment, 'environment')}"
         key = Secret.of(app_key)
         headers = key_headers(key, "app_key", header=key_header, prefix=key_prefix)
-        self._account = self._made(self._base_url, key, headers)
-        self._tools_key = None if tools_key is None else Secret.of(tools_key)
+        self._app = Calls(
+            pool,
+            f"{app_url}/{place}",
+            "app_key",
+            self._opened(app_url, key, headers, f"{key_header}: {key_prefix}"),
+        )
+        account = None
+        if tools_key is not None:
+            key = Secret.of(tools_key)
+            account = self._opened(tools_url, key, key_headers(key, "tools_key"))
+        self._tools = Calls(pool, tools_url, "tools_key", account)
+        self._dock = Dock(self._tools)
+        urls = SessionUrls(
+            app=self._app.url,
+            newest=f"{tools_url}/apps/{app}/sessions",
+            later=f"{origin_of(app_url)}/aaa/api/v1/{place}",
+            environment=environment,
+        )
+        #: Conversations of the app with its users.
+        self.sessions = Sessions(self._app, urls)
+        #: What the app is asked for in them.
+        self.runs = Runs(self._app, app_id)
+        #: Files that users give to the app.
+        self.attachments = Attachments(self._app)
+        #: The workspace's apps.
+        self.apps = Apps(self._tools)
+        #: The account's files, which imports take.
+        self.files = Files(self._tools)
+        #: The account's tools.
+        self.tools = Tools(self._tools, self._dock)
+        #: The account's models.
+        self.models = Models(self._tools, self._dock)
+        #: What watches over inputs and outputs.
+        self.guardrails = Guardrails(self._tools, self._dock)
+        #: The account's connections to models elsewhere.
+        self.connections = Connections(self._tools)
 
-    def _made(self, url: str, key: Secret, headers: Mapping[str, str]) -> Account:
+    def _opened(self, url: str, key: Secret, headers: Mapping[str, str], how: str = "") -> Account:
         digest = sha256(f"{url}\n{key.reveal()}".encode()).hexdigest()[:8]
         return self._pool.account(
-            (VENDOR, url, key, *headers), name=f"{VENDOR}-{digest}", vendor=VENDOR, headers=headers
+            (VENDOR, url, key, how), name=f"{VENDOR}-{digest}", vendor=VENDOR, headers=headers
         )
 
     @classmethod
@@ -70,16 +132,48 @@ class AgentPlatform(RunClient):
         )
 
     async def check(self) -> None:
-        """See that the platform answers and takes the keys."""
+        """Read a run and, with a `tools_key`, a dock job that are none: any answer but a refusal shows a good key.
+
+        Raises `AuthenticationError`, `PermissionDenied`, `ServerError`, `Throttled`, `TransportError`,
+        `PoolClosed`.
+        """
         self._pool.ensure_open()
+        # An id is what names a session without ever making one.
+        run = RunRef(VENDOR, f"{SESSION_ID}={_NOBODY}", _NONE)
+        await self._probe(self._app, run_wire.status_request(self._app.url, run))
+        if self._tools.key is not None:
+            job = RunRef(VENDOR, DOCK, _NONE)
+            await self._probe(self._tools, dock_wire.status_request(self._tools.url, job))
+
+    async def _probe(self, calls: Calls, request: Request) -> None:
+        try:
+            await self._pool.caller.exchange(calls.account, request)
+        except (AuthenticationError, PermissionDenied, ServerError, Throttled):
+            raise
+        except ReplyError:
+            return  # what is unknown is answered in an undocumented way, by which the key was good
 
     async def start(self, row: BatchRow) -> RunHandle:
-        """Start a row of a batch: its target is the session's reference, its message the text."""
-        raise ValueError(f"{check_text(row.target, 'target')} cannot be started yet")
+        """Start a row of a batch: its target is the session's reference, its message the text.
+
+        Its input, if any, is the run's metadata. As `Runs.start`; raises ValueError without a message.
+        """
+        if not row.message.strip():
+            raise ValueError("a run of an app needs a message")
+        return await self.runs.start(
+            row.message, session_reference=row.target, metadata=dict(row.input) or None
+        )
+
+    def dock_status(self, job_id: str) -> DockHandle:
+        """Follow a dock job by its id, whoever started it. Raises ValueError for what cannot be one."""
+        return self._dock.follow(job_id)
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Follow a run or dock job by its reference. Raises ValueError for one of another vendor."""
-        raise ValueError(f"{ref} is not a run of {VENDOR}")
+        """Follow a run or a dock job by its reference. Raises ValueError for one of another vendor."""
+        parsed = RunRef.parse(ref) if isinstance(ref, str) else ref
+        if parsed.vendor != VENDOR:
+            raise ValueError(f"{parsed} is not a run of {VENDOR}")
+        return self.dock_status(parsed.id) if parsed.scope == DOCK else self.runs.follow(parsed)
 
     def __repr__(self) -> str:
-        return f"<AgentPlatform at {self._app_url}>"
+        return f"<AgentPlatform at {self._app.url}>"
