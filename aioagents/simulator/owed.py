@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..contract.fake import Held, no_such_endpoint
+from ..contract.fake import Answer, Held, Streamed, no_such_endpoint
 from ..model import Reply
 
 _DROPS_SEEN_EVERY: Final = 0.05  # seconds
@@ -24,7 +24,7 @@ class Owed:
         self._watch: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    async def settle(self, request: web.BaseRequest, reply: Reply | Held) -> Reply:
+    async def settle(self, request: web.BaseRequest, reply: Answer) -> Reply | Streamed:
         """Give the reply once it is due; one that nobody will read where the client left, or `close` was called."""
         while isinstance(reply, Held):
             if self._is_closed:
