@@ -105,7 +105,8 @@ async def _ours(url: str, options: argparse.Namespace) -> float:
             spent = time.process_time() - began_at
     if number != options.rows:
         raise RuntimeError(f"{number} of {options.rows} rows were settled")
-    return spent / options.rows * 1e6
+    micros: float = spent / options.rows * 1e6
+    return micros
 
 
 async def _bare(url: str, options: argparse.Namespace) -> float:
@@ -130,7 +131,8 @@ async def _bare(url: str, options: argparse.Namespace) -> float:
             for _ in range(options.at_once):
                 group.create_task(work())
         spent = time.process_time() - began_at
-    return spent / options.rows * 1e6
+    micros: float = spent / options.rows * 1e6
+    return micros
 
 
 # Memory

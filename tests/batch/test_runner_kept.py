@@ -1,0 +1,129 @@
+"""Batches over the journal on disk, in real time."""
+
+from collections import Counter
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aioagents import JournalError, RunState, SessionPool, StartUnknown, Steady
+from aioagents.batch import Batch, BatchRow, Change, Journal, Outcome, ResultFile, RowState
+from tests.batch.batch_rig import StandIn, ref_of, rows
+from tests.batch.test_results import keys_in
+from tests.fakes import EPOCH
+
+
+def _pool() -> SessionPool:
+    return SessionPool(cadence=Steady(0.01))
+
+
+async def _run(pool: SessionPool, path: Path, given: Any, **options: Any) -> tuple[StandIn, list[Outcome]]:
+    client = StandIn(pool, lasts=0.005)
+    client.ends = {"3": RunState.FAILED}
+    client.faults = {"4": StartUnknown("lost"), "5": ValueError("odd")}
+    batch = Batch(client, journal=path, **options)
+    async with aclosing(batch.run(given)) as outcomes:
+        return client, [outcome async for outcome in outcomes]
+
+
+async def test_batch_that_is_run_twice(tmp_path: Path) -> None:
+    """The second run of a batch starts nothing, and gives the outcomes of the first from its journal."""
+    async with _pool() as pool:
+        client, first = await _run(pool, tmp_path / "batch.db", rows(500))
+        assert sorted(client.started, key=int) == [str(n) for n in range(500)]
+        assert Counter(outcome.state for outcome in first) == {
+            RowState.COMPLETED: 497,
+            RowState.FAILED: 1,
+            RowState.UNKNOWN: 1,
+            RowState.REFUSED: 1,
+        }
+        client, second = await _run(pool, tmp_path / "batch.db", rows(500))
+        assert client.started == []
+        assert all(outcome.is_replayed for outcome in second)
+        assert {each.key: each.state for each in second} == {each.key: each.state for each in first}
+        assert {each.key: each.ref for each in second} == {each.key: each.ref for each in first}
+
+
+async def test_unknown_rows_are_sent_again(tmp_path: Path) -> None:
+    """With `on_unknown="resend"` what is unknown in the journal is started once more, and settled."""
+    async with _pool() as pool:
+        await _run(pool, tmp_path / "batch.db", rows(10))
+    async with _pool() as pool:
+        client = StandIn(pool, lasts=0.005)
+        batch = Batch(client, journal=tmp_path / "batch.db", on_unknown="resend")
+        outcomes = {outcome.key: outcome async for outcome in batch.run(rows(10))}
+        assert client.started == ["4"]
+        assert outcomes["4"].state is RowState.COMPLETED
+        assert not outcomes["4"].is_replayed
+
+
+async def test_what_a_kill_leaves(tmp_path: Path) -> None:
+    """Rows that were SENDING are unknown, those that were STARTED are followed, and planned ones are started."""
+    path = tmp_path / "batch.db"
+    async with Journal(path) as journal:
+        await journal.claim(rows(4))
+        await journal.record([Change(key=key, state=RowState.SENDING, at=EPOCH) for key in "012"])
+        await journal.record([Change(key="2", state=RowState.STARTED, ref=ref_of("2"), at=EPOCH)])
+    async with _pool() as pool:
+        client = StandIn(pool, lasts=0.005)
+        client.begin("2")
+        outcomes = {each.key: each async for each in Batch(client, journal=path).run(rows(6))}
+        assert sorted(client.started) == ["3", "4", "5"]
+        assert {key: outcome.state for key, outcome in outcomes.items()} == {
+            "0": RowState.UNKNOWN,
+            "1": RowState.UNKNOWN,
+            **dict.fromkeys("2345", RowState.COMPLETED),
+        }
+
+
+async def test_input_that_changed(tmp_path: Path) -> None:
+    """A row whose content is another one ends the batch with an error that says what to do."""
+    async with _pool() as pool:
+        await _run(pool, tmp_path / "batch.db", rows(3))
+        with pytest.raises(JournalError, match="another content"):
+            await _run(pool, tmp_path / "batch.db", [BatchRow("1", "coffee")])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [BatchRow("\ud800", "tea"), BatchRow("a", "\ud800"), BatchRow("a", "tea", "", {"x": {1}})],
+    ids=["key", "target", "input"],
+)
+async def test_row_that_cannot_be_written_down(tmp_path: Path, odd: BatchRow) -> None:
+    """A row that no file can hold is refused by itself, and those beside it are started."""
+    async with _pool() as pool:
+        client, outcomes = await _run(pool, tmp_path / "batch.db", [*rows(2), odd, *rows(1, first=2)])
+        assert sorted(client.started) == ["0", "1", "2"]
+        (refused,) = [outcome for outcome in outcomes if outcome.state is RowState.REFUSED]
+        assert refused.key == odd.key
+        assert isinstance(refused.error, ValueError | TypeError)
+
+
+async def test_journal_that_cannot_be_opened(tmp_path: Path) -> None:
+    """A file that is no journal is told before any row is read, and the batch may be run again with another."""
+    path = tmp_path / "batch.db"
+    path.write_text("something else")
+    async with _pool() as pool:
+        batch = Batch(StandIn(pool), journal=path)
+        taken = iter(rows(3))
+        with pytest.raises(JournalError):
+            await anext(batch.run(taken))
+        assert len(list(taken)) == 3
+        path.unlink()
+        batch = Batch(StandIn(pool, lasts=0.001), journal=path)
+        assert len([each async for each in batch.run(rows(3))]) == 3
+
+
+async def test_batch_and_its_results(tmp_path: Path) -> None:
+    """Whoever opens the journal gives it to the batch and to the results, and has a line for each row in the end."""
+    path = tmp_path / "results.jsonl"
+    async with _pool() as pool, Journal(tmp_path / "batch.db") as journal:
+        client = StandIn(pool, lasts=0.005)
+        async with ResultFile(journal, path) as results:
+            batch = Batch(client, journal=journal, in_flight=40)
+            async for _ in batch.run(rows(300)):
+                if batch.statistics().settled % 50 == 0:
+                    await results.write()
+            await results.finish()
+        assert sorted(keys_in(path), key=int) == [str(n) for n in range(300)]
