@@ -8,6 +8,7 @@ from attrs import frozen
 from aioagents import RunHandle, RunState
 from aioagents.contract import RunClient
 from aioagents.contract.fake import RunPlan, World
+from aioagents.providers.agh.fake import AghRules, AghWorld
 from aioagents.providers.leap.fake import LeapWorld
 from aioagents.providers.leena.fake import LeenaWorld
 
@@ -23,7 +24,8 @@ class Adapter:
     `start` starts a run of a target, with `PRIVATE` somewhere in what is sent. `follow` makes a handle of an
     id. `words` are the vendor's own for the states that scripts go through. `start_call` and `look_call` are
     the names of its requests, `secrets` what must be shown nowhere, `unreadable` bodies of a successful start
-    that name no run.
+    that name no run. `finds_lost` says that a run is found whose start's answer was lost; `has_input` that a start
+    takes something along.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Adapter:
     unknown_id: str
     unreadable: Sequence[bytes] = (b"", b"<html>", b"{}", b"[]", b"null")
     has_tokens: bool = False
+    finds_lost: bool = False
+    has_input: bool = True
 
     def client(self, kind: type[RunClient], pool: Any, world: World) -> RunClient:
         """Make a client that the world lets in."""
@@ -51,6 +55,21 @@ async def _start_leena(client: Any, target: str) -> RunHandle:
 async def _start_leap(client: Any, target: str) -> RunHandle:
     handle: RunHandle = await client.run(target, {"mail": PRIVATE})
     return handle
+
+
+async def _start_agh(client: Any, target: str) -> RunHandle:
+    handle: RunHandle = await client.jobs.trigger(target)
+    return handle
+
+
+def _agh_world(plan: RunPlan) -> AghWorld:
+    """Have a job that delegates: only its trigger is answered before its run is over."""
+    world = AghWorld(plan, rules=AghRules(concurrency=1000))
+    schedule = {"mode": "cron", "expr": "0 0 1 1 *"}
+    world.install_job(
+        {"scope": "global", "name": "target", "schedule": schedule, "task": {}}, job_id="target"
+    )
+    return world
 
 
 LEENA: Final = Adapter(
@@ -88,4 +107,23 @@ LEAP: Final = Adapter(
     unknown_id="no-such-run",
 )
 
-ADAPTERS: Final[Mapping[str, Adapter]] = {each.name: each for each in (LEENA, LEAP)}
+AGH: Final = Adapter(
+    name="agh",
+    world=_agh_world,
+    start=_start_agh,
+    follow=lambda client, run_id: client.runs.follow(run_id),
+    words={
+        RunState.RUNNING: "running",
+        RunState.COMPLETED: "completed",
+        RunState.FAILED: "failed",
+        RunState.ABORTED: "canceled",
+    },
+    start_call="jobs.trigger",
+    look_call="task-runs.get",
+    secrets=(),
+    unknown_id="run-none",
+    finds_lost=True,
+    has_input=False,
+)
+
+ADAPTERS: Final[Mapping[str, Adapter]] = {each.name: each for each in (AGH, LEAP, LEENA)}

@@ -211,7 +211,10 @@ class Launch:
             run = await self._look(after=self._clock.now())
             if run is not None:
                 return run
-        return None
+        # None has failed, so the answer hid something else: what is left over may still be this call's.
+        self._claim.has_failed, self._claim.is_lost = False, True
+        await sleep(self._clock, _FIRST_GAP)
+        return await self._look(after=self._clock.now())
 
     async def _tried_before(self, error: Conflict, flight: Flight[RunHandle]) -> AutomationRun | None:
         """Look for attempts before a refusal: with backoff, a later attempt may be what was refused."""
