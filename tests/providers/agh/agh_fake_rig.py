@@ -183,10 +183,9 @@ def settled(reply: Answer, now: float) -> Reply:
 
 def final(reply: Answer) -> Reply:
     """Wait for a reply, by the moments at which it wants to be asked again."""
-    while not isinstance(reply, Reply):
-        later = reply.reply(reply.until)
-        assert isinstance(later, Answer)
-        reply = later
+    while isinstance(reply, Held):
+        reply = reply.reply(reply.until)
+    assert isinstance(reply, Reply)
     return reply
 
 
