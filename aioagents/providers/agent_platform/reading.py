@@ -64,14 +64,13 @@ class Fields:
     def number(self, *names: str) -> float | None:
         """Give a number, also one that is written as a string; None where there is none."""
         value = self.get(*names)
-        if isinstance(value, str):
-            try:
-                value = float(value)
-            except ValueError:
-                return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
-        return float(value)
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            return None
+        return number if math.isfinite(number) else None
 
     def count(self, *names: str) -> int | None:
         """Give a whole number; None where there is none."""

@@ -72,9 +72,9 @@ def key_headers(key: Secret, name: str, *, header: str = KEY_HEADER, prefix: str
     if not isinstance(header, str) or not _TOKEN.fullmatch(header) or header.lower() in _TAKEN:
         raise ValueError(f"key_header: {header!r} is no header that could carry a key")
     text = check_header_value(key.reveal(), name)
-    if prefix:
-        check_header_value(prefix.strip(), "key_prefix")
-        text = f"{prefix} {text}" if prefix[-1].isalnum() else f"{prefix.lstrip()}{text}"
+    if prefix := prefix.lstrip():
+        check_header_value(prefix.rstrip(), "key_prefix")
+        text = f"{prefix} {text}" if prefix[-1].isalnum() else prefix + text
     return MappingProxyType({header: text})
 
 

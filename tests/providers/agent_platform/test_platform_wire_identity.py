@@ -1,0 +1,94 @@
+"""Which session is meant, how that goes over the wire, and how references to runs name it."""
+
+import contextlib
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioagents import RunRef
+from aioagents.providers.agent_platform.identity import Identity
+
+_SOME = st.text(min_size=1).filter(lambda text: bool(text.strip()))
+
+
+def test_order_on_the_wire() -> None:
+    """Identifiers go out in the order in which the platform tries them, whichever are given."""
+    assert Identity.of("s-1", "chat-7", "cust-42").wire() == [
+        {"type": "sessionId", "value": "s-1"},
+        {"type": "sessionReference", "value": "chat-7"},
+        {"type": "userReference", "value": "cust-42"},
+    ]
+    assert Identity.of(user_reference="cust-42", session_id="s-1").wire() == [
+        {"type": "sessionId", "value": "s-1"},
+        {"type": "userReference", "value": "cust-42"},
+    ]
+
+
+@pytest.mark.parametrize(("by_id", "by_reference", "by_user"), [*itertools.product([True, False], repeat=3)])
+def test_which_requests_may_be_repeated(by_id: bool, by_reference: bool, by_user: bool) -> None:
+    """With a user's reference and no session's, each request may make another session; no other one does."""
+    if not (by_id or by_reference or by_user):
+        with pytest.raises(
+            ValueError, match="give at least one of session_id, session_reference, user_reference"
+        ):
+            Identity.of()
+        return
+    identity = Identity.of(
+        "s-1" if by_id else None, "chat" if by_reference else None, "cust" if by_user else None
+    )
+    assert identity.is_repeatable == (by_reference or not by_user)
+
+
+@pytest.mark.parametrize("name", ["session_id", "session_reference", "user_reference"])
+def test_identifiers_that_name_nobody(name: str) -> None:
+    """An identifier that is blank is refused by its name."""
+    with pytest.raises(ValueError, match=name):
+        Identity.of(**{name: "  "})
+
+
+@pytest.mark.parametrize(
+    ("identity", "scope"),
+    [
+        (Identity("s-1"), "sessionId=s-1"),
+        (Identity(None, "chat-7"), "sessionReference=chat-7"),
+        (Identity(None, None, "a&b=c d"), "userReference=a%26b%3Dc%20d"),
+        (Identity("s-1", "chat-7", "cust-42"), "sessionId=s-1&sessionReference=chat-7"),
+        (Identity(None, "chat-7", "cust-42"), "sessionReference=chat-7"),
+        (Identity("s-1", None, "cust-42"), "sessionId=s-1&userReference=cust-42"),
+    ],
+)
+def test_scope(identity: Identity, scope: str) -> None:
+    """A scope says what finds the session again; a user is named only where nothing else surely would."""
+    assert identity.scope() == scope
+    ref = RunRef("agent-platform", scope, "r-1")
+    assert RunRef.parse(str(ref)) == ref
+
+
+@given(st.one_of(st.none(), _SOME), st.one_of(st.none(), _SOME), _SOME)
+def test_scope_is_read_back(session_id: str | None, reference: str | None, user: str) -> None:
+    """Reading a scope gives what it was written of, whatever characters identifiers have."""
+    identity = Identity.of(session_id, reference, user)
+    again = Identity.parse(identity.scope())
+    assert again.scope() == identity.scope()
+    assert (again.session_id, again.session_reference) == (session_id, reference)
+    assert again.user_reference == (user if reference is None else None)
+
+
+@given(st.text())
+def test_scopes_that_name_no_session(scope: str) -> None:
+    """Any other text is refused, or names a session."""
+    pairs = []
+    with contextlib.suppress(ValueError):
+        pairs = Identity.parse(scope).pairs()
+    assert all(value.strip() for _, value in pairs)
+
+
+@pytest.mark.parametrize(
+    "scope", ["", "dock", "chat-7", "sessionReference", "sessionReference=", "sessionId=%20", "id=1"]
+)
+def test_scopes_of_no_session(scope: str) -> None:
+    """A scope without a known identifier and its value is refused, with the form that there is."""
+    with pytest.raises(ValueError, match="names no session; the form is sessionReference="):
+        Identity.parse(scope)

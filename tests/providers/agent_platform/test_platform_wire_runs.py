@@ -1,0 +1,392 @@
+"""What goes over the wire about runs and dock jobs, and what is read of replies kept as files."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioagents import AuthorizationRequired, DecodeError, RunRef, RunState
+from aioagents.codec import decode_json, encode_json
+from aioagents.model import Purpose, Reply, Run
+from aioagents.providers.agent_platform import DockJob, dock_wire, run_wire
+from aioagents.providers.agent_platform.replies import reply_in
+from aioagents.providers.agent_platform.states import DOCK_STATES, RUN_STATES, dock_state, run_state
+from tests.providers.agent_platform.platform_rig import APP_URL, TOOLS_URL, sample, sample_body
+
+_AT = datetime(2026, 1, 5, tzinfo=UTC)
+_SCOPE = "sessionReference=chat-7"
+_REF = RunRef("agent-platform", _SCOPE, "r-demo")
+_DOCK_REF = RunRef("agent-platform", "dock", "ds-demo")
+
+
+def _run(name: str) -> Run:
+    return run_wire.read_run(sample(f"runs_status/{name}"), _REF, _AT)
+
+
+def _job(name: str) -> tuple[Run, DockJob]:
+    run = dock_wire.read_job(sample(f"dock_status/{name}"), _DOCK_REF, _AT)
+    assert isinstance(run.output, DockJob)
+    return run, run.output
+
+
+def _json(value: Any) -> Reply:
+    return Reply(200, {}, encode_json(value))
+
+
+# States
+
+
+@pytest.mark.parametrize(("word", "state"), RUN_STATES.items())
+def test_each_word_of_runs_has_a_sample(word: str, state: RunState) -> None:
+    """Each word of the vendor's table is read as the state it stands for."""
+    run = _run(f"200-{word}")
+    assert (run.status, run.state) == (word, state)
+    assert run.state.is_terminal == (word in {"success", "failed"})
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [("Pending", RunState.QUEUED), ("Running", RunState.RUNNING), (" SUCCESS ", RunState.COMPLETED)],
+)
+def test_letters_of_either_case(word: str, state: RunState) -> None:
+    """The words of runs are compared without case, which the vendor's page mixes, and kept as written."""
+    assert run_state(word) is state
+    assert _run("200-pending-capital").status == "Pending"
+    assert _run("200-running-capital").state is RunState.RUNNING
+
+
+@pytest.mark.parametrize(("word", "state"), DOCK_STATES.items())
+def test_each_word_of_jobs_has_a_sample(word: str, state: RunState) -> None:
+    """Each word of dock jobs is read as the state it stands for."""
+    run, job = _job(f"200-{word.lower().replace('_', '-')}")
+    assert (run.status, run.state, job.status) == (word, state, word)
+    assert run.state.is_terminal == (word in {"SUCCESS", "FAILED"})
+
+
+@pytest.mark.parametrize("word", ["IN PROGRESS", "IN_ PROGRESS", "in_progress", " IN  PROGRESS "])
+def test_spellings_of_a_job_in_progress(word: str) -> None:
+    """The word that the vendor prints in three ways is one."""
+    assert dock_state(word) is RunState.RUNNING
+
+
+@pytest.mark.parametrize("word", ["", "expired", "cancelled", "IN_PROGRESS", "succeeded", "fail"])
+def test_other_words_of_runs_are_unknown(word: str) -> None:
+    """A word that is not in the table is watched on."""
+    assert run_state(word) is RunState.UNKNOWN
+    assert _run("200-unknown-word").state is RunState.UNKNOWN
+
+
+@pytest.mark.parametrize("word", ["", "QUEUED", "CANCELLED", "running", "pending"])
+def test_other_words_of_jobs_are_unknown(word: str) -> None:
+    """A word that is not in the table is watched on, also one of runs."""
+    assert dock_state(word) is RunState.UNKNOWN
+
+
+@given(st.text())
+def test_no_other_text_is_an_end(word: str) -> None:
+    """Nothing but the vendor's own words ends a run or a job."""
+    assert run_state(word).is_terminal == (word.strip().lower() in {"success", "failed"})
+    assert not dock_state(word).is_terminal or dock_state(word.strip().upper()).is_terminal
+
+
+# Looks at runs
+
+
+def test_look_at_a_run() -> None:
+    """A look is a POST that only reads, whose body names the session."""
+    request = run_wire.status_request(
+        APP_URL, RunRef("agent-platform", "sessionId=s-1&sessionReference=a%20b", "r/1")
+    )
+    assert (request.method, request.url) == ("POST", f"{APP_URL}/runs/r%2F1/status")
+    assert (request.purpose, request.is_repeatable, request.call) == (Purpose.LOOK, True, "runs.status")
+    assert decode_json(request.body or b"") == {
+        "sessionIdentity": [
+            {"type": "sessionId", "value": "s-1"},
+            {"type": "sessionReference", "value": "a b"},
+        ]
+    }
+
+
+def test_run_that_succeeded() -> None:
+    """Output and moments are told with the end."""
+    run = _run("200-success")
+    assert run.output == [{"type": "text", "content": "It ships today."}]
+    assert run.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert run.ended_at == datetime(2026, 1, 2, 3, 4, 12, tzinfo=UTC)
+    assert (run.started_at, run.error, run.ref, run.seen_at) == (None, None, _REF, _AT)
+
+
+def test_run_that_goes_on() -> None:
+    """Before the end there is no output and no end, though the record has a list and a date there."""
+    run = _run("200-running")
+    assert (run.output, run.ended_at, run.error) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", ["200-failed", "200-failed-object", "200-failed-text"])
+def test_run_that_failed(name: str) -> None:
+    """The reason is found wherever the record has it."""
+    run = _run(name)
+    assert (run.state, run.error, run.output) == (RunState.FAILED, "The tool did not answer.", None)
+
+
+@pytest.mark.parametrize("output", [[], None, "", {}, {"error": 7}, 7, [{"type": "image"}]])
+def test_run_that_failed_without_a_reason(output: Any) -> None:
+    """Where the record has no reason, there is none."""
+    body = sample_body("runs_status/200-failed")
+    body["run"]["kwargs"] = {"output": output}
+    assert run_wire.read_run(_json(body), _REF, _AT).error is None
+    body["run"]["kwargs"] = None
+    assert run_wire.read_run(_json(body), _REF, _AT).state is RunState.FAILED
+
+
+def test_record_without_its_wrapping() -> None:
+    """A record that comes without `run` around it is read as well."""
+    body = sample_body("runs_status/200-success")["run"]
+    assert run_wire.read_run(_json(body), _REF, _AT).state is RunState.COMPLETED
+
+
+@pytest.mark.parametrize("body", [{}, {"run": {}}, {"run": None}, {"run": []}, {"run": {"status": 7}}])
+def test_looks_without_a_status(body: Any) -> None:
+    """A record without a status is no answer to a look."""
+    with pytest.raises(DecodeError, match=r"runs\.status"):
+        run_wire.read_run(_json(body), _REF, _AT)
+
+
+def test_tokens_of_callbacks_are_not_kept() -> None:
+    """The token that the record echoes is taken out of `raw`, wherever it stands, and nothing else is."""
+    reply = sample("runs_status/200-success")
+    assert b"demo-token" in reply.body
+    raw = run_wire.read_run(reply, _REF, _AT).raw
+    assert "demo-token" not in str(raw)
+    config = raw["run"]["metadata"]["runtimeContext"]["asyncConfig"]
+    assert (config["app_token"], config["post_url"]) == ("***", "https://cb.example/x")
+    config["app_token"] = "demo-token"
+    assert raw == decode_json(reply.body)
+    nested = {"status": "success", "kwargs": {"output": [{"callbackToken": "demo-token"}, {"app_token": ""}]}}
+    assert run_wire.read_run(_json(nested), _REF, _AT).raw == {
+        "status": "success",
+        "kwargs": {"output": [{"callbackToken": "***"}, {"app_token": ""}]},
+    }
+
+
+# Starts of runs
+
+
+def test_acknowledgement() -> None:
+    """An acknowledgement names the run; `processing` is no end."""
+    run = run_wire.read_started(sample("runs_start/202-processing"), _SCOPE, "runs.start", _AT)
+    assert (run.ref, run.state, run.status) == (_REF, RunState.QUEUED, "processing")
+    assert run.output is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"runId": "r-demo"},
+        {"run_id": "r-demo", "status": 7},
+        {"sessionInfo": {"runId": "r-demo"}, "status": "queued"},
+        {"run": {"_id": "r-demo"}, "status": "accepted"},
+    ],
+)
+def test_acknowledgements_in_other_forms(body: Any) -> None:
+    """The id is found where other answers of the platform have it; an unknown word is watched on."""
+    run = run_wire.read_started(_json(body), _SCOPE, "runs.start", _AT)
+    assert (run.ref, run.state) == (_REF, RunState.UNKNOWN)
+
+
+@pytest.mark.parametrize("word", ["success", "failed"])
+def test_acknowledgement_is_no_end(word: str) -> None:
+    """An acknowledgement tells no output, so that a word which looks like an end is none there."""
+    run = run_wire.read_started(_json({"runId": "r-demo", "status": word}), _SCOPE, "runs.start", _AT)
+    assert (run.state, run.status) == (RunState.QUEUED, word)
+
+
+@pytest.mark.parametrize("body", [{}, {"runId": ""}, {"runId": "  "}, {"runId": 7}, {"status": "processing"}])
+def test_acknowledgement_without_a_run(body: Any) -> None:
+    """What names no run is no acknowledgement."""
+    with pytest.raises(DecodeError) as caught:
+        run_wire.read_started(_json(body), _SCOPE, "runs.start", _AT)
+    assert caught.value.path == "$.runId"
+
+
+def test_acknowledgement_that_asks_for_a_sign_in() -> None:
+    """Where a sign-in is asked for in place of a run, that is what is told."""
+    with pytest.raises(AuthorizationRequired, match="began no run") as caught:
+        run_wire.read_started(sample("runs_start/200-sign-in"), _SCOPE, "runs.start", _AT)
+    (profile,) = caught.value.pending_authorizations
+    assert (profile.name, profile.url) == ("Google", "https://idp.example/r/abc123")
+    assert "idp.example" not in str(caught.value)
+    run = run_wire.read_started(sample("runs_start/202-sign-in-and-id"), _SCOPE, "runs.start", _AT)
+    assert run.ref == _REF
+
+
+def test_execute_requests() -> None:
+    """What is waited for has a connection of its own and its own time; what is acknowledged has neither."""
+    request = run_wire.execute_request(APP_URL, "runs.execute", {"isAsync": False}, 600.0)
+    assert (request.is_long, request.timeout, request.purpose) == (True, 600.0, Purpose.START)
+    request = run_wire.execute_request(
+        APP_URL, "runs.start", {"isAsync": True, "callbackToken": "demo-token"}
+    )
+    assert (request.is_long, request.timeout, request.purpose) == (False, None, Purpose.START)
+    assert request.url == f"{APP_URL}/runs/execute"
+    assert "demo-token" not in repr(request)
+    assert run_wire.shown_body({"isAsync": True, "callbackToken": "demo-token"}) == b'{"isAsync":true}'
+
+
+# Answers
+
+
+def test_answer_with_everything() -> None:
+    """Thoughts, artifacts, tags, states and files of an answer are read, in the vendor's mixed spellings."""
+    found = reply_in(sample("runs_execute/200-all"), "runs.execute")
+    assert found.text == "It ships today.\nAnything else?"
+    assert [(each.text, each.source) for each in found.thoughts] == [
+        ("An order.", "Orchestrator"),
+        ("It is told.", ""),
+    ]
+    assert (found.artifacts, found.message_id, found.run_id) == (({"order": 12},), "msg-demo", "r-demo")
+    assert found.tags["session"] == [{"topic": "order"}]
+    session = found.session
+    assert (session.session_id, session.user_id, session.environment) == ("s-demo", "u-demo", "draft")
+    assert (session.conversation_state, session.status, found.is_error) == ("COMPLETED", "idle", False)
+    (file,) = found.attachments
+    assert (file.file_id, file.file_name, file.mime_type) == ("f-1", "a.pdf", "application/pdf")
+    assert (file.is_active, file.tokens, file.error) == (True, 900000, "the text is too large")
+    assert found.pending_authorizations == found.events == ()
+    assert "ships" not in repr(found)
+
+
+def test_answer_of_a_run_that_went_wrong() -> None:
+    """A failure is told as a fact of the answer."""
+    found = reply_in(sample("runs_execute/200-error"), "runs.execute")
+    assert (found.is_error, found.text) == (True, "")
+
+
+@pytest.mark.parametrize("name", ["200-sign-in", "200-sign-in-bare"])
+def test_answer_with_a_sign_in(name: str) -> None:
+    """Sign-ins that are owed are told beside the output; those that were made are left out."""
+    found = reply_in(sample(f"runs_execute/{name}"), "runs.execute")
+    (profile,) = found.pending_authorizations
+    assert (profile.name, profile.sso_type, profile.is_authorized) == ("Google", "oauth2", False)
+    assert "idp.example" not in repr(found)
+    assert (found.text, found.run_id) == (("Welcome.", "r-demo") if name == "200-sign-in" else ("", ""))
+
+
+@pytest.mark.parametrize("body", [{}, {"output": []}, {"status": "ok"}, {"sessionInfo": None}])
+def test_answers_that_hold_nothing(body: Any) -> None:
+    """An answer that tells nothing of a run is none."""
+    with pytest.raises(DecodeError):
+        reply_in(_json(body), "runs.execute")
+
+
+# Deliveries
+
+
+@pytest.mark.parametrize("form", ["record", "run", "reply", "digest"])
+def test_deliveries(form: str) -> None:
+    """Whichever form a callback is told in, the run is known, and the status is kept."""
+    found = run_wire.read_delivery(sample_body(f"webhook/{form}"))
+    assert found == ("r-demo", "idle" if form == "reply" else "success")
+
+
+@pytest.mark.parametrize(
+    ("body", "found"), [({}, ("", None)), ([], None), ("x", None), (None, None), (7, None)]
+)
+def test_deliveries_in_other_forms(body: Any, found: Any) -> None:
+    """Any other object is about the run of its URL; what is no object is no delivery."""
+    assert run_wire.read_delivery(body) == found
+    assert run_wire.read_delivery(sample_body("webhook/nameless")) == ("", None)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "cb.example", "ftp://cb.example", "https://", "https://h:0", "https://[", 7]
+)
+def test_callbacks_that_cannot_be_called(url: Any) -> None:
+    """A callback has to be a URL, and is not quoted where it is none."""
+    with pytest.raises(ValueError, match="callback_url"):
+        run_wire.check_callback(url)
+    assert run_wire.check_callback("http://cb.example/x?s=1") == "http://cb.example/x?s=1"
+
+
+# Dock jobs
+
+
+_STARTED = {
+    "tools_import_new/200-in-progress": RunState.RUNNING,
+    "tools_import_into/200-success": RunState.COMPLETED,
+    "tools_export/200-in-progress": RunState.RUNNING,
+    "tools_deploy/200-success": RunState.COMPLETED,
+    "tools_undeploy/200-success": RunState.COMPLETED,
+    "models_import/200-says-export": RunState.RUNNING,
+    "models_export/200-success": RunState.COMPLETED,
+    "models_deploy/200-in-progress": RunState.RUNNING,
+    "models_undeploy/200-success": RunState.COMPLETED,
+    "guardrails_deploy/200-success": RunState.COMPLETED,
+    "guardrails_undeploy/200-success": RunState.COMPLETED,
+}
+
+
+@pytest.mark.parametrize(("name", "state"), _STARTED.items())
+def test_starts_of_jobs(name: str, state: RunState) -> None:
+    """Every start's answer names its job, by whichever spelling, and may be its end."""
+    run = dock_wire.read_started(sample(name), "tools.deploy", _AT)
+    assert (run.ref, run.state) == (_DOCK_REF, state)
+    assert run.output.job_id == "ds-demo"
+    assert run.output.tool_id or run.output.model_id
+
+
+@pytest.mark.parametrize("body", [{}, {"_id": ""}, {"dockStatusId": 7}, {"toolId": "a-demo"}])
+def test_starts_of_jobs_without_an_id(body: Any) -> None:
+    """What names no job is no answer to a start."""
+    with pytest.raises(DecodeError) as caught:
+        dock_wire.read_started(_json(body), "tools.deploy", _AT)
+    assert caught.value.path == "$.dockStatusId"
+
+
+def test_start_of_a_job_without_a_status() -> None:
+    """A job that is known by its id alone is watched."""
+    run = dock_wire.read_started(_json({"dockStatusId": "ds-demo"}), "tools.deploy", _AT)
+    assert (run.state, run.status) == (RunState.UNKNOWN, "")
+
+
+def test_look_at_a_job() -> None:
+    """A look is a GET by the job's id."""
+    request = dock_wire.status_request(TOOLS_URL, RunRef("agent-platform", "dock", "ds/1"))
+    assert (request.method, request.url) == ("GET", f"{TOOLS_URL}/dock-status/ds%2F1")
+    assert (request.purpose, request.body) == (Purpose.LOOK, None)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        sample("dock_status/200-export"),
+        sample("models_export/200-success"),
+        sample("tools_export/200-in-progress"),
+    ],
+)
+def test_exports(reply: Reply) -> None:
+    """The download URL is told without the space in front, under either spelling, and is in no repr."""
+    job = dock_wire.read_started(reply, "models.export", _AT).output
+    assert job.download_url == "https://host.example/api/v1/account/x"
+    assert job.progress in {100.0, None}
+    assert "host.example" not in repr(job)
+
+
+def test_job_that_failed() -> None:
+    """A failed job's reason is told where there is one."""
+    assert _job("200-failed")[0].error is None
+    run, job = _job("200-failed-with-reason")
+    assert (run.error, job.model_id, job.action) == ("no machine", "cm-demo", "DEPLOY")
+    told = dock_wire.read_job(_json({"status": "FAILED", "response": {"message": "no room"}}), _DOCK_REF, _AT)
+    assert told.error == "no room"
+    fine = dock_wire.read_job(_json({"status": "SUCCESS", "message": "done"}), _DOCK_REF, _AT)
+    assert fine.error is None
+
+
+@pytest.mark.parametrize("body", [{}, {"status": None}, {"status": {}}])
+def test_looks_at_jobs_without_a_status(body: Any) -> None:
+    """A record without a status is no answer to a look."""
+    with pytest.raises(DecodeError, match=r"dock\.status"):
+        dock_wire.read_job(_json(body), _DOCK_REF, _AT)
