@@ -1,15 +1,18 @@
 """What tests put in place of time, chance and sockets."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
+from typing import Self
 
 import attrs
 
-from aioagents.contract.fake import Held, World, ask
+from aioagents.contract.fake import Held, Streamed, World, ask
+from aioagents.errors import ReplyLost
 from aioagents.model import Reply, Request
+from aioagents.transport.upload import pieces_of
 
 EPOCH = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -72,13 +75,18 @@ async def settle(rounds: int = 60) -> None:
 
 
 class WorldSend:
-    """A `Send` that asks worlds in memory. `sent` keeps the requests; `before` may raise or answer first."""
+    """A `Send` that asks worlds in memory. `sent` keeps the requests; `before` may raise or answer first.
+
+    An upload is read whole: `sent` has it as the body then. `cut_after` may say after how many bytes of a streamed
+    reply the connection is lost.
+    """
 
     def __init__(self, *worlds: World, clock: FakeClock) -> None:
         self.worlds: Sequence[World] = worlds
         self.sent: list[Request] = []
         self.before: Callable[[Request], Reply | None] | None = None
         self.after: Callable[[Request, Reply], Reply] | None = None
+        self.cut_after: Callable[[Request], int | None] = lambda _: None
         self._clock = clock
         self._began_at = clock.now()
 
@@ -86,40 +94,122 @@ class WorldSend:
         self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
     ) -> Reply:
         """Ask the worlds, which hear what a server would hear."""
+        async with self.stream(request, headers=headers, on_sent=on_sent) as reply:
+            body = b"".join([piece async for piece in reply.pieces()])
+            whole = Reply(reply.status, reply.headers, body)
+        return whole if self.after is None or reply.is_early else self.after(reply.request, whole)
+
+    def stream(
+        self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
+    ) -> "WorldStream":
+        """Ask the worlds, and have the reply come bit by bit; leaving drops the connection."""
         merged = {name.lower(): value for name, value in {**request.headers, **headers}.items()}
-        request = attrs.evolve(request, headers=merged)
-        self.sent.append(request)
-        if on_sent is not None:
-            on_sent()
-        await asyncio.sleep(0)
-        if self.before is not None and (reply := self.before(request)) is not None:
-            return reply
-        reply = await self._held_back(ask(self.worlds, request, now=self._world_now))
-        return reply if self.after is None else self.after(request, reply)
+        return WorldStream(self, attrs.evolve(request, headers=merged), on_sent)
 
     @property
-    def _world_now(self) -> float:
+    def now(self) -> float:
+        """Give the worlds' second."""
         return self._clock.now() - self._began_at
 
-    async def _held_back(self, reply: Reply | Held) -> Reply:
-        """Wait for a reply that a world owes; cancelling drops the connection."""
-        while isinstance(reply, Held):
-            at = self._began_at + min(reply.until, self._world_now + 1.0)
-            changed = asyncio.Event()
-            timer = self._clock.call_at(at, changed.set)
-            try:
-                await changed.wait()
-            except asyncio.CancelledError:
-                if reply.drop is not None:
-                    reply.drop(self._world_now)
-                raise
-            finally:
-                timer.cancel()
-            if self._clock.now() >= self._began_at + reply.until:
-                # The sum may be cut where the difference is not: the world is not asked before its time.
-                reply = reply.reply(max(self._world_now, reply.until))
-        return reply
+    async def until(self, at: float) -> float:
+        """Wait for the worlds' second `at`, and give what it is then."""
+        due = asyncio.Event()
+        timer = self._clock.call_at(self._began_at + at, due.set)
+        try:
+            await due.wait()
+        finally:
+            timer.cancel()
+        return max(self.now, at)  # a sum may be cut where the difference is not
 
     def calls(self, name: str) -> list[Request]:
         """Give the requests of one call."""
         return [request for request in self.sent if request.call == name]
+
+
+class WorldStream:
+    """One request to the worlds of a `WorldSend`, and its reply as it comes."""
+
+    def __init__(self, world: WorldSend, request: Request, on_sent: Callable[[], None] | None) -> None:
+        self._world = world
+        self._on_sent = on_sent
+        self._answer: Reply | Streamed = Reply(0)
+        self._owed: Held | Streamed | None = None  # what is told when the connection is gone
+        self._parts: Iterator[tuple[float, bytes]] = iter(())
+        self._left: int | None = None
+        self.request = request
+        #: Whether the reply came from `before`, so that no world was asked.
+        self.is_early = False
+
+    @property
+    def status(self) -> int:
+        """Give the status."""
+        return self._answer.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Give the headers."""
+        return self._answer.headers
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._answer = await self._asked()
+        except BaseException:
+            self._drop()
+            raise
+        parts = self._answer.pieces if isinstance(self._answer, Streamed) else [(0.0, self._answer.body)]
+        self._parts = iter(parts)
+        self._left = self._world.cut_after(self.request) if isinstance(self._answer, Streamed) else None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._drop()
+
+    async def _asked(self) -> Reply | Streamed:
+        world, place = self._world, len(self._world.sent)
+        world.sent.append(self.request)
+        if self._on_sent is not None:
+            self._on_sent()
+        await asyncio.sleep(0)
+        if (upload := self.request.upload) is not None:
+            body = b"".join([piece async for piece in pieces_of(upload)])
+            self.request = world.sent[place] = attrs.evolve(self.request, body=body, upload=None)
+        if world.before is not None and (reply := world.before(self.request)) is not None:
+            self.is_early = True
+            return reply
+        answer = ask(world.worlds, self.request, now=world.now)
+        while isinstance(answer, Held):
+            self._owed = answer
+            if await world.until(min(answer.until, world.now + 1.0)) >= answer.until:
+                answer = answer.reply(max(world.now, answer.until))
+        self._owed = answer if isinstance(answer, Streamed) else None
+        return answer
+
+    def pieces(self) -> "WorldStream":
+        """Give the pieces, each at its time."""
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._left == 0:
+            raise ReplyLost(f"{self.request.call}: the connection was lost", call=self.request.call)
+        at, piece = next((part for part in self._parts if part[1]), (0.0, b""))
+        if not piece:
+            self._owed = None
+            raise StopAsyncIteration
+        if at > self._world.now:
+            await self._world.until(at)
+        if self._left is not None:
+            piece = piece[: self._left]
+            self._left -= len(piece)
+        return piece
+
+    async def read(self) -> bytes:
+        """Give the whole body."""
+        return b"".join([piece async for piece in self])
+
+    def _drop(self) -> None:
+        owed, self._owed = self._owed, None
+        if owed is not None and owed.drop is not None:
+            owed.drop(self._world.now)

@@ -13,16 +13,18 @@ from typing import Final
 
 from aiohttp import web
 
-from ..contract.fake import Match, json_reply
+from ..contract.fake import Match, Streamed, json_reply
 from ..model import Purpose, Reply
 from .faults import Fault, Faults, Kind
+from .streams import Streams
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time at all
 _DRIBBLES: Final = 5
 _UNAUTHORIZED: Final = 401
+_STREAMED: Final = (None, Kind.TRUNCATE, Kind.SLOW)  # the faults by which a streamed reply comes all the same
 _PAGE: Final = b"<html><head><title>Please wait</title></head><body>Back in a moment.</body></html>"
 
-Ask = Callable[[], Awaitable[Reply]]
+Ask = Callable[[], Awaitable[Reply | Streamed]]
 
 
 class Wire:
@@ -33,7 +35,9 @@ class Wire:
         self._utcnow = utcnow
         self.happened: Counter[str] = Counter()
 
-    async def handle(self, request: web.BaseRequest, match: Match, ask: Ask) -> web.StreamResponse:
+    async def handle(
+        self, request: web.BaseRequest, match: Match, ask: Ask, streams: Streams
+    ) -> web.StreamResponse:
         """Answer one request. Asks the world at most once, and always before anything is sent."""
         fault = self._faults.draw(match.route.call, match.route.purpose)
         if fault.latency:
@@ -46,6 +50,11 @@ class Wire:
             self._faults.refused()
         if fault.kind is not None:
             self.happened[fault.kind.value] += 1
+        if isinstance(reply, Streamed):
+            if fault.kind in _STREAMED:
+                return await streams.send(request, reply, fault)
+            streams.drop(reply)
+            reply = None
         return await self._spoil(request, fault, reply)
 
     def _let_token_cease(self, request: web.BaseRequest, match: Match, fault: Fault) -> None:

@@ -41,6 +41,15 @@ class Owed:
                 reply = reply.reply(self._now())
         return reply
 
+    async def until(self, request: web.BaseRequest, at: float) -> bool:
+        """Wait for the worlds' second `at`; False where the client left before, or `close` was called."""
+        while not self._is_closed and request.transport is not None:
+            left = (at - self._now()) / self._speed
+            if left <= 0:
+                return True
+            await self._wait(max(left, _LEAST), request)
+        return False
+
     def close(self) -> None:
         """End all that waits, now and later: the connections are cut off without a reply."""
         self._is_closed = True
