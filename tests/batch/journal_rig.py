@@ -1,0 +1,85 @@
+"""Rows and changes as the journal's tests need them, and looks at the file from outside."""
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from aioagents.batch import BatchRow, Change, Journal, Record, RowState
+from aioagents.model import RunRef
+from tests.fakes import EPOCH, FakeClock
+
+#: How a row goes from its claim to each state.
+PATHS = {
+    RowState.PLANNED: (),
+    RowState.SENDING: (RowState.SENDING,),
+    RowState.STARTED: (RowState.SENDING, RowState.STARTED),
+    RowState.COMPLETED: (RowState.SENDING, RowState.STARTED, RowState.COMPLETED),
+    RowState.FAILED: (RowState.SENDING, RowState.STARTED, RowState.FAILED),
+    RowState.ABORTED: (RowState.SENDING, RowState.STARTED, RowState.ABORTED),
+    RowState.UNKNOWN: (RowState.SENDING, RowState.UNKNOWN),
+    RowState.REFUSED: (RowState.REFUSED,),
+    RowState.DROPPED: (RowState.SENDING, RowState.UNKNOWN, RowState.DROPPED),
+}
+
+
+def journal_at(path: Path, **options: Any) -> Journal:
+    """Make a journal with a clock that stands still and an owner that is always the same."""
+    options.setdefault("owner", "here:1")
+    options.setdefault("clock", FakeClock())
+    return Journal(path, **options)
+
+
+def at(seconds: float) -> datetime:
+    """Give the moment so long after the tests' epoch."""
+    return EPOCH + timedelta(seconds=seconds)
+
+
+def ref_of(key: str) -> RunRef:
+    """Give the run that the row's start began."""
+    return RunRef("leena", "us-east-1", f"run-{key}")
+
+
+def change(key: str, state: RowState, *, seconds: float = 0.0, **members: Any) -> Change:
+    """Make a change; STARTED brings its reference along."""
+    if state is RowState.STARTED:
+        members.setdefault("ref", ref_of(key))
+    return Change(key=key, state=state, at=at(seconds), **members)
+
+
+async def claim(journal: Journal, *keys: str) -> list[Record]:
+    """Claim rows that have nothing but a key."""
+    return list(await journal.claim([BatchRow(key, "target") for key in keys]))
+
+
+async def walk(journal: Journal, key: str, state: RowState, **members: Any) -> None:
+    """Claim a row and take it to `state`, with `members` in the last step, one second apart."""
+    await claim(journal, key)
+    steps = PATHS[state]
+    for number, step in enumerate(steps):
+        last = members if number == len(steps) - 1 else {}
+        await journal.record([change(key, step, seconds=number, **last)])
+
+
+async def find(journal: Journal, key: str) -> Record:
+    """Give a row's record, as a claim of the same row does."""
+    (record,) = await claim(journal, key)
+    return record
+
+
+def ask(path: Path, question: str) -> list[Any]:
+    """Ask a journal's file directly, read-only."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(question).fetchall()
+
+
+def states_of(path: Path) -> dict[str, str]:
+    """Give each row's state as it stands in the file."""
+    return dict(ask(path, "SELECT key, state FROM row"))
+
+
+def contents(paths: Iterable[Path]) -> dict[str, bytes]:
+    """Give files' contents, to compare them before and after."""
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}

@@ -1,0 +1,458 @@
+"""The journal's contract: claims, changes, what is left open, and what is refused."""
+
+import asyncio
+import gc
+import threading
+from datetime import datetime
+from hashlib import blake2b
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+import pytest
+
+from aioagents.batch import MOVES, BatchJournal, BatchRow, Journal, RowState
+from aioagents.batch.journal import digest_of
+from aioagents.errors import JournalError
+from aioagents.model import RunRef
+from tests.batch.journal_rig import PATHS, ask, at, change, claim, find, journal_at, ref_of, states_of, walk
+from tests.fakes import EPOCH, FakeClock
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Name a journal that does not exist yet."""
+    return tmp_path / "batch.db"
+
+
+async def test_is_what_batches_know_as_a_journal(path: Path) -> None:
+    """A `Journal` is a `BatchJournal` for type checkers, which is all that a batch asks for."""
+    journal: BatchJournal = journal_at(path)
+    assert repr(journal) == f"<Journal {str(path)!r} closed>"
+
+
+async def test_claims_rows_that_are_new(path: Path) -> None:
+    """New rows become PLANNED, in order, with their target, digest and owner, and without their content."""
+    row = BatchRow("a", "triage", message="hunter2", input={"password": "hunter3"})
+    async with journal_at(path) as journal:
+        first, second = await journal.claim([row, BatchRow("b", "triage")])
+        assert repr(journal) == f"<Journal {str(path)!r} open>"
+        assert (journal.path, journal.owner) == (str(path), "here:1")
+    assert (first.key, first.target, first.state) == ("a", "triage", RowState.PLANNED)
+    assert (first.digest, first.owner, first.is_repeated) == (digest_of(row), "here:1", False)
+    assert (first.ref, first.sent_at, first.ended_at, first.output) == (None, None, None, None)
+    assert second.key == "b"
+    assert b"hunter" not in b"".join(each.read_bytes() for each in path.parent.iterdir())
+
+
+async def test_owner_is_host_and_process_by_default(path: Path) -> None:
+    """Who names no owner is known by host and process."""
+    async with Journal(path) as journal:
+        (record,) = await claim(journal, "a")
+    assert record.owner == journal.owner
+    assert record.owner.rpartition(":")[2].isdigit()
+
+
+async def test_digest_is_of_content_and_not_of_order() -> None:
+    """Target, message and input make the digest; the order of an input's members and the key do not."""
+    row = BatchRow("a", "t", input={"x": {"p": 1, "q": [1, 2]}, "y": 2})
+    same = BatchRow("b", "t", input=MappingProxyType({"y": 2, "x": {"q": [1, 2], "p": 1}}))
+    others = [
+        BatchRow("a", "t2", input=row.input),
+        BatchRow("a", "t", message="m", input=row.input),
+        BatchRow("a", "t", input={"x": {"p": 1, "q": [2, 1]}, "y": 2}),
+        BatchRow("a", "t"),
+    ]
+    assert digest_of(row) == digest_of(same)
+    assert len({digest_of(each) for each in [row, *others]}) == 5
+
+
+def test_digests_outlive_versions() -> None:
+    """A digest is that of the content as compact JSON with sorted members: older journals rely on it."""
+    row = BatchRow("a", "t", "héllo", {"b": [1, 2.5, None], "a": True})
+    content = '["t","héllo",{"a":true,"b":[1,2.5,null]}]'.encode()
+    assert digest_of(row) == blake2b(content, digest_size=16).digest()
+
+
+async def test_a_known_row_is_given_as_it_stands(path: Path) -> None:
+    """A row that is claimed after a restart comes with its state, moments and run, and is not new."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.STARTED)
+    async with journal_at(path, owner="there:2") as journal:
+        record = await find(journal, "a")
+    assert (record.state, record.ref, record.is_repeated) == (RowState.STARTED, ref_of("a"), False)
+    assert (record.sent_at, record.ended_at, record.owner) == (at(0), None, "here:1")
+
+
+async def test_a_key_that_stands_twice_is_told(path: Path) -> None:
+    """The second claim of a key is repeated, within a call and in a later one, until the journal is opened again."""
+    async with journal_at(path) as journal:
+        records = await claim(journal, "a", "b", "a")
+        assert [record.is_repeated for record in records] == [False, False, True]
+        assert (await find(journal, "b")).is_repeated
+    async with journal_at(path) as journal:
+        assert not (await find(journal, "a")).is_repeated
+        assert (await find(journal, "a")).is_repeated
+
+
+async def test_a_change_is_no_claim(path: Path) -> None:
+    """A row that was changed since the opening, but not claimed, does not count as repeated."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.STARTED)
+    async with journal_at(path, owner="there:2") as journal:
+        await journal.record([change("a", RowState.FAILED)])
+        record = await find(journal, "a")
+    assert (record.is_repeated, record.owner) == (False, "there:2")
+
+
+@pytest.mark.parametrize(
+    "row", [BatchRow("a", "other"), BatchRow("a", "target", "m"), BatchRow("a", "target", input={"x": 1})]
+)
+async def test_changed_content_is_refused(path: Path, row: BatchRow) -> None:
+    """A known key with another content is named, with what to do, and no row of that claim is taken on."""
+    async with journal_at(path) as journal:
+        await claim(journal, "a")
+        with pytest.raises(JournalError, match=r"'a'.*restore its input.*another key") as caught:
+            await journal.claim([BatchRow("new", "target"), row])
+        assert caught.value.key == "a"
+    assert states_of(path) == {"a": "planned"}
+
+
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        (BatchRow("half \ud800", "t"), ValueError),
+        (BatchRow("a", "half \ud800"), ValueError),
+        (BatchRow("a", "t", "half \ud800"), TypeError),
+        (BatchRow("a", "t", input={"x": {1, 2}}), TypeError),
+    ],
+)
+async def test_what_cannot_be_written_is_its_callers_fault(
+    path: Path, row: BatchRow, error: type[Exception]
+) -> None:
+    """A row that no file can hold raises TypeError or ValueError, and none of that claim is taken on."""
+    async with journal_at(path) as journal:
+        with pytest.raises(error):
+            await journal.claim([BatchRow("good", "t"), row])
+    assert states_of(path) == {}
+
+
+@pytest.mark.parametrize("state", RowState)
+@pytest.mark.parametrize("target", RowState)
+async def test_moves_are_those_of_the_table(path: Path, state: RowState, target: RowState) -> None:
+    """From each state, each move that `MOVES` has is made, and each other one is refused and changes nothing."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", state)
+        if target in MOVES[state]:
+            await journal.record([change("a", target)])
+            expected = target
+        else:
+            with pytest.raises(JournalError, match=f"'a' is {state}, and cannot become {target}"):
+                await journal.record([change("a", target)])
+            expected = state
+        assert (await find(journal, "a")).state is expected
+
+
+async def test_every_state_is_reached() -> None:
+    """The paths of these tests lead to every state, so that the table is tried from each."""
+    assert set(PATHS) == set(RowState)
+
+
+async def test_keeps_what_a_run_came_to(path: Path) -> None:
+    """A row keeps its run, moments, the vendor's word, what went wrong and the output, as they were given."""
+    output = {"text": "naïve \x00 😀", "list": [1, 2.5, None, True]}
+    members = {"status": "failed\0", "kind": "RunFailed", "error": "nul \0, ☃", "output": output}
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.FAILED, **members)
+        record = await find(journal, "a")
+    assert (record.status, record.kind, record.error) == ("failed\0", "RunFailed", "nul \0, ☃")
+    assert (record.output, record.ref) == (output, ref_of("a"))
+    assert (record.sent_at, record.ended_at) == (at(0), at(2))
+
+
+@pytest.mark.parametrize("output", [False, 0, "", [], {}, "text", 1e300, 2**63])
+async def test_outputs_of_any_shape_are_kept(path: Path, output: Any) -> None:
+    """An output that is empty or false is one nevertheless."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.COMPLETED, output=output)
+        assert (await find(journal, "a")).output == output
+
+
+async def test_what_is_not_given_stays(path: Path) -> None:
+    """A change without status, kind, error or output leaves them as they were."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.STARTED, status="queued", kind="k", error="e", output=[1])
+        await journal.record([change("a", RowState.COMPLETED, seconds=9, status="done")])
+        record = await find(journal, "a")
+    assert (record.status, record.kind, record.error, record.output) == ("done", "k", "e", [1])
+    assert (record.ref, record.sent_at, record.ended_at) == (ref_of("a"), at(0), at(9))
+
+
+async def test_a_row_that_may_be_tried_again_tells_why(path: Path) -> None:
+    """Back in PLANNED, a row keeps what went wrong and counts as not sent; the next attempt begins without."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.SENDING)
+        await journal.record([change("a", RowState.PLANNED, kind="NotSent", error="refused")])
+        record = await find(journal, "a")
+        assert (record.kind, record.error, record.sent_at) == ("NotSent", "refused", None)
+        await journal.record([change("a", RowState.SENDING, seconds=7)])
+        record = await find(journal, "a")
+    assert (record.kind, record.error, record.sent_at) == ("", "", at(7))
+
+
+@pytest.mark.parametrize("state", [RowState.STARTED, RowState.PLANNED, RowState.DROPPED])
+async def test_settling_by_hand_forgets_the_doubt(path: Path, state: RowState) -> None:
+    """A row that leaves UNKNOWN leaves behind what had been unknown about it."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.UNKNOWN, kind="StartUnknown", error="lost")
+        await journal.record([change("a", state, seconds=5)])
+        record = await find(journal, "a")
+    assert (record.kind, record.error) == ("", "")
+    assert record.sent_at == (None if state is RowState.PLANNED else at(0))
+    assert record.ended_at == (at(5) if state is RowState.DROPPED else None)
+
+
+async def test_started_needs_its_run(path: Path) -> None:
+    """STARTED without a reference is refused: such a row could never be followed."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.SENDING)
+        with pytest.raises(JournalError, match="reference") as caught:
+            await journal.record([change("a", RowState.STARTED, ref=None)])
+        assert caught.value.key == "a"
+        assert (await find(journal, "a")).state is RowState.SENDING
+
+
+async def test_a_call_is_taken_as_a_whole(path: Path) -> None:
+    """Changes of one call are made in order, each seeing the one before, and all of them or none."""
+    async with journal_at(path) as journal:
+        await claim(journal, "a", "b")
+        await journal.record([change("a", RowState.SENDING), change("a", RowState.STARTED)])
+        with pytest.raises(JournalError, match="'b' is planned"):
+            await journal.record([change("a", RowState.FAILED), change("b", RowState.FAILED)])
+        with pytest.raises(JournalError, match="no row 'c'"):
+            await journal.record([change("b", RowState.SENDING), change("c", RowState.SENDING)])
+        await journal.record([])
+        assert await journal.claim([]) == []
+    assert states_of(path) == {"a": "started", "b": "planned"}
+
+
+async def test_a_bad_change_fails_its_own_caller_alone(path: Path) -> None:
+    """In one commit, what is refused is refused to who asked for it; its neighbours' changes are made."""
+    async with journal_at(path) as journal:
+        await claim(journal, *(str(number) for number in range(20)))
+        before = journal.statistics()
+        changes = [
+            *(change(str(number), RowState.SENDING) for number in range(20)),
+            change("0", RowState.COMPLETED),
+            change("lost", RowState.SENDING),
+            change("1", RowState.STARTED, ref=None),
+            change("2", RowState.STARTED),
+        ]
+        results = await asyncio.gather(*(journal.record([each]) for each in changes), return_exceptions=True)
+        statistics = journal.statistics()
+        with pytest.raises(JournalError):
+            await journal.claim([BatchRow("0", "changed")])
+    assert [type(each) for each in results] == [*[type(None)] * 20, *[JournalError] * 3, type(None)]
+    assert (statistics.commits - before.commits, statistics.writes - before.writes) == (1, 21)
+    assert states_of(path) == {**{str(number): "sending" for number in range(20)}, "2": "started"}
+
+
+@pytest.mark.parametrize(
+    ("members", "error"),
+    [({"output": {1, 2}}, TypeError), ({"at": datetime(2026, 1, 1)}, TypeError)],  # noqa: DTZ001 - the fault
+)
+async def test_a_change_that_is_none_is_refused(
+    path: Path, members: dict[str, Any], error: type[Exception]
+) -> None:
+    """An output that is not JSON and a moment without a zone raise TypeError before anything is asked for."""
+    async with journal_at(path) as journal:
+        await claim(journal, "a")
+        with pytest.raises(error):
+            await journal.record([attrs.evolve(change("a", RowState.SENDING), **members)])
+        assert (await find(journal, "a")).state is RowState.PLANNED
+
+
+async def test_words_that_no_file_can_hold_are_no_obstacle(path: Path) -> None:
+    """Half characters in an error's words are replaced: a run that ended has to be recorded."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.FAILED, error="bad \udcff byte")
+        assert (await find(journal, "a")).error == "bad ? byte"
+
+
+async def test_unfinished_are_those_that_may_be_running(path: Path) -> None:
+    """SENDING and STARTED rows are given in pages, in the order of claims, and no others."""
+    async with journal_at(path) as journal:
+        for state in RowState:
+            await walk(journal, state.value, state)
+        many = [f"more-{number}" for number in range(200)]
+        await claim(journal, *many)
+        await journal.record([change(key, RowState.SENDING) for key in many])
+        found = [record async for record in journal.unfinished()]
+        assert [record.key for record in found] == [*sorted(("sending", "started")), *many]
+        assert found[1].ref == ref_of("started")
+
+
+async def test_rows_may_change_while_the_unfinished_are_read(path: Path) -> None:
+    """Rows that end between two pages are not given, and none is given twice."""
+    async with journal_at(path) as journal:
+        keys = [str(number) for number in range(300)]
+        await claim(journal, *keys)
+        await journal.record([change(key, RowState.SENDING) for key in keys])
+        found: list[str] = []
+        async for record in journal.unfinished():
+            if not found:
+                await journal.record([change(key, RowState.UNKNOWN) for key in keys[::2]])
+            found.append(record.key)
+    assert len(found) == len(set(found))
+    assert set(keys[1::2]) <= set(found)
+    assert len(found) < 300
+
+
+async def test_keys_are_told_apart_to_the_last_character(path: Path) -> None:
+    """Keys that differ in case, after a NUL, in composition or in trailing blanks are different rows."""
+    keys = ["a", "A", "a ", "a\0", "a\0b", "é", "e\u0301", "1", "01", "1.0", "'; --", "😀"]
+    async with journal_at(path) as journal:
+        records = await claim(journal, *keys)
+        assert [record.key for record in records] == keys
+        assert not any(record.is_repeated for record in records)
+        await journal.record([change("a\0b", RowState.SENDING)])
+        assert [record.key async for record in journal.unfinished()] == ["a\0b"]
+
+
+async def test_thousand_callers_share_few_commits(path: Path) -> None:
+    """A thousand changes asked for at once cost one commit, not one each."""
+    keys = [str(number) for number in range(1000)]
+    async with journal_at(path) as journal:
+        await asyncio.gather(*(claim(journal, key) for key in keys))
+        before = journal.statistics()
+        await asyncio.gather(*(journal.record([change(key, RowState.SENDING)]) for key in keys))
+        after = journal.statistics()
+    assert after.commits - before.commits <= 2
+    assert (after.writes - before.writes, after.rows - before.rows, after.waiting) == (1000, 1000, 0)
+
+
+async def test_a_commit_has_an_end(path: Path) -> None:
+    """What is asked at once beyond 2,048 rows goes into further commits; a single call is never cut."""
+    keys = [str(number) for number in range(5000)]
+    async with journal_at(path) as journal:
+        await claim(journal, *keys)
+        assert journal.statistics().commits == 1
+        await asyncio.gather(*(journal.record([change(key, RowState.SENDING)]) for key in keys))
+        assert journal.statistics().commits == 4
+    assert set(states_of(path).values()) == {"sending"}
+
+
+async def test_cancelling_a_caller_tears_nothing(path: Path) -> None:
+    """Of callers that are cancelled, each change is made as a whole, and the journal works on."""
+    keys = [str(number) for number in range(100)]
+    async with journal_at(path) as journal:
+        await claim(journal, *keys)
+        asked = [
+            asyncio.ensure_future(
+                journal.record([change(key, RowState.SENDING), change(key, RowState.STARTED)])
+            )
+            for key in keys
+        ]
+        await asyncio.sleep(0)
+        for task in asked[::2]:
+            task.cancel()
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        assert [isinstance(each, asyncio.CancelledError) for each in results] == [True, False] * 50
+        await claim(journal, "later")
+    assert states_of(path) == {**dict.fromkeys(keys, "started"), "later": "planned"}
+
+
+async def test_leaving_waits_for_what_was_asked(path: Path) -> None:
+    """Changes that nobody waits for any more are on disk when the block is left, and the thread has ended."""
+    async with journal_at(path) as journal:
+        asked = [asyncio.ensure_future(claim(journal, str(number))) for number in range(500)]
+        await asyncio.sleep(0)
+        assert journal.statistics().waiting == 500
+    assert len(states_of(path)) == 500
+    assert [thread for thread in threading.enumerate() if "journal" in thread.name] == []
+    await asyncio.gather(*asked)
+
+
+async def test_closed_journals_say_so(path: Path) -> None:
+    """Before and after the block, calls are refused; closing twice is harmless; it may be opened again."""
+    journal = journal_at(path)
+    await journal.aclose()
+    for _ in range(2):
+        with pytest.raises(JournalError, match="async with"):
+            await claim(journal, "a")
+        with pytest.raises(JournalError, match="async with"):
+            journal.statistics()
+        async with journal:
+            await claim(journal, "a")
+            with pytest.raises(JournalError, match="open already"):
+                await journal.__aenter__()
+        await journal.aclose()
+    assert ask(path, "SELECT count(*), count(closed_at) FROM opening") == [(2, 2)]
+
+
+async def test_openings_are_told_apart(path: Path) -> None:
+    """Each opening leaves its owner and its moments, by the clock that was given."""
+    clock = FakeClock()
+    for owner in ("one", "two"):
+        async with journal_at(path, owner=owner, clock=clock):
+            await clock.advance(5)
+    micros = int(EPOCH.timestamp() * 1e6)
+    assert ask(path, "SELECT owner, opened_at, closed_at FROM opening ORDER BY number") == [
+        ("one", micros, micros + 5_000_000),
+        ("two", micros + 5_000_000, micros + 10_000_000),
+    ]
+
+
+async def test_belongs_to_the_loop_it_was_opened_in(path: Path) -> None:
+    """A call from another event loop is refused, since its answer would never arrive."""
+    async with journal_at(path) as journal:
+
+        def elsewhere() -> None:
+            with pytest.raises(JournalError, match="another event loop"):
+                asyncio.run(claim(journal, "a"))
+
+        await asyncio.to_thread(elsewhere)
+
+
+def _drop_all(journals: list[Journal]) -> None:
+    journals.clear()
+    gc.collect()
+
+
+async def test_dropped_unclosed_it_warns(path: Path) -> None:
+    """A journal that is dropped without being closed warns, and its thread puts the file away nevertheless."""
+    journals = [journal_at(path)]
+    await journals[0].__aenter__()
+    (thread,) = [each for each in threading.enumerate() if "journal" in each.name]
+    with pytest.warns(ResourceWarning, match="unclosed journal"):
+        _drop_all(journals)
+    await asyncio.to_thread(thread.join)
+    async with journal_at(path):
+        pass
+
+
+def test_a_loop_that_closed_first_is_no_harm(path: Path) -> None:
+    """A journal left open by a loop that has ended loses nothing, and can be opened again once dropped."""
+    journals = []
+
+    async def leave_open() -> None:
+        journal = journal_at(path)
+        await journal.__aenter__()
+        await claim(journal, "a")
+        journals.append(journal)
+
+    asyncio.run(leave_open())
+    (thread,) = [each for each in threading.enumerate() if "journal" in each.name]
+    with pytest.warns(ResourceWarning, match="unclosed journal"):
+        _drop_all(journals)
+    thread.join()
+    assert states_of(path) == {"a": "planned"}
+
+
+async def test_other_runs_references_are_kept_exactly(path: Path) -> None:
+    """A reference with a slash, a blank or a percent sign in it comes back as it was."""
+    ref = RunRef("leap", "api.example.com:8443", "a/b %2F ü")
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.STARTED, ref=ref)
+        assert (await find(journal, "a")).ref == ref

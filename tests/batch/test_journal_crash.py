@@ -1,0 +1,254 @@
+"""The journal under SIGKILL, lost power, a full disk and rivals."""
+# ruff: noqa: ASYNC240 - the files are the subject
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator  # noqa: TC003 - as everywhere
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from aioagents.batch import MOVES, BatchRow, RowState
+from aioagents.batch.journal.opening import open_to_write
+from tests.batch.journal_rig import change, claim, journal_at, states_of
+
+_ROOT = Path(__file__).parents[2]
+
+
+def _command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "tests.batch.journal_programs", *map(str, arguments)]
+
+
+def _run(*arguments: object) -> list[str]:
+    done = subprocess.run(
+        _command(*arguments), cwd=_ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Name a journal that does not exist yet."""
+    return tmp_path / "batch.db"
+
+
+def test_sigkill_loses_nothing_and_starts_nothing_twice(path: Path) -> None:
+    """Over forty kills at random moments no acknowledged change is lost, no row is sent twice, none is left.
+
+    Each row is on disk as it was acknowledged last, or as what was asked for next; a row whose start was lost is
+    UNKNOWN; and each settled row has one line in the output.
+    """
+    rows, rounds = 600, 40
+    lines = _run("killed", path, rows, rounds, 20260105)
+    possible: dict[str, set[RowState]] = defaultdict(lambda: {RowState.PLANNED})
+    sent: Counter[str] = Counter()
+    codes: list[str] = []
+    for line in lines:
+        match line.split():
+            case ["asked", key, word]:
+                # What was asked for and not acknowledged before the kill was made as a whole, or not at all.
+                state = RowState(word)
+                assert any(state in MOVES[each] for each in possible[key]), (line, possible[key])
+                possible[key].add(state)
+            case ["made", key, word]:
+                possible[key] = {RowState(word)}
+                sent[key] += word == "sending"
+            case ["ended", code]:
+                codes.append(code)
+    assert codes == [*["-9"] * rounds, "0"]
+    assert max(sent.values()) == 1
+    states = states_of(path)
+    assert len(states) == rows
+    assert all(RowState(state) in possible[key] for key, state in states.items())
+    assert set(states.values()) == {"completed", "unknown"}  # so some were killed while they were sent
+    output = path.with_suffix(".out").read_text().splitlines()
+    assert sorted(output) == sorted(f"{key} {state}" for key, state in states.items())
+
+
+def _copy(source: Path, target: Path, log_size: int) -> Path:
+    """Copy a journal as a disk would hold it that had no more of the log."""
+    target.mkdir()
+    shutil.copy(source, target / "batch.db")
+    with source.with_name("batch.db-wal").open("rb") as log:
+        (target / "batch.db-wal").write_bytes(log.read(log_size))
+    return target / "batch.db"
+
+
+async def test_lost_power_leaves_what_was_acknowledged(path: Path, tmp_path: Path) -> None:
+    """Wherever the log is cut, the journal opens by itself, with all commits that were whole and no half ones."""
+    log = path.with_name("batch.db-wal")
+    pair = (RowState.SENDING, RowState.STARTED)
+    sizes = []
+    async with journal_at(path) as journal:
+        for number in range(12):
+            key = f"row-{number}"
+            await claim(journal, key, f"{key}-twin")
+            for state in pair:
+                await journal.record([change(key, state), change(f"{key}-twin", state)])
+            sizes.append(log.stat().st_size)
+        start = sizes[0] - 9000
+        copies = [
+            (cut, _copy(path, tmp_path / str(cut), cut)) for cut in range(start, sizes[-1] + 1000, 6007)
+        ]
+    assert len(copies) > 20
+    for cut, copy in copies:
+        whole = [number for number, size in enumerate(sizes) if size <= cut]
+        async with journal_at(copy) as journal:
+            found = {record.key: record.state async for record in journal.unfinished()}
+        assert all(found[f"row-{number}"] is RowState.STARTED for number in whole)
+        # Both rows of a call stand in the same state, whether or not the call was acknowledged.
+        states = states_of(copy)
+        assert all(states[key] == states.get(f"{key}-twin") for key in states if not key.endswith("twin"))
+        assert len(whole) * 2 <= len(states) <= (len(whole) + 1) * 2
+
+
+async def test_a_garbled_end_of_the_log_is_no_obstacle(path: Path, tmp_path: Path) -> None:
+    """A log whose last pages were never written, or hold something else, gives what was whole before."""
+    async with journal_at(path) as journal:
+        await claim(journal, "a")
+        size = path.with_name("batch.db-wal").stat().st_size
+        await claim(journal, "b")
+        copy = _copy(path, tmp_path / "copy", size)
+    log = copy.with_name("batch.db-wal")
+    log.write_bytes(log.read_bytes() + b"\xa5" * 10_000)
+    async with journal_at(copy) as journal:
+        await claim(journal, "c")
+    assert states_of(copy) == {"a": "planned", "c": "planned"}
+
+
+async def test_commits_wait_for_the_disk(path: Path) -> None:
+    """Connections that write sync each commit, the strict way where the system has two, and log before they write."""
+    async with journal_at(path):
+        pass
+    with closing(open_to_write(str(path))) as connection:
+        asked = ("synchronous", "fullfsync", "checkpoint_fullfsync", "journal_mode")
+        assert [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in asked] == [2, 1, 1, "wal"]
+
+
+def test_a_full_disk_stops_before_anything_is_unrecorded(path: Path) -> None:
+    """When files can grow no more, calls fail and change nothing; they succeed again once there is room."""
+    lines = _run("starved", path)
+    refusals = [line for line in lines if line.startswith("refused")]
+    assert len(refusals) == 3
+    assert all("refused True" in line and "the disk is full" in line for line in refusals)
+    assert "not sent" in lines
+    made = [line.split()[1] for line in lines if line.startswith("made")]
+    assert {key.partition("-")[0] for key in made} == {"first", "again"}
+    assert set(states_of(path).values()) == {"planned"}
+    assert set(states_of(path)) == {"before", "after", *made}
+
+
+async def test_after_a_full_disk_the_journal_is_whole(path: Path) -> None:
+    """A journal that was closed on a full disk opens again, and takes changes."""
+    _run("starved", path)
+    async with journal_at(path) as journal:
+        await journal.record([change("before", RowState.SENDING)])
+        assert [record.key async for record in journal.unfinished()] == ["before"]
+
+
+def test_on_a_full_disk_no_journal_is_made(path: Path) -> None:
+    """Where not even an empty journal finds room, opening fails in words and leaves nothing half made."""
+    (line,) = _run("starved_from_the_start", path)
+    assert line.startswith("refused True")
+    assert "the disk is full" in line
+    assert {each.name for each in path.parent.iterdir()} <= {"batch.db-lock"}
+
+
+async def test_on_a_full_disk_a_journal_is_left_as_it_is(path: Path) -> None:
+    """Where not even the opening can be noted, the journal is refused and its rows stay."""
+    async with journal_at(path) as journal:
+        await journal.claim([BatchRow("a", "target")])
+    before = path.read_bytes()
+    (line,) = _run("starved_from_the_start", path)
+    assert line.startswith("refused True")
+    assert path.read_bytes() == before
+
+
+@contextmanager
+def _rivals(count: int) -> "Iterator[list[subprocess.Popen[str]]]":
+    """Give processes that stand ready to open journals."""
+    with ExitStack() as stack:
+        found = []
+        for number in range(count):
+            process = subprocess.Popen(
+                _command("rival", f"rival-{number}"),
+                cwd=_ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            found.append(process)
+        assert [_line(process) for process in found] == ["ready"] * count
+        yield found
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def _tell(process: "subprocess.Popen[str]", text: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{text}\n")
+
+
+def test_of_processes_at_the_same_instant_one_gets_in(path: Path) -> None:
+    """Whether the journal is new or not, by whatever name it goes, one process has it, and the others name it."""
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    owners = set()
+    with _rivals(4) as rivals:
+        for turn in range(8):
+            for number, process in enumerate(rivals):
+                _tell(process, str(link if number % 2 else path))
+            answers = [_line(process) for process in rivals]
+            assert answers.count("in") == 1, (turn, answers)
+            owners.add(f"rival-{answers.index('in')}")
+            assert all("in use by" in answer for answer in answers if answer != "in")
+            assert set(states_of(path)) == owners
+            for process in rivals:
+                _tell(process, "leave")
+            assert [_line(process) for process in rivals] == ["out"] * len(rivals)
+
+
+def test_sigkill_gives_the_lock_back(path: Path) -> None:
+    """Others are refused by name while the owner lives; killed, it stands in nobody's way."""
+    with _rivals(2) as (first, second):
+        _tell(first, str(path))
+        assert _line(first) == "in"
+        _tell(second, str(path))
+        assert "in use by rival-0 since" in _line(second)
+        first.kill()
+        first.wait()
+        _tell(second, "leave")
+        assert _line(second) == "out"
+        _tell(second, str(path))
+        assert _line(second) == "in"
+        assert states_of(path) == {"rival-0": "planned", "rival-1": "planned"}
+
+
+async def test_a_reader_that_comes_and_goes_is_no_harm(path: Path) -> None:
+    """A process that looks in and leaves takes neither log nor lock away from the one that writes."""
+    async with journal_at(path) as journal:
+        await claim(journal, "a")
+        before = path.with_name("batch.db-wal").stat().st_ino
+        program = (
+            "import sys\n"
+            "from aioagents.batch import Journal\n"
+            "with Journal.read_only(sys.argv[1]) as view: print(view.summary().rows, view.summary().is_in_use)\n"
+        )
+        command = [sys.executable, "-c", program, str(path)]
+        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=60, check=True)  # noqa: ASYNC221
+        assert done.stdout == "1 True\n"
+        await claim(journal, "b")
+        assert path.with_name("batch.db-wal").stat().st_ino == before
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

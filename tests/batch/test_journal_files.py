@@ -1,0 +1,445 @@
+"""The journal's file: made whole, its owner's alone, and left byte for byte as it is where it cannot be used."""
+# ruff: noqa: ASYNC240 - the files are the subject
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from aioagents.batch import BatchRow, Journal, RowState
+from aioagents.errors import JournalError
+from tests.batch.journal_rig import ask, change, claim, contents, journal_at, states_of, walk
+
+_ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Name a journal that does not exist yet."""
+    return tmp_path / "batch.db"
+
+
+def _names(path: Path) -> set[str]:
+    return {each.name for each in path.parent.iterdir()}
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def _fill(path: Path, count: int = 50) -> None:
+    """Leave a journal with rows, closed."""
+    async with journal_at(path) as journal:
+        keys = [f"row-{number:04}" for number in range(count)]
+        await claim(journal, *keys)
+        await journal.record([change(key, RowState.SENDING) for key in keys])
+        await journal.record([change(key, RowState.STARTED) for key in keys])
+
+
+async def _refused(path: Path, match: str) -> None:
+    """See the journal refused, by whoever wants to write or read, and nothing changed."""
+    before = contents(path.parent.iterdir())
+    with pytest.raises(JournalError, match=match):
+        async with journal_at(path):
+            pass
+    with pytest.raises(JournalError), Journal.read_only(path):
+        pass
+    after = contents(path.parent.iterdir())
+    assert {name: after.get(name) for name in before} == before
+
+
+async def test_is_its_owners_alone(path: Path) -> None:
+    """The journal and what stands beside it while it is open can be read by nobody else; when closed, two stay."""
+    async with journal_at(path) as journal:
+        await claim(journal, "a")
+        names = [path, *(path.with_name(f"batch.db-{end}") for end in ("lock", "wal", "shm"))]
+        assert [_mode(name) for name in names] == [0o600] * 4
+        assert _names(path) == {name.name for name in names}
+    assert _names(path) == {"batch.db", "batch.db-lock"}
+    assert path.with_name("batch.db-lock").stat().st_size == 0
+
+
+async def test_a_name_that_was_reserved_is_free(path: Path) -> None:
+    """An empty file counts as no journal: one is made in its place."""
+    path.touch()
+    async with journal_at(path) as journal:
+        await claim(journal, "a")
+    assert states_of(path) == {"a": "planned"}
+    assert _mode(path) == 0o600
+
+
+async def test_relative_and_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path may be relative, and hold blanks, percent and question marks, hashes and letters of any script."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("plain.db", "a b%20c.db", "what?mode=memory#x.db", "жур'нал.db"):
+        async with journal_at(Path(name)) as journal:
+            await claim(journal, name)
+        assert states_of(tmp_path / name) == {name: "planned"}
+
+
+async def test_another_programs_database_is_left_alone(path: Path) -> None:
+    """An SQLite database that is not a journal is refused, also one with a log that would be played back."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+        connection.commit()
+    await _refused(path, "another program's database")
+    assert _names(path) == {"batch.db"}
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("INSERT INTO theirs VALUES (1)")
+        connection.commit()
+        await _refused(path, "another program's database")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"key,target\na,b\n", b"x", b"\0" * 4096, b"SQLite format 3\0", b"SQLite format 3\0" + b"\xff" * 5000],
+)
+async def test_what_is_no_database_is_left_alone(path: Path, content: bytes) -> None:
+    """A file of another kind, such as the batch's own input named by mistake, is refused and nothing is added."""
+    path.write_bytes(content)
+    await _refused(path, "left as it is")
+    assert _names(path) == {"batch.db"}
+
+
+async def test_newer_journals_are_left_alone(path: Path) -> None:
+    """A journal of a later format asks for a newer version."""
+    await _fill(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    await _refused(path, "format 2; this one knows 1.*upgrade aioagents")
+
+
+async def test_folders_and_other_things_are_no_journals(tmp_path: Path) -> None:
+    """A folder, a pipe, a missing folder and a file in a folder's place are refused in words."""
+    with pytest.raises(JournalError, match="is a folder: name the file"):
+        async with journal_at(tmp_path):
+            pass
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(JournalError, match="no ordinary file"):
+        async with journal_at(tmp_path / "pipe"):
+            pass
+    with pytest.raises(JournalError, match=r"no folder .*missing: make it first"):
+        async with journal_at(tmp_path / "missing" / "batch.db"):
+            pass
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(JournalError, match="Not a directory"):
+        async with journal_at(tmp_path / "file" / "batch.db"):
+            pass
+    with pytest.raises(JournalError, match="there is no journal"), Journal.read_only(tmp_path / "none"):
+        pass
+    assert {each.name for each in tmp_path.iterdir()} == {"pipe", "file"}
+
+
+@contextmanager
+def _unprivileged() -> Iterator[None]:
+    """Let file rights count, also for the superuser."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Give a folder whose way is open to everybody, so that its own rights are what counts."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+async def test_where_nothing_can_be_written_nothing_starts(open_folder: Path) -> None:
+    """In a read-only folder, a journal can neither be made nor opened, and is left as it is; but it can be read."""
+    path = open_folder / "batch.db"
+    await _fill(path)
+    path.chmod(0o644)
+    path.with_name("batch.db-lock").chmod(0o644)
+    before = contents(open_folder.iterdir())
+    open_folder.chmod(0o555)
+    with _unprivileged():
+        with pytest.raises(JournalError, match="Permission denied"):
+            async with journal_at(open_folder / "new.db"):
+                pass
+        with pytest.raises(JournalError, match=r"read-only|rights"):
+            async with journal_at(path):
+                pass
+        with Journal.read_only(path) as view:
+            assert view.summary().states[RowState.STARTED] == 50
+    open_folder.chmod(0o755)
+    assert contents(open_folder.iterdir()) == before
+
+
+async def test_a_read_only_file_is_no_journal(open_folder: Path) -> None:
+    """A journal whose file cannot be written is refused before anything else happens."""
+    path = open_folder / "batch.db"
+    await _fill(path)
+    path.chmod(0o444)
+    open_folder.chmod(0o777)
+    path.with_name("batch.db-lock").chmod(0o666)
+    before = contents([path])
+    with _unprivileged(), pytest.raises(JournalError, match=r"read-only|rights"):
+        async with journal_at(path):
+            pass
+    assert contents([path]) == before
+
+
+async def test_a_place_that_is_never_writable() -> None:
+    """On a file system where nobody can make files, also the superuser is told so."""
+    with pytest.raises(JournalError, match=r"the journal /proc/batch\.db failed"):
+        async with journal_at(Path("/proc/batch.db")):
+            pass
+
+
+def _flip(path: Path, offset: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 64] = bytes(byte ^ 0xFF for byte in content[offset : offset + 64])
+    path.write_bytes(content)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9000])
+
+
+def _blank(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:8192] + b"\0" * 8192 + content[16384:])
+
+
+def _alter(statement: str) -> Callable[[Path], None]:
+    def alter(path: Path) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.executescript(statement)
+
+    return alter
+
+
+def _hide_from_index(path: Path) -> None:
+    """Put in a row that the index of keys does not know: it would be taken for a new one, and started again."""
+    ((root, made_as),) = ask(
+        path,
+        "SELECT i.rootpage, t.sql FROM sqlite_master i, sqlite_master t "
+        "WHERE i.name = 'sqlite_autoindex_row_1' AND t.name = 'row'",
+    )
+    _alter(
+        "PRAGMA writable_schema = ON; DELETE FROM sqlite_master WHERE name = 'sqlite_autoindex_row_1';"
+        "UPDATE sqlite_master SET sql = replace(sql, ' UNIQUE', '') WHERE name = 'row'"
+    )(path)
+    _alter(
+        "INSERT INTO row (key, target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted) "
+        "VALUES ('hidden', 'target', x'00', 'planned', 1, 1, '', '', '', 0)"
+    )(path)
+    _alter(
+        "PRAGMA writable_schema = ON; INSERT INTO sqlite_master (type, name, tbl_name, rootpage) "
+        f"VALUES ('index', 'sqlite_autoindex_row_1', 'row', {root});"
+        f"UPDATE sqlite_master SET sql = '{made_as}' WHERE name = 'row'"
+    )(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _cut,
+        _blank,
+        lambda path: _flip(path, 100),
+        lambda path: _flip(path, path.stat().st_size // 2),
+        _alter("DROP INDEX row_open"),
+        _alter("DROP TABLE opening"),
+        _alter("DELETE FROM batch"),
+        _alter("ALTER TABLE row ADD COLUMN more"),
+        _hide_from_index,
+    ],
+    ids=["cut", "blank", "head", "middle", "index", "table", "batch", "column", "keys"],
+)
+async def test_damaged_journals_are_left_alone(path: Path, damage: Callable[[Path], None]) -> None:
+    """A journal that is cut, overwritten or not as it was made is refused with what to do, and kept for rescue."""
+    await _fill(path, 500)
+    damage(path)
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=r"damaged.*Put a copy back") as caught:
+        async with journal_at(path):
+            pass
+    assert path.read_bytes() == before
+    assert not caught.value.is_passing
+
+
+async def test_damage_under_a_log_is_left_alone(path: Path) -> None:
+    """A damaged journal that was not closed keeps its log too: nothing is played back into it."""
+    await _fill(path, 500)
+    await asyncio.to_thread(_die_with_rows, path)
+    _flip(path, path.stat().st_size // 2)
+    kept = [path, path.with_name("batch.db-wal")]
+    before = contents(kept)
+    assert len(before["batch.db-wal"]) > 0
+    with pytest.raises(JournalError, match="damaged"):
+        async with journal_at(path):
+            pass
+    assert contents(kept) == before
+
+
+def _die_with_rows(path: Path) -> None:
+    """Have a process claim rows and die without closing."""
+    program = (
+        "import asyncio, os, sys\n"
+        "from aioagents.batch import BatchRow, Journal\n"
+        "async def main():\n"
+        "    async with Journal(sys.argv[1], owner='dying:1') as journal:\n"
+        "        await journal.claim([BatchRow(f'last-{n}', 'target') for n in range(3)])\n"
+        "        os._exit(7)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], cwd=_ROOT, check=False, timeout=60)
+    assert done.returncode == 7
+
+
+async def test_a_log_without_its_journal_is_not_played_into_a_new_one(path: Path) -> None:
+    """Where the journal was removed but not its log, none is made: the old rows would come back, or worse."""
+    await asyncio.to_thread(_die_with_rows, path)
+    path.unlink()
+    path.with_name("batch.db-shm").unlink()
+    log = path.with_name("batch.db-wal").read_bytes()
+    for _ in range(2):
+        with pytest.raises(JournalError, match=r"batch\.db-wal is, which belongs to it"):
+            async with journal_at(path):
+                pass
+        path.touch()
+    assert path.with_name("batch.db-wal").read_bytes() == log
+
+
+async def test_one_journal_has_one_name(path: Path) -> None:
+    """A symbolic link leads to the same journal and the same lock; a hard link is refused."""
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    async with journal_at(link) as journal:
+        await claim(journal, "a")
+        with pytest.raises(JournalError, match="in use by here:1"):
+            async with journal_at(path):
+                pass
+    assert _names(path) == {"batch.db", "batch.db-lock", "link.db"}
+    path.with_name("hard.db").hardlink_to(path)
+    await _refused(path, "hard links")
+
+
+async def test_a_journal_that_is_moved_away_takes_no_more(path: Path) -> None:
+    """What is recorded after the file was moved is refused, as no restart would find it; put back, all is well."""
+    async with journal_at(path) as journal:
+        await claim(journal, "a")
+        path.rename(path.with_name("moved.db"))
+        for _ in range(2):
+            with pytest.raises(JournalError, match="moved or removed while it was in use"):
+                await claim(journal, "b")
+        path.with_name("moved.db").rename(path)
+        await claim(journal, "c")
+    assert states_of(path) == {"a": "planned", "c": "planned"}
+
+
+async def test_a_lock_that_was_removed_is_noticed(path: Path) -> None:
+    """Where somebody removed the lock and another process got in, the first one is refused from then on."""
+    async with journal_at(path) as first:
+        await claim(first, "a")
+        path.with_name("batch.db-lock").unlink()
+        async with journal_at(path, owner="there:2") as second:
+            with pytest.raises(JournalError, match=r"batch\.db-lock removed"):
+                await first.record([change("a", RowState.SENDING)])
+            await second.record([change("a", RowState.SENDING)])
+    assert ask(path, "SELECT owner, closed_at IS NULL FROM opening ORDER BY number") == [
+        ("here:1", 1),
+        ("there:2", 0),
+    ]
+
+
+async def test_a_lock_that_is_none_is_told(path: Path) -> None:
+    """A file in the lock's place that is no lock is not taken for one."""
+    path.with_name("batch.db-lock").write_bytes(b"not a lock" * 100)
+    with pytest.raises(JournalError):
+        async with journal_at(path):
+            pass
+    assert not path.exists()
+
+
+async def test_a_second_journal_in_the_same_process_is_refused(path: Path) -> None:
+    """Two in one process exclude each other too, and the refusal leaves the first one's lock in place."""
+    async with journal_at(path) as journal:
+        await claim(journal, "a")
+        for _ in range(2):
+            with pytest.raises(
+                JournalError, match=r"in use by here:1 since 2026-01-05 09:00:00 UTC"
+            ) as caught:
+                async with journal_at(path, owner="there:2"):
+                    pass
+            assert caught.value.is_passing
+        await claim(journal, "b")
+    async with journal_at(path, owner="there:2"):
+        pass
+
+
+async def test_other_programs_that_write_are_waited_for(path: Path) -> None:
+    """While another program holds the file, changes wait; none is lost."""
+    async with journal_at(path) as journal:
+        with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
+            stranger.execute("BEGIN IMMEDIATE")
+            asked = asyncio.ensure_future(claim(journal, "a"))
+            await asyncio.sleep(0.05)
+            assert not asked.done()
+            stranger.execute("ROLLBACK")
+        assert (await asked)[0].state is RowState.PLANNED
+
+
+async def test_a_disk_that_hangs_holds_nobody_for_ever(path: Path) -> None:
+    """Leaving gives up after its grace: whoever waits is told, and so is who leaves."""
+    journal = journal_at(path, grace=0.05)
+    await journal.__aenter__()
+    (thread,) = [each for each in threading.enumerate() if "journal" in each.name]
+    with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        asked = asyncio.ensure_future(claim(journal, "a"))
+        await asyncio.sleep(0)
+        with pytest.raises(JournalError, match=r"did not finish writing within 0\.05 s"):
+            await journal.aclose()
+        with pytest.raises(JournalError, match="did not finish"):
+            await asked
+    await asyncio.to_thread(thread.join)
+    await asyncio.sleep(0)  # what the thread had to say at last reaches nobody, and harms nobody
+    assert states_of(path) == {"a": "planned"}
+
+
+async def test_the_log_stays_bounded(path: Path) -> None:
+    """However much is recorded, the log beside the journal stays at a few megabytes, and goes when it is closed."""
+    log = path.with_name("batch.db-wal")
+    async with journal_at(path) as journal:
+        sizes = []
+        for turn in range(40):
+            keys = [f"{turn}-{number}" for number in range(500)]
+            await journal.claim([BatchRow(key, "target" * 20) for key in keys])
+            await journal.record([change(key, RowState.SENDING) for key in keys])
+            sizes.append(log.stat().st_size)
+        await journal.reset_emission()
+    assert max(sizes) < 8e6
+    assert not log.exists()
+    assert path.stat().st_size > 4e6
+
+
+async def test_a_half_made_journal_is_none(path: Path) -> None:
+    """What a process left that died while it made the journal is in nobody's way."""
+    path.with_name(".batch.db.abc.new").write_bytes(b"half")
+    path.with_name("batch.db-lock").touch()
+    await walk_and_close(path)
+    assert states_of(path) == {"a": "started"}
+
+
+async def walk_and_close(path: Path) -> None:
+    """Leave a journal with one started row."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.STARTED)

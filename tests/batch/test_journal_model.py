@@ -1,0 +1,261 @@
+"""The journal against a dict: whatever is claimed, changed, given out, closed and killed, both know the same."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from aioagents.batch import MOVES, BatchRow, Journal, RowState
+from aioagents.batch.journal import digest_of
+from aioagents.errors import JournalError
+from tests.batch.journal_rig import at, change, journal_at
+
+T = TypeVar("T")
+
+_KEYS = st.sampled_from(["a", "b", "b\0", "ключ", "'", "1"])
+_ROWS = st.builds(BatchRow, key=_KEYS, target=st.sampled_from(["t", "t", "t", "u"]))
+_WORDS = st.sampled_from(["", "", "word", 'quo"te\0', "☃"])
+_OUTPUTS = st.none() | st.recursive(
+    st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+_CHANGES = st.builds(
+    lambda key, state, seconds, **members: change(key, state, seconds=seconds, **members),
+    key=_KEYS,
+    state=st.sampled_from(RowState),
+    seconds=st.integers(-1000, 1000),
+    status=_WORDS,
+    kind=_WORDS,
+    error=_WORDS,
+    output=_OUTPUTS,
+)
+
+
+@attrs.define
+class _Row:
+    """What the model knows of a row."""
+
+    target: str
+    digest: bytes
+    owner: str
+    state: RowState = RowState.PLANNED
+    members: dict[str, Any] = attrs.Factory(dict)
+    sent: int | None = None
+    ended: int | None = None
+    is_claimed: bool = True
+    is_emitted: bool = False
+
+
+class _Model:
+    """A journal as one would write it if nothing could ever be lost."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, _Row] = {}
+        self.settled: list[str] = []
+        self.size = 0
+        self.is_stale = False
+
+    def copied(self) -> "_Model":
+        """Give another one that knows the same."""
+        other = _Model()
+        other.rows = {key: attrs.evolve(row, members=dict(row.members)) for key, row in self.rows.items()}
+        other.settled, other.size, other.is_stale = list(self.settled), self.size, self.is_stale
+        return other
+
+    def change(self, each: Any, owner: str) -> bool:
+        """Make a change, or say that it is refused."""
+        row = self.rows.get(each.key)
+        if row is None or each.state not in MOVES[row.state]:
+            return False
+        if row.state is RowState.UNKNOWN:
+            self.is_stale |= row.is_emitted
+            self.settled.remove(each.key)
+        if row.state is RowState.UNKNOWN or each.state is RowState.SENDING:
+            row.members.clear()
+        seconds = int((each.at - at(0)).total_seconds())
+        given = {name: getattr(each, name) for name in ("ref", "status", "kind", "error")}
+        row.members |= {name: value for name, value in given.items() if value}
+        if each.output is not None:
+            row.members["output"] = each.output
+        row.state, row.owner, row.is_emitted = each.state, owner, False
+        if each.state in {RowState.SENDING, RowState.PLANNED}:
+            row.sent = seconds if each.state is RowState.SENDING else None
+        row.ended = seconds if each.state.is_settled else None
+        if each.state.is_settled:
+            self.settled.append(each.key)
+        return True
+
+    @property
+    def unemitted(self) -> list[str]:
+        """Give settled rows that were not given out, in order."""
+        return [key for key in self.settled if not self.rows[key].is_emitted]
+
+
+class _Machine(RuleBasedStateMachine):
+    """Does the same to both."""
+
+    @initialize()
+    def begin(self) -> None:
+        """Open a journal that is new."""
+        self.folder = Path(tempfile.mkdtemp())
+        self.runner = asyncio.Runner()
+        self.openings = 0
+        self.model = _Model()
+        self.path = self.folder / "0.db"
+        self._open()
+
+    def _do(self, work: Callable[[], Awaitable[T]]) -> T:
+        async def main() -> T:
+            return await work()
+
+        return self.runner.run(main())
+
+    def _open(self) -> None:
+        self.openings += 1
+        self.owner = f"owner:{self.openings}"
+        self.journal: Journal = journal_at(self.path, owner=self.owner)
+        self._do(self.journal.__aenter__)
+        for row in self.model.rows.values():
+            row.is_claimed = False
+
+    def _refuses(self, work: Callable[[], Awaitable[object]]) -> bool:
+        try:
+            self._do(work)
+        except JournalError:
+            return True
+        return False
+
+    def _check(self, found: Any) -> None:
+        row = self.model.rows[found.key]
+        assert (found.target, found.digest, found.state) == (row.target, row.digest, row.state)
+        assert found.owner == row.owner
+        assert found.sent_at == (None if row.sent is None else at(row.sent))
+        assert found.ended_at == (None if row.ended is None else at(row.ended))
+        for name, default in (("ref", None), ("status", ""), ("kind", ""), ("error", ""), ("output", None)):
+            assert getattr(found, name) == row.members.get(name, default), name
+
+    @rule(rows=st.lists(_ROWS, min_size=1, max_size=4))
+    def claim(self, rows: list[BatchRow]) -> None:
+        """Claim rows, some known, some twice, some with another content."""
+        digests = {key: row.digest for key, row in self.model.rows.items()}
+        if any(digests.setdefault(row.key, digest_of(row)) != digest_of(row) for row in rows):
+            assert self._refuses(lambda: self.journal.claim(rows))
+            return
+        for row, found in zip(rows, self._do(lambda: self.journal.claim(rows)), strict=True):
+            known = self.model.rows.get(row.key)
+            assert found.is_repeated == (known is not None and known.is_claimed)
+            if known is None:
+                self.model.rows[row.key] = _Row(row.target, digest_of(row), self.owner)
+            self.model.rows[row.key].is_claimed = True
+            self._check(found)
+
+    @rule(changes=st.lists(_CHANGES, min_size=1, max_size=3))
+    def record(self, changes: list[Any]) -> None:
+        """Make changes in one call, all or none."""
+        after = self.model.copied()
+        if all(after.change(each, self.owner) for each in changes):
+            self._do(lambda: self.journal.record(changes))
+            self.model = after
+        else:
+            assert self._refuses(lambda: self.journal.record(changes))
+
+    @rule(data=st.data())
+    def advance(self, data: st.DataObject) -> None:
+        """Make one legal move, so that the ends are reached."""
+        movable = [key for key, row in self.model.rows.items() if MOVES[row.state]]
+        if not movable:
+            return
+        key = data.draw(st.sampled_from(sorted(movable)))
+        state = data.draw(st.sampled_from(sorted(MOVES[self.model.rows[key].state])))
+        self.record([change(key, state, seconds=7)])
+
+    @rule(keys=st.lists(_KEYS, min_size=1, max_size=3), size=st.integers(0, 10**12))
+    def mark(self, keys: list[str], size: int) -> None:
+        """Give out results, some of which may not be."""
+        if set(keys) <= set(self.model.unemitted) and len(set(keys)) == len(keys):
+            self._do(lambda: self.journal.mark_emitted(keys, size))
+            self.model.size = size
+            for key in keys:
+                self.model.rows[key].is_emitted = True
+        else:
+            assert self._refuses(lambda: self.journal.mark_emitted(keys, size))
+
+    @rule(limit=st.integers(1, 3))
+    def give_out(self, limit: int) -> None:
+        """Give out what is next."""
+        keys = [record.key for record in self._do(lambda: self.journal.unemitted(limit))]
+        assert keys == self.model.unemitted[:limit]
+        if keys:
+            self.mark(keys, self.model.size + len(keys))
+
+    @rule()
+    def reset(self) -> None:
+        """Forget what was given out."""
+        self._do(self.journal.reset_emission)
+        self.model.size, self.model.is_stale = 0, False
+        for row in self.model.rows.values():
+            row.is_emitted = False
+
+    @rule()
+    def reopen(self) -> None:
+        """Close the journal in order, and open it again."""
+        self._do(self.journal.aclose)
+        self._open()
+
+    @rule()
+    def crash(self) -> None:
+        """Go on with the files as a killed process would have left them."""
+        after = self.folder / f"{self.openings}.db"
+        for end in ("", "-wal"):
+            shutil.copy(f"{self.path}{end}", f"{after}{end}")
+        self._do(self.journal.aclose)
+        self.path = after
+        self._open()
+
+    @invariant()
+    def knows_the_same(self) -> None:
+        """See that what the journal tells of itself is what the model knows."""
+
+        async def look() -> tuple[Any, ...]:
+            journal = self.journal
+            unfinished = [record async for record in journal.unfinished()]
+            unemitted = await journal.unemitted(100)
+            return unfinished, unemitted, await journal.emitted_size(), await journal.is_output_stale()
+
+        unfinished, unemitted, size, is_stale = self._do(look)
+        open_states = {RowState.SENDING, RowState.STARTED}
+        assert {record.key for record in unfinished} == {
+            key for key, row in self.model.rows.items() if row.state in open_states
+        }
+        assert [record.key for record in unemitted] == self.model.unemitted
+        assert (size, is_stale) == (self.model.size, self.model.is_stale)
+        for record in (*unfinished, *unemitted):
+            self._check(record)
+
+    def teardown(self) -> None:
+        """Close everything."""
+        if hasattr(self, "runner"):
+            self._do(self.journal.aclose)
+            self.runner.close()
+            shutil.rmtree(self.folder)
+
+
+def test_knows_what_a_dict_would_know() -> None:
+    """Whatever is done, in whatever order, the journal tells what a dict would tell."""
+    run_state_machine_as_test(
+        _Machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None)
+    )
