@@ -26,7 +26,7 @@ from tests.providers.agent_platform.platform_fake_rig import (
 
 _EXECUTE = f"{APP}/runs/execute"
 _HOOK = "http://127.0.0.1:9/hook"
-_TOOL = {
+_TOOL: Mapping[str, Any] = {
     "invoke": {"tasks": [{"type": "tool", "name": "get", "toolType": "code", "agentName": "Accounts"}]},
     "input": [{"type": "tool_input", "content": {"id": 7}}],
 }
@@ -241,7 +241,7 @@ def test_words_of_scripts_are_the_vendors_own() -> None:
 def test_a_record_echoes_what_was_asked() -> None:
     """A status record has its id as `_id`, what was asked under `kwargs`, and the callback's token as it came."""
     a = asker()
-    more = {"debug": {"enable": False}, "stream": {"enable": False, "streamMode": "messages"}}
+    more: dict[str, Any] = {"debug": {"enable": False}, "stream": {"enable": False, "streamMode": "messages"}}
     run = a.start("good", callbackUrl=_HOOK, callbackToken="hush", **more)
     record = a.look(run, now=10.0)
     assert (record["_id"], record["multitaskStrategy"], record["__v"]) == (run, "reject", 0)
@@ -299,7 +299,7 @@ def test_a_run_is_told_to_its_session(identity: Mapping[str, str], status: int, 
 @pytest.mark.parametrize(("rules", "status"), [({}, 200), ({"status_needs_identity": True}, 400)])
 @pytest.mark.parametrize("body", [{}, None])
 def test_a_look_without_identity_is_counted(
-    rules: Mapping[str, bool], status: int, body: Mapping[str, Any] | None
+    rules: Mapping[str, Any], status: int, body: Mapping[str, Any] | None
 ) -> None:
     """A status call that names no session, or has no body, is let through and counted unless the rules refuse it."""
     a = asker(**rules)
@@ -332,7 +332,7 @@ def test_runs_are_counted_by_key() -> None:
 @pytest.mark.parametrize(
     ("rules", "status"), [({}, 200), ({"busy_status": 409}, 409), ({"busy_status": 429}, 429)]
 )
-def test_a_busy_session_may_refuse(rules: Mapping[str, int], status: int) -> None:
+def test_a_busy_session_may_refuse(rules: Mapping[str, Any], status: int) -> None:
     """A second run while one goes on is refused where the rules say with what; afterwards it is not."""
     a = asker(**rules)
     a.start("good")

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -126,8 +126,3 @@ class Desk:
         for name in names:
             if name in self.rules.unknown:
                 raise self.missing(name)
-
-
-def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is None."""
-    return {name: value for name, value in values.items() if value is not None}

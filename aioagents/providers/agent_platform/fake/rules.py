@@ -9,8 +9,8 @@ from attrs import field, frozen
 #: Forms of the errors that nothing is known of: three of JSON, a text, and nothing at all.
 ERROR_FORMS: Final = ("message", "error", "errors", "text", "empty")
 #: How a stream's events are told apart: as server-sent events (tidy, or with all that these may have besides), one
-#: a line, or not at all.
-FRAMINGS: Final = ("sse", "sse-rich", "lines", "joined")
+#: a line, not at all, or printed over many lines as on the vendor's pages.
+FRAMINGS: Final = ("sse", "sse-rich", "lines", "joined", "printed")
 #: What is POSTed to a callback: the status record, the same without its wrapping, a synchronous answer, or a digest.
 CALLBACK_FORMS: Final = ("record", "run", "reply", "digest")
 #: What a run does while a sign-in is pending: goes on without, stops with all of the answer's envelope, or bare.

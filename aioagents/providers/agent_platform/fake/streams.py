@@ -1,5 +1,6 @@
 """Runs that tell while they go on: the events of each mode, how they are told apart, and in which pieces. Pure."""
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ CONTENT_TYPES: Final[Mapping[str, str]] = {
     "sse-rich": "text/event-stream; charset=utf-8",
     "lines": "application/x-ndjson",
     "joined": "application/json",
+    "printed": "text/plain; charset=utf-8",
 }
 _TOKENS: Final = re.compile(r"\s*\S+|\s+$")
 _HELD_BACK: Final = 0.25
@@ -103,6 +105,8 @@ def _framed(event: Event, framing: str) -> bytes:
             return b": keep-alive\r\n\r\nevent: message\r\nid: 7\r\n" + data + b"\r\n\r\n"
         case "lines":
             return text + b"\n"
+        case "printed":
+            return json.dumps(event, ensure_ascii=False, indent=2).encode() + b"\n\n"
         case _:
             return text
 
