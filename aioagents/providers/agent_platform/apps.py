@@ -12,7 +12,7 @@ from ...caller import Start
 from ...contract import check_text
 from ...model import Purpose, Reply, Request
 from .calls import Calls
-from .reading import NOTHING, Fields, object_in, wrong
+from .reading import Fields, object_in, wrong
 from .session_wire import JSON
 from .settings import VENDOR, check_header_value
 
@@ -55,7 +55,7 @@ class App:
     icon_color: str = ""
     created_by: str = ""
     created_at: datetime | None = None
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
 
 class Apps:

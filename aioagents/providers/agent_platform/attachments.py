@@ -14,7 +14,7 @@ from ...model import Reply, Request
 from .calls import Calls
 from .identity import Identity
 from .multipart import file_form
-from .reading import NOTHING, Fields, object_in, wrong
+from .reading import Fields, object_in, wrong
 from .session_wire import JSON
 from .settings import VENDOR
 from .sources import Uploadable, opened
@@ -34,7 +34,7 @@ class UploadedAttachment:
     size: int | None = None
     path: str = field(default="", repr=False)
     uploaded_at: datetime | None = None
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
 
 class Attachments:

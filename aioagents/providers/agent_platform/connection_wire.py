@@ -13,7 +13,7 @@ from attrs import field, frozen
 from ... import codec
 from ...contract import check_text
 from ...model import Reply, Secret
-from .reading import NOTHING, Fields, object_in, wrong
+from .reading import Fields, object_in, wrong
 
 #: The members of `fields`, which may hold secrets: those are sent, and shown nowhere.
 FieldValues: TypeAlias = Mapping[str, str | Secret]
@@ -49,10 +49,10 @@ class Connection:
     provider: str = ""
     model: str = ""
     status: str = ""
-    fields: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    fields: Mapping[str, Any] = field(factory=dict, repr=False)
     created_at: datetime | None = None
     modified_at: datetime | None = None
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
 
 def check_provider(provider: str) -> ModelProvider:

@@ -13,7 +13,7 @@ from attrs import field, frozen
 from ... import codec
 from ...contract import path_segment
 from ...model import Purpose, Reply, Request, Run, RunRef, RunState
-from .reading import NOTHING, Fields, object_in, wrong
+from .reading import Fields, object_in, wrong
 from .session_wire import JSON
 from .settings import VENDOR
 from .states import dock_state
@@ -68,7 +68,7 @@ def start_request(
         url=url,
         call=call,
         purpose=Purpose.START,
-        headers=JSON if body is not None else NOTHING,
+        headers=JSON if body is not None else {},
         body=None if body is None else codec.encode_json(body),
         is_long=is_long,
         timeout=timeout,

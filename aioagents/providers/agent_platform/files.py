@@ -12,7 +12,7 @@ from ...errors import Conflict
 from ...model import Reply, Request
 from .calls import Calls
 from .multipart import Form, file_form
-from .reading import NOTHING, Fields, object_in, wrong
+from .reading import Fields, object_in, wrong
 from .session_wire import JSON
 from .sources import Source, Uploadable, opened
 
@@ -33,7 +33,7 @@ class UploadedFile:
     url: str = field(default="", repr=False)
     file_name: str = ""
     size: int = 0
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
 
 @frozen(kw_only=True)

@@ -12,7 +12,6 @@ from attrs import field, frozen
 from ... import codec
 from ...contract import check_text
 from .identity import Identity
-from .reading import NOTHING
 
 _TASK_TOOLS: Final = ("workflow", "code", "mcp")
 #: What is said: a text, or the items of the member `input`.
@@ -43,7 +42,7 @@ class Invoke:
     name: str
     tool_type: str | None = None
     agent_name: str | None = None
-    arguments: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    arguments: Mapping[str, Any] = field(factory=dict, repr=False)
 
     @classmethod
     def agent(cls, name: str) -> Self:

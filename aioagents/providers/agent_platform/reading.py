@@ -8,7 +8,6 @@ compared without case, hyphens and underscores, and what is of another kind than
 import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any, Final
 
 from ... import codec
@@ -17,7 +16,6 @@ from ...errors import DecodeError
 from ...model import Reply
 from .settings import VENDOR
 
-NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _FOLDED: Final = str.maketrans("", "", "-_")
 
 
@@ -32,7 +30,7 @@ class Fields:
     __slots__ = ("_members", "raw")
 
     def __init__(self, raw: Any) -> None:
-        self.raw: Mapping[str, Any] = raw if isinstance(raw, dict) else NOTHING
+        self.raw: Mapping[str, Any] = raw if isinstance(raw, dict) else {}
         self._members: dict[str, Any] = {}
         for name, value in self.raw.items():
             if self._members.get(fold(name)) is None:

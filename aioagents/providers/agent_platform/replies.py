@@ -6,7 +6,7 @@ from typing import Any
 from attrs import field, frozen
 
 from ...model import Reply
-from .reading import NOTHING, Fields, object_in, wrong
+from .reading import Fields, object_in, wrong
 from .values import (
     Attachment,
     AuthorizationProfile,
@@ -35,11 +35,11 @@ class RunReply:
     output: tuple[Any, ...] = field(default=(), repr=False)
     thoughts: tuple[Thought, ...] = ()
     artifacts: tuple[Any, ...] = field(default=(), repr=False)
-    tags: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    tags: Mapping[str, Any] = field(factory=dict, repr=False)
     events: tuple[Event, ...] = ()
     session: SessionInfo = field(factory=SessionInfo)
     pending_authorizations: tuple[AuthorizationProfile, ...] = ()
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
     @property
     def text(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-from .reading import NOTHING, Fields
+from .reading import Fields
 
 #: The event by which the platform says that an end user has to sign in somewhere first (section 5).
 SIGN_IN: Final = "IDP_Redirect"
@@ -28,7 +28,7 @@ class AuthorizationProfile:
     name: str = ""
     sso_type: str = ""
     is_authorized: bool = False
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
 
 @frozen(kw_only=True)
@@ -40,7 +40,7 @@ class Event:
 
     type: str
     content: Any = field(default=None, repr=False)
-    params: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    params: Mapping[str, Any] = field(factory=dict, repr=False)
     raw: Any = field(default=None, repr=False, eq=False)
 
 
@@ -57,7 +57,7 @@ class Attachment:
     is_active: bool | None = None
     tokens: int | None = None
     error: str = ""
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
 
 @frozen(kw_only=True)
@@ -99,7 +99,7 @@ class SessionInfo:
     status: str = ""
     conversation_state: str = ""
     attachments: tuple[Attachment, ...] = ()
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
     @property
     def is_error(self) -> bool:
@@ -240,7 +240,7 @@ class Session:
     limits: UploadLimits = UploadLimits()
     traces: tuple["Trace", ...] = ()
     pending_authorizations: tuple[AuthorizationProfile, ...] = ()
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
     @property
     def text(self) -> str:
@@ -262,8 +262,8 @@ class Observation:
     ended_at: datetime | None = None
     input: Any = field(default=None, repr=False)
     output: Any = field(default=None, repr=False)
-    tokens: Mapping[str, Any] = NOTHING
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+    tokens: Mapping[str, Any] = field(factory=dict)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
 
 @frozen(kw_only=True)
@@ -276,4 +276,4 @@ class Trace:
     input: Any = field(default=None, repr=False)
     output: Any = field(default=None, repr=False)
     observations: tuple[Observation, ...] = ()
-    raw: Mapping[str, Any] = field(default=NOTHING, repr=False, eq=False)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
