@@ -73,7 +73,7 @@ class Ledger:
 
     def __len__(self) -> int:
         """Count the runs that are remembered."""
-        return len(self._places)
+        return len(self._places.keys() | self._free.keys() | self._taken.keys())
 
     def open(self, now: float) -> Claim:
         """Make the claim of a call: only runs that are not noted yet can be its own."""
@@ -167,7 +167,7 @@ class Ledger:
 
     def _review(self, claim: Claim) -> None:
         """See to it that a call that is not out gets none of the runs that are noted by now."""
-        if claim.out_since is not None or claim.has_failed:
+        if claim.out_since is not None:
             return
         if claim.call is None or not claim.call.was_sent:
             claim.base = self._next

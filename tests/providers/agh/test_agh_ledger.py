@@ -172,6 +172,16 @@ def test_refused_call_gives_back_what_it_was_given() -> None:
     assert (refused.run_id, began.run_id) == (None, "a")
 
 
+def test_what_is_given_back_keeps_its_place() -> None:
+    """A run that is free again comes before those that began later."""
+    ledger = begun()
+    refused, other = sent(ledger, 90.0), sent(ledger, 101.0)
+    ledger.note([ran("a"), ran("b")], asked_at=NOW)
+    assert (refused.run_id, ledger.candidates(other)) == ("a", ["b"])
+    ledger.close(refused, is_begun=False)
+    assert ledger.candidates(other) == ["a", "b"]
+
+
 @pytest.mark.parametrize(("is_begun", "expected"), [(True, None), (False, "a")])
 def test_closed_call_keeps_only_what_it_began(is_begun: bool, expected: str | None) -> None:
     """What a call that is over had is free again unless it began that; it gets nothing any more."""
@@ -262,13 +272,23 @@ def test_two_calls_that_were_given_each_others_run() -> None:
     assert {first.run_id, second.run_id} == {"a", "b"}
 
 
+def test_answer_takes_no_other_failed_run() -> None:
+    """A first attempt that is answered is all that its call has; other runs that failed are free."""
+    ledger = begun()
+    claim, other = sent(ledger, 99.0), sent(ledger, 99.0)
+    ledger.note([ran("a", failed=True)], asked_at=NOW)
+    assert ledger.answer(claim, "b", 1)
+    assert ledger.candidates(other) == ["a"]
+
+
 @pytest.mark.parametrize("is_given", [True, False])
-def test_answer_with_a_later_attempt(is_given: bool) -> None:
+@pytest.mark.parametrize("had_failed", [True, False])
+def test_answer_with_a_later_attempt(is_given: bool, had_failed: bool) -> None:
     """Where the last of several records is answered, the first one stays this call's too, and no other's."""
     ledger = begun()
     claim = sent(ledger, 90.0)
     other = sent(ledger, 99.0)
-    ledger.note([ran("a", failed=True)] if is_given else [], asked_at=NOW)
+    ledger.note([ran("a", failed=had_failed)] if is_given else [], asked_at=NOW)
     assert claim.run_id == ("a" if is_given else None)
     ledger.note([ran("a", failed=True), ran("a2", 2)], asked_at=NOW - 20)
     assert ledger.answer(claim, "a2", 2)
@@ -302,7 +322,8 @@ def test_what_is_listed_no_more_is_forgotten() -> None:
     for _ in range(3):
         ledger.note([ran("d")], asked_at=NOW)
         assert len(ledger) == 2
-    ledger.note([ran("e")], asked_at=NOW)
+    ledger.note([ran("e"), ran("f")], asked_at=NOW)
+    assert len(ledger) == 2
     ledger.note([], asked_at=NOW)
     assert len(ledger) == 0
     assert (ledger.candidates(claim), ledger.left_over(claim)) == ([], "e")
