@@ -57,8 +57,7 @@ class Streams:
         for at, piece in parts:
             if not await self._owed.until(request, at):
                 return False
-            if piece:
-                await response.write(piece)
+            await response.write(piece)
         return True
 
 
