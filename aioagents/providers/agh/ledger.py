@@ -124,14 +124,10 @@ class Ledger:
             return True
         if run_id in self._taken:
             return False  # so what this call was given is as good as the other's
-        given = None if claim.run_id is None else self._taken.get(claim.run_id)
-        if attempt <= 1 or given is None or not given.has_failed:
-            self._release(claim)
-            first = next((each for each in self._open_to(claim) if each.has_failed), None)
-            if attempt > 1 and first is not None:
-                self._take(
-                    first
-                )  # the last of several records was named: the first one is this call's as well
+        self._release(claim)
+        first = next((each for each in self._open_to(claim) if each.has_failed), None)
+        if attempt > 1 and first is not None:
+            self._take(first)  # the last of several records was named: the first one is this call's too
         self._places.setdefault(run_id, _UNLISTED)
         self._take(Sighting(run_id, attempt, has_failed=False))
         claim.run_id = run_id
