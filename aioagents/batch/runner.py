@@ -102,7 +102,7 @@ class Batch:
         if journal is None:
             yield _Forgetful()
         elif isinstance(journal, str | os.PathLike):
-            async with Journal(journal) as opened:
+            async with Journal(journal, clock=self._client.pool.clock) as opened:
                 yield opened
         else:
             yield journal

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..clock import Timer, sleep
 from ..contract import BatchRow, RunClient
+from ..errors import AgentsError
 from ..polling import RunHandle
 from ..retry import RetryPolicy
 from ..transport import Pace
@@ -80,33 +81,37 @@ class Starter:
         failures = 0
         try:
             while row is not None:
-                is_passing = await self._start(row)
-                failures = failures + 1 if is_passing else 0
-                if is_passing:
+                error = await self._start(row)
+                failures = 0 if error is None else failures + 1
+                if error is not None:
                     self._flow.moved()
-                    await sleep(self._flow.clock, self._backoff.backoff(failures, chance=1.0))
+                    await sleep(self._flow.clock, self._rest(failures, error))
                 row = self._next()
                 self._flow.moved()
         finally:
             self._tasks -= 1
 
-    async def _start(self, row: BatchRow) -> bool:
-        """Start one row and have it recorded; say whether it failed for a passing reason."""
+    def _rest(self, failures: int, error: Exception) -> float:
+        asked = error.retry_after if isinstance(error, AgentsError) else None
+        return max(self._backoff.backoff(failures, chance=1.0), min(asked or 0.0, self._backoff.patience))
+
+    async def _start(self, row: BatchRow) -> Exception | None:
+        """Start one row and have it recorded; gives the error where it failed for a passing reason."""
         flow = self._flow
         try:
             if not await flow.record([Change(key=row.key, state=RowState.SENDING, at=flow.clock.utcnow())]):
-                return False
+                return None
             if self._turns is not None:
                 await self._wait_for_turn(self._turns[1])
             if flow.is_stopping:
                 await flow.record([Change(key=row.key, state=RowState.PLANNED, at=flow.clock.utcnow())])
-                return False
+                return None
             try:
                 handle = await self._client.start(row)
             except Exception as error:  # noqa: BLE001 - each is told as this row's outcome
                 return await self._failed(row, error)
             await self._started(row, handle)
-            return False
+            return None
         finally:
             self.sending -= 1
 
@@ -138,7 +143,7 @@ class Starter:
             ]
         )
 
-    async def _failed(self, row: BatchRow, error: Exception) -> bool:
+    async def _failed(self, row: BatchRow, error: Exception) -> Exception | None:
         flow = self._flow
         verdict = judge(error)
         change = unstarted(row.key, verdict.state, error, at=flow.clock.utcnow())
@@ -146,4 +151,4 @@ class Starter:
         flow.tell([Outcome(key=row.key, state=state, target=row.target, error=error)])
         if verdict.stops:
             flow.fail(error)
-        return verdict.state is RowState.PLANNED
+        return error if verdict.state is RowState.PLANNED else None

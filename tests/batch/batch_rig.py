@@ -11,6 +11,7 @@ import attrs
 from aioagents import JournalError, NotFound, Run, RunHandle, RunRef, RunState, SessionPool, Steady
 from aioagents.batch import MOVES, Batch, BatchRow, Change, Outcome, Record, RowFault, RowState
 from aioagents.contract import RunClient
+from aioagents.polling import Cadence
 from tests.fakes import FakeClock, settle
 
 VENDOR = "standin"
@@ -211,9 +212,16 @@ class Notebook:
 class Rig:
     """All that a test asks questions of."""
 
-    def __init__(self, notebook: Notebook | None = None, *, lasts: float = 25.0, **options: Any) -> None:
+    def __init__(
+        self,
+        notebook: Notebook | None = None,
+        *,
+        lasts: float = 25.0,
+        cadence: Cadence | None = None,
+        **options: Any,
+    ) -> None:
         self.clock = FakeClock()
-        self.pool = SessionPool(clock=self.clock, cadence=Steady(10), chance=lambda: 0.5)
+        self.pool = SessionPool(clock=self.clock, cadence=cadence or Steady(10), chance=lambda: 0.5)
         self.client = StandIn(self.pool, lasts=lasts)
         self.notebook = notebook or Notebook()
         self.batch = Batch(self.client, **{"journal": self.notebook, **options})

@@ -115,6 +115,23 @@ async def test_an_outage_is_not_run_through() -> None:
         assert states[RowState.COMPLETED] == 1000 - states[RowState.PLANNED]
 
 
+async def test_starts_heed_what_the_vendor_asks_for() -> None:
+    """A starter that was told when to come back rests for so long, but no longer than five minutes."""
+    async with rig(sending=1) as r:
+        slow = Throttled("slow down", status=429, retry_after=60.0)
+        slower = Throttled("slow down", status=429, retry_after=3600.0)
+        r.client.faults = {"0": slow, "1": slower}
+        await r.begin(rows(3))
+        await r.clock.advance(59)
+        assert r.client.started == ["0"]
+        await r.clock.advance(2)
+        assert r.client.started == ["0", "1"]
+        await r.clock.advance(298)
+        assert r.client.started == ["0", "1"]
+        await r.clock.advance(2)
+        assert r.client.started == ["0", "1", "2"]
+
+
 # Waits
 
 
@@ -160,6 +177,20 @@ async def test_wait_that_fails() -> None:
         assert outcomes["1"].ref == ref_of("1")
         assert r.notebook.states["1"] is RowState.STARTED
         assert [r.states[key] for key in "02"] == [RowState.COMPLETED] * 2
+
+
+async def test_run_that_cannot_be_followed() -> None:
+    """Where the pool's cadence is broken, each run that was started is its row's outcome, and stays STARTED."""
+
+    class _Broken:
+        def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:
+            raise LookupError("mine")
+
+    async with rig(cadence=_Broken()) as r:
+        outcomes = await r.finish(rows(3))
+        assert [type(each.error) for each in outcomes] == [LookupError] * 3
+        assert {each.ref for each in outcomes} == {ref_of(key) for key in "012"}
+        assert set(r.notebook.states.values()) == {RowState.STARTED}
 
 
 async def test_pool_that_closes_ends_the_batch() -> None:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from aioagents.batch import RowState
-from tests.batch.batch_rig import Notebook, Rig, rig, rows
+from tests.batch.batch_rig import Notebook, Rig, fault, rig, rows
 from tests.fakes import settle
 
 
@@ -182,6 +182,33 @@ async def test_second_stop_may_be_shorter() -> None:
         await r.clock.advance(0)
         assert r.is_over
         assert Counter(r.notebook.states.values())[RowState.SENDING] == 4
+
+
+async def test_start_that_comes_back_late_is_recorded() -> None:
+    """A start whose reply comes after the grace, while the reader is busy elsewhere, is recorded all the same."""
+    async with rig(sending=1) as r, aclosing(r.batch.run([fault(), *rows(3)])) as outcomes:
+        gate = r.client.gate = asyncio.Event()
+        assert await anext(outcomes)
+        await settle()
+        r.batch.stop(grace=0)
+        await r.clock.advance(0)
+        assert r.notebook.log["0"] == [RowState.SENDING]
+        gate.set()
+        await settle()
+        assert r.notebook.log["0"] == [RowState.SENDING, RowState.STARTED]
+        assert r.pool.statistics().polling.watched == 0
+        assert await anext(outcomes, None) is None
+
+
+async def test_stop_forgets_what_was_to_come() -> None:
+    """A row whose turn would have come, and deadlines of runs, leave no timer behind."""
+    async with rig(starts_per_second=0.1, timeout=500) as r:
+        await r.begin(rows(3))
+        assert len(r.client.started) == 1
+        r.batch.stop()
+        await settle()
+        assert r.is_over
+    assert r.clock.timers == 0
 
 
 async def test_stop_gives_ends_that_were_seen() -> None:

@@ -6,8 +6,8 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from aioagents import AgentsError, BadRequest, RunFailed, RunState, StartUnknown
-from aioagents.batch import Outcome, Record, RowState
+from aioagents import AgentsError, BadRequest, JournalError, RunFailed, RunState, StartUnknown
+from aioagents.batch import Change, Outcome, Record, RowState
 from tests.batch.batch_rig import Notebook, ref_of, rig, rows
 from tests.fakes import EPOCH
 
@@ -90,6 +90,20 @@ async def test_unknown_rows_are_sent_again_if_asked_for(state: RowState) -> None
             RowState.STARTED,
             RowState.COMPLETED,
         ]
+
+
+@pytest.mark.parametrize("state", [RowState.SENDING, RowState.UNKNOWN])
+@pytest.mark.parametrize("on_unknown", ["report", "resend"])
+async def test_unknown_rows_that_cannot_be_recorded(state: RowState, on_unknown: str) -> None:
+    """Where what became of a row cannot be recorded, nothing is told of it, and nothing is started."""
+    full = JournalError("the disk is full")
+    book = Notebook([record("1", state)])
+    book.fault = lambda wanted: full if isinstance(wanted, Change) else None
+    async with rig(book, on_unknown=on_unknown) as r:
+        await r.begin(rows(2))
+        assert (r.error, r.client.started) == (full, [])
+        assert all(outcome.is_replayed for outcome in r.outcomes)
+        assert r.notebook.states["1"] is state
 
 
 async def test_what_gets_unknown_in_this_run_is_not_sent_again_in_it() -> None:
