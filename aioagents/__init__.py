@@ -1,5 +1,8 @@
 """Starts agent and workflow runs over HTTP, never twice by accident, and awaits their end."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from .auth import FileTokenStore, MemoryTokenStore, TokenCache
 from .errors import (
     AgentsError,
@@ -28,13 +31,16 @@ from .errors import (
 from .model import Run, RunRef, RunState, Secret
 from .polling import Growing, RunHandle, Steady
 from .pool import PoolStatistics, SessionPool
-from .providers.agent_platform import AgentPlatform
-from .providers.agh import Agh
-from .providers.leap import Leap
-from .providers.leena import Leena, LeenaCredentials, LeenaEndpoints
 from .retry import RetryPolicy
 from .transport import PoolLimits, RateLimit, Timeouts
-from .webhooks import WebhookReceiver
+
+if TYPE_CHECKING:
+    from .batch import Batch, BatchRow, Journal
+    from .providers.agent_platform import AgentPlatform
+    from .providers.agh import Agh
+    from .providers.leap import Leap
+    from .providers.leena import Leena, LeenaCredentials, LeenaEndpoints
+    from .webhooks import WebhookReceiver
 
 __all__ = [
     "AgentPlatform",
@@ -43,10 +49,13 @@ __all__ = [
     "AuthenticationError",
     "AuthorizationRequired",
     "BadRequest",
+    "Batch",
+    "BatchRow",
     "Conflict",
     "DecodeError",
     "FileTokenStore",
     "Growing",
+    "Journal",
     "JournalError",
     "Leap",
     "Leena",
@@ -83,3 +92,28 @@ __all__ = [
     "WebhookReceiver",
     "WebhookRejected",
 ]
+
+# A program uses a vendor or two: the others, and what runs batches, are imported when they are first asked for.
+_LATER: Final = {
+    "AgentPlatform": ".providers.agent_platform",
+    "Agh": ".providers.agh",
+    "Batch": ".batch",
+    "BatchRow": ".batch",
+    "Journal": ".batch",
+    "Leap": ".providers.leap",
+    "Leena": ".providers.leena",
+    "LeenaCredentials": ".providers.leena",
+    "LeenaEndpoints": ".providers.leena",
+    "WebhookReceiver": ".webhooks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(_LATER[name], __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
