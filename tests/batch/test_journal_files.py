@@ -242,7 +242,7 @@ def _hide_from_index(path: Path) -> None:
         "VALUES ('hidden', 'target', x'00', 'planned', 1, 1, '', '', '', 0)"
     )(path)
     _alter(
-        "PRAGMA writable_schema = ON; INSERT INTO sqlite_master (type, name, tbl_name, rootpage) "
+        "PRAGMA writable_schema = ON; INSERT INTO sqlite_master (type, name, tbl_name, rootpage) "  # noqa: S608 - as it stood
         f"VALUES ('index', 'sqlite_autoindex_row_1', 'row', {root});"
         f"UPDATE sqlite_master SET sql = '{made_as}' WHERE name = 'row'"
     )(path)

@@ -64,7 +64,7 @@ _IS_UNEMITTED: Final = "row.settled IS NOT NULL AND row.is_emitted = 0"
 
 #: Statements for many rows are prepared once for each of these; 64 rows need fewer than 999 variables, which is what
 #: older builds of SQLite allow.
-SIZES: Final = (64, 16, 4, 1)
+SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
 
 
 def _for_sizes(head: str, one: str, tail: str) -> Mapping[int, str]:

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 import anyio
-from attrs import define, frozen
+from attrs import frozen
 
 from ...clock import Clock
 from ...errors import JournalError
@@ -30,16 +30,20 @@ class Kind(Enum):
     READ = auto()
 
 
-@define(eq=False, kw_only=True)
 class Job:
     """Something asked of the thread. `work` is given a ledger that has the rows of `keys`, or else the store."""
 
-    kind: Kind
-    work: Callable[[Any], Any]
-    keys: Sequence[str] = ()
-    future: "asyncio.Future[Any]"
-    result: Any = None
-    error: JournalError | None = None
+    __slots__ = ("error", "future", "keys", "kind", "result", "work")
+
+    def __init__(
+        self, kind: Kind, work: Callable[[Any], Any], keys: Sequence[str], future: "asyncio.Future[Any]"
+    ) -> None:
+        self.kind = kind
+        self.work = work
+        self.keys = keys
+        self.future = future
+        self.result: Any = None
+        self.error: JournalError | None = None
 
     def do(self, with_what: Any, path: str) -> None:
         """Do the work. What it refuses is its own caller's error and nobody else's."""
@@ -63,13 +67,6 @@ class JournalStatistics:
     waiting: int
 
 
-@define(eq=False)
-class _Counts:
-    commits: int = 0
-    writes: int = 0
-    rows: int = 0
-
-
 class Writer:
     """Hands jobs to its thread and their outcomes back, one wake-up of the loop for each group."""
 
@@ -84,7 +81,7 @@ class Writer:
         self._asked: list[Job] = []
         self._waiting: set[Job] = set()
         self._handed: SimpleQueue[list[Job] | None] = SimpleQueue()
-        self._counts = _Counts()
+        self._commits = self._writes = self._rows = 0
         # A daemon: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._live, name="aioagents-journal", daemon=True)
 
@@ -109,7 +106,7 @@ class Writer:
         self, kind: Kind, work: Callable[[Any], Any], keys: Sequence[str] = ()
     ) -> "asyncio.Future[Any]":
         """Have a job done, in the order of asking. Cancelling the future does not take the job back."""
-        job = Job(kind=kind, work=work, keys=keys, future=self._loop.create_future())
+        job = Job(kind, work, keys, self._loop.create_future())
         self._waiting.add(job)
         if not self._asked:
             self._loop.call_soon(self._hand_over)  # one wake-up of the thread for all that one round asks
@@ -155,9 +152,8 @@ class Writer:
 
     def statistics(self) -> JournalStatistics:
         """Give figures of this moment."""
-        counts = self._counts
         return JournalStatistics(
-            commits=counts.commits, writes=counts.writes, rows=counts.rows, waiting=len(self._waiting)
+            commits=self._commits, writes=self._writes, rows=self._rows, waiting=len(self._waiting)
         )
 
     # In the thread
@@ -219,9 +215,9 @@ class Writer:
                 job.error = fault(exc, store.path)
             return
         rows = store.changes - before
-        self._counts.rows += rows
-        self._counts.commits += bool(rows)
-        self._counts.writes += sum(job.error is None for job in jobs)
+        self._rows += rows
+        self._commits += bool(rows)
+        self._writes += sum(job.error is None for job in jobs)
 
 
 def _do_rows(store: Store, jobs: Sequence[Job]) -> None:
