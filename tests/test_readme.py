@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 
 from aioagents import RunAborted, RunFailed, SessionPool, Steady
+from aioagents.providers.agh.fake import DEPLOY_SECRET, DEPLOY_TRIGGER, DIGEST_JOB
 from aioagents.simulator import Simulator
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -22,6 +23,8 @@ TITLES = (
     "FastAPI(lifespan",
     "def test_my_job",
     "WebhookReceiver(",
+    "async def digest",
+    "async def batch",
 )
 
 
@@ -108,3 +111,31 @@ def test_plugin_program(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PYTHONPATH", str(pytester.path))
     done = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     done.assert_outcomes(passed=1)
+
+
+async def test_agh_program(aioagents_simulator: Simulator, aioagents_environment: None) -> None:
+    """AGH's program gives the end of a triggered job's work, and delivers once however often it is called."""
+    names: dict[str, Any] = {}
+    exec(program("async def digest"), names)  # noqa: S102 - our own README
+    async with SessionPool(cadence=Steady(0.2)) as pool:
+        assert (await names["digest"](pool, DIGEST_JOB)).is_terminal
+        first = await names["deploy"](pool, DEPLOY_TRIGGER, DEPLOY_SECRET)
+        again = await names["deploy"](pool, DEPLOY_TRIGGER, DEPLOY_SECRET)
+    assert first.run.ref == again.run.ref
+    assert again.is_replay
+    assert aioagents_simulator.statistics().worlds["agh"]["deliveries"] == 1
+
+
+def test_batch_program(aioagents_simulator: Simulator, aioagents_environment: None, tmp_path: Path) -> None:
+    """The batch's program starts each row once, also when it is run a second time."""
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", program("async def batch")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            cwd=tmp_path,
+        )
+        assert len(done.stdout.splitlines()) == 100
+    assert aioagents_simulator.statistics().starts == 100
