@@ -148,9 +148,11 @@ class StartUnknown(AgentsError):
     """A start was sent, and whether a run began cannot be known. It was not and will not be sent again.
 
     `target` is what was to be started, `sent_at` when (UTC), `body` what was sent (never printed), `advice`
-    how to find out later. The `__cause__` is what happened to the reply.
+    how to find out later, `deed` what cannot be known to have happened. The `__cause__` is what happened to the
+    reply.
     """
 
+    deed: str = "started a run"
     target: str = ""
     sent_at: datetime | None = None
     body: bytes | None = None

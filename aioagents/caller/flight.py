@@ -186,6 +186,7 @@ class Flight(Generic[T]):
             f"{start.vendor}: whether {start.request.call} {start.deed} cannot be known: {cause}. {advice}",
             vendor=start.vendor,
             call=start.request.call,
+            deed=start.deed,
             target=start.target,
             sent_at=self._sent_at,
             body=start.request.body if start.shown is None else start.shown,

@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 import click
 
+from .batch import batch
 from .demo import demo
 from .discover import find_commands
 from .doctor import doctor
@@ -39,7 +40,9 @@ def report() -> None:
     """Read a vendor's report of runs."""
 
 
-for _each in (demo, doctor, listen, simulate, status, wait):
+for _each in (batch, demo, doctor, listen, simulate, status, wait):
+    commands.add_command(_each)
+for _each in find_commands("GROUP"):
     commands.add_command(_each)
 for _each in find_commands("RUN"):
     run.add_command(_each)

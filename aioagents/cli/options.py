@@ -40,7 +40,7 @@ timeout_option: Final = click.option(
 
 def read_members(pairs: Iterable[str], file: str | None, *, option: str) -> dict[str, Any]:
     """Read what a run is given: a file's JSON object, and over it `k=v` pairs, whose values are texts."""
-    context = {} if file is None else _read_object(file, f"{option}-file")
+    context = {} if file is None else read_object(file, f"{option}-file")
     named: set[str] = set()
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -53,7 +53,8 @@ def read_members(pairs: Iterable[str], file: str | None, *, option: str) -> dict
     return context
 
 
-def _read_object(file: str, hint: str) -> dict[str, Any]:
+def read_object(file: str, hint: str) -> dict[str, Any]:
+    """Read the JSON object in a file, '-' for stdin."""
     try:
         body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as exc:

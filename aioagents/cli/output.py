@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from .. import codec
 from ..auth import read_settings
-from ..errors import AgentsError, StartUnknown
+from ..errors import AgentsError, Conflict, StartUnknown
 from ..model import Run
 from ..providers import all_providers
 from .exits import code_of
@@ -18,6 +18,11 @@ from .exits import code_of
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _SECRET: Final = re.compile(r".*(SECRET|PASSWORD|TOKEN|KEY)$")
 _SHORTEST_SECRET: Final = 4
+#: What errors tell in JSON, where it applies.
+_FACTS: Final = (
+    *("vendor", "call", "status", "retry_after", "request_id", "target", "sent_at", "advice"),
+    *("reason", "retry_at", "active", "limit"),
+)
 
 
 def never_choke() -> None:
@@ -50,16 +55,23 @@ def one_line(text: str) -> str:
 
 def _secret_settings() -> Iterator[str]:
     names = [name for each in all_providers().values() for name in each.variables if _SECRET.fullmatch(name)]
-    return (value for value in read_settings((), names).values() if len(value) >= _SHORTEST_SECRET)
+    return _long_enough(read_settings((), names).values())
+
+
+def _long_enough(secrets: Iterable[str]) -> Iterator[str]:
+    return (value for value in secrets if len(value) >= _SHORTEST_SECRET)
 
 
 class Output:
-    """Where one command's results go. With `is_json` stdout carries JSON lines and nothing else."""
+    """Where one command's results go. With `is_json` stdout carries JSON lines and nothing else.
 
-    def __init__(self, *, is_json: bool = False) -> None:
+    What is `hidden` is blotted out of a server's words as secret settings are.
+    """
+
+    def __init__(self, *, is_json: bool = False, hidden: Iterable[str] = ()) -> None:
         self.is_json = is_json
         # Read now: when errors are to be told, nothing that can fail may stand in the way.
-        self._secrets = tuple(_secret_settings())
+        self._secrets = (*_secret_settings(), *_long_enough(hidden))
 
     @property
     def is_live(self) -> bool:
@@ -128,6 +140,10 @@ def _below(error: BaseException) -> Iterable[tuple[str, str]]:
             yield "sent at", moment(error.sent_at)
         if error.advice not in str(error):
             yield "advice", error.advice
+    if isinstance(error, Conflict) and error.reason:
+        yield "reason", error.reason
+        if error.retry_at is not None:
+            yield "retry at", moment(error.retry_at)
     detail = getattr(error, "detail", "") or getattr(error.__cause__, "detail", "")
     if detail:
         yield "the server says", detail
@@ -140,7 +156,7 @@ def describe_error(error: BaseException, hide: Callable[[str], str]) -> dict[str
         "message": hide(message_of(error)),
         "exit_code": int(code_of(error)),
     }
-    for name in ("vendor", "call", "status", "retry_after", "request_id", "target", "sent_at", "advice"):
+    for name in _FACTS:
         value = getattr(error, name, None)
         if value not in (None, ""):
             facts[name] = value

@@ -24,10 +24,14 @@ Listener = Callable[[Event], object]
 
 
 class Work:
-    """One command at work: its output, and what it has running at vendors."""
+    """One command at work: its output, and what it has running at vendors.
 
-    def __init__(self, out: Output, *, tells_faults: bool = True) -> None:
+    `parting` says what comes of a start whose fate an interruption leaves unknown.
+    """
+
+    def __init__(self, out: Output, *, tells_faults: bool = True, parting: str = "") -> None:
         self.out = out
+        self._parting = parting
         #: Runs that were begun or are followed, and have not ended as far as was seen.
         self.running: dict[RunRef, None] = {}
         self.listeners: list[Listener] = []
@@ -78,23 +82,36 @@ class Work:
         if len(shown) < len(refs):
             self.out.note(f"  and {len(refs) - len(shown)} more")
         for each in unknown:
-            target, when = one_line(each.target), moment(each.sent_at)
-            self.out.note(f"  unknown: whether the start of {target}, sent at {when}, began a run")
-            self.out.note(f"    {one_line(_advice(each))}")
+            self.out.note(f"  unknown: {_question(each)}")
+            self.out.note(f"    {one_line(self._advice(each))}")
         self.out.document(
             {
                 "event": "interrupted",
                 "running": refs,
                 "unknown": [
-                    {"target": each.target, "sent_at": each.sent_at, "ref": None, "advice": _advice(each)}
+                    {
+                        "target": each.target,
+                        "sent_at": each.sent_at,
+                        "ref": None,
+                        "advice": self._advice(each),
+                    }
                     for each in unknown
                 ],
             }
         )
 
+    def _advice(self, event: StartAbandoned) -> str:
+        advice = event.error.advice if isinstance(event.error, StartUnknown) else ""
+        return " ".join(filter(None, (self._parting, advice)))
 
-def _advice(event: StartAbandoned) -> str:
-    return event.error.advice if isinstance(event.error, StartUnknown) else ""
+
+def _question(event: StartAbandoned) -> str:
+    """Say what is not known of a start that nobody waits for any more."""
+    target, when = one_line(event.target), moment(event.sent_at)
+    deed = event.error.deed if isinstance(event.error, StartUnknown) else ""
+    if deed == StartUnknown.deed:
+        return f"whether the start of {target}, sent at {when}, began a run"
+    return f"whether what was sent for {target} at {when} {deed}"
 
 
 class _Stop:

@@ -1,0 +1,22 @@
+"""`agh`: the group of all that AGH Runtime has besides runs to start."""
+
+from typing import Final
+
+import click
+
+from ...options import documented
+from .deliver import deliver
+from .jobs import jobs
+from .runs import runs
+from .triggers import triggers
+
+
+@click.group("agh", no_args_is_help=True)
+def _agh() -> None:
+    """Jobs, triggers, runs and webhooks of AGH Runtime. 'aioagents run agh JOB_ID' starts a run."""
+
+
+for _each in (deliver, jobs, runs, triggers):
+    _agh.add_command(_each)
+
+GROUP: Final = documented(_agh)

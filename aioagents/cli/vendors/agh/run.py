@@ -1,0 +1,53 @@
+"""`run agh`: triggers a job."""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Final
+
+import click
+
+from ....auth import read_settings
+from ....contract import check_base_url
+from ....polling import RunHandle
+from ....pool import SessionPool
+from ....providers.agh import BASE_URL, Agh
+from ...exits import Exit
+from ...options import documented, json_option, timeout_option
+from ...runs import start
+
+
+def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Give the base URL of the runtime. Raises ValueError for a setting that makes no URL."""
+    found = read_settings((), ("AGH_BASE_URL",), environ)
+    return {"automation": check_base_url(found.get("AGH_BASE_URL", BASE_URL), "AGH_BASE_URL")}
+
+
+@click.command("agh")
+@click.argument("job_id")
+@click.option(
+    "--wait-for-slot",
+    is_flag=True,
+    help="At a concurrency or fire limit, wait and try again until there is room.",
+)
+@click.option(
+    "--wait/--no-wait",
+    default=True,
+    help="Follow the run, or print its reference and leave.  [default: wait]",
+)
+@timeout_option
+@json_option
+def _run(*, job_id: str, wait_for_slot: bool, wait: bool, timeout: float | None, is_json: bool) -> Exit:
+    """Trigger the job called JOB_ID at AGH Runtime.
+
+    The run's reference is printed as soon as the run is there; 'aioagents wait REF' follows it from anywhere. A
+    delegated run is followed to the end of its task. A trigger is never sent twice: when its run cannot be found,
+    that is told, with exit code 4. 'aioagents agh jobs list' tells the ids of jobs.
+    """
+
+    async def begin(pool: SessionPool, _: AsyncExitStack) -> RunHandle:
+        return await Agh.from_env(pool).jobs.trigger(job_id, wait_for_slot=wait_for_slot)
+
+    return start(begin, is_waited=wait, timeout=timeout, is_json=is_json)
+
+
+RUN: Final = documented(_run)

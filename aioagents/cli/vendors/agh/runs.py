@@ -1,0 +1,97 @@
+"""`agh runs`, and the histories of jobs and triggers."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from ....providers.agh import Agh, RunHistory
+from ...exits import Exit
+from ...listing import ask, show_members, show_table
+from ...options import documented, json_option
+from ...output import Output
+
+Command = Callable[..., Any]
+
+_HEADS: Final = ("id", "status", "attempt", "owner", "started", "ended")
+
+
+def history_options(command: Command) -> Command:
+    """Add the options that narrow a history."""
+    for option in (
+        json_option,
+        click.option(
+            "--limit",
+            type=click.IntRange(min=0),
+            default=50,
+            metavar="N",
+            help="At most so many; 0 for all.",
+            show_default=True,
+        ),
+        click.option("--until", metavar="MOMENT", help="Those that began no later."),
+        click.option(
+            "--since", metavar="MOMENT", help="Those that began no sooner, as 2026-01-05T10:00:00Z."
+        ),
+        click.option(
+            "--status",
+            metavar="WORD",
+            help="Those that stand so: scheduled, running, delegated, completed, failed or canceled.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def show_history(list_runs: Callable[[Agh], RunHistory], *, is_json: bool) -> Exit:
+    """Print the runs of a history: a table, or a JSON value for each as it comes."""
+
+    async def call(client: Agh, out: Output) -> Exit:
+        rows = []
+        async for run in list_runs(client):
+            out.document(run.raw)
+            owner = run.job_id or run.trigger_id
+            if not out.is_json:
+                rows.append((run.id, run.status, run.attempt, owner, run.started_at, run.ended_at))
+        show_table(out, _HEADS, rows)
+        return Exit.OK
+
+    return ask(Agh, call, is_json=is_json)
+
+
+@click.group("runs", no_args_is_help=True)
+def _runs() -> None:
+    """List runs, and show one. 'aioagents wait agh:/RUN_ID' follows one."""
+
+
+@_runs.command("list")
+@click.option("--job", "job_id", metavar="ID", help="Those of this job, also if it is gone.")
+@click.option("--trigger", "trigger_id", metavar="ID", help="Those of this trigger, also if it is gone.")
+@history_options
+def _list(*, is_json: bool, **filters: Any) -> Exit:
+    """List runs, the newest first."""
+    return show_history(lambda client: client.runs.list(**filters), is_json=is_json)
+
+
+@_runs.command("show")
+@click.argument("run_id")
+@json_option
+def _show(*, run_id: str, is_json: bool) -> Exit:
+    """Show the record of the run called RUN_ID.
+
+    A record stays 'delegated' when its task is over, and one that has 'failed' may be tried again;
+    'aioagents status agh:/RUN_ID' tells where the work stands.
+    """
+
+    async def call(client: Agh, out: Output) -> Exit:
+        found = await client.runs.get(run_id)
+        out.document(found.raw)
+        show_members(out, found.raw)
+        return Exit.OK
+
+    return ask(Agh, call, is_json=is_json)
+
+
+for _each in (_list, _show):
+    documented(_each)
+
+runs: Final = documented(_runs)

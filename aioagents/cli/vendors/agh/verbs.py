@@ -1,0 +1,148 @@
+"""What can be done with jobs and triggers alike: `show`, `create`, `update`, `delete`, and the options of lists."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import click
+from attrs import frozen
+
+from ....providers.agh import Agh, Job, Trigger
+from ...exits import Exit
+from ...listing import ask, show_members
+from ...options import documented, json_option, read_object
+from ...output import Output
+
+Command = Callable[..., Any]
+
+_SECRET: Final = "webhook_secret_value"  # noqa: S105 - the name of the member that holds one
+_HINT: Final = "FILE"
+
+
+@frozen(kw_only=True)
+class Resource:
+    """Jobs or triggers: their `name`, where the client has them, and what their definitions are checked by.
+
+    `check_new` and `check_changes` raise ValueError or TypeError that names the member; `members` are those of a new
+    one, and `guide` tells people of them.
+    """
+
+    name: str
+    of: Callable[[Agh], Any]
+    check_new: Callable[[Mapping[str, Any]], object]
+    check_changes: Callable[[Mapping[str, Any]], object]
+    members: frozenset[str]
+    guide: str
+
+
+def list_options(command: Command) -> Command:
+    """Add the options that narrow a list of definitions."""
+    for option in (
+        json_option,
+        click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many; 0 for all."),
+        click.option("--source", metavar="WORD", help="Those kept so: dynamic, config or package."),
+        click.option("--workspace", "workspace_id", metavar="ID", help="Those of this workspace."),
+        click.option("--scope", metavar="WORD", help="Those of this scope: global or workspace."),
+    ):
+        command = option(command)
+    return command
+
+
+def add_verbs(group: click.Group, resource: Resource) -> None:
+    """Add `show`, `create`, `update` and `delete` to the group of a resource."""
+    for command in (_show(resource), _create(resource), _update(resource), _delete(resource)):
+        group.add_command(command)
+
+
+def _show(resource: Resource) -> click.Command:
+    @click.command("show", help=f"Show the {resource.name} called ID.")
+    @click.argument("item_id", metavar="ID")
+    @json_option
+    def show(*, item_id: str, is_json: bool) -> Exit:
+        async def call(client: Agh, out: Output) -> Exit:
+            return _tell(out, await resource.of(client).get(item_id))
+
+        return ask(Agh, call, is_json=is_json)
+
+    return documented(show)
+
+
+def _create(resource: Resource) -> click.Command:
+    about = f"Make a {resource.name} of the JSON object in FILE"
+    more = f"{about}, '-' for stdin. It is sent once.\n\n{resource.guide}"
+
+    @click.command("create", help=more, short_help=f"{about}.")
+    @click.argument("file")
+    @json_option
+    def create(*, file: str, is_json: bool) -> Exit:
+        members = _read(file, lambda given: _check_new(resource, given))
+
+        async def call(client: Agh, out: Output) -> Exit:
+            return _tell(out, await resource.of(client).create(**members))
+
+        return ask(Agh, call, is_json=is_json, hidden=_secrets(members))
+
+    return documented(create)
+
+
+def _update(resource: Resource) -> click.Command:
+    about = f"Change the {resource.name} called ID by the JSON object in FILE"
+    more = "Members that it does not hold stay as they are; objects in it replace those that are there."
+
+    @click.command("update", help=f"{about}, '-' for stdin.\n\n{more}", short_help=f"{about}.")
+    @click.argument("item_id", metavar="ID")
+    @click.argument("file")
+    @json_option
+    def update(*, item_id: str, file: str, is_json: bool) -> Exit:
+        members = _read(file, resource.check_changes)
+
+        async def call(client: Agh, out: Output) -> Exit:
+            return _tell(out, await resource.of(client).update(item_id, **members))
+
+        return ask(Agh, call, is_json=is_json, hidden=_secrets(members))
+
+    return documented(update)
+
+
+def _delete(resource: Resource) -> click.Command:
+    @click.command("delete", help=f"Delete the {resource.name} called ID; the history of its runs stays.")
+    @click.argument("item_id", metavar="ID")
+    @json_option
+    def delete(*, item_id: str, is_json: bool) -> Exit:
+        async def call(client: Agh, out: Output) -> Exit:
+            await resource.of(client).delete(item_id)
+            out.document({"deleted": item_id})
+            out.line(f"deleted {item_id}")
+            return Exit.OK
+
+        return ask(Agh, call, is_json=is_json)
+
+    return documented(delete)
+
+
+def _tell(out: Output, found: Job | Trigger) -> Exit:
+    out.document(found.raw)
+    show_members(out, found.raw)
+    return Exit.OK
+
+
+def _read(file: str, check: Callable[[Mapping[str, Any]], object]) -> dict[str, Any]:
+    """Read the members that a file holds. What the server would refuse is wrong usage, that names the member."""
+    members = read_object(file, _HINT)
+    try:
+        check(members)
+    except (ValueError, TypeError) as exc:
+        raise click.BadParameter(f"{file}: {exc}", param_hint=_HINT) from None
+    return members
+
+
+def _check_new(resource: Resource, given: Mapping[str, Any]) -> None:
+    for name in given:
+        if name not in resource.members:
+            known = ", ".join(sorted(resource.members))
+            raise ValueError(f"{name}: is no member of a new {resource.name}; there are {known}")
+    resource.check_new(given)
+
+
+def _secrets(members: Mapping[str, Any]) -> tuple[str, ...]:
+    secret = members.get(_SECRET)
+    return (secret.strip(),) if isinstance(secret, str) else ()
