@@ -8,6 +8,7 @@ from attrs import frozen
 from aioagents import RunHandle, RunState
 from aioagents.contract import RunClient
 from aioagents.contract.fake import RunPlan, World
+from aioagents.providers.agent_platform.fake import AgentPlatformWorld
 from aioagents.providers.agh.fake import AghRules, AghWorld
 from aioagents.providers.leap.fake import LeapWorld
 from aioagents.providers.leena.fake import LeenaWorld
@@ -59,6 +60,11 @@ async def _start_leap(client: Any, target: str) -> RunHandle:
 
 async def _start_agh(client: Any, target: str) -> RunHandle:
     handle: RunHandle = await client.jobs.trigger(target)
+    return handle
+
+
+async def _start_platform(client: Any, target: str) -> RunHandle:
+    handle: RunHandle = await client.runs.start(PRIVATE, metadata={"key": target}, session_reference=target)
     return handle
 
 
@@ -126,4 +132,16 @@ AGH: Final = Adapter(
     has_input=False,
 )
 
-ADAPTERS: Final[Mapping[str, Adapter]] = {each.name: each for each in (AGH, LEAP, LEENA)}
+PLATFORM: Final = Adapter(
+    name="agent-platform",
+    world=AgentPlatformWorld,
+    start=_start_platform,
+    follow=lambda client, run_id: client.runs.get(run_id, session_reference="target"),
+    words={RunState.RUNNING: "running", RunState.COMPLETED: "success", RunState.FAILED: "failed"},
+    start_call="runs.start",
+    look_call="runs.status",
+    secrets=("demo-app-key", "demo-tools-key"),
+    unknown_id="r-none",
+)
+
+ADAPTERS: Final[Mapping[str, Adapter]] = {each.name: each for each in (AGH, LEAP, LEENA, PLATFORM)}

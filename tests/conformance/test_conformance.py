@@ -110,6 +110,8 @@ async def _case(vendor: Adapter, end: RunState | None = RunState.COMPLETED) -> A
 @pytest.mark.parametrize("end", _ENDS)
 async def test_run_from_start_to_end(vendor: Adapter, end: RunState) -> None:
     """A start gives a handle; awaiting it gives the run in its end state, in the vendor's own word."""
+    if end not in vendor.words:
+        pytest.skip("this vendor's runs know no such end")
     async with _case(vendor, end) as c:
         run = await c.start()
         assert run.accepted is not None
@@ -138,6 +140,8 @@ async def test_result(vendor: Adapter) -> None:
         (RunState.FAILED, RunFailed),
         (RunState.ABORTED, RunAborted),
     ):
+        if end not in vendor.words:
+            continue
         async with _case(vendor, end) as c:
             run = await c.start()
             waiter = await begin(run.result())
@@ -169,7 +173,7 @@ async def test_refs_of_others_are_refused(vendor: Adapter) -> None:
     """A reference of another vendor, of another scope, or what is none, is refused before anything is sent."""
     async with _case(vendor) as c:
         for ref in ("nobody:/abc", f"{vendor.name}:no-such-scope/abc", "abc", f"{vendor.name}:/", ""):
-            with pytest.raises(ValueError, match=r"not a|reference|id"):
+            with pytest.raises(ValueError, match=r"not a|reference|id|names no"):
                 c.client.attach(ref)
         for bad in ("", " ", ".", ".."):
             with pytest.raises(ValueError, match=r"."):

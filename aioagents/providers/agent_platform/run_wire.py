@@ -112,7 +112,8 @@ def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     """Read the answer to a look. Raises DecodeError where it tells no status."""
     raw = object_in(reply, STATUS)
     run = raw.get("run", raw)
-    status = codec.text_in(run, "status", vendor=VENDOR, call=STATUS)
+    # Written now in one case, now in another, which is no change of the run (section 6.6); `raw` keeps it as it is.
+    status = codec.text_in(run, "status", vendor=VENDOR, call=STATUS).lower()
     state = run_state(status)
     kwargs = run.get("kwargs")
     output = kwargs.get("output") if isinstance(kwargs, dict) else None
