@@ -51,7 +51,7 @@ def test_each_word_of_runs_has_a_sample(word: str, state: RunState) -> None:
     [("Pending", RunState.QUEUED), ("Running", RunState.RUNNING), (" SUCCESS ", RunState.COMPLETED)],
 )
 def test_letters_of_either_case(word: str, state: RunState) -> None:
-    """The words of runs are compared without case, which the vendor's page mixes, and kept as written."""
+    """The words of runs are compared without case, which the vendor's page mixes, and told in lower case."""
     assert run_state(word) is state
     assert _run("200-pending-capital").status == "pending"
     assert _run("200-running-capital").state is RunState.RUNNING
