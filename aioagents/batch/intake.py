@@ -163,10 +163,10 @@ class Intake:
         for row, record in zip(rows, records, strict=True):
             if isinstance(record, Exception):
                 flow.refuse(row.key, record)
+            elif row.key in self._resumed and not record.is_repeated:
+                self._resumed.remove(row.key)  # its outcome comes, or came, without the input
             elif record.is_repeated or row.key in flow.active:
                 flow.refuse(row.key, ValueError(f"the key {row.key!r} stands twice in the input"))
-            elif row.key in self._resumed:
-                self._resumed.remove(row.key)  # its outcome comes, or came, without the input
             elif record.state is RowState.PLANNED or (
                 self._is_resending and record.state is RowState.UNKNOWN
             ):

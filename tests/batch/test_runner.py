@@ -281,6 +281,28 @@ async def test_key_that_stands_twice(is_kept: bool) -> None:
         assert Counter(outcome.state for outcome in outcomes)[RowState.COMPLETED] == 3
 
 
+async def test_key_that_stands_twice_far_apart() -> None:
+    """A journal tells of a second row with a key though the first one was settled long ago."""
+    go = asyncio.Event()
+
+    async def twice() -> AsyncIterator[BatchRow]:
+        for row in rows(1):
+            yield row
+        await go.wait()
+        for row in rows(1):
+            yield row
+
+    async with rig() as r:
+        await r.begin(twice())
+        await r.clock.advance(60)
+        assert r.states == {"0": RowState.COMPLETED}
+        go.set()
+        await settle()
+        assert r.is_over
+        assert [type(outcome.error) for outcome in r.outcomes] == [type(None), ValueError]
+        assert r.client.started == ["0"]
+
+
 async def test_without_a_journal() -> None:
     """A batch without a journal starts each row once and gives each outcome."""
     async with rig(journal=None, in_flight=10) as r:

@@ -1,13 +1,15 @@
 """A batch that is run again: what an earlier run left open, settled, or unknown."""
 
+import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import attrs
 import pytest
 
 from aioagents import AgentsError, BadRequest, JournalError, RunFailed, RunState, StartUnknown
-from aioagents.batch import Change, Outcome, Record, RowState
+from aioagents.batch import BatchRow, Change, Outcome, Record, RowState
 from tests.batch.batch_rig import Notebook, ref_of, rig, rows
 from tests.fakes import EPOCH
 
@@ -34,6 +36,27 @@ async def test_runs_that_went_on_are_followed() -> None:
         assert set(r.states.values()) == {RowState.COMPLETED}
         assert not any(outcome.is_replayed for outcome in outcomes)
         assert r.batch.statistics().resumed == 2
+
+
+async def test_run_that_ends_before_the_input_comes_to_its_row() -> None:
+    """A row that was followed to its end has its one outcome, though the input names it only then."""
+    go = asyncio.Event()
+
+    async def late() -> AsyncIterator[BatchRow]:
+        await go.wait()
+        for row in rows(3):
+            yield row
+
+    async with rig(Notebook([record("1", RowState.STARTED), record("2", RowState.SENDING)])) as r:
+        r.client.begin("1")
+        await r.begin(late())
+        await r.clock.advance(60)
+        assert r.states == {"1": RowState.COMPLETED, "2": RowState.UNKNOWN}
+        go.set()
+        await r.clock.advance(60)
+        assert r.is_over
+        assert Counter(outcome.key for outcome in r.outcomes) == {"0": 1, "1": 1, "2": 1}
+        assert r.client.started == ["0"]
 
 
 async def test_following_needs_no_input() -> None:
