@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -15,9 +15,16 @@ from rich.text import Text
 from .output import is_terminal, one_line
 from .tally import COLOURS, UNSEEN, Tally
 
+if TYPE_CHECKING:
+    from .batch.figures import Progress
+
 _LEAST_BAR: Final = 10
 _WIDEST_BAR: Final = 60
+_GAP: Final = 3
 _PLAIN_WIDTH: Final = 400  # tables that nobody sees on a terminal are not folded
+
+#: Of rows, besides those that runs have.
+_ROW_COLOURS: Final = {**COLOURS, "waiting": "dim", "sending": "blue", "refused": "red", "faulty": "red"}
 
 Cells = Sequence[str]
 
@@ -105,6 +112,28 @@ def rows_read(done: int, total: int | None, pages: int) -> RenderableType:
     """Draw how far a report was read."""
     figure = f"{done} rows" if total is None else f"{done}/{total} rows"
     return _bar(done, total, figure, f"{pages} pages")
+
+
+def batch(progress: "Progress") -> RenderableType:
+    """Draw how far a batch is, how many of its rows stand where, and how fast it goes."""
+    counts = [
+        Text(f"{count:,} {name}", style=_ROW_COLOURS.get(name, "")) for name, count in progress.counts.items()
+    ]
+    pace = [Text(part, style="dim") for part in progress.pace]
+    bar = _bar(progress.done, progress.total, progress.figure, progress.left)
+    return Group(bar, *_packed(counts), *_packed(pace))
+
+
+def _packed(parts: Iterable[Text]) -> Iterable[Text]:
+    """Lay parts side by side, in as many lines as it takes; none is torn apart."""
+    width = Console(file=sys.stdout).width
+    lines: list[Text] = []
+    for part in parts:
+        if lines and lines[-1].cell_len + _GAP + part.cell_len <= width:
+            lines[-1].append(" " * _GAP).append_text(part)
+        else:
+            lines.append(Text(no_wrap=True, overflow="ellipsis").append_text(part))
+    return lines
 
 
 def height() -> int:

@@ -1,0 +1,139 @@
+"""How a batch is watched: drawn anew on a terminal, a line now and then in a pipe, or JSON lines."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
+
+from ...batch import Outcome, RowFault, RowState
+from ...observe import Event, RateLowered
+from ..output import Output, describe_error, message_of
+from .figures import Progress
+from .job import BatchJob
+
+if TYPE_CHECKING:
+    from .. import live
+
+_DRAW_EVERY: Final = 0.1
+_DOCUMENT_EVERY: Final = 1.0
+_LINE_EVERY: Final = 30.0
+#: Of each kind of failed start so many are told one by one; the journal has all of them.
+_MOST_TOLD: Final = 3
+#: What a start can come to that people should see at once.
+_TROUBLES: Final = frozenset({RowState.PLANNED, RowState.REFUSED, RowState.UNKNOWN})
+
+
+class Display:
+    """Shows one batch. Results go to the file that is written, not through here."""
+
+    def __init__(self, job: BatchJob, out: Output, look: Callable[[], Progress]) -> None:
+        self._job = job
+        self._out = out
+        self._look = look
+        self._told: Counter[str] = Counter()
+        self._board = self._open_board()
+        if self._board is not None:
+            self.every = _DRAW_EVERY
+        else:
+            self.every = _DOCUMENT_EVERY if out.is_json else _LINE_EVERY
+        self._next_at = time.monotonic() + self.every
+
+    def _open_board(self) -> "live.Board | None":
+        if not self._out.is_live:
+            return None
+        from .. import live  # noqa: PLC0415 - rich is imported where something is drawn
+
+        return live.Board(lambda: live.batch(self._look()))
+
+    def board(self) -> AbstractContextManager[object]:
+        """Give what is entered for as long as something is drawn."""
+        return nullcontext() if self._board is None else self._board
+
+    def begin(self) -> None:
+        """Tell what is about to be done."""
+        job = self._job
+        self._out.line(f"{job.file} at {job.vendor}, journal {job.journal}")
+        facts = {"file": job.file, "vendor": job.vendor, "journal": job.journal, "output": job.output}
+        self._out.document({"event": "begun", **facts})
+
+    def draw(self) -> None:
+        """Show how it goes, if it is time."""
+        if time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + self.every
+        if self._board is not None:
+            self._board.refresh()
+        elif self._out.is_json:
+            self._out.document({"event": "progress", **_describe_progress(self._look())})
+        else:
+            self._out.note(str(self._look()))
+
+    def tell(self, outcome: Outcome) -> None:
+        """Tell what came of a row in this run of the batch."""
+        error = outcome.error
+        if outcome.is_replayed:
+            return
+        if not outcome.target:  # it is no row that could have been started
+            self._tell_faulty(outcome.key, error)
+            return
+        self._out.document({"event": "row", **_describe_outcome(outcome, self._out.hide)})
+        if outcome.state is RowState.SENDING:
+            self._out.warn(f"row {outcome.key!r}: it could not be recorded that it began {outcome.ref}")
+        elif outcome.state in _TROUBLES and error is not None:
+            self._tell_trouble(outcome, error)
+
+    def _tell_faulty(self, key: str, error: Exception | None) -> None:
+        if isinstance(error, RowFault):
+            self._out.warn(f"{self._job.file}, {error}")
+        else:
+            self._out.warn(f"{self._job.file}: {error}")
+        line_number = getattr(error, "line_number", None)
+        message = getattr(error, "message", str(error))
+        self._out.document({"event": "faulty", "line": line_number, "key": key, "message": message})
+
+    def _tell_trouble(self, outcome: Outcome, error: Exception) -> None:
+        kind = f"{outcome.state.value}: {type(error).__name__}"
+        self._told[kind] += 1
+        if self._told[kind] > _MOST_TOLD:
+            return
+        self._out.warn(f"row {outcome.key!r} is {outcome.state.value}: {message_of(error)}")
+        if self._told[kind] == _MOST_TOLD:
+            self._out.note(f"  further rows that are {kind} are counted, and not told")
+
+    def hear(self, event: Event) -> None:
+        """Tell of what holds the account up."""
+        if isinstance(event, RateLowered):
+            facts = {"per_second": event.per_second, "hold": event.hold}
+            self._out.document({"event": "throttled", **facts})
+
+    def tell_stopping(self, sending: int) -> None:
+        """Tell that the first signal came."""
+        out = "no start is out" if not sending else f"{sending} starts are out, and are waited for"
+        self._out.warn(f"stopping: {out}; Ctrl-C once more leaves at once")
+        self._out.document({"event": "stopping", "sending": sending})
+
+
+def _describe_outcome(outcome: Outcome, hide: Callable[[str], str]) -> Mapping[str, Any]:
+    return {
+        "key": outcome.key,
+        "state": outcome.state.value,
+        "target": outcome.target,
+        "ref": None if outcome.ref is None else str(outcome.ref),
+        "status": None if outcome.run is None else outcome.run.status,
+        "error": None if outcome.error is None else describe_error(outcome.error, hide),
+    }
+
+
+def _describe_progress(progress: Progress) -> Mapping[str, Any]:
+    return {
+        "done": progress.done,
+        "total": progress.total,
+        "rows": dict(progress.counts),
+        "starts_per_second": round(progress.starts_per_second, 1),
+        "looks_per_second": round(progress.looks_per_second, 1),
+        "throttled_to": progress.throttled_to,
+        "throttles": progress.throttles,
+        "retries": progress.retries,
+        "seconds_left": None if progress.seconds_left is None else round(progress.seconds_left),
+    }
