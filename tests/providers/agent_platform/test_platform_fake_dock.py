@@ -327,12 +327,12 @@ def test_a_models_export_tells_how_far_it_is() -> None:
             "export:cm-3": (Step("IN_PROGRESS"),),
         }
     )
-    told = _trigger(a, "/models/cm-1/export", None)
+    told = _trigger(a, "/models/cm-1/export", None, now=5.0)
     assert (told["percentageComplete"], "response" in told) == (0, False)
-    looks = [_look(a, _id(told), now) for now in (0.0, 2.5, 9.99, 10.0)]
+    looks = [_look(a, _id(told), now) for now in (5.0, 7.5, 14.99, 15.0)]
     assert [each["percentageComplete"] for each in looks] == [0, 25, 99, 100]
     assert ["response" in each for each in looks] == [False, False, False, True]
-    assert a.reply("GET", _url(looks[-1]), headers={}, now=10.0).is_success
+    assert a.reply("GET", _url(looks[-1]), headers={}, now=15.0).is_success
     at_once = _trigger(a, "/models/cm-2/export", None)
     assert (at_once["status"], at_once["percentageComplete"]) == ("SUCCESS", 100)
     assert a.reply("GET", _url(at_once), headers={}).is_success

@@ -112,49 +112,63 @@ def test_a_sessions_owner_is_checked(kind: str) -> None:
 
 
 class _Model:
-    """The vendor's rules for which session is meant, in a list of sessions that are (name, reference, user)."""
+    """The vendor's rules for which session is meant: living ones are (name, reference, user), in their order."""
 
     def __init__(self) -> None:
-        self.sessions: list[tuple[str, str, str]] = []
+        self.living: list[tuple[str, str, str]] = []
+        self.made = 0
 
-    def resolve(self, session_id: str | None, reference: str | None, user: str | None) -> str | None:
+    def find(self, name: str | None, reference: str | None) -> tuple[str, str, str] | None:
+        """Give the session that matches by name, or else the latest that does by reference."""
+        by_name = [each for each in self.living if each[0] == name]
+        by_reference = [each for each in self.living if each[1] == reference]
+        return next(iter([*by_name, *by_reference[-1:]]), None)
+
+    def resolve(self, name: str | None, reference: str | None, user: str | None) -> str | None:
         """Give the name of the session that is found, a new one's if it is made, None for a refusal."""
-        by_id = [each for each in self.sessions if each[0] == session_id]
-        by_reference = [each for each in self.sessions if each[1] == reference][-1:]
-        found = [*by_id, *by_reference][:1]
-        if found:
-            return found[0][0] if user in (None, found[0][2]) else None
+        found = self.find(name, reference)
+        if found is not None:
+            return found[0] if user in (None, found[2]) else None
         if reference is None and user is None:
             return None
-        name = f"#{len(self.sessions)}"
-        self.sessions.append((name, reference or user or "", user or reference or ""))
-        return name
+        made = (f"#{self.made}", reference or user or "", user or reference or "")
+        self.made += 1
+        self.living.append(made)
+        return made[0]
+
+    def end(self, name: str | None, reference: str | None, user: str | None) -> str | None:
+        """End a session and give its name, None for a refusal."""
+        found = None if user is not None else self.find(name, reference)
+        if found is None:
+            return None
+        self.living.remove(found)
+        return found[0]
 
 
 _NAMES = st.sampled_from(["a", "b", "c"])
-_WISH = st.tuples(st.none() | st.integers(0, 5), st.none() | _NAMES, st.none() | _NAMES, st.booleans())
+_KINDS = st.sampled_from(["create", "create", "run", "end"])
+_WISH = st.tuples(_KINDS, st.none() | st.integers(0, 5), st.none() | _NAMES, st.none() | _NAMES)
 
 
-@given(st.lists(_WISH.filter(lambda wish: wish[:3] != (None, None, None)), max_size=12))
+@given(st.lists(_WISH.filter(lambda wish: wish[1:] != (None, None, None)), max_size=16))
 def test_sessions_resolve_as_a_model_says(
-    wishes: list[tuple[int | None, str | None, str | None, bool]],
+    wishes: list[tuple[str, int | None, str | None, str | None]],
 ) -> None:
-    """Whatever is asked in whatever order, by creation or a run, the session that is meant is the model's."""
+    """Whatever is asked in whatever order, by creation, run or termination, the session meant is the model's."""
     a, model = asker(), _Model()
     ids: dict[str, str] = {}
-    for index, reference, user, is_run in wishes:
+    paths = {"create": _SESSIONS, "run": f"{APP}/runs/execute", "end": f"{_SESSIONS}/terminate"}
+    for kind, index, reference, user in wishes:
         name = None if index is None else f"#{index}"
         session_id = None if name is None else ids.get(name, name)
         named = {"userReference": user, "sessionReference": reference, "sessionId": session_id}
-        body = order(
-            "at once", sessionIdentity=identify(**{kind: text for kind, text in named.items() if text})
-        )
-        reply = a.reply("POST", f"{APP}/runs/execute" if is_run else _SESSIONS, body)
-        expected = model.resolve(name, reference, user)
+        identity = identify(**{each: text for each, text in named.items() if text})
+        reply = a.reply("POST", paths[kind], order("at once", sessionIdentity=identity))
+        expected = (model.end if kind == "end" else model.resolve)(name, reference, user)
         assert reply.is_success == (expected is not None)
         if expected is not None:
             told = read(reply)
-            found = (told.get("session") or told["sessionInfo"])["sessionId"]
+            found = (told.get("session") or told.get("sessionInfo") or told)["sessionId"]
             assert ids.setdefault(expected, found) == found
     assert len(ids) == len(set(ids.values())) == a.count("sessions")
 

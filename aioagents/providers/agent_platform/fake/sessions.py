@@ -87,7 +87,8 @@ class Sessions:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._by_id: dict[str, Session] = {}
-        self._by_reference: dict[str, Session] = {}
+        #: A user's sessions without a reference are all known by the same.
+        self._by_reference: dict[str, list[Session]] = {}
 
     def __iter__(self) -> Iterator[Session]:
         return iter(self._by_id.values())
@@ -97,8 +98,10 @@ class Sessions:
         return self._by_id.get(session_id)
 
     def named(self, reference: str) -> Session | None:
-        """Give the latest session that is known by a reference, also one that was terminated."""
-        return self._by_reference.get(reference)
+        """Give the latest living session that is known by a reference; without one, the latest that there was."""
+        known = self._by_reference.get(reference, ())
+        living = (session for session in reversed(known) if session.ended_at is None)
+        return next(living, known[-1] if known else None)
 
     def resolve(self, identity: Identity, *, source: str, now: float) -> Session:
         """Give the session that a request means, a new one where the vendor makes one. Raises `Refused`."""
@@ -113,7 +116,7 @@ class Sessions:
         """Give the living session that matches first. Raises `Refused` if it is another user's."""
         session = self._by_id.get(identity.session_id or "")
         if session is None or session.ended_at is not None:
-            session = self._by_reference.get(identity.reference or "")
+            session = self.named(identity.reference or "")
         if session is None or session.ended_at is not None:
             return None
         if identity.user not in (None, session.user):
@@ -140,8 +143,7 @@ class Sessions:
             created_at=now,
         )
         self._by_id[session.id] = session
-        # The latest of that name: a user's sessions without a reference are all known by the same.
-        self._by_reference[session.known_as] = session
+        self._by_reference.setdefault(session.known_as, []).append(session)
         self._desk.counts["sessions"] += 1
         return session
 
