@@ -391,6 +391,21 @@ async def test_closed_journals_say_so(path: Path) -> None:
     assert ask(path, "SELECT count(*), count(closed_at) FROM opening") == [(2, 2)]
 
 
+async def test_cancelled_while_opening_it_is_closed(path: Path) -> None:
+    """Who is cancelled while the journal opens leaves neither thread nor lock behind."""
+    journal = journal_at(path)
+    opening = asyncio.ensure_future(journal.__aenter__())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert [thread for thread in threading.enumerate() if "journal" in thread.name] == []
+    with Journal.read_only(path) as view:
+        assert (view.summary().openings, view.summary().is_in_use) == (1, False)
+    async with journal:
+        await claim(journal, "a")
+
+
 async def test_openings_are_told_apart(path: Path) -> None:
     """Each opening leaves its owner and its moments, by the clock that was given."""
     clock = FakeClock()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aioagents.batch import MOVES, BatchRow, RowState
+from aioagents.batch import MOVES, BatchRow, Journal, RowState
 from aioagents.batch.journal.opening import open_to_write
 from tests.batch.journal_rig import change, claim, journal_at, states_of
 
@@ -105,6 +105,26 @@ async def test_lost_power_leaves_what_was_acknowledged(path: Path, tmp_path: Pat
         states = states_of(copy)
         assert all(states[key] == states.get(f"{key}-twin") for key in states if not key.endswith("twin"))
         assert len(whole) * 2 <= len(states) <= (len(whole) + 1) * 2
+
+
+async def test_a_log_that_is_played_back_by_half_is_no_obstacle(path: Path, tmp_path: Path) -> None:
+    """Wherever a kill or a full disk stops the log's playing back into the file, nothing is lost and it opens."""
+    keys = [f"row-{number}" for number in range(2000)]
+    async with journal_at(path) as journal:
+        await claim(journal, *keys)
+        before = path.read_bytes()
+        log = path.with_name("batch.db-wal").read_bytes()
+    after = path.read_bytes()
+    assert len(after) > len(before) + 10 * 4096
+    for pages in (1, 2, 3, 5, 8, len(after) // 4096 - 1):
+        copy = tmp_path / f"{pages}.db"
+        copy.write_bytes(after[: pages * 4096] + before[pages * 4096 :])
+        copy.with_name(f"{copy.name}-wal").write_bytes(log)
+        with Journal.read_only(copy) as view:
+            assert view.summary().rows == 2000
+        async with journal_at(copy) as journal:
+            assert not any(record.is_repeated for record in await claim(journal, *keys))
+        assert states_of(copy) == dict.fromkeys(keys, "planned")
 
 
 async def test_a_garbled_end_of_the_log_is_no_obstacle(path: Path, tmp_path: Path) -> None:

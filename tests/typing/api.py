@@ -1,6 +1,6 @@
 """The public names as the documentation prints them. Only type-checked, never run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, assert_type
 
@@ -16,6 +16,7 @@ from aioagents import (
     DecodeError,
     FileTokenStore,
     Growing,
+    Journal,
     JournalError,
     Leap,
     Leena,
@@ -52,6 +53,8 @@ from aioagents import (
     WebhookReceiver,
     WebhookRejected,
 )
+from aioagents.batch import BatchJournal, BatchRow, Change, Record, RowState
+from aioagents.batch.journal import Durations, JournalStatistics, Summary
 from aioagents.observe import Event, RunChanged, StartAbandoned
 from aioagents.providers.leena import Person, ReportRow
 from aioagents.simulator import FaultPlan, Simulator
@@ -169,6 +172,29 @@ async def leap_runs(pool: SessionPool, receiver: WebhookReceiver) -> None:
     assert_type(leap.get("r"), RunHandle)
     assert_type(await leap.run_bulk("w", "https://x/a.csv"), RunHandle)
     assert_type(leap.get_bulk("b"), RunHandle)
+
+
+async def journals(rows: Sequence[BatchRow]) -> None:
+    """Keep a journal of one's own, look into it, and settle what is unknown."""
+    async with Journal("batch.db", owner="host:1", grace=30.0) as journal:
+        as_any: BatchJournal = journal
+        assert_type(await as_any.claim(rows), Sequence[Record])
+        async for record in journal.unfinished():
+            assert_type(record.state, RowState)
+            await journal.record(
+                [Change(key=record.key, state=RowState.STARTED, ref=record.ref, at=datetime.now(UTC))]
+            )
+        await journal.mark_emitted([record.key for record in await journal.unemitted(100)], 4096)
+        assert_type(await journal.emitted_size(), int)
+        if await journal.is_output_stale():
+            await journal.reset_emission()
+        assert_type(journal.statistics(), JournalStatistics)
+    with Journal.read_only("batch.db") as view:
+        assert_type(view.summary(), Summary)
+        assert_type(view.summary().states[RowState.UNKNOWN], int)
+        assert_type(view.durations(), Mapping[RowState, Durations])
+        for record in view.records(state=RowState.FAILED, kind="RunFailed"):
+            assert_type(record, Record)
 
 
 def values(run: Run) -> None:

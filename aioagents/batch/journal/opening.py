@@ -69,11 +69,16 @@ def _is_none(path: str) -> bool:
 
 
 def identify(path: str) -> None:
-    """Raise JournalError for a file that is not a journal, or a newer one. Takes no lock and changes nothing."""
-    # Immutable: neither a lock, nor a log that would be played back.
+    """Raise JournalError for a file that is not a journal, or a newer one. Changes nothing."""
     try:
-        with closing(_connect(path, "mode=ro&immutable=1")) as connection:
-            application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+        try:
+            # Immutable: no lock, no log, and no file beside one that is not ours.
+            application, version = _marks(path, "mode=ro&immutable=1")
+        except sqlite3.DatabaseError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+                raise
+            # Half of the log is played back: right now, or when the process died or the disk was full.
+            application, version = _marks(path, "mode=ro")
     except sqlite3.Error as exc:
         if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
             raise JournalError(f"{path} is not a journal, and was left as it is: name another file") from exc
@@ -246,5 +251,8 @@ def _connect(path: str, options: str) -> sqlite3.Connection:
     )
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+def _marks(path: str, options: str) -> tuple[int, int]:
+    """Read whose file it is, and in which format."""
+    with closing(_connect(path, options)) as connection:
+        ask = connection.execute
+        return ask("PRAGMA application_id").fetchone()[0], ask("PRAGMA user_version").fetchone()[0]
