@@ -100,11 +100,13 @@ class Starter:
         flow = self._flow
         try:
             if not await flow.record([Change(key=row.key, state=RowState.SENDING, at=flow.clock.utcnow())]):
+                flow.in_flight -= 1
                 return None
             if self._turns is not None:
                 await self._wait_for_turn(self._turns[1])
             if flow.is_stopping:
                 await flow.record([Change(key=row.key, state=RowState.PLANNED, at=flow.clock.utcnow())])
+                flow.in_flight -= 1
                 return None
             try:
                 handle = await self._client.start(row)

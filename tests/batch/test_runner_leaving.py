@@ -169,6 +169,23 @@ async def test_stop_ends_the_iteration_once_starts_are_recorded() -> None:
         assert r.pool.statistics().polling.watched == 0
 
 
+async def test_numbers_after_a_stop() -> None:
+    """What is in flight after a stop are the runs that go on: rows that were given back do not count."""
+    async with rig(sending=4, in_flight=8) as r:
+        await r.begin(rows(8))
+        r.batch.stop()
+        await settle()
+        assert (r.is_over, r.batch.statistics().in_flight) == (True, 8)
+    async with rig(sending=4) as r:
+        gate = r.notebook.gate = asyncio.Event()
+        await r.begin(rows(8))
+        assert r.batch.statistics().in_flight == 4
+        r.batch.stop()
+        gate.set()
+        await settle()
+        assert (r.is_over, r.batch.statistics().in_flight) == (True, 0)
+
+
 async def test_second_stop_may_be_shorter() -> None:
     """Whoever asked to stop may ask to stop at once; what is out stays SENDING."""
     async with rig(sending=4, grace=0.0) as r:
