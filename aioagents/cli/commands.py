@@ -40,12 +40,19 @@ def report() -> None:
     """Read a vendor's report of runs."""
 
 
+@commands.group(epilog=HELP, no_args_is_help=True)
+def chat() -> None:
+    """Talk to an agent, answer by answer."""
+
+
 for _each in (batch, demo, doctor, listen, simulate, status, wait):
     commands.add_command(_each)
 for _each in find_commands("GROUP"):
     commands.add_command(_each)
 for _each in find_commands("RUN"):
     run.add_command(_each)
+for _each in find_commands("CHAT"):
+    chat.add_command(_each)
 for _each in find_commands("REPORT"):
     report.add_command(_each)
 

@@ -22,7 +22,8 @@ def find_commands(name: str) -> Iterator[click.Command]:
 
 def find_endpoints(vendor: str) -> Endpoints | None:
     """Give the function that tells a vendor's base URLs; None where no module has one."""
-    found: Endpoints | None = getattr(_load(vendor), "endpoints", None) if vendor in _modules() else None
+    module = vendor.replace("-", "_")
+    found: Endpoints | None = getattr(_load(module), "endpoints", None) if module in _modules() else None
     return found
 
 

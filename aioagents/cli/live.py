@@ -136,6 +136,12 @@ def _packed(parts: Iterable[Text]) -> Iterable[Text]:
     return lines
 
 
+def bytes_moved(done: int, total: int | None, word: str) -> RenderableType:
+    """Draw how many bytes of how many were moved."""
+    size = "" if total is None else f"/{total / 1e6:,.1f}"
+    return _bar(done, total, f"{done / 1e6:,.1f}{size} MB", word)
+
+
 def height() -> int:
     """Give how many lines the terminal has."""
     return Console(file=sys.stdout).size.height

@@ -35,10 +35,11 @@ def start(
     is_waited: bool,
     timeout: float | None,
     is_json: bool,
+    then: Callable[[RunHandle, Output], Awaitable[None]] | None = None,
 ) -> Exit:
     """Have `begin` start a run, print its reference at once, and follow it unless that is not wanted.
 
-    What `begin` enters in the stack it is given is left when the run is over.
+    What `begin` enters in the stack it is given is left when the run is over; `then` is called when it completed.
     """
     work = Work(Output(is_json=is_json))
 
@@ -48,7 +49,12 @@ def start(
             accepted = None if handle.accepted is None else describe_run(handle.accepted)
             work.out.document({"event": "started", "ref": str(handle.ref), "run": accepted})
             work.out.line(str(handle.ref))
-            return await follow(work, [handle], timeout=timeout) if is_waited else Exit.OK
+            if not is_waited:
+                return Exit.OK
+            code = await follow(work, [handle], timeout=timeout)
+            if then is not None and code is Exit.OK:
+                await then(handle, work.out)
+            return code
 
     return perform(work, job)
 

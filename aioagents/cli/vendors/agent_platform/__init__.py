@@ -1,0 +1,6 @@
+"""Kore Agent Platform on the command line."""
+
+from .group import GROUP
+from .run import RUN, endpoints
+
+__all__ = ["GROUP", "RUN", "endpoints"]
