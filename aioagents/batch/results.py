@@ -138,11 +138,15 @@ class ResultFile:
                 await self._rebuild()
             else:
                 await self._append()
+            if self._is_part:
+                await self._in_thread(self._publish)
 
     # Journal and file, step by step
 
     async def _append(self) -> int:
         size = await self._journal.emitted_size()
+        if size == 0:
+            await self._in_thread(self._begin_part)
         if size == 0 and self._form.head:
             size = await self._put((), 0)
         count = failures = 0
@@ -156,7 +160,8 @@ class ResultFile:
                 continue  # a row of these is sent once more at this very moment: it is settled no longer
             count += len(records)
             failures = 0
-        if self._is_part:
+        # Not before there is a length that is of it: else a kill amid its first lines would make it a stranger's.
+        if self._is_part and size > 0:
             await self._in_thread(self._publish)
         return count
 
@@ -203,6 +208,11 @@ class ResultFile:
                 f"{self._path} is not empty, and nothing in it is of this journal: name another file, or move it away"
             )
         else:
+            self._open_part()
+
+    def _begin_part(self) -> None:
+        """Have first lines written where they may be torn, also after the file was finished without a row."""
+        if self._opened and not self._is_part:
             self._open_part()
 
     def _open_part(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import csv
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -208,6 +208,33 @@ async def test_killed_at_any_step(tmp_path: Path, name: str, *, is_done: bool, i
         assert not path.with_name(path.name + PART).exists()
         if is_through:
             assert step > 5
+            return
+    raise AssertionError("never came through")
+
+
+@pytest.mark.parametrize("is_finished", [True, False], ids=["finished", "written"])
+@pytest.mark.parametrize("is_done", [True, False], ids=["after", "before"])
+async def test_killed_at_the_first_lines(tmp_path: Path, *, is_done: bool, is_finished: bool) -> None:
+    """Who wrote, or finished, before any row was settled and is killed amid the first lines finds its file again."""
+    for step in range(1, 20):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        path = folder / "results.jsonl"
+        is_through = False
+        async with journal_in(folder) as journal:
+            with suppress(Killed):
+                async with ResultFile(Failing(journal, at=step, is_done=is_done), path) as results:
+                    await (results.finish() if is_finished else results.write())
+                    await settle_rows(journal, ["0", "1"])
+                    await results.write()
+                is_through = True
+            async with ResultFile(journal, path) as results:
+                await results.finish()
+            settled = (await journal.claim([BatchRow("0", "tea")]))[0].state is RowState.COMPLETED
+        assert keys_in(path) == (["0", "1"] if settled else []), step
+        assert not path.with_name(path.name + PART).exists()
+        if is_through:
+            assert step > 4
             return
     raise AssertionError("never came through")
 
