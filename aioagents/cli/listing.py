@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from shutil import get_terminal_size
+from typing import Any, Final, TypeVar
 
 from .. import codec
 from ..contract import RunClient
@@ -11,6 +12,8 @@ from .output import Output, moment
 from .work import Work, perform
 
 C = TypeVar("C", bound=RunClient)
+
+_BETWEEN: Final = 3  # blanks from one column of a table to the next
 
 
 def ask(
@@ -34,17 +37,38 @@ def ask(
     return perform(work, job)
 
 
-def show_table(out: Output, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; on a terminal it is folded to its width."""
+def show_table(
+    out: Output, heads: Sequence[str], rows: Sequence[Sequence[object]], *, spare: Sequence[str] = ()
+) -> None:
+    """Print a table. On a terminal that is too narrow for it, `spare` columns are left out, the first one first.
+
+    If it is too narrow still, cells are folded, but for the first column, whose ids people copy.
+    """
     if out.is_json:
         return
     from . import live  # noqa: PLC0415 - rich is imported where something is drawn
 
-    table = live.table("", heads, [[cell(value) for value in row] for row in rows])
+    cells = [[cell(value) for value in row] for row in rows]
+    columns = list(range(len(heads)))
+    if out.is_live:
+        columns = _fitting([heads, *cells], [heads.index(name) for name in spare])
+    table = live.table("", [heads[n] for n in columns], [[row[n] for n in columns] for row in cells])
+    table.columns[0].no_wrap = True
     if out.is_live:
         live.show(table)
     else:
         out.block(live.plain(table).strip("\n"))
+
+
+def _fitting(lines: Sequence[Sequence[str]], spare: Sequence[int]) -> list[int]:
+    """Give the columns that are shown within the terminal's width."""
+    widths = [max(map(len, column)) + _BETWEEN for column in zip(*lines, strict=True)]
+    kept = list(range(len(widths)))
+    for column in spare:
+        if sum(widths[n] for n in kept) <= get_terminal_size().columns + 1:  # behind the last one is nothing
+            break
+        kept.remove(column)
+    return kept
 
 
 def show_members(out: Output, members: Mapping[str, object]) -> None:
@@ -62,7 +86,7 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return moment(value)
+        return moment(value).replace("+00:00", "Z")
     if isinstance(value, Mapping | list):
         return codec.encode_json(value).decode()
     return str(value)

@@ -16,12 +16,14 @@ import pytest
 from attrs import frozen
 
 from aioagents.cli import main
-from aioagents.contract.fake import RunPlan, Step
+from aioagents.contract.fake import RunPlan, Step, World
+from aioagents.providers.agh import fake as agh_fake
+from aioagents.providers.agh.fake import DEPLOY_SECRET, AghWorld
 from aioagents.providers.leap.fake import LeapWorld
 from aioagents.providers.leena.fake.world import REPORT_SCOPE, LeenaAccount, LeenaWorld
 from aioagents.simulator import FaultPlan, Simulator
 
-SECRETS = ("demo-secret", "demo-password", "narrow-secret", "Bearer ", ".sig")
+SECRETS = ("demo-secret", "demo-password", "narrow-secret", "Bearer ", ".sig", DEPLOY_SECRET)
 BAD_SIGNS = ("Traceback", "Warning", "Exception ignored", "was never", "was destroyed")
 LIMIT = 30.0
 
@@ -35,6 +37,17 @@ SCRIPTS: Mapping[str, Sequence[Step]] = {
 LEAP_SCRIPTS: Mapping[str, Sequence[Step]] = {
     "good": [Step("running", 60), Step("completed")],
     "bad": [Step("running", 60), Step("failed")],
+}
+
+
+#: What AGH Runtime's jobs of these names do, and its webhook triggers.
+AGH_SCRIPTS: Mapping[str, Sequence[Step]] = {
+    "good": [Step("running", 60), Step("completed")],
+    "bad": [Step("running", 60), Step("failed")],
+    "quick": [Step("running", 0.1), Step("completed")],
+    "endless": [Step("running")],
+    "task": [Step("queued", 60), Step("running", 60), Step("completed")],
+    "stuck": [Step("queued", 60), Step("needs_attention")],
 }
 
 
@@ -70,6 +83,16 @@ def make_world(**options: Any) -> LeenaWorld:
     return LeenaWorld(plan, accounts=(LeenaAccount(), narrow), **options)
 
 
+def make_agh_world() -> AghWorld:
+    """Make a world with a job, and a webhook trigger, for each script, and with a history of 30 runs."""
+    world = agh_fake.make_world(RunPlan(scripts=AGH_SCRIPTS, history=30))
+    for name in AGH_SCRIPTS:
+        members = {"scope": "global", "name": name, "agent_name": "writer", "prompt": "Do it."}
+        hook = {"event": "webhook", "endpoint_slug": name, "webhook_secret_value": DEPLOY_SECRET}
+        world.install_trigger({**members, **hook}, trigger_id=agh_fake.trigger_id(name))
+    return world
+
+
 @pytest.fixture
 def world() -> LeenaWorld:
     """Give the simulated Leena AI of this test."""
@@ -83,11 +106,16 @@ def faults() -> FaultPlan:
 
 
 @pytest.fixture
-def simulator(world: LeenaWorld, faults: FaultPlan) -> Iterator[Simulator]:
-    """Serve the world, and Leap's, 600 times as fast as real time."""
-    with Simulator(
-        worlds=[world, LeapWorld(RunPlan(scripts=LEAP_SCRIPTS))], speed=600, faults=faults
-    ).in_thread() as simulator:
+def speed() -> float:
+    """Give how fast time passes for the vendors of this test."""
+    return 600.0
+
+
+@pytest.fixture
+def simulator(world: LeenaWorld, faults: FaultPlan, speed: float) -> Iterator[Simulator]:
+    """Serve the world, and other vendors', 600 times as fast as real time unless the test says otherwise."""
+    worlds: list[World] = [world, LeapWorld(RunPlan(scripts=LEAP_SCRIPTS)), make_agh_world()]
+    with Simulator(worlds=worlds, speed=speed, faults=faults).in_thread() as simulator:
         yield simulator
 
 

@@ -10,7 +10,7 @@ from ...exits import Exit
 from ...listing import ask, show_table
 from ...options import documented
 from ...output import Output
-from .runs import history_options, show_history
+from .runs import OF_ONE, history_options, show_history
 from .verbs import Resource, add_verbs, list_options
 
 _GUIDE: Final = """FILE holds 'scope' (global or workspace), 'name', 'schedule' and, unless there is a 'task',
@@ -41,7 +41,7 @@ def _list(*, is_json: bool, **filters: Any) -> Exit:
         found = await client.jobs.list(**filters)
         for job in found:
             out.document(job.raw)
-        show_table(out, _HEADS, [_row(job) for job in found])
+        show_table(out, _HEADS, [_row(job) for job in found], spare=("source", "scope", "enabled"))
         return Exit.OK
 
     return ask(Agh, call, is_json=is_json)
@@ -58,7 +58,7 @@ def _row(job: Job) -> tuple[object, ...]:
 @history_options
 def _list_runs(*, job_id: str, is_json: bool, **filters: Any) -> Exit:
     """List the runs of the job called JOB_ID, the newest first."""
-    return show_history(lambda client: client.jobs.runs(job_id, **filters), is_json=is_json)
+    return show_history(lambda client: client.jobs.runs(job_id, **filters), is_json=is_json, spare=OF_ONE)
 
 
 add_verbs(

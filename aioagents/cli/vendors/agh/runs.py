@@ -1,6 +1,6 @@
 """`agh runs`, and the histories of jobs and triggers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import click
@@ -13,6 +13,9 @@ from ...output import Output
 
 Command = Callable[..., Any]
 
+#: What a terminal that is too narrow does without, where all runs are of one owner.
+OF_ONE: Final = ("owner", "attempt", "ended")
+_SPARE: Final = ("attempt", "ended", "owner")
 _HEADS: Final = ("id", "status", "attempt", "owner", "started", "ended")
 
 
@@ -42,7 +45,9 @@ def history_options(command: Command) -> Command:
     return command
 
 
-def show_history(list_runs: Callable[[Agh], RunHistory], *, is_json: bool) -> Exit:
+def show_history(
+    list_runs: Callable[[Agh], RunHistory], *, is_json: bool, spare: Sequence[str] = _SPARE
+) -> Exit:
     """Print the runs of a history: a table, or a JSON value for each as it comes."""
 
     async def call(client: Agh, out: Output) -> Exit:
@@ -52,7 +57,7 @@ def show_history(list_runs: Callable[[Agh], RunHistory], *, is_json: bool) -> Ex
             owner = run.job_id or run.trigger_id
             if not out.is_json:
                 rows.append((run.id, run.status, run.attempt, owner, run.started_at, run.ended_at))
-        show_table(out, _HEADS, rows)
+        show_table(out, _HEADS, rows, spare=spare)
         return Exit.OK
 
     return ask(Agh, call, is_json=is_json)

@@ -10,7 +10,7 @@ from ...exits import Exit
 from ...listing import ask, show_table
 from ...options import documented
 from ...output import Output
-from .runs import history_options, show_history
+from .runs import OF_ONE, history_options, show_history
 from .verbs import Resource, add_verbs, list_options
 
 _GUIDE: Final = """FILE holds 'scope' (global or workspace), 'name', 'agent_name', 'prompt' and 'event'; with the
@@ -46,7 +46,7 @@ def _list(*, is_json: bool, **filters: Any) -> Exit:
             (each.id, each.name, each.scope, each.event, each.endpoint, each.enabled, each.source)
             for each in found
         ]
-        show_table(out, _HEADS, rows)
+        show_table(out, _HEADS, rows, spare=("source", "scope", "event", "enabled"))
         return Exit.OK
 
     return ask(Agh, call, is_json=is_json)
@@ -57,7 +57,9 @@ def _list(*, is_json: bool, **filters: Any) -> Exit:
 @history_options
 def _list_runs(*, trigger_id: str, is_json: bool, **filters: Any) -> Exit:
     """List the runs of the trigger called TRIGGER_ID, the newest first."""
-    return show_history(lambda client: client.triggers.runs(trigger_id, **filters), is_json=is_json)
+    return show_history(
+        lambda client: client.triggers.runs(trigger_id, **filters), is_json=is_json, spare=OF_ONE
+    )
 
 
 add_verbs(
@@ -68,6 +70,7 @@ add_verbs(
         check_new=trigger_body,
         check_changes=trigger_changes,
         members=frozenset({"scope", *TriggerChanges.__annotations__}),
+        shown=lambda trigger: {"endpoint": trigger.endpoint},
         guide=_GUIDE,
     ),
 )

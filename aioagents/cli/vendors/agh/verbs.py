@@ -23,7 +23,7 @@ class Resource:
     """Jobs or triggers: their `name`, where the client has them, and what their definitions are checked by.
 
     `check_new` and `check_changes` raise ValueError or TypeError that names the member; `members` are those of a new
-    one, and `guide` tells people of them.
+    one, and `guide` tells people of them. What is `shown` to people comes on top of what the server tells.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Resource:
     check_changes: Callable[[Mapping[str, Any]], object]
     members: frozenset[str]
     guide: str
+    shown: Callable[[Any], Mapping[str, object]] = lambda _: {}
 
 
 def list_options(command: Command) -> Command:
@@ -59,7 +60,7 @@ def _show(resource: Resource) -> click.Command:
     @json_option
     def show(*, item_id: str, is_json: bool) -> Exit:
         async def call(client: Agh, out: Output) -> Exit:
-            return _tell(out, await resource.of(client).get(item_id))
+            return _tell(out, resource, await resource.of(client).get(item_id))
 
         return ask(Agh, call, is_json=is_json)
 
@@ -77,7 +78,7 @@ def _create(resource: Resource) -> click.Command:
         members = _read(file, lambda given: _check_new(resource, given))
 
         async def call(client: Agh, out: Output) -> Exit:
-            return _tell(out, await resource.of(client).create(**members))
+            return _tell(out, resource, await resource.of(client).create(**members))
 
         return ask(Agh, call, is_json=is_json, hidden=_secrets(members))
 
@@ -96,7 +97,7 @@ def _update(resource: Resource) -> click.Command:
         members = _read(file, resource.check_changes)
 
         async def call(client: Agh, out: Output) -> Exit:
-            return _tell(out, await resource.of(client).update(item_id, **members))
+            return _tell(out, resource, await resource.of(client).update(item_id, **members))
 
         return ask(Agh, call, is_json=is_json, hidden=_secrets(members))
 
@@ -119,9 +120,9 @@ def _delete(resource: Resource) -> click.Command:
     return documented(delete)
 
 
-def _tell(out: Output, found: Job | Trigger) -> Exit:
+def _tell(out: Output, resource: Resource, found: Job | Trigger) -> Exit:
     out.document(found.raw)
-    show_members(out, found.raw)
+    show_members(out, {**found.raw, **resource.shown(found)})
     return Exit.OK
 
 
