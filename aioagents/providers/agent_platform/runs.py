@@ -23,7 +23,7 @@ from .run_wire import (
     shown_body,
     status_request,
 )
-from .settings import VENDOR
+from .settings import VENDOR, check_header_value
 from .values import pending_in, read_events
 
 TIMEOUT: Final = 600.0
@@ -103,7 +103,7 @@ class Runs:
         """
         body = execute_body(text, options)
         body["isAsync"] = True
-        token = None if callback_token is None else Secret.of(callback_token)
+        token = None if callback_token is None else _token(callback_token)
         if isinstance(callback_url, WebhookReceiver):
             if token is not None:
                 raise ValueError("callback_token: a receiver makes one of its own for each run")
@@ -171,6 +171,14 @@ def _target(options: RunOptions) -> str:
     """Name what is run, for errors and events: the session; its user only where nothing else is known."""
     identity = identity_of(options)
     return identity.session_id or identity.session_reference or identity.user_reference or ""
+
+
+def _token(given: str | Secret) -> Secret:
+    token = Secret.of(given)
+    if not token:
+        raise ValueError("callback_token is empty")
+    check_header_value(token.reveal(), "callback_token")
+    return token
 
 
 def _seconds(timeout: float | None) -> float | None:
