@@ -2,6 +2,7 @@
 
 from .account import Account
 from .call import Caller
-from .flight import Flight, Start
+from .flight import Flight, Launch, Start
+from .streams import Streaming
 
-__all__ = ["Account", "Caller", "Flight", "Start"]
+__all__ = ["Account", "Caller", "Flight", "Launch", "Start", "Streaming"]

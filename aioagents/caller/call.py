@@ -3,30 +3,27 @@
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio
 
-from .. import codec
 from ..clock import Clock, sleep
 from ..crew import Crew
-from ..errors import AgentsError, AuthenticationError, DecodeError, ReplyError, Throttled, error_class
-from ..model import Purpose, Reply, Request, Send, Token
+from ..errors import AgentsError, DecodeError, ReplyError, Throttled
+from ..model import Purpose, Reply, Request, Send, StreamSend, Token
 from ..observe import RateLowered, RequestDone, RetryScheduled, Teller
-from ..retry import RetryPolicy, read_retry_after
-from ..transport import Gate
+from ..retry import RetryPolicy
 from .account import UNSIGNED, Account
-from .flight import Flight, Start
+from .flight import Flight, Launch, Start
+from .place import Place
+from .refusals import bad_credentials, refusal_of
 from .starts import Starts
+from .streams import Streaming
 
 T = TypeVar("T")
 
 _UNAUTHORIZED: Final = 401
-_DETAIL: Final = 500
-_REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid")
-_MESSAGE_MEMBERS: Final = ("message", "error", "detail", "error_description")
 
 
 class Caller:
@@ -87,6 +84,23 @@ class Caller:
         """
         return await self._starts.start(account, start)
 
+    def stream(self, account: Account, launch: Launch) -> Streaming:
+        """Give what starts a run on entering, and then has its reply read while it arrives.
+
+        It belongs to the task that enters it, not to the pool. Raises TypeError where the pool's `Send` gives none.
+        """
+        if not isinstance(self._send, StreamSend):
+            raise TypeError(f"{type(self._send).__name__} gives no streams")
+        return Streaming(
+            self,
+            self._send,
+            account,
+            launch,
+            clock=self._clock,
+            tell=self._tell,
+            accept=partial(self._starts.accept, launch),
+        )
+
     @property
     def starts(self) -> int:
         """Count the runs that were accepted."""
@@ -108,12 +122,12 @@ class Caller:
                 self.requests += 1
                 reply = await self._sender(vendor)(request, headers=UNSIGNED)
                 if not reply.is_success:
-                    raise self._refusal(vendor, request, reply)
+                    raise refusal_of(vendor, request, reply, utcnow=self._clock.utcnow())
                 return read(reply)
             except ReplyError as error:
                 failures += 1
                 if not error.is_passing:
-                    raise _bad_credentials(error) from error
+                    raise bad_credentials(error) from error
                 await self.pause(None, request, error, failures=failures, deadline=math.inf)
             except DecodeError as error:
                 # Some gateway's page, most likely, and asking for a token once more starts nothing.
@@ -161,12 +175,22 @@ class Caller:
         )
         await sleep(self._clock, delay)
 
-    async def send(self, account: Account, request: Request, flight: Flight[Any] | None = None) -> Reply:
-        """Send once within the limits, and once more with a new token after a 401. Raises for a no."""
+    async def send(
+        self,
+        account: Account,
+        request: Request,
+        flight: Flight[Any] | None = None,
+        *,
+        carry: Callable[..., Awaitable[Reply]] | None = None,
+    ) -> Reply:
+        """Send once within the limits, and once more with a new token after a 401. Raises for a no.
+
+        `carry` sends in place of the pool's own `Send`.
+        """
         on_sent = None if flight is None else flight.mark
         is_look = request.purpose is Purpose.LOOK
         is_last = not account.has_tokens
-        send = self._sender(account.vendor)
+        send = carry or self._sender(account.vendor)
         gate = account.gate
         while True:
             token = None
@@ -178,16 +202,16 @@ class Caller:
                 is_again = is_last and account.has_tokens
                 token = await self._line_up(account, token, is_look=is_look, is_first=is_again)
                 sent_at = self._clock.now()
-            place = _Place(gate, on_sent) if request.is_long else gate
+            place = Place(gate, on_sent) if request.is_long else gate
             try:
                 self.requests += 1
                 reply = await send(
                     request,
                     headers=account.headers if token is None else token.headers,
-                    on_sent=place.sent if isinstance(place, _Place) else on_sent,
+                    on_sent=place.sent if isinstance(place, Place) else on_sent,
                 )
-            except AgentsError as error:
-                error.vendor = account.vendor
+            except Exception as exc:
+                _note(exc, account, request, flight)
                 raise
             finally:
                 place.leave(is_look=is_look)
@@ -195,7 +219,7 @@ class Caller:
                 if flight is not None:
                     flight.clear()
                 account.judge(token, is_good=False)
-                if not is_last and (flight is None or flight.may_resend):
+                if not (is_last or request.is_spent) and (flight is None or flight.may_resend):
                     is_last = True
                     continue
             elif reply.is_success:
@@ -203,7 +227,7 @@ class Caller:
                     account.judge(token, is_good=True)
                 gate.pace.answered(self._clock.now())
                 return reply
-            refusal = self._refusal(account.vendor, request, reply)
+            refusal = refusal_of(account.vendor, request, reply, utcnow=self._clock.utcnow())
             self._pace(account, refusal, sent_at)
             raise refusal
 
@@ -271,68 +295,15 @@ class Caller:
             )
         return reply
 
-    def _refusal(self, vendor: str, request: Request, reply: Reply) -> ReplyError:
-        after = read_retry_after(reply.headers.get("retry-after"), utcnow=self._clock.utcnow())
-        request_id = next((reply.headers[name] for name in _REQUEST_IDS if name in reply.headers), None)
-        words, code = _words_of(reply.body)
-        return error_class(reply.status)(
-            f"{vendor}: {request.call} was answered with {reply.status}",
-            vendor=vendor,
-            call=request.call,
-            status=reply.status,
-            retry_after=after,
-            request_id=request_id,
-            detail=words,
-            code=code,
-        )
 
-
-class _Place:
-    """The place of a long request: given back once it was sent, not when it is answered."""
-
-    def __init__(self, gate: Gate, on_sent: Callable[[], None] | None) -> None:
-        self._gate: Gate | None = gate
-        self._on_sent = on_sent
-
-    def sent(self) -> None:
-        """Take notice that the first byte is about to leave."""
-        self.leave(is_look=False)
-        if self._on_sent is not None:
-            self._on_sent()
-
-    def leave(self, *, is_look: bool) -> None:
-        """Give the place back, once."""
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.leave(is_look=is_look)
+def _note(exc: Exception, account: Account, request: Request, flight: Flight[Any] | None) -> None:
+    """Note what is known of a request that was not answered."""
+    if isinstance(exc, AgentsError):
+        exc.vendor = account.vendor
+    elif flight is not None and request.upload is not None:
+        flight.clear()  # its source broke, by which the vendor did not get the whole
 
 
 def _left(deadline: float) -> float:
     """Give the seconds until a deadline of anyio's."""
     return deadline - anyio.current_time() if deadline != math.inf else math.inf
-
-
-def _bad_credentials(error: ReplyError) -> AuthenticationError:
-    if isinstance(error, AuthenticationError):
-        return error
-    return AuthenticationError(
-        f"{error.vendor}: the token endpoint refused the credentials with {error.status}",
-        **vars(error),
-    )
-
-
-def _words_of(body: bytes) -> tuple[str, str]:
-    """Find the server's own words in the body of a refusal, whatever its form, and its code where it has one."""
-    text: Any = None
-    code: Any = None
-    with suppress(ValueError):
-        text = codec.decode_json(body)
-    if isinstance(text, dict):
-        inner = text.get("error")
-        if isinstance(inner, dict) and isinstance(inner.get("message"), str):
-            text = inner
-        code = (inner if isinstance(inner, dict) else text).get("code")
-        text = next((text[name] for name in _MESSAGE_MEMBERS if text.get(name)), "")
-    if not isinstance(text, str):
-        text = body[: 4 * _DETAIL].decode("utf-8", "replace")
-    return str(text[:_DETAIL]).strip(), code[:_DETAIL] if isinstance(code, str) else ""

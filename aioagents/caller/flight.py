@@ -24,23 +24,31 @@ T = TypeVar("T")
 
 
 @frozen(kw_only=True, eq=False)
-class Start(Generic[T]):
-    """What is to be started: `read` makes a result of the reply, `advice` says how to find out later.
+class Launch:
+    """What is to be started, and how it is told of where nobody can know its fate.
 
-    `deed` is what cannot be known to have happened when the reply is lost, `is_run` whether it is a run that
-    counts, `shown` what the error then carries in place of a body that holds a secret. With a `search`, the result
-    may be found while the reply is out, or after it was lost. Where the vendor takes the same start twice for one,
-    `renew` makes the request for another try, or gives None when it is too late for that.
+    `advice` says how to find out later, `deed` what cannot be known to have happened when the reply is lost, `is_run`
+    whether it is a run that counts, `shown` what the error then carries in place of a body that holds a secret.
     """
 
     vendor: str
     request: Request
-    read: Callable[[Reply], T]
     target: str
     advice: str | Callable[[], str]
     deed: str = "started a run"
     is_run: bool = True
     shown: bytes | None = None
+
+
+@frozen(kw_only=True, eq=False)
+class Start(Launch, Generic[T]):
+    """A launch whose whole reply is awaited: `read` makes a result of it.
+
+    With a `search`, the result may be found while the reply is out, or after it was lost. Where the vendor takes the
+    same start twice for one, `renew` makes the request for another try, or gives None when it is too late for that.
+    """
+
+    read: Callable[[Reply], T]
     search: "Search[T] | None" = None
     renew: Callable[[], Request | None] | None = None
 
@@ -67,7 +75,7 @@ class Search(Protocol[T]):
 class Flight(Generic[T]):
     """One start, from the moment somebody asks for it until its fate is known and told."""
 
-    def __init__(self, start: Start[T], *, clock: Clock, tell: Teller) -> None:
+    def __init__(self, start: Launch, *, clock: Clock, tell: Teller) -> None:
         self._start = start
         self._clock = clock
         self._tell = tell
@@ -124,8 +132,8 @@ class Flight(Generic[T]):
         except asyncio.CancelledError:
             self._settle_error(self._closed())
         except Exception as exc:  # noqa: BLE001 - whatever broke, a run may have begun
-            error = exc if isinstance(exc, AgentsError) else self._foreign(exc)
-            self._settle_error(self._unknown(error) if self.is_sent else error)
+            error = exc if isinstance(exc, AgentsError) else self.foreign(exc)
+            self._settle_error(self.unknown(error) if self.is_sent else error)
         else:
             self._settle(result)
 
@@ -141,32 +149,34 @@ class Flight(Generic[T]):
                 self.ground(task)
             elif (error := self._outcome.exception()) is None:
                 # It came in the very moment of the cancellation: the caller will not see it.
-                self._abandon(self._outcome.result(), None)
+                self.abandon(_run_of(self._outcome.result()), None)
             elif isinstance(error, StartUnknown | ReplyError):
-                self._abandon(None, error)
+                self.abandon(None, error)
             raise
 
     def _settle(self, result: T) -> None:
-        if (run := _run_of(result)) is not None:
+        run = _run_of(result)
+        if run is not None:
             self._tell(RunStarted(vendor=self._start.vendor, target=self._start.target, run=run))
         if self._is_awaited:
             self._outcome.set_result(result)
         else:
-            self._abandon(result, None)
+            self.abandon(run, None)
 
     def _settle_error(self, error: AgentsError) -> None:
         if self._is_awaited:
             self._outcome.set_exception(error)
         elif self._is_abandoned:
-            self._abandon(None, error)
+            self.abandon(None, error)
 
-    def _abandon(self, result: T | None, error: AgentsError | None) -> None:
+    def abandon(self, run: Run | None, error: AgentsError | None) -> None:
+        """Tell what became of a start that nobody waits for any more."""
         self._tell(
             StartAbandoned(
                 vendor=self._start.vendor,
                 target=self._start.target,
                 sent_at=self._sent_at or self._clock.utcnow(),
-                run=_run_of(result),
+                run=run,
                 error=error,
             )
         )
@@ -177,9 +187,10 @@ class Flight(Generic[T]):
             return PoolClosed(
                 f"the pool was closed before {call} was sent", vendor=self._start.vendor, call=call
             )
-        return self._unknown(ReplyLost(f"the pool was closed while the reply to {call} was out", call=call))
+        return self.unknown(ReplyLost(f"the pool was closed while the reply to {call} was out", call=call))
 
-    def _unknown(self, cause: AgentsError) -> StartUnknown:
+    def unknown(self, cause: AgentsError) -> StartUnknown:
+        """Build the error for a start whose fate cannot be known, because of `cause`."""
         start = self._start
         advice = start.advice if isinstance(start.advice, str) else start.advice()
         error = StartUnknown(
@@ -197,7 +208,8 @@ class Flight(Generic[T]):
         error.__cause__ = cause
         return error
 
-    def _foreign(self, exc: Exception) -> AgentsError:
+    def foreign(self, exc: Exception) -> AgentsError:
+        """Build the error for what is none of this package's."""
         call = self._start.request.call
         error = AgentsError(f"{call} failed: {type(exc).__name__}", vendor=self._start.vendor, call=call)
         error.__cause__ = exc

@@ -14,7 +14,7 @@ from ..model import Reply, Request
 from ..observe import Teller
 from ..retry import is_fate_unknown, is_lost
 from .account import Account
-from .flight import Flight, Search, Start
+from .flight import Flight, Launch, Search, Start
 
 T = TypeVar("T")
 
@@ -22,8 +22,18 @@ T = TypeVar("T")
 class Exchange(Protocol):
     """What starts need of the calls of their pool."""
 
-    async def send(self, account: Account, request: Request, flight: Flight[Any] | None = None) -> Reply:
-        """Send once within the limits, and once more with a new token after a 401. Raises for a no."""
+    async def send(
+        self,
+        account: Account,
+        request: Request,
+        flight: Flight[Any] | None = None,
+        *,
+        carry: Callable[..., Awaitable[Reply]] | None = None,
+    ) -> Reply:
+        """Send once within the limits, and once more with a new token after a 401. Raises for a no.
+
+        `carry` sends in place of the pool's own `Send`.
+        """
         ...
 
     async def pause(
@@ -54,13 +64,17 @@ class Starts:
     async def start(self, account: Account, start: Start[T]) -> T:
         """Send what starts a run, and give the result; see `Caller.start`."""
         await anyio.lowlevel.checkpoint()  # who was cancelled already must not send what outlives them
-        flight = Flight(start, clock=self._clock, tell=self._tell)
+        flight: Flight[T] = Flight(start, clock=self._clock, tell=self._tell)
         deadline = anyio.current_effective_deadline()
         account.budget.earn()
         task = self._crew.spawn(flight.fly(lambda: self._travel(account, start, flight, deadline)))
         self._flights[task] = flight
         task.add_done_callback(self._landed)
         return await flight.outcome(task)
+
+    def accept(self, launch: Launch) -> None:
+        """Count what was accepted."""
+        self.accepted += launch.is_run
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._flights.pop(task).end()
@@ -81,7 +95,7 @@ class Starts:
             result = await self._searched(
                 search, flight, lambda: self._journey(account, start, flight, deadline)
             )
-        self.accepted += start.is_run
+        self.accept(start)
         return result
 
     async def _searched(self, search: Search[T], flight: Flight[T], journey: Callable[[], Awaitable[T]]) -> T:

@@ -1,9 +1,9 @@
 """Carries requests over sockets."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import SimpleNamespace
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import aiohttp
 import anyio
@@ -12,7 +12,7 @@ from aiohttp import hdrs
 from yarl import URL
 
 from ..errors import AgentsError, DecodeError, PoolClosed
-from ..model import Purpose, Reply, Request
+from ..model import Purpose, Reply, Request, Upload
 from .border import bare, told
 from .limits import PoolLimits, Timeouts
 from .stream import HttpStream
@@ -140,22 +140,31 @@ class HttpSend:
             return self._timeout(self._settings, request.timeout)
         return self._without_end if request.is_long else self._timeouts[request.purpose]
 
-    async def send(
+    def send(
         self,
         request: Request,
         *,
         headers: Mapping[str, str],
         on_sent: Callable[[], None] | None = None,
-    ) -> Reply:
+    ) -> Coroutine[Any, Any, Reply]:
         """Send once, with `headers` beside the request's own; `on_sent` is called before the first byte.
 
         Raises `NotSent`, `ReplyLost`, `PoolClosed`, or `DecodeError` for a reply above the size limit. Where the
         body is an upload, what its source raises is raised, and the time for the reply begins when all is sent.
         """
-        if request.upload is None:
-            return await self._exchange(request, headers, on_sent, request.body, self._timeout_of(request))
+        if request.upload is not None:
+            return self._send_up(request, request.upload, headers, on_sent)
+        return self._exchange(request, headers, on_sent, request.body, self._timeout_of(request))
+
+    async def _send_up(
+        self,
+        request: Request,
+        body: Upload,
+        headers: Mapping[str, str],
+        on_sent: Callable[[], None] | None,
+    ) -> Reply:
         seconds = self._seconds[request.purpose] if request.timeout is None else request.timeout
-        upload = UploadBody(request.upload, seconds=None if request.is_long else seconds)
+        upload = UploadBody(body, seconds=None if request.is_long else seconds)
         try:
             async with upload:
                 return await self._exchange(request, headers, on_sent, upload, self._without_end)
