@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aioagents.batch import BatchRow, RowFault, read_csv, read_jsonl
@@ -54,6 +54,7 @@ def faults(found: Iterable[BatchRow | RowFault]) -> list[str]:
     return [str(each) for each in found if isinstance(each, RowFault)]
 
 
+@settings(deadline=None)
 @given(rows=_ROWS, end=st.sampled_from(["\n", "\r\n", "\n\n", "\n  \n"]), has_bom=st.booleans())
 def test_json_lines_come_back(rows: list[BatchRow], end: str, *, has_bom: bool) -> None:
     """What was written as JSON lines is read as the same rows, as text and as bytes, however lines end."""
@@ -64,6 +65,7 @@ def test_json_lines_come_back(rows: list[BatchRow], end: str, *, has_bom: bool) 
     assert list(read_jsonl(text.split("\n"))) == rows
 
 
+@settings(deadline=None)
 @given(rows=_CELLS, has_bom=st.booleans())
 @example(rows=[BatchRow("1\r\n", 'a "b"\n\n', ",\n", {"x\n": "\r"})], has_bom=True)
 def test_csv_comes_back(rows: list[BatchRow], *, has_bom: bool) -> None:
@@ -73,6 +75,7 @@ def test_csv_comes_back(rows: list[BatchRow], *, has_bom: bool) -> None:
     assert list(read_csv(io.StringIO(text, newline=""))) == rows
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_garbage_is_told_line_by_line(content: bytes) -> None:
     """Whatever bytes there are, JSON lines are rows or faults, no more than there are lines, and numbered upwards."""
@@ -83,6 +86,7 @@ def test_garbage_is_told_line_by_line(content: bytes) -> None:
     assert len(found) <= content.count(b"\n") + 1
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_garbage_in_csv_is_told_too(content: bytes) -> None:
     """Whatever bytes follow the header, CSV gives rows or faults, and raises nothing."""
