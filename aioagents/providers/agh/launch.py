@@ -168,7 +168,7 @@ class Launch:
             if flight.out_since is None:
                 continue
             run = await self._look(after=self._clock.now() - _RECENT)
-            if run is not None:
+            if run is not None and flight.out_since is not None:  # and was not refused meanwhile
                 self._book.close(self._claim, is_begun=True)
                 return self._handle(run)
             gap = min(gap * _FACTOR, _LONGEST_GAP)

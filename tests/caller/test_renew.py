@@ -1,0 +1,453 @@
+"""Starts that the vendor takes twice for one: repeated under a new request, and never beyond what is known."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aioagents.caller import Flight, Start
+from aioagents.errors import (
+    AgentsError,
+    AuthenticationError,
+    BadRequest,
+    Conflict,
+    NotSent,
+    PoolClosed,
+    ReplyLost,
+    StartUnknown,
+)
+from aioagents.model import Reply, Request
+from aioagents.observe import RetryScheduled, StartAbandoned
+from aioagents.retry import RetryPolicy
+from tests.caller.rig import OK, START, Attempt, Held, Rig, Step, read_text
+from tests.fakes import EPOCH, settle
+
+LOST = ReplyLost("cut")
+REFUSING = attrs.evolve(START, refused_by=frozenset({503}))
+
+
+class Signer:
+    """Renews a request by numbering it, so often."""
+
+    def __init__(self, most: int = 100) -> None:
+        self.left = most
+        self.made = 0
+
+    def __call__(self) -> Request | None:
+        """Give the next one."""
+        if self.left == 0:
+            return None
+        self.left -= 1
+        self.made += 1
+        return attrs.evolve(REFUSING, headers={"number": str(self.made)})
+
+
+def renewed(rig: Rig, renew: Callable[[], Request | None] | None, **changes: Any) -> Awaitable[str]:
+    """Start what can be renewed; its first request has no number."""
+    start: Start[str] = Start(
+        vendor="leena", request=REFUSING, read=read_text, target="triage", advice="Look there.", renew=renew
+    )
+    return rig.caller.start(rig.account, attrs.evolve(start, **changes))
+
+
+async def ending(rig: Rig, renew: Callable[[], Request | None], **changes: Any) -> str | Exception:
+    """Start it, let time pass, and give the result or what was raised."""
+
+    async def start() -> str:
+        return await renewed(rig, renew, **changes)
+
+    return await rig.ends(start())
+
+
+def numbers(rig: Rig) -> list[str]:
+    """Give the numbers of the requests that were tried."""
+    return [attempt.request.headers.get("number", "0") for attempt in rig.send.attempts]
+
+
+async def _never() -> str:
+    found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    return await found
+
+
+class _Nothing:
+    """A search that finds nothing, or what `found` says, and only in the end."""
+
+    def __init__(self, found: str | None = None) -> None:
+        self.found = found
+        self.was_sent: list[bool] = []
+
+    async def watch(self, flight: Flight[str]) -> str:
+        return await _never()
+
+    async def answered(self, result: str) -> str:
+        return result
+
+    async def failed(self, error: AgentsError, flight: Flight[str]) -> str | None:
+        self.was_sent.append(flight.is_sent)
+        return self.found
+
+
+# ── what is renewed, and what is not ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "step", [LOST, Reply(502), Reply(504), NotSent("refused"), Reply(429), Reply(503)], ids=repr
+)
+async def test_next_try_is_a_new_request(step: Step) -> None:
+    """After a lost reply, as after a refusal, the next try carries the renewed request."""
+    async with Rig(step, step, OK) as rig:
+        assert await ending(rig, Signer()) == "ok"
+        assert numbers(rig) == ["0", "1", "2"]
+        assert len(rig.told(RetryScheduled)) == 2
+        assert rig.caller.starts == 1
+        rig.assert_idle()
+
+
+@pytest.mark.parametrize("step", [Reply(500), Reply(501), Reply(200), Reply(303)], ids=repr)
+async def test_answers_that_hide_something_are_not_renewed(step: Step) -> None:
+    """An answer that came, and does not tell what began, is followed by no other try."""
+    async with Rig(step, OK) as rig:
+        assert isinstance(await ending(rig, Signer()), StartUnknown)
+        assert numbers(rig) == ["0"]
+
+
+@pytest.mark.parametrize("step", [Reply(400), Reply(403), Reply(404), Reply(409)], ids=repr)
+async def test_refusals_are_not_renewed(step: Step) -> None:
+    """A refusal for good is raised at once."""
+    async with Rig(step, OK) as rig:
+        ended = await ending(rig, Signer())
+        assert isinstance(ended, AgentsError)
+        assert not isinstance(ended, StartUnknown)
+        assert numbers(rig) == ["0"]
+
+
+async def test_without_renewal_a_lost_reply_is_final() -> None:
+    """What the vendor would take twice is sent once."""
+    async with Rig(LOST, OK) as rig:
+        assert isinstance(await rig.ends(rig.start()), StartUnknown)
+        assert rig.send.times == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "error"),
+    [
+        ([LOST], StartUnknown),
+        ([LOST, Reply(429)], StartUnknown),
+        ([Reply(429)], AgentsError),
+        ([NotSent("refused")], NotSent),
+    ],
+)
+async def test_too_late_to_renew(steps: list[Step], error: type[AgentsError]) -> None:
+    """Where it is too late for another try, what befell the last one is raised, unknown if any was lost."""
+    async with Rig(*steps, OK) as rig:
+        ended = await ending(rig, Signer(most=len(steps) - 1))
+        assert isinstance(ended, error)
+        assert isinstance(ended, StartUnknown) is (error is StartUnknown)
+        assert rig.send.times == len(steps)
+        rig.assert_idle()
+
+
+# ── after a try that was lost ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+@pytest.mark.parametrize(
+    ("step", "cause"),
+    [
+        (Reply(400), BadRequest),
+        (Reply(401), AuthenticationError),
+        (Reply(409), Conflict),
+        (Reply(500), AgentsError),
+        (Reply(200), AgentsError),
+        (Reply(503), AgentsError),
+        (Reply(429), AgentsError),
+        (NotSent("refused"), NotSent),
+        (LOST, ReplyLost),
+    ],
+    ids=repr,
+)
+async def test_refusal_after_a_lost_try(step: Step, cause: type[AgentsError], is_signed: bool) -> None:
+    """However a later try is refused, the earlier one may have begun something, which stays unknown."""
+    async with Rig(LOST, step, is_signed=is_signed) as rig:
+        search = _Nothing()
+        ended = await ending(rig, Signer(), search=search)
+        assert isinstance(ended, StartUnknown)
+        assert isinstance(ended.__cause__, cause)
+        assert ended.sent_at == EPOCH  # of the try that may have begun something
+        assert search.was_sent == [True]
+        assert rig.send.times > 1
+        rig.assert_idle()
+
+
+async def test_refusal_after_a_lost_try_may_be_explained() -> None:
+    """A search that finds what the lost try began turns a later refusal into a result."""
+    async with Rig(LOST, Reply(409)) as rig:
+        assert await ending(rig, Signer(), search=_Nothing("found")) == "found"
+        assert rig.caller.starts == 1
+
+
+async def test_new_token_after_a_lost_try() -> None:
+    """A try that is refused for its token is made once more with a new one, also after a lost try."""
+    async with Rig(LOST, Reply(401), OK) as rig:
+        assert await ending(rig, Signer()) == "ok"
+        assert numbers(rig) == ["0", "1", "1"]
+
+
+async def test_lost_again_and_again() -> None:
+    """A start whose every reply is lost is tried as often as the policy says, then unknown."""
+    async with Rig(LOST, retry=RetryPolicy(attempts=4)) as rig:
+        ended = await ending(rig, Signer())
+        assert isinstance(ended, StartUnknown)
+        assert numbers(rig) == ["0", "1", "2", "3"]
+        assert isinstance(ended.__cause__, ReplyLost)
+        assert ended.__cause__.tries == 4
+
+
+async def test_budget_is_spent_by_renewals() -> None:
+    """Renewals are taken out of the account's budget, and there are none when it is empty."""
+    async with Rig(LOST, retry=RetryPolicy(attempts=50, reserve=2, share=0.0)) as rig:
+        task = await rig.begin(_start(rig))
+        await rig.clock.advance(10.0)
+        assert task.done()
+        assert numbers(rig) == ["0", "1", "2"]
+        assert isinstance(task.exception(), StartUnknown)
+
+
+def _start(rig: Rig, **changes: Any) -> Any:
+    async def start() -> str:
+        return await renewed(rig, Signer(), **changes)
+
+    return start()
+
+
+@pytest.mark.parametrize("status", [429, 502, 504])
+async def test_retry_after_is_waited_out(status: int) -> None:
+    """What the server asks for is waited out before the renewed request is sent."""
+    async with Rig(Reply(status, {"retry-after": "60"}), OK) as rig:
+        task = await rig.begin(_start(rig))
+        await rig.clock.advance(59.0)
+        assert rig.send.times == 1
+        await rig.clock.advance(10.0)
+        assert task.result() == "ok"
+
+
+async def test_retry_after_beyond_patience() -> None:
+    """A wait that is longer than the policy's patience is not begun."""
+    async with Rig(Reply(504, {"retry-after": "1000"}), OK) as rig:
+        assert isinstance(await ending(rig, Signer()), StartUnknown)
+        assert rig.send.times == 1
+
+
+# ── who asked, or the pool, goes away ───────────────────────────────────────────────────────────────────
+
+
+async def _lost_with_a_wait(attempt: Attempt) -> Reply:
+    attempt.mark()
+    raise ReplyLost("cut", call=attempt.request.call, retry_after=30.0)
+
+
+@pytest.mark.parametrize("found", [None, "found"])
+async def test_cancelled_between_a_lost_try_and_the_next(found: str | None) -> None:
+    """When who asked leaves after a lost try, none is made any more, and what became of it is told."""
+    async with Rig(_lost_with_a_wait, OK) as rig:
+        task = await rig.begin(_start(rig, search=_Nothing(found)))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await rig.clock.advance(1000)
+        assert rig.send.times == 1
+        (told,) = rig.told(StartAbandoned)
+        assert isinstance(told.error, StartUnknown) is (found is None)
+        rig.assert_idle()
+
+
+@pytest.mark.parametrize("found", [None, "found"])
+async def test_landing_between_a_lost_try_and_the_next(found: str | None) -> None:
+    """While the pool lands, nothing is sent again; the start ends as what is known of its earlier try."""
+    async with Rig(_lost_with_a_wait, OK) as rig:
+        task = await rig.begin(_start(rig, search=_Nothing(found)))
+        landing = await rig.begin(rig.caller.land(60.0))
+        await rig.clock.advance(1000)
+        assert landing.done()
+        assert rig.send.times == 1
+        ended = (await asyncio.gather(task, return_exceptions=True))[0]
+        assert ended == found or (found is None and isinstance(ended, StartUnknown))
+
+
+async def test_pool_closed_between_a_lost_try_and_the_next() -> None:
+    """A start that waits for its next try after a lost one is unknown when the pool is closed."""
+    async with Rig(_lost_with_a_wait, OK) as rig:
+        task = await rig.begin(_start(rig))
+        await rig.crew.aclose()
+        assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], StartUnknown)
+        rig.assert_idle()
+
+
+async def test_cancelled_while_the_renewed_request_connects() -> None:
+    """A start whose caller leaves during its second try goes on with it: what is lost may still become known."""
+    connecting = Held(is_connecting=True)
+    async with Rig(LOST, connecting) as rig:
+        task = await rig.begin(_start(rig))
+        await rig.clock.advance(10.0)
+        assert rig.send.times == 2
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert not connecting.reply.done()
+        connecting.reply.set_result(OK)
+        await settle()
+        (told,) = rig.told(StartAbandoned)
+        assert told.error is None
+
+
+# ── any interleaving ────────────────────────────────────────────────────────────────────────────────────
+
+_TURNS = 7
+_REFUSED = ("not sent", "429", "503", "400", "409")
+_HIDDEN = ("lost", "502", "500", "unreadable")
+
+
+class _Story:
+    """One start at a vendor that does what it wants, with all that befalls it at turns of a wheel."""
+
+    def __init__(self, rig: Rig, data: st.DataObject) -> None:
+        self.rig = rig
+        self.data = data
+        self.turns: list[asyncio.Future[None]] = [
+            asyncio.get_running_loop().create_future() for _ in range(_TURNS)
+        ]
+        self.now = 0
+        #: Each first byte that left: the request, and what the vendor made of it.
+        self.sent: list[tuple[Request, str]] = []
+        self.renewals: list[Request] = []
+        self.is_searched = data.draw(st.booleans())
+        self.is_renewable = data.draw(st.booleans())
+        self.sight = data.draw(st.sampled_from(["never", "never", "seen", "gives up"]))
+        self.sight_at = data.draw(st.integers(0, _TURNS - 1))
+        self.later = data.draw(st.sampled_from([None, "found"]))
+
+    async def until(self, turn: int) -> None:
+        if turn >= self.now:
+            await asyncio.shield(self.turns[turn])
+
+    def _soon(self) -> int:
+        return min(self.now + self.data.draw(st.integers(-1, 2)), _TURNS - 1)
+
+    async def vendor(self, attempt: Attempt) -> Reply:
+        fate = self.data.draw(st.sampled_from([*_REFUSED, *_HIDDEN, "ok"]))
+        await self.until(self._soon())
+        if fate == "not sent":
+            raise NotSent("refused", call=attempt.request.call)
+        attempt.mark()
+        self.sent.append((attempt.request, "dropped"))  # unless more is known of it later
+        await self.until(self._soon())
+        self.sent[-1] = (attempt.request, fate)
+        if fate == "lost":
+            raise ReplyLost("cut", call=attempt.request.call)
+        bodies = {"ok": b"ok", "unreadable": b""}
+        return Reply(200 if fate in bodies else int(fate), {}, bodies.get(fate, b"{}"))
+
+    def renew(self) -> Request | None:
+        if self.data.draw(st.integers(0, 4)) == 0:
+            return None
+        self.renewals.append(attrs.evolve(REFUSING, headers={"number": str(len(self.renewals) + 1)}))
+        return self.renewals[-1]
+
+    async def watch(self, flight: Flight[str]) -> str:
+        await self.until(self.sight_at)
+        if self.sight == "never" or not flight.is_sent:
+            return await _never()
+        if self.sight == "gives up":
+            raise ReplyLost("enough")
+        return "seen"
+
+    async def answered(self, result: str) -> str:
+        await self.until(self._soon())
+        return result
+
+    async def failed(self, error: AgentsError, flight: Flight[str]) -> str | None:
+        await self.until(self._soon())
+        return self.later if flight.is_sent else None
+
+    async def start(self) -> str:
+        renew = self.renew if self.is_renewable else None
+        return await renewed(self.rig, renew, search=self if self.is_searched else None)
+
+    async def turn(self, *acts: Callable[[], object]) -> None:
+        """Have everything go on that waits for this turn, and something else happen at about the same time."""
+        wheel = self.turns[self.now]
+        steps: list[Callable[[], object]] = [lambda: wheel.set_result(None), *acts]
+        if self.data.draw(st.booleans()):
+            steps.reverse()
+        self.now += 1
+        for step in steps:
+            step()
+            for _ in range(self.data.draw(st.integers(0, 4)) if acts else 0):
+                await asyncio.sleep(0)
+        await self.rig.clock.advance(self.data.draw(st.sampled_from([0.0, 0.3, 40.0])))
+
+    def may_have_begun(self) -> bool:
+        return any(fate not in _REFUSED for _, fate in self.sent)
+
+    def check_sendings(self) -> None:
+        """See that nothing was sent twice but what was refused, or renewed."""
+        for (first, fate), (second, _) in zip(self.sent, self.sent[1:], strict=False):
+            assert fate in _REFUSED or (fate in {"lost", "502"} and second in self.renewals)
+            assert not self.is_renewable or second is not first
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+async def test_any_interleaving(data: st.DataObject) -> None:
+    """Whatever happens when, a start ends once, is sent again only where that does no harm, and is not forgotten."""
+    async with Rig(OK, retry=RetryPolicy(attempts=3), is_signed=False) as rig:
+        story = _Story(rig, data)
+        rig.send.steps = [story.vendor]
+        before = asyncio.all_tasks()
+        task = asyncio.ensure_future(story.start())
+        cancelled_at = data.draw(st.sampled_from([None, None, *range(_TURNS)]))
+        closed_at = data.draw(st.sampled_from([None, None, *range(_TURNS)]))
+        closings: list[asyncio.Future[None]] = []
+
+        async def close() -> None:
+            await rig.caller.land(0.0)
+            await rig.crew.aclose()
+
+        for turn in range(_TURNS):
+            acts: list[Callable[[], object]] = []
+            if turn == cancelled_at:
+                acts.append(task.cancel)
+            if turn == closed_at:
+                acts.append(lambda: closings.append(asyncio.ensure_future(close())))
+            await story.turn(*acts)
+        await rig.clock.advance(1000)
+        await asyncio.gather(*closings)
+        await settle()
+        assert task.done()
+        _check_end(rig, story, task, is_closed=closed_at is not None)
+        assert asyncio.all_tasks() <= before
+        rig.assert_idle()
+
+
+def _check_end(rig: Rig, story: _Story, task: "asyncio.Task[str]", *, is_closed: bool) -> None:
+    story.check_sendings()
+    told = rig.told(StartAbandoned)
+    error: BaseException | None
+    if task.cancelled():
+        assert len(told) <= 1
+        assert told or not story.may_have_begun(), "forgotten"
+        error = told[0].error if told else None
+        is_result = bool(told) and error is None
+    else:
+        assert told == []
+        error = task.exception()
+        is_result = error is None
+    assert rig.caller.starts == is_result
+    if is_result:
+        assert story.sent
+    elif error is not None:
+        assert isinstance(error, AgentsError)
+        assert isinstance(error, StartUnknown) or not story.may_have_begun(), "taken for refused"
+        assert is_closed or not isinstance(error, PoolClosed)
