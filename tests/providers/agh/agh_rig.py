@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from aioagents import SessionPool, Steady
+from aioagents import SessionPool, Steady, Timeouts
 from aioagents.contract.fake import RunPlan, Step
 from aioagents.model import Reply, Request
 from aioagents.observe import Event
@@ -44,6 +44,7 @@ class AghRig:
             "clock": self.clock,
             "send": self.send,
             "hooks": [self.events.append],
+            "timeouts": Timeouts(close=0.1),  # real seconds for replies that are still out at the end
         }
         self.pool = SessionPool(**{**options, **pool})
         self.agh = Agh(self.pool, base_url=URL)
@@ -72,9 +73,11 @@ class AghRig:
     async def done(self, work: Coroutine[Any, Any, T], *, within: float = 60.0) -> T:
         """Give what `work` gives, letting time pass until it does."""
         task = await self.begin(work)
-        end = self.clock.now() + within
-        while not task.done() and self.clock.now() < end:
-            await self.clock.advance(0.25)
+        began_at = self.clock.now()
+        while not task.done() and self.clock.now() < began_at + within:
+            # Small steps, so that little time passes beyond the end; a wait that is long takes larger ones.
+            passed = self.clock.now() - began_at
+            await self.clock.advance(max(0.25, min(passed / 20.0, began_at + within - self.clock.now())))
         assert task.done(), f"not done within {within} s"
         return task.result()
 
