@@ -94,7 +94,7 @@ class Streaming:
             if not (self._is_owed and self._flight.is_sent):
                 raise
             error = exc if isinstance(exc, AgentsError) else self._flight.foreign(exc)
-            raise self._unknown(error) from error
+            raise self.unknown(error) from error
         except BaseException:
             self._abandon()
             raise
@@ -116,14 +116,14 @@ class Streaming:
             error.vendor = self._account.vendor
             self._fault = error
             if self._is_owed:
-                raise self._unknown(error) from error
+                raise self.unknown(error) from error
             raise
         if piece:
             self._is_owed = False
             return piece
         if self._is_owed:
             call = self._request.call
-            raise self._unknown(DecodeError(f"the answer to {call} was empty", call=call))
+            raise self.unknown(DecodeError(f"the answer to {call} was empty", call=call))
         raise StopAsyncIteration
 
     async def _open(self, deadline: float) -> None:
@@ -176,7 +176,8 @@ class Streaming:
                 )
             )
 
-    def _unknown(self, cause: AgentsError) -> StartUnknown:
+    def unknown(self, cause: AgentsError) -> StartUnknown:
+        """Build the error for what was sent, and whose answer tells nothing because of `cause`."""
         self._is_owed = False
         return self._flight.unknown(cause)
 
@@ -185,4 +186,4 @@ class Streaming:
         if self._is_owed and self._flight.is_sent:
             call = self._request.call
             lost = ReplyLost(f"{call} was left before anything of its answer came", call=call)
-            self._flight.abandon(None, self._unknown(lost))
+            self._flight.abandon(None, self.unknown(lost))

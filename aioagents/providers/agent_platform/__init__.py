@@ -14,6 +14,7 @@ from .options import Debug, Invoke, RunFiles, StreamMode
 from .replies import RunReply
 from .session_wire import Generation
 from .settings import KEY_HEADER, VARIABLES
+from .stream import RunStream, StreamEvent, StreamResult
 from .tools import Guardrail
 from .values import (
     Attachment,
@@ -55,10 +56,13 @@ __all__ = [
     "Optimization",
     "RunFiles",
     "RunReply",
+    "RunStream",
     "Scaling",
     "Session",
     "SessionInfo",
+    "StreamEvent",
     "StreamMode",
+    "StreamResult",
     "Thought",
     "Trace",
     "UploadLimits",

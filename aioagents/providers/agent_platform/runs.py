@@ -4,14 +4,14 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final, Unpack
 
-from ...caller import Start
+from ...caller import Launch, Start
 from ...contract import Announcement, RunReader
 from ...model import Reply, RunRef, Secret
 from ...polling import RunHandle
 from ...webhooks import WebhookReceiver
 from .calls import Calls, require
 from .identity import Identity
-from .options import Input, RunOptions, execute_body, identity_of
+from .options import Input, RunOptions, StreamMode, execute_body, identity_of, stream_member
 from .reading import Fields
 from .replies import RunReply, reply_in
 from .run_wire import (
@@ -24,7 +24,8 @@ from .run_wire import (
     status_request,
 )
 from .settings import VENDOR, check_header_value
-from .values import pending_in, read_events
+from .stream import RunStream
+from .values import SessionInfo, pending_in, read_events
 
 TIMEOUT: Final = 600.0
 _ADVICE: Final = (
@@ -120,6 +121,39 @@ class Runs:
                 events = read_events(Fields(handle.accepted.raw))
                 require(pending_in(events), "runs.start", None, handle.accepted)
             return handle
+
+    def stream(
+        self,
+        text: Input | None = None,
+        *,
+        mode: str = StreamMode.TOKENS,
+        silence: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> RunStream:
+        """Run, and give what comes of it as it comes: `async for event in platform.runs.stream(...)`.
+
+        Nothing is sent before the reading begins. `mode` is a `StreamMode`; `debug` adds thoughts, which come whole
+        in each of them. `silence` bounds each pause, in seconds, in place of the pool's. An app with an active
+        response processor streams nothing: its whole answer is the one event. Raises while it is read what `execute`
+        raises, and `StreamCut` where the stream breaks off. Agent Platform API, section 6.5.5.
+        """
+        body = execute_body(text, options)
+        body["stream"] = stream_member(mode)
+        identity = identity_of(options)
+
+        def refer(session: SessionInfo, run_id: str) -> RunRef:
+            # A user's reference alone names many sessions, of which the stream tells the one.
+            is_vague = not identity.is_repeatable and bool(session.session_id)
+            scope = Identity(session.session_id).scope() if is_vague else identity.scope()
+            return RunRef(VENDOR, scope, run_id)
+
+        launch = Launch(
+            vendor=VENDOR,
+            request=execute_request(self._calls.url, "runs.stream", body, _seconds(silence)),
+            target=_target(options),
+            advice=_ADVICE,
+        )
+        return RunStream(self._calls, launch, mode, refer)
 
     async def _begin(
         self, body: Mapping[str, Any], announcement: Announcement, options: RunOptions

@@ -1,0 +1,273 @@
+"""Kore Agent Platform: a run that tells while it goes on."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+from attrs import field, frozen
+
+from ...caller import Launch, Streaming
+from ...errors import DecodeError, PoolClosed, ReplyLost, StreamCut
+from ...model import Run, RunRef, RunState
+from .calls import Calls
+from .decoder import EventDecoder
+from .options import StreamMode
+from .reading import Fields, wrong
+from .settings import VENDOR
+from .values import (
+    AuthorizationProfile,
+    Event,
+    SessionInfo,
+    Thought,
+    pending_in,
+    read_events,
+    read_session_info,
+    read_thoughts,
+    text_of,
+)
+
+#: What stands between the texts of two events; a token brings its own spaces along.
+_BETWEEN: Final[Mapping[str, str]] = {StreamMode.TOKENS: "", StreamMode.MESSAGES: "\n", StreamMode.CUSTOM: ""}
+
+
+@frozen(kw_only=True)
+class StreamEvent:
+    """One event of a stream. `text` is what it adds: a piece of the answer, or a whole message, as the mode has it.
+
+    `index` counts from 0 where the platform numbers its events. `session` is whole in the first and last event, and
+    may be empty in between. `whole_output` repeats, in the last event, all that was said. Agent Platform API,
+    section 6.5.5.
+    """
+
+    index: int | None = None
+    message_id: str = ""
+    output: tuple[Any, ...] = field(default=(), repr=False)
+    thoughts: tuple[Thought, ...] = ()
+    session: SessionInfo = field(factory=SessionInfo)
+    events: tuple[Event, ...] = ()
+    whole_output: tuple[Any, ...] = field(default=(), repr=False)
+    is_last: bool = False
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+
+    @property
+    def text(self) -> str:
+        """Give what this event adds to the answer; empty where it adds nothing."""
+        return text_of(self.output)
+
+    @property
+    def pending_authorizations(self) -> tuple[AuthorizationProfile, ...]:
+        """Give the sign-ins that the end user owes, where this event asks for them."""
+        return pending_in(self.events)
+
+
+@frozen(kw_only=True)
+class StreamResult:
+    """What a stream has told so far, or in all once `is_complete`.
+
+    `text` is made of the events' texts, or of what the last event repeats where they had none. `is_error` tells of a
+    run that went wrong, which no HTTP status does.
+    """
+
+    text: str = field(default="", repr=False)
+    thoughts: tuple[Thought, ...] = ()
+    session: SessionInfo = field(factory=SessionInfo)
+    run_id: str = ""
+    pending_authorizations: tuple[AuthorizationProfile, ...] = ()
+    events: int = 0
+    is_complete: bool = False
+
+    @property
+    def is_error(self) -> bool:
+        """Say whether the run went wrong."""
+        return self.session.is_error
+
+
+def read_event(body: Mapping[str, Any]) -> StreamEvent:
+    """Read one event; a whole answer, where the app streams none, is one."""
+    raw = Fields(body)
+    info = raw.inner("sessionInfo")
+    return StreamEvent(
+        index=raw.count("eventIndex"),
+        message_id=raw.text("messageId"),
+        output=raw.items("output"),
+        thoughts=read_thoughts(raw),
+        session=read_session_info(info),
+        events=read_events(raw),
+        whole_output=info.items("output"),
+        is_last=raw.flag("isLastEvent") is True,
+        raw=raw.raw,
+    )
+
+
+class Tally:
+    """Adds events up. Pure."""
+
+    def __init__(self, mode: str) -> None:
+        self._between = _BETWEEN[mode]
+        self._texts: list[str] = []
+        self._whole = ""
+        self._thoughts: list[Thought] = []
+        self._session = SessionInfo()
+        self._pending: tuple[AuthorizationProfile, ...] = ()
+        self.run_id = ""
+        self.events = 0
+        self.is_complete = False
+
+    def add(self, event: StreamEvent) -> None:
+        """Take notice of an event."""
+        self.events += 1
+        self.is_complete |= event.is_last
+        self.run_id = self.run_id or event.session.run_id
+        if event.text:
+            self._texts.append(event.text)
+        self._whole = text_of(event.whole_output) or self._whole
+        self._thoughts += event.thoughts
+        self._pending = event.pending_authorizations or self._pending
+        if event.session.session_id or event.session.status:
+            self._session = event.session
+
+    @property
+    def session(self) -> SessionInfo:
+        """Give the latest that was told of the session as a whole."""
+        return self._session
+
+    def result(self) -> StreamResult:
+        """Give the sum."""
+        return StreamResult(
+            # What the last event repeats counts only where nothing came before it.
+            text=self._between.join(self._texts) if self._texts else self._whole,
+            thoughts=tuple(self._thoughts),
+            session=self._session,
+            run_id=self.run_id,
+            pending_authorizations=self._pending,
+            events=self.events,
+            is_complete=self.is_complete,
+        )
+
+
+class RunStream:
+    """A run that tells while it goes on: `async for event in platform.runs.stream(...)`, read once.
+
+    The run is started when the reading begins, or where the stream is entered (`async with`). Leaving the loop or the
+    block closes the connection; the run itself goes on. A stream that breaks off, also in the middle of an event,
+    raises `StreamCut`, which carries what came of that event, and the `run` as far as it is known: look at it, for
+    the platform resumes no stream. Made by `Runs.stream`.
+    """
+
+    def __init__(
+        self, calls: Calls, launch: Launch, mode: str, refer: Callable[[SessionInfo, str], RunRef]
+    ) -> None:
+        self._calls = calls
+        self._launch = launch
+        self._refer = refer
+        self._decoder = EventDecoder(vendor=VENDOR, call=launch.request.call)
+        self._tally = Tally(mode)
+        self._streaming: Streaming | None = None
+        self._is_read = False
+
+    @property
+    def result(self) -> StreamResult:
+        """Give what was told so far."""
+        return self._tally.result()
+
+    @property
+    def ref(self) -> RunRef | None:
+        """Give the reference by which any process can follow the run; None before the platform told its id."""
+        run_id = self._tally.run_id
+        return self._refer(self._tally.session, run_id) if run_id else None
+
+    async def read(self) -> StreamResult:
+        """Read to the end, and give what was told in all."""
+        async for _ in self:
+            pass
+        return self.result
+
+    async def __aenter__(self) -> Self:
+        if self._streaming is not None:
+            raise RuntimeError("a stream is begun once")
+        self._calls.pool.ensure_open()
+        streaming = self._calls.pool.caller.stream(self._calls.account, self._launch)
+        self._streaming = await streaming.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection. May be called twice."""
+        self._is_read = True
+        if self._streaming is not None:
+            await self._streaming.__aexit__(None, None, None)
+
+    async def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        if self._is_read:
+            raise RuntimeError("a stream is read once")
+        self._is_read = True
+        if self._streaming is None:
+            await self.__aenter__()
+        try:
+            pieces = self._pieces()
+            while (events := await self._next(pieces)) is not None:
+                for event in events:
+                    self._take(event)
+                    yield event
+                    if event.is_last:
+                        return
+        finally:
+            await self.aclose()
+
+    def _pieces(self) -> AsyncIterator[bytes]:
+        if self._streaming is None:
+            raise RuntimeError("a stream has to be entered first")
+        return self._streaming.pieces()
+
+    async def _next(self, pieces: AsyncIterator[bytes]) -> list[StreamEvent] | None:
+        """Wait for what comes next, and give the events that are whole with it; None at the end."""
+        decoder = self._decoder
+        try:
+            if decoder.fault is not None:
+                raise decoder.fault
+            piece = b"" if decoder.is_done else await anext(pieces, b"")
+            if piece:
+                return _events_in(decoder.feed(piece))
+            if not decoder.is_done:
+                decoder.end()
+            if self._tally.events == 0:
+                raise wrong(self._launch.request.call, "$")
+        except ReplyLost as error:
+            raise decoder.cut("the connection was lost", run=self._run()) from error
+        except (StreamCut, PoolClosed) as error:
+            error.run, error.ref = self._run(), self.ref
+            raise
+        except DecodeError as error:
+            if self._tally.events == 0 and self._streaming is not None:
+                raise self._streaming.unknown(error) from error
+            error.run, error.ref = self._run(), self.ref
+            raise
+        self._tally.is_complete = True
+        return None
+
+    def _take(self, event: StreamEvent) -> None:
+        self._tally.add(event)
+        run = self._run()
+        if run is not None and self._streaming is not None:
+            self._streaming.began(run)
+
+    def _run(self) -> Run | None:
+        """Give the run as the stream tells of it: its end is for a look to see."""
+        ref = self.ref
+        if ref is None:
+            return None
+        status = self._tally.session.status
+        raw = self._tally.session.raw
+        return Run(
+            ref=ref, state=RunState.RUNNING, status=status, raw=raw, seen_at=self._calls.pool.clock.utcnow()
+        )
+
+
+def _events_in(bodies: list[Any]) -> list[StreamEvent]:
+    """Read the events in what came; one that comes as a list is as many as it holds."""
+    flat = [each for body in bodies for each in (body if isinstance(body, list) else [body])]
+    return [read_event(each) for each in flat if isinstance(each, dict)]
