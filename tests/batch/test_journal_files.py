@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from aioagents.batch import BatchRow, Journal, RowState
+from aioagents.batch.journal.faults import fault
+from aioagents.batch.journal.opening import lock
 from aioagents.errors import JournalError
 from tests.batch.journal_rig import ask, change, claim, contents, journal_at, states_of, walk
 
@@ -275,6 +277,29 @@ async def test_damaged_journals_are_left_alone(path: Path, damage: Callable[[Pat
     assert not caught.value.is_passing
 
 
+async def test_damage_while_it_is_open_is_told(path: Path) -> None:
+    """A row that turns out not to be what was written fails whoever asks for it, and nobody else."""
+    await _fill(path, 3)
+    async with journal_at(path) as journal:
+        _alter("UPDATE row SET ref = 'none' WHERE key = 'row-0001'")(path)
+        with pytest.raises(JournalError, match="ValueError") as caught:
+            [record async for record in journal.unfinished()]
+        assert not caught.value.is_passing
+        with pytest.raises(JournalError, match="ValueError"):
+            await claim(journal, "row-0000", "row-0001")
+        assert [record.key for record in await claim(journal, "row-0000")] == ["row-0000"]
+
+
+def test_faults_that_nobody_thought_of_are_told_as_they_are() -> None:
+    """What SQLite says is passed on where there is no better advice, and the error keeps its cause."""
+    with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(sqlite3.Error) as caught:
+        connection.execute("no statement")
+    error = fault(caught.value, "batch.db")
+    assert str(error).endswith('near "no": syntax error (SQLITE_ERROR)')
+    assert error.__cause__ is caught.value
+    assert not error.is_passing
+
+
 async def test_damage_under_a_log_is_left_alone(path: Path) -> None:
     """A damaged journal that was not closed keeps its log too: nothing is played back into it."""
     await _fill(path, 500)
@@ -287,6 +312,15 @@ async def test_damage_under_a_log_is_left_alone(path: Path) -> None:
         async with journal_at(path):
             pass
     assert contents(kept) == before
+
+
+@pytest.mark.parametrize("statement", ["DROP INDEX row_open", "DELETE FROM batch", "DROP TABLE opening"])
+async def test_readers_see_what_is_not_as_it_was_made(path: Path, statement: str) -> None:
+    """A reader refuses a journal whose tables are not what they were made as."""
+    await _fill(path)
+    _alter(statement)(path)
+    with pytest.raises(JournalError, match="damaged"), Journal.read_only(path):
+        pass
 
 
 def _die_with_rows(path: Path) -> None:
@@ -358,6 +392,14 @@ async def test_a_lock_that_was_removed_is_noticed(path: Path) -> None:
         ("here:1", 1),
         ("there:2", 0),
     ]
+
+
+async def test_a_lock_without_an_owner_holds(path: Path) -> None:
+    """While another process makes the journal, nobody knows its name yet; the lock holds nevertheless."""
+    with closing(lock(str(path))), pytest.raises(JournalError, match="in use by another process"):
+        async with journal_at(path):
+            pass
+    assert not path.exists()
 
 
 async def test_a_lock_that_is_none_is_told(path: Path) -> None:

@@ -51,9 +51,7 @@ def _advice(error: Exception) -> tuple[str, bool]:
     if isinstance(error, OSError):
         return f"{error.strerror or error}", True
     code = getattr(error, "sqlite_errorcode", None)
-    if (
-        code is None
-    ):  # what was read is not what was written, or the fault is ours: a row's content is not told
+    if code is None:  # what was read is not what was written, or the fault is ours; no row's content is told
         return f"{type(error).__name__}, see the cause", False
     known = _ADVICE.get(code & 0xFF)
     if known is None:

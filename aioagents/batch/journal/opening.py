@@ -7,7 +7,7 @@ import os
 import sqlite3
 import stat
 import tempfile
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -204,26 +204,24 @@ def check_tables(connection: sqlite3.Connection, path: str) -> None:
 
 
 def open_to_read(path: str) -> sqlite3.Connection:
-    """Open a journal that may be in use, or lie where nothing can be written. Raises JournalError."""
+    """Open a journal that may be in use, or lie where nothing can be written. Raises sqlite3.Error too."""
     if not exists(path):
         raise JournalError(f"there is no journal {path}")
     identify(path)
-    connection = _connect(path, "mode=ro")
     try:
-        try:
-            check_tables(connection, path)
-        except sqlite3.OperationalError as exc:
-            # Where the files beside it cannot be made, and no log is there, it lies still.
-            if exc.sqlite_errorcode & 0xFF not in _UNWRITABLE or Path(f"{path}-wal").exists():
-                raise
-            connection.close()
-            connection = _connect(path, "mode=ro&immutable=1")
-            check_tables(connection, path)
-    except BaseException as exc:
-        connection.close()
-        if isinstance(exc, sqlite3.Error):
-            raise fault(exc, path) from exc
-        raise
+        return _open_checked(path, "mode=ro")
+    except sqlite3.OperationalError as exc:
+        # Where the files beside it cannot be made, and no log is there, it lies still.
+        if exc.sqlite_errorcode & 0xFF not in _UNWRITABLE or Path(f"{path}-wal").exists():
+            raise
+        return _open_checked(path, "mode=ro&immutable=1")
+
+
+def _open_checked(path: str, options: str) -> sqlite3.Connection:
+    with ExitStack() as stack:
+        connection = stack.enter_context(closing(_connect(path, options)))
+        check_tables(connection, path)
+        stack.pop_all()
     return connection
 
 

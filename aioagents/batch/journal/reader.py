@@ -94,7 +94,10 @@ class JournalReader:
 
     def __enter__(self) -> Self:
         self.close()
-        self._connection = opening.open_to_read(opening.find(self._path))
+        try:
+            self._connection = opening.open_to_read(opening.find(self._path))
+        except sqlite3.Error as exc:
+            raise fault(exc, self._path) from exc
         return self
 
     def __exit__(

@@ -7,7 +7,7 @@ back from a busy event loop only after milliseconds.
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from itertools import chain
 from typing import Any, Final, Self, TypeVar
@@ -16,7 +16,6 @@ from ...codec import decode_json
 from ...errors import JournalError
 from ..record import Record
 from . import opening
-from .faults import fault
 from .ledger import Ledger, Line, micros_of, record_of
 from .schema import COUNT_UNEMITTED, LOAD, MARK_EMITTED, OPEN_PAGE, SAVE, SIZES, UNEMITTED_PAGE
 
@@ -40,27 +39,20 @@ class Store:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, owner: str, now: datetime) -> Self:
-        """Take the journal for this process, and make it where there is none. Raises JournalError."""
+        """Take the journal for this process, and make it where there is none. Raises JournalError too."""
         real = opening.find(path)
         if opening.exists(real):
             opening.identify(real)
-        held = opening.lock(real)
-        try:
+        with ExitStack() as stack:
+            held = stack.enter_context(closing(opening.lock(real)))
             if not opening.exists(real):  # looked at once more: until now another process may have made it
                 opening.make(real, now=now)
             opening.identify(real)
             opening.look_over(real)
-            store = cls(real, opening.open_to_write(real), held)
-        except BaseException as exc:
-            held.close()
-            if isinstance(exc, sqlite3.Error):
-                raise fault(exc, real) from exc
-            raise
-        try:
+            connection = stack.enter_context(closing(opening.open_to_write(real)))
+            store = cls(real, connection, held)
             store._begin(owner, now)
-        except sqlite3.Error as exc:
-            store.close(now=None)
-            raise fault(exc, real) from exc
+            stack.pop_all()
         return store
 
     def _begin(self, owner: str, now: datetime) -> None:
@@ -84,14 +76,13 @@ class Store:
         """Count the rows that were written since the journal was opened."""
         return self._connection.total_changes
 
-    def close(self, *, now: datetime | None) -> None:
+    def close(self, *, now: datetime) -> None:
         """Put the log away and let others have the journal. What was acknowledged is safe without this."""
         with suppress(sqlite3.Error, JournalError), closing(self._held), closing(self._connection):
-            if now is not None:
-                with self.transaction():
-                    self._connection.execute(
-                        "UPDATE opening SET closed_at = ? WHERE number = ?", (micros_of(now), self._opening)
-                    )
+            with self.transaction():
+                self._connection.execute(
+                    "UPDATE opening SET closed_at = ? WHERE number = ?", (micros_of(now), self._opening)
+                )
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # Writing
