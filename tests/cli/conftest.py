@@ -17,13 +17,17 @@ from attrs import frozen
 
 from aioagents.cli import main
 from aioagents.contract.fake import RunPlan, Step, World
+from aioagents.providers.agent_platform.fake import AgentPlatformRules, AgentPlatformWorld
 from aioagents.providers.agh import fake as agh_fake
 from aioagents.providers.agh.fake import DEPLOY_SECRET, AghWorld
 from aioagents.providers.leap.fake import LeapWorld
 from aioagents.providers.leena.fake.world import REPORT_SCOPE, LeenaAccount, LeenaWorld
 from aioagents.simulator import FaultPlan, Simulator
 
-SECRETS = ("demo-secret", "demo-password", "narrow-secret", "Bearer ", ".sig", DEPLOY_SECRET)
+SECRETS = (
+    *("demo-secret", "demo-password", "narrow-secret", "Bearer ", ".sig", DEPLOY_SECRET),
+    *("demo-app-key", "demo-tools-key"),
+)
 BAD_SIGNS = ("Traceback", "Warning", "Exception ignored", "was never", "was destroyed")
 LIMIT = 30.0
 
@@ -48,6 +52,19 @@ AGH_SCRIPTS: Mapping[str, Sequence[Step]] = {
     "endless": [Step("running")],
     "task": [Step("queued", 60), Step("running", 60), Step("completed")],
     "stuck": [Step("queued", 60), Step("needs_attention")],
+}
+
+#: What Kore Agent Platform's app does with these texts, and what its dock jobs of these names do.
+PLATFORM_SCRIPTS: Mapping[str, Sequence[Step]] = {
+    "good": [Step("running", 60), Step("success")],
+    "bad": [Step("running", 60), Step("failed")],
+    "endless": [Step("running")],
+    **{
+        f"{action}:{name}": [Step("IN_PROGRESS", 60), Step(end)]
+        for action in ("deploy", "undeploy", "import", "export")
+        for name, end in (("good", "SUCCESS"), ("bad", "FAILED"), ("toxicity", "SUCCESS"))
+    },
+    "export:endless": [Step("IN_PROGRESS")],
 }
 
 
@@ -93,6 +110,20 @@ def make_agh_world() -> AghWorld:
     return world
 
 
+def make_platform_world() -> AgentPlatformWorld:
+    """Make a world in which ann has to sign in, and the answer to `break off` breaks off."""
+    rules = AgentPlatformRules(
+        quirks=False, signins=frozenset({"ann"}), signin_forms=["proceeds"], cut=frozenset({"break off"})
+    )
+    return AgentPlatformWorld(RunPlan(scripts=PLATFORM_SCRIPTS), rules=rules)
+
+
+@pytest.fixture
+def platform() -> AgentPlatformWorld:
+    """Give the simulated Kore Agent Platform of this test."""
+    return make_platform_world()
+
+
 @pytest.fixture
 def world() -> LeenaWorld:
     """Give the simulated Leena AI of this test."""
@@ -112,9 +143,11 @@ def speed() -> float:
 
 
 @pytest.fixture
-def simulator(world: LeenaWorld, faults: FaultPlan, speed: float) -> Iterator[Simulator]:
+def simulator(
+    world: LeenaWorld, platform: AgentPlatformWorld, faults: FaultPlan, speed: float
+) -> Iterator[Simulator]:
     """Serve the world, and other vendors', 600 times as fast as real time unless the test says otherwise."""
-    worlds: list[World] = [world, LeapWorld(RunPlan(scripts=LEAP_SCRIPTS)), make_agh_world()]
+    worlds: list[World] = [world, LeapWorld(RunPlan(scripts=LEAP_SCRIPTS)), make_agh_world(), platform]
     with Simulator(worlds=worlds, speed=speed, faults=faults).in_thread() as simulator:
         yield simulator
 

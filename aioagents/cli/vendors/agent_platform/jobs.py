@@ -169,15 +169,28 @@ def _export_model(*, model_id: str, **options: Any) -> Exit:
 
 @models.command("deploy")
 @click.argument("model_id")
-@click.option("--type", "model_type", required=True, type=click.Choice([each.value for each in ModelType]))
+@click.option(
+    "--type",
+    "model_type",
+    required=True,
+    type=click.Choice([each.value for each in ModelType]),
+    help="Where it comes from.",
+)
 @click.option("--name", required=True, metavar="TEXT", help="What the deployment is called.")
-@click.option("--device", "device_type", required=True, type=click.Choice(list(DEVICES)), help="The machine.")
-@click.option("--temperature", type=float, required=True, help="0 to 2.")
-@click.option("--max-tokens", type=int, required=True, help="0 to 512.")
-@click.option("--top-p", type=float, required=True, help="0 to 1.")
-@click.option("--top-k", type=int, required=True, help="1 to 100.")
-@click.option("--min-replicas", type=int, help="1 to 10.")
-@click.option("--max-replicas", type=int, help="1 to 50.")
+@click.option(
+    "--device",
+    "device_type",
+    required=True,
+    type=click.Choice(list(DEVICES)),
+    metavar="NAME",
+    help=f"The machine: {', '.join(DEVICES)}.",
+)
+@click.option("--temperature", type=click.FloatRange(0, 2), required=True, help="How freely it answers.")
+@click.option("--max-tokens", type=click.IntRange(0, 512), required=True, help="How long an answer may be.")
+@click.option("--top-p", type=click.FloatRange(0, 1), required=True, help="Share of the likeliest tokens.")
+@click.option("--top-k", type=click.IntRange(1, 100), required=True, help="How many of the likeliest tokens.")
+@click.option("--min-replicas", type=click.IntRange(1, 10), help="How many run at least.")
+@click.option("--max-replicas", type=click.IntRange(1, 50), help="How many run at most.")
 @_job_options
 def _deploy_model(
     *,

@@ -41,6 +41,6 @@ class Meter:
     def tell(self, done: int, total: int | None) -> None:
         """Take notice of how far it has come."""
         self._done, self._total = done, total or 0
-        if self._board is not None and time.monotonic() >= self._draw_at:
+        if self._board is not None and (done == total or time.monotonic() >= self._draw_at):
             self._board.refresh()
             self._draw_at = time.monotonic() + _TICK
