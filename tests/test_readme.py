@@ -25,6 +25,7 @@ TITLES = (
     "WebhookReceiver(",
     "async def digest",
     "async def batch",
+    "async def listen",
 )
 
 
@@ -139,3 +140,19 @@ def test_batch_program(aioagents_simulator: Simulator, aioagents_environment: No
         )
         assert len(done.stdout.splitlines()) == 100
     assert aioagents_simulator.statistics().starts == 100
+
+
+async def test_platform_program(
+    aioagents_simulator: Simulator, aioagents_environment: None, tmp_path: Path
+) -> None:
+    """Kore's program gives an app's answer whole and piece by piece, and writes a tool's export to a file."""
+    names: dict[str, Any] = {}
+    exec(program("async def listen"), names)  # noqa: S102 - our own README
+    async with SessionPool(cadence=Steady(0.2)) as pool:
+        with suppress(RunFailed):
+            assert (await names["ask"](pool, "Where is order 12?"))[0]["type"] == "text"
+        assert await names["listen"](pool, "Where is order 12?")
+        with suppress(RunFailed):
+            await names["export"](pool, "a-1", tmp_path / "tool.zip")
+            assert (tmp_path / "tool.zip").stat().st_size > 0
+    assert aioagents_simulator.statistics().worlds["agent-platform"]["starts"] == 3
