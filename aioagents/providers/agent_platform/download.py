@@ -16,9 +16,9 @@ import anyio
 from anyio.to_thread import run_sync
 from attrs import field, frozen
 
-from ...caller import Account, Launch
+from ...caller import Launch, Streaming
 from ...contract import is_loopback
-from ...errors import AgentsError, AuthenticationError, DecodeError, PermissionDenied
+from ...errors import AuthenticationError, DecodeError, PermissionDenied, ReplyLost
 from ...model import Request
 from .calls import Calls
 from .settings import VENDOR, origin_of
@@ -58,13 +58,14 @@ class Download:
 
     def _checked(self) -> str:
         """Give the URL as it is asked for: whole, encoded, and not in clear text over a network."""
-        url = urljoin(self._calls.url, quote(self.url, safe=_AS_THEY_ARE))
+        url, is_good, is_safe = "", False, False
         try:
+            url = urljoin(self._calls.url, quote(self.url, safe=_AS_THEY_ARE))
             parts = urlsplit(url)
             is_safe = parts.scheme == "https" or is_loopback(parts.hostname or "")
             is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         except ValueError:
-            is_good = is_safe = False
+            is_good = False
         if is_good and (is_safe or self._is_at_home(url)):
             return url
         raise DecodeError(
@@ -83,37 +84,41 @@ class Download:
         origin = request.origin
         account = pool.account((VENDOR, _CALL, origin), name=f"{VENDOR}-downloads", vendor=VENDOR)
         deadline, failures = anyio.current_effective_deadline(), 0
+        launch = Launch(vendor=VENDOR, request=request, target="", advice="", is_run=False)
         while True:
             try:
-                await self._receive(account, request, part, progress)
+                async with pool.caller.stream(account, launch) as reply:
+                    fault = await _receive(reply, part, progress)
             except (AuthenticationError, PermissionDenied):
                 if account is self._calls.key or not self._is_at_home(request.url):
                     raise
                 account = self._calls.account
-            except AgentsError as error:
-                failures += 1
-                error.tries = failures
-                await pool.caller.pause(account, request, error, failures=failures, deadline=deadline)
-            else:
+                continue
+            if fault is None:
                 return
+            # What befell the request itself was tried again there.
+            failures += 1
+            fault.tries = failures
+            await pool.caller.pause(account, request, fault, failures=failures, deadline=deadline)
 
-    async def _receive(
-        self, account: Account, request: Request, part: Path, progress: Progress | None
-    ) -> None:
-        """Write what comes into `part`, from its beginning."""
-        launch = Launch(vendor=VENDOR, request=request, target="", advice="", is_run=False)
-        async with self._calls.pool.caller.stream(account, launch) as reply:
-            length = reply.headers.get("content-length", "")
-            whole = int(length) if length.isdecimal() else None
-            count = 0
-            file: IO[bytes]
-            with await run_sync(part.open, "wb") as file:
-                async for piece in reply.pieces():
-                    await run_sync(file.write, piece)
-                    count += len(piece)
-                    if progress is not None:
-                        progress(count, whole)
-                await run_sync(_settle, file)
+
+async def _receive(reply: Streaming, part: Path, progress: Progress | None) -> ReplyLost | None:
+    """Write what comes into `part`, from its beginning; gives what broke it off."""
+    length = reply.headers.get("content-length", "")
+    whole = int(length) if length.isdecimal() else None
+    count = 0
+    file: IO[bytes]
+    with await run_sync(part.open, "wb") as file:
+        try:
+            async for piece in reply.pieces():
+                await run_sync(file.write, piece)
+                count += len(piece)
+                if progress is not None:
+                    progress(count, whole)
+        except ReplyLost as error:
+            return error
+        await run_sync(_settle, file)
+    return None
 
 
 def _settle(file: IO[bytes]) -> None:

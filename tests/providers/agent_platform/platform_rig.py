@@ -84,12 +84,13 @@ class PlatformRig:
         world: AgentPlatformWorld | None = None,
         settings: Mapping[str, Any] | None = None,
         rules: Mapping[str, Any] | None = None,
+        send: type[WorldSend] = WorldSend,
         **pool: Any,
     ) -> None:
         self.clock = FakeClock()
         chosen = steps or (("pending", 2.0), ("running", 23.0), "success")
         self.world = world or world_of(*chosen, **(rules or {}))
-        self.send = WorldSend(self.world, clock=self.clock)
+        self.send = send(self.world, clock=self.clock)
         self.events: list[Event] = []
         self.receiver = WebhookReceiver(PUBLIC)
         self._settings = {**SETTINGS, **(settings or {})}

@@ -173,7 +173,8 @@ async def test_run_is_told_once() -> None:
 async def test_run_is_followed_by_its_reference() -> None:
     """The reference that a stream gives leads to its run; with a user alone it names the session that came of it."""
     async with platform_rig(("running", 30.0), "success", rules={"status_needs_identity": True}) as r:
-        for options in ({}, {"session_reference": None, "user_reference": "cust-42"}):
+        several: list[dict[str, Any]] = [{}, {"session_reference": None, "user_reference": "cust-42"}]
+        for options in several:
             stream = _listen(r, **options)
             assert stream.ref is None
             async with stream:

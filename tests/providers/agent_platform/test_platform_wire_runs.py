@@ -254,7 +254,7 @@ def test_answer_with_everything() -> None:
     (file,) = found.attachments
     assert (file.file_id, file.file_name, file.mime_type) == ("f-1", "a.pdf", "application/pdf")
     assert (file.is_active, file.tokens, file.error) == (True, 900000, "the text is too large")
-    assert not (found.pending_authorizations or found.events)
+    assert (len(found.pending_authorizations), len(found.events)) == (0, 0)
     assert "ships" not in repr(found)
 
 
