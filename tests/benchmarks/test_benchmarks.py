@@ -13,6 +13,10 @@ _TINY = {
     "batch": (["--rows=50", "--rounds=1", "--at-once=4"], rf"batch: {_NUMBER} times bare \(aim 1\.5\)"),
     "imports": (["--rounds=1", "--top=1"], rf"imports: {_NUMBER} times aiohttp \(aim 1\.3\)"),
     "journal": (["--rows=300", "--rounds=1"], rf"journal: {_NUMBER} \(.*\) times the rows a second of .*"),
+    "kills": (
+        ["--kills=2", "--rows=60"],
+        r"kills: 0 breaches in \d+ kills of a batch of \d+ rows, \d+ s \(aim 0\)",
+    ),
     "overhead": (
         ["--looks=50", "--rounds=1", "--at-once=2", "--runs=20"],
         rf"overhead: {_NUMBER} times bare \(aim 1\.25\)",

@@ -9,8 +9,11 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import anyio
+
 from ...batch import Batch, Journal, ResultFile, RowFault
 from ...connect import Clients
+from ...contract import RunClient
 from ...errors import AgentsError, JournalError
 from ...observe import Event, RateLowered, RetryScheduled, StartAbandoned
 from ...pool import SessionPool
@@ -30,6 +33,7 @@ _TICK: Final = 0.1
 #: Results go to disk so often: each time costs two flushes.
 _WRITE_EVERY: Final = 1.0
 _MOST_SHOWN: Final = 20
+_GREETING: Final = 5.0
 #: What may end a batch; anything else is a fault of ours, and has to show where it lies.
 _ENDS: Final = (AgentsError, ValueError, TypeError, OSError)
 
@@ -91,6 +95,7 @@ class _Conductor:
             self._pool = pool
             client = Clients(pool).named(job.vendor)
             await self._look_through()
+            await _greet(client)
             async with Journal(job.journal) as journal, self._results(journal) as results:
                 self._batch = Batch(
                     client,
@@ -284,6 +289,12 @@ class _Conductor:
             self._out.note(f"  {ref}  {one_line(event.target)}, sent at {moment(event.sent_at)}")
             facts = {"ref": ref, "target": event.target, "sent_at": event.sent_at}
             self._out.document({"event": "abandoned", **facts})
+
+
+async def _greet(client: RunClient) -> None:
+    """Have a token and a connection: rows whose start waits for these would be unknown after a kill."""
+    with anyio.move_on_after(_GREETING), suppress(AgentsError):  # what is wrong, the first start will tell
+        await client.check()
 
 
 def _has_rows(journal: str) -> bool:

@@ -1,0 +1,319 @@
+"""Rows started twice, or without exactly one result, by a batch whose process is killed again and again.
+
+The command line runs one batch over one journal, against a simulator in this process at which much goes wrong. It is
+killed by SIGKILL at instants that are drawn: while Python starts, while the journal is opened, after so many starts,
+while results are written. It is then let run to its end; rows that are unknown are settled by hand, some with the
+run of another row, some to be sent once more, some dropped; and it is run to its end again.
+
+What is counted is what the simulator saw, what the journal says and what stands in the file of results.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, Self
+
+import orjson
+from attrs import frozen
+
+from aioagents.batch import Journal, RowState
+from aioagents.contract.fake import RunPlan
+from aioagents.providers.leena.fake import LeenaWorld
+from aioagents.simulator import FaultPlan, Simulator
+
+from .figures import say, whole
+from .lives import ROOT, Fresh, Life, Nursery
+
+#: Each befalls so large a share of requests. Throttling is rarer, since it makes lives long and not interesting.
+_WEATHER: Final = FaultPlan(
+    reset=0.03, lost=0.03, error=0.03, truncate=0.03, garble=0.03, expire=0.02, throttle=0.002, retry_after=1
+)
+_IN_FLIGHT: Final = 200
+_RATE: Final = 150  # starts a second: few are out at one time, and unknown after a kill
+_FRESH: Final = 0.1  # of lives; Python takes long to start
+_LONGEST: Final = 6.0  # seconds of a life; by then it waits for something that does not come
+_TICK: Final = 0.001
+_PATIENCE: Final = 180.0
+_AT_ONCE: Final = 200  # answers in one command
+_MOST_RUNS: Final = 12
+_OPEN: Final = frozenset({RowState.PLANNED, RowState.SENDING, RowState.STARTED})
+
+
+@frozen(kw_only=True)
+class Found:
+    """What is known of the rows at one moment: by the simulator, by the journal, by the file of results."""
+
+    rows: frozenset[str]
+    starts: Mapping[str, int]
+    states: Mapping[str, RowState]
+    lines: Mapping[str, int]
+    listed: frozenset[str]
+
+    def breaches(self, *, resent: frozenset[str] = frozenset()) -> Sequence[str]:
+        """Tell what must not be; rows that were `resent` may have been started twice."""
+        settled = {key for key, state in self.states.items() if state.is_settled}
+        unknown = {key for key, state in self.states.items() if state is RowState.UNKNOWN}
+        found = [
+            f"started {count} times: {key}"
+            for key, count in self.starts.items()
+            if count > 1 + (key in resent)
+        ]
+        found += [f"{count} lines: {key}" for key, count in self.lines.items() if count != 1]
+        found += [f"left as {state}: {key}" for key, state in self.states.items() if not state.is_settled]
+        for what, keys in (
+            ("started and not settled", self.starts.keys() - settled),
+            ("not in the journal", self.rows - self.states.keys()),
+            ("in the journal alone", self.states.keys() - self.rows),
+            ("without a result", settled - self.lines.keys()),
+            ("a result too many", self.lines.keys() - settled),
+            ("unknown and not listed", unknown - self.listed),
+            ("listed and not unknown", self.listed - unknown),
+        ):
+            found += [f"{what}: {key}" for key in sorted(keys)]
+        return found
+
+
+@frozen(kw_only=True)
+class Story:
+    """All that happened: after the kills, and after unknown rows were settled by hand."""
+
+    kills: int
+    lives: int
+    killed: Found
+    answers: Mapping[str, str]
+    settled: Found
+
+    @property
+    def resent(self) -> frozenset[str]:
+        """Give the rows that were sent once more by hand."""
+        return frozenset(key for key, answer in self.answers.items() if answer == "resend")
+
+    def breaches(self) -> Sequence[str]:
+        """Tell what must not be."""
+        return [*self.killed.breaches(), *self.settled.breaches(resent=self.resent)]
+
+
+class Killer:
+    """One folder with a growing input, a journal and results; and a simulator that sees what is started."""
+
+    def __init__(
+        self, folder: Path, simulator: Simulator, world: LeenaWorld, *, step: int, seed: int
+    ) -> None:
+        self._rows, self._journal = folder / "rows.jsonl", folder / "batch.db"
+        self._results, self._errors = folder / "results.jsonl", folder / "errors.txt"
+        self._world = world
+        self._environ = {**os.environ, **simulator.environment()}
+        self._step = step
+        self._chance = random.Random(seed)
+        self._count = 0
+        self._nursery = Nursery(environ=self._environ, errors=self._errors)
+        self.kills = self.lives = 0
+        self._add_rows()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self._nursery.__exit__(kind, error, trace)
+
+    def _add_rows(self) -> None:
+        with self._rows.open("ab") as file:
+            for number in range(self._count, self._count + self._step):
+                key = f"row-{number}"
+                file.write(orjson.dumps({"key": key, "target": "tea", "input": {"key": key}}) + b"\n")
+        self._count += self._step
+
+    @property
+    def _arguments(self) -> Sequence[str]:
+        return [
+            *("batch", str(self._rows), "--vendor", "leena", "--journal", str(self._journal)),
+            *("--output", str(self._results), "--in-flight", str(_IN_FLIGHT)),
+            *("--rate", str(_RATE), "--resume"),
+        ]
+
+    # Lives
+
+    def kill(self) -> None:
+        """Let the batch live and kill it; where it was through before, there are more rows from then on."""
+        self.lives += 1
+        is_fresh = self._chance.random() < _FRESH
+        is_due = self._draw(is_fresh=is_fresh)
+        life: Life = self._nursery.begin(self._arguments) if not is_fresh else self._fresh()
+        ends_at = time.monotonic() + _LONGEST
+        try:
+            while not is_due() and time.monotonic() < ends_at and life.poll() is None:
+                time.sleep(_TICK)
+        finally:
+            code = life.kill()
+        if code == -signal.SIGKILL:
+            self.kills += 1
+        else:
+            self._judge(code)
+            self._add_rows()
+
+    def _fresh(self) -> Life:
+        return Fresh(self._arguments, environ=self._environ, errors=self._errors)
+
+    def _draw(self, *, is_fresh: bool) -> Callable[[], bool]:
+        """Draw what the batch is killed at, and how much later."""
+        kind, chance = self._chance.random(), self._chance
+        if kind < 0.3:  # while Python starts, the journal is opened, rows are claimed
+            due_at = time.monotonic() + chance.uniform(0.0, 1.5 if is_fresh else 0.25)
+            return lambda: time.monotonic() > due_at
+        if kind < 0.55:  # while results are written
+            size = self._size()
+            return self._later(lambda: self._size() > size, chance.uniform(0.0, 0.02))
+        starts = self._starts() + chance.randrange(1, 60)
+        return self._later(lambda: self._starts() >= starts, chance.uniform(0.0, 0.03))
+
+    def _later(self, is_there: Callable[[], bool], delay: float) -> Callable[[], bool]:
+        seen_at: list[float] = []
+
+        def is_due() -> bool:
+            if not seen_at and is_there():
+                seen_at.append(time.monotonic())
+            return bool(seen_at) and time.monotonic() >= seen_at[0] + delay
+
+        return is_due
+
+    def _starts(self) -> int:
+        return self._world.statistics()["starts"]
+
+    def _size(self) -> int:
+        """Give how large the results are, under whichever name."""
+        places = (self._results, self._results.with_name(f"{self._results.name}.aioagents-part"))
+        sizes = [0]
+        for place in places:
+            with suppress(FileNotFoundError):
+                sizes.append(place.stat().st_size)
+        return max(sizes)
+
+    def _judge(self, code: int) -> None:
+        """Rows may fail, be unknown or be left; anything else is no end of a batch."""
+        if code not in {0, 1, 3, 4} or "Traceback" in self._errors.read_text():
+            raise RuntimeError(f"ended with {code}: {self._errors.read_text()[-2000:]}")
+
+    # To the end
+
+    def run(self) -> None:
+        """Let the batch run, as often as it takes until no row is open."""
+        for _ in range(_MOST_RUNS):
+            life = self._nursery.begin(self._arguments)
+            ends_at = time.monotonic() + _PATIENCE
+            while life.poll() is None and time.monotonic() < ends_at:
+                time.sleep(_TICK)
+            self._judge(life.kill())
+            if not _OPEN & set(self._states().values()):
+                return
+
+    def _ask(self, *arguments: str) -> bytes:
+        command = [sys.executable, "-m", "aioagents", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self._environ, capture_output=True, check=True)
+        return done.stdout
+
+    def _states(self) -> Mapping[str, RowState]:
+        with Journal.read_only(self._journal) as view:
+            return {record.key: record.state for record in view.records()}
+
+    def find(self) -> Found:
+        """See what everybody knows."""
+        lines = [orjson.loads(line) for line in self._results.read_bytes().splitlines()]
+        listed = self._ask("batch", "unknown", str(self._journal), "--json").splitlines()
+        return Found(
+            rows=frozenset(f"row-{number}" for number in range(self._count)),
+            starts={str(key): count for key, count in self._world.starts_by_key.items()},
+            states=self._states(),
+            lines=Counter(line["key"] for line in lines),
+            listed=frozenset(orjson.loads(line)["key"] for line in listed),
+        )
+
+    def settle(self, found: Found) -> Mapping[str, str]:
+        """Settle the unknown rows, each in one of the three ways."""
+        with Journal.read_only(self._journal) as view:
+            ref = next(str(each.ref) for each in view.records(state=RowState.COMPLETED))
+        ways = (ref, "resend", "drop")
+        answers = {key: ways[number % len(ways)] for number, key in enumerate(sorted(found.listed))}
+        options = [f"--resolve={key}={answer}" for key, answer in answers.items()]
+        for start in range(0, len(options), _AT_ONCE):
+            self._ask("batch", "unknown", str(self._journal), *options[start : start + _AT_ONCE])
+        return answers
+
+
+@contextmanager
+def killing(folder: Path, *, step: int, seed: int) -> Iterator[Killer]:
+    """Serve the simulator for as long as the block lasts."""
+    world = LeenaWorld(RunPlan(seed=seed, median=10.0))
+    with (
+        Simulator(worlds=[world], speed=60.0, seed=seed, faults=_WEATHER).in_thread() as simulator,
+        Killer(folder, simulator, world, step=step, seed=seed) as killer,
+    ):
+        yield killer
+
+
+def play(
+    folder: Path,
+    *,
+    kills: int,
+    step: int = 400,
+    seed: int = 0,
+    tell: Callable[[Killer], object] | None = None,
+) -> Story:
+    """Kill so often, run to the end, settle, run to the end."""
+    with killing(folder, step=step, seed=seed) as killer:
+        while killer.kills < kills:
+            killer.kill()
+            if tell is not None:
+                tell(killer)
+        killer.run()
+        killed = killer.find()
+        answers = killer.settle(killed)
+        killer.run()
+        settled = killer.find()
+    return Story(kills=killer.kills, lives=killer.lives, killed=killed, answers=answers, settled=settled)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--kills", type=whole, default=50)
+    parser.add_argument(
+        "--rows", type=whole, default=400, help="of the input, to begin with and each time it is done"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Kill, and say what came of it."""
+    began_at = time.perf_counter()
+
+    def tell(killer: Killer) -> None:
+        if killer.lives % 25 == 0:
+            say(f"{killer.kills} kills in {time.perf_counter() - began_at:.0f} s")
+
+    with tempfile.TemporaryDirectory() as folder:
+        story = play(Path(folder), kills=options.kills, step=options.rows, seed=options.seed, tell=tell)
+    for name, found in (("after the kills", story.killed), ("after settling by hand", story.settled)):
+        states = Counter(found.states.values())
+        times = Counter(found.starts.get(key, 0) for key in found.rows)
+        say(f"{name}: {', '.join(f'{count} {state}' for state, count in states.most_common())}")
+        say(
+            f"  starts a row: {', '.join(f'{count} rows {number}' for number, count in sorted(times.items()))}"
+        )
+        say(
+            f"  {sum(found.lines.values())} lines of {len(found.lines)} rows, {len(found.listed)} listed as unknown"
+        )
+    breaches = story.breaches()
+    for each in breaches[:20]:
+        say(each)
+    rows, seconds = len(story.settled.rows), time.perf_counter() - began_at
+    say(
+        f"kills: {len(breaches)} breaches in {story.kills} kills of a batch of {rows} rows, {seconds:.0f} s (aim 0)"
+    )
