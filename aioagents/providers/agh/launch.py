@@ -32,6 +32,7 @@ _FACTOR: Final = 1.5
 _LONGEST_GAP: Final = 5.0
 _RECENT: Final = 0.1  # seconds; of many calls one asks for all
 _GAPS_AFTER: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # seconds between looks once the answer was lost
+_SHOWN: Final = 10  # of the runs that may be a call's
 # A run that is reserved first may be seen second: the history is read from so long before the newest run.
 _SLACK: Final = timedelta(seconds=10)
 
@@ -156,7 +157,9 @@ class Launch:
         way = "Look at the job's runs for one that began at that time."
         found = self._book.candidates(self._claim)
         if found:
-            return f"{way} These are new, and nobody's as far as is known here: {', '.join(found)}."
+            shown = ", ".join(found[:_SHOWN])
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            return f"{way} These are new, and nobody's as far as is known here: {shown}{more}."
         return f"{way} No new one was seen." if self._looked else way
 
     async def watch(self, flight: Flight[RunHandle]) -> RunHandle:

@@ -170,6 +170,20 @@ async def test_lost_before_it_arrived() -> None:
         assert len({task.result().id for task in others}) == 3
 
 
+async def test_more_lost_calls_than_runs() -> None:
+    """Where nobody can tell which of many lost calls arrived, all are unknown; some of the runs are told."""
+    async with agh_rig(scripts={"quick": script("completed")}) as rig:
+        job = rig.job("quick")
+        rig.answer("jobs.trigger", ReplyLost("cut"))
+        rig.lose("jobs.trigger", lambda: ReplyLost("cut"))
+        lost = [await rig.begin(rig.agh.jobs.trigger(job)) for _ in range(12)]
+        await rig.clock.advance(20.0)
+        advice = [error.advice for task in lost if isinstance(error := task.exception(), StartUnknown)]
+        assert len(advice) == 12
+        assert all(text.count("run-") == 10 and text.endswith(" and 1 more.") for text in advice)
+        assert rig.world.starts_by_target[job] == 11
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [(NotSent("no way"), None), (None, 429), (None, 503)],
