@@ -88,6 +88,12 @@ class Output:
         if not self.is_json:
             print(text, file=sys.stdout, flush=True)  # noqa: T201
 
+    def piece(self, text: str) -> None:
+        """Print a part of a text, at once: its line breaks are kept, and none is added."""
+        if not self.is_json:
+            tame = "\n".join(_CONTROL.sub(" ", line) for line in text.split("\n"))
+            print(tame, end="", file=sys.stdout, flush=True)  # noqa: T201
+
     def document(self, value: Mapping[str, Any]) -> None:
         """Print one JSON value on one line, at once."""
         if self.is_json:

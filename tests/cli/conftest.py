@@ -221,12 +221,13 @@ def command(simulator: Simulator) -> Iterator[Callable[..., Command]]:
 class Terminal:
     """A command in a process of its own, on a terminal of 80 columns."""
 
-    def __init__(self, environment: Mapping[str, str], *arguments: str) -> None:
+    def __init__(self, environment: Mapping[str, str], *arguments: str, typed: str = "") -> None:
         self._master, slave = pty.openpty()
+        os.write(self._master, typed.encode())
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "aioagents", *arguments],
             env={**os.environ, **environment, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
-            stdin=subprocess.DEVNULL,
+            stdin=slave if typed else subprocess.DEVNULL,
             stdout=slave,
             stderr=slave,
         )
@@ -258,8 +259,8 @@ def on_terminal(simulator: Simulator) -> Iterator[Callable[..., Terminal]]:
     """Start a command on a terminal, against the simulator."""
     with ExitStack() as stack:
 
-        def begin(*arguments: str) -> Terminal:
-            terminal = Terminal(simulator.environment(), *arguments)
+        def begin(*arguments: str, **options: Any) -> Terminal:
+            terminal = Terminal(simulator.environment(), *arguments, **options)
             stack.callback(terminal.close)
             return terminal
 

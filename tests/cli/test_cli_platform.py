@@ -107,7 +107,10 @@ def test_platform_runs_are_found_again(cli: Any) -> None:
     )
     for ref in (run, job):
         shown = cli("status", ref)
-        assert (shown.code, shown.out.lower().splitlines()[:2]) == (0, [ref, "state    completed (success)"])
+        assert (shown.code, shown.out.lower().splitlines()[:2]) == (
+            0,
+            [ref.lower(), "state    completed (success)"],
+        )
 
 
 def test_ctrl_c_names_the_platform_run(command: Any) -> None:

@@ -1,0 +1,216 @@
+"""`chat agent-platform`: a conversation with an app, whose answers are shown while they come."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Final
+from uuid import uuid4
+
+import click
+
+from ....errors import AgentsError, AuthenticationError, PermissionDenied
+from ....providers.agent_platform import (
+    AgentPlatform,
+    Debug,
+    Invoke,
+    RunStream,
+    StreamEvent,
+    StreamMode,
+)
+from ...exits import Exit, code_of, worst
+from ...options import documented, json_option
+from ...output import Output
+from ...work import Work, perform
+from .lines import Lines
+
+_PROMPT: Final = "> "
+
+
+@click.command("agent-platform")
+@click.option(
+    "--session", "session_reference", metavar="NAME", help="The conversation.  [default: a new one]"
+)
+@click.option(
+    "--user", "user_reference", metavar="NAME", help="Whom it is with.  [default: as the conversation]"
+)
+@click.option("--agent", metavar="NAME", help="The agent that answers.  [default: the app finds one]")
+@click.option(
+    "--mode",
+    type=click.Choice([StreamMode.TOKENS.value, StreamMode.MESSAGES.value]),
+    default=StreamMode.TOKENS.value,
+    show_default=True,
+    help="Show answers as they are written, or a message at a time.",
+)
+@click.option("--thoughts", is_flag=True, help="Show what agents think on their way.")
+@json_option
+def _chat(
+    *,
+    session_reference: str | None,
+    user_reference: str | None,
+    agent: str | None,
+    mode: str,
+    thoughts: bool,
+    is_json: bool,
+) -> Exit:
+    """Talk to the app named by AGENT_PLATFORM_APP_ID, a line at a time, until Ctrl-D.
+
+    Each line of stdin is sent by itself, and its answer shown while it comes. At the prompt Ctrl-C ends the chat
+    with 0; during an answer it ends it with 130, and tells what goes on. With --json each event is a line
+    {"event": "answer", ...}, and each end of an answer a line {"event": "answered", ...}. At the end of the input
+    the worst answer decides the exit code.
+    """
+    work = Work(Output(is_json=is_json))
+    session = session_reference or f"cli-{uuid4().hex}"
+
+    async def job() -> Exit:
+        async with work.pool() as pool:
+            client = AgentPlatform.from_env(pool)
+
+            def ask(text: str) -> RunStream:
+                return client.runs.stream(
+                    text,
+                    mode=mode,
+                    session_reference=session,
+                    user_reference=user_reference,
+                    invoke=None if agent is None else Invoke.agent(agent),
+                    debug=Debug.THOUGHTS if thoughts else None,
+                )
+
+            ask(
+                _PROMPT
+            )  # what no request can carry is refused before anybody has typed a word; nothing is sent
+            work.out.document({"event": "session", "session_reference": session})
+            with Lines() as lines:
+                return await _Chat(work, ask, lines, mode).talk(session)
+
+    return perform(work, job)
+
+
+class _Chat:
+    """One conversation: a line, its answer, the next line."""
+
+    def __init__(self, work: Work, ask: Callable[[str], RunStream], lines: Lines, mode: str) -> None:
+        self._work = work
+        self._out = work.out
+        self._ask = ask
+        self._lines = lines
+        self._is_pieced = mode == StreamMode.TOKENS
+        self._is_prompted = not work.out.is_json and sys.stdin.isatty() and sys.stdout.isatty()
+
+    async def talk(self, session: str) -> Exit:
+        """Answer lines until there are no more, or Ctrl-C; gives what the worst answer leads to."""
+        if self._is_prompted:
+            self._out.note(f"session {session}; Ctrl-D ends it")
+        codes: list[Exit] = []
+        while True:
+            try:
+                line = await self._next_line()
+            except asyncio.CancelledError:
+                self._leave_prompt()
+                return Exit.OK  # nothing is under way: this is how people leave
+            if line is None:
+                self._leave_prompt()
+                return worst(codes)
+            if line.strip():
+                codes.append(await self._answer(line))
+
+    async def _next_line(self) -> str | None:
+        if self._is_prompted:
+            self._out.piece(_PROMPT)
+        return await self._lines.next()
+
+    def _leave_prompt(self) -> None:
+        if self._is_prompted:
+            self._out.line()
+
+    async def _answer(self, line: str) -> Exit:
+        """Show the answer to a line. Raises what no other line would fare better with."""
+        stream, answer = self._ask(line), _Answer(self._out, is_pieced=self._is_pieced)
+        try:
+            async with stream:
+                async for event in stream:
+                    answer.show(event)
+        except (AuthenticationError, PermissionDenied):
+            raise
+        except AgentsError as error:
+            answer.close(stream)
+            self._out.error(error)
+            return code_of(error)
+        finally:
+            answer.end_line()
+        answer.close(stream)
+        if stream.ref is not None:
+            self._work.running.pop(stream.ref, None)
+        if stream.result.is_error:
+            self._out.warn(f"{stream.ref or 'the run'}: the platform says that this answer went wrong")
+            return Exit.FAILED
+        return Exit.OK
+
+
+class _Answer:
+    """One answer on its way to people, or to a program."""
+
+    def __init__(self, out: Output, *, is_pieced: bool) -> None:
+        self._out = out
+        self._is_pieced = is_pieced
+        self._is_within_line = False
+        self._has_text = False
+
+    def show(self, event: StreamEvent) -> None:
+        """Show what an event adds."""
+        self._out.document(_describe(event))
+        for thought in event.thoughts:
+            self.end_line()
+            self._out.line(f"({thought.source or 'thought'}) {thought.text}")
+        for each in event.pending_authorizations:
+            self.end_line()
+            self._out.line(f"sign in at {each.name or 'a provider'}: {each.url}")
+        if event.text:
+            self._say(event.text)
+
+    def close(self, stream: RunStream) -> None:
+        """Take notice that no more comes: what only the last event told is shown."""
+        result = stream.result
+        if result.text and not self._has_text:
+            self._say(result.text)
+        self.end_line()
+        self._out.document(
+            {
+                "event": "answered",
+                "ref": None if stream.ref is None else str(stream.ref),
+                "status": result.session.status,
+                "is_complete": result.is_complete,
+                "is_error": result.is_error,
+                "text": result.text,
+            }
+        )
+
+    def _say(self, text: str) -> None:
+        self._has_text = True
+        self._out.piece(text)
+        self._is_within_line = not text.endswith("\n")
+        if not self._is_pieced:
+            self.end_line()
+
+    def end_line(self) -> None:
+        """End the line that was begun, if any."""
+        if self._is_within_line:
+            self._is_within_line = False
+            self._out.line()
+
+
+def _describe(event: StreamEvent) -> dict[str, object]:
+    return {
+        "event": "answer",
+        "text": event.text,
+        "thoughts": [{"source": each.source, "text": each.text} for each in event.thoughts],
+        "pending_authorizations": [
+            {"name": each.name, "url": each.url, "sso_type": each.sso_type}
+            for each in event.pending_authorizations
+        ],
+        "is_last": event.is_last,
+        "raw": event.raw,
+    }
+
+
+CHAT: Final = documented(_chat)
