@@ -1,11 +1,13 @@
 """Starts that the vendor takes twice for one: repeated under a new request, and never beyond what is known."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
 import pytest
+from attrs import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -309,40 +311,75 @@ _REFUSED = ("not sent", "429", "503", "400", "409")
 _HIDDEN = ("lost", "502", "500", "unreadable")
 
 
+@frozen(kw_only=True)
+class _Plan:
+    """What is to happen: all turns are numbered, and what waits for one that is over waits no more."""
+
+    #: For each try: its fate, the turn at which it is sent, and how many turns later it is answered.
+    tries: list[tuple[str, int, int]]
+    renewals: list[bool] | None
+    is_searched: bool
+    sight: str
+    sight_at: int
+    found: str | None
+    found_at: int
+    cancelled_at: int | None
+    closed_at: int | None
+    #: For each turn: whether what befalls the start comes first, ticks in between, and the time that passes.
+    turns: list[tuple[bool, int, float]]
+
+
+_turn = st.integers(0, _TURNS - 1)
+_plans = st.builds(
+    _Plan,
+    tries=st.lists(
+        st.tuples(st.sampled_from([*_REFUSED, *_HIDDEN, "ok"]), _turn, st.integers(-1, 2)),
+        min_size=3,
+        max_size=3,
+    ),
+    renewals=st.none() | st.lists(st.sampled_from([True, True, True, False]), min_size=3, max_size=3),
+    is_searched=st.booleans(),
+    sight=st.sampled_from(["never", "seen", "gives up"]),
+    sight_at=_turn,
+    found=st.sampled_from([None, "found"]),
+    found_at=_turn,
+    cancelled_at=st.none() | _turn,
+    closed_at=st.none() | _turn,
+    turns=st.lists(
+        st.tuples(st.booleans(), st.integers(0, 4), st.sampled_from([0.0, 0.3, 40.0])),
+        min_size=_TURNS,
+        max_size=_TURNS,
+    ),
+)
+
+
 class _Story:
     """One start at a vendor that does what it wants, with all that befalls it at turns of a wheel."""
 
-    def __init__(self, rig: Rig, data: st.DataObject) -> None:
+    def __init__(self, rig: Rig, plan: _Plan) -> None:
         self.rig = rig
-        self.data = data
-        self.turns: list[asyncio.Future[None]] = [
-            asyncio.get_running_loop().create_future() for _ in range(_TURNS)
-        ]
+        self.plan = plan
+        loop = asyncio.get_running_loop()
+        self.wheel: list[asyncio.Future[None]] = [loop.create_future() for _ in range(_TURNS)]
         self.now = 0
         #: Each first byte that left: the request, and what the vendor made of it.
         self.sent: list[tuple[Request, str]] = []
         self.renewals: list[Request] = []
-        self.is_searched = data.draw(st.booleans())
-        self.is_renewable = data.draw(st.booleans())
-        self.sight = data.draw(st.sampled_from(["never", "never", "seen", "gives up"]))
-        self.sight_at = data.draw(st.integers(0, _TURNS - 1))
-        self.later = data.draw(st.sampled_from([None, "found"]))
 
     async def until(self, turn: int) -> None:
-        if turn >= self.now:
-            await asyncio.shield(self.turns[turn])
-
-    def _soon(self) -> int:
-        return min(self.now + self.data.draw(st.integers(-1, 2)), _TURNS - 1)
+        """Wait for a turn that is not over."""
+        if self.now <= turn < _TURNS:
+            await asyncio.shield(self.wheel[turn])
 
     async def vendor(self, attempt: Attempt) -> Reply:
-        fate = self.data.draw(st.sampled_from([*_REFUSED, *_HIDDEN, "ok"]))
-        await self.until(self._soon())
+        """Do with one try as planned."""
+        fate, sent_at, later = self.plan.tries[self.rig.send.times - 1]
+        await self.until(sent_at)
         if fate == "not sent":
             raise NotSent("refused", call=attempt.request.call)
         attempt.mark()
         self.sent.append((attempt.request, "dropped"))  # unless more is known of it later
-        await self.until(self._soon())
+        await self.until(self.now + later)
         self.sent[-1] = (attempt.request, fate)
         if fate == "lost":
             raise ReplyLost("cut", call=attempt.request.call)
@@ -350,88 +387,94 @@ class _Story:
         return Reply(200 if fate in bodies else int(fate), {}, bodies.get(fate, b"{}"))
 
     def renew(self) -> Request | None:
-        if self.data.draw(st.integers(0, 4)) == 0:
+        """Give the next request, or None when it is too late."""
+        assert self.plan.renewals is not None
+        if not self.plan.renewals[len(self.renewals)]:
             return None
         self.renewals.append(attrs.evolve(REFUSING, headers={"number": str(len(self.renewals) + 1)}))
         return self.renewals[-1]
 
     async def watch(self, flight: Flight[str]) -> str:
-        await self.until(self.sight_at)
-        if self.sight == "never" or not flight.is_sent:
+        """See what is to be seen, if it can be this start's."""
+        await self.until(self.plan.sight_at)
+        if self.plan.sight == "never" or not flight.is_sent:
             return await _never()
-        if self.sight == "gives up":
+        if self.plan.sight == "gives up":
             raise ReplyLost("enough")
         return "seen"
 
     async def answered(self, result: str) -> str:
-        await self.until(self._soon())
+        """Take the answer, in time."""
+        await self.until(self.plan.found_at)
         return result
 
     async def failed(self, error: AgentsError, flight: Flight[str]) -> str | None:
-        await self.until(self._soon())
-        return self.later if flight.is_sent else None
+        """Find what there is, in time."""
+        await self.until(self.plan.found_at)
+        return self.plan.found if flight.is_sent else None
 
     async def start(self) -> str:
-        renew = self.renew if self.is_renewable else None
-        return await renewed(self.rig, renew, search=self if self.is_searched else None)
+        """Make the start."""
+        renew = self.renew if self.plan.renewals is not None else None
+        return await renewed(self.rig, renew, search=self if self.plan.is_searched else None)
+
+    async def close(self) -> None:
+        """Close the pool as pools do."""
+        await self.rig.caller.land(0.0)
+        await self.rig.crew.aclose()
 
     async def turn(self, *acts: Callable[[], object]) -> None:
         """Have everything go on that waits for this turn, and something else happen at about the same time."""
-        wheel = self.turns[self.now]
-        steps: list[Callable[[], object]] = [lambda: wheel.set_result(None), *acts]
-        if self.data.draw(st.booleans()):
-            steps.reverse()
+        is_act_first, ticks, seconds = self.plan.turns[self.now]
+        wheel = self.wheel[self.now]
         self.now += 1
-        for step in steps:
+        steps: list[Callable[[], object]] = [lambda: wheel.set_result(None), *acts]
+        for step in reversed(steps) if is_act_first else steps:
             step()
-            for _ in range(self.data.draw(st.integers(0, 4)) if acts else 0):
+            for _ in range(ticks if acts else 0):
                 await asyncio.sleep(0)
-        await self.rig.clock.advance(self.data.draw(st.sampled_from([0.0, 0.3, 40.0])))
+        await self.rig.clock.advance(seconds)
 
     def may_have_begun(self) -> bool:
+        """Say whether any try was sent that was not surely refused."""
         return any(fate not in _REFUSED for _, fate in self.sent)
 
     def check_sendings(self) -> None:
         """See that nothing was sent twice but what was refused, or renewed."""
-        for (first, fate), (second, _) in zip(self.sent, self.sent[1:], strict=False):
+        for (_, fate), (second, _) in itertools.pairwise(self.sent):
             assert fate in _REFUSED or (fate in {"lost", "502"} and second in self.renewals)
-            assert not self.is_renewable or second is not first
+        if self.plan.renewals is not None:
+            requests = [id(request) for request, _ in self.sent]
+            assert len(requests) == len(set(requests))
 
 
-@settings(max_examples=80, deadline=None)
-@given(data=st.data())
-async def test_any_interleaving(data: st.DataObject) -> None:
+@settings(max_examples=60, deadline=None)
+@given(plan=_plans)
+async def test_any_interleaving(plan: _Plan) -> None:
     """Whatever happens when, a start ends once, is sent again only where that does no harm, and is not forgotten."""
     async with Rig(OK, retry=RetryPolicy(attempts=3), is_signed=False) as rig:
-        story = _Story(rig, data)
+        story = _Story(rig, plan)
         rig.send.steps = [story.vendor]
         before = asyncio.all_tasks()
         task = asyncio.ensure_future(story.start())
-        cancelled_at = data.draw(st.sampled_from([None, None, *range(_TURNS)]))
-        closed_at = data.draw(st.sampled_from([None, None, *range(_TURNS)]))
         closings: list[asyncio.Future[None]] = []
-
-        async def close() -> None:
-            await rig.caller.land(0.0)
-            await rig.crew.aclose()
-
         for turn in range(_TURNS):
             acts: list[Callable[[], object]] = []
-            if turn == cancelled_at:
+            if turn == plan.cancelled_at:
                 acts.append(task.cancel)
-            if turn == closed_at:
-                acts.append(lambda: closings.append(asyncio.ensure_future(close())))
+            if turn == plan.closed_at:
+                acts.append(lambda: closings.append(asyncio.ensure_future(story.close())))
             await story.turn(*acts)
         await rig.clock.advance(1000)
         await asyncio.gather(*closings)
         await settle()
         assert task.done()
-        _check_end(rig, story, task, is_closed=closed_at is not None)
+        _check_end(rig, story, task)
         assert asyncio.all_tasks() <= before
         rig.assert_idle()
 
 
-def _check_end(rig: Rig, story: _Story, task: "asyncio.Task[str]", *, is_closed: bool) -> None:
+def _check_end(rig: Rig, story: _Story, task: "asyncio.Task[str]") -> None:
     story.check_sendings()
     told = rig.told(StartAbandoned)
     error: BaseException | None
@@ -450,4 +493,4 @@ def _check_end(rig: Rig, story: _Story, task: "asyncio.Task[str]", *, is_closed:
     elif error is not None:
         assert isinstance(error, AgentsError)
         assert isinstance(error, StartUnknown) or not story.may_have_begun(), "taken for refused"
-        assert is_closed or not isinstance(error, PoolClosed)
+        assert story.plan.closed_at is not None or not isinstance(error, PoolClosed)
