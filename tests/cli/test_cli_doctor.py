@@ -10,14 +10,14 @@ from aioagents.simulator import Simulator
 
 
 def test_all_is_well(cli: Any, simulator: Simulator) -> None:
-    """Where all is well it exits with 0: a token for Leena, a look at Leap and at AGH Runtime, nothing started."""
+    """Where all is well it exits with 0: a token for Leena, a look with each other key, nothing started."""
     found = cli("doctor")
     assert (found.code, found.err) == (0, "")
     assert "  set      LEENA_PASSWORD" in found.out
     assert "  not set  LEENA_REGION" in found.out
     assert "credentials: let in" in found.out
     seen = simulator.statistics()
-    assert (seen.token_requests, seen.requests, seen.starts) == (1, 3, 0)
+    assert (seen.token_requests, seen.requests, seen.starts) == (1, 5, 0)
     for value in ("demo-client", "demo-user"):
         assert value not in found.out
 
