@@ -1,11 +1,14 @@
 """A pool, its one Agent Platform client, the fake vendor behind it and a receiver for callbacks: all in memory."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
+
+from anyio.to_thread import run_sync
 
 from aioagents import AgentPlatform, SessionPool, Steady, WebhookReceiver
 from aioagents.codec import decode_json
@@ -16,6 +19,7 @@ from aioagents.providers.agent_platform.fake import AgentPlatformRules, AgentPla
 from tests.fakes import FakeClock, WorldSend
 
 E = TypeVar("E", bound=Event)
+T = TypeVar("T")
 
 URL: Final = "http://127.0.0.1"
 PUBLIC: Final = "https://hooks.example.com/kore"
@@ -156,6 +160,13 @@ class PlatformRig:
             return before(request) if before is not None else None
 
         self.send.before = reply
+
+    async def until(self, waiter: asyncio.Task[T]) -> T:
+        """Let time pass, and threads that read and write files go on, until a task is over."""
+        while not waiter.done():
+            await self.clock.advance(1)
+            await run_sync(int)
+        return await waiter
 
     async def announce(self) -> list[int]:
         """Send what the vendor announces by now, and give what it was answered."""

@@ -1,12 +1,10 @@
 """What exports gave, fetched into files: whole or not at all, and the key kept from strangers."""
 
-import asyncio
 import os
 import stat
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -102,17 +100,9 @@ async def test_faults_are_tried_again(tmp_path: Path) -> None:
         r.answer(_CALL, ReplyLost("lost"), Reply(503))
         waiter = await begin(download.save(path))
         assert path.read_bytes() == b"older"
-        await _settled(r, waiter)
-        await waiter
+        await r.until(waiter)
         assert path.read_bytes()[:2] == b"PK"
         assert len(r.send.calls(_CALL)) == 3
-
-
-async def _settled(r: PlatformRig, waiter: Any) -> None:
-    """Let time pass until a task that writes files in threads is over."""
-    while not waiter.done():
-        await r.clock.advance(1)
-        await asyncio.sleep(0.001)
 
 
 class _CutStream(WorldStream):
@@ -151,14 +141,13 @@ async def test_cut_downloads(tmp_path: Path, cuts: int) -> None:
         download = await _download(r)
         told: list[int] = []
         waiter = await begin(download.save(tmp_path / "x", progress=lambda done, _: told.append(done)))
-        await _settled(r, waiter)
-        assert told[:cuts] == [10] * cuts
         if cuts < 5:
-            await waiter
+            await r.until(waiter)
+            assert told[:cuts] == [10] * cuts
             assert (tmp_path / "x").stat().st_size == told[-1] > 10
             return
         with pytest.raises(ReplyLost) as caught:
-            await waiter
+            await r.until(waiter)
         assert (caught.value.tries, _names(tmp_path)) == (5, [])
 
 
@@ -174,9 +163,8 @@ async def test_faults_that_do_not_pass(tmp_path: Path) -> None:
                 await download.save(path)
         r.answer(_CALL, *[ReplyLost("lost")] * 5)
         waiter = await begin(download.save(path))
-        await _settled(r, waiter)
         with pytest.raises(TransportError) as caught:
-            await waiter
+            await r.until(waiter)
         assert (caught.value.tries, path.read_bytes()) == (5, b"older")
         assert _names(tmp_path) == ["tool.zip"]
 
