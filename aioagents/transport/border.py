@@ -18,6 +18,29 @@ _NO_CONNECTION: Final = (
 )
 
 
+def watch(response: aiohttp.ClientResponse) -> None:
+    """Have a body break off when its connection is gone.
+
+    aiohttp tells a reader nothing where the chunks of a body are framed wrongly, so that one without a bound would
+    wait for ever. The watch lasts as long as the connection.
+    """
+    protocol = None if response.connection is None else response.connection.protocol
+    if protocol is None:
+        return
+    body, closed = response.content, protocol.closed
+
+    def end(_: object) -> None:
+        if closed is not None and not closed.cancelled():
+            closed.exception()  # it is told to nobody else, and need not be
+        if not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("the connection ended in the middle of a body"))
+
+    if closed is None:
+        end(None)
+    else:
+        closed.add_done_callback(end)
+
+
 def told(request: Request, exc: BaseException, *, was_sent: bool) -> TransportError:
     """Say in our words why no reply came. The foreign text may name proxies and paths, so it is the cause."""
     kind = type(exc).__name__

@@ -13,7 +13,7 @@ from yarl import URL
 
 from ..errors import AgentsError, DecodeError, PoolClosed
 from ..model import Purpose, Reply, Request, Upload
-from .border import bare, told
+from .border import bare, told, watch
 from .limits import PoolLimits, Timeouts
 from .stream import HttpStream
 from .upload import UploadBody
@@ -199,6 +199,8 @@ class HttpSend:
                 timeout=timeout,
                 trace_request_ctx=mark,
             ) as response:
+                if request.is_long and self._foreign is None:
+                    watch(response)
                 length = response.content_length
                 if length is None or length > self._most or hdrs.CONTENT_ENCODING in response.headers:
                     body = await self._bounded(request, response, length)

@@ -8,7 +8,7 @@ from typing import Final, Protocol, Self, TypeVar
 import aiohttp
 
 from ..errors import AgentsError, TransportError
-from .border import bare
+from .border import bare, watch
 
 T = TypeVar("T")
 
@@ -56,6 +56,7 @@ class HttpStream:
 
     async def __aenter__(self) -> Self:
         self._begun = await self._guarded(self._begin)
+        watch(self._begun)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -72,7 +73,10 @@ class HttpStream:
         return self
 
     async def __anext__(self) -> bytes:
-        piece = await self._guarded(self._response.content.readany)
+        body = self._response.content
+        if body.exception() is not None and body._buffer:  # noqa: SLF001 - no other way to what came before an error
+            return body._read_nowait(-1)  # noqa: SLF001
+        piece = await self._guarded(body.readany)
         if not piece:
             raise StopAsyncIteration
         return piece

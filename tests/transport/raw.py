@@ -63,11 +63,12 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Server:
-    """Where a server is, and how often it was called."""
+    """Where a server is, how many connections it had, and whether it has ended one."""
 
     def __init__(self) -> None:
         self.port = 0
         self.connections = 0
+        self.has_ended = asyncio.Event()
         #: What broke in serving; tests look, since nobody else does.
         self.faults: list[BaseException] = []
 
@@ -98,6 +99,7 @@ async def serving(serve: Serve) -> AsyncIterator[Server]:
             server.faults.append(exc)
         finally:
             writer.close()
+            server.has_ended.set()
 
     listener = await asyncio.start_server(take, "127.0.0.1", 0)
     server.port = listener.sockets[0].getsockname()[1]
