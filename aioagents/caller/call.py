@@ -202,7 +202,7 @@ class Caller:
                 is_again = is_last and account.has_tokens
                 token = await self._line_up(account, token, is_look=is_look, is_first=is_again)
                 sent_at = self._clock.now()
-            place = Place(gate, on_sent) if request.is_long else gate
+            place = Place(gate, on_sent, is_look=is_look) if request.is_long else gate
             try:
                 self.requests += 1
                 reply = await send(

@@ -8,13 +8,14 @@ from ..transport import Gate
 class Place:
     """The place of a long request: given back once it was sent, not when it is answered."""
 
-    def __init__(self, gate: Gate, on_sent: Callable[[], None] | None) -> None:
+    def __init__(self, gate: Gate, on_sent: Callable[[], None] | None, *, is_look: bool) -> None:
         self._gate: Gate | None = gate
         self._on_sent = on_sent
+        self._is_look = is_look
 
     def sent(self) -> None:
         """Take notice that the first byte is about to leave."""
-        self.leave(is_look=False)
+        self.leave(is_look=self._is_look)
         if self._on_sent is not None:
             self._on_sent()
 

@@ -113,6 +113,20 @@ async def test_a_long_request_that_may_be_repeated() -> None:
         rig.assert_idle()
 
 
+async def test_long_looks_leave_room_for_looks() -> None:
+    """Looks that are long give back what they took of the looks' own places."""
+    look = attrs.evolve(LOOK, is_long=True)
+    held = [Held() for _ in range(20)]
+    async with Rig(*held, OK, limits=PoolLimits(requests_at_once=2)) as rig:
+        tasks = [await rig.begin(rig.caller.look(rig.account, look, read_text)) for _ in held]
+        assert rig.send.times == 20
+        for each in held:
+            each.reply.set_result(OK)
+        assert await asyncio.gather(*tasks) == ["ok"] * 20
+        assert await rig.caller.look(rig.account, LOOK, read_text) == "ok"
+        rig.assert_idle()
+
+
 # ── their connections ───────────────────────────────────────────────────────────────────────────────────
 
 
