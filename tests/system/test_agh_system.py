@@ -115,7 +115,8 @@ async def test_triggers_in_bad_weather() -> None:
     with Simulator(worlds=[world], speed=20.0, seed=5, faults=faults).in_thread() as simulator:
         async with SessionPool(cadence=_LOOKS, retry=_TRIES, hooks=[note]) as pool:
             agh = _client(pool, simulator)
-            outcomes = await _all([agh.jobs.trigger(target) for target in targets])
+            async with asyncio.timeout(120):
+                outcomes = await _all([agh.jobs.trigger(target) for target in targets])
             handles = [each for each in outcomes if isinstance(each, RunHandle)]
             runs = await asyncio.gather(*(handle.wait(timeout=120) for handle in handles))
         now, happened = simulator.now(), simulator.statistics().faults
@@ -157,8 +158,9 @@ async def test_deliveries_whose_answers_are_lost() -> None:
                     trigger_id=DEPLOY_TRIGGER if n % 2 else None,
                 )
 
-            deliveries = await asyncio.gather(*(deliver(n) for n in range(count)))
-            ends = await asyncio.gather(*(each.run.wait() for each in deliveries if each.run is not None))
+            async with asyncio.timeout(120):
+                deliveries = await asyncio.gather(*(deliver(n) for n in range(count)))
+                ends = await asyncio.gather(*(each.run.wait() for each in deliveries if each.run is not None))
         happened, records = simulator.statistics().faults, _history(world, now=simulator.now())
     ids = {webhook_run_id(DEPLOY_TRIGGER, f"d-{n}") for n in range(count)}
     assert {record["id"] for record in records} == ids
@@ -185,7 +187,8 @@ async def test_delegated_runs_end_with_their_tasks() -> None:
         async with SessionPool(cadence=_LOOKS) as pool:
             agh = _client(pool, simulator)
             names = ["good", "bad"] * (count // 2)
-            handles = await asyncio.gather(*(agh.jobs.trigger(job_id(name)) for name in names))
+            async with asyncio.timeout(120):
+                handles = await asyncio.gather(*(agh.jobs.trigger(job_id(name)) for name in names))
             ended = await asyncio.gather(*(handle.wait(timeout=60) for handle in handles))
         now, statistics = simulator.now(), simulator.statistics()
     assert len({handle.id for handle in handles}) == count
