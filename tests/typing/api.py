@@ -9,6 +9,7 @@ import aiohttp
 import aioagents
 from aioagents import (
     AgentsError,
+    Agh,
     AuthenticationError,
     AuthorizationRequired,
     BadRequest,
@@ -56,6 +57,7 @@ from aioagents import (
 from aioagents.batch import BatchJournal, BatchRow, Change, Record, RowState
 from aioagents.batch.journal import Durations, JournalStatistics, Summary
 from aioagents.observe import Event, RunChanged, StartAbandoned
+from aioagents.providers.agh import AutomationRun, Delivery
 from aioagents.providers.leena import Person, ReportRow
 from aioagents.simulator import FaultPlan, Simulator
 
@@ -174,6 +176,45 @@ async def leap_runs(pool: SessionPool, receiver: WebhookReceiver) -> None:
     assert_type(leap.get_bulk("b"), RunHandle)
 
 
+async def agh_runs(pool: SessionPool, secret: Secret) -> None:
+    """Trigger jobs, follow runs, deliver webhooks; read what a limit tells."""
+    agh = Agh.from_env(pool)
+    Agh(pool, base_url="https://agents.example.com:2123")
+    try:
+        run = await agh.jobs.trigger("job-1", wait_for_slot=True)
+    except Conflict as error:
+        assert_type(error.reason, str)
+        assert_type(error.retry_at, datetime | None)
+        assert_type(error.active, int | None)
+        assert_type(error.limit, int | None)
+        assert_type(error.tries, int)
+        return
+    assert_type(run, RunHandle)
+    assert_type(await run, Run)
+    assert_type(agh.runs.follow("run-1"), RunHandle)
+    assert_type(agh.attach("agh:/run-1"), RunHandle)
+    delivery = await agh.webhooks.deliver(
+        "deploy--wbh_1",
+        {"branch": "main"},
+        secret=secret,
+        workspace_id="ws-1",
+        delivery_id="build-42",
+        trigger_id="trg-1",
+        timeout=600.0,
+    )
+    await agh.webhooks.deliver("deploy--wbh_1", b"{}", secret="s3cr3t")
+    await agh.webhooks.deliver("deploy--wbh_1", "{}")  # type: ignore[call-arg]  # unsigned is refused
+    assert_type(delivery, Delivery)
+    assert_type(delivery.delivery_id, str)
+    assert_type(delivery.matched, int | None)
+    assert_type(delivery.runs, tuple[AutomationRun, ...])
+    assert_type(delivery.run, RunHandle | None)
+    assert_type(delivery.is_replay, bool)
+    async with Agh.connect(base_url="http://localhost:2123") as own:
+        assert_type(own, Agh)
+        await own.check()
+
+
 async def journals(rows: Sequence[BatchRow]) -> None:
     """Keep a journal of one's own, look into it, and settle what is unknown."""
     async with Journal("batch.db", owner="host:1", grace=30.0) as journal:
@@ -228,6 +269,7 @@ async def errors(run: RunHandle) -> None:
         assert_type(error.sent_at, datetime | None)
         assert_type(error.body, bytes | None)
         assert_type(error.advice, str)
+        assert_type(error.deed, str)
     except (NotSent, ReplyLost, TransportError) as error:
         assert_type(error.is_passing, bool)
     except (BadRequest, AuthenticationError, PermissionDenied, NotFound, Conflict) as error:
