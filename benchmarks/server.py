@@ -91,9 +91,7 @@ def _whole(content: object) -> bytes:
 def _answers(rows: int, page_size: int, status: str) -> Answers:
     *pages, empty = make_pages(rows, page_size)
     return Answers(
-        status=_whole(
-            {"status": status, "initiated_at": "2026-01-05T09:00:00.123456", "completed_at": None}
-        ),
+        status=_whole({"status": status, "initiated_at": "2026-01-05T09:00:00.123456", "completed_at": None}),
         token=_whole({"access_token": "t" * 40, "expires_in": 86400, "token_type": "Bearer"}),
         pages=tuple(map(_whole, pages)),
         empty_page=_whole(empty),
