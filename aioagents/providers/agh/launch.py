@@ -9,13 +9,13 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from ...caller import Flight
 from ...clock import sleep
 from ...errors import AgentsError, Conflict, NotFound, ServerError
-from ...model import Reply
+from ...model import Reply, Request
 from ...polling import RunHandle
 from ...retry import is_lost
 from .calls import Calls
@@ -23,7 +23,9 @@ from .ledger import Claim, Ledger, Sighting
 from .records import AutomationRun
 from .refusals import CONCURRENCY, FIRE, tell_conflict
 from .values import Retry
-from .wire import job_in, list_request, run_in, runs_in
+from .wire import get_request, job_in, list_request, run_in, runs_in
+
+T = TypeVar("T")
 
 CALL: Final = "jobs.trigger"
 _FAILED: Final = 500  # how the server tells that the run failed
@@ -85,12 +87,12 @@ class Book:
             self._marks.popleft()
 
     async def _list(self, query: Mapping[str, str]) -> list[AutomationRun]:
+        return await self._read(list_request(self._url, "jobs.runs", query), runs_in)
+
+    async def _read(self, request: Request, read: Callable[[Reply, str], T]) -> T:
         # Also while the pool is closing, which leaves calls that are out the time to learn their runs.
-        request = list_request(self._url, "jobs.runs", query)
         calls = self._calls
-        return await calls.pool.caller.call(
-            calls.account, request, lambda reply: runs_in(reply, request.call)
-        )
+        return await calls.pool.caller.call(calls.account, request, lambda reply: read(reply, request.call))
 
     def run_of(self, claim: Claim) -> AutomationRun | None:
         """Give the run that a claim was settled with, as it was last listed."""
@@ -115,8 +117,8 @@ class Book:
 
     async def retry(self) -> Retry:
         """Read how the job's runs are tried again. Raises `AgentsError`."""
-        request = list_request(self._calls.item("jobs", self._job_id), "jobs.get", {})
-        return (await self._calls.call(request, job_in)).retry
+        request = get_request(self._calls.item("jobs", self._job_id), "jobs.get")
+        return (await self._read(request, job_in)).retry
 
 
 class Launches:
