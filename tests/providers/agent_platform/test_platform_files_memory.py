@@ -18,7 +18,7 @@ _SIZE = 200_000_000
 _MOST = 40 * 1024 * 1024
 _STATUS = Path("/proc/self/status")
 
-#: Uploads once what is small, so that all is loaded; then what is large, and tells by how much its peak is above that.
+#: Uploads once what is small, so that all is loaded; then what is large, and tells how much its peak is above that.
 _PROGRAM = """
 import asyncio, json, re, sys
 from pathlib import Path
