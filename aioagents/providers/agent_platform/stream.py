@@ -185,10 +185,14 @@ class RunStream:
     async def __aenter__(self) -> Self:
         if self._streaming is not None:
             raise RuntimeError("a stream is begun once")
+        await self._begin()
+        return self
+
+    async def _begin(self) -> Streaming:
         self._calls.pool.ensure_open()
         streaming = self._calls.pool.caller.stream(self._calls.account, self._launch)
         self._streaming = await streaming.__aenter__()
-        return self
+        return self._streaming
 
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -205,25 +209,22 @@ class RunStream:
         if self._is_read:
             raise RuntimeError("a stream is read once")
         self._is_read = True
-        if self._streaming is None:
-            await self.__aenter__()
+        streaming, is_told = self._streaming or await self._begin(), False
         try:
-            pieces = self._pieces()
-            while (events := await self._next(pieces)) is not None:
+            pieces = streaming.pieces()
+            while (events := await self._next(streaming, pieces)) is not None:
                 for event in events:
-                    self._take(event)
+                    self._tally.add(event)
+                    if not is_told and (run := self._run()) is not None:
+                        streaming.began(run)
+                        is_told = True
                     yield event
                     if event.is_last:
                         return
         finally:
             await self.aclose()
 
-    def _pieces(self) -> AsyncIterator[bytes]:
-        if self._streaming is None:
-            raise RuntimeError("a stream has to be entered first")
-        return self._streaming.pieces()
-
-    async def _next(self, pieces: AsyncIterator[bytes]) -> list[StreamEvent] | None:
+    async def _next(self, streaming: Streaming, pieces: AsyncIterator[bytes]) -> list[StreamEvent] | None:
         """Wait for what comes next, and give the events that are whole with it; None at the end."""
         decoder = self._decoder
         try:
@@ -242,18 +243,12 @@ class RunStream:
             error.run, error.ref = self._run(), self.ref
             raise
         except DecodeError as error:
-            if self._tally.events == 0 and self._streaming is not None:
-                raise self._streaming.unknown(error) from error
+            if self._tally.events == 0:
+                raise streaming.unknown(error) from error
             error.run, error.ref = self._run(), self.ref
             raise
         self._tally.is_complete = True
         return None
-
-    def _take(self, event: StreamEvent) -> None:
-        self._tally.add(event)
-        run = self._run()
-        if run is not None and self._streaming is not None:
-            self._streaming.began(run)
 
     def _run(self) -> Run | None:
         """Give the run as the stream tells of it: its end is for a look to see."""
