@@ -206,7 +206,7 @@ class Caller:
             try:
                 self.requests += 1
                 reply = await send(
-                    request,
+                    request if flight is None else flight.signed(request),
                     headers=account.headers if token is None else token.headers,
                     on_sent=place.sent if isinstance(place, Place) else on_sent,
                 )

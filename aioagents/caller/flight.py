@@ -29,6 +29,7 @@ class Launch:
 
     `advice` says how to find out later, `deed` what cannot be known to have happened when the reply is lost, `is_run`
     whether it is a run that counts, `shown` what the error then carries in place of a body that holds a secret.
+    Where a signature does not hold for long, `sign` makes what is sent of the request once its turn has come.
     """
 
     vendor: str
@@ -38,6 +39,7 @@ class Launch:
     deed: str = "started a run"
     is_run: bool = True
     shown: bytes | None = None
+    sign: Callable[[Request], Request] | None = None
 
 
 @frozen(kw_only=True, eq=False)
@@ -93,6 +95,11 @@ class Flight(Generic[T]):
         self._sent_at: datetime | None = None
         #: When the first byte left, on the monotonic clock; None while nothing is out.
         self.out_since: float | None = None
+
+    def signed(self, request: Request) -> Request:
+        """Give what is to be sent now for `request`."""
+        sign = self._start.sign
+        return request if sign is None else sign(request)
 
     def mark(self) -> None:
         """Take notice that the first byte is about to leave. Raises CancelledError where none must leave any more."""

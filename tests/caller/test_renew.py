@@ -25,6 +25,7 @@ from aioagents.errors import (
 from aioagents.model import Reply, Request
 from aioagents.observe import RetryScheduled, StartAbandoned
 from aioagents.retry import RetryPolicy
+from aioagents.transport import PoolLimits, RateLimit
 from tests.caller.rig import OK, START, Attempt, Held, Rig, Step, read_text
 from tests.fakes import EPOCH, settle
 
@@ -132,6 +133,24 @@ async def test_without_renewal_a_lost_reply_is_final() -> None:
     async with Rig(LOST, OK) as rig:
         assert isinstance(await rig.ends(rig.start()), StartUnknown)
         assert rig.send.times == 1
+
+
+async def test_signed_at_the_moment_of_sending() -> None:
+    """What is sent is made of the request once its turn has come, at each try."""
+    moments: list[float] = []
+    async with Rig(Reply(429), OK, limits=PoolLimits(requests_per_second=RateLimit(1, 50.0))) as rig:
+
+        def sign(request: Request) -> Request:
+            moments.append(rig.clock.now())
+            return attrs.evolve(request, headers={"number": f"{len(moments)}"})
+
+        first = await rig.begin(_start(rig, sign=sign))
+        second = await rig.begin(_start(rig, sign=sign))
+        await rig.clock.advance(5000.0)
+        assert (first.result(), second.result()) == ("ok", "ok")
+        assert numbers(rig) == ["1", "2", "3"]
+        assert moments == sorted(moments)
+        assert moments[1] - moments[0] >= 50.0
 
 
 @pytest.mark.parametrize(

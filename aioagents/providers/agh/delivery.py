@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from ...caller import Flight
 from ...clock import Clock, sleep
-from ...errors import AgentsError, Conflict, ReplyLost
+from ...errors import AgentsError, Conflict, NotSent, ReplyLost
 from ...model import Purpose, Reply, Request, Secret
 from ...polling import RunHandle
 from .records import AutomationRun, read_run
@@ -103,8 +103,12 @@ class Postman:
         """Give the first request."""
         return self._parcel.request(self._clock)
 
+    def sign(self, _: Request) -> Request:
+        """Sign it anew once its turn has come: a signature holds for five minutes, and a turn may take longer."""
+        return self._parcel.request(self._clock)
+
     def renew(self) -> Request | None:
-        """Give the same delivery, signed anew; None when the server may have forgotten its id by now."""
+        """Give the same delivery once more; None when the server may have forgotten its id by now."""
         is_late = self._clock.now() - self._made_at > _REMEMBERED - _SLACK
         return None if is_late else self._parcel.request(self._clock)
 
@@ -137,7 +141,7 @@ class Postman:
     async def watch(self, flight: Flight[Delivery]) -> Delivery:
         """Give the delivery when its run was seen to have ended, and the answer did not come all the same.
 
-        Raises `ReplyLost` once the time is up that the connection was to be kept.
+        Raises `ReplyLost` once the time is up that the connection was to be kept, `NotSent` where it never was sent.
         """
         began_at = self._clock.now()
         gap = _FIRST_GAP
@@ -145,7 +149,8 @@ class Postman:
             left = None if self._timeout is None else self._timeout - (self._clock.now() - began_at)
             await sleep(self._clock, gap if left is None else max(min(gap, left), 0.0))
             if left is not None and left <= gap:
-                raise ReplyLost(f"the connection of {CALL} was closed after {self._timeout:g} s", call=CALL)
+                kind = ReplyLost if flight.is_sent else NotSent
+                raise kind(f"{CALL} was given up after {self._timeout:g} s", call=CALL)
             if self._run is not None and flight.out_since is not None and await self._has_ended():
                 await sleep(self._clock, _REPLY_GRACE)
                 return self._found(self._run)

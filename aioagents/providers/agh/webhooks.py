@@ -79,6 +79,7 @@ class Webhooks:
                 advice=postman.advice,
                 search=postman,
                 renew=postman.renew,
+                sign=postman.sign,
             )
         )
 

@@ -14,6 +14,7 @@ from aioagents import (
     NotFound,
     NotSent,
     PoolLimits,
+    RateLimit,
     ReplyLost,
     RunState,
     ServerError,
@@ -24,7 +25,7 @@ from aioagents.observe import StartAbandoned
 from aioagents.providers.agh import Delivery
 from aioagents.providers.agh.fake import AghRules
 from aioagents.providers.agh.signing import signature, webhook_run_id
-from tests.fakes import settle
+from tests.fakes import EPOCH, settle
 from tests.providers.agh.agh_rig import SECRET, AghRig, agh_rig, script
 
 SCRIPTS = {
@@ -266,6 +267,26 @@ async def test_timeout_drops_the_connection(known: bool) -> None:
             assert run.last.state is RunState.ABORTED
         else:
             assert isinstance(task.exception(), StartUnknown)
+
+
+async def test_signed_when_its_turn_has_come() -> None:
+    """A delivery that waited for its turn for longer than a signature holds is signed by the time it is sent."""
+    limits = PoolLimits(requests_per_second=RateLimit(1, 600.0))
+    async with agh_rig(scripts=SCRIPTS, limits=limits) as rig:
+        delivery = await rig.done(_deliver(rig, rig.trigger("hook"), known=False), within=700.0)
+        assert delivery.matched == 1
+        (request,) = rig.calls("webhooks.deliver")
+        assert int(request.headers[HEADERS[0]]) >= EPOCH.timestamp() + 600
+
+
+async def test_timeout_before_its_turn_has_come() -> None:
+    """A delivery whose time is up before its turn has come was not sent, and is said to be so."""
+    limits = PoolLimits(requests_per_second=RateLimit(1, 600.0))
+    async with agh_rig(scripts=SCRIPTS, limits=limits) as rig:
+        with pytest.raises(NotSent):
+            await rig.done(_deliver(rig, rig.trigger("hook"), timeout=5.0))
+        await rig.clock.advance(1000.0)
+        assert rig.calls("webhooks.deliver") == []
 
 
 async def test_an_answer_that_never_comes() -> None:
