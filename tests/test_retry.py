@@ -1,9 +1,11 @@
 """The pure questions: whether to try again, when, and what the account may spend on it."""
 
 import math
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ from aioagents.errors import (
     ServerError,
     Throttled,
 )
-from aioagents.model import Purpose, Request
+from aioagents.model import Purpose, Request, Upload
 from aioagents.retry import RetryBudget, RetryPolicy, is_fate_unknown, may_repeat, read_retry_after
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -200,3 +202,20 @@ def test_retry_after_reads_every_date(seconds: int) -> None:
     """A date is read as the seconds until it, none for a date that has passed."""
     text = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
     assert read_retry_after(text, utcnow=NOW) == max(seconds, 0)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield b""
+
+
+def test_what_can_be_read_once_is_repeated_only_unsent() -> None:
+    """A body that cannot be read again is sent again only where nothing of it was read, however safe that were."""
+    once = attrs.evolve(LOOK, upload=Upload(open=_nothing, is_once=True))
+    again = attrs.evolve(LOOK, upload=Upload(open=_nothing))
+    for error in (ReplyLost("x"), Throttled("x"), ServerError(status=503)):
+        assert may_repeat(again, error)
+        assert not may_repeat(once, error)
+        for is_safe in (False, True):
+            assert RetryPolicy().delay(once, error, failures=1, chance=0.5, is_safe=is_safe) is None
+    assert may_repeat(once, NotSent("x"))
+    assert not may_repeat(once, BadRequest("x"))
