@@ -390,13 +390,27 @@ def test_delivery_whose_run_fails(cli: Any, secret: str) -> None:
 
 @pytest.mark.parametrize("speed", [1.0])
 def test_repeated_delivery_is_told(cli: Any, secret: str) -> None:
-    """A delivery that had arrived before is told so, exits with how its run stands, and begins nothing."""
+    """A delivery that had arrived before is told so, begins nothing, and is over when its run is."""
     arguments = ("agh", "deliver", _endpoint(cli, "quick"), "--secret-file", secret, "--delivery-id", "d-1")
     first = cli(*arguments, "--json").documents[0]
     again = cli(*arguments)
     assert (again.code, again.out) == (0, "delivery d-1: had arrived before\n")
     known = cli(*arguments, "--trigger", trigger_id("quick"), "--json").documents[0]
     assert (known["is_replay"], known["run"]["id"]) == (True, first["run"]["id"])
+
+
+@pytest.mark.parametrize("speed", [1.0])
+def test_repeated_delivery_of_a_run_that_goes_on(
+    command: Any, cli: Any, secret: str, simulator: Simulator
+) -> None:
+    """The run of a delivery that had arrived before is waited for, at most as long as was said."""
+    trigger = trigger_id("endless")
+    options = ("--secret-file", secret, "--delivery-id", "d-1", "--trigger", trigger)
+    arguments = ("agh", "deliver", _endpoint(cli, "endless"), *options)
+    command(*arguments)
+    _wait_for(lambda: simulator.statistics().worlds["agh"].get("deliveries"))
+    found = cli(*arguments, "--timeout", "0.5")
+    assert (found.code, "did not end within 0.5 s; last seen as running" in found.err) == (3, True)
 
 
 def test_wrong_secret_is_5(cli: Any, file: Write) -> None:

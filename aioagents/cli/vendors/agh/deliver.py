@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import click
 
-from ....errors import WaitTimeout
 from ....model import Run, Secret
 from ....providers.agh import Agh, Delivery
 from ...exits import Exit, code_of
@@ -56,24 +55,21 @@ def _deliver(*, endpoint: str, secret_file: str, body: str, is_json: bool, **opt
 
     async def call(client: Agh, out: Output) -> Exit:
         delivery = await client.webhooks.deliver(endpoint, content, secret=secret, **options)
-        return _tell(out, delivery, await _ended(delivery, is_limited=options["timeout"] is not None))
+        return _tell(out, delivery, await _ended(delivery, options["timeout"]))
 
     return ask(Agh, call, is_json=is_json, hidden=[secret.reveal()], parting=_PARTING)
 
 
-async def _ended(delivery: Delivery, *, is_limited: bool) -> Run | WaitTimeout | None:
-    """Give the end of the delivery's run; of one that had arrived before, how it stands."""
-    handle = delivery.run
-    if handle is None or delivery.is_replay:
-        return None if handle is None else handle.last
-    try:
-        return await handle.wait(timeout=_ENDING if is_limited else None)
-    except WaitTimeout as error:
-        return error
+async def _ended(delivery: Delivery, timeout: float | None) -> Run | None:
+    """Give the end of the delivery's run, None where it is not known. Raises `WaitTimeout`."""
+    if delivery.run is None:
+        return None
+    # By now the run is over, or about to be since its connection was closed; one that had arrived before may go on.
+    is_ending = timeout is not None and not delivery.is_replay
+    return await delivery.run.wait(timeout=_ENDING if is_ending else timeout)
 
 
-def _tell(out: Output, delivery: Delivery, end: Run | WaitTimeout | None) -> Exit:
-    run = end.run if isinstance(end, WaitTimeout) else end
+def _tell(out: Output, delivery: Delivery, run: Run | None) -> Exit:
     out.document(
         {
             "delivery_id": delivery.delivery_id,
@@ -88,9 +84,7 @@ def _tell(out: Output, delivery: Delivery, end: Run | WaitTimeout | None) -> Exi
         out.line(f"{run.status:<10} {run.ref}")
         if run.error is not None:
             out.line(f"error      {run.error}")
-    elif delivery.run is not None:
-        out.line(f"unknown    {delivery.run.ref}")
-    return Exit.OK if end is None else code_of(end)
+    return Exit.OK if run is None else code_of(run)
 
 
 def _read_secret(file: str) -> Secret:
