@@ -7,7 +7,7 @@ where nobody waits any more, to the event `StartAbandoned`.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
@@ -29,7 +29,8 @@ class Launch:
 
     `advice` says how to find out later, `deed` what cannot be known to have happened when the reply is lost, `is_run`
     whether it is a run that counts, `shown` what the error then carries in place of a body that holds a secret.
-    Where a signature does not hold for long, `sign` makes what is sent of the request once its turn has come.
+    Where a signature does not hold for long, `sign` makes what is sent of the request once its turn has come. In a
+    result that is no handle itself, `handle` finds the run's.
     """
 
     vendor: str
@@ -40,6 +41,7 @@ class Launch:
     is_run: bool = True
     shown: bytes | None = None
     sign: Callable[[Request], Request] | None = None
+    handle: Callable[[Any], RunHandle | None] | None = None
 
 
 @frozen(kw_only=True, eq=False)
@@ -156,13 +158,13 @@ class Flight(Generic[T]):
                 self.ground(task)
             elif (error := self._outcome.exception()) is None:
                 # It came in the very moment of the cancellation: the caller will not see it.
-                self.abandon(_run_of(self._outcome.result()), None)
+                self.abandon(self._run_of(self._outcome.result()), None)
             elif isinstance(error, StartUnknown | ReplyError):
                 self.abandon(None, error)
             raise
 
     def _settle(self, result: T) -> None:
-        run = _run_of(result)
+        run = self._run_of(result)
         if run is not None:
             self._tell(RunStarted(vendor=self._start.vendor, target=self._start.target, run=run))
         if self._is_awaited:
@@ -187,6 +189,11 @@ class Flight(Generic[T]):
                 error=error,
             )
         )
+
+    def _run_of(self, result: T) -> Run | None:
+        find = self._start.handle
+        handle = result if find is None else find(result)
+        return handle.accepted or handle.last if isinstance(handle, RunHandle) else None
 
     def _closed(self) -> AgentsError:
         call = self._start.request.call
@@ -221,7 +228,3 @@ class Flight(Generic[T]):
         error = AgentsError(f"{call} failed: {type(exc).__name__}", vendor=self._start.vendor, call=call)
         error.__cause__ = exc
         return error
-
-
-def _run_of(result: object) -> Run | None:
-    return result.accepted if isinstance(result, RunHandle) else None

@@ -97,7 +97,7 @@ class Postman:
         self._handle = handle
         self._run = run
         self._timeout = timeout
-        self._made_at = clock.now()
+        self._first_sent_at: float | None = None
 
     def request(self) -> Request:
         """Give the first request."""
@@ -105,11 +105,15 @@ class Postman:
 
     def sign(self, _: Request) -> Request:
         """Sign it anew once its turn has come: a signature holds for five minutes, and a turn may take longer."""
+        if self._first_sent_at is None:
+            self._first_sent_at = self._clock.now()
         return self._parcel.request(self._clock)
 
     def renew(self) -> Request | None:
         """Give the same delivery once more; None when the server may have forgotten its id by now."""
-        is_late = self._clock.now() - self._made_at > _REMEMBERED - _SLACK
+        is_late = (
+            self._first_sent_at is not None and self._clock.now() - self._first_sent_at > _REMEMBERED - _SLACK
+        )
         return None if is_late else self._parcel.request(self._clock)
 
     def read(self, reply: Reply) -> Delivery:

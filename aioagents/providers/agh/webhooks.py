@@ -80,6 +80,7 @@ class Webhooks:
                 search=postman,
                 renew=postman.renew,
                 sign=postman.sign,
+                handle=lambda delivery: delivery.run,
             )
         )
 

@@ -21,7 +21,7 @@ from aioagents import (
     StartUnknown,
 )
 from aioagents.model import Reply
-from aioagents.observe import StartAbandoned
+from aioagents.observe import RunStarted, StartAbandoned
 from aioagents.providers.agh import Delivery
 from aioagents.providers.agh.fake import AghRules
 from aioagents.providers.agh.signing import signature, webhook_run_id
@@ -246,7 +246,21 @@ async def test_cancelling_keeps_the_connection() -> None:
         await settle()
         await rig.clock.advance(60.0)
         assert (await rig.agh.runs.get(webhook_run_id(trigger, "d-1"))).status == "completed"
-        assert len(rig.told(StartAbandoned)) == 1
+        (told,) = rig.told(StartAbandoned)
+        assert told.run is not None
+        assert told.run.ref.id == webhook_run_id(trigger, "d-1")
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_run_is_told_once(known: bool) -> None:
+    """The run that a delivery began is told to hooks once, also where the answer hid it; none where none began."""
+    async with agh_rig(scripts=SCRIPTS) as rig:
+        trigger = rig.trigger("bad" if known else "hook")
+        await rig.done(_deliver(rig, trigger, known=known, delivery_id="d-1"))
+        assert [event.run.ref.id for event in rig.told(RunStarted)] == [webhook_run_id(trigger, "d-1")]
+        other = rig.trigger("other", filter={"data.action": "none"})
+        assert (await rig.done(_deliver(rig, other, known=known))).matched == 0
+        assert len(rig.told(RunStarted)) == 1
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -273,10 +287,11 @@ async def test_signed_when_its_turn_has_come() -> None:
     """A delivery that waited for its turn for longer than a signature holds is signed by the time it is sent."""
     limits = PoolLimits(requests_per_second=RateLimit(1, 600.0))
     async with agh_rig(scripts=SCRIPTS, limits=limits) as rig:
-        delivery = await rig.done(_deliver(rig, rig.trigger("hook"), known=False), within=700.0)
+        rig.answer("webhooks.deliver", Reply(503, {}, b"{}"))
+        delivery = await rig.done(_deliver(rig, rig.trigger("hook"), known=False), within=1500.0)
         assert delivery.matched == 1
-        (request,) = rig.calls("webhooks.deliver")
-        assert int(request.headers[HEADERS[0]]) >= EPOCH.timestamp() + 600
+        signed = [int(request.headers[HEADERS[0]]) for request in rig.calls("webhooks.deliver")]
+        assert [round((each - EPOCH.timestamp()) / 600) for each in signed] == [1, 2]
 
 
 async def test_timeout_before_its_turn_has_come() -> None:
