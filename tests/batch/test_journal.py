@@ -344,6 +344,17 @@ async def test_a_commit_has_an_end(path: Path) -> None:
     assert set(states_of(path).values()) == {"sending"}
 
 
+async def test_rows_are_known_however_many_are_open(path: Path) -> None:
+    """Of six thousand rows in flight each keeps its state, those that were not touched for long as well."""
+    keys = [str(number) for number in range(6000)]
+    async with journal_at(path) as journal:
+        await claim(journal, *keys)
+        for state in (RowState.SENDING, RowState.STARTED, RowState.COMPLETED):
+            await journal.record([change(key, state) for key in keys])
+        assert [record.key async for record in journal.unfinished()] == []
+        assert [record.key for record in await journal.unemitted(9999)] == keys
+
+
 async def test_cancelling_a_caller_tears_nothing(path: Path) -> None:
     """Of callers that are cancelled, each change is made as a whole, and the journal works on."""
     keys = [str(number) for number in range(100)]

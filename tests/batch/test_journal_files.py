@@ -211,6 +211,11 @@ def _flip(path: Path, offset: int) -> None:
     path.write_bytes(content)
 
 
+def _middle(path: Path) -> int:
+    """Give where the page in the middle of the file begins: it is its head that tells what is on it."""
+    return path.stat().st_size // 8192 * 4096
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9000])
 
@@ -256,8 +261,8 @@ def _hide_from_index(path: Path) -> None:
         _cut,
         _blank,
         lambda path: _flip(path, 100),
-        lambda path: _flip(path, path.stat().st_size // 2),
-        _alter("DROP INDEX row_open"),
+        lambda path: _flip(path, _middle(path)),
+        _alter("DROP INDEX row_unemitted"),
         _alter("DROP TABLE opening"),
         _alter("DELETE FROM batch"),
         _alter("ALTER TABLE row ADD COLUMN more"),
@@ -304,7 +309,8 @@ async def test_damage_under_a_log_is_left_alone(path: Path) -> None:
     """A damaged journal that was not closed keeps its log too: nothing is played back into it."""
     await _fill(path, 500)
     await asyncio.to_thread(_die_with_rows, path)
-    _flip(path, path.stat().st_size // 2)
+    for page in range(8, 14):  # some of which the log has no newer version of
+        _flip(path, page * 4096)
     kept = [path, path.with_name("batch.db-wal")]
     before = contents(kept)
     assert len(before["batch.db-wal"]) > 0
@@ -314,7 +320,7 @@ async def test_damage_under_a_log_is_left_alone(path: Path) -> None:
     assert contents(kept) == before
 
 
-@pytest.mark.parametrize("statement", ["DROP INDEX row_open", "DELETE FROM batch", "DROP TABLE opening"])
+@pytest.mark.parametrize("statement", ["DROP INDEX row_unemitted", "DELETE FROM batch", "DROP TABLE opening"])
 async def test_readers_see_what_is_not_as_it_was_made(path: Path, statement: str) -> None:
     """A reader refuses a journal whose tables are not what they were made as."""
     await _fill(path)
@@ -374,9 +380,12 @@ async def test_a_journal_that_is_moved_away_takes_no_more(path: Path) -> None:
         for _ in range(2):
             with pytest.raises(JournalError, match="moved or removed while it was in use"):
                 await claim(journal, "b")
+            with pytest.raises(JournalError, match="moved or removed while it was in use"):
+                await journal.record([change("a", RowState.SENDING)])
         path.with_name("moved.db").rename(path)
         await claim(journal, "c")
-    assert states_of(path) == {"a": "planned", "c": "planned"}
+        await journal.record([change("a", RowState.SENDING)])  # as if it had never been asked for before
+    assert states_of(path) == {"a": "sending", "c": "planned"}
 
 
 async def test_a_lock_that_was_removed_is_noticed(path: Path) -> None:
@@ -437,6 +446,16 @@ async def test_other_programs_that_write_are_waited_for(path: Path) -> None:
             assert not asked.done()
             stranger.execute("ROLLBACK")
         assert (await asked)[0].state is RowState.PLANNED
+
+
+async def test_what_another_program_wrote_counts(path: Path) -> None:
+    """A row that somebody repaired by other means is what it is in the file, whatever was known of it before."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.STARTED)
+        _alter("UPDATE row SET state = 'unknown' WHERE key = 'a'")(path)
+        with pytest.raises(JournalError, match="'a' is unknown"):
+            await journal.record([change("a", RowState.COMPLETED)])
+        await journal.record([change("a", RowState.DROPPED)])
 
 
 async def test_a_disk_that_hangs_holds_nobody_for_ever(path: Path) -> None:

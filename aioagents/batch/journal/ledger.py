@@ -11,6 +11,16 @@ from ...errors import JournalError
 from ...model import RunRef
 from ..record import MOVES, Change, Record, RowState
 
+# States as they are stored. A row changes thrice: making an enum's member of a word, or a word of it, would take
+# longer than the change.
+_STATES: Final = {state.value: state for state in RowState}
+_MOVES: Final = {state.value: frozenset(move.value for move in moves) for state, moves in MOVES.items()}
+_SETTLED: Final = frozenset(state.value for state in RowState if state.is_settled)
+_PLANNED: Final = RowState.PLANNED.value
+_SENDING: Final = RowState.SENDING.value
+_STARTED: Final = RowState.STARTED.value
+_UNKNOWN: Final = RowState.UNKNOWN.value
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -38,6 +48,16 @@ class Line(NamedTuple):
     settled: int | None = None
     is_emitted: int = 0
 
+    @property
+    def is_settled(self) -> bool:
+        """Say whether the row will most likely not change any more."""
+        return self.state in _SETTLED
+
+    @property
+    def is_blank(self) -> bool:
+        """Say whether nothing is known of an attempt."""
+        return not (self.ref or self.status or self.kind or self.error) and self.output is None
+
 
 class Entry(NamedTuple):
     """A row that is claimed, without its content."""
@@ -51,7 +71,7 @@ class Step(NamedTuple):
     """A change as it will be stored."""
 
     key: str
-    state: RowState
+    state: str
     ref: str | None
     at: int
     status: str
@@ -88,7 +108,7 @@ def step_of(change: Change) -> Step:
     """Make a change ready to be stored. Raises TypeError for an output that is not JSON, or `at` without a zone."""
     return Step(
         written(change.key),
-        RowState(change.state),
+        _STATES[change.state].value,
         None if change.ref is None else str(change.ref),
         (change.at - _EPOCH) // _MICROSECOND,
         _legible(change.status),
@@ -162,7 +182,7 @@ class Ledger:
             line = fresh.get(entry.key) or self._lines.get(entry.key)
             is_repeated = line is not None and line.claimed_in == self._opening
             if line is None:
-                line = Line(*entry, RowState.PLANNED.value, self._opening, self._opening)
+                line = Line(*entry, _PLANNED, self._opening, self._opening)
                 fresh[entry.key] = line
             elif line.digest != entry.digest:
                 raise JournalError(
@@ -181,52 +201,53 @@ class Ledger:
         fresh: dict[str, Line] = {}
         is_stale = False
         for step in steps:
-            line = fresh.get(step.key) or self._lines.get(step.key)
+            key = step.key
+            line = fresh.get(key) or self._lines.get(key)
             if line is None:
-                raise JournalError(f"there is no row {step.key!r}: claim it first", key=step.key)
-            fresh[step.key] = self._moved(line, step)
-            is_stale |= bool(line.is_emitted)
+                raise JournalError(f"there is no row {key!r}: claim it first", key=key)
+            fresh[key] = self._moved(line, step)
+            if line.is_emitted:
+                is_stale = True
         self._take(fresh)
         self.is_output_stale |= is_stale
 
     def _take(self, fresh: Mapping[str, Line]) -> None:
-        self._lines.update(fresh)
-        self._changed.update(dict.fromkeys(fresh))
+        for key, line in fresh.items():
+            self._lines[key] = line
+            self._changed[key] = None
 
     def _moved(self, line: Line, step: Step) -> Line:
-        before, state = RowState(line.state), step.state
-        if state not in MOVES[before]:
-            raise JournalError(
-                f"the row {step.key!r} is {before}, and cannot become {state} from there", key=step.key
-            )
-        if state is RowState.STARTED and step.ref is None:
-            raise JournalError(
-                f"the row {step.key!r} cannot be started without its run's reference", key=step.key
-            )
+        before, state, key = line.state, step.state, line.key
+        if state not in _MOVES[before]:
+            raise JournalError(f"the row {key!r} is {before}, and cannot become {state} from there", key=key)
+        if state == _STARTED and step.ref is None:
+            raise JournalError(f"the row {key!r} cannot be started without its run's reference", key=key)
         # A new attempt, and a row that was settled by hand, leave behind what went wrong before.
-        if state is RowState.SENDING or before is RowState.UNKNOWN:
+        if before == _UNKNOWN or (state == _SENDING and not line.is_blank):
             line = line._replace(ref=None, status="", kind="", error="", output=None)
         sent_at = line.sent_at
-        if state is RowState.SENDING:
+        if state == _SENDING:
             sent_at = step.at
-        elif state is RowState.PLANNED:
+        elif state == _PLANNED:
             sent_at = None
-        if state.is_settled:
+        ended_at = settled = None
+        if state in _SETTLED:
             self.settled += 1
+            ended_at, settled = step.at, self.settled
         return Line(
-            line.key,
+            key,
             line.target,
             line.digest,
-            state.value,
+            state,
             line.claimed_in,
             self._opening,
             line.ref if step.ref is None else step.ref,
             sent_at,
-            step.at if state.is_settled else None,
+            ended_at,
             step.status or line.status,
             step.kind or line.kind,
             step.error or line.error,
             line.output if step.output is None else step.output,
-            self.settled if state.is_settled else None,
-            0,  # what is emitted has moved out of UNKNOWN, and its result has to be given out anew
+            settled,
+            0,  # what was given out has moved out of UNKNOWN, and has to be given out anew
         )

@@ -44,7 +44,6 @@ TABLES: Final = {
     settled INTEGER,
     is_emitted INTEGER NOT NULL
 )""",
-    "row_open": "CREATE INDEX row_open ON row (id) WHERE state IN ('sending', 'started')",
     "row_unemitted": (
         "CREATE INDEX row_unemitted ON row (settled) WHERE settled IS NOT NULL AND is_emitted = 0"
     ),
@@ -58,8 +57,9 @@ _VALUES: Final = f"({', '.join('?' * len(_NAMES))})"
 _SETS: Final = ", ".join(
     f"{name} = excluded.{name}" for name in _NAMES if name not in {"key", "target", "digest"}
 )
-#: Word for word as the indices are declared, or those do not serve.
+#: No index serves this, since it is asked once: one would cost each row more than it saves all of them.
 _IS_OPEN: Final = "row.state IN ('sending', 'started')"
+#: Word for word as the index is declared, or it does not serve.
 _IS_UNEMITTED: Final = "row.settled IS NOT NULL AND row.is_emitted = 0"
 
 #: Statements for many rows are prepared once for each of these; 64 rows need fewer than 999 variables, which is what

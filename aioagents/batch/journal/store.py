@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 #: How many rows are read in one go; their outputs may be large.
 PAGE: Final = 64
+#: How many rows that are not settled are remembered as they stand, so that they need not be read for each change.
+_MOST_KNOWN: Final = 4096
 
 
 class Store:
@@ -36,6 +38,8 @@ class Store:
         self._owners: dict[int, str] = {}
         self._settled = 0
         self._places: Sequence[tuple[int, int] | None] = ()
+        self._known: dict[str, Line] = {}
+        self._version: int | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, owner: str, now: datetime) -> Self:
@@ -98,16 +102,23 @@ class Store:
             self._check_places()
             execute("COMMIT")
         except BaseException:
+            self._known.clear()
+            self._version = None
             if self._connection.in_transaction:  # some failures have ended it already
                 execute("ROLLBACK")
             raise
 
     def _check_opening(self) -> None:
+        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._version:  # nobody but this connection has written since
+            return
+        self._known.clear()
         if self._connection.execute("SELECT max(number) FROM opening").fetchone()[0] != self._opening:
             raise JournalError(
                 f"the journal {self._path} was opened by another process, though it was locked: was "
                 f"{self._path}-lock removed? Let one of the two end, and run it again afterwards"
             )
+        self._version = version
 
     def _check_places(self) -> None:
         if self._find_places() != self._places:
@@ -130,18 +141,37 @@ class Store:
     def ledger(self, keys: Iterable[str]) -> Ledger:
         """Read the rows that go by these keys, for jobs to be done on them."""
         lines: dict[str, Line] = {}
-        for size, some in _chunks(list(dict.fromkeys(keys))):
+        unknown: list[str] = []
+        for key in dict.fromkeys(keys):
+            line = self._known.get(key)
+            if line is None:
+                unknown.append(key)
+            else:
+                lines[key] = line
+        for size, some in _chunks(unknown):
             for line in _lines(self._connection.execute(LOAD[size], some).fetchone()[0]):
                 lines[line.key] = line
         return Ledger(lines, opening=self._opening, owners=self._owners, settled=self._settled)
 
     def save(self, ledger: Ledger) -> None:
         """Write what jobs made of the rows."""
-        for size, some in _chunks(ledger.changed()):
+        changed = ledger.changed()
+        for size, some in _chunks(changed):
             self._connection.execute(SAVE[size], list(chain.from_iterable(some)))
+        self._remember(changed)
         self._settled = ledger.settled
         if ledger.is_output_stale:
             self._connection.execute("UPDATE batch SET is_output_stale = 1")
+
+    def _remember(self, lines: Iterable[Line]) -> None:
+        """Keep the rows that are likely to be asked for again, for as long as nobody else writes."""
+        known = self._known
+        for line in lines:
+            known.pop(line.key, None)
+            if not line.is_settled:
+                known[line.key] = line
+        while len(known) > _MOST_KNOWN:
+            del known[next(iter(known))]
 
     # Results
 
