@@ -156,7 +156,7 @@ def read_page(reply: Reply, call: str, offset: int) -> Page:
     told = paging.flag("hasMore")
     has_more = told if told is not None else total is not None and offset + len(found) < total
     sessions = tuple(_session(Fields(each), call, f"$.sessions[{n}]") for n, each in enumerate(found))
-    return Page(sessions=sessions, length=len(found), has_more=has_more and bool(found))
+    return Page(sessions=sessions, length=len(found), has_more=has_more)
 
 
 def read_session(reply: Reply, call: str) -> Session:

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -22,12 +22,12 @@ from aioagents import (
     StreamCut,
 )
 from aioagents.codec import encode_json
-from aioagents.model import Purpose, Reply
+from aioagents.model import Purpose, Reply, Request
 from aioagents.observe import RequestDone, RunStarted, StartAbandoned
 from aioagents.providers.agent_platform import Invoke, RunStream, StreamEvent, StreamResult, text_of
 from aioagents.providers.agent_platform.fake import FRAMINGS
 from aioagents.providers.agent_platform.stream import Tally, read_event
-from tests.fakes import settle
+from tests.fakes import WorldSend, WorldStream, settle
 from tests.polling.rig import begin, reply
 from tests.providers.agent_platform.platform_rig import APP_URL, HELLO, PlatformRig, platform_rig, sample_body
 
@@ -378,6 +378,36 @@ async def test_nonsense_after_events() -> None:
             await stream.read()
         assert (stream.result.events, caught.value.ref) == (1, stream.ref)
         assert caught.value.run is not None
+
+
+class _StuckStream(WorldStream):
+    """A reply that gives one piece, and then neither another one nor its end."""
+
+    _is_given = False
+
+    async def __anext__(self) -> bytes:
+        if self._is_given:
+            await asyncio.Event().wait()
+        self._is_given = True
+        return encode_json(_EVENTS[0]) + b"\n<html>"
+
+
+class _StuckSend(WorldSend):
+    """Has all streams get stuck."""
+
+    def stream(
+        self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
+    ) -> WorldStream:
+        return _StuckStream(self, super().stream(request, headers=headers, on_sent=on_sent).request, on_sent)
+
+
+async def test_nonsense_is_told_at_once() -> None:
+    """What is no event is told when it comes, and not when more comes, or nothing more."""
+    async with platform_rig("success", send=_StuckSend) as r:
+        waiter = await begin(_all(_listen(r)))
+        assert waiter.done()
+        with pytest.raises(DecodeError):
+            await waiter
 
 
 async def test_refusals() -> None:
