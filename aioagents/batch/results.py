@@ -93,7 +93,7 @@ class ResultFile:
         is_rebuilt: bool = False,
     ) -> None:
         self._journal = journal
-        self._path = Path(path)
+        self._path = Path(path).resolve()  # a link stays one, and what it leads to is replaced
         self._part = self._path.with_name(f"{self._path.name}{_PART}")
         name = form or ("csv" if self._path.suffix.lower() == ".csv" else "jsonl")
         if name not in _FORMS:
@@ -107,6 +107,7 @@ class ResultFile:
 
     async def __aenter__(self) -> Self:
         try:
+            await self._in_thread(self._see_that_it_is_ordinary)
             if self._is_rebuilt or await self._journal.is_output_stale():
                 await self._rebuild()
             else:
@@ -185,6 +186,11 @@ class ResultFile:
 
     # The file, in a thread
 
+    def _see_that_it_is_ordinary(self) -> None:
+        """Raise ValueError for a device or a pipe: it must not be replaced, and nothing in it can be cut off."""
+        if self._path.exists() and not self._path.is_file():
+            raise ValueError(f"{self._path} is no ordinary file: name one for the results")
+
     def _take_up(self, size: int) -> None:
         """Open the file that `size` is of, or begin one. Raises ValueError."""
         part, whole = _size_of(self._part), _size_of(self._path)
@@ -243,11 +249,14 @@ class ResultFile:
         return file.tell()
 
     def _publish(self) -> None:
-        """Give the file its name."""
-        self._close()
+        """Give the file its name. It stays open where that fails, and may be tried again."""
+        if os.name == "nt":
+            self._close()  # Windows renames no file that is open
         self._part.replace(self._path)
         _sync_folder(self._path)
-        self._open(self._path)
+        self._is_part = False
+        if self._file is None:
+            self._open(self._path)
 
     @property
     def _opened(self) -> BinaryIO:

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -350,6 +351,42 @@ async def test_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="is not empty"):
             await ResultFile(journal, path).__aenter__()
     assert path.read_text() == '{"key":"of another batch"}\n'
+
+
+async def test_folder_that_is_away_for_a_while(tmp_path: Path) -> None:
+    """A file that cannot be given its name is an OSError, each time; once it can, it is, with each line once."""
+    folder, away = tmp_path / "results", tmp_path / "away"
+    folder.mkdir()
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1"])
+        async with ResultFile(journal, folder / "results.jsonl") as results:
+            folder.rename(away)
+            for _ in range(2):
+                with pytest.raises(FileNotFoundError):
+                    await results.write()
+            await settle_rows(journal, ["2"])
+            away.rename(folder)
+            await results.finish()
+    assert keys_in(folder / "results.jsonl") == ["1", "2"]
+    assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("is_rebuilt", [True, False])
+async def test_only_ordinary_files_are_written(tmp_path: Path, *, is_rebuilt: bool) -> None:
+    """A pipe is refused and stays what it is; a link is written through, and stays a link."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link.jsonl"
+    os.mkfifo(pipe)
+    link.symlink_to(tmp_path / "results.jsonl")
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1"])
+        with pytest.raises(ValueError, match="no ordinary file"):
+            async with ResultFile(journal, pipe, is_rebuilt=is_rebuilt):
+                pass
+        async with ResultFile(journal, link, is_rebuilt=is_rebuilt) as results:
+            await results.finish()
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert keys_in(tmp_path / "results.jsonl") == ["1"]
 
 
 async def test_cancelled_writing_costs_no_line(tmp_path: Path) -> None:

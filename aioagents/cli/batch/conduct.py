@@ -148,7 +148,7 @@ class _Conductor:
             async with aclosing(batch.run(rows)) as outcomes:
                 async for outcome in outcomes:
                     self._display.tell(outcome)
-            self._is_read = not self._signals
+            self._is_read = not self._signals and self._error is None
         except BrokenPipeError:
             raise
         except RowFault as error:
@@ -273,6 +273,7 @@ class _Conductor:
             faulty=seen.faulty,
             unread=unread,
             unwritten=summary.unemitted if self._job.output is not None else 0,
+            is_broken_off=self._error is not None,
             seconds=time.monotonic() - self._began_at,
             starts=seen.starts,
             looks=pool.statistics().polling.looks,

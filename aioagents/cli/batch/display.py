@@ -27,17 +27,25 @@ _TROUBLES: Final = frozenset({RowState.PLANNED, RowState.REFUSED, RowState.UNKNO
 class Display:
     """Shows one batch. Results go to the file that is written, not through here."""
 
-    def __init__(self, job: BatchJob, out: Output, look: Callable[[], Progress]) -> None:
+    def __init__(
+        self,
+        job: BatchJob,
+        out: Output,
+        look: Callable[[], Progress],
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._job = job
         self._out = out
         self._look = look
+        self._now = now
         self._told: Counter[str] = Counter()
         self._board = self._open_board()
         if self._board is not None:
-            self.every = _DRAW_EVERY
+            self._every = _DRAW_EVERY
         else:
-            self.every = _DOCUMENT_EVERY if out.is_json else _LINE_EVERY
-        self._next_at = time.monotonic() + self.every
+            self._every = _DOCUMENT_EVERY if out.is_json else _LINE_EVERY
+        self._next_at = now() + self._every
 
     def _open_board(self) -> "live.Board | None":
         if not self._out.is_live:
@@ -59,9 +67,9 @@ class Display:
 
     def draw(self) -> None:
         """Show how it goes, if it is time."""
-        if time.monotonic() < self._next_at:
+        if self._now() < self._next_at:
             return
-        self._next_at = time.monotonic() + self.every
+        self._next_at = self._now() + self._every
         if self._board is not None:
             self._board.refresh()
         elif self._out.is_json:

@@ -36,13 +36,14 @@ class Ending:
     """A batch that is over for now.
 
     `unread` rows of the input were not come to, None if nobody knows how many; `unwritten` results are not in the
-    file yet.
+    file yet; `is_broken_off` says that an error ended it.
     """
 
     summary: Summary
     faulty: int
     unread: int | None
     unwritten: int
+    is_broken_off: bool
     seconds: float
     starts: int
     looks: int
@@ -59,7 +60,8 @@ class Ending:
     @property
     def is_left(self) -> bool:
         """Say whether running the batch again would do anything."""
-        return self.unread != 0 or self.unwritten > 0 or self._count(*_LEFT) > 0
+        is_all_done = self.unread == 0 and self.unwritten == 0 and not self._count(*_LEFT)
+        return self.is_broken_off or not is_all_done
 
     @property
     def code(self) -> Exit:
@@ -117,7 +119,7 @@ def _left(ending: Ending) -> str:
         parts.append(f"about {ending.unread:,} rows were not read")
     if ending.unwritten:
         parts.append(f"{ending.unwritten:,} results were not written")
-    return ", ".join(parts)
+    return ", ".join(parts) or "the last step"
 
 
 def _describe(job: BatchJob, ending: Ending) -> Mapping[str, Any]:

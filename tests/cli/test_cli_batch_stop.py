@@ -1,0 +1,154 @@
+"""`batch FILE` that is stopped by signals, watched on a terminal, or not alone with its journal."""
+
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aioagents.batch import Journal, RowState
+from aioagents.providers.leena.fake.world import LeenaWorld
+from aioagents.simulator import FaultPlan, Simulator
+from tests.cli.test_cli_batch import events, rows_of, states_in, write_rows
+
+
+def wait_for(is_true: Callable[[], object]) -> None:
+    """Wait until something in another process has come about."""
+    for _ in range(600):
+        if is_true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come about within 30 s")
+
+
+@pytest.mark.parametrize("ending", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_signal(
+    command: Any, cli: Any, world: LeenaWorld, tmp_path: Path, ending: tuple[signal.Signals, int]
+) -> None:
+    """The first Ctrl-C, or SIGTERM, ends it with runs going on, and the command that is told goes on with them."""
+    number, code = ending
+    path = write_rows(tmp_path, {"long": "endless"} | {str(n): "good" for n in range(200)})
+    output = tmp_path / "out.jsonl"
+    options = ["--vendor", "leena", "--output", str(output), "--in-flight", "20", "--timeout", "100"]
+    running = command("batch", str(path), *options, "--json")
+    wait_for(lambda: world.statistics()["looks"] > 5)
+    running.signal(number)
+    done = running.finish()
+    assert done.code == code
+    assert done.err.startswith("aioagents: stopping: ")
+    assert len(events(done.documents, "stopping")) == 1
+    last = done.documents[-1]
+    assert (last["exit_code"], last["unknown"], "sending" in last["rows"]) == (code, 0, False)
+    assert last["rows"]["started"] >= 1
+    assert last["unread"] == 201 - sum(last["rows"].values())
+    states = states_in(Path(f"{path}.db"))
+    started = {key for key, state in states.items() if state != "planned"}
+    assert set(world.starts_by_key) == started
+    settled = {key for key, state in states.items() if RowState(state).is_settled}
+    assert {row["key"] for row in rows_of(output)} == settled
+    again = shlex.split(last["resume"])
+    again[again.index("--timeout") + 1] = "4"
+    assert cli(*again[1:]).code == 3
+    assert set(world.starts_by_key.values()) == {1}
+    assert sorted(row["key"] for row in rows_of(output)) == sorted(str(n) for n in range(200))
+
+
+@pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=3600,only=start")])
+def test_two_signals_while_starts_are_out(
+    command: Any, cli: Any, simulator: Simulator, world: LeenaWorld, tmp_path: Path
+) -> None:
+    """The first Ctrl-C waits for starts that are out, the second does not: their rows are unknown from then on."""
+    path = write_rows(tmp_path, {str(n): "good" for n in range(9)})
+    running = command("batch", str(path), "--vendor", "leena", "--in-flight", "3")
+    wait_for(lambda: simulator.statistics().calls.get("aop.execute") == 3)
+    running.signal(signal.SIGINT)
+    told = iter(running.process.stderr.readline, "")
+    stopping = next(line for line in told if line.startswith("aioagents: "))
+    assert stopping.partition(": ")[2] == (
+        "stopping: 3 starts are out, and are waited for; Ctrl-C once more leaves at once\n"
+    )
+    running.signal(signal.SIGINT)
+    done = running.finish()
+    assert done.code == 130
+    assert "3 unknown: they were sent, and whether a run began cannot be known" in done.out
+    assert "6 rows were not begun" in done.out
+    assert f"aioagents batch {path} --vendor leena --in-flight 3 --resume" in done.out
+    listed = cli("batch", "unknown", f"{path}.db", "--json")
+    assert [row["key"] for row in listed.documents] == ["0", "1", "2"]
+    assert world.statistics()["starts"] == 0
+
+
+@pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=3600,only=token")])
+def test_signal_before_anything_is_begun(command: Any, simulator: Simulator, tmp_path: Path) -> None:
+    """Ctrl-C while the first token is waited for ends it; no journal was made."""
+    path = write_rows(tmp_path, {"a": "good"})
+    running = command("batch", str(path), "--vendor", "leena")
+    wait_for(lambda: simulator.statistics().calls.get("oauth.token"))
+    running.signal(signal.SIGINT)
+    done = running.finish()
+    assert (done.code, done.err) == (130, "aioagents: interrupted before anything was begun\n")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_pipe_that_stays_open(command: Any, tmp_path: Path) -> None:
+    """Ctrl-C ends a batch that waits for more rows of a pipe."""
+    options = ["--format", "jsonl", "--journal", str(tmp_path / "batch.db"), "--json"]
+    running = command("batch", "-", "--vendor", "leena", *options, stdin=subprocess.PIPE)
+    before = running.line()
+    running.signal(signal.SIGINT)
+    running.process.wait(30)
+    done = running.finish(before)
+    assert done.code == 130
+    assert (done.documents[-1]["unread"], done.documents[-1]["rows"]) == (None, {})
+
+
+def test_reader_that_goes_away(command: Any, world: LeenaWorld, tmp_path: Path) -> None:
+    """When nobody reads stdout any more, the batch ends with 141; what was started is in the journal."""
+    path = write_rows(tmp_path, {str(n): "good" for n in range(50)})
+    running = command("batch", str(path), "--vendor", "leena", "--json", "--in-flight", "10")
+    running.line()
+    running.process.stdout.close()
+    running.process.stdout = None
+    assert running.finish().code == 141
+    states = states_in(Path(f"{path}.db"))
+    assert {key for key, state in states.items() if state in ("started", "completed")} == set(
+        world.starts_by_key
+    )
+
+
+def test_journal_that_is_in_use(command: Any, cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+    """While a batch runs, its journal can be looked into, and neither be settled nor run a second time."""
+    path = write_rows(tmp_path, {str(n): "endless" for n in range(5)})
+    journal = f"{path}.db"
+    running = command("batch", str(path), "--vendor", "leena")
+    wait_for(lambda: "started" in states_in(Path(journal)).values() if Path(journal).exists() else False)
+    shown = cli("batch", "status", journal)
+    assert (shown.code, "in use by " in shown.out) == (0, True)
+    for arguments in (
+        [str(path), "--vendor", "leena", "--resume"],
+        ["unknown", journal, "--resolve", "0=drop"],
+    ):
+        done = cli("batch", *arguments)
+        assert done.code == 1
+        assert "is in use by " in done.err
+    running.signal(signal.SIGINT)
+    assert running.finish().code == 130
+    assert set(world.starts_by_key.values()) == {1}
+
+
+def test_on_a_terminal(on_terminal: Any, tmp_path: Path) -> None:
+    """On a terminal progress is drawn below what is told, the cursor is given back, and the end stays."""
+    path = write_rows(tmp_path, {str(n): "good" for n in range(30)} | {"x" * 200: "unknown_aop"})
+    code, shown = on_terminal("batch", str(path), "--vendor", "leena").finish()
+    assert code == 1
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    assert "/31" in shown
+    assert "starts/s" in shown
+    assert "is refused: " in shown
+    assert "31 rows settled: 30 completed, 1 refused" in shown
+    with Journal.read_only(f"{path}.db") as view:
+        assert view.summary().states[RowState.COMPLETED] == 30
