@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from aioagents import errors
-from aioagents.errors import AgentsError, StartUnknown, WaitTimeout, error_class
+from aioagents.errors import AgentsError, StartUnknown, StreamCut, TransportError, WaitTimeout, error_class
 from aioagents.model import Run, RunRef, RunState
 
 REF = RunRef("leena", "us-east-1", "0123")
@@ -39,6 +39,8 @@ FACTS: dict[str, object] = {
     "sent_at": datetime(2026, 1, 5, tzinfo=UTC),
     "body": b'{"message_to_start": "private"}',
     "advice": "look at the report",
+    "received": b'{"output": "private',
+    "events": 3,
 }
 
 
@@ -99,6 +101,13 @@ def test_start_unknown_has_its_own_facts() -> None:
     """An unknown start has neither target nor moment until it is told."""
     error = StartUnknown("x")
     assert (error.target, error.sent_at, error.body, error.advice) == ("", None, None, "")
+
+
+def test_a_cut_stream_has_its_own_facts() -> None:
+    """A stream that was cut has neither bytes nor events until it is told, and asking again is of no use."""
+    error = StreamCut("x")
+    assert (error.received, error.events, error.is_passing) == (b"", 0, False)
+    assert isinstance(error, TransportError)
 
 
 @pytest.mark.parametrize(
