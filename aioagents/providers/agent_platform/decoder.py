@@ -163,7 +163,7 @@ class EventDecoder:
             self._given.append(decode_json(text))
         except ValueError:
             return False
-        self._has_fields = False
+        self._is_after_return = self._has_fields = False
         return True
 
     def _take_field(self, chunk: bytes, at: int) -> int:
