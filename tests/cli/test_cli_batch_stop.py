@@ -82,6 +82,42 @@ def test_two_signals_while_starts_are_out(
     assert world.statistics()["starts"] == 0
 
 
+@pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=1.5,only=start")])
+def test_runs_that_begin_after_all(
+    command: Any, cli: Any, simulator: Simulator, world: LeenaWorld, tmp_path: Path
+) -> None:
+    """What begins while it ends at once is told, as a run of a row that is unknown; it can be settled with that."""
+    path = write_rows(tmp_path, {str(n): "good" for n in range(30)})
+    running = command("batch", str(path), "--vendor", "leena", "--json")
+    wait_for(lambda: simulator.statistics().calls.get("aop.execute", 0) >= 30)
+    running.signal(signal.SIGINT)
+    time.sleep(0.05)  # signals of one kind that come at once are one
+    running.signal(signal.SIGINT)
+    done = running.finish()
+    assert done.code == 130
+    told = {each["ref"] for each in events(done.documents, "abandoned")}
+    assert all(f"  {ref}  good, sent at " in done.err for ref in told)
+    with Journal.read_only(f"{path}.db") as view:
+        known = {str(record.ref) for record in view.records() if record.ref is not None}
+    assert not told & known
+    assert len(told | known) <= world.statistics()["starts"] <= 30
+    unknown = [row["key"] for row in cli("batch", "unknown", f"{path}.db", "--json").documents]
+    assert len(unknown) + len(known) == 30
+    for key, ref in zip(unknown, told, strict=False):
+        assert cli("batch", "unknown", f"{path}.db", "--resolve", f"{key}={ref}").code == 0
+
+
+@pytest.mark.parametrize("faults", [FaultPlan.parse("throttle=0.4,retry_after=0,only=look")])
+def test_vendor_that_throttles(cli: Any, tmp_path: Path) -> None:
+    """How often the vendor throttled is told while it runs, and at the end."""
+    path = write_rows(tmp_path, {str(n): "good" for n in range(40)})
+    done = cli("batch", str(path), "--vendor", "leena", "--json")
+    assert done.code == 0
+    throttled = events(done.documents, "throttled")
+    assert done.documents[-1]["throttles"] == len(throttled) >= 1
+    assert throttled[0]["per_second"] > 0
+
+
 @pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=3600,only=token")])
 def test_signal_before_anything_is_begun(command: Any, simulator: Simulator, tmp_path: Path) -> None:
     """Ctrl-C while the first token is waited for ends it; no journal was made."""
