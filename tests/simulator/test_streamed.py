@@ -2,14 +2,20 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 import pytest
 
+from aioagents import SessionPool
+from aioagents.caller import Launch
 from aioagents.contract.fake import Answer, Call, Held, Route, Streamed
-from aioagents.model import Purpose, Reply
+from aioagents.errors import AgentsError, ReplyLost, StartUnknown
+from aioagents.model import Purpose, Reply, Request
+from aioagents.observe import Event, StartAbandoned
+from aioagents.retry import RetryPolicy
 from aioagents.simulator import FaultPlan, Simulator
 
 _TEXT = {"content-type": "text/event-stream"}
@@ -236,3 +242,51 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body(caplog: pytest.Log
         await asyncio.sleep(0.05)
     assert world.bodies == []
     assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
+
+
+# ── all together ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _outcome(pool: SessionPool, url: str, key: str) -> tuple[bytes, AgentsError | None]:
+    """Stream one run, and give what came and what befell it."""
+    request = Request(
+        method="POST", url=f"{url}/s", call="s.run", purpose=Purpose.START, body=key.encode(), is_long=True
+    )
+    account = pool.account("k", name="k", vendor="streamer")
+    got = b""
+    try:
+        launch = Launch(vendor="streamer", request=request, target=key, advice="")
+        async with pool.caller.stream(account, launch) as streaming:
+            async for piece in streaming.pieces():
+                got += piece
+    except AgentsError as error:
+        return got, error
+    return got, None
+
+
+async def test_no_fault_starts_a_stream_twice() -> None:
+    """Under all faults at once each run begins at most once, what came is what was sent, and no fate is hidden."""
+    world = StreamWorld([(0.0, b"data: 1\n\n"), (2.0, b"data: 22\n\n"), (4.0, b"data: 333\n\n")])
+    faults = dict.fromkeys(("reset", "lost", "throttle", "error", "truncate", "garble", "slow"), 0.12)
+    keys = [f"run-{number}" for number in range(150)]
+    events: list[Event] = []
+    async with (
+        _simulator(world, seed=3, retry_after=0, **faults) as simulator,
+        SessionPool(retry=RetryPolicy(first=0.001, cap=0.002, reserve=1000), hooks=[events.append]) as pool,
+    ):
+        outcomes = [await _outcome(pool, simulator.url, key) for key in keys]
+    begun = [body.decode() for body in world.bodies]
+    assert len(set(begun)) == len(begun)
+    kinds: Counter[str] = Counter()
+    for key, (got, error) in zip(keys, outcomes, strict=True):
+        kinds["whole" if error is None else type(error).__name__] += 1
+        if error is None:
+            assert got == _WHOLE or got.startswith(b"<html>")
+        elif isinstance(error, ReplyLost):
+            assert _WHOLE.startswith(got) and got
+            assert key in begun
+        else:
+            assert got == b""
+            assert isinstance(error, StartUnknown) or key not in begun
+    assert min(kinds["whole"], kinds["StartUnknown"], kinds["ReplyLost"]) > 5
+    assert [event for event in events if isinstance(event, StartAbandoned)] == []
