@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from types import SimpleNamespace
 from typing import Any, Final, Self
 
 import aiohttp
@@ -15,37 +14,12 @@ from ..errors import AgentsError, DecodeError, PoolClosed
 from ..model import Purpose, Reply, Request, Upload
 from .border import bare, told, watch
 from .limits import PoolLimits, Timeouts
+from .mark import Mark, MarkingConnector, marking
 from .stream import HttpStream
 from .upload import UploadBody
 
 _AGENT: Final = "aioagents"
 _GRACE: Final = 2.0
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    """Have `on_sent` called at the last moment before the first byte of a request is written."""
-    trace = aiohttp.TraceConfig()
-
-    async def tell(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        if context.trace_request_ctx is not None:
-            context.trace_request_ctx()
-
-    trace.on_request_headers_sent.append(tell)
-    return trace
-
-
-class _Mark:
-    """Notes, and tells, that the first byte is about to leave."""
-
-    __slots__ = ("_on_sent", "was_made")
-
-    def __init__(self, on_sent: Callable[[], None]) -> None:
-        self._on_sent = on_sent
-        self.was_made = False
-
-    def __call__(self) -> None:
-        self._on_sent()  # which may call it off at the last moment
-        self.was_made = True
 
 
 class HttpSend:
@@ -63,11 +37,10 @@ class HttpSend:
         self._limits = limits
         self._most = limits.reply_bytes
         self._foreign = session
-        self._connector: aiohttp.TCPConnector | None = None
+        self._connector: MarkingConnector | None = None
         self._keep_alive = timeouts.keep_alive
         self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._traced: dict[str, aiohttp.ClientSession] = {}
-        self._long_connector: aiohttp.TCPConnector | None = None
+        self._long_connector: MarkingConnector | None = None
         self._long: dict[str, aiohttp.ClientSession] = {}
         self._seconds = {
             Purpose.START: timeouts.start,
@@ -90,13 +63,13 @@ class HttpSend:
 
     async def __aenter__(self) -> Self:
         if self._foreign is None:
-            self._connector = aiohttp.TCPConnector(
+            self._connector = MarkingConnector(
                 limit=0,  # a bound over all hosts would let a stalled one starve the others
                 limit_per_host=self._limits.per_host,
                 keepalive_timeout=self._keep_alive,
             )
             # What waits for hours must not take the others' connections, nor trust one that lay idle.
-            self._long_connector = aiohttp.TCPConnector(limit=0, force_close=True)
+            self._long_connector = MarkingConnector(limit=0, force_close=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -106,8 +79,8 @@ class HttpSend:
         """Close all connections that are ours. May be called twice."""
         connectors = (self._connector, self._long_connector)
         self._connector = self._long_connector = None
-        sessions = [*self._sessions.values(), *self._traced.values(), *self._long.values()]
-        self._sessions, self._traced, self._long = {}, {}, {}
+        sessions = [*self._sessions.values(), *self._long.values()]
+        self._sessions, self._long = {}, {}
         with anyio.move_on_after(_GRACE, shield=True):
             for session in sessions:
                 await session.close()
@@ -115,15 +88,14 @@ class HttpSend:
                 if connector is not None:
                     await connector.close()
 
-    def _session(self, url: URL, *, is_traced: bool, is_long: bool) -> aiohttp.ClientSession:
+    def _session(self, url: URL, *, is_long: bool) -> aiohttp.ClientSession:
         if self._foreign is not None:
             if self._foreign.closed:
                 raise PoolClosed("the aiohttp session that was handed to the pool is closed")
             return self._foreign
         if self._connector is None:
             raise PoolClosed("the pool is closed")
-        # A session each, since the traced one costs more.
-        sessions = self._long if is_long else self._traced if is_traced else self._sessions
+        sessions = self._long if is_long else self._sessions
         session = sessions.get(url.raw_authority)
         if session is None:
             session = sessions[url.raw_authority] = aiohttp.ClientSession(
@@ -131,7 +103,6 @@ class HttpSend:
                 connector_owner=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={hdrs.USER_AGENT: _AGENT, hdrs.ACCEPT: "application/json"},
-                trace_configs=[_tracing()] if is_traced or is_long else None,
             )
         return session
 
@@ -154,7 +125,24 @@ class HttpSend:
         """
         if request.upload is not None:
             return self._send_up(request, request.upload, headers, on_sent)
-        return self._exchange(request, headers, on_sent, request.body, self._timeout_of(request))
+        timeout = self._timeout_of(request)
+        if on_sent is None:
+            return self._exchange(request, headers, None, request.body, timeout)
+        return self._marked(request, headers, on_sent, request.body, timeout)
+
+    async def _marked(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        on_sent: Callable[[], None] | None,
+        data: bytes | UploadBody | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> Reply:
+        mark = None if on_sent is None else Mark(on_sent)
+        if mark is not None and self._foreign is not None:
+            mark()  # sending cannot be observed here: from now on it may have happened
+        with marking(mark):
+            return await self._exchange(request, headers, mark, data, timeout)
 
     async def _send_up(
         self,
@@ -167,7 +155,7 @@ class HttpSend:
         upload = UploadBody(body, seconds=None if request.is_long else seconds)
         try:
             async with upload:
-                return await self._exchange(request, headers, on_sent, upload, self._without_end)
+                return await self._marked(request, headers, on_sent, upload, self._without_end)
         except AgentsError:
             if upload.fault is None:
                 raise
@@ -179,15 +167,12 @@ class HttpSend:
         self,
         request: Request,
         headers: Mapping[str, str],
-        on_sent: Callable[[], None] | None,
+        mark: Mark | None,
         data: bytes | UploadBody | None,
         timeout: aiohttp.ClientTimeout,
     ) -> Reply:
         url = URL(request.url, encoded=True)
-        session = self._session(url, is_traced=on_sent is not None, is_long=request.is_long)
-        mark = None if on_sent is None else _Mark(on_sent)
-        if mark is not None and self._foreign is not None:
-            mark()  # sending cannot be observed here: from now on it may have happened
+        session = self._session(url, is_long=request.is_long)
         try:
             async with session.request(
                 request.method,
@@ -197,7 +182,6 @@ class HttpSend:
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=timeout,
-                trace_request_ctx=mark,
             ) as response:
                 if request.is_long and self._foreign is None:
                     watch(response)
@@ -227,25 +211,25 @@ class HttpSend:
         """
         if request.upload is not None:
             raise ValueError(f"{request.call}: an upload has no streamed reply")
-        mark = None if on_sent is None else _Mark(on_sent)
+        mark = None if on_sent is None else Mark(on_sent)
         silence = self._settings.silence if request.timeout is None else request.timeout
 
         async def begin() -> aiohttp.ClientResponse:
             url = URL(request.url, encoded=True)
-            session = self._session(url, is_traced=True, is_long=True)
+            session = self._session(url, is_long=True)
             if mark is not None and self._foreign is not None:
                 mark()
-            return await session.request(
-                request.method,
-                url,
-                # Who packs a stream holds it back until there is enough to pack.
-                headers={hdrs.ACCEPT_ENCODING: "identity", **request.headers, **headers},
-                data=request.body,
-                allow_redirects=False,
-                raise_for_status=False,
-                timeout=attrs.evolve(self._without_end, sock_read=silence),
-                trace_request_ctx=mark,
-            )
+            with marking(mark):
+                return await session.request(
+                    request.method,
+                    url,
+                    # Who packs a stream holds it back until there is enough to pack.
+                    headers={hdrs.ACCEPT_ENCODING: "identity", **request.headers, **headers},
+                    data=request.body,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    timeout=attrs.evolve(self._without_end, sock_read=silence),
+                )
 
         def tell(exc: BaseException, *, has_begun: bool) -> AgentsError | None:
             if not self._is_ours_to_tell(exc):
@@ -269,7 +253,7 @@ class HttpSend:
             return self._is_closed and task is not None and not task.cancelling()
         return self._is_closed and not isinstance(exc, AgentsError)
 
-    def _told(self, request: Request, exc: BaseException, mark: _Mark | None) -> AgentsError:
+    def _told(self, request: Request, exc: BaseException, mark: Mark | None) -> AgentsError:
         if self._is_closed and (mark is None or not mark.was_made):
             return PoolClosed(f"the pool was closed while {request.call} was out", call=request.call)
         return told(request, exc, was_sent=mark is None or mark.was_made)
