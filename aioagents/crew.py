@@ -1,7 +1,7 @@
-"""The tasks of one pool, all in one task group."""
+"""The tasks of one pool: all end with it."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
@@ -13,66 +13,80 @@ _GRACE = 2.0
 
 
 class Crew:
-    """Runs work in a task group that may be opened in one task and closed in another.
+    """Runs work in tasks that end when it is closed, which may be done in another task than the opening.
 
-    The group lives in a root task of its own, since a cancel scope held open across two tasks would be
-    undone in the wrong order. The root is the one task that no group holds; `aclose` waits for it.
+    It is no `asyncio.TaskGroup`, since that has to be left in the task that entered it, and ends all its tasks at
+    the first fault of one. A root task waits for the end in its place; `aclose` waits for the root.
     """
 
     def __init__(self) -> None:
         self._root: asyncio.Task[None] | None = None
-        self._group: asyncio.TaskGroup | None = None
         self._over: asyncio.Future[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Callable[[asyncio.Task[None]], object] | None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def is_open(self) -> bool:
         """Say whether work can be started."""
-        return self._group is not None
+        return self._loop is not None
 
     async def open(self) -> None:
-        """Open the group in the running event loop."""
+        """Begin in the running event loop."""
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
         ready: asyncio.Future[None] = loop.create_future()
-        self._root = loop.create_task(self._live(ready, self._over), name="aioagents-pool")
+        self._root = loop.create_task(self._live(loop, ready, self._over), name="aioagents-pool")
         try:
             await ready
         except BaseException:
             self._root.cancel()
             raise
 
-    async def _live(self, ready: "asyncio.Future[None]", over: "asyncio.Future[None]") -> None:
+    async def _live(
+        self, loop: asyncio.AbstractEventLoop, ready: "asyncio.Future[None]", over: "asyncio.Future[None]"
+    ) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                if not ready.done():
-                    ready.set_result(None)
-                await over
-                self._group = None
-                # What was spawned a moment ago takes its first step, or it could settle nothing when cancelled.
-                await asyncio.sleep(0)
-                for task in self._tasks:
-                    task.cancel()
+            self._loop = loop
+            if not ready.done():
+                ready.set_result(None)
+            await over
+            self._loop = None
+            # What was spawned a moment ago takes its first step, or it could settle nothing when cancelled.
+            await asyncio.sleep(0)
         finally:
-            self._group = None
+            self._loop = None
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(tuple(self._tasks))
 
     def spawn(
-        self, work: Coroutine[Any, Any, None], *, context: Context | None = None
+        self,
+        work: Coroutine[Any, Any, None],
+        *,
+        context: Context | None = None,
+        on_end: Callable[["asyncio.Task[None]"], object] | None = None,
     ) -> "asyncio.Task[None]":
-        """Start `work`, in `context` or a copy of the caller's. Raises `PoolClosed`."""
-        if self._group is None:
+        """Start `work`, in `context` or a copy of the caller's, and call `on_end` once it is over, however it ends.
+
+        A fault in one piece of work is told to the loop's handler, and ends no other. Raises `PoolClosed`.
+        """
+        if self._loop is None:
             work.close()
             raise PoolClosed("the pool is closed")
-        task = self._group.create_task(_guarded(work), context=context)
-        self._tasks.add(task)
-
-        def end(task: "asyncio.Task[None]") -> None:
-            self._tasks.discard(task)
-            work.close()  # it never began where the task was cancelled before its first step
-
-        task.add_done_callback(end)
+        task = self._loop.create_task(work, context=context)
+        self._tasks[task] = on_end
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        on_end = self._tasks.pop(task)
+        if on_end is not None:
+            on_end(task)
+        if task.cancelled() or (fault := task.exception()) is None:
+            return
+        told = {"message": "aioagents: a task of the pool failed", "exception": fault, "task": task}
+        task.get_loop().call_exception_handler(told)
 
     async def aclose(self) -> None:
         """Cancel what still runs and wait for its end, at most two seconds. May be called twice."""
@@ -81,12 +95,3 @@ class Crew:
         if self._root is not None:
             with anyio.move_on_after(_GRACE, shield=True):
                 await asyncio.wait([self._root])
-
-
-async def _guarded(work: Coroutine[Any, Any, None]) -> None:
-    """Keep a fault in one piece of work from ending all the others; it is told to the loop's handler."""
-    try:
-        await work
-    except Exception as exc:  # noqa: BLE001 - a fault of ours, and the pool has to live on
-        loop = asyncio.get_running_loop()
-        loop.call_exception_handler({"message": "aioagents: a task of the pool failed", "exception": exc})

@@ -213,8 +213,8 @@ def test_only_the_command_line_prints() -> None:
     assert set(_names(users)) <= {"cli/output.py"}
 
 
-def test_no_task_outlives_its_group() -> None:
-    """Tasks are made in the crew alone, which holds them in one task group."""
+def test_no_task_outlives_its_crew() -> None:
+    """Tasks are made in the crew alone, which ends with all of them."""
     makers = [
         path
         for path in _files()

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -57,10 +57,10 @@ class Caller:
         """
         return read(await self.exchange(account, request))
 
-    async def look(self, account: Account, request: Request, read: Callable[[Reply], T]) -> T:
-        """Make the same call with one try: whoever looks plans the next try itself."""
+    def look(self, account: Account, request: Request) -> Coroutine[Any, Any, Reply]:
+        """Make such a call with one try, and give the reply: whoever looks plans the next try itself."""
         account.budget.earn()
-        return read(await self.send(account, request))
+        return self.send(account, request)
 
     async def exchange(self, account: Account, request: Request) -> Reply:
         """Make a call that may be repeated and give the reply, which is a success."""
@@ -75,14 +75,14 @@ class Caller:
                 error.tries = failures
                 await self.pause(account, request, error, failures=failures, deadline=deadline)
 
-    async def start(self, account: Account, start: Start[T]) -> T:
+    def start(self, account: Account, start: Start[T]) -> Coroutine[Any, Any, T]:
         """Send what starts a run, once, and give what its `read` makes of the reply.
 
         Cancelled before the first byte left, nothing is sent; cancelled later, the request goes on and its
         outcome is told to hooks and log as `StartAbandoned`. Raises `StartUnknown` when it cannot be known
         whether a run began, the refusal when it surely did not, and `NotSent`.
         """
-        return await self._starts.start(account, start)
+        return self._starts.start(account, start)
 
     def stream(self, account: Account, launch: Launch) -> Streaming:
         """Give what starts a run on entering, and then has its reply read while it arrives.

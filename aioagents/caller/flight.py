@@ -6,7 +6,7 @@ where nobody waits any more, to the event `StartAbandoned`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from attrs import frozen
@@ -92,8 +92,7 @@ class Flight(Generic[T]):
         self.is_owed = False
         #: Whether a refusal may be followed by another try: somebody waits for it, and the pool is not closing.
         self.may_resend = True
-        self._is_awaited = True
-        self._is_abandoned = False  # whether it was out when nobody waited any more
+        self._was_out: bool | None = None  # when the caller noticed its cancellation
         self._sent_at: datetime | None = None
         #: When the first byte left, on the monotonic clock; None while nothing is out.
         self.out_since: float | None = None
@@ -105,9 +104,8 @@ class Flight(Generic[T]):
 
     def mark(self) -> None:
         """Take notice that the first byte is about to leave. Raises CancelledError where none must leave any more."""
-        if not (self.may_resend or self.is_sent):
-            # Called off a moment ago, and a search is in between: its cancellation is still on its way.
-            raise asyncio.CancelledError
+        if not (self.is_sent or (self.may_resend and self._is_awaited)):
+            raise asyncio.CancelledError  # called off a moment ago: the task's own cancellation is still on its way
         self.is_sent = self.was_sent = True
         if not self.is_owed:
             self._sent_at = self._clock.utcnow()
@@ -132,38 +130,10 @@ class Flight(Generic[T]):
     def end(self) -> None:
         """Take notice that nothing will settle the outcome any more."""
         if not self._outcome.done():
-            self._settle_error(self._closed())
+            self._outcome.set_exception(self._closed())
 
-    async def fly(self, journey: Callable[[], Awaitable[T]]) -> None:
-        """Make the journey and settle its outcome. Raises nothing, also when the pool ends it."""
-        try:
-            result = await journey()
-        except asyncio.CancelledError:
-            self._settle_error(self._closed())
-        except Exception as exc:  # noqa: BLE001 - whatever broke, a run may have begun
-            error = exc if isinstance(exc, AgentsError) else self.foreign(exc)
-            self._settle_error(self.unknown(error) if self.is_sent else error)
-        else:
-            self._settle(result)
-
-    async def outcome(self, task: "asyncio.Task[None]") -> T:
-        """Wait for the outcome. Cancelled before the first byte left, `task` is cancelled and nothing is sent."""
-        try:
-            return await asyncio.shield(self._outcome)
-        except asyncio.CancelledError:
-            self._is_awaited = False
-            if not self._outcome.done():
-                self._outcome.cancel()
-                self._is_abandoned = self.is_sent
-                self.ground(task)
-            elif (error := self._outcome.exception()) is None:
-                # It came in the very moment of the cancellation: the caller will not see it.
-                self.abandon(self._run_of(self._outcome.result()), None)
-            elif isinstance(error, StartUnknown | ReplyError):
-                self.abandon(None, error)
-            raise
-
-    def _settle(self, result: T) -> None:
+    def landed(self, result: T) -> None:
+        """Take notice that the start led to `result`: it is counted as begun, and told."""
         run = self._run_of(result)
         if run is not None:
             self._tell(RunStarted(vendor=self._start.vendor, target=self._start.target, run=run))
@@ -172,11 +142,37 @@ class Flight(Generic[T]):
         else:
             self.abandon(run, None)
 
-    def _settle_error(self, error: AgentsError) -> None:
+    def failed(self, exc: BaseException) -> None:
+        """Take notice that `exc` ended the start; a cancellation comes from the pool, or before it was sent."""
+        if isinstance(exc, asyncio.CancelledError):
+            error = self._closed()
+        else:
+            error = exc if isinstance(exc, AgentsError) else self.foreign(exc)
+            error = self.unknown(error) if self.is_sent else error  # whatever broke, a run may have begun
         if self._is_awaited:
             self._outcome.set_exception(error)
-        elif self._is_abandoned:
+        elif _is_news(error) if self._was_out is None else self._was_out:
             self.abandon(None, error)
+
+    async def outcome(self, task: "asyncio.Task[None]") -> T:
+        """Wait for the outcome. Cancelled before the first byte left, `task` is cancelled and nothing is sent."""
+        try:
+            return await self._outcome
+        except asyncio.CancelledError:
+            if self._outcome.cancelled():
+                self._was_out = self.is_sent
+                self.ground(task)
+            elif (error := self._outcome.exception()) is None:
+                # It came in the very moment of the cancellation: the caller will not see it.
+                self.abandon(self._run_of(self._outcome.result()), None)
+            elif isinstance(error, AgentsError) and _is_news(error):
+                self.abandon(None, error)
+            raise
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Say whether the caller waits: its cancellation cancels what it waits for, in that very moment."""
+        return not self._outcome.cancelled()
 
     def abandon(self, run: Run | None, error: AgentsError | None) -> None:
         """Tell what became of a start that nobody waits for any more."""
@@ -222,9 +218,14 @@ class Flight(Generic[T]):
         error.__cause__ = cause
         return error
 
-    def foreign(self, exc: Exception) -> AgentsError:
+    def foreign(self, exc: BaseException) -> AgentsError:
         """Build the error for what is none of this package's."""
         call = self._start.request.call
         error = AgentsError(f"{call} failed: {type(exc).__name__}", vendor=self._start.vendor, call=call)
         error.__cause__ = exc
         return error
+
+
+def _is_news(error: AgentsError) -> bool:
+    """Say whether the vendor was asked, so that somebody has to be told though nobody waits."""
+    return isinstance(error, StartUnknown | ReplyError)

@@ -1,7 +1,9 @@
 """Starts of one pool: each travels in a task of the pool's, sent at most once unless it surely began nothing."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -63,20 +65,21 @@ class Starts:
 
     async def start(self, account: Account, start: Start[T]) -> T:
         """Send what starts a run, and give the result; see `Caller.start`."""
-        await anyio.lowlevel.checkpoint()  # who was cancelled already must not send what outlives them
-        flight: Flight[T] = Flight(start, clock=self._clock, tell=self._tell)
         deadline = anyio.current_effective_deadline()
+        caller = asyncio.current_task()
+        if deadline == -math.inf or (caller is not None and caller.cancelling()):
+            await anyio.lowlevel.checkpoint()  # who was cancelled already must not send what outlives them
+        flight: Flight[T] = Flight(start, clock=self._clock, tell=self._tell)
         account.budget.earn()
-        task = self._crew.spawn(flight.fly(lambda: self._travel(account, start, flight, deadline)))
+        task = self._crew.spawn(self._fly(account, start, flight, deadline), on_end=self._ended)
         self._flights[task] = flight
-        task.add_done_callback(self._landed)
         return await flight.outcome(task)
 
     def accept(self, launch: Launch) -> None:
         """Count what was accepted."""
         self.accepted += launch.is_run
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         self._flights.pop(task).end()
 
     async def land(self, seconds: float) -> None:
@@ -86,17 +89,19 @@ class Starts:
         if self._flights:
             await asyncio.wait(tuple(self._flights), timeout=seconds)
 
-    async def _travel(self, account: Account, start: Start[T], flight: Flight[T], deadline: float) -> T:
-        """Make the start, and find by other means what it began where the reply does not tell."""
-        search = start.search
-        if search is None:
-            result = await self._journey(account, start, flight, deadline)
+    async def _fly(self, account: Account, start: Start[T], flight: Flight[T], deadline: float) -> None:
+        """Make the start, and find by other means what it began where the reply does not tell. Raises nothing."""
+        try:
+            if start.search is None:
+                result = await self._journey(account, start, flight, deadline)
+            else:
+                journey = partial(self._journey, account, start, flight, deadline)
+                result = await self._searched(start.search, flight, journey)
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - told to whoever waits
+            flight.failed(exc)
         else:
-            result = await self._searched(
-                search, flight, lambda: self._journey(account, start, flight, deadline)
-            )
-        self.accept(start)
-        return result
+            self.accept(start)
+            flight.landed(result)
 
     async def _searched(self, search: Search[T], flight: Flight[T], journey: Callable[[], Awaitable[T]]) -> T:
         answers: list[T | Exception] = []

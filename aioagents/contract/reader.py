@@ -32,12 +32,10 @@ class RunReader:
 
     async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:  # noqa: ARG002
         """Read a run, with one try. A 404 passes shortly after a start of our own."""
+        pool = self._pool
         try:
-            return await self._pool.caller.look(
-                self._account,
-                self._request(ref),
-                lambda reply: self._read(reply, ref, self._pool.clock.utcnow()),
-            )
+            reply = await pool.caller.look(self._account, self._request(ref))
+            return self._read(reply, ref, pool.clock.utcnow())
         except NotFound as error:
             error.is_passing = age is not None and age < GRACE
             raise

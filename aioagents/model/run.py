@@ -10,7 +10,7 @@ from .quick import quick
 from .state import RunState
 
 
-@frozen(weakref_slot=False)
+@frozen(weakref_slot=False, cache_hash=True)
 class RunRef:
     """Names one run: the vendor, the place within the vendor (a region, may be empty) and the vendor's id.
 

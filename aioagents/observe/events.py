@@ -6,6 +6,7 @@ from attrs import field, frozen
 
 from ..errors import AgentsError
 from ..model import Run, RunRef
+from ..model.quick import quick
 
 
 @frozen(kw_only=True)
@@ -70,6 +71,7 @@ class TokenStoreFailed(Event):
     error: Exception
 
 
+@quick
 @frozen(kw_only=True)
 class RunStarted(Event):
     """A start was accepted."""
@@ -92,6 +94,7 @@ class StartAbandoned(Event):
     error: AgentsError | None = None
 
 
+@quick
 @frozen(kw_only=True)
 class RunChanged(Event):
     """A look saw something new; `previous` is None at the first look."""

@@ -236,16 +236,16 @@ class Scheduler:
             self._heap.drop(watch)
         return together
 
-    async def _look(self, watch: Watch, together: Round | None) -> None:
+    def _look(self, watch: Watch, together: Round | None) -> Coroutine[Any, Any, None]:
         lists = watch.lane.lists
-        if together is not None and lists is not None and await self._look_at(together, watch, lists):
-            return
-        if watch.is_awaited:
-            await self._look_alone(watch)
-        else:  # any more
-            self._settle(watch, self._forget)
+        if together is None or lists is None:
+            return self._look_alone(watch)
+        return self._look_together(together, watch, lists)
 
     async def _look_alone(self, watch: Watch) -> None:
+        if not watch.is_awaited:  # any more
+            self._settle(watch, self._forget)
+            return
         context = watch.context
         was_woken, watch.is_woken = watch.is_woken, False
         self._looks += 1
@@ -270,31 +270,31 @@ class Scheduler:
         except Exception as exc:  # noqa: BLE001 - a cadence of the user's
             within(context, self._end, watch, fault_of(watch, exc))
 
-    async def _look_at(self, together: Round, first: Watch, lists: ListSource) -> bool:
-        """Look at many runs with one request; whom it does not tell of goes back. Says if `first` is settled."""
+    async def _look_together(self, together: Round, first: Watch, lists: ListSource) -> None:
+        """Look at many runs with one request; whom it does not tell of goes back, but `first` is read by itself."""
         group, context = together.group, first.context
+        is_told = True
         self._looks += 1
         try:
             looking = lists.look_many(group.name, together.lasts())
             found = await (looking if context is None else Within(context, looking))
             group.is_sparse = len(found) < len(together) * _WORTH
+            is_told = first.ref in found
             for watch, run, was_woken in together.told(found):
                 self._settle(watch, self._took, run, was_woken)
         except AgentsError as error:
             self._failed_looks += 1
-            if error.is_passing:
-                for watch, was_woken in together.failed():
-                    self._settle(watch, self._failed, copy_of(error), was_woken)
-                return True
-            group.is_sparse = True  # the list is of no use: whoever is due is read by itself
-            return False
+            is_told = error.is_passing
+            group.is_sparse |= not is_told  # the list is of no use: whoever is due is read by itself
+            for watch, was_woken in together.failed() if is_told else ():
+                self._settle(watch, self._failed, copy_of(error), was_woken)
         except Exception as exc:  # noqa: BLE001 - as above
-            group.is_sparse = True
+            is_told = group.is_sparse = True
             self._settle(first, self._end, fault_of(first, exc))
-            return True
         finally:
             self._put_back(first, *together.rest())
-        return first.ref in found
+        if not is_told:
+            await self._look_alone(first)
 
     def _put_back(self, first: Watch, due: list[Watch], early: list[Watch]) -> None:
         """Have those looked at that were due, but `first`, and the others at the time that was planned."""

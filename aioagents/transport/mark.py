@@ -1,9 +1,9 @@
 """Notes the last moment at which a request has surely not been sent."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
@@ -52,17 +52,23 @@ class MarkingConnector(aiohttp.TCPConnector):
     aiohttp's traces tell the same, at the price of a dozen signals for each request.
     """
 
-    async def connect(
+    def connect(
         self, req: "ClientRequest", traces: "list[Trace]", timeout: "ClientTimeout"
-    ) -> "Connection":
+    ) -> "Coroutine[Any, Any, Connection]":
         """Give a connection."""
-        connection = await super().connect(req, traces, timeout)
+        connecting = super().connect(req, traces, timeout)
         mark = _DUE.get()
-        if mark is not None:
-            _DUE.set(None)  # what its body's source asks for meanwhile is none of its
-            try:
-                mark()
-            except BaseException:
-                connection.release()
-                raise
-        return connection
+        if mark is None:
+            return connecting
+        _DUE.set(None)  # what the source of its body asks for meanwhile has another one
+        return _marked(connecting, mark)
+
+
+async def _marked(connecting: "Awaitable[Connection]", mark: Mark) -> "Connection":
+    connection = await connecting
+    try:
+        mark()
+    except BaseException:
+        connection.release()
+        raise
+    return connection

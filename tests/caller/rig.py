@@ -157,6 +157,10 @@ class Rig:
             ),
         )
 
+    async def look(self, request: Request = LOOK) -> str:
+        """Look once; the result is the body of the reply, which must not be empty."""
+        return read_text(await self.caller.look(self.account, request))
+
     async def ends(self, work: Coroutine[Any, Any, T]) -> "T | Exception":
         """Let `work` run to its end, however long that takes, and give its result or what it raised."""
         task = asyncio.ensure_future(work)

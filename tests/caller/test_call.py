@@ -32,7 +32,6 @@ from aioagents.transport import PoolLimits
 from tests.caller.rig import (
     BODY,
     CALL,
-    LOOK,
     OK,
     REFUSED,
     SECRET,
@@ -248,11 +247,11 @@ async def test_looks_are_sent_once() -> None:
     """A look is not repeated here: whoever looks plans the next try. Only a stale token is renewed."""
     for step in (_reply(500), THROTTLED, ReplyLost("x"), NotSent("x")):
         async with Rig(step) as rig:
-            assert isinstance(await rig.ends(rig.caller.look(rig.account, LOOK, read_text)), AgentsError)
+            assert isinstance(await rig.ends(rig.look()), AgentsError)
             assert rig.send.times == 1
             rig.assert_idle()
     async with Rig(REFUSED, OK) as rig:
-        assert await rig.ends(rig.caller.look(rig.account, LOOK, read_text)) == "ok"
+        assert await rig.ends(rig.look()) == "ok"
         assert rig.send.times == 2
 
 
@@ -286,7 +285,7 @@ async def test_throttling_lowers_the_rate() -> None:
     """A 429 lowers the account's rate and is told once a second, not for each answer."""
     async with Rig(THROTTLED) as rig:
         for _ in range(5):
-            await rig.begin(rig.caller.look(rig.account, LOOK, read_text))
+            await rig.begin(rig.look())
         assert len(rig.told(RateLowered)) == 1
         assert rig.account.gate.statistics().per_second < 1.0
         await rig.clock.advance(5000)
@@ -296,10 +295,10 @@ async def test_no_account_is_held_for_longer_than_patience() -> None:
     """However long a server asks for, the account is held for no longer than the policy's patience."""
     async with Rig(_reply(429, retry_after="31536000"), retry=RetryPolicy(patience=60)) as rig:
         for _ in range(8):
-            await rig.begin(rig.caller.look(rig.account, LOOK, read_text))
+            await rig.begin(rig.look())
         await rig.clock.advance(600)
         rig.send.steps = [OK]
-        waiting = await rig.begin(rig.caller.look(rig.account, LOOK, read_text))
+        waiting = await rig.begin(rig.look())
         await rig.clock.advance(61)
         assert await waiting == "ok"
 

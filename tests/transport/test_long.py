@@ -36,7 +36,7 @@ async def test_a_thousand_hold_no_place() -> None:
         await settle(1500)
         assert rig.send.times == 1000
         assert rig.account.gate.statistics().under_way == 0
-        assert await rig.caller.look(rig.account, LOOK, read_text) == "ok"
+        assert await rig.look() == "ok"
         assert await rig.start() == "ok"
         for each in held:
             each.reply.set_result(OK)
@@ -118,12 +118,12 @@ async def test_long_looks_leave_room_for_looks() -> None:
     look = attrs.evolve(LOOK, is_long=True)
     held = [Held() for _ in range(20)]
     async with Rig(*held, OK, limits=PoolLimits(requests_at_once=2)) as rig:
-        tasks = [await rig.begin(rig.caller.look(rig.account, look, read_text)) for _ in held]
+        tasks = [await rig.begin(rig.look(look)) for _ in held]
         assert rig.send.times == 20
         for each in held:
             each.reply.set_result(OK)
         assert await asyncio.gather(*tasks) == ["ok"] * 20
-        assert await rig.caller.look(rig.account, LOOK, read_text) == "ok"
+        assert await rig.look() == "ok"
         rig.assert_idle()
 
 

@@ -135,7 +135,7 @@ class Reader:
         return retry
 
     async def _ask_once(self, request: Request, read: Callable[[Reply], Any]) -> Any:
-        return await self._pool.caller.look(self._calls.account, request, read)
+        return read(await self._pool.caller.look(self._calls.account, request))
 
     async def _ask(self, request: Request, read: Callable[[Reply], Any]) -> Any:
         return await self._pool.caller.call(self._calls.account, request, read)
