@@ -1,9 +1,8 @@
 """Notes the last moment at which a request has surely not been sent."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -29,39 +28,31 @@ class Mark:
         self.was_made = True
 
 
-_DUE: Final[ContextVar[Mark | None]] = ContextVar("aioagents_mark", default=None)
-
-
-@contextmanager
-def marking(mark: Mark | None) -> Iterator[None]:
-    """Have the request that is begun within make `mark`."""
-    if mark is None:
-        yield
-        return
-    before = _DUE.set(mark)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # what never ended is thrown away from some other context
-            _DUE.reset(before)
-
-
 class MarkingConnector(aiohttp.TCPConnector):
     """Makes the mark of a request once there is a connection for it, over which it is written in the same step.
 
     aiohttp's traces tell the same, at the price of a dozen signals for each request.
     """
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._due: dict[asyncio.Task[Any] | None, Mark] = {}
+
+    def expect(self, mark: Mark) -> None:
+        """Have the next connection that the running task gets make `mark`."""
+        self._due[asyncio.current_task()] = mark
+
+    def forget(self) -> None:
+        """Take that back; harmless when the mark was made."""
+        self._due.pop(asyncio.current_task(), None)
+
     def connect(
         self, req: "ClientRequest", traces: "list[Trace]", timeout: "ClientTimeout"
     ) -> "Coroutine[Any, Any, Connection]":
         """Give a connection."""
         connecting = super().connect(req, traces, timeout)
-        mark = _DUE.get()
-        if mark is None:
-            return connecting
-        _DUE.set(None)  # what the source of its body asks for meanwhile has another one
-        return _marked(connecting, mark)
+        mark = self._due.pop(asyncio.current_task(), None) if self._due else None
+        return connecting if mark is None else _marked(connecting, mark)
 
 
 async def _marked(connecting: "Awaitable[Connection]", mark: Mark) -> "Connection":

@@ -14,7 +14,7 @@ from ..errors import AgentsError, DecodeError, PoolClosed
 from ..model import Purpose, Reply, Request, Upload
 from .border import bare, told, watch
 from .limits import PoolLimits, Timeouts
-from .mark import Mark, MarkingConnector, marking
+from .mark import Mark, MarkingConnector
 from .stream import HttpStream
 from .upload import UploadBody
 
@@ -125,24 +125,7 @@ class HttpSend:
         """
         if request.upload is not None:
             return self._send_up(request, request.upload, headers, on_sent)
-        timeout = self._timeout_of(request)
-        if on_sent is None:
-            return self._exchange(request, headers, None, request.body, timeout)
-        return self._marked(request, headers, on_sent, request.body, timeout)
-
-    async def _marked(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        on_sent: Callable[[], None] | None,
-        data: bytes | UploadBody | None,
-        timeout: aiohttp.ClientTimeout,
-    ) -> Reply:
-        mark = None if on_sent is None else Mark(on_sent)
-        if mark is not None and self._foreign is not None:
-            mark()  # sending cannot be observed here: from now on it may have happened
-        with marking(mark):
-            return await self._exchange(request, headers, mark, data, timeout)
+        return self._exchange(request, headers, on_sent, request.body, self._timeout_of(request))
 
     async def _send_up(
         self,
@@ -155,7 +138,7 @@ class HttpSend:
         upload = UploadBody(body, seconds=None if request.is_long else seconds)
         try:
             async with upload:
-                return await self._marked(request, headers, on_sent, upload, self._without_end)
+                return await self._exchange(request, headers, on_sent, upload, self._without_end)
         except AgentsError:
             if upload.fault is None:
                 raise
@@ -167,12 +150,13 @@ class HttpSend:
         self,
         request: Request,
         headers: Mapping[str, str],
-        mark: Mark | None,
+        on_sent: Callable[[], None] | None,
         data: bytes | UploadBody | None,
         timeout: aiohttp.ClientTimeout,
     ) -> Reply:
         url = URL(request.url, encoded=True)
         session = self._session(url, is_long=request.is_long)
+        mark = None if on_sent is None else self._expect(on_sent, is_long=request.is_long)
         try:
             async with session.request(
                 request.method,
@@ -192,6 +176,8 @@ class HttpSend:
                     body = await response.read()
                 return Reply(response.status, response.headers, body)
         except (Exception, asyncio.CancelledError) as exc:
+            if mark is not None:
+                self._forget(is_long=request.is_long)
             if not self._is_ours_to_tell(exc):
                 raise
             error, cause = self._told(request, exc, mark), bare(exc)
@@ -211,15 +197,15 @@ class HttpSend:
         """
         if request.upload is not None:
             raise ValueError(f"{request.call}: an upload has no streamed reply")
-        mark = None if on_sent is None else Mark(on_sent)
+        mark: Mark | None = None
         silence = self._settings.silence if request.timeout is None else request.timeout
 
         async def begin() -> aiohttp.ClientResponse:
+            nonlocal mark
             url = URL(request.url, encoded=True)
             session = self._session(url, is_long=True)
-            if mark is not None and self._foreign is not None:
-                mark()
-            with marking(mark):
+            mark = None if on_sent is None else self._expect(on_sent, is_long=True)
+            try:
                 return await session.request(
                     request.method,
                     url,
@@ -230,6 +216,8 @@ class HttpSend:
                     raise_for_status=False,
                     timeout=attrs.evolve(self._without_end, sock_read=silence),
                 )
+            finally:
+                self._forget(is_long=True)
 
         def tell(exc: BaseException, *, has_begun: bool) -> AgentsError | None:
             if not self._is_ours_to_tell(exc):
@@ -239,6 +227,22 @@ class HttpSend:
             return self._told(request, exc, mark)
 
         return HttpStream(begin, tell, patience=self._settings.read)
+
+    def _expect(self, on_sent: Callable[[], None], *, is_long: bool) -> Mark:
+        """Have the running task's next request marked when its first byte is about to leave."""
+        mark = Mark(on_sent)
+        connector = self._long_connector if is_long else self._connector
+        if self._foreign is not None or connector is None:
+            mark()  # sending cannot be observed here: from now on it may have happened
+        else:
+            connector.expect(mark)
+        return mark
+
+    def _forget(self, *, is_long: bool) -> None:
+        """Expect nothing any more of the running task's request, which is over."""
+        connector = self._long_connector if is_long else self._connector
+        if connector is not None:
+            connector.forget()
 
     @property
     def _is_closed(self) -> bool:
