@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
 from .errors import PoolClosed
+
+T = TypeVar("T")
 
 _GRACE = 2.0
 
@@ -22,7 +24,7 @@ class Crew:
     def __init__(self) -> None:
         self._root: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] | None = None
-        self._tasks: dict[asyncio.Task[None], Callable[[asyncio.Task[None]], object] | None] = {}
+        self._tasks: dict[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object] | None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -62,14 +64,15 @@ class Crew:
 
     def spawn(
         self,
-        work: Coroutine[Any, Any, None],
+        work: Coroutine[Any, Any, T],
         *,
         context: Context | None = None,
-        on_end: Callable[["asyncio.Task[None]"], object] | None = None,
-    ) -> "asyncio.Task[None]":
+        on_end: Callable[["asyncio.Task[Any]"], object] | None = None,
+    ) -> "asyncio.Task[T]":
         """Start `work`, in `context` or a copy of the caller's, and call `on_end` once it is over, however it ends.
 
-        A fault in one piece of work is told to the loop's handler, and ends no other. Raises `PoolClosed`.
+        A fault in one piece of work ends no other; without `on_end`, it is told to the loop's handler. Raises
+        `PoolClosed`.
         """
         if self._loop is None:
             work.close()
@@ -79,14 +82,13 @@ class Crew:
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
         on_end = self._tasks.pop(task)
         if on_end is not None:
             on_end(task)
-        if task.cancelled() or (fault := task.exception()) is None:
-            return
-        told = {"message": "aioagents: a task of the pool failed", "exception": fault, "task": task}
-        task.get_loop().call_exception_handler(told)
+        elif not task.cancelled() and (fault := task.exception()) is not None:
+            told = {"message": "aioagents: a task of the pool failed", "exception": fault, "task": task}
+            task.get_loop().call_exception_handler(told)
 
     async def aclose(self) -> None:
         """Cancel what still runs and wait for its end, at most two seconds. May be called twice."""

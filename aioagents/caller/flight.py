@@ -80,10 +80,12 @@ class Flight(Generic[T]):
     """One start, from the moment somebody asks for it until its fate is known and told."""
 
     def __init__(self, start: Launch, *, clock: Clock, tell: Teller) -> None:
-        self._start = start
+        #: What was asked for.
+        self.launch = start
         self._clock = clock
         self._tell = tell
-        self._outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        #: What becomes of it, for its caller alone, whose cancellation cancels this in that very moment.
+        self.outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         #: Whether bytes may have left that were not surely refused.
         self.is_sent = False
         #: Whether bytes ever left, refused or not.
@@ -99,7 +101,7 @@ class Flight(Generic[T]):
 
     def signed(self, request: Request) -> Request:
         """Give what is to be sent now for `request`."""
-        sign = self._start.sign
+        sign = self.launch.sign
         return request if sign is None else sign(request)
 
     def mark(self) -> None:
@@ -121,65 +123,58 @@ class Flight(Generic[T]):
         """Take notice that something may have begun all the same, though the vendor refused."""
         self.is_sent = self.is_owed = True
 
-    def ground(self, task: asyncio.Task[None]) -> None:
+    def ground(self, task: asyncio.Task[Any]) -> None:
         """Send nothing any more. What is out goes on; `task` ends at once where nothing is."""
         self.may_resend = False
         if not self.is_sent:
             task.cancel()
 
-    def end(self) -> None:
-        """Take notice that nothing will settle the outcome any more."""
-        if not self._outcome.done():
-            self._outcome.set_exception(self._closed())
+    def left(self, task: "asyncio.Task[T]") -> None:
+        """Take notice that the caller was cancelled. Where nothing is out, `task` ends and nothing is sent."""
+        if self.outcome.cancelled():
+            self._was_out = None if task.done() else self.is_sent  # done a moment ago, and not settled yet
+            self.ground(task)
+        elif (error := self.outcome.exception()) is None:
+            # It came in the very moment of the cancellation: the caller will not see it.
+            self.abandon(self._run_of(self.outcome.result()), None)
+        elif isinstance(error, AgentsError) and _is_news(error):
+            self.abandon(None, error)
 
-    def landed(self, result: T) -> None:
-        """Take notice that the start led to `result`: it is counted as begun, and told."""
+    def settle(self, task: "asyncio.Task[T]") -> bool:
+        """Settle the outcome by how `task` ended, and say whether it succeeded. The pool ends it by cancelling it."""
+        fault = self._closed() if task.cancelled() else task.exception()
+        if fault is None:
+            self._landed(task.result())
+            return True
+        error = fault if isinstance(fault, AgentsError) else self.foreign(fault)
+        if self.is_sent and not task.cancelled():
+            error = self.unknown(error)  # whatever broke, a run may have begun
+        if self._is_awaited:
+            self.outcome.set_exception(error)
+        elif _is_news(error) if self._was_out is None else self._was_out:
+            self.abandon(None, error)
+        return False
+
+    def _landed(self, result: T) -> None:
         run = self._run_of(result)
         if run is not None:
-            self._tell(RunStarted(vendor=self._start.vendor, target=self._start.target, run=run))
+            self._tell(RunStarted(vendor=self.launch.vendor, target=self.launch.target, run=run))
         if self._is_awaited:
-            self._outcome.set_result(result)
+            self.outcome.set_result(result)
         else:
             self.abandon(run, None)
 
-    def failed(self, exc: BaseException) -> None:
-        """Take notice that `exc` ended the start; a cancellation comes from the pool, or before it was sent."""
-        if isinstance(exc, asyncio.CancelledError):
-            error = self._closed()
-        else:
-            error = exc if isinstance(exc, AgentsError) else self.foreign(exc)
-            error = self.unknown(error) if self.is_sent else error  # whatever broke, a run may have begun
-        if self._is_awaited:
-            self._outcome.set_exception(error)
-        elif _is_news(error) if self._was_out is None else self._was_out:
-            self.abandon(None, error)
-
-    async def outcome(self, task: "asyncio.Task[None]") -> T:
-        """Wait for the outcome. Cancelled before the first byte left, `task` is cancelled and nothing is sent."""
-        try:
-            return await self._outcome
-        except asyncio.CancelledError:
-            if self._outcome.cancelled():
-                self._was_out = self.is_sent
-                self.ground(task)
-            elif (error := self._outcome.exception()) is None:
-                # It came in the very moment of the cancellation: the caller will not see it.
-                self.abandon(self._run_of(self._outcome.result()), None)
-            elif isinstance(error, AgentsError) and _is_news(error):
-                self.abandon(None, error)
-            raise
-
     @property
     def _is_awaited(self) -> bool:
-        """Say whether the caller waits: its cancellation cancels what it waits for, in that very moment."""
-        return not self._outcome.cancelled()
+        """Say whether the caller waits."""
+        return not self.outcome.cancelled()
 
     def abandon(self, run: Run | None, error: AgentsError | None) -> None:
         """Tell what became of a start that nobody waits for any more."""
         self._tell(
             StartAbandoned(
-                vendor=self._start.vendor,
-                target=self._start.target,
+                vendor=self.launch.vendor,
+                target=self.launch.target,
                 sent_at=self._sent_at or self._clock.utcnow(),
                 run=run,
                 error=error,
@@ -187,21 +182,21 @@ class Flight(Generic[T]):
         )
 
     def _run_of(self, result: T) -> Run | None:
-        find = self._start.handle
+        find = self.launch.handle
         handle = result if find is None else find(result)
         return handle.accepted or handle.last if isinstance(handle, RunHandle) else None
 
     def _closed(self) -> AgentsError:
-        call = self._start.request.call
+        call = self.launch.request.call
         if not self.is_sent:
             return PoolClosed(
-                f"the pool was closed before {call} was sent", vendor=self._start.vendor, call=call
+                f"the pool was closed before {call} was sent", vendor=self.launch.vendor, call=call
             )
         return self.unknown(ReplyLost(f"the pool was closed while the reply to {call} was out", call=call))
 
     def unknown(self, cause: AgentsError) -> StartUnknown:
         """Build the error for a start whose fate cannot be known, because of `cause`."""
-        start = self._start
+        start = self.launch
         advice = start.advice if isinstance(start.advice, str) else start.advice()
         error = StartUnknown(
             f"{start.vendor}: whether {start.request.call} {start.deed} cannot be known: {cause}. {advice}",
@@ -220,8 +215,8 @@ class Flight(Generic[T]):
 
     def foreign(self, exc: BaseException) -> AgentsError:
         """Build the error for what is none of this package's."""
-        call = self._start.request.call
-        error = AgentsError(f"{call} failed: {type(exc).__name__}", vendor=self._start.vendor, call=call)
+        call = self.launch.request.call
+        error = AgentsError(f"{call} failed: {type(exc).__name__}", vendor=self.launch.vendor, call=call)
         error.__cause__ = exc
         return error
 

@@ -60,7 +60,7 @@ class Starts:
         self._crew = crew
         self._clock = clock
         self._tell = tell
-        self._flights: dict[asyncio.Task[None], Flight[Any]] = {}
+        self._flights: dict[asyncio.Task[Any], Flight[Any]] = {}
         self.accepted = 0
 
     async def start(self, account: Account, start: Start[T]) -> T:
@@ -71,16 +71,23 @@ class Starts:
             await anyio.lowlevel.checkpoint()  # who was cancelled already must not send what outlives them
         flight: Flight[T] = Flight(start, clock=self._clock, tell=self._tell)
         account.budget.earn()
-        task = self._crew.spawn(self._fly(account, start, flight, deadline), on_end=self._ended)
+        travel = self._journey if start.search is None else self._searched
+        task = self._crew.spawn(travel(account, start, flight, deadline), on_end=self._ended)
         self._flights[task] = flight
-        return await flight.outcome(task)
+        try:
+            return await flight.outcome
+        except asyncio.CancelledError:
+            flight.left(task)
+            raise
 
     def accept(self, launch: Launch) -> None:
         """Count what was accepted."""
         self.accepted += launch.is_run
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._flights.pop(task).end()
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        flight = self._flights.pop(task)
+        if flight.settle(task):
+            self.accept(flight.launch)
 
     async def land(self, seconds: float) -> None:
         """Wait, for at most so long, until no start is out any more; those that were not sent end at once."""
@@ -89,21 +96,10 @@ class Starts:
         if self._flights:
             await asyncio.wait(tuple(self._flights), timeout=seconds)
 
-    async def _fly(self, account: Account, start: Start[T], flight: Flight[T], deadline: float) -> None:
-        """Make the start, and find by other means what it began where the reply does not tell. Raises nothing."""
-        try:
-            if start.search is None:
-                result = await self._journey(account, start, flight, deadline)
-            else:
-                journey = partial(self._journey, account, start, flight, deadline)
-                result = await self._searched(start.search, flight, journey)
-        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - told to whoever waits
-            flight.failed(exc)
-        else:
-            self.accept(start)
-            flight.landed(result)
-
-    async def _searched(self, search: Search[T], flight: Flight[T], journey: Callable[[], Awaitable[T]]) -> T:
+    async def _searched(self, account: Account, start: Start[T], flight: Flight[T], deadline: float) -> T:
+        """Make the start, and find by other means what it began where the reply does not tell."""
+        search = start.search
+        assert search is not None  # noqa: S101 - this is what it is for
         answers: list[T | Exception] = []
         sightings: list[T | Exception] = []
 
@@ -115,7 +111,7 @@ class Starts:
             group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
-            group.start_soon(take, journey, answers)
+            group.start_soon(take, partial(self._journey, account, start, flight, deadline), answers)
             group.start_soon(take, lambda: search.watch(flight), sightings)
         for answer in answers:
             if not isinstance(answer, Exception):

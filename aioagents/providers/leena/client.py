@@ -1,6 +1,6 @@
 """Leena AI: the client."""
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Final, Self
 
@@ -108,9 +108,9 @@ class Leena(RunClient):
         start = Start(vendor=VENDOR, request=request, read=read, target=aop_id, advice=_ADVICE)
         return await self._pool.caller.start(self._account, start)
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    def start(self, row: BatchRow) -> Coroutine[Any, Any, RunHandle]:
         """Start a row of a batch: its target is the AOP, its input the context. As `execute`."""
-        return await self.execute(row.target, message=row.message, context=row.input)
+        return self.execute(row.target, message=row.message, context=row.input)
 
     def item(self, aop_item_id: str) -> RunHandle:
         """Follow a run by its `aop_item_id`, whoever started it. Raises ValueError for an id that cannot be one."""
