@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -50,8 +50,8 @@ class Flow:
         self._faulty = self._replayed = 0
         self._begun_at = self.clock.utcnow()
         recorder = self._recorder = Recorder(self, journal)
-        #: Has changes recorded, and says whether they were; if not, the batch ends.
-        self.record = recorder.record
+        #: Have changes recorded, and hear whether they were; if not, the batch ends.
+        self.post, self.record = recorder.post, recorder.record
         self._follower = Follower(self, client)
         self._intake = Intake(self, self._follower)
         self._starter = Starter(self, client, self._intake, self._follower)
@@ -130,7 +130,7 @@ class Flow:
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Have `work` done; whatever it raises ends the batch."""
         if self._crew.is_open:
-            self._crew.spawn(self._guarded(work))
+            self._crew.spawn(work, on_end=self._ended)
         else:
             work.close()
 
@@ -142,7 +142,7 @@ class Flow:
             self._follower.attach_nowait()
             self._starter.start_nowait()
             self._intake.make_room()
-        is_quiet = not (self._recorder.asked or self._starter.sending or self._follower.ended)
+        is_quiet = not (self._recorder.asked or self._starter.sending)
         if is_quiet and (self.is_stopping or (self._intake.is_done and not self._follower.is_busy)):
             self._end_now()
 
@@ -152,12 +152,11 @@ class Flow:
             self.error = error
             self.stop(self.settings.grace)
 
-    def tell(self, outcomes: Iterable[Outcome]) -> None:
-        """Give the outcomes of rows that were in flight; their places are free."""
-        for outcome in outcomes:
-            self.in_flight -= 1
-            self._states[outcome.state] += 1
-            self._give(outcome)
+    def tell(self, outcome: Outcome) -> None:
+        """Give the outcome of a row that was in flight; its place is free."""
+        self.in_flight -= 1
+        self._states[outcome.state] += 1
+        self._give(outcome)
 
     def replay(self, outcome: Outcome) -> None:
         """Give the outcome of a row that was not in flight in this run."""
@@ -192,13 +191,11 @@ class Flow:
             self._timer.cancel()
             self._timer = None
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except asyncio.CancelledError:
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        """Take notice that a task is over."""
+        if task.cancelled():
             if not self.is_over:  # by a stranger: what the task had in hand would be waited for in vain
                 self.fail(AgentsError("a task of the batch was cancelled from outside"))
-            raise
-        except Exception as error:  # noqa: BLE001 - raised at whoever iterates
-            self.fail(error)
+        elif (fault := task.exception()) is not None:
+            self.fail(fault if isinstance(fault, Exception) else AgentsError(f"ended by {fault!r}"))
         self.moved()

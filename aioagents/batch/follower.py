@@ -3,7 +3,7 @@
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from attrs import define
 
@@ -18,8 +18,6 @@ from .record import Record, RowState
 if TYPE_CHECKING:
     from ..clock import Timer
     from .flow import Flow
-
-_GROUP: Final = 1000  # ends in one record
 
 
 @define(eq=False)
@@ -48,15 +46,12 @@ class Follower:
         # Begun in the order of their ends, since all have the same time: one timer does for them.
         self._deadlines: OrderedDict[str, float] = OrderedDict()
         self._timer: Timer | None = None
-        self._is_recording = False
-        #: Rows whose run is over, or is not followed any more, with the word of it; not recorded yet.
-        self.ended: list[tuple[_Watched, Run | Exception]] = []
         self.resumed = 0
 
     @property
     def is_busy(self) -> bool:
         """Say whether any run is followed, or is going to be."""
-        return bool(self._watched or self._waiting or self.ended or self._is_recording)
+        return bool(self._watched or self._waiting)
 
     def resume(self, records: Sequence[Record]) -> None:
         """Follow what an earlier run of the batch started, as places get free."""
@@ -113,26 +108,17 @@ class Follower:
         if self._watched.pop(watched.key, None) is None:
             return
         self._deadlines.pop(watched.key, None)
-        self.ended.append((watched, end))
-        if not self._is_recording:
-            self._is_recording = True
-            self._flow.spawn(self._record())
+        if isinstance(end, Run):
+            self._flow.post((ended(watched.key, end),), self._told, watched, end)
+            return
+        self._flow.tell(_outcome(watched, end))
+        if isinstance(end, PoolClosed):
+            self._flow.fail(end)
+        self._flow.moved()
 
-    async def _record(self) -> None:
-        """Have ends recorded, all those that came while the last ones were, and tell them."""
-        try:
-            while self.ended:
-                group, self.ended = self.ended[:_GROUP], self.ended[_GROUP:]
-                changes = [ended(each.key, end) for each, end in group if isinstance(end, Run)]
-                if changes and not await self._flow.record(changes):
-                    return  # they stay STARTED, and are seen to have ended when the batch is run again
-                self._flow.tell(_outcome(each, end) for each, end in group)
-                for _, end in group:
-                    if isinstance(end, PoolClosed):
-                        self._flow.fail(end)
-                self._flow.moved()
-        finally:
-            self._is_recording = False
+    def _told(self, is_recorded: bool, watched: _Watched, end: Run) -> None:  # noqa: FBT001 - as the recorder calls it
+        if is_recorded:  # else it stays STARTED, and is seen to have ended when the batch is run again
+            self._flow.tell(_outcome(watched, end))
 
     def _set_timer(self) -> None:
         if self._timer is None and self._deadlines:

@@ -1,16 +1,16 @@
 """Has changes recorded: all that come while the journal is busy go to it together."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .record import BatchJournal, Change
 
 if TYPE_CHECKING:
     from .flow import Flow
 
-_Ask: TypeAlias = "tuple[Sequence[Change], asyncio.Future[bool]]"
+_Ask: TypeAlias = "tuple[Sequence[Change], Callable[..., object], tuple[Any, ...]]"
 
 
 class Recorder:
@@ -24,15 +24,23 @@ class Recorder:
         #: How many who asked have not gone on yet.
         self.asked = 0
 
+    def post(self, changes: Sequence[Change], then: Callable[..., object], *arguments: Any) -> None:
+        """Have `changes` recorded, and call `then` with whether they were, and with `arguments`.
+
+        What could not be recorded ends the batch. Nothing is called where the batch is over before.
+        """
+        self.asked += 1
+        self._asks.append((changes, then, arguments))
+        if not self._is_serving:
+            self._is_serving = True
+            self._flow.spawn(self._serve())
+
     async def record(self, changes: Sequence[Change]) -> bool:
         """Have `changes` recorded, and say whether they were; if not, the batch ends."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._asks.append((changes, answer))
-        self.asked += 1
+        self.asked += 1  # until whoever asked has gone on
         try:
-            if not self._is_serving:
-                self._is_serving = True
-                self._flow.spawn(self._serve())
+            self.post(changes, _answer, answer)
             return await answer
         finally:
             self.asked -= 1
@@ -43,25 +51,32 @@ class Recorder:
             while self._asks:
                 asks, self._asks = self._asks, []
                 await self._record(asks)
+                self._flow.moved()
         finally:
             self._is_serving = False
-            _answer(asks, is_done=False)  # cancelled amid them
 
     async def _record(self, asks: Sequence[_Ask]) -> None:
         try:
-            await self._journal.record(list(chain.from_iterable(changes for changes, _ in asks)))
+            await self._journal.record(list(chain.from_iterable(changes for changes, _, _ in asks)))
         except Exception as error:  # noqa: BLE001 - whatever ails it, nothing may be started any more
             self._flow.fail(error)
             if len(asks) == 1:
-                _answer(asks, is_done=False)
+                self._go_on(asks, is_done=False)
                 return
             for ask in asks:  # one row's fault keeps no other from being recorded: nothing was changed yet
                 await self._record([ask])
         else:
-            _answer(asks, is_done=True)
+            self._go_on(asks, is_done=True)
+
+    def _go_on(self, asks: Sequence[_Ask], *, is_done: bool) -> None:
+        for _, then, arguments in asks:
+            self.asked -= 1
+            try:
+                then(is_done, *arguments)
+            except Exception as error:  # noqa: BLE001 - a fault of ours, which must not cost the others their turn
+                self._flow.fail(error)
 
 
-def _answer(asks: Sequence[_Ask], *, is_done: bool) -> None:
-    for _, answer in asks:
-        if not answer.done():
-            answer.set_result(is_done)
+def _answer(is_done: bool, answer: "asyncio.Future[bool]") -> None:  # noqa: FBT001 - as `then` is called
+    if not answer.done():
+        answer.set_result(is_done)

@@ -1,6 +1,6 @@
 """Starts rows, each once: no start leaves before the journal has it on disk that it may have left."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..clock import Timer, sleep
 from ..contract import BatchRow, RunClient
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from .follower import Follower
     from .intake import Intake
 
+#: So many failures in a row look like an outage: rows are then tried one at a time, until one is started.
+_OUTAGE: Final = 8
+
 
 class Starter:
-    """At most `sending` tasks, each with one row in hand, made when there are rows and ended when there are none.
+    """Has rows recorded as SENDING, at most `sending` of them, and starts each in a task of its own.
 
-    A task whose start failed for a passing reason rests before its next row, the longer the more often: an
-    outage must not be answered by running through the whole input.
+    A row that was started frees its place in the very record that says so. One whose start failed for a reason that
+    may pass keeps its place for a while: an outage must not be answered by running through the whole input.
     """
 
     def __init__(self, flow: "Flow", client: RunClient, intake: "Intake", follower: "Follower") -> None:
@@ -30,92 +33,97 @@ class Starter:
         self._client = client
         self._intake = intake
         self._follower = follower
-        self._tasks = 0
         self._backoff = RetryPolicy()
         rate = flow.settings.starts_per_second
         # Rows take their turn before they are SENDING, so that few are at any time; and once more when that is on
         # disk, which takes now longer, now shorter, since it is the starts that are to be evenly spaced.
         self._turns = None if rate is None else (Pace(rate), Pace(rate))
         self._timer: Timer | None = None
+        self._failures = 0  # since a row was started last
+        self._resting = 0
+        self._rests: set[Timer] = set()
         #: Rows that are SENDING, or about to be.
         self.sending = 0
         self.starts = 0
 
     def start_nowait(self) -> None:
         """Have rows started, as far as there are rows, places and time."""
-        while self._tasks < self._flow.settings.sending:
-            row = self._next()
-            if row is None:
-                return
-            self._tasks += 1
-            self._flow.spawn(self._serve(row))
+        ready = self._intake.ready
+        while ready and self._has_place and self._flow.may_start and self._is_due():
+            self.sending += 1
+            self._flow.in_flight += 1
+            row = ready.popleft()
+            change = Change(key=row.key, state=RowState.SENDING, at=self._flow.clock.utcnow())
+            self._flow.post((change,), self._cleared, row)
 
     def close(self) -> None:
         """Forget the row whose turn would have come. May be called twice."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, *self._rests):
+            if timer is not None:
+                timer.cancel()
+        self._timer = None
+        self._rests.clear()
 
-    def _next(self) -> BatchRow | None:
-        """Take the next row if it may be started now; it then holds a place."""
-        if not (self._intake.ready and self._flow.may_start):
-            return None
-        if self._turns is not None:
-            now = self._flow.clock.now()
-            pace = self._turns[0]
-            if pace.ready_at > now:
-                if self._timer is None:
-                    self._timer = self._flow.clock.call_at(pace.ready_at, self._on_time)
-                return None
-            pace.take(now)
-        self.sending += 1
-        self._flow.in_flight += 1
-        return self._intake.ready.popleft()
+    @property
+    def _has_place(self) -> bool:
+        most = self._flow.settings.sending if self._failures < _OUTAGE else 1
+        return self.sending + self._resting < most
+
+    def _is_due(self) -> bool:
+        """Take a turn if the moment for one more start has come; else be back when it does."""
+        if self._turns is None:
+            return True
+        now = self._flow.clock.now()
+        pace = self._turns[0]
+        if pace.ready_at > now:
+            if self._timer is None:
+                self._timer = self._flow.clock.call_at(pace.ready_at, self._on_time)
+            return False
+        pace.take(now)
+        return True
 
     def _on_time(self) -> None:
         self._timer = None
         self._flow.moved()
 
-    async def _serve(self, row: BatchRow | None) -> None:
-        """Start one row after the other, for as long as there are any."""
-        failures = 0
-        try:
-            while row is not None:
-                error = await self._start(row)
-                failures = 0 if error is None else failures + 1
-                if error is not None:
-                    self._flow.moved()
-                    await sleep(self._flow.clock, self._rest(failures, error))
-                row = self._next()
-                self._flow.moved()
-        finally:
-            self._tasks -= 1
+    # One row
 
-    def _rest(self, failures: int, error: Exception) -> float:
-        asked = error.retry_after if isinstance(error, AgentsError) else None
-        return max(self._backoff.backoff(failures, chance=1.0), min(asked or 0.0, self._backoff.patience))
-
-    async def _start(self, row: BatchRow) -> Exception | None:
-        """Start one row and have it recorded; gives the error where it failed for a passing reason."""
-        flow = self._flow
-        try:
-            if not await flow.record([Change(key=row.key, state=RowState.SENDING, at=flow.clock.utcnow())]):
-                flow.in_flight -= 1
-                return None
-            if self._turns is not None:
-                await self._wait_for_turn(self._turns[1])
-            if flow.is_stopping:
-                await flow.record([Change(key=row.key, state=RowState.PLANNED, at=flow.clock.utcnow())])
-                flow.in_flight -= 1
-                return None
-            try:
-                handle = await self._client.start(row)
-            except Exception as error:  # noqa: BLE001 - each is told as this row's outcome
-                return await self._failed(row, error)
-            await self._started(row, handle)
-            return None
-        finally:
+    def _cleared(self, is_recorded: bool, row: BatchRow) -> None:  # noqa: FBT001 - as the recorder calls it
+        """Begin the start of a row, now that the journal has it that it may have left."""
+        if not is_recorded:
             self.sending -= 1
+            self._flow.in_flight -= 1
+        elif self._flow.is_stopping:
+            self._put_back(row)
+        else:
+            self._flow.spawn(self._start(row))
+
+    async def _start(self, row: BatchRow) -> None:
+        if self._turns is not None:
+            await self._wait_for_turn(self._turns[1])
+            if self._flow.is_stopping:
+                self._put_back(row)
+                return
+        try:
+            handle = await self._client.start(row)
+        except Exception as error:  # noqa: BLE001 - each is told as this row's outcome
+            self._failed(row, error)
+            return
+        self.sending -= 1  # it is recorded together with whoever takes the place
+        self._failures = 0
+        change = Change(key=row.key, state=RowState.STARTED, ref=handle.ref, at=self._flow.clock.utcnow())
+        self._flow.post((change,), self._started, row, handle)
+        if not self._flow.is_stopping:
+            self.start_nowait()
+
+    def _put_back(self, row: BatchRow) -> None:
+        """Leave a row that was not sent for the next time the batch is run."""
+        self.sending -= 1
+        change = Change(key=row.key, state=RowState.PLANNED, at=self._flow.clock.utcnow())
+        self._flow.post((change,), self._was_put_back)
+
+    def _was_put_back(self, _: bool) -> None:  # noqa: FBT001 - as the recorder calls it
+        self._flow.in_flight -= 1
 
     async def _wait_for_turn(self, pace: Pace) -> None:
         now = self._flow.clock.now()
@@ -124,33 +132,50 @@ class Starter:
         if turn_at > now:
             await sleep(self._flow.clock, turn_at - now)
 
-    async def _started(self, row: BatchRow, handle: RunHandle) -> None:
+    def _started(self, is_recorded: bool, row: BatchRow, handle: RunHandle) -> None:  # noqa: FBT001 - as above
         flow = self._flow
-        change = Change(key=row.key, state=RowState.STARTED, ref=handle.ref, at=flow.clock.utcnow())
-        if await flow.record([change]):
+        if is_recorded:
             self.starts += 1
             self._follower.follow(row.key, row.target, handle)
             return
         # The journal will call the row unknown: this is where its run can still be found.
         flow.tell(
-            [
-                Outcome(
-                    key=row.key,
-                    state=RowState.SENDING,
-                    target=row.target,
-                    ref=handle.ref,
-                    run=handle.last,
-                    error=flow.error,
-                )
-            ]
+            Outcome(
+                key=row.key,
+                state=RowState.SENDING,
+                target=row.target,
+                ref=handle.ref,
+                run=handle.last,
+                error=flow.error,
+            )
         )
 
-    async def _failed(self, row: BatchRow, error: Exception) -> Exception | None:
-        flow = self._flow
+    def _failed(self, row: BatchRow, error: Exception) -> None:
         verdict = judge(error)
-        change = unstarted(row.key, verdict.state, error, at=flow.clock.utcnow())
-        state = verdict.state if await flow.record([change]) else RowState.SENDING
-        flow.tell([Outcome(key=row.key, state=state, target=row.target, error=error)])
+        if verdict.state is not RowState.REFUSED:
+            self._failures += 1
+            self._rest(error)
         if verdict.stops:
-            flow.fail(error)
-        return error if verdict.state is RowState.PLANNED else None
+            self._flow.fail(error)
+        self.sending -= 1
+        change = unstarted(row.key, verdict.state, error, at=self._flow.clock.utcnow())
+        self._flow.post((change,), self._told, row, verdict.state, error)
+
+    def _told(self, is_recorded: bool, row: BatchRow, state: RowState, error: Exception) -> None:  # noqa: FBT001
+        state = state if is_recorded else RowState.SENDING
+        self._flow.tell(Outcome(key=row.key, state=state, target=row.target, error=error))
+
+    def _rest(self, error: Exception) -> None:
+        """Leave the place of a row that failed empty for a while, the longer the longer nothing is started."""
+        asked = error.retry_after if isinstance(error, AgentsError) else None
+        rest = self._backoff.backoff(max(self._failures - _OUTAGE, 1), chance=1.0)
+        rest = max(rest, min(asked or 0.0, self._backoff.patience))
+        clock = self._flow.clock
+        self._resting += 1
+        timer = clock.call_at(clock.now() + rest, lambda: self._rested(timer))
+        self._rests.add(timer)
+
+    def _rested(self, timer: Timer) -> None:
+        self._rests.discard(timer)
+        self._resting -= 1
+        self._flow.moved()

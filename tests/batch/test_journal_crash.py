@@ -43,7 +43,7 @@ def test_sigkill_loses_nothing_and_starts_nothing_twice(path: Path) -> None:
     Each row is on disk as it was acknowledged last, or as what was asked for next; a row whose start was lost is
     UNKNOWN; and each settled row has one line in the output.
     """
-    rows, rounds = 600, 40
+    rows, rounds = 1500, 40
     lines = _run("killed", path, rows, rounds, 20260105)
     possible: dict[str, set[RowState]] = defaultdict(lambda: {RowState.PLANNED})
     sent: Counter[str] = Counter()

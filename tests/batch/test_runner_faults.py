@@ -99,20 +99,36 @@ async def test_vendors_words_are_kept() -> None:
         assert r.notebook.records["0"].error == "answered with 400 (no such tea)"
 
 
-async def test_an_outage_is_not_run_through() -> None:
-    """Starts that fail for a passing reason are made ever more rarely, so that most rows see the outage's end."""
-    async with rig(sending=4) as r:
-        r.client.faults = {str(n): NotSent("no connection") for n in range(500)}
+@pytest.mark.parametrize("sending", [4, 16])
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(NotSent("no connection"), RowState.PLANNED), (StartUnknown("no whole reply"), RowState.UNKNOWN)],
+)
+async def test_an_outage_is_not_run_through(error: AgentsError, state: RowState, sending: int) -> None:
+    """While nothing can be started rows are tried ever more rarely, and one at a time: most see the outage's end."""
+    async with rig(sending=sending) as r:
+        r.client.faults = {str(n): error for n in range(500)}
         await r.begin(rows(1000))
         await r.clock.advance(60)
-        assert 20 <= len(r.client.started) <= 40
+        assert 8 <= len(r.client.started) <= sending + 16
+        await r.clock.advance(3600)
+        assert len(r.client.started) <= sending + 16 + 3600 / 30
         r.client.faults.clear()
         for _ in range(100):
             await r.clock.advance(1)
         assert r.is_over
         states = Counter(r.states.values())
-        assert states[RowState.PLANNED] <= 40
-        assert states[RowState.COMPLETED] == 1000 - states[RowState.PLANNED]
+        assert states[state] <= sending + 16 + 3600 / 30
+        assert states[RowState.COMPLETED] == 1000 - states[state]
+
+
+async def test_few_failures_hold_up_nothing() -> None:
+    """A row that fails costs its place for half a second, and the others none of their time."""
+    async with rig(sending=4, in_flight=100) as r:
+        r.client.faults = {str(n): StartUnknown("no whole reply") for n in range(0, 60, 10)}
+        await r.begin(rows(60))
+        await r.clock.advance(3)
+        assert len(r.client.started) == 60
 
 
 async def test_starts_heed_what_the_vendor_asks_for() -> None:
