@@ -53,6 +53,20 @@ def encode_object(value: Any, name: str) -> bytes:
     return body
 
 
+def encode_around(value: Any, name: str, content: Mapping[str, Any]) -> bytes:
+    """Write `content` with the user's object `value` as its member `name`. Raises TypeError as `encode_object`."""
+    if not isinstance(value, Mapping):
+        return encode_object(value, name)
+    try:
+        body = encode_json({**content, name: dict(value)})
+    except TypeError:
+        encode_object(value, name)  # says it better
+        raise
+    if b"null" in body:
+        encode_object(value, name)  # it may be what the writer made of NaN
+    return body
+
+
 def _is_finite(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)

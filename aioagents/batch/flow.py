@@ -32,6 +32,7 @@ class Flow:
 
     def __init__(self, client: RunClient, journal: BatchJournal, settings: BatchSettings) -> None:
         self.clock: Clock = client.pool.clock
+        self._starts = client.pool.caller
         self.journal = journal
         self.settings = settings
         #: Rows whose start may be out, or whose run is followed.
@@ -40,6 +41,7 @@ class Flow:
         self.active: set[str] = set()
         self.is_stopping = False
         self.is_over = False
+        self._is_moving = False
         self.error: Exception | None = None
         self._crew = Crew()
         self._outcomes: deque[Outcome] = deque()
@@ -80,6 +82,7 @@ class Flow:
     def stop(self, grace: float) -> None:
         """Start nothing more; it is over once all starts are recorded, or after `grace` seconds."""
         self.is_stopping = True
+        self._starts.call_off(self._crew.tasks)  # what waits for its turn or for another try is not sent
         if math.isfinite(grace) and not self.is_over:
             if self._timer is not None:
                 self._timer.cancel()
@@ -88,8 +91,7 @@ class Flow:
 
     async def aclose(self) -> None:
         """Start nothing more, give starts that are out time to be recorded, and end all tasks."""
-        self.is_stopping = True
-        self.moved()
+        self.stop(math.inf)
         try:
             if not self.is_over:
                 with anyio.move_on_after(self.settings.grace, shield=True):
@@ -136,12 +138,16 @@ class Flow:
 
     def moved(self) -> None:
         """Take notice that something changed: let each part go on, and see whether it is all over."""
-        if self.is_over:
+        if self.is_over or self._is_moving:
             return
         if not self.is_stopping:
-            self._follower.attach_nowait()
-            self._starter.start_nowait()
-            self._intake.make_room()
+            self._is_moving = True  # what this sets off may come here again
+            try:
+                self._follower.attach_nowait()
+                self._starter.start_nowait()
+                self._intake.make_room()
+            finally:
+                self._is_moving = False
         is_quiet = not (self._recorder.asked or self._starter.sending)
         if is_quiet and (self.is_stopping or (self._intake.is_done and not self._follower.is_busy)):
             self._end_now()

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import define
@@ -24,11 +23,16 @@ if TYPE_CHECKING:
 class _Watched:
     """A row whose run is followed; `leave` ends that. The handle is kept: deliveries wake what is held."""
 
+    follower: "Follower"
     key: str
     target: str
     ref: RunRef | None
     handle: RunHandle | None = None
     leave: Callable[[], None] | None = None
+
+    def over(self, end: Run | Exception) -> None:
+        """Take notice that the run is over, or not followed any more."""
+        self.follower.over(self, end)
 
     @property
     def last(self) -> Run | None:
@@ -63,12 +67,12 @@ class Follower:
         while self._waiting and self._flow.may_start:
             record = self._waiting.popleft()
             self._flow.in_flight += 1
-            watched = _Watched(record.key, record.target, record.ref)
+            watched = _Watched(self, record.key, record.target, record.ref)
             try:
                 watched.handle = self._handle(record)
             except Exception as error:  # noqa: BLE001 - one run that cannot be followed holds up no other
                 self._watched[watched.key] = watched
-                self._over(watched, error)
+                self.over(watched, error)
             else:
                 self._watch(watched, watched.handle)
 
@@ -80,7 +84,7 @@ class Follower:
     def follow(self, key: str, target: str, handle: RunHandle) -> None:
         """Follow a run whose start was recorded a moment ago."""
         if not self._flow.is_over:
-            self._watch(_Watched(key, target, handle.ref, handle), handle)
+            self._watch(_Watched(self, key, target, handle.ref, handle), handle)
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -99,11 +103,11 @@ class Follower:
             self._deadlines[watched.key] = self._flow.clock.now() + timeout
             self._set_timer()
         try:
-            watched.leave = handle.when_over(partial(self._over, watched))
+            watched.leave = handle.when_over(watched.over)
         except Exception as error:  # noqa: BLE001 - the pool is closing, or a cadence of the user's is broken
-            self._over(watched, error)
+            self.over(watched, error)
 
-    def _over(self, watched: _Watched, end: Run | Exception) -> None:
+    def over(self, watched: _Watched, end: Run | Exception) -> None:
         """Take notice that a run is over, or that it is not followed any more."""
         if self._watched.pop(watched.key, None) is None:
             return
@@ -134,7 +138,7 @@ class Follower:
             watched = self._watched[key]
             if watched.leave is not None:
                 watched.leave()
-            self._over(watched, self._timed_out(watched))
+            self.over(watched, self._timed_out(watched))
         self._set_timer()
 
     def _timed_out(self, watched: _Watched) -> WaitTimeout:

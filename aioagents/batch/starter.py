@@ -40,6 +40,7 @@ class Starter:
         self._turns = None if rate is None else (Pace(rate), Pace(rate))
         self._timer: Timer | None = None
         self._failures = 0  # since a row was started last
+        self._refusals = 0  # for want of a slot, since then
         self._resting = 0
         self._rests: set[Timer] = set()
         #: Rows that are SENDING, or about to be.
@@ -101,29 +102,31 @@ class Starter:
     async def _start(self, row: BatchRow) -> None:
         if self._turns is not None:
             await self._wait_for_turn(self._turns[1])
-            if self._flow.is_stopping:
-                self._put_back(row)
-                return
+        if self._flow.is_stopping:
+            self._put_back(row)
+            return
         try:
             handle = await self._client.start(row)
         except Exception as error:  # noqa: BLE001 - each is told as this row's outcome
             self._failed(row, error)
             return
         self.sending -= 1  # it is recorded together with whoever takes the place
-        self._failures = 0
+        self._failures = self._refusals = 0
         change = Change(key=row.key, state=RowState.STARTED, ref=handle.ref, at=self._flow.clock.utcnow())
         self._flow.post((change,), self._started, row, handle)
         if not self._flow.is_stopping:
             self.start_nowait()
 
     def _put_back(self, row: BatchRow) -> None:
-        """Leave a row that was not sent for the next time the batch is run."""
+        """Have a row that surely was not started take its turn once more, now or when the batch is run again."""
         self.sending -= 1
         change = Change(key=row.key, state=RowState.PLANNED, at=self._flow.clock.utcnow())
-        self._flow.post((change,), self._was_put_back)
+        self._flow.post((change,), self._was_put_back, row)
 
-    def _was_put_back(self, _: bool) -> None:  # noqa: FBT001 - as the recorder calls it
+    def _was_put_back(self, is_recorded: bool, row: BatchRow) -> None:  # noqa: FBT001 - as the recorder calls it
         self._flow.in_flight -= 1
+        if is_recorded:
+            self._intake.ready.append(row)  # behind others, which may have other targets
 
     async def _wait_for_turn(self, pace: Pace) -> None:
         now = self._flow.clock.now()
@@ -151,10 +154,17 @@ class Starter:
         )
 
     def _failed(self, row: BatchRow, error: Exception) -> None:
+        delay = self._delay(error)
+        if delay is not None:
+            self._rest(delay)
+            self._put_back(row)
+            return
         verdict = judge(error)
         if verdict.state is not RowState.REFUSED:
             self._failures += 1
-            self._rest(error)
+            asked = error.retry_after if isinstance(error, AgentsError) else None
+            rest = self._backoff.backoff(max(self._failures - _OUTAGE, 1), chance=1.0)
+            self._rest(max(rest, min(asked or 0.0, self._backoff.patience)))
         if verdict.stops:
             self._flow.fail(error)
         self.sending -= 1
@@ -165,14 +175,19 @@ class Starter:
         state = state if is_recorded else RowState.SENDING
         self._flow.tell(Outcome(key=row.key, state=state, target=row.target, error=error))
 
-    def _rest(self, error: Exception) -> None:
-        """Leave the place of a row that failed empty for a while, the longer the longer nothing is started."""
-        asked = error.retry_after if isinstance(error, AgentsError) else None
-        rest = self._backoff.backoff(max(self._failures - _OUTAGE, 1), chance=1.0)
-        rest = max(rest, min(asked or 0.0, self._backoff.patience))
+    def _delay(self, error: Exception) -> float | None:
+        """Say for how long a place is to rest before a start that found no slot is made again; None if it is not."""
+        if not isinstance(error, AgentsError):
+            return None
+        delay = self._client.retry_delay(error, 1 + self._refusals // self._flow.settings.sending)
+        self._refusals += delay is not None
+        return delay
+
+    def _rest(self, seconds: float) -> None:
+        """Leave the place of a row that was not started empty for a while."""
         clock = self._flow.clock
         self._resting += 1
-        timer = clock.call_at(clock.now() + rest, lambda: self._rested(timer))
+        timer = clock.call_at(clock.now() + seconds, lambda: self._rested(timer))
         self._rests.add(timer)
 
     def _rested(self, timer: Timer) -> None:

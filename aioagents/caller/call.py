@@ -1,8 +1,9 @@
 """One call: signed, let through the account's limits, sent, tried again, and read."""
 
+import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -109,6 +110,13 @@ class Caller:
     async def land(self, seconds: float) -> None:
         """Wait, for at most so long, until no start is out any more; those that were not sent end at once."""
         await self._starts.land(seconds)
+
+    def call_off(self, callers: Collection[asyncio.Task[Any]]) -> None:
+        """Have nothing more sent of the starts that these tasks wait for.
+
+        Those that are not out raise `NotSent`; those that are out go on, and are not sent again if they are refused.
+        """
+        self._starts.call_off(callers)
 
     async def fetch_token(self, vendor: str, request: Request, read: Callable[[Reply], T]) -> T:
         """Ask a token endpoint, trying again after passing faults and after answers that cannot be read.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from attrs import frozen
 
 from ..clock import Clock
-from ..errors import AgentsError, PoolClosed, ReplyError, ReplyLost, StartUnknown
+from ..errors import AgentsError, NotSent, PoolClosed, ReplyError, ReplyLost, StartUnknown
 from ..model import Reply, Request, Run
 from ..observe import RunStarted, StartAbandoned, Teller
 from ..polling import RunHandle
@@ -79,7 +79,13 @@ class Search(Protocol[T]):
 class Flight(Generic[T]):
     """One start, from the moment somebody asks for it until its fate is known and told."""
 
-    def __init__(self, start: Launch, *, clock: Clock, tell: Teller) -> None:
+    def __init__(
+        self, start: Launch, *, clock: Clock, tell: Teller, caller: "asyncio.Task[Any] | None" = None
+    ) -> None:
+        #: Who waits for it.
+        self.caller = caller
+        #: Whether nothing is to be sent any more, though its caller waits and the pool is open.
+        self.is_called_off = False
         #: What was asked for.
         self.launch = start
         self._clock = clock
@@ -188,6 +194,8 @@ class Flight(Generic[T]):
 
     def _closed(self) -> AgentsError:
         call = self.launch.request.call
+        if not self.is_sent and self.is_called_off:
+            return NotSent(f"{call} was called off before it was sent", vendor=self.launch.vendor, call=call)
         if not self.is_sent:
             return PoolClosed(
                 f"the pool was closed before {call} was sent", vendor=self.launch.vendor, call=call

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -69,7 +69,7 @@ class Starts:
         caller = asyncio.current_task()
         if deadline == -math.inf or (caller is not None and caller.cancelling()):
             await anyio.lowlevel.checkpoint()  # who was cancelled already must not send what outlives them
-        flight: Flight[T] = Flight(start, clock=self._clock, tell=self._tell)
+        flight: Flight[T] = Flight(start, clock=self._clock, tell=self._tell, caller=caller)
         account.budget.earn()
         travel = self._journey if start.search is None else self._searched
         task = self._crew.spawn(travel(account, start, flight, deadline), on_end=self._ended)
@@ -88,6 +88,13 @@ class Starts:
         flight = self._flights.pop(task)
         if flight.settle(task):
             self.accept(flight.launch)
+
+    def call_off(self, callers: Collection[asyncio.Task[Any]]) -> None:
+        """Have nothing more sent of the starts that these tasks wait for; see `Caller.call_off`."""
+        for task, flight in self._flights.items():
+            if flight.caller in callers:
+                flight.is_called_off = True
+                flight.ground(task)
 
     async def land(self, seconds: float) -> None:
         """Wait, for at most so long, until no start is out any more; those that were not sent end at once."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Self
 
+from ..errors import AgentsError
 from ..model import RunRef
 from ..polling import RunHandle
 from ..pool import SessionPool
@@ -50,6 +51,14 @@ class RunClient(ABC):
 
         Raises ValueError for a row that this vendor cannot start, before anything is sent.
         """
+
+    def retry_delay(self, error: AgentsError, failures: int) -> float | None:  # noqa: ARG002 - most need no such
+        """Give the seconds after which a start that was refused with `error` may well be taken.
+
+        None where waiting is of no use, or where the pool's retries have waited already. `failures` counts how often
+        it was refused so, more or less.
+        """
+        return None
 
     @abstractmethod
     def attach(self, ref: RunRef | str) -> RunHandle:

@@ -10,7 +10,7 @@ from .quick import quick
 from .state import RunState
 
 
-@frozen(weakref_slot=False, cache_hash=True)
+@frozen(weakref_slot=False)
 class RunRef:
     """Names one run: the vendor, the place within the vendor (a region, may be empty) and the vendor's id.
 
@@ -21,6 +21,9 @@ class RunRef:
     vendor: str
     scope: str
     id: str
+
+    def __hash__(self) -> int:
+        return hash(self.id)  # which the string keeps; ids alone tell nearly all runs apart
 
     def __str__(self) -> str:
         return f"{self.vendor}:{quote(self.scope, safe='')}/{quote(self.id, safe='')}"

@@ -5,12 +5,14 @@ from typing import ClassVar, Self
 
 from ...auth import read_settings
 from ...contract import BatchRow, RunClient, check_base_url, check_ref
+from ...errors import AgentsError, Conflict
 from ...model import RunRef
 from ...polling import RunHandle
 from ...pool import SessionPool
 from .calls import Calls
 from .follow import Follower
 from .jobs import Jobs
+from .refusals import slot_delay
 from .runs import Runs
 from .settings import BASE_URL, VARIABLES, VENDOR
 from .triggers import Triggers
@@ -56,13 +58,19 @@ class Agh(RunClient):
         await self._pool.caller.exchange(self._account, status_request(self._base_url))
 
     async def start(self, row: BatchRow) -> RunHandle:
-        """Start a row of a batch: its target is the job, whose slots are waited for. As `Jobs.trigger`.
+        """Start a row of a batch: its target is the job. As `Jobs.trigger`, without waiting for a slot.
 
         Raises ValueError for a message or an input: a job's run takes none.
         """
         if row.message or row.input:
             raise ValueError("a job of AGH Runtime is triggered without message and input")
-        return await self.jobs.trigger(row.target, wait_for_slot=True)
+        return await self.jobs.trigger(row.target)
+
+    def retry_delay(self, error: AgentsError, failures: int) -> float | None:
+        """Give the seconds after which a job that had no free slot may have one (AGH automation API, section 2)."""
+        if not isinstance(error, Conflict):
+            return None
+        return slot_delay(error, failures, now=self._pool.clock.utcnow(), chance=self._pool.chance())
 
     def attach(self, ref: RunRef | str) -> RunHandle:
         """Follow a run by its reference. Raises ValueError for one of another vendor."""

@@ -24,12 +24,6 @@ class _Token:
     expires_in: Any = None
 
 
-@frozen(kw_only=True)
-class _Accepted:
-    aop_item_id: str
-    status: Any = ACCEPTED
-
-
 def token_request(base_url: str, credentials: LeenaCredentials) -> Request:
     """Build the password grant: Basic client credentials, and a JSON body in place of RFC 6749's form."""
     body = {
@@ -64,8 +58,8 @@ def read_token(reply: Reply) -> tuple[str, float]:
 
 def execute_request(base_url: str, aop_id: str, message: str, context: Any) -> Request:
     """Build the start of an AOP run. Raises TypeError for a context that JSON cannot hold."""
-    codec.encode_object(context, "context")
-    body = codec.encode_json({"aop_id": aop_id, "message_to_start": message, "context": dict(context)})
+    content = {"aop_id": aop_id, "message_to_start": message}
+    body = codec.encode_around(context, "context", content)
     return Request(
         method="POST",
         url=f"{base_url}/api/v1/external/aop/execute",
@@ -79,8 +73,8 @@ def execute_request(base_url: str, aop_id: str, message: str, context: Any) -> R
 def read_accepted(reply: Reply, *, scope: str, seen_at: datetime) -> Run:
     """Read the answer to execute. Raises DecodeError when it names no run."""
     raw = codec.decode(reply.body, vendor=VENDOR, call="aop.execute")
-    accepted = codec.structure(raw, _Accepted, vendor=VENDOR, call="aop.execute")
-    if not accepted.aop_item_id.strip():
+    item = codec.text_in(raw, "aop_item_id", vendor=VENDOR, call="aop.execute")
+    if not item.strip():
         raise DecodeError(
             f"{VENDOR}: the answer to aop.execute names no run",
             vendor=VENDOR,
@@ -88,9 +82,10 @@ def read_accepted(reply: Reply, *, scope: str, seen_at: datetime) -> Run:
             path="$.aop_item_id",
         )
     # The id is what counts: an odd status does not make the run's fate unknown.
-    status = accepted.status if isinstance(accepted.status, str) else ACCEPTED
+    status = raw.get("status", ACCEPTED)
+    status = status if isinstance(status, str) else ACCEPTED
     state = RunState.QUEUED if status == ACCEPTED else state_of(status)
-    ref = RunRef(VENDOR, scope, accepted.aop_item_id)
+    ref = RunRef(VENDOR, scope, item)
     return Run(ref=ref, state=state, status=status, raw=raw, seen_at=seen_at)
 
 
