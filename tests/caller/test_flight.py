@@ -397,3 +397,34 @@ async def test_accepted_runs_are_told(is_cancelled: bool) -> None:
         assert [told.run for told in rig.told(StartAbandoned)] == ([run] if is_cancelled else [])
         if not is_cancelled:
             assert (await task).accepted is run
+
+
+async def test_called_off_what_is_not_out() -> None:
+    """Starts that are called off raise `NotSent` where they are not out, go on where they are, and spare others."""
+    out, connecting = Held(), Held(is_connecting=True)
+    async with Rig(out, connecting, THROTTLED_LONG, OK) as rig:
+        tasks = [await rig.begin(rig.start()) for _ in range(3)]
+        other = await rig.begin(rig.start())
+        rig.caller.call_off(tasks)
+        await settle()
+        assert other.done()
+        assert [type(task.exception()) for task in tasks[1:]] == [NotSent, NotSent]
+        assert not tasks[0].done()
+        out.reply.set_result(OK)
+        assert await tasks[0] == "ok"
+        assert await other == "ok"
+        assert rig.told(StartAbandoned) == []
+        rig.assert_idle()
+
+
+async def test_called_off_is_not_sent_again() -> None:
+    """A start that is out when it is called off, and refused then, raises the refusal and is not tried again."""
+    held = Held()
+    async with Rig(held, OK) as rig:
+        task = await rig.begin(rig.start())
+        rig.caller.call_off([task])
+        held.reply.set_result(THROTTLED)
+        with pytest.raises(Throttled):
+            await task
+        assert rig.send.times == 1
+        rig.assert_idle()
