@@ -1,7 +1,7 @@
 """The tasks of one pool: all end with it."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -31,11 +31,6 @@ class Crew:
     def is_open(self) -> bool:
         """Say whether work can be started."""
         return self._loop is not None
-
-    @property
-    def tasks(self) -> Collection["asyncio.Task[Any]"]:
-        """Give the tasks that run."""
-        return self._tasks.keys()
 
     async def open(self) -> None:
         """Begin in the running event loop."""

@@ -32,7 +32,8 @@ class Flow:
 
     def __init__(self, client: RunClient, journal: BatchJournal, settings: BatchSettings) -> None:
         self.clock: Clock = client.pool.clock
-        self._starts = client.pool.caller
+        self._pool = client.pool
+        self._carried: set[asyncio.Task[Any]] = set()
         self.journal = journal
         self.settings = settings
         #: Rows whose start may be out, or whose run is followed.
@@ -82,7 +83,7 @@ class Flow:
     def stop(self, grace: float) -> None:
         """Start nothing more; it is over once all starts are recorded, or after `grace` seconds."""
         self.is_stopping = True
-        self._starts.call_off(self._crew.tasks)  # what waits for its turn or for another try is not sent
+        self._pool.caller.call_off(self._carried)  # what waits for its turn or for another try is not sent
         if math.isfinite(grace) and not self.is_over:
             if self._timer is not None:
                 self._timer.cancel()
@@ -125,6 +126,11 @@ class Flow:
         return not self.is_stopping and self.in_flight < self.settings.in_flight and self.is_read
 
     @property
+    def is_closed(self) -> bool:
+        """Say whether nothing is recorded any more."""
+        return not self._crew.is_open
+
+    @property
     def is_read(self) -> bool:
         """Say whether whoever iterates keeps up."""
         return len(self._outcomes) < self.settings.in_flight
@@ -135,6 +141,14 @@ class Flow:
             self._crew.spawn(work, on_end=self._ended)
         else:
             work.close()
+
+    def carry(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have a start made, in a task of the pool's: it goes on when the batch is over. Raises `PoolClosed`."""
+        self._carried.add(self._pool.caller.carry(work, self._put_down))
+
+    def _put_down(self, task: "asyncio.Task[Any]") -> None:
+        self._carried.discard(task)
+        self._ended(task)
 
     def moved(self) -> None:
         """Take notice that something changed: let each part go on, and see whether it is all over."""

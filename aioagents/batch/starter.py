@@ -1,10 +1,12 @@
 """Starts rows, each once: no start leaves before the journal has it on disk that it may have left."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from ..clock import Timer, sleep
 from ..contract import BatchRow, RunClient
-from ..errors import AgentsError
+from ..errors import AgentsError, PoolClosed
+from ..observe import StartAbandoned
 from ..polling import RunHandle
 from ..retry import RetryPolicy
 from ..transport import Pace
@@ -97,7 +99,11 @@ class Starter:
         elif self._flow.is_stopping:
             self._put_back(row)
         else:
-            self._flow.spawn(self._start(row))
+            try:
+                self._flow.carry(self._start(row))
+            except PoolClosed as error:
+                self._put_back(row)
+                self._flow.fail(error)
 
     async def _start(self, row: BatchRow) -> None:
         if self._turns is not None:
@@ -105,10 +111,17 @@ class Starter:
         if self._flow.is_stopping:
             self._put_back(row)
             return
+        began_at = self._flow.clock.now()
         try:
             handle = await self._client.start(row)
         except Exception as error:  # noqa: BLE001 - each is told as this row's outcome
-            self._failed(row, error)
+            if self._flow.is_closed:
+                self._abandon(row, began_at, None, error)
+            else:
+                self._failed(row, error)
+            return
+        if self._flow.is_closed:
+            self._abandon(row, began_at, handle, None)
             return
         self.sending -= 1  # it is recorded together with whoever takes the place
         self._failures = self._refusals = 0
@@ -116,6 +129,21 @@ class Starter:
         self._flow.post((change,), self._started, row, handle)
         if not self._flow.is_stopping:
             self.start_nowait()
+
+    def _abandon(
+        self, row: BatchRow, began_at: float, handle: RunHandle | None, error: Exception | None
+    ) -> None:
+        """Tell what became of a start that took longer than the batch waited for it; the journal has it SENDING."""
+        clock = self._flow.clock
+        self._client.pool.caller.abandon(
+            StartAbandoned(
+                vendor=self._client.vendor,
+                target=row.target,
+                sent_at=clock.utcnow() - timedelta(seconds=clock.now() - began_at),
+                run=None if handle is None else handle.accepted or handle.last,
+                error=error if isinstance(error, AgentsError) else None,
+            )
+        )
 
     def _put_back(self, row: BatchRow) -> None:
         """Have a row that surely was not started take its turn once more, now or when the batch is run again."""

@@ -13,7 +13,7 @@ from ..clock import Clock, sleep
 from ..crew import Crew
 from ..errors import AgentsError, DecodeError, ReplyError, Throttled
 from ..model import Purpose, Reply, Request, Send, StreamSend, Token
-from ..observe import RateLowered, RequestDone, RetryScheduled, Teller
+from ..observe import RateLowered, RequestDone, RetryScheduled, StartAbandoned, Teller
 from ..retry import RetryPolicy
 from .account import UNSIGNED, Account
 from .flight import Flight, Launch, Start
@@ -110,6 +110,20 @@ class Caller:
     async def land(self, seconds: float) -> None:
         """Wait, for at most so long, until no start is out any more; those that were not sent end at once."""
         await self._starts.land(seconds)
+
+    def carry(
+        self, work: Coroutine[Any, Any, None], on_end: Callable[["asyncio.Task[Any]"], object]
+    ) -> "asyncio.Task[None]":
+        """Do `work` in a task of the pool's, and call `on_end` once it is over.
+
+        It is to be cancelled by nobody: then its starts need no tasks of their own. It ends at the latest with the
+        pool; what is out then raises `StartUnknown`. Raises `PoolClosed`.
+        """
+        return self._starts.carry(work, on_end)
+
+    def abandon(self, event: StartAbandoned) -> None:
+        """Tell what became of a start that was waited for, and is of no use to anybody any more."""
+        self._tell(event)
 
     def call_off(self, callers: Collection[asyncio.Task[Any]]) -> None:
         """Have nothing more sent of the starts that these tasks wait for.

@@ -80,7 +80,13 @@ class Flight(Generic[T]):
     """One start, from the moment somebody asks for it until its fate is known and told."""
 
     def __init__(
-        self, start: Launch, *, clock: Clock, tell: Teller, caller: "asyncio.Task[Any] | None" = None
+        self,
+        start: Launch,
+        *,
+        clock: Clock,
+        tell: Teller,
+        caller: "asyncio.Task[Any] | None" = None,
+        outcome: "asyncio.Future[T] | None" = None,
     ) -> None:
         #: Who waits for it.
         self.caller = caller
@@ -90,8 +96,8 @@ class Flight(Generic[T]):
         self.launch = start
         self._clock = clock
         self._tell = tell
-        #: What becomes of it, for its caller alone, whose cancellation cancels this in that very moment.
-        self.outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        # For its caller alone, whose cancellation cancels this in that very moment; None where both are one task.
+        self._outcome = outcome
         #: Whether bytes may have left that were not surely refused.
         self.is_sent = False
         #: Whether bytes ever left, refused or not.
@@ -137,43 +143,54 @@ class Flight(Generic[T]):
 
     def left(self, task: "asyncio.Task[T]") -> None:
         """Take notice that the caller was cancelled. Where nothing is out, `task` ends and nothing is sent."""
-        if self.outcome.cancelled():
+        outcome = self._outcome
+        if outcome is None or outcome.cancelled():
             self._was_out = None if task.done() else self.is_sent  # done a moment ago, and not settled yet
             self.ground(task)
-        elif (error := self.outcome.exception()) is None:
+        elif (error := outcome.exception()) is None:
             # It came in the very moment of the cancellation: the caller will not see it.
-            self.abandon(self._run_of(self.outcome.result()), None)
+            self.abandon(self._run_of(outcome.result()), None)
         elif isinstance(error, AgentsError) and _is_news(error):
             self.abandon(None, error)
 
     def settle(self, task: "asyncio.Task[T]") -> bool:
-        """Settle the outcome by how `task` ended, and say whether it succeeded. The pool ends it by cancelling it."""
-        fault = self._closed() if task.cancelled() else task.exception()
+        """Settle the outcome by how `task` ended, and say whether it succeeded."""
+        fault = asyncio.CancelledError() if task.cancelled() else task.exception()
         if fault is None:
-            self._landed(task.result())
+            self.land(task.result())
             return True
-        error = fault if isinstance(fault, AgentsError) else self.foreign(fault)
-        if self.is_sent and not task.cancelled():
-            error = self.unknown(error)  # whatever broke, a run may have begun
+        error = self.fault(fault)
         if self._is_awaited:
-            self.outcome.set_exception(error)
+            self._set(error)
         elif _is_news(error) if self._was_out is None else self._was_out:
             self.abandon(None, error)
         return False
 
-    def _landed(self, result: T) -> None:
+    def fault(self, exc: BaseException) -> AgentsError:
+        """Give what is to be raised of what broke the journey off; the pool does so by cancelling it."""
+        if isinstance(exc, asyncio.CancelledError):
+            return self._closed()
+        error = exc if isinstance(exc, AgentsError) else self.foreign(exc)
+        return self.unknown(error) if self.is_sent else error  # whatever broke, a run may have begun
+
+    def land(self, result: T) -> None:
+        """Take notice that the start led to `result`."""
         run = self._run_of(result)
         if run is not None:
             self._tell(RunStarted(vendor=self.launch.vendor, target=self.launch.target, run=run))
-        if self._is_awaited:
-            self.outcome.set_result(result)
-        else:
+        if not self._is_awaited:
             self.abandon(run, None)
+        elif self._outcome is not None:
+            self._outcome.set_result(result)
 
     @property
     def _is_awaited(self) -> bool:
         """Say whether the caller waits."""
-        return not self.outcome.cancelled()
+        return self._outcome is None or not self._outcome.cancelled()
+
+    def _set(self, error: AgentsError) -> None:
+        if self._outcome is not None:
+            self._outcome.set_exception(error)
 
     def abandon(self, run: Run | None, error: AgentsError | None) -> None:
         """Tell what became of a start that nobody waits for any more."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -61,24 +61,63 @@ class Starts:
         self._clock = clock
         self._tell = tell
         self._flights: dict[asyncio.Task[Any], Flight[Any]] = {}
+        self._carriers: dict[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object]] = {}
         self.accepted = 0
 
-    async def start(self, account: Account, start: Start[T]) -> T:
+    def start(self, account: Account, start: Start[T]) -> Coroutine[Any, Any, T]:
         """Send what starts a run, and give the result; see `Caller.start`."""
+        account.budget.earn()
+        caller = asyncio.current_task()
+        if caller is not None and caller in self._carriers:
+            return self._carried(account, start, caller)
+        return self._handed_over(account, start)
+
+    async def _handed_over(self, account: Account, start: Start[T]) -> T:
+        """Have it travel in a task of its own, since the caller may be cancelled at any moment."""
         deadline = anyio.current_effective_deadline()
         caller = asyncio.current_task()
         if deadline == -math.inf or (caller is not None and caller.cancelling()):
             await anyio.lowlevel.checkpoint()  # who was cancelled already must not send what outlives them
-        flight: Flight[T] = Flight(start, clock=self._clock, tell=self._tell, caller=caller)
-        account.budget.earn()
-        travel = self._journey if start.search is None else self._searched
-        task = self._crew.spawn(travel(account, start, flight, deadline), on_end=self._ended)
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        flight = Flight(start, clock=self._clock, tell=self._tell, caller=caller, outcome=outcome)
+        task = self._crew.spawn(self._travel(account, start, flight, deadline), on_end=self._ended)
         self._flights[task] = flight
         try:
-            return await flight.outcome
+            return await outcome
         except asyncio.CancelledError:
             flight.left(task)
             raise
+
+    async def _carried(self, account: Account, start: Start[T], caller: asyncio.Task[Any]) -> T:
+        """Have it travel in the caller's task, which nobody but the pool cancels."""
+        flight: Flight[T] = Flight(start, clock=self._clock, tell=self._tell, caller=caller)
+        self._flights[caller] = flight
+        try:
+            result = await self._travel(account, start, flight, math.inf)
+        except asyncio.CancelledError as exc:
+            caller.uncancel()
+            raise flight.fault(exc) from None
+        except Exception as exc:
+            fault = flight.fault(exc)
+            if fault is exc:
+                raise
+            raise fault from exc
+        finally:
+            del self._flights[caller]
+        self.accept(start)
+        flight.land(result)
+        return result
+
+    def carry(
+        self, work: Coroutine[Any, Any, None], on_end: Callable[[asyncio.Task[Any]], object]
+    ) -> "asyncio.Task[None]":
+        """Do `work` in a task whose starts need none of their own; see `Caller.carry`."""
+        task = self._crew.spawn(work, on_end=self._put_down)
+        self._carriers[task] = on_end
+        return task
+
+    def _put_down(self, task: asyncio.Task[Any]) -> None:
+        self._carriers.pop(task)(task)
 
     def accept(self, launch: Launch) -> None:
         """Count what was accepted."""
@@ -102,6 +141,12 @@ class Starts:
             flight.ground(task)
         if self._flights:
             await asyncio.wait(tuple(self._flights), timeout=seconds)
+
+    def _travel(
+        self, account: Account, start: Start[T], flight: Flight[T], deadline: float
+    ) -> Coroutine[Any, Any, T]:
+        travel = self._journey if start.search is None else self._searched
+        return travel(account, start, flight, deadline)
 
     async def _searched(self, account: Account, start: Start[T], flight: Flight[T], deadline: float) -> T:
         """Make the start, and find by other means what it began where the reply does not tell."""

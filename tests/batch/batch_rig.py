@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
 
@@ -13,6 +13,9 @@ from aioagents.batch import MOVES, Batch, BatchRow, Change, Outcome, Record, Row
 from aioagents.contract import RunClient
 from aioagents.polling import Cadence
 from tests.fakes import FakeClock, settle
+
+if TYPE_CHECKING:
+    from aioagents.observe import Event
 
 VENDOR = "standin"
 Fault = Exception | None
@@ -221,7 +224,11 @@ class Rig:
         **options: Any,
     ) -> None:
         self.clock = FakeClock()
-        self.pool = SessionPool(clock=self.clock, cadence=cadence or Steady(10), chance=lambda: 0.5)
+        self.events: list[Event] = []
+        hooks = [self.events.append]
+        self.pool = SessionPool(
+            clock=self.clock, cadence=cadence or Steady(10), chance=lambda: 0.5, hooks=hooks
+        )
         self.client = StandIn(self.pool, lasts=lasts)
         self.notebook = notebook or Notebook()
         self.batch = Batch(self.client, **{"journal": self.notebook, **options})

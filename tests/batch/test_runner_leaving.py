@@ -9,8 +9,10 @@ from contextlib import aclosing
 import anyio
 import pytest
 
+from aioagents import BadRequest, StartUnknown
 from aioagents.batch import RowState
-from tests.batch.batch_rig import Notebook, Rig, fault, rig, rows
+from aioagents.observe import StartAbandoned
+from tests.batch.batch_rig import Notebook, Rig, fault, ref_of, rig, rows
 from tests.fakes import settle
 
 
@@ -123,18 +125,37 @@ async def test_cancelled_scope_waits_for_starts() -> None:
 
 async def test_grace_is_bounded() -> None:
     """After the grace, a start that is still out is left as SENDING; the next run calls it unknown."""
+    before = _tasks()
     async with rig(sending=4, grace=0.0) as r:
-        before = _tasks()
         reader = await _out(r)
         reader.cancel()
         await asyncio.wait([reader])
         await settle()
         assert reader.cancelled()
-        assert _tasks() == before
         assert Counter(r.notebook.states.values()) == {RowState.SENDING: 4, RowState.PLANNED: 46}
+    assert _tasks() == before
     async with rig(r.notebook.reopened()) as r:
         await r.finish(rows(50))
         assert Counter(r.states.values()) == {RowState.UNKNOWN: 4, RowState.COMPLETED: 46}
+
+
+async def test_start_that_outlives_the_batch_is_told() -> None:
+    """A start that is out when the batch is gone is not cut off, and what becomes of it is told to hooks."""
+    async with rig(sending=4, grace=0.0) as r:
+        r.client.faults = {"1": StartUnknown("no whole reply"), "2": BadRequest("no such tea", status=400)}
+        reader = await _out(r)
+        reader.cancel()
+        await asyncio.wait([reader])
+        await r.clock.advance(7)
+        assert r.client.gate is not None
+        r.client.gate.set()
+        await settle()
+        assert r.client.cancelled == []
+        told = [event for event in r.events if isinstance(event, StartAbandoned)]
+        assert [event.run and event.run.ref for event in told] == [ref_of("0"), None, None, ref_of("3")]
+        assert [type(event.error) for event in told] == [type(None), StartUnknown, BadRequest, type(None)]
+        assert {(r.clock.utcnow() - event.sent_at).total_seconds() for event in told} == {7.0}
+        assert set(r.notebook.states.values()) == {RowState.SENDING, RowState.PLANNED}
 
 
 async def test_rows_not_sent_yet_are_given_back() -> None:
