@@ -6,7 +6,7 @@ call and the path in the body, never the body itself.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -22,6 +22,8 @@ from .errors import DecodeError
 T = TypeVar("T")
 
 _NAME: Final = "json"
+_DEEPEST: Final = 1024  # what is nested deeper than this is not read
+_END: Final = object()
 
 
 def encode_json(value: Any, *, is_sorted: bool = False) -> bytes:
@@ -37,6 +39,54 @@ def _members_of(value: Any) -> Any:
     if attrs.has(type(value)):
         return attrs.asdict(value, recurse=False)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def encode_deep(value: Any, *, deepest: int = _DEEPEST) -> bytes:
+    """Write what was read as JSON, which may be nested deeper than `encode_json` takes it.
+
+    Half characters in texts become question marks. Raises TypeError for what JSON cannot hold.
+    """
+    try:
+        return encode_json(value)
+    except TypeError:
+        return b"".join(_pieces_of(value, deepest))
+
+
+def _pieces_of(value: Any, deepest: int) -> Iterator[bytes]:
+    """Write piece by piece, without recursion."""
+    begun: list[Iterator[tuple[bytes, Any]]] = [iter([(b"", value)])]
+    while begun:
+        for mark, member_value in begun[-1]:
+            yield mark
+            if isinstance(member_value, dict | list | tuple):
+                if len(begun) > deepest:
+                    raise TypeError(f"not JSON-able: nested more than {deepest} deep")
+                begun.append(_members_in(member_value))
+                break
+            if member_value is not _END:
+                yield _encode_whole(member_value)
+        else:
+            begun.pop()
+
+
+def _members_in(value: Any) -> Iterator[tuple[bytes, Any]]:
+    """Give each member, and what stands before it."""
+    opens, closes = (b"{", b"}") if isinstance(value, dict) else (b"[", b"]")
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if not isinstance(key, str):
+                raise TypeError("not JSON-able: a key is no text")
+            yield opens + _encode_whole(key) + b":", each
+            opens = b","
+    else:
+        for each in value:
+            yield opens, each
+            opens = b","
+    yield closes if opens == b"," else opens + closes, _END
+
+
+def _encode_whole(value: Any) -> bytes:
+    return encode_json(value.encode("utf-8", "replace").decode() if isinstance(value, str) else value)
 
 
 def encode_object(value: Any, name: str) -> bytes:

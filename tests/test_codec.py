@@ -228,6 +228,40 @@ def test_moments_as_vendors_write_them(text: Any, moment: datetime | None) -> No
     assert codec.parse_moment(text) == moment
 
 
+def _nested(depth: int, *, core: Any = 7) -> Any:
+    for number in range(depth):
+        core = {"inner": core, "none": None} if number % 2 else [core, "é"]
+    return core
+
+
+@pytest.mark.parametrize("depth", [1, 254, 255, 600, 1024])
+def test_what_can_be_read_can_be_written(depth: int) -> None:
+    """However deep a value is nested that was read, it is written as it was."""
+    body = b'["\xc3\xa9",null,true]'
+    for number in range(depth - 1):
+        body = b'{"inner":' + body + b',"empty":{}}' if number % 2 else b"[" + body + b",[],1.5]"
+    assert codec.encode_deep(codec.decode_json(body)) == body
+
+
+@pytest.mark.parametrize(
+    "value",
+    [_nested(1025), _nested(300, core={1}), _nested(300, core={1: 2}), [10**30]],
+    ids=["deeper", "a set", "a number for a key", "a large number"],
+)
+def test_what_could_not_be_read_is_not_written(value: Any) -> None:
+    """Deep values are held to what JSON is, and to what is read back; so one that holds itself has an end."""
+    with pytest.raises(TypeError, match="not JSON-able"):
+        codec.encode_deep(value)
+    value.append(value) if isinstance(value, list) else value.update(self=value)
+    with pytest.raises(TypeError, match="not JSON-able"):
+        codec.encode_deep(value)
+
+
+def test_half_characters_do_not_keep_a_value_from_being_written() -> None:
+    """In keys and texts they are question marks, and what is no number is null."""
+    assert codec.encode_deep({"a\udc00": ["\ud800é", math.nan]}) == '{"a?":["?é",null]}'.encode()
+
+
 @given(st.text() | st.from_regex(r"\A\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{0,9})?)?(Z|[+-]\d\d:?\d\d)?\Z"))
 def test_moments_never_break(text: str) -> None:
     """Any text gives an aware moment or none."""

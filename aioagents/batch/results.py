@@ -311,7 +311,7 @@ def _values(record: Record) -> Mapping[str, object]:
 
 
 def _json_line(record: Record) -> bytes:
-    return codec.encode_json(_values(record)) + b"\n"
+    return codec.encode_deep(_values(record)) + b"\n"
 
 
 def _csv_line(record: Record) -> bytes:
@@ -319,7 +319,7 @@ def _csv_line(record: Record) -> bytes:
     for name in ("sent_at", "ended_at"):
         moment = getattr(record, name)
         values[name] = None if moment is None else moment.isoformat()
-    values["output"] = None if record.output is None else codec.encode_json(record.output).decode()
+    values["output"] = None if record.output is None else codec.encode_deep(record.output).decode()
     return _csv_bytes(list(values.values()))
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -95,6 +95,26 @@ class Failing:
     async def reset_emission(self) -> None:
         """Pass it on."""
         await self._call(self._journal.reset_emission)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+@pytest.mark.parametrize("depth", [254, 1023])
+async def test_outputs_however_deep(tmp_path: Path, form: Literal["jsonl", "csv"], depth: int) -> None:
+    """An output has its line though it is nested as deep as can be read."""
+    path = tmp_path / "results"
+    deep: Any = None
+    for _ in range(depth):
+        deep = [deep]
+    async with journal_in(tmp_path) as journal:
+        await settle_rows(journal, ["1"])
+        await journal.claim([BatchRow("2", "tea")])
+        await journal.record([Change(key="2", state=RowState.SENDING, at=EPOCH)])
+        await journal.record([Change(key="2", state=RowState.STARTED, ref=RunRef("leap", "", "2"), at=EPOCH)])
+        await journal.record([Change(key="2", state=RowState.COMPLETED, at=EPOCH, output=deep)])
+        async with ResultFile(journal, path, form=form) as results:
+            assert await results.write() == 2
+    text = "[" * depth + "null" + "]" * depth
+    assert path.read_bytes().endswith(f"{text}\r\n".encode() if form == "csv" else f"{text}}}\n".encode())
 
 
 async def test_json_lines(tmp_path: Path) -> None:

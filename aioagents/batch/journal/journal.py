@@ -119,7 +119,7 @@ class Journal:
 
         Refuses a move that `MOVES` does not have, so also one to the state that the row is in, and STARTED without a
         reference. What a change does not give stays; what went wrong before is forgotten as a row becomes SENDING,
-        or is settled by hand from UNKNOWN. Raises TypeError for an output that JSON cannot hold.
+        or is settled by hand from UNKNOWN. Of an output that JSON cannot hold, that is kept in its place.
         """
         steps = [step_of(change) for change in changes]
         if steps:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from ...codec import decode_json, encode_json
+from ...codec import decode_json, encode_deep, encode_json
 from ...contract import BatchRow
 from ...errors import JournalError
 from ...model import RunRef
@@ -23,6 +23,8 @@ _UNKNOWN: Final = RowState.UNKNOWN.value
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+#: One less than can be read: a line of results has the output one deeper.
+_DEEPEST: Final = 1023
 
 
 class Line(NamedTuple):
@@ -105,7 +107,7 @@ def written(text: str) -> str:
 
 
 def step_of(change: Change) -> Step:
-    """Make a change ready to be stored. Raises TypeError for an output that is not JSON, or `at` without a zone."""
+    """Make a change ready to be stored. Raises TypeError for `at` without a zone."""
     return Step(
         written(change.key),
         _STATES[change.state].value,
@@ -114,8 +116,16 @@ def step_of(change: Change) -> Step:
         _legible(change.status),
         _legible(change.kind),
         _legible(change.error),
-        None if change.output is None else encode_json(change.output).decode(),
+        None if change.output is None else _kept(change.output),
     )
+
+
+def _kept(output: Any) -> str:
+    """Write an output down, or that it cannot be: a run that ended has to be recorded."""
+    try:
+        return encode_deep(output, deepest=_DEEPEST).decode()
+    except TypeError as exc:
+        return encode_json({"aioagents": f"the output could not be kept: {exc}"}).decode()
 
 
 def _legible(text: str) -> str:
