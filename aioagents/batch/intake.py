@@ -36,7 +36,6 @@ class Intake:
         self._is_claiming = False
         self._is_exhausted = False
         self._room: asyncio.Future[None] | None = None
-        self._resumed: set[str] = set()
         #: Rows that are claimed and may be started.
         self.ready: deque[BatchRow] = deque()
         self.rows_read = 0
@@ -72,12 +71,12 @@ class Intake:
 
     async def _resume(self) -> None:
         """Take up what an earlier run left: starts whose fate nobody knows, and runs that go on."""
+        await self._flow.journal.begin()
         unfinished = [record async for record in self._flow.journal.unfinished()]
         lost = [record for record in unfinished if record.state is RowState.SENDING]
         if lost and not await (self._plan_anew(lost) if self._is_resending else self._give_up(lost)):
             return
         running = [record for record in unfinished if record.state is RowState.STARTED]
-        self._resumed.update(record.key for record in running)
         self._follower.resume(running)
         self._flow.moved()
 
@@ -97,7 +96,6 @@ class Intake:
         if not await self._flow.record(changes):
             return False
         for each, error in pairs:
-            self._resumed.add(each.key)
             self._flow.replay(Outcome(key=each.key, state=RowState.UNKNOWN, target=each.target, error=error))
         return True
 
@@ -163,8 +161,8 @@ class Intake:
         for row, record in zip(rows, records, strict=True):
             if isinstance(record, Exception):
                 flow.refuse(row.key, record)
-            elif row.key in self._resumed and not record.is_repeated:
-                self._resumed.remove(row.key)  # its outcome comes, or came, without the input
+            elif record.is_held:
+                continue  # its outcome is told by who has it
             elif record.is_repeated or row.key in flow.active:
                 flow.refuse(row.key, ValueError(f"the key {row.key!r} stands twice in the input"))
             elif record.state is RowState.PLANNED or (
@@ -174,7 +172,7 @@ class Intake:
                     again.append(Change(key=row.key, state=RowState.PLANNED, at=flow.clock.utcnow()))
                 flow.active.add(row.key)
                 ready.append(row)
-            elif record.state.is_settled:
+            elif record.state.is_settled and not record.is_changed:
                 flow.replay(Outcome.of_record(record))
         if not again or await flow.record(again):
             self.ready.extend(ready)

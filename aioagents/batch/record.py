@@ -62,8 +62,12 @@ class Record:
     `digest` is of the row's content, which the journal does not keep. `owner` names who changed it last (host,
     process, batch). `sent_at` is when the start was about to leave, `ended_at` when its end was seen, both UTC.
     `kind` and `error` tell of what went wrong (`RunFailed`, words), `status` is the vendor's own last word,
-    `output` the run's, as JSON values. `is_repeated` says that the same key was claimed before since the journal
-    was opened: it stands twice in the input.
+    `output` the run's, as JSON values.
+
+    Claims tell more: `is_repeated`, the same key was claimed before in this run of the batch, so it stands twice in
+    the input. `is_changed`, this owner changed the row in this run before it was claimed, so its outcome was, or
+    will be, told without the claim. `is_held`, another owner, who is alive, has the row in hand, and its outcome is
+    told there.
     """
 
     key: str
@@ -79,6 +83,8 @@ class Record:
     error: str = field(default="", repr=False)
     output: Any = field(default=None, repr=False)
     is_repeated: bool = False
+    is_changed: bool = False
+    is_held: bool = False
 
 
 @frozen(kw_only=True)
@@ -98,20 +104,33 @@ class Change:
 class BatchJournal(Protocol):
     """Where a batch keeps what must not be lost. One file here; a database shared by machines fits as well.
 
-    Every method raises `JournalError`, and has then changed nothing.
+    Every method raises `JournalError`, and has then changed nothing. One run uses a journal at a time.
+
+    A journal that several owners use at one time gives each row, whatever its state, to one of them only: to who
+    claims it first, or is given it as unfinished, in one indivisible step. Who has a row in hand keeps it until its
+    next `begin`, or until it is gone, which the journal decides; to all others the row is `is_held`.
     """
+
+    async def begin(self) -> None:
+        """Begin a run of a batch: what is claimed and changed from now on counts as of this run."""
+        ...
 
     async def claim(self, rows: Sequence[BatchRow]) -> Sequence[Record]:
         """Take rows on: those not known yet become PLANNED. Gives each one's record, in order.
 
-        Refuses a row whose key is known with another content.
+        A key that was claimed before in this run is repeated, whatever its content. Else a row whose key is known
+        with another content is refused.
         """
         ...
 
     async def record(self, changes: Sequence[Change]) -> None:
-        """Make changes; they are on disk when this returns. Refuses a move that `MOVES` does not have."""
+        """Make changes; they are on disk when this returns.
+
+        Refuses a move that `MOVES` does not have, and a row that somebody else has in hand: an owner who was taken
+        for gone must not go on.
+        """
         ...
 
     def unfinished(self) -> AsyncIterator[Record]:
-        """Give the rows that are SENDING or STARTED."""
+        """Give the rows that are SENDING or STARTED, and that this owner has, or one who is gone."""
         ...

@@ -21,7 +21,8 @@ class Batch:
 
     `journal` is a path, where a `Journal` is kept, or any `BatchJournal`: the process may then be killed at any
     instant, and the same batch, run again, goes on where it was. Without one nothing is remembered from one
-    `run` to the next.
+    `run` to the next, nor of rows that have ended: a key that stands twice in the input is started twice, unless its
+    first row is still waiting or under way.
 
     At most `in_flight` rows are under way (start out, or run followed), `sending` of them with their start out:
     so many a kill can leave unknown. Starts leave evenly spaced, `starts_per_second` at most. Rows of which an
@@ -114,6 +115,9 @@ class Batch:
 
 class _Forgetful:
     """A journal that keeps nothing: what is in flight is known to the batch itself."""
+
+    async def begin(self) -> None:
+        """Do nothing."""
 
     async def claim(self, rows: Sequence[BatchRow]) -> Sequence[Record]:
         """Give each row as new."""

@@ -142,6 +142,7 @@ class Notebook:
         self.fault: Callable[[Change | BatchRow], Fault] = lambda _: None
         self.most_sending = self.most_open = 0
         self._claimed: set[str] = set()
+        self._changed: set[str] = set()
 
     def reopened(self) -> "Notebook":
         """Give what another process finds."""
@@ -151,6 +152,11 @@ class Notebook:
     def states(self) -> dict[str, RowState]:
         """Give the state of each key."""
         return {key: record.state for key, record in self.records.items()}
+
+    async def begin(self) -> None:
+        """Count from now on."""
+        self._claimed.clear()
+        self._changed.clear()
 
     async def claim(self, claimed: Sequence[BatchRow]) -> Sequence[Record]:
         """Take rows on."""
@@ -165,7 +171,8 @@ class Notebook:
                     key=row.key, target=row.target, digest=b"", state=RowState.PLANNED, owner="me"
                 )
                 self.records[row.key] = record
-            given.append(attrs.evolve(record, is_repeated=row.key in self._claimed))
+            is_repeated, is_changed = row.key in self._claimed, row.key in self._changed
+            given.append(attrs.evolve(record, is_repeated=is_repeated, is_changed=is_changed))
             self._claimed.add(row.key)
         return given
 
@@ -199,6 +206,7 @@ class Notebook:
         elif change.state.is_settled:
             news["ended_at"] = change.at
         self.records[change.key] = attrs.evolve(known, **news)
+        self._changed.add(change.key)
         self.log[change.key].append(change.state)
         states = Counter(self.states.values())
         sending, started = states[RowState.SENDING], states[RowState.STARTED]

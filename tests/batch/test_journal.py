@@ -5,7 +5,7 @@ import gc
 import threading
 from datetime import datetime
 from hashlib import blake2b
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -88,10 +88,13 @@ async def test_a_known_row_is_given_as_it_stands(path: Path) -> None:
 
 
 async def test_a_key_that_stands_twice_is_told(path: Path) -> None:
-    """The second claim of a key is repeated, within a call and in a later one, until the journal is opened again."""
+    """The second claim of a key is repeated, within a call and in a later one, until another run begins."""
     async with journal_at(path) as journal:
         records = await claim(journal, "a", "b", "a")
         assert [record.is_repeated for record in records] == [False, False, True]
+        assert (await find(journal, "b")).is_repeated
+        await journal.begin()
+        assert not (await find(journal, "b")).is_repeated
         assert (await find(journal, "b")).is_repeated
     async with journal_at(path) as journal:
         assert not (await find(journal, "a")).is_repeated
@@ -108,6 +111,48 @@ async def test_a_change_is_no_claim(path: Path) -> None:
     assert (record.is_repeated, record.owner) == (False, "there:2")
 
 
+async def test_what_was_changed_in_a_run_is_told(path: Path) -> None:
+    """Rows that were changed before their claim say so, in that run alone."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.STARTED)
+        await walk(journal, "b", RowState.STARTED)
+        for state in (RowState.COMPLETED, None):
+            await journal.begin()
+            if state is not None:
+                await journal.record([change("a", state)])
+            found = [await find(journal, key) for key in ("a", "b", "c")]
+            assert [each.is_changed for each in found] == [state is not None, False, False]
+            assert not any(each.is_held for each in found)
+
+
+async def test_a_run_is_an_opening_once_rows_came(path: Path) -> None:
+    """A run that begins counts as an opening, unless nothing was claimed or changed since the one before."""
+    clock = FakeClock()
+    async with journal_at(path, clock=clock) as journal:
+        for key in ("a", None, "b"):
+            await journal.begin()
+            await clock.advance(5)
+            if key is not None:
+                await claim(journal, key)
+    micros = [int(at(seconds).timestamp() * 1e6) for seconds in (0, 5, 15)]
+    assert ask(path, "SELECT opened_at, closed_at FROM opening ORDER BY number") == [*pairwise(micros)]
+    with Journal.read_only(path) as view:
+        assert view.summary().openings == 2
+
+
+async def test_a_run_that_could_not_begin_changes_nothing(path: Path) -> None:
+    """Where a run's begin cannot be written, the one before goes on, and the journal stays its owner's."""
+    async with journal_at(path) as journal:
+        await claim(journal, "a")
+        path.rename(path.with_name("away"))  # noqa: ASYNC240 - a test may block
+        with pytest.raises(JournalError, match="moved"):
+            await journal.begin()
+        path.with_name("away").rename(path)
+        assert (await find(journal, "a")).is_repeated
+        await journal.begin()
+        assert not (await find(journal, "a")).is_repeated
+
+
 @pytest.mark.parametrize(
     "row", [BatchRow("a", "other"), BatchRow("a", "target", "m"), BatchRow("a", "target", input={"x": 1})]
 )
@@ -115,10 +160,20 @@ async def test_changed_content_is_refused(path: Path, row: BatchRow) -> None:
     """A known key with another content is named, with what to do, and no row of that claim is taken on."""
     async with journal_at(path) as journal:
         await claim(journal, "a")
+        await journal.begin()
         with pytest.raises(JournalError, match=r"'a'.*restore its input.*another key") as caught:
             await journal.claim([BatchRow("new", "target"), row])
         assert caught.value.key == "a"
     assert states_of(path) == {"a": "planned"}
+
+
+async def test_a_repeated_key_is_repeated_whatever_its_content(path: Path) -> None:
+    """A key that comes again in one run with another content is told as repeated, with its first row's record."""
+    async with journal_at(path) as journal:
+        first, second = await journal.claim([BatchRow("a", "target"), BatchRow("a", "other")])
+        (third,) = await journal.claim([BatchRow("a", "another", "m")])
+    assert [each.is_repeated for each in (first, second, third)] == [False, True, True]
+    assert {(each.target, each.digest) for each in (second, third)} == {("target", first.digest)}
 
 
 @pytest.mark.parametrize(
@@ -269,6 +324,7 @@ async def test_a_bad_change_fails_its_own_caller_alone(path: Path) -> None:
         ]
         results = await asyncio.gather(*(journal.record([each]) for each in changes), return_exceptions=True)
         statistics = journal.statistics()
+        await journal.begin()
         with pytest.raises(JournalError):
             await journal.claim([BatchRow("0", "changed")])
     assert [type(each) for each in results] == [*[type(None)] * 20, *[JournalError] * 3, type(None)]

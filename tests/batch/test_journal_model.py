@@ -57,6 +57,7 @@ class _Row:
     sent: int | None = None
     ended: int | None = None
     is_claimed: bool = True
+    is_changed: bool = False
     is_emitted: bool = False
 
 
@@ -91,7 +92,7 @@ class _Model:
         row.members |= {name: value for name, value in given.items() if value}
         if each.output is not None:
             row.members["output"] = each.output
-        row.state, row.owner, row.is_emitted = each.state, owner, False
+        row.state, row.owner, row.is_emitted, row.is_changed = each.state, owner, False, True
         if each.state in {RowState.SENDING, RowState.PLANNED}:
             row.sent = seconds if each.state is RowState.SENDING else None
         row.ended = seconds if each.state.is_settled else None
@@ -129,8 +130,11 @@ class _Machine(RuleBasedStateMachine):
         self.owner = f"owner:{self.openings}"
         self.journal: Journal = journal_at(self.path, owner=self.owner)
         self._do(self.journal.__aenter__)
+        self._count_anew()
+
+    def _count_anew(self) -> None:
         for row in self.model.rows.values():
-            row.is_claimed = False
+            row.is_claimed = row.is_changed = False
 
     def _refuses(self, work: Callable[[], Awaitable[object]]) -> bool:
         try:
@@ -151,13 +155,16 @@ class _Machine(RuleBasedStateMachine):
     @rule(rows=st.lists(_ROWS, min_size=1, max_size=4))
     def claim(self, rows: list[BatchRow]) -> None:
         """Claim rows, some known, some twice, some with another content."""
-        digests = {key: row.digest for key, row in self.model.rows.items()}
-        if any(digests.setdefault(row.key, digest_of(row)) != digest_of(row) for row in rows):
+        digests = {key: row.digest for key, row in self.model.rows.items() if not row.is_claimed}
+        firsts = {row.key: row for row in reversed(rows)}
+        if any(digests.get(key, digest_of(row)) != digest_of(row) for key, row in firsts.items()):
             assert self._refuses(lambda: self.journal.claim(rows))
             return
         for row, found in zip(rows, self._do(lambda: self.journal.claim(rows)), strict=True):
             known = self.model.rows.get(row.key)
             assert found.is_repeated == (known is not None and known.is_claimed)
+            if not found.is_repeated:
+                assert found.is_changed == (known is not None and known.is_changed)
             if known is None:
                 self.model.rows[row.key] = _Row(row.target, digest_of(row), self.owner)
             self.model.rows[row.key].is_claimed = True
@@ -209,6 +216,12 @@ class _Machine(RuleBasedStateMachine):
         self.model.size, self.model.is_stale = 0, False
         for row in self.model.rows.values():
             row.is_emitted = False
+
+    @rule()
+    def begin_run(self) -> None:
+        """Have another run begin, over the same opening."""
+        self._do(self.journal.begin)
+        self._count_anew()
 
     @rule()
     def reopen(self) -> None:

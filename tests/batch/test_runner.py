@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -269,11 +270,16 @@ async def test_faulty_lines_pass_through() -> None:
         assert r.batch.statistics().faulty == 2
 
 
-@pytest.mark.parametrize("is_kept", [True, False], ids=["journal", "none"])
-async def test_key_that_stands_twice(is_kept: bool) -> None:
+@pytest.mark.parametrize("kept", ["in memory", "on disk", "nowhere"])
+async def test_key_that_stands_twice(kept: str, tmp_path: Path) -> None:
     """The second row with a key is refused, is not journaled, and the first one goes its way."""
-    async with rig(**({} if is_kept else {"journal": None})) as r:
-        outcomes = await r.finish([*rows(2), BatchRow("1", "coffee"), *rows(1, first=2)])
+    journals = {"in memory": Notebook(), "on disk": tmp_path / "batch.db", "nowhere": None}
+    async with rig(journal=journals[kept]) as r:
+        await r.begin([*rows(2), BatchRow("1", "coffee"), *rows(1, first=2)])
+        while not r.is_over:  # the disk takes its own time
+            await r.clock.advance(1)
+        outcomes = r.outcomes
+        assert r.error is None
         (twice,) = [outcome for outcome in outcomes if isinstance(outcome.error, ValueError)]
         assert (twice.key, twice.state, twice.is_settled) == ("1", RowState.REFUSED, True)
         assert "twice" in str(twice.error)

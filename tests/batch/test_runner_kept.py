@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aioagents import JournalError, RunState, SessionPool, StartUnknown, Steady
+from aioagents import JournalError, NotSent, RunState, SessionPool, StartUnknown, Steady
 from aioagents.batch import Batch, BatchRow, Change, Journal, Outcome, ResultFile, RowState
 from tests.batch.batch_rig import StandIn, ref_of, rows
 from tests.batch.test_results import keys_in
@@ -83,6 +83,34 @@ async def test_input_that_changed(tmp_path: Path) -> None:
         await _run(pool, tmp_path / "batch.db", rows(3))
         with pytest.raises(JournalError, match="another content"):
             await _run(pool, tmp_path / "batch.db", [BatchRow("1", "coffee")])
+
+
+async def test_duplicate_far_behind_is_its_own_fault(tmp_path: Path) -> None:
+    """A key that stands twice in an input stops no other row, now or when the batch is run again."""
+    given = [BatchRow("1", "tea"), *rows(600, first=6), BatchRow("1", "coffee"), *rows(10, first=606)]
+    async with _pool() as pool:
+        for count in (611, 0):
+            client, outcomes = await _run(pool, tmp_path / "batch.db", given)
+            assert len(client.started) == count
+            (twice,) = [each for each in outcomes if each.error is not None]
+            assert (twice.key, str(twice.error)) == ("1", "the key '1' stands twice in the input")
+            assert len(outcomes) == 612
+
+
+async def test_batch_that_is_run_twice_over_an_open_journal(tmp_path: Path) -> None:
+    """Another run over a journal that stayed open starts what was put off, and gives what was settled."""
+    async with _pool() as pool, Journal(tmp_path / "batch.db") as journal:
+        client = StandIn(pool, lasts=0.005)
+        client.faults = {"1": NotSent("down")}
+        batch = Batch(client, journal=journal)
+        first = {each.key: each async for each in batch.run(rows(4))}
+        assert first["1"].state is RowState.PLANNED
+        client.faults = {}
+        second = {each.key: each async for each in batch.run(rows(4))}
+        assert {key: (each.state, each.is_replayed) for key, each in second.items()} == {
+            key: (RowState.COMPLETED, key != "1") for key in "0123"
+        }
+        assert sorted(client.started) == ["0", "1", "1", "2", "3"]
 
 
 @pytest.mark.parametrize(

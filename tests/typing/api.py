@@ -219,6 +219,7 @@ async def journals(rows: Sequence[BatchRow]) -> None:
     """Keep a journal of one's own, look into it, and settle what is unknown."""
     async with Journal("batch.db", owner="host:1", grace=30.0) as journal:
         as_any: BatchJournal = journal
+        await as_any.begin()
         assert_type(await as_any.claim(rows), Sequence[Record])
         async for record in journal.unfinished():
             assert_type(record.state, RowState)

@@ -102,10 +102,19 @@ class Journal:
 
     # What a batch needs
 
+    async def begin(self) -> None:
+        """Begin a run of a batch: what is claimed and changed from now on counts as of this run.
+
+        To have just opened the journal is enough; else this counts as one more opening.
+        """
+        now = self._clock.utcnow()
+        await self._submit(Kind.WRITE, lambda store: store.begin(now))
+
     async def claim(self, rows: Sequence[BatchRow]) -> Sequence[Record]:
         """Take rows on: those not known yet become PLANNED. Gives each one's record, in order.
 
-        Refuses a row whose key is known with another content. Raises TypeError and ValueError for a row that cannot
+        A key that was claimed before in this run is repeated, whatever its content; else a row whose key is known
+        with another content is refused. Raises TypeError and ValueError for a row that cannot
         be written down at all. In either case none of the rows is taken on.
         """
         entries = [entry_of(row) for row in rows]

@@ -31,7 +31,7 @@ class Line(NamedTuple):
     """A row as it is stored; a tuple, since that is what statements take.
 
     Moments are microseconds of Unix time, the output is JSON text, `claimed_in` and `changed_in` are numbers of
-    openings, `settled` is the row's place in the order in which rows were settled.
+    openings (a run of a batch is one as well), `settled` is the row's place in the order in which rows were settled.
     """
 
     key: str
@@ -143,7 +143,9 @@ def moment_of(micros: int | None) -> datetime | None:
     return None if micros is None else _EPOCH + timedelta(microseconds=micros)
 
 
-def record_of(line: Line, owners: Mapping[int, str], *, is_repeated: bool = False) -> Record:
+def record_of(
+    line: Line, owners: Mapping[int, str], *, is_repeated: bool = False, is_changed: bool = False
+) -> Record:
     """Read a stored row. Raises ValueError where it is not what was once written."""
     return Record(
         key=line.key,
@@ -159,6 +161,7 @@ def record_of(line: Line, owners: Mapping[int, str], *, is_repeated: bool = Fals
         error=line.error,
         output=None if line.output is None else decode_json(line.output.encode()),
         is_repeated=is_repeated,
+        is_changed=is_changed,
     )
 
 
@@ -185,24 +188,30 @@ class Ledger:
         return [self._lines[key] for key in self._changed]
 
     def claim(self, entries: Sequence[Entry]) -> list[Record]:
-        """Take rows on and give their records. Raises JournalError for a known key with another content."""
+        """Take rows on and give their records.
+
+        Raises JournalError for a key that an earlier run knew with another content.
+        """
         fresh: dict[str, Line] = {}
         records: list[Record] = []
         for entry in entries:
             line = fresh.get(entry.key) or self._lines.get(entry.key)
             is_repeated = line is not None and line.claimed_in == self._opening
+            is_changed = line is not None and line.changed_in == self._opening
             if line is None:
                 line = Line(*entry, _PLANNED, self._opening, self._opening)
                 fresh[entry.key] = line
+            elif is_repeated:  # whatever its content: the fault of this row alone
+                pass
             elif line.digest != entry.digest:
                 raise JournalError(
                     f"the row {entry.key!r} is known with another content (target, message or input): restore "
                     "its input as it was, or give it another key, or use another journal",
                     key=entry.key,
                 )
-            elif not is_repeated:
+            else:
                 line = fresh[entry.key] = line._replace(claimed_in=self._opening)
-            records.append(record_of(line, self._owners, is_repeated=is_repeated))
+            records.append(record_of(line, self._owners, is_repeated=is_repeated, is_changed=is_changed))
         self._take(fresh)
         return records
 

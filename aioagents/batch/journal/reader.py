@@ -40,8 +40,9 @@ class Summary:
     """A journal at one moment.
 
     `errors` counts rows by `kind`, as far as they have one and did not complete; `starts` counts rows that were sent
-    by who changed them last. `owner` opened the journal last, for the `openings`th time; `is_in_use` says whether it
-    has it open now. `unemitted` counts results that were not given out yet.
+    by who changed them last. `owner` opened the journal last, for the `openings`th time, of which a further run of a
+    batch over an open journal is one; `is_in_use` says whether it has it open now. `unemitted` counts results that
+    were not given out yet.
     """
 
     states: Mapping[RowState, int]

@@ -34,7 +34,9 @@ class Store:
         self._path = path
         self._connection = connection
         self._held = held
+        self._owner = ""
         self._opening = 0
+        self._is_fresh = True
         self._owners: dict[int, str] = {}
         self._settled = 0
         self._places: Sequence[tuple[int, int] | None] = ()
@@ -62,13 +64,20 @@ class Store:
     def _begin(self, owner: str, now: datetime) -> None:
         """Write down who opened it: whoever did so last is the one that may write."""
         execute = self._connection.execute
+        self._owner = owner
         execute("BEGIN IMMEDIATE")
-        execute("INSERT INTO opening (owner, opened_at) VALUES (?, ?)", (owner, micros_of(now)))
+        self._open(now)
         execute("COMMIT")
         self._owners = dict(execute("SELECT number, owner FROM opening").fetchall())
-        self._opening = max(self._owners)
         self._settled = execute("SELECT ifnull(max(settled), 0) FROM row").fetchone()[0]
         self._places = self._find_places()
+
+    def _open(self, now: datetime) -> None:
+        execute = self._connection.execute
+        execute("INSERT INTO opening (owner, opened_at) VALUES (?, ?)", (self._owner, micros_of(now)))
+        self._opening = execute("SELECT max(number) FROM opening").fetchone()[0]
+        self._owners[self._opening] = self._owner
+        self._is_fresh = True
 
     @property
     def path(self) -> str:
@@ -84,17 +93,27 @@ class Store:
         """Put the log away and let others have the journal. What was acknowledged is safe without this."""
         with suppress(sqlite3.Error, JournalError), closing(self._held), closing(self._connection):
             with self.transaction():
-                self._connection.execute(
-                    "UPDATE opening SET closed_at = ? WHERE number = ?", (micros_of(now), self._opening)
-                )
+                self._end(now)
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def _end(self, now: datetime) -> None:
+        self._connection.execute(
+            "UPDATE opening SET closed_at = ? WHERE number = ?", (micros_of(now), self._opening)
+        )
+
     # Writing
+
+    def begin(self, now: datetime) -> None:
+        """Have what is claimed and changed from now on count as of another opening, if anything was in this one."""
+        if not self._is_fresh:
+            self._end(now)
+            self._open(now)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what is done within, or undo all of it. Raises JournalError where the journal is no longer ours."""
         execute = self._connection.execute
+        opening = self._opening
         execute("BEGIN IMMEDIATE")
         try:
             self._check_opening()
@@ -104,6 +123,7 @@ class Store:
         except BaseException:
             self._known.clear()
             self._version = None
+            self._opening, self._is_fresh = opening, False
             if self._connection.in_transaction:  # some failures have ended it already
                 execute("ROLLBACK")
             raise
@@ -159,6 +179,7 @@ class Store:
         for size, some in _chunks(changed):
             self._connection.execute(SAVE[size], list(chain.from_iterable(some)))
         self._remember(changed)
+        self._is_fresh = self._is_fresh and not changed
         self._settled = ledger.settled
         if ledger.is_output_stale:
             self._connection.execute("UPDATE batch SET is_output_stale = 1")
