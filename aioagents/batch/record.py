@@ -7,7 +7,10 @@
                   +-> UNKNOWN      it was sent, and whether a run began cannot be known
 
 An unknown row is settled by hand alone: STARTED with the run that was found, PLANNED to send it once more,
-DROPPED to leave it.
+DROPPED to leave it. The same may be done by hand, and by no batch, where a row would never get any further:
+
+    STARTED -> STARTED with another run, PLANNED, DROPPED
+    REFUSED -> PLANNED, DROPPED
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,7 +26,7 @@ from ..model import RunRef
 
 
 class RowState(StrEnum):
-    """Where a row of a batch stands. What is settled is never touched again, but for UNKNOWN by hand."""
+    """Where a row of a batch stands. What is settled is never touched again, but for UNKNOWN and REFUSED by hand."""
 
     PLANNED = "planned"
     SENDING = "sending"
@@ -51,6 +54,14 @@ MOVES: Final[Mapping[RowState, frozenset[RowState]]] = MappingProxyType(
         RowState.STARTED: _ENDS,
         RowState.UNKNOWN: frozenset({RowState.STARTED, RowState.PLANNED, RowState.DROPPED}),
         **dict.fromkeys((*_ENDS, RowState.REFUSED, RowState.DROPPED), frozenset()),
+    }
+)
+
+#: Moves besides these that people may have made, by a `Change` that says so.
+BY_HAND: Final[Mapping[RowState, frozenset[RowState]]] = MappingProxyType(
+    {
+        RowState.STARTED: frozenset({RowState.STARTED, RowState.PLANNED, RowState.DROPPED}),
+        RowState.REFUSED: frozenset({RowState.PLANNED, RowState.DROPPED}),
     }
 )
 
@@ -89,7 +100,10 @@ class Record:
 
 @frozen(kw_only=True)
 class Change:
-    """What a row becomes. Members as in `Record`; those that are not given stay as they are."""
+    """What a row becomes. Members as in `Record`; those that are not given stay as they are.
+
+    `is_by_hand` says that a person asked for it: the moves of `BY_HAND` may be made as well.
+    """
 
     key: str
     state: RowState
@@ -99,6 +113,7 @@ class Change:
     kind: str = ""
     error: str = field(default="", repr=False)
     output: Any = field(default=None, repr=False)
+    is_by_hand: bool = False
 
 
 class BatchJournal(Protocol):
@@ -126,7 +141,7 @@ class BatchJournal(Protocol):
     async def record(self, changes: Sequence[Change]) -> None:
         """Make changes; they are on disk when this returns.
 
-        Refuses a move that `MOVES` does not have, and a row that somebody else has in hand: an owner who was taken
+        Refuses a move that the tables do not have, and a row that somebody else has in hand: an owner who was taken
         for gone must not go on.
         """
         ...

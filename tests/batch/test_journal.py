@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
-from aioagents.batch import MOVES, BatchJournal, BatchRow, Journal, RowState
+from aioagents.batch import BY_HAND, MOVES, BatchJournal, BatchRow, Journal, RowState
 from aioagents.batch.journal import digest_of
 from aioagents.codec import encode_deep
 from aioagents.errors import JournalError
@@ -209,6 +209,30 @@ async def test_moves_are_those_of_the_table(path: Path) -> None:
                     await journal.record([change(key, target)])
                 expected = state
             assert (await find(journal, key)).state is expected
+
+
+async def test_moves_by_hand_are_those_of_both_tables(path: Path) -> None:
+    """A change by hand may make the moves of `BY_HAND` as well, and begins anew: what went wrong is forgotten."""
+    async with journal_at(path) as journal:
+        for state, target in product(RowState, RowState):
+            key = f"{state} {target}"
+            await walk(journal, key, state)
+            if target in MOVES[state] | BY_HAND.get(state, frozenset()):
+                await journal.record([change(key, target, is_by_hand=True)])
+                assert (await find(journal, key)).state is target
+            else:
+                with pytest.raises(JournalError, match=f"'{key}' is {state}, and cannot become {target}"):
+                    await journal.record([change(key, target, is_by_hand=True)])
+        await walk(journal, "wrong", RowState.STARTED)
+        await journal.record([change("wrong", RowState.STARTED, ref=ref_of("right"), is_by_hand=True)])
+        assert (await find(journal, "wrong")).ref == ref_of("right")
+        await journal.record([change("wrong", RowState.PLANNED, is_by_hand=True)])
+        again = await find(journal, "wrong")
+        assert (again.ref, again.sent_at) == (None, None)
+        await walk(journal, "no", RowState.REFUSED, kind="BadRequest", error="no such tea")
+        await journal.record([change("no", RowState.PLANNED, is_by_hand=True)])
+        again = await find(journal, "no")
+        assert (again.kind, again.error, again.ended_at) == ("", "", None)
 
 
 async def test_every_state_is_reached() -> None:

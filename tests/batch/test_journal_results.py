@@ -113,6 +113,20 @@ async def test_a_given_result_that_changes_makes_the_output_stale(path: Path) ->
         assert await _keys(journal) == ["known", "lost"]
 
 
+async def test_a_given_refusal_that_is_taken_back_makes_the_output_stale(path: Path) -> None:
+    """A REFUSED row that was given out and is settled by hand is given out anew, once it is settled."""
+    async with journal_at(path) as journal:
+        await claim(journal, "a", "b")
+        await journal.record([change(key, RowState.REFUSED) for key in "ab"])
+        await journal.mark_emitted(["a", "b"], 20)
+        await journal.record([change("a", RowState.PLANNED, is_by_hand=True)])
+        assert await journal.is_output_stale()
+        assert await _keys(journal) == []
+        await journal.record([change("b", RowState.DROPPED, is_by_hand=True)])
+        await walk(journal, "a", RowState.COMPLETED)
+        assert await _keys(journal) == ["b", "a"]
+
+
 async def test_unknown_rows_that_were_not_given_out_are_no_matter(path: Path) -> None:
     """Settling by hand what nobody has seen yet leaves the output as good as it was."""
     async with journal_at(path) as journal:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aioagents import BadRequest, RunRef, StartUnknown
+from aioagents import BadRequest, NotFound, RunRef, StartUnknown, WaitTimeout
 from aioagents.batch import BatchStatistics, Outcome, RowFault, RowState
 from aioagents.cli.batch.display import Display
 from aioagents.cli.batch.figures import Pace, Progress
@@ -108,6 +108,13 @@ def test_each_kind_of_trouble_is_told_a_few_times(capsys: pytest.CaptureFixture[
         "row 'k' is unknown: who knows",
     ]
     assert _told(capsys, _outcome(RowState.COMPLETED)) == []
+
+
+def test_run_that_cannot_be_followed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A started row is told with the words of what ended its wait, unless that was the time."""
+    late = _outcome(RowState.STARTED, error=WaitTimeout("it goes on"))
+    lost = _outcome(RowState.STARTED, error=NotFound("no such run"))
+    assert _told(capsys, late, lost) == ["row 'k' is started: no such run"]
 
 
 def test_every_line_that_is_no_row_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -156,7 +156,7 @@ def test_settling(cli: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "code", "words"),
     [
-        ("b=drop", 1, "the row 'b' is not unknown"),
+        ("b=drop", 1, "the row 'b' is not unknown, nor started or refused"),
         ("none=resend", 1, "the row 'none' is not unknown"),
         ("a", 2, "not of the form KEY=REF|resend|drop"),
         ("a=", 2, "not of the form KEY=REF|resend|drop"),
@@ -165,18 +165,78 @@ def test_settling(cli: Any, tmp_path: Path) -> None:
         ("a=leap:/1", 2, "leap:/1 is not a run of leena:, as those of this batch"),
         ("a=leena:us/1", 2, "leena:us/1 is not a run of leena:"),
         ("c=resend", 2, "'c' is given twice"),
+        ("d=leena:/run-d", 2, "the row 'd' is started as leena:/run-d already"),
     ],
 )
 def test_settling_what_cannot_be(cli: Any, tmp_path: Path, answer: str, code: int, words: str) -> None:
     """Where one answer is wrong, all are refused, and no row is changed."""
     path = tmp_path / "batch.db"
-    fill(path, {"a": S.UNKNOWN, "b": S.STARTED, "c": S.UNKNOWN})
+    fill(path, {"a": S.UNKNOWN, "b": S.COMPLETED, "c": S.UNKNOWN, "d": S.STARTED})
     before = states_in(path)
     done = cli("batch", "unknown", str(path), "--resolve", "c=drop", "--resolve", answer)
     assert done.code == code
     assert words in done.err
     assert "nothing was changed" in done.err
     assert states_in(path) == before
+
+
+def test_settling_what_is_started_or_refused(cli: Any, tmp_path: Path) -> None:
+    """Rows that are started or refused are settled as unknown ones; a run that is left is told, a drop keeps it."""
+    path = tmp_path / "batch.db"
+    ways = {"new": S.STARTED, "again": S.STARTED, "left": S.STARTED, "no": S.REFUSED, "never": S.REFUSED}
+    fill(path, ways | {"lost": S.UNKNOWN})
+    answers = ["new=leena:/7", "again=resend", "left=drop", "no=resend", "never=drop"]
+    done = cli("batch", "unknown", str(path), *(f"--resolve={each}" for each in answers))
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "new is started as leena:/7",
+        "again is planned",
+        "left is dropped",
+        "no is planned",
+        "never is dropped",
+    ]
+    *told, left = done.err.splitlines()
+    assert told == [
+        f"aioagents: {key} was started as leena:/run-{key}, which is not followed any more"
+        for key in ("new", "again", "left")
+    ]
+    assert left.startswith("1 unknown are left;")
+    with Journal.read_only(path) as view:
+        refs = {record.key: str(record.ref) for record in view.records() if record.ref is not None}
+    assert refs == {"new": "leena:/7", "left": "leena:/run-left"}
+
+
+@pytest.mark.parametrize("ref", ["leena:us/1", "leena:/nosuchrun"], ids=["scope", "id"])
+@pytest.mark.parametrize("faults", [FaultPlan.parse("lost=1,only=start")])
+def test_reference_that_was_wrong(cli: Any, world: LeenaWorld, tmp_path: Path, ref: str) -> None:
+    """A row that was settled with a wrong reference is told as such, each time, until it is settled otherwise."""
+    path, output = write_rows(tmp_path, {"a": "good"}), tmp_path / "out.jsonl"
+    options = [str(path), "--vendor", "leena", "--output", str(output)]
+    assert cli("batch", *options).code == 4
+    assert cli("batch", "unknown", f"{path}.db", "--resolve", f"a={ref}").code == 0
+    for _ in range(2):
+        done = cli("batch", *options, "--resume")
+        assert done.code == 3
+        assert done.err.startswith("aioagents: row 'a' is started: ")
+        assert "left: 1 runs cannot be followed; this goes on" in done.out
+        assert f"settle one:  aioagents batch unknown {path}.db --resolve KEY=REF" in done.out
+        assert rows_of(output) == []
+    assert cli("batch", "unknown", f"{path}.db", "--resolve", "a=drop").code == 0
+    assert cli("batch", *options, "--resume").code == 0
+    assert [row["state"] for row in rows_of(output)] == ["dropped"]
+    assert dict(world.starts_by_key) == {"a": 1}
+
+
+def test_refusal_that_is_taken_back(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+    """A refused row that is resent has its new result in place of the old one."""
+    path, output = write_rows(tmp_path, {"a": "unknown_aop", "b": "good"}), tmp_path / "out.jsonl"
+    options = [str(path), "--vendor", "leena", "--output", str(output)]
+    for _ in range(2):
+        assert cli("batch", *options, "--resume").code == 1
+        assert sorted(row["state"] for row in rows_of(output)) == ["completed", "refused"]
+        assert cli("batch", "unknown", f"{path}.db", "--resolve", "a=resend").code == 0
+    assert cli("batch", "unknown", f"{path}.db", "--resolve", "a=drop").code == 1
+    assert dict(world.starts_by_key)["b"] == 1
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["unknown"], ["unknown", "--resolve", "a=drop"]])

@@ -127,8 +127,9 @@ class Journal:
         """Make changes, all or none; they are on disk when this returns.
 
         Refuses a move that `MOVES` does not have, so also one to the state that the row is in, and STARTED without a
-        reference. What a change does not give stays; what went wrong before is forgotten as a row becomes SENDING,
-        or is settled by hand from UNKNOWN. Of an output that JSON cannot hold, that is kept in its place.
+        reference; a change by hand may make the moves of `BY_HAND` too. What a change does not give stays; what went
+        wrong before is forgotten as a row becomes SENDING, or is settled by hand. Of an output that JSON cannot hold,
+        that is kept in its place.
         """
         steps = [step_of(change) for change in changes]
         if steps:

@@ -9,12 +9,13 @@ from ...codec import decode_json, encode_deep, encode_json
 from ...contract import BatchRow
 from ...errors import JournalError
 from ...model import RunRef
-from ..record import MOVES, Change, Record, RowState
+from ..record import BY_HAND, MOVES, Change, Record, RowState
 
 # States as they are stored. A row changes thrice: making an enum's member of a word, or a word of it, would take
 # longer than the change.
 _STATES: Final = {state.value: state for state in RowState}
 _MOVES: Final = {state.value: frozenset(move.value for move in moves) for state, moves in MOVES.items()}
+_BY_HAND: Final = {state.value: frozenset(move.value for move in moves) for state, moves in BY_HAND.items()}
 _SETTLED: Final = frozenset(state.value for state in RowState if state.is_settled)
 _PLANNED: Final = RowState.PLANNED.value
 _SENDING: Final = RowState.SENDING.value
@@ -80,6 +81,7 @@ class Step(NamedTuple):
     kind: str
     error: str
     output: str | None
+    is_by_hand: bool
 
 
 def digest_of(row: BatchRow) -> bytes:
@@ -117,6 +119,7 @@ def step_of(change: Change) -> Step:
         _legible(change.kind),
         _legible(change.error),
         None if change.output is None else _kept(change.output),
+        change.is_by_hand,
     )
 
 
@@ -180,7 +183,7 @@ class Ledger:
         self._changed: dict[str, None] = {}
         #: The last place given in the order of settling; a job that raised may have left gaps.
         self.settled = settled
-        #: Whether a row left UNKNOWN whose result was given out already.
+        #: Whether a row was settled by hand whose result was given out already.
         self.is_output_stale = False
 
     def changed(self) -> list[Line]:
@@ -216,7 +219,7 @@ class Ledger:
         return records
 
     def change(self, steps: Sequence[Step]) -> None:
-        """Make changes. Raises JournalError for a row that is not known and for a move that `MOVES` lacks."""
+        """Make changes. Raises JournalError for a row that is not known and for a move that the tables lack."""
         fresh: dict[str, Line] = {}
         is_stale = False
         for step in steps:
@@ -237,12 +240,13 @@ class Ledger:
 
     def _moved(self, line: Line, step: Step) -> Line:
         before, state, key = line.state, step.state, line.key
-        if state not in _MOVES[before]:
+        is_by_hand = step.is_by_hand and state in _BY_HAND.get(before, ())
+        if state not in _MOVES[before] and not is_by_hand:
             raise JournalError(f"the row {key!r} is {before}, and cannot become {state} from there", key=key)
         if state == _STARTED and step.ref is None:
             raise JournalError(f"the row {key!r} cannot be started without its run's reference", key=key)
         # A new attempt, and a row that was settled by hand, leave behind what went wrong before.
-        if before == _UNKNOWN or (state == _SENDING and not line.is_blank):
+        if before == _UNKNOWN or is_by_hand or (state == _SENDING and not line.is_blank):
             line = line._replace(ref=None, status="", kind="", error="", output=None)
         sent_at = line.sent_at
         if state == _SENDING:
@@ -268,5 +272,5 @@ class Ledger:
             step.error or line.error,
             line.output if step.output is None else step.output,
             settled,
-            0,  # what was given out has moved out of UNKNOWN, and has to be given out anew
+            0,  # what was given out was settled by hand, and has to be given out anew
         )

@@ -273,6 +273,7 @@ class _Conductor:
             faulty=seen.faulty,
             unread=unread,
             unwritten=summary.unemitted if self._job.output is not None else 0,
+            lost=self._display.lost,
             is_broken_off=self._error is not None,
             seconds=time.monotonic() - self._began_at,
             starts=seen.starts,

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from ...batch import Outcome, RowFault, RowState
+from ...errors import BadRequest, NotFound, WaitTimeout
 from ...observe import Event, RateLowered
 from ..output import Output, describe_error, message_of
 from .figures import Progress
@@ -20,8 +21,11 @@ _DOCUMENT_EVERY: Final = 1.0
 _LINE_EVERY: Final = 30.0
 #: Of each kind of failed start so many are told one by one; the journal has all of them.
 _MOST_TOLD: Final = 3
-#: What a start can come to that people should see at once.
-_TROUBLES: Final = frozenset({RowState.PLANNED, RowState.REFUSED, RowState.UNKNOWN})
+#: What a row can come to that people should see at once; STARTED, unless its run merely goes on.
+_TROUBLES: Final = frozenset({RowState.PLANNED, RowState.STARTED, RowState.REFUSED, RowState.UNKNOWN})
+
+#: What is raised for a run whose reference is wrong, or whose vendor has lost it.
+_LOST: Final = (BadRequest, NotFound, ValueError)
 
 
 class Display:
@@ -40,6 +44,8 @@ class Display:
         self._look = look
         self._now = now
         self._told: Counter[str] = Counter()
+        #: Rows whose run cannot be followed: the vendor does not know it, or it is not the client's.
+        self.lost = 0
         self._board = self._open_board()
         if self._board is not None:
             self._every = _DRAW_EVERY
@@ -88,7 +94,8 @@ class Display:
         self._out.document({"event": "row", **_describe_outcome(outcome, self._out.hide)})
         if outcome.state is RowState.SENDING:
             self._out.warn(f"row {outcome.key!r}: it could not be recorded that it began {outcome.ref}")
-        elif outcome.state in _TROUBLES and error is not None:
+        elif outcome.state in _TROUBLES and error is not None and not isinstance(error, WaitTimeout):
+            self.lost += outcome.state is RowState.STARTED and isinstance(error, _LOST)
             self._tell_trouble(outcome, error)
 
     def _tell_faulty(self, key: str, error: Exception | None) -> None:

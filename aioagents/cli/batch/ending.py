@@ -36,13 +36,14 @@ class Ending:
     """A batch that is over for now.
 
     `unread` rows of the input were not come to, None if nobody knows how many; `unwritten` results are not in the
-    file yet; `is_broken_off` says that an error ended it.
+    file yet; `lost` rows are started, and their run cannot be followed; `is_broken_off` says that an error ended it.
     """
 
     summary: Summary
     faulty: int
     unread: int | None
     unwritten: int
+    lost: int
     is_broken_off: bool
     seconds: float
     starts: int
@@ -96,6 +97,9 @@ def tell_ending(out: Output, job: BatchJob, ending: Ending, code: Exit) -> None:
         out.line(f"{ending.unknown:,} unknown: they were sent, and whether a run began cannot be known")
         out.line(f"  list them:   {job.listing}")
         out.line(f"  settle one:  {job.listing} --resolve KEY=REF|resend|drop")
+    if ending.lost:
+        out.line(f"{ending.lost:,} are started, and their run cannot be followed")
+        out.line(f"  settle one:  {job.listing} --resolve KEY=REF|resend|drop")
     if job.output is not None:
         out.line(f"results in {job.output}")
     if ending.is_left:
@@ -109,8 +113,10 @@ def tell_ending(out: Output, job: BatchJob, ending: Ending, code: Exit) -> None:
 def _left(ending: Ending) -> str:
     states = ending.summary.states
     parts = []
-    if states[RowState.STARTED]:
-        parts.append(f"{states[RowState.STARTED]:,} runs go on")
+    if going := states[RowState.STARTED] - ending.lost:
+        parts.append(f"{going:,} runs go on")
+    if ending.lost:
+        parts.append(f"{ending.lost:,} runs cannot be followed")
     if states[RowState.PLANNED]:
         parts.append(f"{states[RowState.PLANNED]:,} rows were not begun")
     if ending.unread is None:
@@ -131,6 +137,7 @@ def _describe(job: BatchJob, ending: Ending) -> Mapping[str, Any]:
         "faulty": ending.faulty,
         "unread": ending.unread,
         "unknown": ending.unknown,
+        "lost": ending.lost,
         "starts": ending.starts,
         "looks": ending.looks,
         "throttles": ending.throttles,
