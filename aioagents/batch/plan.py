@@ -27,8 +27,9 @@ ENDS: Final[Mapping[RunState, RowState]] = MappingProxyType(
     }
 )
 _FIRST_CLIENT_STATUS: Final = 400
-# Refusals that say "not now": payment required, request timeout, too early. A refused row is never sent again.
-_LATER: Final = frozenset({402, 408, 425})
+# Refusals that say "not now": payment required, rights that are lacking for the moment, request timeout, too early.
+# A refused row is never sent again by itself.
+_LATER: Final = frozenset({402, 403, 408, 425})
 
 
 @frozen

@@ -36,7 +36,7 @@ _TABLE = [
     (PoolClosed("x"), RowState.PLANNED, True),
     (BadRequest("x", status=400), RowState.REFUSED, False),
     (BadRequest("x", status=422), RowState.REFUSED, False),
-    (PermissionDenied("x", status=403), RowState.REFUSED, False),
+    (PermissionDenied("x", status=403), RowState.PLANNED, False),
     (NotFound("x", status=404), RowState.REFUSED, False),
     (NotFound("x", status=404, is_passing=True), RowState.PLANNED, False),
     (Conflict("x", status=409), RowState.REFUSED, False),
@@ -76,7 +76,7 @@ def test_every_error_has_its_verdict(error: Exception, state: RowState, *, stops
 @pytest.mark.parametrize("status", range(400, 500))
 def test_refusals_are_final_but_for_those_that_are_not(status: int) -> None:
     """Of all 4xx, a row is given back for those that a later try may cure."""
-    given_back = {401, 402, 408, 425, 429}
+    given_back = {401, 402, 403, 408, 425, 429}
     verdict = judge(error_class(status)("x", status=status))
     assert verdict.state is (RowState.PLANNED if status in given_back else RowState.REFUSED)
 

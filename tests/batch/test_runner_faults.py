@@ -46,7 +46,7 @@ def at(state: RowState, *keys: str, error: Exception = FULL) -> Any:
     [
         (StartUnknown("lost"), RowState.UNKNOWN),
         (BadRequest("no", status=400), RowState.REFUSED),
-        (PermissionDenied("no", status=403), RowState.REFUSED),
+        (PermissionDenied("no", status=403), RowState.PLANNED),
         (NotFound("no", status=404), RowState.REFUSED),
         (Conflict("no", status=409), RowState.REFUSED),
         (ReplyError("no", status=418), RowState.REFUSED),

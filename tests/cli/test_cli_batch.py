@@ -209,12 +209,15 @@ def test_credentials_that_are_refused(
 
 
 def test_rights_that_are_lacking(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that are refused for want of rights make it a 5 as well, though they are settled."""
+    """Rows whose start is refused for want of rights make it a 5 as well, and are started once there are any."""
     path = write_rows(tmp_path, {"a": "good"})
     monkeypatch.setenv("LEENA_CLIENT_ID", "narrow")
     monkeypatch.setenv("LEENA_CLIENT_SECRET", "narrow-secret")
-    done = cli("batch", str(path), "--vendor", "leena")
-    assert done.code == 5
+    done = cli("batch", str(path), "--vendor", "leena", "--json")
+    assert (done.code, done.documents[-1]["rows"]) == (5, {"planned": 1})
+    monkeypatch.setenv("LEENA_CLIENT_ID", "demo-client")
+    monkeypatch.setenv("LEENA_CLIENT_SECRET", "demo-secret")
+    assert cli("batch", str(path), "--vendor", "leena", "--resume").code == 0
 
 
 def test_rows_that_are_refused(cli: Any, tmp_path: Path) -> None:
