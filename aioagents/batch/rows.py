@@ -7,6 +7,7 @@ Sources are a path (opened when the first row is asked for), or lines: an open f
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,11 @@ _BOM: Final = "\ufeff"
 _LONGEST: Final = 16 * 1024 * 1024
 _MEMBERS: Final = frozenset({"key", "target", "message", "input"})
 _INPUT: Final = "input."
+#: What may be a whole number that is too large: hardly any line has so many digits. (So written, it is found faster.)
+_DIGITS: Final = re.compile(rb"\d\d{18}")
+#: In what is JSON: a string, or a number.
+_PIECE: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[-+.\deE]*')
+_LARGEST_DIGITS: Final = len(str(-(2**63)))
 
 
 class RowFault(ValueError):
@@ -43,15 +49,16 @@ def read_jsonl(
 ) -> Iterator[BatchRow | RowFault]:
     """Read JSON lines: an object each, with `key`, `target`, `message` and `input`; the last two may be missing.
 
-    A key may be a whole number; null stands for a missing member. `target` is that of rows that name none. With
-    `is_strict` the first fault is raised. A line of more than `longest` bytes is a fault, and is never held in
-    whole where it comes from a file. Raises OSError for a path that cannot be read.
+    A key may be a whole number; null stands for a missing member. Beyond 64 bits a whole number is a fault: it would
+    arrive as another. `target` is that of rows that name none. With `is_strict` the first fault is raised. A line of
+    more than `longest` bytes is a fault, and is never held in whole where it comes from a file. Raises OSError for a
+    path that cannot be read.
     """
     with _opened(source, longest) as lines:
         while True:
             try:
                 line = next(lines)
-                row = None if not line.strip() else _row_of(_decoded(line), target, lines.number)
+                row = None if not line.strip() else _row_in(line, target, lines.number)
             except StopIteration:
                 return
             except _Fault as fault:
@@ -170,13 +177,25 @@ class _Texts:
 # Rows
 
 
-def _decoded(line: str | bytes) -> Any:
+def _row_in(line: str | bytes, default: str, number: int) -> BatchRow | RowFault:
+    """Read a line's JSON. Raises _Fault where it is none."""
     try:
-        return codec.decode_json(line if isinstance(line, bytes) else line.encode())
+        text = line if isinstance(line, bytes) else line.encode()
+        row = _row_of(codec.decode_json(text), default, number)
     except UnicodeEncodeError:
         raise _Fault("not UTF-8") from None
     except ValueError as exc:
         raise _Fault(str(exc)) from None
+    if isinstance(row, BatchRow) and _DIGITS.search(text) and any(map(_is_too_large, _PIECE.findall(text))):
+        return RowFault(number, "input has a whole number beyond 64 bits: make it a string", row.key)
+    return row
+
+
+def _is_too_large(piece: bytes) -> bool:
+    """Say whether a string or number is a whole one that is read as a float."""
+    if not piece.removeprefix(b"-").isdigit():
+        return False
+    return len(piece) > _LARGEST_DIGITS or not -(2**63) <= int(piece) < 2**64
 
 
 def _row_of(value: Any, default: str, number: int) -> BatchRow | RowFault:

@@ -19,7 +19,7 @@ _NAMES = st.text(st.characters(codec="utf-8"), min_size=1)
 _VALUES = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**63)
+    | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | _TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
@@ -113,6 +113,12 @@ def test_garbage_in_csv_is_told_too(content: bytes) -> None:
         ('{"key":"a","target":"t","input":[]}', "input has to be a JSON object"),
         ('{"key":"a","target":"t","inputs":{}}', "has members besides key, target, message and input"),
         ('{"key":"\\ud800","target":"t"}', "not JSON"),
+        (
+            '{"key":"a","target":"t","input":{"id":18446744073709551616}}',
+            "input has a whole number beyond 64 bits",
+        ),
+        ('{"key":"a","target":"t","input":{"id":[-9223372036854775809]}}', "input has a whole number beyond"),
+        (f'{{"key":"a","target":"t","input":{{"id":1{"0" * 300}}}}}', "input has a whole number beyond"),
     ],
 )
 def test_lines_that_are_no_rows(line: str, words: str) -> None:
@@ -121,6 +127,15 @@ def test_lines_that_are_no_rows(line: str, words: str) -> None:
     assert found[1] == BatchRow("ok", "t")
     (fault,) = faults(found)
     assert fault.startswith(f"line 2: {words}")
+
+
+@pytest.mark.parametrize("value", [2**64 - 1, -(2**63), 1e300, 0.12345678901234567890, '"1\\": ' + "9" * 30])
+def test_long_numbers_that_are_read_as_they_are(value: Any) -> None:
+    """Whole numbers of 64 bits, fractions, and digits within strings are taken, however many there are."""
+    line = json.dumps({"key": "a", "target": "t", "input": {"x": value, "id": "9" * 30}})
+    [row] = read_jsonl([line])
+    assert isinstance(row, BatchRow)
+    assert row.input == {"x": value, "id": "9" * 30}
 
 
 def test_fault_knows_its_key_and_travels() -> None:
