@@ -164,7 +164,7 @@ class Intake:
             elif record.is_held:
                 continue  # its outcome is told by who has it
             elif record.is_repeated or row.key in flow.active:
-                flow.refuse(row.key, ValueError(f"the key {row.key!r} stands twice in the input"))
+                flow.refuse(row.key, _repeated(row))
             elif record.state is RowState.PLANNED or (
                 self._is_resending and record.state is RowState.UNKNOWN
             ):
@@ -176,3 +176,8 @@ class Intake:
                 flow.replay(Outcome.of_record(record))
         if not again or await flow.record(again):
             self.ready.extend(ready)
+
+
+def _repeated(row: BatchRow) -> ValueError:
+    words = f"the key {row.key!r} stands twice in the input"
+    return ValueError(words) if row.line is None else RowFault(row.line, words, row.key)

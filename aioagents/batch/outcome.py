@@ -26,8 +26,9 @@ class Outcome:
 
     `run` is the run as it was seen last, `error` what went wrong: the start's or the wait's error, `RunFailed` or
     `RunAborted` for such an end, `RowFault` for a line that is no row (`key` is then empty where none could be
-    read), ValueError for a key that stands twice. `is_replayed`: the row was settled by an earlier run of the
-    batch and comes from the journal; `run` has then what is kept there, and no `raw`.
+    read), ValueError for a key that stands twice (a `RowFault` where the row's line is known). `is_replayed`: the
+    row was settled by an earlier run of the batch and comes from the journal; `run` has then what is kept there, and
+    no `raw`.
     """
 
     key: str

@@ -222,7 +222,7 @@ def _row_of(value: Any, default: str, number: int) -> BatchRow | RowFault:
         fault = "message has to be a string"
     elif not isinstance(content, dict):
         fault = "input has to be a JSON object"
-    return RowFault(number, fault, key) if fault else BatchRow(key, target, message, content)
+    return RowFault(number, fault, key) if fault else BatchRow(key, target, message, content, line=number)
 
 
 @frozen(kw_only=True)
@@ -250,7 +250,8 @@ class _Columns:
         if not target:
             return RowFault(number, "target is empty", key)
         message = "" if self.message is None else cells[self.message]
-        return BatchRow(key, target, message, {name: cells[at] for at, name in self.members if cells[at]})
+        members = {name: cells[at] for at, name in self.members if cells[at]}
+        return BatchRow(key, target, message, members, line=number)
 
 
 def _columns_of(names: Sequence[str], *, has_target: bool) -> _Columns:

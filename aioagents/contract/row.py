@@ -14,13 +14,15 @@ class BatchRow:
     """One start. `key` names it within its batch, once; `target` is what is started, in the vendor's terms.
 
     `message` and `input` (a JSON object) go to the run as its vendor takes them; both may hold personal data and
-    stay out of the repr. Raises ValueError for a key or target that is empty, TypeError for what is no mapping.
+    stay out of the repr. `line` is where in its input the row stands, from 1, where that is known. Raises ValueError
+    for a key or target that is empty, TypeError for what is no mapping.
     """
 
     key: str
     target: str
     message: str = field(default="", repr=False)
     input: Mapping[str, Any] = field(default=_NOTHING, repr=False)
+    line: int | None = field(default=None, eq=False, repr=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for name in ("key", "target", "message"):

@@ -152,6 +152,16 @@ def test_numbers_as_keys_and_nulls() -> None:
     assert list(read_jsonl(lines, target="t")) == [BatchRow("7", "t"), BatchRow("8", "own")]
 
 
+def test_rows_know_their_lines() -> None:
+    """A row knows the physical line on which it begins, which makes it no other row."""
+    lines = ["\n", '{"key":"a","target":"t"}\n', "no row\n", '{"key":"b","target":"t"}\n']
+    assert [each.line for each in read_jsonl(lines) if isinstance(each, BatchRow)] == [2, 4]
+    table = ["key,target,message\n", 'a,t,"of\n', 'two lines"\n', "\n", "b,t,\n"]
+    found = [each for each in read_csv(table) if isinstance(each, BatchRow)]
+    assert [each.line for each in found] == [2, 5]
+    assert found[1] == BatchRow("b", "t")
+
+
 def test_bytes_that_are_no_utf8() -> None:
     """A line that is not UTF-8 is a fault, and lines around it are read."""
     good = b'{"key":"a","target":"t"}\n'

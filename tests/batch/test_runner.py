@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aioagents import RunState
-from aioagents.batch import Batch, BatchRow, BatchStatistics, Outcome, RowState
+from aioagents.batch import Batch, BatchRow, BatchStatistics, Outcome, RowFault, RowState
 from tests.batch.batch_rig import Notebook, fault, ref_of, rig, rows
 from tests.fakes import settle
 
@@ -285,6 +285,15 @@ async def test_key_that_stands_twice(kept: str, tmp_path: Path) -> None:
         assert "twice" in str(twice.error)
         assert sorted(r.client.started) == ["0", "1", "2"]
         assert Counter(outcome.state for outcome in outcomes)[RowState.COMPLETED] == 3
+
+
+async def test_key_that_stands_twice_is_told_with_its_line() -> None:
+    """Where a row's line is known, the second one with its key is a `RowFault` that names it."""
+    async with rig() as r:
+        outcomes = await r.finish([*rows(2), BatchRow("1", "tea", line=7)])
+        [fault] = [outcome.error for outcome in outcomes if isinstance(outcome.error, RowFault)]
+        assert str(fault) == "line 7: the key '1' stands twice in the input"
+        assert fault.key == "1"
 
 
 async def test_key_that_stands_twice_far_apart() -> None:

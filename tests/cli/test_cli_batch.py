@@ -16,6 +16,8 @@ from aioagents.simulator import FaultPlan, Simulator
 
 ODD = b'{"key": "odd"}\nnot JSON\n{"key": "7", "target": "good"}\n'
 
+ROW = '{"key": "a", "target": "good"}\n'
+
 
 def write_rows(folder: Path, targets: Mapping[str, str], name: str = "rows.jsonl") -> Path:
     """Write rows whose input names their key, which is what the world counts starts by."""
@@ -102,10 +104,10 @@ def test_lines_that_are_no_rows(cli: Any, world: LeenaWorld, tmp_path: Path) -> 
     assert done.err.splitlines() == [
         f"aioagents: {path}, line 1: target has to be a string that is not empty",
         f"aioagents: {path}, line 2: not JSON at character 0",
-        f"aioagents: {path}: the key '7' stands twice in the input",
+        f"aioagents: {path}, line 4: the key '7' stands twice in the input",
     ]
     faulty = events(done.documents, "faulty")
-    assert [(each["line"], each["key"]) for each in faulty] == [(1, "odd"), (2, ""), (None, "7")]
+    assert [(each["line"], each["key"]) for each in faulty] == [(1, "odd"), (2, ""), (4, "7")]
     last = done.documents[-1]
     assert (last["faulty"], last["rows"], last["exit_code"]) == (3, {"completed": 1}, 1)
     assert world.statistics()["starts"] == 1
@@ -119,6 +121,18 @@ def test_strict(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
     assert done.code == 2
     assert done.err.startswith(f"aioagents: {path}, line 601: target has to be")
     assert "nothing was started" in done.err
+    assert world.statistics()["starts"] == 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_strict_finds_keys_that_stand_twice(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+    """With --strict a file in which a key stands twice is refused before anything is started or made."""
+    path = write_rows(tmp_path, {str(n): "good" for n in range(600)})
+    path.write_text(path.read_text() + '{"key": 7, "target": "bad"}\n')
+    done = cli("batch", str(path), "--vendor", "leena", "--strict")
+    assert done.code == 2
+    words = f"{path}, line 601: the key '7' stands in line 8 already; nothing was started"
+    assert done.err.startswith(f"aioagents: {words}")
     assert world.statistics()["starts"] == 0
     assert list(tmp_path.iterdir()) == [path]
 
@@ -338,11 +352,15 @@ def test_rows_from_a_pipe(command: Any, simulator: Simulator, tmp_path: Path) ->
     assert done.code == 1
     assert "aioagents: -, line 3: not JSON" in done.err
     assert done.documents[-1]["rows"] == {"completed": 2}
-    strict = command("batch", "-", *options, "--strict", "--resume", stdin=subprocess.PIPE)
-    strict.process.stdin.write("no row\n")
-    found = strict.finish()
-    assert found.code == 2
-    assert "aioagents: -, line 1: not JSON" in found.err
+    for text, words in {
+        "no row\n": "line 1: not JSON",
+        ROW * 2: "line 2: the key 'a' stands in line 1",
+    }.items():
+        strict = command("batch", "-", *options, "--strict", "--resume", stdin=subprocess.PIPE)
+        strict.process.stdin.write(text)
+        found = strict.finish()
+        assert found.code == 2
+        assert f"aioagents: -, {words}" in found.err
     assert found.documents[-1]["resume"].startswith("aioagents batch - --vendor leena")
 
 

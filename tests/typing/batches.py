@@ -19,7 +19,7 @@ from aioagents.providers.agent_platform import (
 def rows() -> Iterator[BatchRow]:
     """Give rows lazily."""
     yield BatchRow("a", "it_ticket_triage", "Triage this", {"ticket": 1})
-    yield BatchRow(key="b", target="it_ticket_triage")
+    yield BatchRow(key="b", target="it_ticket_triage", line=2)
 
 
 async def later() -> AsyncIterator[BatchRow]:

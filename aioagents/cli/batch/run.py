@@ -54,7 +54,12 @@ _options = (
         help="Start at most so many a second, evenly spaced.",
     ),
     timeout_option,
-    click.option("--strict", "is_strict", is_flag=True, help="End at the first line that is no row."),
+    click.option(
+        "--strict",
+        "is_strict",
+        is_flag=True,
+        help="End at the first line that is no row, or whose key stood before.",
+    ),
     click.option(
         "--on-unknown",
         type=click.Choice(["report", "resend"]),
@@ -97,8 +102,8 @@ def _run(  # noqa: PLR0913 - one for each option
 
     FILE has JSON lines, {"key": ..., "target": ..., "message": ..., "input": {...}}, or CSV with the columns key,
     target, message and input.NAME; '-' is stdin. Keys are the rows' names, each stands once. Lines that are no rows
-    are told with their number and passed over; with --strict a FILE with any is refused before anything is started
-    (what comes from a pipe, as soon as one is met).
+    are told with their number and passed over, as are rows whose key stood before; with --strict a FILE with any is
+    refused before anything is started (what comes from a pipe, as soon as one is met).
 
     All that must not be lost is in the journal, before a start leaves. Whatever ends this process, the same command
     with --resume and the same FILE goes on: no row is started twice, and --output has one line for each. Rows whose

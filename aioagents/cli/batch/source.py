@@ -4,12 +4,13 @@ import asyncio
 import io
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Semaphore, Thread
 from typing import Final, Self, TypeAlias
 
 from ...batch import BatchRow, RowFault, read_csv, read_jsonl
+from ...batch.journal import Keys
 from ...batch.rows import Source
 from .job import BatchJob
 
@@ -40,11 +41,23 @@ def _rows(job: BatchJob, source: Source) -> Iterator[Row]:
     return read(source, target=job.target, is_strict=job.is_strict)
 
 
+def _distinct(job: BatchJob, rows: Iterator[Row]) -> Iterator[Row]:
+    """Raise RowFault, with `--strict`, at a row whose key stood in the input before."""
+    if not job.is_strict:
+        yield from rows
+        return
+    with closing(Keys()) as keys:
+        for row in rows:
+            if isinstance(row, BatchRow) and (before := keys.add(row.key, row.line)) is not None:
+                raise RowFault(row.line or 0, f"the key {row.key!r} stands in line {before} already", row.key)
+            yield row
+
+
 async def look_through(job: BatchJob) -> None:
     """See that the file can be read, and with `--strict` that each line is a row. Raises ValueError and OSError."""
     if not is_ordinary(job.file):
         return
-    for number, _ in enumerate(_rows(job, job.file)):
+    for number, _ in enumerate(_distinct(job, _rows(job, job.file))):
         if not job.is_strict:
             return
         if number % _SLICE == 0:
@@ -95,7 +108,7 @@ class _Piped:
     def _read(self) -> None:
         try:
             with _open(self._job.file) as file:
-                for row in _rows(self._job, file):
+                for row in _distinct(self._job, _rows(self._job, file)):
                     self._tell(row)
                     self._room.acquire()
                     if self._is_left:
