@@ -32,15 +32,21 @@ _LARGEST_DIGITS: Final = len(str(-(2**63)))
 
 
 class RowFault(ValueError):
-    """A line that is no row. `line_number` is where it begins, from 1; `key` is the row's, where it has one."""
+    """A line that is no row. `line_number` is where it begins, from 1; `key` is the row's, where it has one.
 
-    def __init__(self, line_number: int, message: str, key: str = "") -> None:
-        super().__init__(line_number, message, key)
+    In CSV it may go on, up to `last_line`: a quote that is not closed takes in all rows to the next one.
+    """
+
+    def __init__(self, line_number: int, message: str, key: str = "", last_line: int | None = None) -> None:
+        super().__init__(line_number, message, key, last_line)
         self.line_number = line_number
         self.message = message
         self.key = key
+        self.last_line = line_number if last_line is None else last_line
 
     def __str__(self) -> str:
+        if self.last_line > self.line_number:
+            return f"lines {self.line_number} to {self.last_line}: {self.message}"
         return f"line {self.line_number}: {self.message}"
 
 
@@ -99,8 +105,10 @@ def read_csv(
                 if columns is None:
                     raise ValueError(f"the line of column names cannot be read: {fault}") from None
                 row = RowFault(number, str(fault))
-            if is_strict and isinstance(row, RowFault):
-                raise row
+            if isinstance(row, RowFault):
+                row = RowFault(number, row.message, row.key, lines.number)
+                if is_strict:
+                    raise row
             yield row
 
 

@@ -170,7 +170,7 @@ def test_bytes_that_are_no_utf8() -> None:
     assert faults(read_jsonl(['{"key":"\udcff","target":"t"}'])) == ["line 1: not UTF-8"]
     table = b'key,target\na,"\xff\nb"\nc,t\n'
     found = list(read_csv(table.splitlines(keepends=True)))
-    assert (faults(found), found[1]) == (["line 2: not UTF-8"], BatchRow("c", "t"))
+    assert (faults(found), found[1]) == (["lines 2 to 3: not UTF-8"], BatchRow("c", "t"))
 
 
 @pytest.mark.parametrize("kind", ["bytes", "text", "list"])
@@ -303,9 +303,24 @@ def test_quote_that_is_never_closed() -> None:
     size = csv.field_size_limit()
     table = ["key,target\n", 'a,"t\n', *(["x" * 99 + "\n"] * (size // 100 + 2)), "b,t\n"]
     found = list(read_csv(table))
-    assert faults(found)[0].startswith("line 2: field larger than field limit")
+    assert faults(found)[0].startswith(f"lines 2 to {3 + size // 100}: field larger than field limit")
     assert found[-1] == BatchRow("b", "t")
-    assert faults(read_csv(["key,target\n", 'a,"t\n', "b,t\n"])) == ["line 2: unexpected end of data"]
+    assert faults(read_csv(["key,target\n", 'a,"t\n', "b,t\n"])) == ["lines 2 to 3: unexpected end of data"]
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [('"b"', "',' expected after '\"'"), ('b",t', "has 3 cells, and there are 2 columns")],
+    ids=["refused", "too many cells"],
+)
+def test_quote_that_takes_in_rows(end: str, words: str) -> None:
+    """A quote that is closed by another row's is told with all lines that it took in, and rows after it are read."""
+    table = ["key,target\n", '1,"t\n', *(f"{n},t\n" for n in range(2, 50)), f"{end}\n", "51,t\n"]
+    [fault, after] = read_csv(table)
+    assert str(fault) == f"lines 2 to 51: {words}"
+    assert after == BatchRow("51", "t")
+    again = pickle.loads(pickle.dumps(fault))  # noqa: S301 - our own
+    assert (again.line_number, again.last_line, str(again)) == (2, 51, str(fault))
 
 
 def test_long_lines_in_csv() -> None:

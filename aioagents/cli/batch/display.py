@@ -103,9 +103,9 @@ class Display:
             self._out.warn(f"{self._job.file}, {error}")
         else:
             self._out.warn(f"{self._job.file}: {error}")
-        line_number = getattr(error, "line_number", None)
+        lines = {"line": getattr(error, "line_number", None), "last_line": getattr(error, "last_line", None)}
         message = getattr(error, "message", str(error))
-        self._out.document({"event": "faulty", "line": line_number, "key": key, "message": message})
+        self._out.document({"event": "faulty", **lines, "key": key, "message": message})
 
     def _tell_trouble(self, outcome: Outcome, error: Exception) -> None:
         kind = f"{outcome.state.value}: {type(error).__name__}"
