@@ -82,6 +82,7 @@ def ended(key: str, run: Run) -> Change:
         key=key,
         state=ENDS[run.state],
         at=run.seen_at,
+        ended_at=run.ended_at,
         status=run.status,
         kind="" if error is None else type(error).__name__,
         error=run.error or "",

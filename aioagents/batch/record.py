@@ -71,7 +71,7 @@ class Record:
     """One row as its journal knows it.
 
     `digest` is of the row's content, which the journal does not keep. `owner` names who changed it last (host,
-    process, batch). `sent_at` is when the start was about to leave, `ended_at` when its end was seen, both UTC.
+    process, batch). `sent_at` is when the start was about to leave, `ended_at` when its run ended, both UTC.
     `kind` and `error` tell of what went wrong (`RunFailed`, words), `status` is the vendor's own last word,
     `output` the run's, as JSON values.
 
@@ -102,7 +102,9 @@ class Record:
 class Change:
     """What a row becomes. Members as in `Record`; those that are not given stay as they are.
 
-    `is_by_hand` says that a person asked for it: the moves of `BY_HAND` may be made as well.
+    `at` is when it was seen. `ended_at` is when the run ended by the vendor's clock; it counts where it lies between
+    the start and `at`, and otherwise `at` does. `is_by_hand` says that a person asked for it: the moves of `BY_HAND`
+    may be made as well.
     """
 
     key: str
@@ -113,6 +115,7 @@ class Change:
     kind: str = ""
     error: str = field(default="", repr=False)
     output: Any = field(default=None, repr=False)
+    ended_at: datetime | None = None
     is_by_hand: bool = False
 
 

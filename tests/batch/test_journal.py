@@ -252,6 +252,20 @@ async def test_keeps_what_a_run_came_to(path: Path) -> None:
     assert (record.sent_at, record.ended_at) == (at(0), at(2))
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"), [(5, 5), (0, 0), (9, 9), (-1, 9), (10, 9), (None, 9)], ids=lambda seconds: f"{seconds}"
+)
+async def test_end_is_when_the_vendor_says_if_that_can_be(
+    path: Path, told: float | None, kept: float
+) -> None:
+    """A vendor's word for when a run ended counts between start and sight of the end: clocks may differ."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.STARTED)
+        ended_at = None if told is None else at(told)
+        await journal.record([change("a", RowState.COMPLETED, seconds=9, ended_at=ended_at)])
+        assert (await find(journal, "a")).ended_at == at(kept)
+
+
 @pytest.mark.parametrize("output", [False, 0, "", [], {}, "text", 1e300, 2**63])
 async def test_outputs_of_any_shape_are_kept(path: Path, output: Any) -> None:
     """An output that is empty or false is one nevertheless."""

@@ -92,14 +92,14 @@ def test_failed_start_is_written_down_in_words() -> None:
 
 @pytest.mark.parametrize("state", ENDS)
 def test_end_is_written_down_with_its_run(state: RunState) -> None:
-    """An end keeps the run's word, output and error, and when it was seen."""
+    """An end keeps the run's word, output and error, when it was seen, and when the vendor says it was."""
     seen_at = EPOCH + timedelta(seconds=5)
-    run = Run(
-        ref=RunRef("leap", "", "1"), state=state, status="word", output=[1], error="why", seen_at=seen_at
-    )
+    ref = RunRef("leap", "", "1")
+    run = Run(ref=ref, state=state, status="word", output=[1], error="why", ended_at=EPOCH, seen_at=seen_at)
     change = ended("k", run)
     kind = {RunState.COMPLETED: "", RunState.FAILED: "RunFailed", RunState.ABORTED: "RunAborted"}[state]
     assert (change.state.value, change.kind, change.at) == (state.value, kind, seen_at)
+    assert change.ended_at == EPOCH
     assert (change.status, change.output, change.error) == ("word", [1], "why")
     assert change.state in MOVES[RowState.STARTED]
 

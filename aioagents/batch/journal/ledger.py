@@ -81,6 +81,7 @@ class Step(NamedTuple):
     kind: str
     error: str
     output: str | None
+    ended_at: int | None
     is_by_hand: bool
 
 
@@ -119,6 +120,7 @@ def step_of(change: Change) -> Step:
         _legible(change.kind),
         _legible(change.error),
         None if change.output is None else _kept(change.output),
+        None if change.ended_at is None else micros_of(change.ended_at),
         change.is_by_hand,
     )
 
@@ -257,6 +259,8 @@ class Ledger:
         if state in _SETTLED:
             self.settled += 1
             ended_at, settled = step.at, self.settled
+            if step.ended_at is not None and sent_at is not None and sent_at <= step.ended_at < step.at:
+                ended_at = step.ended_at
         return Line(
             key,
             line.target,
