@@ -21,6 +21,7 @@ from attrs import frozen
 
 from .. import codec
 from ..errors import JournalError
+from .hold import Hold
 from .record import Record
 
 T = TypeVar("T")
@@ -79,9 +80,9 @@ class ResultFile:
     """Writes what a batch settled: `async with ResultFile(journal, "results.jsonl") as results`.
 
     Call `write` now and then, and `finish` at the end. JSON lines, or CSV (chosen by the name's end, or by `form`)
-    whose `output` is JSON text; moments are UTC. Opening it takes the file up where it was left. Raises ValueError,
-    and changes nothing, for a file that is not the journal's: it says what to do. With `is_rebuilt` the file is
-    written anew from the first row. Disk faults are raised as OSError, and cost no line.
+    whose `output` is JSON text; moments are UTC. Opening it takes the file up where it was left. Raises ValueError
+    that says what to do, and changes nothing, for a file that is not the journal's, or that is being written. With
+    `is_rebuilt` it is written anew from the first row. Disk faults are raised as OSError, and cost no line.
     """
 
     def __init__(
@@ -102,27 +103,27 @@ class ResultFile:
         self._is_rebuilt = is_rebuilt
         self._is_part = False
         self._file: BinaryIO | None = None
+        self._hold = Hold(self._path)
         self._lock = anyio.Lock()
         self._hand = Lock()  # a thread goes on where its caller is cancelled
 
     async def __aenter__(self) -> Self:
         try:
             await self._in_thread(self._see_that_it_is_ordinary)
+            await self._in_thread(self._hold.take)
             if self._is_rebuilt or await self._journal.is_output_stale():
                 await self._rebuild()
             else:
                 await self._in_thread(self._take_up, await self._journal.emitted_size())
         except BaseException:
-            with self._hand:
-                self._close()
+            self._leave()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._hand:
-            self._close()
+        self._leave()
 
     async def write(self) -> int:
         """Write all rows that were settled since the last time; gives how many. They are on disk when it returns.
@@ -263,6 +264,11 @@ class ResultFile:
         if self._file is None:
             raise RuntimeError("the file is not open; use it inside 'async with ResultFile(...)'")
         return self._file
+
+    def _leave(self) -> None:
+        with self._hand:
+            self._close()
+            self._hold.leave()
 
     def _close(self) -> None:
         file, self._file = self._file, None

@@ -18,6 +18,7 @@ from aioagents.batch.results import COLUMNS
 from tests.fakes import EPOCH
 
 PART = ".aioagents-part"
+LOCK = ".aioagents-lock"
 
 
 async def settle_rows(journal: Journal, keys: Sequence[str], state: RowState = RowState.COMPLETED) -> None:
@@ -371,6 +372,37 @@ async def test_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="is not empty"):
             await ResultFile(journal, path).__aenter__()
     assert path.read_text() == '{"key":"of another batch"}\n'
+
+
+@pytest.mark.parametrize("is_rebuilt", [True, False])
+async def test_one_batch_at_a_time_writes(tmp_path: Path, *, is_rebuilt: bool) -> None:
+    """A file that another batch is writing is refused, lines or none, and may be had once that is done."""
+    path = tmp_path / "results.jsonl"
+    async with Journal(tmp_path / "a.db") as a, Journal(tmp_path / "b.db") as b:
+        await settle_rows(b, ["b"])
+        async with ResultFile(a, path) as results:
+            for step in (results.write, results.finish):
+                await step()
+                with pytest.raises(ValueError, match=r"another batch is writing to .*: let it end first"):
+                    await ResultFile(b, path, is_rebuilt=is_rebuilt).__aenter__()
+            await settle_rows(a, ["a"])
+            await results.finish()
+            assert keys_in(path) == ["a"]
+        path.unlink()
+        async with ResultFile(b, path, is_rebuilt=is_rebuilt) as results:
+            await results.finish()
+    assert keys_in(path) == ["b"]
+    assert not path.with_name(path.name + LOCK).exists()
+
+
+async def test_lock_that_a_killed_batch_left(tmp_path: Path) -> None:
+    """What a killed process leaves of its lock holds nobody up, and is removed."""
+    path = tmp_path / "results.jsonl"
+    left = path.with_name(path.name + LOCK)
+    left.touch()
+    async with journal_in(tmp_path) as journal, ResultFile(journal, path) as results:
+        await results.finish()
+    assert not left.exists()
 
 
 async def test_folder_that_is_away_for_a_while(tmp_path: Path) -> None:
