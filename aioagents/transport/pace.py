@@ -15,6 +15,7 @@ _ROUND: Final = 1.0  # a second lowering within this many seconds tells nothing 
 _WEIGHT: Final = 0.1  # of the newest answer in the share of refusals
 _STRAY_SHARE: Final = 0.2  # of refusals; above it the whole account heeds a Retry-After
 _FAST: Final = 100.0  # requests a second above which timers are too coarse to space requests by themselves
+_FASTEST: Final = 1e6  # requests a second that no process sends: a quota above that is none
 _LATENESS: Final = 0.01  # seconds of a timer's delay that are made up for
 
 
@@ -44,7 +45,7 @@ class Pace:
     )
 
     def __init__(self, quota: RateLimit | None = None) -> None:
-        self._ceiling = math.inf if quota is None else quota.per_second
+        self._ceiling = math.inf if quota is None or quota.per_second > _FASTEST else quota.per_second
         self._rate = self._ceiling  # the rate at `_lowered_at`
         self._slope = 0.0
         self._latest: deque[float] | None = None

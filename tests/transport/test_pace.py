@@ -39,6 +39,14 @@ _QUOTAS = st.builds(
 _LATENESS = st.lists(st.sampled_from([0.0, 0.0005, 0.003, 0.009, 0.05]), min_size=1, max_size=5)
 
 
+@pytest.mark.parametrize("requests", [1e7, 1e19, 1e300])
+def test_quota_that_nobody_reaches_is_none(requests: float) -> None:
+    """A quota of more than a process can send costs nothing to keep, and is no bound."""
+    pace = Pace(RateLimit(requests))
+    pace.take(0.0)
+    assert (pace.is_bound, pace.rate(0.0), pace.ready_at) == (False, math.inf, -math.inf)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     quota=_QUOTAS,
