@@ -26,11 +26,15 @@ Listener = Callable[[Event], object]
 class Work:
     """One command at work: its output, and what it has running at vendors.
 
-    `parting` says what comes of a start whose fate an interruption leaves unknown.
+    `parting` says what comes of a start whose fate an interruption leaves unknown. Without `keeps_runs` the runs are
+    known from elsewhere, however many they are, and none is listed.
     """
 
-    def __init__(self, out: Output, *, tells_faults: bool = True, parting: str = "") -> None:
+    def __init__(
+        self, out: Output, *, tells_faults: bool = True, keeps_runs: bool = True, parting: str = ""
+    ) -> None:
         self.out = out
+        self._keeps_runs = keeps_runs
         self._parting = parting
         #: Runs that were begun or are followed, and have not ended as far as was seen.
         self.running: dict[RunRef, None] = {}
@@ -49,7 +53,7 @@ class Work:
     def hear(self, event: Event) -> None:
         """Take notice of an event of the pool's."""
         match event:
-            case RunStarted(run=run):
+            case RunStarted(run=run) if self._keeps_runs:
                 self.running[run.ref] = None
             case RunChanged(run=run) if run.state.is_terminal:
                 self.running.pop(run.ref, None)
@@ -72,7 +76,9 @@ class Work:
         """Tell what goes on at vendors, now that nobody here waits for it."""
         refs = [str(ref) for ref in self.running]
         unknown = [event for event in self._abandoned if isinstance(event.error, StartUnknown)]
-        if refs or unknown:
+        if not self._keeps_runs:
+            self.out.warn("interrupted; runs that were begun go on")
+        elif refs or unknown:
             self.out.warn(f"interrupted; still running: {len(refs) or 'nothing that is known'}")
         else:
             self.out.warn("interrupted; nothing is left running")
@@ -87,7 +93,7 @@ class Work:
         self.out.document(
             {
                 "event": "interrupted",
-                "running": refs,
+                "running": refs if self._keeps_runs else None,
                 "unknown": [
                     {
                         "target": each.target,

@@ -84,6 +84,16 @@ def test_interrupted_work_tells_what_goes_on(capsys: pytest.CaptureFixture[str])
     ]
 
 
+def test_runs_that_are_kept_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    """Work whose runs are in a journal keeps none, however many begin, and tells no number."""
+    work = Work(Output(), keeps_runs=False)
+    for _ in range(3):
+        work.hear(RunStarted(vendor="leena", run=_run(RunState.RUNNING), target="x"))
+    assert work.running == {}
+    work.tell_interrupted()
+    assert capsys.readouterr().err == "aioagents: interrupted; runs that were begun go on\n"
+
+
 def test_long_lists_are_cut_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     """A display may show only the first of the runs that go on."""
     work = Work(Output())

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _TICK: Final = 0.1
 #: Results go to disk so often: each time costs two flushes.
 _WRITE_EVERY: Final = 1.0
-_MOST_SHOWN: Final = 20
 _GREETING: Final = 5.0
 #: What may end a batch; anything else is a fault of ours, and has to show where it lies.
 _ENDS: Final = (AgentsError, ValueError, TypeError, OSError)
@@ -40,8 +39,8 @@ _ENDS: Final = (AgentsError, ValueError, TypeError, OSError)
 
 def conduct(job: BatchJob) -> Exit:
     """Run the batch and give the exit code."""
-    work = Work(Output(is_json=job.is_json), tells_faults=False)
-    work.most_shown = _MOST_SHOWN
+    # A journal knows all runs; those that are left at the timeout would be as many as the input has rows.
+    work = Work(Output(is_json=job.is_json), tells_faults=False, keeps_runs=False)
     return perform(work, _Conductor(job, work).conduct)
 
 
