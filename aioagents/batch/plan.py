@@ -30,14 +30,19 @@ _FIRST_CLIENT_STATUS: Final = 400
 # Refusals that say "not now": payment required, rights that are lacking for the moment, request timeout, too early.
 # A refused row is never sent again by itself.
 _LATER: Final = frozenset({402, 403, 408, 425})
+_RIGHTS: Final = frozenset({402, 403})  # told by a vendor that is well: other rows may fare better
 
 
 @frozen
 class Verdict:
-    """What becomes of a row whose start failed; `stops` says that every other row would fare the same."""
+    """What becomes of a row whose start failed.
+
+    `stops` says that every other row would fare the same, `is_trouble` that others may for as long as it lasts.
+    """
 
     state: RowState
     stops: bool = False
+    is_trouble: bool = True
 
 
 def judge(error: Exception) -> Verdict:
@@ -51,9 +56,11 @@ def judge(error: Exception) -> Verdict:
     if isinstance(error, AuthenticationError | PoolClosed):
         return Verdict(RowState.PLANNED, stops=True)
     if isinstance(error, AgentsError):
-        return Verdict(RowState.REFUSED if _is_final(error) else RowState.PLANNED)
+        if _is_final(error):
+            return Verdict(RowState.REFUSED, is_trouble=False)
+        return Verdict(RowState.PLANNED, is_trouble=error.status not in _RIGHTS)
     if isinstance(error, ValueError | TypeError):
-        return Verdict(RowState.REFUSED)  # the row cannot be sent to this vendor
+        return Verdict(RowState.REFUSED, is_trouble=False)  # the row cannot be sent to this vendor
     return Verdict(RowState.UNKNOWN)
 
 

@@ -188,7 +188,7 @@ class Starter:
             self._put_back(row)
             return
         verdict = judge(error)
-        if verdict.state is not RowState.REFUSED:
+        if verdict.is_trouble:
             self._failures += 1
             asked = error.retry_after if isinstance(error, AgentsError) else None
             rest = self._backoff.backoff(max(self._failures - _OUTAGE, 1), chance=1.0)

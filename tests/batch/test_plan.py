@@ -68,8 +68,9 @@ _TABLE = [
     ids=[f"{type(error).__name__} {getattr(error, 'status', '')}" for error, _, _ in _TABLE],
 )
 def test_every_error_has_its_verdict(error: Exception, state: RowState, *, stops: bool) -> None:
-    """The verdict is the table's, and is a move that a row which is SENDING may make."""
-    assert judge(error) == Verdict(state, stops)
+    """The verdict is the table's, and is a move that a row which is SENDING may make; a plain no is no trouble."""
+    is_no = state is RowState.REFUSED or getattr(error, "status", None) in {402, 403}
+    assert judge(error) == Verdict(state, stops, is_trouble=not is_no)
     assert state in MOVES[RowState.SENDING]
 
 

@@ -122,6 +122,15 @@ async def test_an_outage_is_not_run_through(error: AgentsError, state: RowState,
         assert states[RowState.COMPLETED] == 1000 - states[state]
 
 
+async def test_rights_that_some_rows_lack_hold_up_nothing() -> None:
+    """Rows that the vendor has no right for are left, and cost the others none of their time."""
+    async with rig(sending=4, in_flight=100) as r:
+        r.client.faults = {str(n): PermissionDenied("no right", status=403) for n in range(50)}
+        await r.begin(rows(60))
+        assert len(r.client.started) == 60
+        assert Counter(r.states.values()) == {RowState.PLANNED: 50}
+
+
 async def test_few_failures_hold_up_nothing() -> None:
     """A row that fails costs its place for half a second, and the others none of their time."""
     async with rig(sending=4, in_flight=100) as r:
