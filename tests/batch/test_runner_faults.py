@@ -127,6 +127,7 @@ async def test_rights_that_some_rows_lack_hold_up_nothing() -> None:
     async with rig(sending=4, in_flight=100) as r:
         r.client.faults = {str(n): PermissionDenied("no right", status=403) for n in range(50)}
         await r.begin(rows(60))
+        await r.clock.advance(0.4)
         assert len(r.client.started) == 60
         assert Counter(r.states.values()) == {RowState.PLANNED: 50}
 
