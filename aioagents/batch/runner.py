@@ -28,7 +28,8 @@ class Batch:
     so many a kill can leave unknown. Starts leave evenly spaced, `starts_per_second` at most. Rows of which an
     earlier run cannot tell whether their start arrived are reported as unknown, or started once more with
     `on_unknown="resend"`. A run is awaited for `timeout` seconds, None being without end; then its row is left as
-    STARTED. Who leaves the iteration waits at most `grace` seconds for starts that are out. Raises ValueError
+    STARTED. After eight failures in a row that may be an outage, rows are tried one at a time, at most 30 seconds
+    apart, until one is started. Who leaves the iteration waits at most `grace` seconds for starts that are out. Raises ValueError
     for settings that cannot be.
     """
 
