@@ -29,8 +29,8 @@ class Batch:
     earlier run cannot tell whether their start arrived are reported as unknown, or started once more with
     `on_unknown="resend"`. A run is awaited for `timeout` seconds, None being without end; then its row is left as
     STARTED. After eight failures in a row that may be an outage, rows are tried one at a time, at most 30 seconds
-    apart, until one is started. Who leaves the iteration waits at most `grace` seconds for starts that are out. Raises ValueError
-    for settings that cannot be.
+    apart, until one is started. Who leaves the iteration waits at most `grace` seconds for starts that are out; those
+    that take longer go on, and are told as `StartAbandoned`. Raises ValueError for settings that cannot be.
     """
 
     def __init__(
