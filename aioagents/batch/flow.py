@@ -10,7 +10,7 @@ import anyio
 
 from ..contract import RunClient
 from ..crew import Crew
-from ..errors import AgentsError
+from ..errors import AgentsError, PoolClosed
 from .follower import Follower
 from .intake import Intake, Rows
 from .outcome import BatchStatistics, Outcome
@@ -214,8 +214,16 @@ class Flow:
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         """Take notice that a task is over."""
         if task.cancelled():
-            if not self.is_over:  # by a stranger: what the task had in hand would be waited for in vain
-                self.fail(AgentsError("a task of the batch was cancelled from outside"))
+            if not self.is_over:  # what the task had in hand would be waited for in vain
+                self.fail(self._interruption())
         elif (fault := task.exception()) is not None:
             self.fail(fault if isinstance(fault, Exception) else AgentsError(f"ended by {fault!r}"))
         self.moved()
+
+    def _interruption(self) -> Exception:
+        """Say why a task was cancelled: the pool is closing, or somebody cancels what is not theirs."""
+        try:
+            self._pool.ensure_open()
+        except PoolClosed as error:
+            return error
+        return AgentsError("a task of the batch was cancelled from outside")

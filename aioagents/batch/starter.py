@@ -1,5 +1,6 @@
 """Starts rows, each once: no start leaves before the journal has it on disk that it may have left."""
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -107,7 +108,11 @@ class Starter:
 
     async def _start(self, row: BatchRow) -> None:
         if self._turns is not None:
-            await self._wait_for_turn(self._turns[1])
+            try:
+                await self._wait_for_turn(self._turns[1])
+            except asyncio.CancelledError:  # the pool is closing
+                self._put_back(row)
+                raise
         if self._flow.is_stopping:
             self._put_back(row)
             return

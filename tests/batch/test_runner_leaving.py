@@ -9,7 +9,7 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from aioagents import BadRequest, StartUnknown
+from aioagents import BadRequest, PoolClosed, StartUnknown
 from aioagents.batch import RowState
 from aioagents.observe import StartAbandoned
 from tests.batch.batch_rig import Notebook, Rig, fault, ref_of, rig, rows
@@ -331,3 +331,17 @@ async def test_tasks_cancelled_by_a_stranger(at_once: bool) -> None:
         assert r.is_over
         states = Counter(r.notebook.states.values())
         assert states[RowState.SENDING] == len(r.client.cancelled)
+
+
+async def test_pool_closed_under_a_batch() -> None:
+    """A pool that is closed while rows wait for their turn ends the batch with `PoolClosed`; none of them was sent."""
+    async with rig(sending=4, starts_per_second=0.01) as r:
+        await r.begin(rows(4))
+        await r.clock.advance(150)
+        assert len(r.client.started) == 2
+        await r.pool.aclose()
+        await r.clock.advance(60)
+        assert r.is_over
+        assert isinstance(r.error, PoolClosed)
+        states = Counter(r.notebook.states.values())
+        assert states[RowState.SENDING] == states[RowState.UNKNOWN] == 0
