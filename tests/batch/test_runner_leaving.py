@@ -334,7 +334,7 @@ async def test_tasks_cancelled_by_a_stranger(at_once: bool) -> None:
 
 
 async def test_pool_closed_under_a_batch() -> None:
-    """A pool that is closed while rows wait for their turn ends the batch with `PoolClosed`; none of them was sent."""
+    """A pool that is closed while rows wait for their turn ends the batch with `PoolClosed`, and none was sent."""
     async with rig(sending=4, starts_per_second=0.01) as r:
         await r.begin(rows(4))
         await r.clock.advance(150)
