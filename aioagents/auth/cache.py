@@ -16,10 +16,11 @@ from .store import StoredToken, TokenStore
 # How long a failure answers further callers, so that bad credentials do not hammer the token endpoint.
 _REFUSED_FOR: Final = 15.0
 _FAULTY_FOR: Final = 1.0
-# So many new tokens in a row that nobody accepts are as good as bad credentials; more where earlier ones were
-# accepted: it may be one call that lacks a right (Leena's report answers 401 then), and not the account.
+# So many new tokens in a row that nobody accepts are as good as bad credentials, where none was ever accepted.
 _REJECTED_MOST: Final = 2
-_REJECTED_MOST_PROVEN: Final = 8
+# Where one was, it may be one call that lacks a right (Leena's report answers 401 then), and not the account: another
+# new token would be refused as well, so it is kept for so long, and who may use it does.
+_KEPT_FOR: Final = 15.0
 
 
 class Spawn(Protocol):
@@ -35,7 +36,9 @@ class _Entry:
         "failed_until",
         "failure",
         "is_accepted",
+        "is_kept",
         "is_proven",
+        "kept_until",
         "rejected",
         "renewal",
         "streak",
@@ -49,6 +52,8 @@ class _Entry:
         self.failed_until = 0.0
         self.is_proven = False  # whether the credentials were ever good for anything
         self.is_accepted = False  # whether the present token was ever good for anything
+        self.is_kept = False  # whether the present token was new and refused, and may be good all the same
+        self.kept_until = 0.0  # until when it counts as new; one out of a store never does
         self.rejected = ""  # the value of the latest token that failed
         self.streak = 0  # new tokens in a row that failed at once
 
@@ -126,15 +131,18 @@ class TokenCache:
             entry.streak = 0
 
     def reject(self, source: TokenSource, token: Token) -> None:
-        """Drop `token` after a 401, unless it was replaced already."""
+        """Drop `token` after a 401, unless it was replaced already, or another one would fare no better."""
         entry = self._entry(source)
         if entry.token is not token:
             return
+        if entry.is_proven and self._clock.now() < entry.kept_until:
+            entry.is_kept |= not entry.is_accepted
+            if entry.is_kept:
+                return
         entry.token = None
         entry.rejected = token.value
         entry.streak = 0 if entry.is_accepted else entry.streak + 1
-        if entry.streak >= (_REJECTED_MOST_PROVEN if entry.is_proven else _REJECTED_MOST):
-            entry.is_proven = False
+        if entry.streak >= _REJECTED_MOST and not entry.is_proven:
             self._fail(
                 entry,
                 AuthenticationError(
@@ -181,7 +189,9 @@ class TokenCache:
             source.tell(TokenFailed(vendor=source.vendor, error=error))
         else:
             entry.token, entry.is_accepted, entry.failure = token, False, None
-            seconds = self._clock.now() - began_at
+            now = self._clock.now()
+            entry.is_kept, entry.kept_until = False, 0.0 if is_shared else now + _KEPT_FOR
+            seconds = now - began_at
             source.tell(
                 TokenRenewed(
                     vendor=source.vendor, lifetime=token.lifetime, seconds=seconds, from_store=is_shared

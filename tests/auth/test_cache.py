@@ -287,10 +287,49 @@ async def test_one_call_without_the_right_does_not_stop_the_others() -> None:
             for _ in range(4):  # two calls, each repeated once
                 it.cache.reject(it.source, await it.get())
             it.cache.accept(it.source, await it.get())
-        for _ in range(9):
+        for _ in range(20):
             it.cache.reject(it.source, await it.get())
-        with pytest.raises(AuthenticationError):
-            await it.get()
+        assert (await it.get()).value == "token-2"
+        assert it.fetches == 2
+        assert it.names() == ["TokenRenewed", "TokenRenewed"]
+
+
+async def test_tokens_that_are_refused_from_one_day_on_are_asked_for_rarely() -> None:
+    """Where credentials that were good give tokens that nobody accepts, a minute costs four, and each is tried."""
+    async with account() as it:
+        it.cache.accept(it.source, await it.get())
+        for _ in range(240):
+            it.cache.reject(it.source, await it.get())
+            await it.clock.advance(0.25)
+        assert it.fetches == 1 + 4
+
+
+async def test_a_kept_token_that_ceases_is_dropped() -> None:
+    """A token that one call was refused when it was new is dropped like any other once it is not new any more."""
+    async with account() as it:
+        it.cache.accept(it.source, await it.get())
+        it.cache.reject(it.source, await it.get())
+        second = await it.get()
+        it.cache.reject(it.source, second)
+        it.cache.accept(it.source, second)
+        await it.clock.advance(15)
+        assert (await it.get()) is second
+        it.cache.reject(it.source, second)
+        assert (await it.get()).value == "token-3"
+
+
+async def test_a_stored_token_that_is_refused_is_not_kept() -> None:
+    """What comes out of a store may have ceased long ago: refused at once, it is replaced at once."""
+    store = MemoryTokenStore()
+    async with account(store=store) as it:
+        it.cache.accept(it.source, await it.get())
+        now = it.clock.utcnow().timestamp()
+        await store.save("k", StoredToken(value="ceased", lifetime=HOUR, expires_at=now + HOUR))
+        for value in ("token-1", "ceased"):
+            token = await it.get()
+            assert token.value == value
+            it.cache.reject(it.source, token)
+        assert (await it.get()).value == "token-2"
 
 
 async def test_accepting_an_old_token_says_nothing_of_the_new_one() -> None:

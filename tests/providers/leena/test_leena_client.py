@@ -277,6 +277,25 @@ async def test_refused_token_of_a_start_is_renewed_once() -> None:
         assert r.world.statistics()["starts"] == 2
 
 
+async def test_reports_without_their_right_fail_alone() -> None:
+    """Reports that are refused for their scope cost starts and waits of the account nothing, and no token each."""
+    world = LeenaWorld(
+        RunPlan(scripts={"triage": script(("in_progress", 25.0), "completed")}),
+        accounts=[LeenaAccount(scopes=frozenset({AOP_SCOPE}))],
+    )
+    async with rig(world=world) as r:
+        waiting = await begin(until_end(await r.start()))
+        for _ in range(3):
+            for _ in range(6):
+                with pytest.raises(AuthenticationError):
+                    await anext(aiter(r.leena.report("2026-01-01", "2026-01-02")))
+            await r.start()
+            await r.clock.advance(4)
+        await r.clock.advance(30)
+        assert (await waiting).state is RunState.COMPLETED
+        assert len(r.send.calls("token")) == 2
+
+
 async def test_start_with_an_old_token_goes_first() -> None:
     """A start that was refused for its token does not line up again behind all others."""
     async with rig(limits=PoolLimits(requests_at_once=1)) as r:
