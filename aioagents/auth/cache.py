@@ -1,8 +1,9 @@
 """One token for many callers: fetched once, renewed ahead of time, dropped only when it failed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from contextlib import nullcontext, suppress
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Protocol
 
 from attrs import define, field
@@ -174,7 +175,7 @@ class TokenCache:
     async def _renew(self, entry: _Entry, source: TokenSource, renewal: asyncio.Future[None]) -> None:
         began_at = self._clock.now()
         try:
-            async with self._store.lock(source.name) if self._store is not None else nullcontext():
+            async with self._locked(source):
                 token = await self._load(entry, source)
                 is_shared = token is not None
                 if token is None:
@@ -201,6 +202,28 @@ class TokenCache:
             entry.renewal = None
             if not renewal.done():
                 renewal.set_result(None)
+
+    @asynccontextmanager
+    async def _locked(self, source: TokenSource) -> AsyncIterator[None]:
+        """Hold the store's lock; where that fails, go on without: two renewals do less harm than none."""
+        lock = None
+        try:
+            if self._store is not None:
+                lock = self._store.lock(source.name)
+                await lock.__aenter__()
+        except Exception as exc:  # noqa: BLE001 - as in `_load`
+            lock = None
+            source.tell(TokenStoreFailed(vendor=source.vendor, error=exc))
+        try:
+            yield
+        finally:
+            fault = sys.exc_info()
+            try:
+                if lock is not None:
+                    await lock.__aexit__(*fault)
+            except Exception as exc:  # noqa: BLE001 - as in `_load`
+                if exc is not fault[1]:
+                    source.tell(TokenStoreFailed(vendor=source.vendor, error=exc))
 
     async def _load(self, entry: _Entry, source: TokenSource) -> Token | None:
         """Give the store's token where it is younger than ours and was not rejected here."""

@@ -40,7 +40,10 @@ class TokenStore(Protocol):
         ...
 
     def lock(self, key: str) -> AbstractAsyncContextManager[object]:
-        """Keep everybody else who shares the store from renewing the same token meanwhile."""
+        """Keep everybody else who shares the store from renewing the same token meanwhile.
+
+        Where it cannot be entered or left, which is told, the token is renewed all the same.
+        """
         ...
 
 

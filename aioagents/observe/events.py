@@ -66,7 +66,7 @@ class TokenFailed(Event):
 
 @frozen(kw_only=True)
 class TokenStoreFailed(Event):
-    """The token store could not be read or written; the token is kept in memory alone."""
+    """The token store could not be read, written or locked; the token is had without it."""
 
     error: Exception
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from aioagents.auth import MemoryTokenStore, StoredToken, TokenCache, TokenSourc
 from aioagents.crew import Crew
 from aioagents.errors import AgentsError, AuthenticationError, DecodeError, PoolClosed, ServerError
 from aioagents.model import Token
-from aioagents.observe import Event, TokenFailed, TokenRenewed, TokenStoreFailed
+from aioagents.observe import Event, TokenRenewed, TokenStoreFailed
 from tests.fakes import FakeClock, settle
 
 HOUR = 3600.0
@@ -461,15 +461,24 @@ class _Broken:
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncIterator[None]:
         """Fail, or hold nobody up."""
-        if self.part == "lock":
+        if self.part == "enter":
             raise self.fault
         yield
+        if self.part == "leave":
+            raise self.fault
 
 
-@pytest.mark.parametrize("part", ["load", "save"])
+class _Unlocked(MemoryTokenStore):
+    """A store whose lock cannot even be asked for."""
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[object]:
+        raise ConnectionError("away")
+
+
+@pytest.mark.parametrize("part", ["load", "save", "enter", "leave"])
 @pytest.mark.parametrize("fault", [OSError("disk"), RuntimeError("a store of the user's")])
 async def test_broken_store_costs_no_token(part: str, fault: Exception) -> None:
-    """A store that cannot be read or written is told, and the token is kept in memory alone."""
+    """A store that cannot be read, written or locked is told, and the token is kept in memory all the same."""
     async with account(store=_Broken(part, fault)) as it:
         assert (await it.get()).value == "token-1"
         assert (await it.get()).value == "token-1"
@@ -478,12 +487,21 @@ async def test_broken_store_costs_no_token(part: str, fault: Exception) -> None:
         assert told.error is fault
 
 
-async def test_store_whose_lock_fails_is_an_error() -> None:
-    """A lock that cannot even be asked for is told to the callers, since nothing else would tell them."""
-    async with account(store=_Broken("lock", RuntimeError("x"))) as it:
-        with pytest.raises(AgentsError, match="RuntimeError"):
+async def test_fault_of_the_vendor_passes_through_the_lock() -> None:
+    """What befalls the token request is told as it is, and is no fault of the store's."""
+    async with account(store=_Broken("", OSError())) as it:
+        it.fault = ServerError("away")
+        with pytest.raises(ServerError):
             await it.get()
-        assert [type(event) for event in it.events] == [TokenFailed]
+        assert it.names() == ["TokenFailed"]
+
+
+async def test_renewal_without_the_lock_still_meets_the_store() -> None:
+    """While the lock cannot be had, tokens are loaded from the store and saved there all the same."""
+    store = _Unlocked()
+    async with account(store=store) as one, account(store=store, clock=one.clock) as two:
+        assert [(await each.get()).value for each in (one, two)] == ["token-1", "token-1"]
+        assert two.fetches == 0
 
 
 async def test_accounts_do_not_mix() -> None:
