@@ -17,6 +17,8 @@ from .store import StoredToken, TokenStore
 # How long a failure answers further callers, so that bad credentials do not hammer the token endpoint.
 _REFUSED_FOR: Final = 15.0
 _FAULTY_FOR: Final = 1.0
+# What a vendor's `Retry-After` is heeded for at most; after that, asking once more does no harm.
+_LONGEST: Final = 300.0
 # So many new tokens in a row that nobody accepts are as good as bad credentials, where none was ever accepted.
 _REJECTED_MOST: Final = 2
 # Where one was, it may be one call that lacks a right (Leena's report answers 401 then), and not the account: another
@@ -34,6 +36,7 @@ class Spawn(Protocol):
 
 class _Entry:
     __slots__ = (
+        "failed_at",
         "failed_until",
         "failure",
         "is_accepted",
@@ -50,6 +53,7 @@ class _Entry:
         self.token: Token | None = None
         self.renewal: asyncio.Future[None] | None = None
         self.failure: AgentsError | None = None
+        self.failed_at = 0.0
         self.failed_until = 0.0
         self.is_proven = False  # whether the credentials were ever good for anything
         self.is_accepted = False  # whether the present token was ever good for anything
@@ -114,7 +118,7 @@ class TokenCache:
             entry = self._entry(source)
             if entry.renewal is None:
                 if entry.failure is not None and self._clock.now() < entry.failed_until:
-                    raise _again(entry.failure)
+                    raise _again(entry.failure, age=self._clock.now() - entry.failed_at)
                 self._begin(entry, source)
             renewal, old = entry.renewal, entry.token
             if renewal is not None:
@@ -160,7 +164,9 @@ class TokenCache:
 
     def _fail(self, entry: _Entry, error: AgentsError) -> None:
         entry.failure = error
-        entry.failed_until = self._clock.now() + (_FAULTY_FOR if error.is_passing else _REFUSED_FOR)
+        seconds = _FAULTY_FOR if error.is_passing else _REFUSED_FOR
+        entry.failed_at = self._clock.now()
+        entry.failed_until = entry.failed_at + max(seconds, min(error.retry_after or 0.0, _LONGEST))
 
     def _begin(self, entry: _Entry, source: TokenSource) -> None:
         entry.renewal = asyncio.get_running_loop().create_future()
@@ -279,8 +285,10 @@ def _foreign(source: TokenSource, exc: Exception) -> AgentsError:
     return error
 
 
-def _again(error: AgentsError) -> AgentsError:
+def _again(error: AgentsError, *, age: float) -> AgentsError:
     """Give the same error afresh: one instance raised by many tasks would pile up their tracebacks."""
     again = type(error)(*error.args, **vars(error))
     again.__cause__ = error.__cause__
+    if again.retry_after is not None:
+        again.retry_after = max(again.retry_after - age, 0.0)  # it counts from now
     return again

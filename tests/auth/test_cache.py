@@ -11,7 +11,7 @@ import pytest
 
 from aioagents.auth import MemoryTokenStore, StoredToken, TokenCache, TokenSource, TokenStore
 from aioagents.crew import Crew
-from aioagents.errors import AgentsError, AuthenticationError, DecodeError, PoolClosed, ServerError
+from aioagents.errors import AgentsError, AuthenticationError, DecodeError, PoolClosed, ServerError, Throttled
 from aioagents.model import Token
 from aioagents.observe import Event, TokenRenewed, TokenStoreFailed
 from tests.fakes import FakeClock, settle
@@ -181,6 +181,24 @@ async def test_failures_are_remembered_and_forgotten(fault: AgentsError, seconds
         it.fault = None
         assert (await it.get()).value == "token-2"
         assert it.names() == ["TokenFailed", "TokenRenewed"]
+
+
+@pytest.mark.parametrize(("after", "seconds"), [(0.0, 1.0), (40.0, 40.0), (300.0, 300.0), (7200.0, 300.0)])
+async def test_retry_after_of_the_token_endpoint_is_heeded(after: float, seconds: float) -> None:
+    """No token is asked for before the time that the vendor named, or 5 minutes; who asks is told what is left."""
+    async with account() as it:
+        it.fault = Throttled("slow", status=429, retry_after=after)
+        for passed in (0.0, seconds / 2):
+            with pytest.raises(Throttled) as caught:
+                await it.get()
+            assert caught.value.retry_after == pytest.approx(max(after - passed, 0.0))
+            await it.clock.advance(seconds / 2 - 0.1)
+            with pytest.raises(Throttled):
+                await it.get()
+            await it.clock.advance(0.1)
+        assert it.fetches == 1
+        it.fault = None
+        assert (await it.get()).value == "token-2"
 
 
 async def test_each_caller_gets_an_error_of_its_own() -> None:
