@@ -1,22 +1,21 @@
 """All waits of a pool: one heap, one timer, a fixed crew of lookers."""
 
-import math
 import random
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, Final
 
-from ..clock import Clock, Timer
+from ..clock import Clock
 from ..errors import AgentsError, DecodeError, PoolClosed, Throttled
 from ..model import Run, RunState
 from ..observe import LookFailed, RunChanged, StatusUnknown, Teller
 from ..retry import RetryPolicy
 from .cadence import Cadence
 from .context import Within, within
-from .heap import DueHeap
 from .lane import Lane, ListSource, PollStatistics, RunSource
 from .lookers import Lookers
 from .round import Round
+from .timetable import Timetable
 from .watch import Listener, Waiter, Watch, copy_of, fault_of
 
 _EVER: Final = 1e12  # seconds
@@ -49,13 +48,12 @@ class Scheduler:
         self._tell = tell
         self._ensure_open = ensure_open
         self._chance = chance
-        self._heap: DueHeap[Watch] = DueHeap()
         self._lanes: list[Lane] = []
-        self._timer: Timer | None = None
-        self._timer_at = math.inf
         self._lookers = Lookers(
             most=lookers, look=self._look, gather=self._gather, drop=self._forget, spawn=spawn
         )
+        self._times = Timetable(clock, self._lookers.add)
+        self._plan = self._times.plan
         self._looks = 0
         self._failed_looks = 0
         self._is_closed = False
@@ -152,9 +150,7 @@ class Scheduler:
         """End all waits with `PoolClosed`. May be called twice."""
         self._is_closed = True
         self._lookers.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._times.close()
         for lane in self._lanes:
             lane.ready.clear()
             watches, lane.watches = lane.watches, {}
@@ -188,11 +184,6 @@ class Scheduler:
             raise ValueError(f"{self._cadence!r} gave a gap of {gap!r} seconds; it has to be above 0")
         return gap
 
-    def _plan(self, watch: Watch, at: float) -> None:
-        self._heap.push(watch, at)
-        if at < self._timer_at:
-            self._set_timer()
-
     def _plan_or_keep(self, watch: Watch, at: float) -> None:
         """Plan a look, or keep its time for whoever comes back."""
         if watch.is_awaited:
@@ -201,24 +192,9 @@ class Scheduler:
             watch.due_at = at
             self._forget(watch)
 
-    def _set_timer(self) -> None:
-        """Set the one timer to the heap's head; it is set anew early only if the head got earlier."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._timer_at = self._heap.head_at
-        if self._timer_at != math.inf:
-            self._timer = self.clock.call_at(self._timer_at, self._on_time)
-
-    def _on_time(self) -> None:
-        self._timer = None
-        due = self._heap.take_due(self.clock.now())
-        self._set_timer()
-        self._lookers.add(due)
-
     def _forget(self, watch: Watch) -> None:
         """Stop watching. Whoever comes back resumes at the time that was planned."""
-        self._heap.drop(watch)
+        self._times.drop(watch)
         watch.context = None
         watch.lane.exit(watch)
         if watch.lane.watches.get(watch.ref) is watch:
@@ -233,7 +209,7 @@ class Scheduler:
             return None
         together = Round(group, first)
         for watch in together.early:
-            self._heap.drop(watch)
+            self._times.drop(watch)
         return together
 
     def _look(self, watch: Watch, together: Round | None) -> Coroutine[Any, Any, None]:

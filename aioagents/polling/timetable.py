@@ -1,0 +1,48 @@
+"""When each run is due, and the one timer that tells."""
+
+import math
+from collections.abc import Callable
+
+from ..clock import Clock, Timer
+from .heap import DueHeap
+from .watch import Watch
+
+
+class Timetable:
+    """Gives runs to `look` when they are due."""
+
+    def __init__(self, clock: Clock, look: Callable[[list[Watch]], None]) -> None:
+        self._clock = clock
+        self._look = look
+        self._heap: DueHeap[Watch] = DueHeap()
+        self._timer: Timer | None = None
+        self._timer_at = math.inf
+
+    def plan(self, watch: Watch, at: float) -> None:
+        """Have `watch` due at `at`, also if it stood elsewhere before."""
+        self._heap.push(watch, at)
+        if at < self._timer_at:
+            self._set_timer()
+
+    def drop(self, watch: Watch) -> None:
+        """Take `watch` out; harmless when it is not in."""
+        self._heap.drop(watch)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set_timer(self) -> None:
+        """Set the one timer to the heap's head; it is set anew early only if the head got earlier."""
+        self.close()
+        self._timer_at = self._heap.head_at
+        if self._timer_at != math.inf:
+            self._timer = self._clock.call_at(self._timer_at, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        due = self._heap.take_due(self._clock.now())
+        self._set_timer()
+        self._look(due)
