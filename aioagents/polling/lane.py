@@ -54,7 +54,7 @@ class ListSource(Protocol):
 class Group:
     """Runs that one list tells of. It is closed once it had so many members, so that they lie close in time."""
 
-    __slots__ = ("had", "is_sparse", "members", "name")
+    __slots__ = ("alone", "had", "is_sparse", "members", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -62,6 +62,8 @@ class Group:
         self.had = 0
         #: Whether the list was found not to tell of its runs: they are then read one by one.
         self.is_sparse = False
+        #: Those whose latest look was a list that failed: the next one is their own, for it may be the list's fault.
+        self.alone: set[RunRef] = set()
 
     @property
     def is_worth_it(self) -> bool:
@@ -110,6 +112,7 @@ class Lane:
             return
         watch.group = None
         group.members.pop(watch.ref, None)
+        group.alone.discard(watch.ref)
         if not group.members and self._open.get(group.name) is group:
             del self._open[group.name]
 

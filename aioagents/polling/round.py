@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from ..errors import AgentsError, NotSent, Throttled
 from ..model import Run, RunRef
 from .lane import Group
 from .watch import Watch
@@ -20,8 +21,9 @@ class Round:
         self._due: dict[RunRef, Watch] = {first.ref: first}
         self._early: dict[RunRef, Watch] = {}
         self._woken: set[RunRef] = set()
+        alone = group.alone
         for ref, watch in group.members.items():
-            if watch is first or not watch.is_awaited:
+            if watch is first or not watch.is_awaited or (alone and ref in alone):
                 pass
             elif watch.is_ready:
                 watch.is_ready = False
@@ -54,9 +56,14 @@ class Round:
                 watch.is_looking = False
                 yield watch, run, ref in self._woken
 
-    def failed(self) -> Iterator[tuple[Watch, bool]]:
-        """Take out those that were due, each with whether news had been announced for it."""
+    def failed(self, error: AgentsError) -> Iterator[tuple[Watch, bool]]:
+        """Take out those that were due, each with whether news had been announced for it.
+
+        Unless single looks would fare no better, each of them has one next.
+        """
         due, self._due = self._due, {}
+        if not isinstance(error, NotSent | Throttled):
+            self.group.alone.update(ref for ref, watch in due.items() if watch.group is self.group)
         for ref, watch in due.items():
             watch.is_looking = False
             yield watch, ref in self._woken

@@ -207,6 +207,9 @@ class Scheduler:
         group = first.group
         if group is None or not group.is_worth_it:
             return None
+        if group.alone and first.ref in group.alone:
+            group.alone.discard(first.ref)
+            return None
         together = Round(group, first)
         for watch in together.early:
             self._times.drop(watch)
@@ -255,6 +258,7 @@ class Scheduler:
             looking = lists.look_many(group.name, together.lasts())
             found = await (looking if context is None else Within(context, looking))
             group.is_sparse = len(found) < len(together) * _WORTH
+            group.alone.clear()
             is_told = first.ref in found
             for watch, run, was_woken in together.told(found):
                 self._settle(watch, self._took, run, was_woken)
@@ -262,7 +266,7 @@ class Scheduler:
             self._failed_looks += 1
             is_told = error.is_passing
             group.is_sparse |= not is_told  # the list is of no use: whoever is due is read by itself
-            for watch, was_woken in together.failed() if is_told else ():
+            for watch, was_woken in together.failed(error) if is_told else ():
                 self._settle(watch, self._failed, copy_of(error), was_woken)
         except Exception as exc:  # noqa: BLE001 - as above
             is_told = group.is_sparse = True

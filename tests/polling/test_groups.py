@@ -15,8 +15,10 @@ from aioagents import (
     BadRequest,
     DecodeError,
     NotFound,
+    NotSent,
     PoolClosed,
     PoolLimits,
+    ReplyLost,
     Run,
     RunHandle,
     RunRef,
@@ -233,6 +235,52 @@ async def test_a_passing_fault_puts_off_those_that_were_due() -> None:
         await rig.clock.advance(1.0)
         assert tasks[0].done()
         assert rig.vendor.singles == []
+
+
+async def test_a_list_that_never_works_keeps_no_wait_from_its_end() -> None:
+    """Whom a list failed is read by itself the next time, and listed again after that, for as long as it lasts."""
+    async with _Rig() as rig:
+        tasks = await rig.wait("a0", "a1", "a2")
+        rig.vendor.fault = ServerError("query failed")
+        await rig.clock.advance(GAP)
+        assert (len(rig.vendor.lists), rig.vendor.singles) == (1, [])
+        await rig.clock.advance(GAP)
+        assert (len(rig.vendor.lists), sorted(rig.vendor.singles)) == (1, ["a0", "a1", "a2"])
+        rig.vendor.ends = dict.fromkeys(("a0", "a1", "a2"), 0.0)
+        await rig.clock.advance(2 * GAP)
+        assert len(rig.vendor.lists) == 2
+        assert all(task.result().state is RunState.COMPLETED for task in tasks)
+        assert dict(rig.lane.watches) == {}
+
+
+async def test_those_read_alone_hold_up_no_list_and_are_held_up_by_none() -> None:
+    """While a list of the others stands still, those that the list failed before are read when they are due."""
+    async with _Rig() as rig:
+        await rig.wait("a0", "a1")
+        rig.vendor.fault = ReplyLost("too slow")
+        await rig.clock.advance(6.0)
+        await rig.wait("a2")
+        await rig.clock.advance(4.0)
+        rig.vendor.gate = asyncio.Event()
+        await rig.clock.advance(6.0)
+        assert rig.vendor.lists == [("a", ["a0", "a1", "a2"]), ("a", ["a2"])]
+        await rig.clock.advance(4.0)
+        assert sorted(rig.vendor.singles) == ["a0", "a1"]
+        rig.vendor.fault = None
+        rig.vendor.gate.set()
+        await settle()
+        await rig.clock.advance(GAP)
+        assert sorted(rig.vendor.lists[-1][1]) == ["a0", "a1", "a2"]
+
+
+@pytest.mark.parametrize("fault", [NotSent("refused"), Throttled("slow")])
+async def test_faults_of_no_list_are_answered_by_lists(fault: AgentsError) -> None:
+    """A list that was not sent, or came too early, would fare no better in parts: it is asked again as it is."""
+    async with _Rig() as rig:
+        await rig.wait("a0", "a1")
+        rig.vendor.fault = fault
+        await rig.clock.advance(3 * GAP)
+        assert (len(rig.vendor.lists), rig.vendor.singles) == (3, [])
 
 
 async def test_retry_after_of_a_list_is_heeded() -> None:
