@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 
 from ...contract import GRACE
-from ...errors import NotFound
+from ...errors import AgentsError, NotFound
 from ...model import Purpose, Reply, Request, Run, RunRef
 from .calls import Calls
 from .finality import needs_policy, read_record, seconds_until_final
@@ -67,7 +67,10 @@ class Reader:
         return None
 
     async def look_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
-        """Read runs of one job or trigger, by that part of its history in which they began."""
+        """Read runs of one job or trigger, by that part of its history in which they began.
+
+        Failed ones whose owner's retry policy cannot be read now are left out.
+        """
         name, _, owner = group.partition("=")
         begun = [run.created_at for run in runs if run.created_at is not None]
         query = {
@@ -82,12 +85,18 @@ class Reader:
             request, lambda reply: (runs_in(reply, request.call), self._server_now(reply))
         )
         wanted = {run.ref.id: run.ref for run in runs}
-        return {
-            wanted[record.id]: await self._told(wanted[record.id], record, now, self._ask_once)
-            for record in records
+        found: dict[RunRef, Run] = {}
+        has_policy = True
+        for record in records:
+            ref = wanted.get(record.id)
             # What a delegated run has come to, its own record does not tell.
-            if record.id in wanted and not _is_delegated(record)
-        }
+            if ref is None or _is_delegated(record) or (needs_policy(record) and not has_policy):
+                continue
+            try:
+                found[ref] = await self._told(ref, record, now, self._ask_once)
+            except AgentsError:  # of the policy, which is the same for all of them
+                has_policy = False
+        return found
 
     async def _read(self, ref: RunRef, age: float | None, last: Run | None, ask: Ask) -> Run:
         raw = _record_in(last)

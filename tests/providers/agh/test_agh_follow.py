@@ -1,12 +1,13 @@
 """Following runs of AGH Runtime to their real end, one by one and many at once."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from aioagents import DecodeError, NotFound, RunHandle, RunRef, RunState, Steady, WaitTimeout
-from aioagents.model import Reply
+from aioagents.model import Reply, Request
 from aioagents.observe import LookFailed
 from aioagents.providers.agh.fake import AghRules
 from aioagents.providers.agh.signing import webhook_run_id
@@ -216,6 +217,42 @@ async def test_a_list_does_not_tell_of_tasks() -> None:
         waits = [await rig.begin(_end(rig.agh.runs.follow(each))) for each in ids]
         await rig.clock.advance(60.0)
         assert {wait.result().state for wait in waits} == {RunState.COMPLETED}
+
+
+async def test_a_policy_that_cannot_be_read_holds_up_no_other_run() -> None:
+    """Failed runs whose owner cannot be read are left out of their list, asked for once, and read by themselves."""
+    records = {
+        name: {
+            "id": name,
+            "job_id": "j",
+            "status": "running",
+            "attempt": 1,
+            "fire_id": name,
+            "started_at": "2026-01-05T10:00:00Z",
+        }
+        for name in ("run_a", "run_b", "run_c")
+    }
+
+    def answer(request: Request) -> Reply | None:
+        if request.call == "jobs.get":
+            return Reply(500, {}, b"{}")
+        listed = {"runs": list(records.values())}
+        name = request.url.rpartition("/")[2]
+        return Reply(200, {}, json.dumps({"run": records[name]} if name in records else listed).encode())
+
+    async with agh_rig() as rig:
+        rig.send.before = answer
+        waits = [await rig.begin(_end(rig.agh.runs.follow(name))) for name in records]
+        await rig.clock.advance(11.0)
+        for record, status in zip(records.values(), ("failed", "failed", "completed"), strict=True):
+            record.update(status=status, ended_at="2026-01-05T10:05:00Z")
+        await rig.clock.advance(10.0)
+        assert [wait.done() for wait in waits] == [False, False, True]
+        looks = (
+            len(rig.calls("runs.list")) + len(rig.calls("runs.get")) - 3
+        )  # of which three found them running
+        assert len(rig.calls("jobs.get")) == looks
+        assert {event.ref.id for event in rig.told(LookFailed)} == {"run_a", "run_b"}
 
 
 async def test_old_runs_are_found_by_their_time() -> None:
