@@ -1,10 +1,46 @@
 """Work of the crew, done with the context variables of whoever waits."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+class Contexts:
+    """The variables of several who wait for one run. Used like a `Context`: that of the first who still waits."""
+
+    __slots__ = ("_contexts",)
+
+    def __init__(self) -> None:
+        self._contexts: dict[object, Context] = {}
+
+    def add(self, owner: object, context: Context) -> None:
+        """Note the variables of `owner`, a future or somebody who says when it leaves."""
+        if len(self._contexts) & (len(self._contexts) - 1) == 0:  # now and then, as waiters are
+            self._contexts = {each: its for each, its in self._contexts.items() if not _is_done(each)}
+        self._contexts[owner] = context
+
+    def drop(self, owner: object) -> None:
+        """Forget who has left; harmless when it is not known."""
+        self._contexts.pop(owner, None)
+
+    @property
+    def run(self) -> Callable[..., Any]:
+        """Give what calls a function in one of the contexts; in the present one where none is left."""
+        for owner, context in self._contexts.items():
+            if not _is_done(owner):
+                return context.run
+        return _call
+
+
+def _is_done(owner: object) -> bool:
+    return isinstance(owner, asyncio.Future) and owner.done()
+
+
+def _call(act: Callable[..., Any], *arguments: object) -> Any:
+    return act(*arguments)
 
 
 class Within:
@@ -16,7 +52,7 @@ class Within:
 
     __slots__ = ("_context", "_coroutine")
 
-    def __init__(self, context: Context, coroutine: "Coroutine[Any, Any, T]") -> None:
+    def __init__(self, context: Context | Contexts, coroutine: "Coroutine[Any, Any, T]") -> None:
         self._context = context
         self._coroutine = coroutine
 
@@ -35,7 +71,7 @@ class Within:
                 step, value = coroutine.throw, exc
 
 
-def within(context: Context | None, act: Callable[..., None], *arguments: object) -> None:
+def within(context: Context | Contexts | None, act: Callable[..., None], *arguments: object) -> None:
     """Act in the waiter's context, so that what is told finds the waiter's variables."""
     if context is None:
         act(*arguments)

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Coroutine
-from contextvars import copy_context
 from typing import Any, Final
 
 from ..clock import Clock
@@ -89,15 +88,13 @@ class Scheduler:
             known.target = known.target or watch.target
             watch = known
         was_awaited = watch.is_awaited
+        watch.enter(waiter or listener, is_first=not was_awaited)
         if waiter is not None:
             watch.add(waiter)
         if listener is not None:
             watch.listen(listener)
         if not was_awaited:
             watch.lane.enter(watch)
-            watch.context = (
-                copy_context() or None
-            )  # most programs set no variables, and each copy costs memory
             if not watch.is_looking:
                 try:
                     self._resume(watch)

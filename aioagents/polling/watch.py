@@ -3,14 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Collection
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import AgentsError
 from ..model import Run, RunRef, RunState
+from .context import Contexts
 
 if TYPE_CHECKING:
-    from contextvars import Context
-
     from .lane import Group, Lane
 
 #: Who waits for the end of a run.
@@ -91,8 +91,8 @@ class Watch:
         # One waiter is the rule, and a set costs more than everything else here together.
         self.waiters: Waiter | set[Waiter] | None = None
         self.listeners: list[Listener] | None = None
-        #: The context variables of whoever waits; None while there are none.
-        self.context: Context | None = None
+        #: The context variables of whoever waits, of each one where several have some; None while there are none.
+        self.context: Context | Contexts | None = None
         #: Who announces the end, where somebody does: the cadence then goes at its slowest.
         self.push: Push | None = None
 
@@ -117,6 +117,25 @@ class Watch:
         """Count those who wait."""
         waiters = self.waiters if isinstance(self.waiters, set) else {self.waiters}
         return sum(each is not None and not each.done() for each in waiters) + len(self.listeners or ())
+
+    def enter(self, owner: Waiter | Listener | None, *, is_first: bool) -> None:
+        """Note the context variables of `owner`, who is about to wait, perhaps beside others."""
+        context = copy_context() or None  # most programs set no variables, and each copy costs memory
+        held = self.context
+        if is_first:
+            self.context = context
+        elif held is not None or context is not None:
+            contexts = self.context = held if isinstance(held, Contexts) else Contexts()
+            if isinstance(held, Context):
+                contexts.add(self._sole(), held)
+            if context is not None:
+                contexts.add(owner, context)
+
+    def _sole(self) -> Waiter | Listener | None:
+        """Give the one who waits."""
+        waiters = self.waiters if isinstance(self.waiters, set) else {self.waiters}
+        present = (each for each in waiters if each is not None and not each.done())
+        return next(present, None) or (self.listeners[0] if self.listeners else None)
 
     def add(self, waiter: Waiter) -> None:
         """Have `waiter` resolved at the run's end."""
@@ -148,6 +167,8 @@ class Watch:
     def unlisten(self, listener: Listener) -> None:
         """Forget `listener`; harmless when it is not known."""
         self.listeners = [each for each in self.listeners or () if each is not listener] or None
+        if isinstance(self.context, Contexts):
+            self.context.drop(listener)
 
     def finish(self, run: Run) -> None:
         """Resolve everybody with the run's end."""

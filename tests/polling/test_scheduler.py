@@ -4,8 +4,8 @@ import asyncio
 import gc
 import math
 from collections import Counter
-from collections.abc import Mapping
-from contextvars import ContextVar
+from collections.abc import Coroutine, Mapping
+from contextvars import Context, ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -492,31 +492,81 @@ async def test_variables_set_before_the_start_are_seen() -> None:
     assert [name for call, name in told if call == "aop.status"] == ["ours"]
 
 
-async def test_first_waiters_context_is_kept_until_all_left() -> None:
-    """Of several waiters the first one's variables count; who comes back alone brings its own."""
-    told: list[str] = []
+class _Looks:
+    """A hook that notes in whose context each look was."""
 
-    def note(event: Event) -> None:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def __call__(self, event: Event) -> None:
         if isinstance(event, RequestDone) and event.call == "aop.status":
-            told.append(_REQUEST.get())
+            self.told.append(_REQUEST.get())
 
+
+def _wait(run: RunHandle, name: str, way: str = "await") -> Coroutine[Any, Any, object]:
+    """Wait for a run as `name`, who sets no variable if empty, in one of the ways there are."""
+
+    async def wait() -> object:
+        if name:
+            _REQUEST.set(name)
+        if way == "updates":
+            return [seen async for seen in run.updates()]
+        return await (run if way == "await" else run.wait(until={RunState.PAUSED}))
+
+    return wait()
+
+
+async def test_context_is_of_one_who_still_waits() -> None:
+    """Of several waiters the first one's variables count, until it has left; who comes back alone brings its own."""
+    note = _Looks()
     async with rig(_LONG, hooks=[note]) as r:
         run = await r.start()
-
-        async def wait(name: str) -> None:
-            _REQUEST.set(name)
-            await run
-
-        first, second = await begin(wait("first")), await begin(wait("second"))
+        first, second = await begin(_wait(run, "first")), await begin(_wait(run, "second"))
         await r.clock.advance(10)
         first.cancel()
         await r.clock.advance(10)
         second.cancel()
         await settle()
-        third = await begin(wait("third"))
+        third = await begin(_wait(run, "third"))
         await r.clock.advance(10)
         third.cancel()
-    assert told == ["first", "first", "third"]
+    assert note.told == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize("way", ["await", "until", "updates"])
+async def test_context_of_who_left_is_not_used(way: str) -> None:
+    """However it waited, nothing of who has left is told, also where those who stay set no variables."""
+    note = _Looks()
+    async with rig(_LONG, hooks=[note]) as r:
+        run = await r.start()
+        tasks = []
+        for name in ("a", "", "b", "c", "d"):
+            tasks.append(asyncio.create_task(_wait(run, name, way), context=Context()))
+            await settle()
+        for index in (0, 2, 4, 3):
+            await r.clock.advance(10)
+            tasks[index].cancel()
+            await settle()
+        await r.clock.advance(10)
+        tasks[1].cancel()
+    assert note.told == ["a", "b", "c", "c", "none"]
+
+
+async def test_contexts_of_who_came_and_went_are_not_kept() -> None:
+    """A run that many waited for in turn, beside one who stays, keeps the variables of few."""
+    async with rig(_LONG) as r:
+        run = await r.start()
+        tasks = [await begin(_wait(run, "stays"))]
+        gc.collect()
+        before = sum(isinstance(each, Context) for each in gc.get_objects())
+        for n in range(200):
+            task = await begin(_wait(run, f"passes {n}"))
+            task.cancel()
+            await settle()
+        del task
+        gc.collect()
+        assert sum(isinstance(each, Context) for each in gc.get_objects()) - before < 10
+        tasks[0].cancel()
 
 
 # The pool's end
