@@ -46,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at-once", type=whole, default=64, help="requests at once")
     parser.add_argument("--in-flight", type=whole, default=1000)
     parser.add_argument("--gap", type=float, default=0.2, help="seconds from a start to the look")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds that an answer takes on average")
     parser.add_argument("--without-journal", action="store_true", help="run ours without one")
     parser.add_argument("--uvloop", action="store_true", help="run both sides on uvloop")
     parser.add_argument("--memory", type=whole, help="measure memory instead, with so many rows")
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
             ours.append(await _ours(url, options))
             seconds.append(time.perf_counter() - began_at)
 
-    with serving(status="completed") as url:
+    with serving(status="completed", delay=options.delay) as url:
         run_loop(measure, is_uvloop=options.uvloop)
     loop = "uvloop" if options.uvloop else "asyncio"
     say(f"{options.rows} rows, {options.rounds} rounds, {options.at_once} requests at once, {loop}")

@@ -6,6 +6,7 @@ input does, which is when whoever started it has ended.
 
 import argparse
 import asyncio
+import random
 import re
 import subprocess
 import sys
@@ -40,10 +41,11 @@ class Answers:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, answers: Answers, counts: Counter[str], token_delay: float) -> None:
+    def __init__(self, answers: Answers, counts: Counter[str], token_delay: float, delay: float) -> None:
         self._answers = answers
         self._counts = counts
         self._token_delay = token_delay
+        self._delay = delay
         self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -66,11 +68,11 @@ class _Connection(asyncio.Protocol):
     def _answer(self, line: bytes) -> None:
         if line.endswith(b"/status"):
             self._counts["looks"] += 1
-            self._transport.write(self._answers.status)
+            self._put_off(self._answers.status)
         elif line.endswith(b"/execute"):
             self._counts["starts"] += 1
             started = {"aop_item_id": f"{self._counts['starts']:024x}", "status": "accepted"}
-            self._transport.write(_whole(started))
+            self._put_off(_whole(started))
         elif line.startswith(b"POST "):
             self._counts["token_requests"] += 1
             loop = asyncio.get_running_loop()
@@ -81,6 +83,14 @@ class _Connection(asyncio.Protocol):
             self._transport.write(pages[number - 1] if number <= len(pages) else self._answers.empty_page)
         else:
             self._transport.write(_whole(dict(self._counts)))
+
+    def _put_off(self, answer: bytes) -> None:
+        """Answer after a time of its own, as vendors do: else all that asked at once are answered at once."""
+        if self._delay:
+            seconds = random.uniform(0.0, 2 * self._delay)
+            asyncio.get_running_loop().call_later(seconds, self._transport.write, answer)
+        else:
+            self._transport.write(answer)
 
 
 def _whole(content: object) -> bytes:
@@ -103,7 +113,10 @@ async def _serve(options: argparse.Namespace) -> None:
     counts: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: _Connection(answers, counts, options.token_delay), "127.0.0.1", 0, backlog=4096
+        lambda: _Connection(answers, counts, options.token_delay, options.delay),
+        "127.0.0.1",
+        0,
+        backlog=4096,
     )
     async with server:
         sys.stdout.write(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}\n")
@@ -113,11 +126,19 @@ async def _serve(options: argparse.Namespace) -> None:
 
 @contextmanager
 def serving(
-    *, token_delay: float = 0.0, rows: int = 0, page_size: int = 100, status: str = "in_progress"
+    *,
+    token_delay: float = 0.0,
+    delay: float = 0.0,
+    rows: int = 0,
+    page_size: int = 100,
+    status: str = "in_progress",
 ) -> Iterator[str]:
-    """Give the base URL of a server that lives as long as the block. `GET /counts` tells what it saw."""
+    """Give the base URL of a server that lives as long as the block. `GET /counts` tells what it saw.
+
+    Starts and looks are answered after 0 to twice `delay` seconds.
+    """
     options = [f"--token-delay={token_delay}", f"--rows={rows}", f"--page-size={page_size}"]
-    options.append(f"--status={status}")
+    options += [f"--status={status}", f"--delay={delay}"]
     command = [sys.executable, "-m", "benchmarks.server", *options]
     root = Path(__file__).parent.parent
     with subprocess.Popen(
@@ -140,6 +161,7 @@ def serving(
 if __name__ == "__main__":
     _parser = argparse.ArgumentParser()
     _parser.add_argument("--token-delay", type=float, default=0.0)
+    _parser.add_argument("--delay", type=float, default=0.0)
     _parser.add_argument("--rows", type=int, default=0)
     _parser.add_argument("--page-size", type=int, default=100)
     _parser.add_argument("--status", default="in_progress")
