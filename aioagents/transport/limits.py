@@ -56,7 +56,7 @@ class PoolLimits:
     vendor throttles). Looks have a purse of their own: they never take the last places, give way to starts,
     and may be held to `looks_per_second`. For each host: `per_host` connections. For the pool: `lookers`
     looks under way at once, of which no single account ever gets more than half, and `reply_bytes` for one
-    reply.
+    reply; of a refusal never more than 64 KiB are read.
     """
 
     requests_at_once: int = field(default=100, validator=_count)

@@ -15,11 +15,14 @@ from ..model import Purpose, Reply, Request, Upload
 from .border import bare, told, watch
 from .limits import PoolLimits, Timeouts
 from .mark import Mark, MarkingConnector
-from .stream import HttpStream
+from .stream import HttpStream, words_of
 from .upload import UploadBody
 
 _AGENT: Final = "aioagents"
 _GRACE: Final = 2.0
+_PATIENCE: Final = 5.0  # seconds that the words of a refusal may take
+_SUCCESS: Final = 200
+_REDIRECT: Final = 300
 
 
 class HttpSend:
@@ -52,6 +55,7 @@ class HttpSend:
             purpose: self._timeout(timeouts, seconds) for purpose, seconds in self._seconds.items()
         }
         self._settings = timeouts
+        self._patience = _PATIENCE if timeouts.read is None else min(_PATIENCE, timeouts.read)
         self._without_end = aiohttp.ClientTimeout(total=None, connect=timeouts.connect)
 
     @staticmethod
@@ -120,8 +124,9 @@ class HttpSend:
     ) -> Coroutine[Any, Any, Reply]:
         """Send once, with `headers` beside the request's own; `on_sent` is called before the first byte.
 
-        Raises `NotSent`, `ReplyLost`, `PoolClosed`, or `DecodeError` for a reply above the size limit. Where the
-        body is an upload, what its source raises is raised, and the time for the reply begins when all is sent.
+        Raises `NotSent`, `ReplyLost`, `PoolClosed`, or `DecodeError` for a success above the size limit. A refusal is
+        given with what there is of its body, 64 KiB at most. Where the body is an upload, what its source raises is
+        raised, and the time for the reply begins when all is sent.
         """
         if request.upload is not None:
             return self._send_up(request, request.upload, headers, on_sent)
@@ -170,7 +175,9 @@ class HttpSend:
                 if request.is_long and self._foreign is None:
                     watch(response)
                 length = response.content_length
-                if length is None or length > self._most or hdrs.CONTENT_ENCODING in response.headers:
+                if not _SUCCESS <= response.status < _REDIRECT:
+                    body = await words_of(response, patience=self._patience)
+                elif length is None or length > self._most or hdrs.CONTENT_ENCODING in response.headers:
                     body = await self._bounded(request, response, length)
                 else:
                     body = await response.read()

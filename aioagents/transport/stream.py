@@ -23,6 +23,28 @@ class Tell(Protocol):
         ...
 
 
+async def piece_of(body: aiohttp.StreamReader) -> bytes:
+    """Wait for what comes next of a body, empty at its end. What came before an error is given first."""
+    if body.exception() is not None and body._buffer:  # noqa: SLF001 - no other way to what came before an error
+        return body._read_nowait(-1)  # noqa: SLF001
+    return await body.readany()
+
+
+async def words_of(response: aiohttp.ClientResponse, *, patience: float) -> bytes:
+    """Give the body of a refusal: at most 64 KiB of it, and what there is of it where it breaks off or takes longer.
+
+    Its status is the answer: a body that cannot be read makes no other one of it.
+    """
+    words = bytearray()
+    with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        async with asyncio.timeout(patience):
+            while len(words) <= _MOST_OF_A_REFUSAL and (piece := await piece_of(response.content)):
+                words += piece
+    if not response.content.at_eof():
+        response.close()
+    return bytes(words[:_MOST_OF_A_REFUSAL])
+
+
 class HttpStream:
     """One request whose reply is read while it arrives: sent on entering, its connection closed on leaving.
 
@@ -74,9 +96,7 @@ class HttpStream:
 
     async def __anext__(self) -> bytes:
         body = self._response.content
-        if body.exception() is not None and body._buffer:  # noqa: SLF001 - no other way to what came before an error
-            return body._read_nowait(-1)  # noqa: SLF001
-        piece = await self._guarded(body.readany)
+        piece = await self._guarded(lambda: piece_of(body))
         if not piece:
             raise StopAsyncIteration
         return piece
