@@ -71,12 +71,15 @@ class PoolLimits:
 class Timeouts:
     """How long things may take, in seconds; None means without end.
 
-    `connect`: to get a connection, waiting for a free one included. `read`: for a whole reply to a call that
-    may be repeated; where `connect` has no end, for each piece of it. `start`: the same for a call that
-    starts a run; generous, since giving up on one leaves a run nobody knows of. `token`: the same for the
-    token endpoint. `silence`: the longest pause in a reply that comes bit by bit, and before it. `close`: how
-    long closing the pool waits for starts whose reply is still out. `keep_alive`: how long an idle connection
-    is kept; longer than the cadence's longest gap, or each look pays for a new connection.
+    `connect`: to get a connection, waiting for a free one included. `read`: from the moment at which a call that
+    may be repeated is sent to the end of its reply, connecting not counted. `start`: the same for a call that
+    starts a run; generous, since giving up on one leaves a run nobody knows of. `token`: the same for the token
+    endpoint. A timeout that is given with one call bounds its connecting and its reply together. Over an aiohttp
+    session of the caller's, where sending cannot be seen, `read`, `start` and `token` bound each silence, and with
+    `connect` added the whole.
+    `silence`: the longest pause in a reply that comes bit by bit, and before it. `close`: how long closing the pool
+    waits for starts whose reply is still out. `keep_alive`: how long an idle connection is kept; longer than the
+    cadence's longest gap, or each look pays for a new connection.
     """
 
     connect: float | None = field(default=10.0, converter=_endless, validator=_above_zero_or_none)

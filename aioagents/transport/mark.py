@@ -1,4 +1,4 @@
-"""Notes the last moment at which a request has surely not been sent."""
+"""Notes the last moment at which a request has surely not been sent; from there the time for its reply is counted."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -14,18 +14,57 @@ if TYPE_CHECKING:
 
 
 class Mark:
-    """Notes, and tells, that the first byte is about to leave."""
+    """Notes, and tells whoever listens, that the first byte is about to leave.
 
-    __slots__ = ("_on_sent", "was_made")
+    From then on the reply has so many `seconds`: when they are over, the task that made this mark is cancelled.
+    aiohttp's own bound counts the time for a connection in, or every pause anew.
+    """
 
-    def __init__(self, on_sent: Callable[[], None]) -> None:
+    __slots__ = ("_cancelling", "_is_late", "_on_sent", "_seconds", "_task", "_timer", "was_made")
+
+    def __init__(self, on_sent: Callable[[], None] | None, seconds: float | None = None) -> None:
         self._on_sent = on_sent
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_late = False
         self.was_made = False
 
     def __call__(self) -> None:
         """Tell it. Raises what the listener raises, who may call the request off at the last moment."""
-        self._on_sent()
+        if self._on_sent is not None:
+            self._on_sent()
         self.was_made = True
+        if self._seconds is not None and (task := asyncio.current_task()) is not None:
+            self._task, self._cancelling = task, task.cancelling()
+            self._timer = task.get_loop().call_later(self._seconds, self._give_up)
+
+    @property
+    def was_told(self) -> bool:
+        """Say whether it was made, and somebody listened."""
+        return self.was_made and self._on_sent is not None
+
+    def _give_up(self) -> None:
+        self._is_late = True
+        self._task.cancel()
+
+    def end(self) -> None:
+        """Let the time be over no more; the reply is there, or never will be."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def rest(self, most: float) -> float:
+        """Give the seconds that are left, `most` at most, and end."""
+        if self._timer is None:
+            return most
+        left = self._timer.when() - self._task.get_loop().time()
+        self._timer.cancel()
+        return min(left, most)
+
+    def is_over(self, exc: BaseException) -> bool:
+        """Say whether `exc` means that the time was over, and nobody else cancelled the task. Ask for this once."""
+        if not self._is_late:
+            return False
+        return self._task.uncancel() <= self._cancelling and isinstance(exc, asyncio.CancelledError)
 
 
 class MarkingConnector(aiohttp.TCPConnector):

@@ -1,8 +1,9 @@
 """Carries requests over sockets."""
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import aiohttp
 import anyio
@@ -23,6 +24,9 @@ _GRACE: Final = 2.0
 _PATIENCE: Final = 5.0  # seconds that the words of a refusal may take
 _SUCCESS: Final = 200
 _REDIRECT: Final = 300
+
+#: What aiohttp bounds, and the seconds for a reply from the moment that its request is sent.
+Bounds: TypeAlias = tuple[aiohttp.ClientTimeout, float | None]
 
 
 class HttpSend:
@@ -51,19 +55,20 @@ class HttpSend:
             Purpose.CALL: timeouts.read,
             Purpose.TOKEN: timeouts.token,
         }
-        self._timeouts = {
-            purpose: self._timeout(timeouts, seconds) for purpose, seconds in self._seconds.items()
-        }
         self._settings = timeouts
         self._patience = _PATIENCE if timeouts.read is None else min(_PATIENCE, timeouts.read)
-        self._without_end = aiohttp.ClientTimeout(total=None, connect=timeouts.connect)
-
-    @staticmethod
-    def _timeout(timeouts: Timeouts, seconds: float | None) -> aiohttp.ClientTimeout:
-        total = timeouts.total(seconds)
-        return aiohttp.ClientTimeout(
-            total=total, connect=timeouts.connect, sock_read=seconds if total is None else None
+        # Exactly: aiohttp would put off what takes longer to the next whole second.
+        self._without_end = aiohttp.ClientTimeout(
+            total=None, connect=timeouts.connect, ceil_threshold=math.inf
         )
+        self._bounds = {purpose: self._bound(seconds) for purpose, seconds in self._seconds.items()}
+
+    def _bound(self, seconds: float | None) -> Bounds:
+        """Give what bounds a reply by so many seconds, counted from the moment of sending where that can be seen."""
+        if self._foreign is None:
+            return self._without_end, seconds
+        total = self._settings.total(seconds)
+        return attrs.evolve(self._without_end, total=total, sock_read=seconds), None
 
     async def __aenter__(self) -> Self:
         if self._foreign is None:
@@ -110,10 +115,10 @@ class HttpSend:
             )
         return session
 
-    def _timeout_of(self, request: Request) -> aiohttp.ClientTimeout:
+    def _bounds_of(self, request: Request) -> Bounds:
         if request.timeout is not None:
-            return self._timeout(self._settings, request.timeout)
-        return self._without_end if request.is_long else self._timeouts[request.purpose]
+            return attrs.evolve(self._without_end, total=request.timeout), None
+        return (self._without_end, None) if request.is_long else self._bounds[request.purpose]
 
     def send(
         self,
@@ -130,7 +135,7 @@ class HttpSend:
         """
         if request.upload is not None:
             return self._send_up(request, request.upload, headers, on_sent)
-        return self._exchange(request, headers, on_sent, request.body, self._timeout_of(request))
+        return self._exchange(request, headers, on_sent, request.body, self._bounds_of(request))
 
     async def _send_up(
         self,
@@ -143,7 +148,7 @@ class HttpSend:
         upload = UploadBody(body, seconds=None if request.is_long else seconds)
         try:
             async with upload:
-                return await self._exchange(request, headers, on_sent, upload, self._without_end)
+                return await self._exchange(request, headers, on_sent, upload, (self._without_end, None))
         except AgentsError:
             if upload.fault is None:
                 raise
@@ -157,11 +162,12 @@ class HttpSend:
         headers: Mapping[str, str],
         on_sent: Callable[[], None] | None,
         data: bytes | UploadBody | None,
-        timeout: aiohttp.ClientTimeout,
+        bounds: Bounds,
     ) -> Reply:
         url = URL(request.url, encoded=True)
         session = self._session(url, is_long=request.is_long)
-        mark = None if on_sent is None else self._expect(on_sent, is_long=request.is_long)
+        timeout, seconds = bounds
+        mark = self._expect(on_sent, seconds, is_long=request.is_long)
         try:
             async with session.request(
                 request.method,
@@ -176,7 +182,8 @@ class HttpSend:
                     watch(response)
                 length = response.content_length
                 if not _SUCCESS <= response.status < _REDIRECT:
-                    body = await words_of(response, patience=self._patience)
+                    patience = self._patience if mark is None else mark.rest(self._patience)
+                    body = await words_of(response, patience=patience)
                 elif length is None or length > self._most or hdrs.CONTENT_ENCODING in response.headers:
                     body = await self._bounded(request, response, length)
                 else:
@@ -185,9 +192,13 @@ class HttpSend:
         except (Exception, asyncio.CancelledError) as exc:
             if mark is not None:
                 self._forget(is_long=request.is_long)
-            if not self._is_ours_to_tell(exc):
+            fault = TimeoutError() if mark is not None and mark.is_over(exc) else exc
+            if not self._is_ours_to_tell(fault):
                 raise
-            error, cause = self._told(request, exc, mark), bare(exc)
+            error, cause = self._told(request, fault, mark), bare(fault)
+        finally:
+            if mark is not None:
+                mark.end()
         raise error from cause  # out here, since a context holds on to what the cause leaves out
 
     def stream(
@@ -211,7 +222,7 @@ class HttpSend:
             nonlocal mark
             url = URL(request.url, encoded=True)
             session = self._session(url, is_long=True)
-            mark = None if on_sent is None else self._expect(on_sent, is_long=True)
+            mark = self._expect(on_sent, None, is_long=True)
             try:
                 return await session.request(
                     request.method,
@@ -235,9 +246,13 @@ class HttpSend:
 
         return HttpStream(begin, tell, patience=self._settings.read)
 
-    def _expect(self, on_sent: Callable[[], None], *, is_long: bool) -> Mark:
-        """Have the running task's next request marked when its first byte is about to leave."""
-        mark = Mark(on_sent)
+    def _expect(
+        self, on_sent: Callable[[], None] | None, seconds: float | None, *, is_long: bool
+    ) -> Mark | None:
+        """Have the running task's next request marked when its first byte is about to leave, where that matters."""
+        if on_sent is None and seconds is None:
+            return None
+        mark = Mark(on_sent, seconds)
         connector = self._long_connector if is_long else self._connector
         if self._foreign is not None or connector is None:
             mark()  # sending cannot be observed here: from now on it may have happened
@@ -265,7 +280,7 @@ class HttpSend:
         return self._is_closed and not isinstance(exc, AgentsError)
 
     def _told(self, request: Request, exc: BaseException, mark: Mark | None) -> AgentsError:
-        if self._is_closed and (mark is None or not mark.was_made):
+        if self._is_closed and (mark is None or not mark.was_told):
             return PoolClosed(f"the pool was closed while {request.call} was out", call=request.call)
         return told(request, exc, was_sent=mark is None or mark.was_made)
 
