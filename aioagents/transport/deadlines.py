@@ -1,110 +1,62 @@
-"""Ends requests that take too long. One timer serves all that have the same time."""
+"""Ends what takes too long. One timer serves all that have the same time."""
 
 import asyncio
 from collections import OrderedDict
-from typing import Any, Final
-
-#: Lines that nobody stands in are kept up to so many: times that callers choose may differ each time.
-_MOST_LINES: Final = 16
+from typing import Protocol
 
 
-class Deadline:
-    """The end of the time that the running task has for a request. Whoever begins it has to end it."""
+class Timed(Protocol):
+    """What has to be over in time. They write `due_at` itself."""
 
-    __slots__ = ("_before", "_line", "_task", "due_at", "is_over")
-
-    def __init__(self, line: "_Line", due_at: float, task: "asyncio.Task[Any]") -> None:
-        self._line = line
-        self._task = task
-        self._before = task.cancelling()
-        self.due_at = due_at
-        #: Whether the time was up.
-        self.is_over = False
+    due_at: float
 
     def expire(self) -> None:
-        """Break the task off."""
-        self.is_over = True
-        self._task.cancel()
-
-    def end(self) -> None:
-        """Forget it, since the request is over."""
-        self._line.waiting.pop(self, None)
-
-    def broke_off(self, exc: BaseException) -> bool:
-        """Say whether `exc` is of this deadline's making, and nobody else has cancelled the task. Ask once."""
-        if not self.is_over:
-            return False
-        is_alone = self._task.uncancel() <= self._before
-        return is_alone and isinstance(exc, asyncio.CancelledError)
-
-
-class _Line:
-    """Those that have the same time, in the order of their ends."""
-
-    __slots__ = ("_loop", "_timer", "waiting")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._timer: asyncio.TimerHandle | None = None
-        self.waiting: OrderedDict[Deadline, None] = OrderedDict()
-
-    def add(self, seconds: float, task: "asyncio.Task[Any]") -> Deadline:
-        due_at = self._loop.time() + seconds
-        deadline = Deadline(self, due_at, task)
-        self.waiting[deadline] = None
-        if self._timer is None:
-            self._timer = self._loop.call_at(due_at, self._on_time)
-        return deadline
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _on_time(self) -> None:
-        """End those whose time is up, and be back when the next one's is."""
-        self._timer = None
-        now = self._loop.time()
-        while self.waiting:
-            deadline = next(iter(self.waiting))
-            if deadline.due_at > now:
-                self._timer = self._loop.call_at(deadline.due_at, self._on_time)
-                return
-            del self.waiting[deadline]
-            deadline.expire()
+        """Take notice that the time is over."""
+        ...
 
 
 class Deadlines:
-    """The deadlines of one pool's requests.
+    """Those that have the same number of `seconds`, in the order of their ends.
 
-    A timer for each request, as aiohttp sets it, costs a tenth of all that a request costs; here most of them set
-    none.
+    A timer for each, as aiohttp sets it, would be a tenth of what a request costs; here most set none.
     """
 
-    def __init__(self) -> None:
-        self._lines: dict[float, _Line] = {}
+    __slots__ = ("_seconds", "_timer", "_waiting")
 
-    def begin(self, seconds: float) -> Deadline:
-        """Give the running task so many seconds from now; then it is cancelled."""
-        line = self._lines.get(seconds)
-        if line is None:
-            line = self._new(seconds)
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a request is made in a task")
-        return line.add(seconds, task)
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: OrderedDict[Timed, None] = OrderedDict()
 
-    def _new(self, seconds: float) -> _Line:
-        if len(self._lines) >= _MOST_LINES:
-            for old, line in list(self._lines.items()):
-                if not line.waiting:
-                    line.close()
-                    del self._lines[old]
-        line = self._lines[seconds] = _Line(asyncio.get_running_loop())
-        return line
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def join(self, timed: Timed, loop: asyncio.AbstractEventLoop) -> None:
+        """Give `timed` its seconds from now on `loop`, always the same one."""
+        timed.due_at = due_at = loop.time() + self._seconds
+        self._waiting[timed] = None
+        if self._timer is None:
+            self._timer = loop.call_at(due_at, self._on_time, loop)
+
+    def leave(self, timed: Timed) -> None:
+        """Let its time be over no more; harmless when it is."""
+        self._waiting.pop(timed, None)
 
     def close(self) -> None:
         """Set no timer any more. May be called twice."""
-        for line in self._lines.values():
-            line.close()
-        self._lines.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._waiting.clear()
+
+    def _on_time(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End those whose time is over, and be back when the next one's is."""
+        self._timer = None
+        now = loop.time()
+        while self._waiting:
+            timed = next(iter(self._waiting))
+            if timed.due_at > now:
+                self._timer = loop.call_at(timed.due_at, self._on_time, loop)
+                return
+            del self._waiting[timed]
+            timed.expire()

@@ -1,10 +1,13 @@
 """Notes the last moment at which a request has surely not been sent; from there the time for its reply is counted."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+
+from .deadlines import Deadlines
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
@@ -16,17 +19,17 @@ if TYPE_CHECKING:
 class Mark:
     """Notes, and tells whoever listens, that the first byte is about to leave.
 
-    From then on the reply has so many `seconds`: when they are over, the task that made this mark is cancelled.
-    aiohttp's own bound counts the time for a connection in, or every pause anew.
+    From then on the reply has the seconds of the `deadlines`; then the task that made this is cancelled. aiohttp's own
+    bound counts the time for a connection in, or every pause anew.
     """
 
-    __slots__ = ("_cancelling", "_is_late", "_on_sent", "_seconds", "_task", "_timer", "was_made")
+    __slots__ = ("_before", "_deadlines", "_is_late", "_on_sent", "_task", "due_at", "was_made")
 
-    def __init__(self, on_sent: Callable[[], None] | None, seconds: float | None = None) -> None:
+    def __init__(self, on_sent: Callable[[], None] | None, deadlines: Deadlines | None = None) -> None:
         self._on_sent = on_sent
-        self._seconds = seconds
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadlines = deadlines
         self._is_late = False
+        self.due_at = math.inf
         self.was_made = False
 
     def __call__(self) -> None:
@@ -34,37 +37,35 @@ class Mark:
         if self._on_sent is not None:
             self._on_sent()
         self.was_made = True
-        if self._seconds is not None and (task := asyncio.current_task()) is not None:
-            self._task, self._cancelling = task, task.cancelling()
-            self._timer = task.get_loop().call_later(self._seconds, self._give_up)
+        if self._deadlines is not None and (task := asyncio.current_task()) is not None:
+            self._task, self._before = task, task.cancelling()
+            self._deadlines.join(self, task.get_loop())
 
     @property
     def was_told(self) -> bool:
         """Say whether it was made, and somebody listened."""
         return self.was_made and self._on_sent is not None
 
-    def _give_up(self) -> None:
+    def expire(self) -> None:
+        """Break the task off."""
         self._is_late = True
         self._task.cancel()
 
     def end(self) -> None:
         """Let the time be over no more; the reply is there, or never will be."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._deadlines is not None:
+            self._deadlines.leave(self)
 
     def rest(self, most: float) -> float:
         """Give the seconds that are left, `most` at most, and end."""
-        if self._timer is None:
-            return most
-        left = self._timer.when() - self._task.get_loop().time()
-        self._timer.cancel()
-        return min(left, most)
+        self.end()
+        return most if self.due_at == math.inf else min(self.due_at - self._task.get_loop().time(), most)
 
     def is_over(self, exc: BaseException) -> bool:
         """Say whether `exc` means that the time was over, and nobody else cancelled the task. Ask for this once."""
         if not self._is_late:
             return False
-        return self._task.uncancel() <= self._cancelling and isinstance(exc, asyncio.CancelledError)
+        return self._task.uncancel() <= self._before and isinstance(exc, asyncio.CancelledError)
 
 
 class MarkingConnector(aiohttp.TCPConnector):

@@ -14,6 +14,7 @@ from yarl import URL
 from ..errors import AgentsError, DecodeError, PoolClosed
 from ..model import Purpose, Reply, Request, Upload
 from .border import bare, told, watch
+from .deadlines import Deadlines
 from .limits import PoolLimits, Timeouts
 from .mark import Mark, MarkingConnector
 from .stream import HttpStream, words_of
@@ -25,8 +26,8 @@ _PATIENCE: Final = 5.0  # seconds that the words of a refusal may take
 _SUCCESS: Final = 200
 _REDIRECT: Final = 300
 
-#: What aiohttp bounds, and the seconds for a reply from the moment that its request is sent.
-Bounds: TypeAlias = tuple[aiohttp.ClientTimeout, float | None]
+#: What aiohttp bounds, and what bounds the time for a reply from the moment that its request is sent.
+Bounds: TypeAlias = tuple[aiohttp.ClientTimeout, Deadlines | None]
 
 
 class HttpSend:
@@ -66,7 +67,7 @@ class HttpSend:
     def _bound(self, seconds: float | None) -> Bounds:
         """Give what bounds a reply by so many seconds, counted from the moment of sending where that can be seen."""
         if self._foreign is None:
-            return self._without_end, seconds
+            return self._without_end, None if seconds is None else Deadlines(seconds)
         total = self._settings.total(seconds)
         return attrs.evolve(self._without_end, total=total, sock_read=seconds), None
 
@@ -90,6 +91,9 @@ class HttpSend:
         self._connector = self._long_connector = None
         sessions = [*self._sessions.values(), *self._long.values()]
         self._sessions, self._long = {}, {}
+        for _, deadlines in self._bounds.values():
+            if deadlines is not None:
+                deadlines.close()
         with anyio.move_on_after(_GRACE, shield=True):
             for session in sessions:
                 await session.close()
@@ -166,8 +170,8 @@ class HttpSend:
     ) -> Reply:
         url = URL(request.url, encoded=True)
         session = self._session(url, is_long=request.is_long)
-        timeout, seconds = bounds
-        mark = self._expect(on_sent, seconds, is_long=request.is_long)
+        timeout, deadlines = bounds
+        mark = self._expect(on_sent, deadlines, is_long=request.is_long)
         try:
             async with session.request(
                 request.method,
@@ -247,12 +251,12 @@ class HttpSend:
         return HttpStream(begin, tell, patience=self._settings.read)
 
     def _expect(
-        self, on_sent: Callable[[], None] | None, seconds: float | None, *, is_long: bool
+        self, on_sent: Callable[[], None] | None, deadlines: Deadlines | None, *, is_long: bool
     ) -> Mark | None:
         """Have the running task's next request marked when its first byte is about to leave, where that matters."""
-        if on_sent is None and seconds is None:
+        if on_sent is None and deadlines is None:
             return None
-        mark = Mark(on_sent, seconds)
+        mark = Mark(on_sent, deadlines)
         connector = self._long_connector if is_long else self._connector
         if self._foreign is not None or connector is None:
             mark()  # sending cannot be observed here: from now on it may have happened
