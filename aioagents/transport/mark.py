@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Mark:
     """Notes, and tells whoever listens, that the first byte is about to leave.
 
-    From then on the reply has the seconds of the `deadlines`; then the task that made this is cancelled. aiohttp's own
-    bound counts the time for a connection in, or every pause anew.
+    From then on the reply has the seconds of the `deadlines`; then the task that made this is cancelled. A bound of
+    aiohttp's own would count the time for a connection in, or every pause anew.
     """
 
     __slots__ = ("_before", "_deadlines", "_is_late", "_on_sent", "_task", "due_at", "was_made")
