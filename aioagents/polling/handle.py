@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Generator
+from contextlib import suppress
 from typing import Any
 
 from ..errors import AgentsError, RunAborted, RunFailed, WaitTimeout
@@ -31,7 +33,10 @@ class RunHandle:
         push: Push | None = None,
     ) -> None:
         self._watch = Watch(lane, ref, target=target, last=accepted, begun_at=begun_at)
-        self._watch.push = push
+        if push is not None:
+            self._watch.push = push
+            loop = asyncio.get_running_loop()
+            weakref.finalize(self, _lose_push, loop, self._watch).atexit = False
         #: The vendor's answer to the start; None when the run was started elsewhere.
         self.accepted = accepted
 
@@ -208,6 +213,16 @@ class _EndListener:
         tell, self._tell, self._handle = self._tell, None, None
         if tell is not None:
             tell(end)
+
+
+def _lose_push(loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
+    """Have a run that is not over go on unannounced: the handle that deliveries would have woken is gone.
+
+    What is part of a circle may be collected in any thread.
+    """
+    if watch.last is None or not watch.last.state.is_terminal:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(watch.lane.scheduler.lose_push, watch)
 
 
 def _states(until: Collection[RunState] | None) -> frozenset[RunState] | None:

@@ -121,6 +121,16 @@ class Scheduler:
         if watch.is_awaited and not watch.is_looking and not self._is_closed:
             self._plan(watch, self.clock.now())
 
+    def lose_push(self, watch: Watch) -> None:
+        """Look at the times the cadence gives: nobody announces the run's end any more."""
+        if watch.push is None:
+            return
+        watch.push = None
+        if watch.is_queued and not self._is_closed:
+            self._settle(watch, self._hasten)
+        elif not watch.is_looking:
+            watch.due_at = 0.0  # whoever comes back begins with a gap
+
     def seen(self, watch: Watch, run: Run) -> None:
         """Take in what a look saw, and tell everybody whom it concerns."""
         previous = watch.last
@@ -180,6 +190,11 @@ class Scheduler:
         if not gap > 0:  # NaN too, at which a look would never be due
             raise ValueError(f"{self._cadence!r} gave a gap of {gap!r} seconds; it has to be above 0")
         return gap
+
+    def _hasten(self, watch: Watch) -> None:
+        """Plan the next look anew, unless it is due sooner."""
+        now = self.clock.now()
+        self._plan(watch, min(watch.due_at, now + self._gap(watch, now - (watch.since or now))))
 
     def _plan_or_keep(self, watch: Watch, at: float) -> None:
         """Plan a look, or keep its time for whoever comes back."""

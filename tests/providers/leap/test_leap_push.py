@@ -19,6 +19,18 @@ from tests.providers.leap.leap_rig import TEA, LeapRig, deliver, leap_rig, world
 _RARE = Growing(first=1.0, factor=1.25, cap=60.0)
 
 
+class _HeldSend(WorldSend):
+    """A send whose answers may be held back."""
+
+    gate: asyncio.Event | None = None
+
+    async def send(self, request: Request, **options: Any) -> Reply:
+        reply = await super().send(request, **options)
+        if self.gate is not None:
+            await self.gate.wait()
+        return reply
+
+
 def _url(r: LeapRig, n: int = -1) -> str:
     """Give the webhook URL that a start was sent with."""
     starts = [each for each in r.send.sent if each.method == "POST"]
@@ -281,6 +293,63 @@ async def test_delivery_to_a_run_nobody_waits_for() -> None:
         assert (await _wait(r, run, 0)).done()
         assert (await run).state is RunState.COMPLETED
         assert r.looks == 1
+
+
+async def test_others_go_on_without_the_handle_that_was_announced_to() -> None:
+    """Once the handle behind a URL is gone, who waits for the run besides is told of its end by the usual looks."""
+    async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
+        run = await r.leap.run(TEA, webhook_url=r.receiver)
+        first = await begin(until_end(run))
+        other = await begin(until_end(r.leap.get(run.id)))
+        await r.clock.advance(10.0)
+        assert r.looks == 0
+        first.cancel()
+        del run, first
+        await settle()
+        assert r.receiver.statistics().tickets == 0
+        await r.clock.advance(45.0)
+        assert other.done()
+        assert 5 < r.looks < 15
+        assert r.receiver.statistics().missed == 0
+
+
+async def test_who_comes_back_without_the_handle_that_was_announced_to() -> None:
+    """A wait that begins after the handle behind the URL is gone has its first look after the usual gap."""
+    async with leap_rig(("running", 20.0), "completed", cadence=_RARE) as r:
+        run = await r.leap.run(TEA, webhook_url=r.receiver)
+        first = await begin(until_end(run))
+        again = r.leap.get(run.id)
+        second = await begin(until_end(again))
+        for task in (first, second):
+            task.cancel()
+        await settle()
+        del run, first, second, task
+        await settle()
+        other = await begin(until_end(again))
+        await r.clock.advance(2.0)
+        assert r.looks == 1
+        other.cancel()
+
+
+async def test_handle_that_is_dropped_during_a_look() -> None:
+    """The look that is under way when the handle behind the URL goes is followed by one after the usual gap."""
+    world, clock = world_of(("running", 100.0), "completed"), FakeClock()
+    send = _HeldSend(world, clock=clock)
+    async with leap_rig(world=world, clock=clock, send=send, cadence=_RARE) as r:
+        run = await r.leap.run(TEA, webhook_url=r.receiver)
+        first = await begin(until_end(run))
+        other = await begin(until_end(r.leap.get(run.id)))
+        send.gate = asyncio.Event()
+        await r.clock.advance(60.0)
+        first.cancel()
+        del run, first
+        await settle()
+        send.gate.set()
+        await r.clock.advance(0.0)
+        assert r.looks == 1
+        await r.clock.advance(20.0)
+        assert r.looks == 2
+        other.cancel()
 
 
 # What is left behind
