@@ -1,6 +1,7 @@
 """The public names as the documentation prints them. Only type-checked, never run."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, assert_type
 
@@ -153,6 +154,9 @@ async def leena_report(leena: Leena, checkpoint: Mapping[str, Any] | None) -> di
     sync = leena.sync(checkpoint, start="2026-01-01", overlap=timedelta(hours=3))
     async for row in sync:
         assert_type(row, ReportRow)
+    assert_type(await anext(sync), ReportRow)
+    async with aclosing(leena.report("2026-01-01", "2026-01-31")) as rows:
+        assert_type(await anext(rows), ReportRow)
     assert_type(sync.checkpoint, dict[str, Any])
     return sync.checkpoint
 

@@ -1,7 +1,8 @@
 """Leena AI: the total-runs report, walked page by page, and its incremental reading."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
@@ -76,6 +77,8 @@ class Report:
     empty or short page, repeated rows are dropped, and when `total` changed on the way, or fewer runs were
     seen than it says, the pages are walked again, three times at most, for what was missed. `is_complete`
     tells afterwards whether nothing was; `total` is the vendor's count, for progress.
+
+    When a page cannot be read, the error is raised, and iterating on asks for it once more.
     """
 
     def __init__(self, pool: SessionPool, account: Account, base_url: str, query: ReportQuery) -> None:
@@ -86,21 +89,28 @@ class Report:
         self.total: int | None = None
         self.pages = 0
         self.is_complete = False
-        self._rows = self._read()
+        self._seen: set[tuple[str, str | None]] = set()
+        self._runs: set[str] = set()
+        self._walks = 1
+        self._walk: _Walk | None = _Walk(None)
+        self._has_all = False
+        self._waiting: deque[ReportRow] = deque()
 
-    def __aiter__(self) -> AsyncIterator[ReportRow]:
-        return self._rows
+    def __aiter__(self) -> Self:
+        return self
 
-    async def _read(self) -> AsyncIterator[ReportRow]:
-        seen: set[tuple[str, str | None]] = set()
-        runs: set[str] = set()
-        for _ in range(_WALKS):
-            walk = _Walk(self, seen, runs)
-            async for row in walk.rows():
-                yield row
-            if not walk.is_drifted and (self.total is None or len(runs) >= self.total):
-                self.is_complete = True
-                return
+    async def __anext__(self) -> ReportRow:
+        while not self._waiting:
+            if self._walk is None:
+                self.is_complete |= self._has_all
+                raise StopAsyncIteration
+            await self._turn(self._walk)
+        return self._waiting.popleft()
+
+    async def aclose(self) -> None:
+        """Give no more rows. May be called twice."""
+        self._walk, self._has_all = None, False
+        self._waiting.clear()
 
     async def page(self, number: int) -> Page:
         """Read one page. Raises `ReplyError` also for a 200 that says the query failed."""
@@ -110,42 +120,49 @@ class Report:
         self.pages += 1
         return page
 
+    async def _turn(self, walk: "_Walk") -> None:
+        """Read the next page, and begin another walk where one that is over missed something."""
+        number = walk.number
+        page = await self.page(number)
+        if walk is not self._walk or number != walk.number:
+            return  # closed meanwhile, or another task was quicker
+        keys = [row.key for row in page.rows]
+        walk.take(page, keys)
+        self.total = walk.total
+        for key, row in zip(keys, page.rows, strict=True):
+            if key not in self._seen:
+                self._seen.add(key)
+                self._runs.add(row.run_id)
+                self._waiting.append(row)
+        if walk.is_over:
+            self._has_all = not walk.is_drifted and (self.total is None or len(self._runs) >= self.total)
+            self._walk = None if self._has_all or self._walks == _WALKS else _Walk(self.total)
+            self._walks += 1
+
 
 class _Walk:
-    """One walk over the pages."""
+    """One walk over the pages, until one shows that there are no more. Pure."""
 
-    def __init__(self, report: Report, seen: set[tuple[str, str | None]], runs: set[str]) -> None:
-        self._report = report
-        self._seen = seen
-        self._runs = runs
+    def __init__(self, total: int | None) -> None:
+        self.number = 1
+        self.total = total
         self.is_drifted = False
+        self.is_over = False
+        self._met: set[tuple[str, str | None]] = set()
 
-    async def rows(self) -> AsyncIterator[ReportRow]:
-        """Give the rows that no walk gave before, until a page shows that there are no more."""
-        met: set[tuple[str, str | None]] = set()
-        number = 1
-        while True:
-            page = await self._report.page(number)
-            self._count(page, is_first=number == 1)
-            before = len(met)
-            for row in page.rows:
-                key = row.key
-                met.add(key)
-                if key not in self._seen:
-                    self._seen.add(key)
-                    self._runs.add(row.run_id)
-                    yield row
-            # A server may ignore the page number, then a page brings nothing new; and it may clamp the limit
-            # and echo what was asked for: a short page is the last one only if nothing is lacking.
-            is_short = page.limit is not None and len(page.rows) < page.limit
-            if len(met) == before or (is_short and (page.total is None or len(met) >= page.total)):
-                return
-            number += 1
-
-    def _count(self, page: Page, *, is_first: bool) -> None:
+    def take(self, page: Page, keys: Collection[tuple[str, str | None]]) -> None:
+        """Take in the page of the present number; `keys` are those of its rows."""
         if page.total is not None:
-            self.is_drifted |= not is_first and page.total != self._report.total
-            self._report.total = page.total
+            self.is_drifted |= self.number > 1 and page.total != self.total
+            self.total = page.total
+        before = len(self._met)
+        self._met.update(keys)
+        # A server may ignore the page number, then a page brings nothing new; and it may clamp the limit
+        # and echo what was asked for: a short page is the last one only if nothing is lacking.
+        is_short = page.limit is not None and len(page.rows) < page.limit
+        is_last = is_short and (page.total is None or len(self._met) >= page.total)
+        self.is_over = is_last or len(self._met) == before
+        self.number += 1
 
 
 class Sync:
@@ -153,7 +170,8 @@ class Sync:
 
     Give `checkpoint` (a JSON-able dict: store it as it is) to the next `sync`. It stays what it was until a
     complete walk is over: a failure, or leaving the loop early, moves nothing, and the rows come again. Each
-    state of a run comes once; a run that changes comes again, so write rows by `run_id`.
+    state of a run comes once; a run that changes comes again, so write rows by `run_id`. Iterating on after an
+    error asks for the page that failed once more.
 
     What is asked for overlaps what was read by `overlap`, since rows appear up to two hours late and not in
     order; known ones are dropped by (`run_id`, `timestamp`). Where no row carries a timestamp the checkpoint
@@ -186,29 +204,34 @@ class Sync:
         )
         self.report = Report(pool, account, base_url, query)
         self.checkpoint: dict[str, Any] = _checkpoint(self._watermark, self._known)
-        self._rows = self._read()
+        self._latest = dict(self._known)
 
     @property
     def has_watermark(self) -> bool:
         """Say whether the next sync can ask for updates alone."""
         return self.checkpoint["watermark"] is not None
 
-    def __aiter__(self) -> AsyncIterator[ReportRow]:
-        return self._rows
+    def __aiter__(self) -> Self:
+        return self
 
-    async def _read(self) -> AsyncIterator[ReportRow]:
-        watermark, known = self._watermark, dict(self._known)
+    async def __anext__(self) -> ReportRow:
         async for row in self.report:
             stamp = row.timestamp
             # Without a timestamp, whether a row changed cannot be known: it comes again.
             if stamp is not None and self._known.get(row.run_id) == stamp:
                 continue
-            yield row
             if stamp is not None and codec.parse_moment(stamp) is not None:
-                known[row.run_id] = _later(known.get(row.run_id), stamp)
-                watermark = _later(watermark, stamp)
+                self._latest[row.run_id] = _later(self._latest.get(row.run_id), stamp)
+                self._watermark = _later(self._watermark, stamp)
+            return row
         if self.report.is_complete:
-            self.checkpoint = _checkpoint(watermark, _recent(known, _earlier(watermark, self._overlap)))
+            recent = _recent(self._latest, _earlier(self._watermark, self._overlap))
+            self.checkpoint = _checkpoint(self._watermark, recent)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Give no more rows; the checkpoint stays what it is. May be called twice."""
+        await self.report.aclose()
 
 
 def _read(reply: Reply) -> Page:

@@ -1,7 +1,8 @@
 """The total-runs report: its rows, its pages that drift, and its incremental reading."""
 
+import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
@@ -447,11 +448,63 @@ async def test_leaving_early_asks_no_more() -> None:
     """A reader that stops costs no further page."""
     async with rig() as r:
         r.send.before = server = _Server(*_rows(*"abcdef"))
-        async with aclosing(aiter(r.leena.report(*_WINDOW, page_size=2))) as rows:  # type: ignore[type-var]
+        async with aclosing(r.leena.report(*_WINDOW, page_size=2)) as rows:
             async for row in rows:
                 if row.run_id == "c":
                     break
         assert len(server.asked) == 2
+        assert [row async for row in rows] == []
+        assert (rows.is_complete, len(server.asked)) == (False, 2)
+
+
+async def test_report_and_sync_are_iterators() -> None:
+    """Rows can be taken one by one, and an end stays the end."""
+    async with rig() as r:
+        r.send.before = _Server(*_rows(*"abc"))
+        for rows in (r.leena.report(*_WINDOW, page_size=2), r.leena.sync(start="2026-01-01", page_size=2)):
+            assert isinstance(rows, AsyncIterator)
+            assert [(await anext(rows)).run_id for _ in range(3)] == list("abc")
+            for _ in range(2):
+                with pytest.raises(StopAsyncIteration):
+                    await anext(rows)
+
+
+@pytest.mark.parametrize("kind", ["report", "sync"])
+async def test_iterating_on_after_an_error(kind: str) -> None:
+    """A page that cannot be read is asked for once more, and no row is lost or given twice."""
+    async with rig() as r:
+        r.send.before = server = _Server(*_rows(*"abcdef"))
+        server.answers = {2: sample("report/200-failed"), 3: reply(403)}
+        report = r.leena.report(*_WINDOW, page_size=2)
+        sync = r.leena.sync(start="2026-01-01", page_size=2)
+        rows = report if kind == "report" else sync
+        names = [(await anext(rows)).run_id for _ in range(2)]
+        for _ in range(2):
+            with pytest.raises(ReplyError):
+                await anext(rows)
+        names += [row.run_id async for row in rows]
+        assert names == list("abcdef")
+        assert [query["page"] for query in server.asked] == ["1", "2", "2", "2", "3", "4"]
+        assert (report if kind == "report" else sync.report).is_complete
+        assert sync.has_watermark is (kind == "sync")
+
+
+async def test_two_readers_of_one_report() -> None:
+    """Tasks that read the same report at once share its rows, and none is lost."""
+    async with rig() as r:
+        r.send.before = server = _Server(*_rows(*"abcdefg"))
+        report = r.leena.report(*_WINDOW, page_size=2)
+        names: list[str] = []
+
+        async def read() -> None:
+            async for row in report:
+                names.append(row.run_id)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(read(), read())
+        assert sorted(names) == list("abcdefg")
+        assert report.is_complete
+        assert {query["page"] for query in server.asked} == {"1", "2", "3", "4"}
 
 
 @settings(max_examples=60, deadline=None)
@@ -617,6 +670,21 @@ async def test_incomplete_walk_moves_nothing() -> None:
         assert names == list("abcd")
         assert not sync.report.is_complete
         assert not sync.has_watermark
+
+
+async def test_closing_before_the_last_row_moves_nothing() -> None:
+    """Where rows of the last page are not read any more, the checkpoint stays; closing at the end leaves it moved."""
+    async with rig() as r:
+        r.send.before = _Server(*_rows(*"abc"))
+        async with aclosing(r.leena.sync(start="2026-01-01", page_size=5)) as sync:
+            assert (await anext(sync)).run_id == "a"
+        assert [row async for row in sync] == []
+        assert not sync.has_watermark
+        async with aclosing(r.leena.sync(start="2026-01-01", page_size=5)) as sync:
+            assert len([row async for row in sync]) == 3
+        assert [row async for row in sync] == []
+        assert sync.has_watermark
+        assert sync.report.is_complete
 
 
 async def test_checkpoint_stays_small() -> None:
