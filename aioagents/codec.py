@@ -170,15 +170,16 @@ def decode(body: bytes, *, vendor: str, call: str) -> Any:
         ) from None
 
 
-def text_in(value: Any, name: str, *, vendor: str, call: str) -> str:
+def text_in(value: Any, name: str, *, vendor: str, call: str, path: str = "$") -> str:
     """Give the one member of an object that a look cannot do without. Raises DecodeError.
 
-    Looks are read by hand: nine tenths of all replies are looks, and they need no more than this.
+    Looks are read by hand: nine tenths of all replies are looks, and they need no more than this. `path` says
+    where in the body the object was found.
     """
     text = value.get(name) if isinstance(value, dict) else None
     if isinstance(text, str):
         return text
-    path = f"$.{name}" if isinstance(value, dict) else "$"
+    path = f"{path}.{name}" if isinstance(value, dict) else path
     message = f"{vendor}: the answer to {call} has the wrong shape at {path}"
     raise DecodeError(message, vendor=vendor, call=call, path=path)
 

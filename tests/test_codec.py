@@ -199,6 +199,9 @@ def test_text_in_names_what_is_missing(value: Any, path: str) -> None:
     with pytest.raises(DecodeError) as caught:
         codec.text_in(value, "status", vendor="v", call="c")
     assert caught.value.path == path
+    with pytest.raises(DecodeError) as caught:
+        codec.text_in(value, "status", vendor="v", call="c", path="$.run")
+    assert caught.value.path == path.replace("$", "$.run")
 
 
 @pytest.mark.parametrize(
