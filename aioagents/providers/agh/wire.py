@@ -98,8 +98,8 @@ def runs_in(reply: Reply, call: str) -> list[AutomationRun]:
 def task_run_in(reply: Reply, call: str) -> Mapping[str, Any]:
     """Read the answer that holds a task run, beside its task. Raises DecodeError where it has no status."""
     outer = member_in(reply, "run", call)
-    found = outer.get("run") if isinstance(outer, dict) else None
-    codec.text_in(found, "status", vendor=VENDOR, call=call)
+    found, path = (outer.get("run"), "$.run.run") if isinstance(outer, dict) else (None, "$.run")
+    codec.text_in(found, "status", vendor=VENDOR, call=call, path=path)
     return cast("Mapping[str, Any]", found)
 
 

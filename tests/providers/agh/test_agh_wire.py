@@ -416,3 +416,22 @@ def test_other_errors_stay_as_they_are() -> None:
     error = NotFound("agh: no", detail="concurrency limit")
     tell_conflict(error)
     assert not hasattr(error, "reason")
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ([], "$"),
+        ({}, "$.run"),
+        ({"run": 5}, "$.run"),
+        ({"run": {}}, "$.run.run"),
+        ({"run": {"run": []}}, "$.run.run"),
+        ({"run": {"run": {"id": "tr"}}}, "$.run.run.status"),
+        ({"run": {"run": {"status": 1}}}, "$.run.run.status"),
+    ],
+)
+def test_task_runs_tell_where_they_are_wrong(body: Any, path: str) -> None:
+    """An answer that holds no task run with a status says by its path what it lacks."""
+    with pytest.raises(DecodeError) as caught:
+        wire.task_run_in(_json(body), "task-runs.get")
+    assert (caught.value.call, caught.value.path) == ("task-runs.get", path)
