@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from aioagents.contract.fake import Held, RunPlan, Step
+from aioagents.model import Purpose
 from aioagents.providers.agh import fake
 from aioagents.providers.agh.fake import AghRules, AghWorld, make_world
 from tests.providers.agh.agh_fake_rig import (
@@ -38,6 +39,12 @@ def test_all_seventeen_endpoints_and_some_more() -> None:
     assert "POST /api/webhooks/workspaces/{workspace_id}/{endpoint} webhooks.deliver" in automation
     assert "GET /api/task-runs/{id} task-runs.get" in routes
     assert "GET /api/status status" in routes
+
+
+def test_what_makes_something_new_counts_as_a_start() -> None:
+    """What a client sends once alone is a start, so that faults of starts befall it."""
+    starts = {route.call for route in AghWorld().routes if route.purpose is Purpose.START}
+    assert starts == {"jobs.create", "jobs.trigger", "triggers.create", "webhooks.deliver"}
 
 
 @pytest.mark.parametrize(

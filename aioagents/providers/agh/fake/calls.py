@@ -46,19 +46,19 @@ class AutomationCalls:
 
     def endpoints(self) -> Iterator[Endpoint]:
         """Give the endpoints of jobs, triggers and runs."""
-        call, look = Purpose.CALL, Purpose.LOOK
+        call, look, start = Purpose.CALL, Purpose.LOOK, Purpose.START
         jobs, triggers, runs = (f"/api/automation/{name}" for name in ("jobs", "triggers", "runs"))
         yield "GET", jobs, "jobs.list", call, self._list_jobs
-        yield "POST", jobs, "jobs.create", call, self._create_job
+        yield "POST", jobs, "jobs.create", start, self._create_job
         yield "GET", f"{jobs}/{{id}}", "jobs.get", call, self._get_job
         yield "PATCH", f"{jobs}/{{id}}", "jobs.update", call, self._change_job
         yield "DELETE", f"{jobs}/{{id}}", "jobs.delete", call, self._delete_job
         yield "GET", f"{jobs}/{{id}}/runs", "jobs.runs", look, self._list_job_runs
-        yield "POST", f"{jobs}/{{id}}/trigger", "jobs.trigger", Purpose.START, self._trigger_job
+        yield "POST", f"{jobs}/{{id}}/trigger", "jobs.trigger", start, self._trigger_job
         yield "GET", runs, "runs.list", look, self._list_runs
         yield "GET", f"{runs}/{{id}}", "runs.get", look, self._get_run
         yield "GET", triggers, "triggers.list", call, self._list_triggers
-        yield "POST", triggers, "triggers.create", call, self._create_trigger
+        yield "POST", triggers, "triggers.create", start, self._create_trigger
         yield "GET", f"{triggers}/{{id}}", "triggers.get", call, self._get_trigger
         yield "PATCH", f"{triggers}/{{id}}", "triggers.update", call, self._change_trigger
         yield "DELETE", f"{triggers}/{{id}}", "triggers.delete", call, self._delete_trigger
