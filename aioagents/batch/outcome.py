@@ -9,6 +9,7 @@ from attrs import field, frozen
 from .. import errors
 from ..errors import AgentsError, StartUnknown
 from ..model import Run, RunRef
+from ..model.quick import quick
 from .plan import ENDS, fault_of
 from .record import Record, RowState
 
@@ -16,6 +17,7 @@ _RUN_STATES: Final = {row: run for run, row in ENDS.items()}
 _FOREIGN: Final[Mapping[str, type[Exception]]] = {"ValueError": ValueError, "TypeError": TypeError}
 
 
+@quick
 @frozen(kw_only=True)
 class Outcome:
     """What came of a row.

@@ -23,6 +23,7 @@ from attrs import field, frozen
 
 from ..contract import BatchRow
 from ..model import RunRef
+from ..model.quick import quick
 
 
 class RowState(StrEnum):
@@ -66,6 +67,7 @@ BY_HAND: Final[Mapping[RowState, frozenset[RowState]]] = MappingProxyType(
 )
 
 
+@quick
 @frozen(kw_only=True)
 class Record:
     """One row as its journal knows it.
@@ -98,6 +100,7 @@ class Record:
     is_held: bool = False
 
 
+@quick
 @frozen(kw_only=True)
 class Change:
     """What a row becomes. Members as in `Record`; those that are not given stay as they are.

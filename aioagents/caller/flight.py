@@ -14,6 +14,7 @@ from attrs import frozen
 from ..clock import Clock
 from ..errors import AgentsError, NotSent, PoolClosed, ReplyError, ReplyLost, StartUnknown
 from ..model import Reply, Request, Run
+from ..model.quick import quick
 from ..observe import RunStarted, StartAbandoned, Teller
 from ..polling import RunHandle
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@quick
 @frozen(kw_only=True, eq=False)
 class Launch:
     """What is to be started, and how it is told of where nobody can know its fate.
@@ -44,6 +46,7 @@ class Launch:
     handle: Callable[[Any], RunHandle | None] | None = None
 
 
+@quick
 @frozen(kw_only=True, eq=False)
 class Start(Launch, Generic[T]):
     """A launch whose whole reply is awaited: `read` makes a result of it.
