@@ -290,6 +290,45 @@ async def test_an_end_can_always_be_recorded(path: Path) -> None:
     assert b"could not be kept: not JSON-able: Type is not JSON" in kept["set"]
 
 
+@pytest.mark.parametrize("count", [1, 3, 64, 65, 127, 129, 300])
+async def test_any_number_of_rows_is_written_at_once(path: Path, count: int) -> None:
+    """However many rows a call has, and whatever each is given, each is as it was given, and no other is touched."""
+    keys = [str(number) for number in range(count)]
+    given: dict[str, Any] = {"status": "s", "kind": "k", "error": "e", "output": [1]}
+    facts = [dict(list(given.items())[: number % 5]) for number in range(count)]
+    async with journal_at(path) as journal:
+        await claim(journal, "before", *keys, "after")
+        await journal.record([change(key, RowState.SENDING) for key in keys])
+        await journal.record([change(key, RowState.STARTED) for key in keys])
+        ends = [change(key, RowState.FAILED, **fact) for key, fact in zip(keys, facts, strict=True)]
+        await journal.record(ends)
+        found = await journal.unemitted(count + 1)
+        assert [record.key for record in found] == keys
+        for record, fact in zip(found, facts, strict=True):
+            assert (record.ref, record.sent_at, record.ended_at) == (ref_of(record.key), at(0), at(0))
+            told = {name: getattr(record, name) for name in given if getattr(record, name)}
+            assert told == fact
+        assert [(await find(journal, key)).state for key in ("before", "after")] == [RowState.PLANNED] * 2
+
+
+async def test_refusals_in_a_crowd(path: Path) -> None:
+    """Of calls that share a commit, each that is refused is so by itself, claims and changes alike."""
+    keys = [str(number) for number in range(100)]
+    async with journal_at(path) as journal:
+        await claim(journal, *keys)
+        await journal.begin()
+        rows = [BatchRow(key, "target" if int(key) % 3 else "other") for key in keys]
+        moves = [change(key, RowState.SENDING if int(key) % 4 else RowState.FAILED) for key in keys]
+        asked = (*(journal.claim([row]) for row in rows), *(journal.record([move]) for move in moves))
+        results = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [isinstance(result, JournalError) for result in results]
+    assert refused == [*(not int(key) % 3 for key in keys), *(not int(key) % 4 for key in keys)]
+    assert states_of(path) == {key: "sending" if int(key) % 4 else "planned" for key in keys}
+    assert ask(path, "SELECT key FROM row WHERE claimed_in = 1") == [
+        (key,) for key in keys if not int(key) % 3
+    ]
+
+
 async def test_what_is_not_given_stays(path: Path) -> None:
     """A change without status, kind, error or output leaves them as they were."""
     async with journal_at(path) as journal:

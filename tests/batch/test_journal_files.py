@@ -448,6 +448,24 @@ async def test_other_programs_that_write_are_waited_for(path: Path) -> None:
         assert (await asked)[0].state is RowState.PLANNED
 
 
+async def test_an_old_sqlite_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python came with a SQLite that cannot write journals, that is said before any file is made."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 32, 3))
+    with pytest.raises(JournalError, match=r"SQLite 3\.33\.0 or newer"):
+        await journal_at(path).__aenter__()
+    assert _names(path) == set()
+
+
+async def test_rows_of_another_program_keep_their_numbers(path: Path) -> None:
+    """Rows are taken on also after another program has added some."""
+    columns = "target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted"
+    async with journal_at(path) as journal:
+        await claim(journal, "a")
+        _alter(f"INSERT INTO row (key, {columns}) SELECT 'b', {columns} FROM row")(path)  # noqa: S608
+        await claim(journal, "c")
+    assert ask(path, "SELECT id, key FROM row") == [(1, "a"), (2, "b"), (3, "c")]
+
+
 async def test_what_another_program_wrote_counts(path: Path) -> None:
     """A row that somebody repaired by other means is what it is in the file, whatever was known of it before."""
     async with journal_at(path) as journal:

@@ -127,6 +127,18 @@ async def test_a_given_refusal_that_is_taken_back_makes_the_output_stale(path: P
         assert await _keys(journal) == ["b", "a"]
 
 
+async def test_what_was_claimed_before_it_was_given_out_is_stale_too(path: Path) -> None:
+    """That a result was given out counts though its row was claimed, or changed in vain, before that."""
+    async with journal_at(path) as journal:
+        await walk(journal, "lost", RowState.UNKNOWN)
+        await find(journal, "lost")
+        with pytest.raises(JournalError):
+            await journal.record([change("lost", RowState.COMPLETED)])
+        await journal.mark_emitted(["lost"], 10)
+        await journal.record([change("lost", RowState.PLANNED)])
+        assert await journal.is_output_stale()
+
+
 async def test_unknown_rows_that_were_not_given_out_are_no_matter(path: Path) -> None:
     """Settling by hand what nobody has seen yet leaves the output as good as it was."""
     async with journal_at(path) as journal:

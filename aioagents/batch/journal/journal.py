@@ -34,7 +34,8 @@ class Journal:
     Rows' contents are not kept, only a digest of each; runs' outputs and errors are. The file is readable by its
     owner alone. Beside it stand `-lock`, empty, which stays, and `-wal` and `-shm` while it is open: do not remove
     them. Memory does not grow with the number of rows. Entering raises `JournalError` for a file that is damaged,
-    foreign, newer or in use, and leaves it as it is. All methods raise `JournalError`, and have then changed nothing.
+    foreign, newer or in use, and leaves it as it is, and where Python has a SQLite older than 3.33. All methods raise
+    `JournalError`, and have then changed nothing.
     """
 
     def __init__(
@@ -120,8 +121,7 @@ class Journal:
         entries = [entry_of(row) for row in rows]
         if not entries:
             return []
-        keys = [entry.key for entry in entries]
-        return cast("list[Record]", await self._submit(Kind.ROWS, lambda ledger: ledger.claim(entries), keys))
+        return cast("list[Record]", await self._submit(Kind.CLAIM, entries, rows=len(entries)))
 
     async def record(self, changes: Sequence[Change]) -> None:
         """Make changes, all or none; they are on disk when this returns.
@@ -133,7 +133,7 @@ class Journal:
         """
         steps = [step_of(change) for change in changes]
         if steps:
-            await self._submit(Kind.ROWS, lambda ledger: ledger.change(steps), [step.key for step in steps])
+            await self._submit(Kind.CHANGE, steps, rows=len(steps))
 
     async def unfinished(self) -> AsyncIterator[Record]:
         """Give the rows that are SENDING or STARTED, each as it is when its page is read.
@@ -190,13 +190,11 @@ class Journal:
             raise JournalError(f"the journal {self._path} is not open: use it within `async with`")
         return self._writer
 
-    def _submit(
-        self, kind: Kind, work: Callable[[Any], Any], keys: Sequence[str] = ()
-    ) -> "asyncio.Future[Any]":
+    def _submit(self, kind: Kind, work: Any, *, rows: int = 1) -> "asyncio.Future[Any]":
         writer = self._opened()
         if not writer.is_of_this_loop:
             raise JournalError(f"the journal {self._path} was opened in another event loop")
-        return writer.submit(kind, work, keys)
+        return writer.submit(kind, work, rows=rows)
 
     async def _read(self, work: Callable[[Store], T]) -> T:
         return cast("T", await self._submit(Kind.READ, work))

@@ -23,7 +23,18 @@ _LOCK_PATIENCE: Final = 0.5
 _BUSY_PATIENCE: Final = 5.0
 #: Above 16 MB what is left of the log after a large change is given back.
 _LOG_LIMIT: Final = 16 * 1024 * 1024
+#: The first that changes many rows by one statement.
+_SQLITE: Final = (3, 33, 0)
 _UNWRITABLE: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
+
+
+def see_to_sqlite() -> None:
+    """Raise JournalError where Python came with a SQLite that is too old to write journals."""
+    if sqlite3.sqlite_version_info < _SQLITE:
+        raise JournalError(
+            f"journals need SQLite {'.'.join(map(str, _SQLITE))} or newer, and this Python has "
+            f"{sqlite3.sqlite_version}: use another build of Python"
+        )
 
 
 def find(path: str | os.PathLike[str]) -> str:

@@ -168,10 +168,11 @@ class JournalReader:
             with self._moment() as ask:
                 rows = ask(page, {**wanted, "after": after})
                 owners = dict(ask("SELECT number, owner FROM opening"))
-            for after, *values in rows:  # noqa: B007 - the last one is where the next page begins
-                yield self._record(values, owners)
+            for row in rows:
+                yield self._record(row, owners)
             if len(rows) < _PAGE:
                 return
+            after = rows[-1][0]
 
     def durations(self) -> Mapping[RowState, Durations]:
         """Give how long runs took, by the state they ended in; states without any are left out. Reads every row."""

@@ -2,10 +2,11 @@
 # ruff: noqa: S608 - statements are put together from names that stand in this file alone
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from .ledger import Line
+from .ledger import FACTS, PLANNED, SENDING, SETTLED, Line, Shape
 
 #: What SQLite keeps in the file's head: whose file it is, and which of its formats.
 APPLICATION: Final = 0x61696F4A
@@ -53,34 +54,83 @@ _NAMES: Final = Line._fields
 _COLUMNS: Final = ", ".join(f"row.{name}" for name in _NAMES)
 #: A row as one JSON array, the digest in hexadecimal digits: JSON has no bytes.
 _AS_JSON: Final = f"json_array({_COLUMNS.replace('row.digest', 'hex(row.digest)')})"
-_VALUES: Final = f"({', '.join('?' * len(_NAMES))})"
-_SETS: Final = ", ".join(
-    f"{name} = excluded.{name}" for name in _NAMES if name not in {"key", "target", "digest"}
+#: Whether nothing is known of an attempt, beside what is only asked for together with it.
+_MARK: Final = (
+    "json_array(row.key, row.id, row.state, row.ref IS NULL AND row.output IS NULL AND row.status = '' "
+    "AND row.kind = '' AND row.error = '', row.is_emitted)"
 )
 #: No index serves this, since it is asked once: one would cost each row more than it saves all of them.
 _IS_OPEN: Final = "row.state IN ('sending', 'started')"
 #: Word for word as the index is declared, or it does not serve.
 _IS_UNEMITTED: Final = "row.settled IS NOT NULL AND row.is_emitted = 0"
 
-#: Statements for many rows are prepared once for each of these; 64 rows need fewer than 999 variables, which is what
-#: older builds of SQLite allow.
-SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
+#: Statements are for a power of two of rows, no more than these.
+MOST_ROWS: Final = 128
+#: Statements have fewer values than this: what older builds of SQLite allow, less the number of an opening twice.
+MOST_VALUES: Final = 997
+_SIZES: Final = tuple(1 << power for power in range(MOST_ROWS.bit_length()))
 
 
 def _for_sizes(head: str, one: str, tail: str) -> Mapping[int, str]:
-    return MappingProxyType({size: head + ", ".join([one] * size) + tail for size in SIZES})
+    return MappingProxyType({size: head + ", ".join([one] * size) + tail for size in _SIZES})
 
 
-SAVE: Final = _for_sizes(
-    f"INSERT INTO row ({', '.join(_NAMES)}) VALUES ", _VALUES, f" ON CONFLICT (key) DO UPDATE SET {_SETS}"
+NEW: Final = _for_sizes(
+    "WITH new (id, key, target, digest) AS (VALUES ",
+    "(?, ?, ?, ?)",
+    ") INSERT INTO row (id, key, target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted) "
+    f"SELECT id, key, target, digest, '{PLANNED}', ?, ?, '', '', '', 0 FROM new WHERE id IS NOT NULL",
 )
+CLAIMED: Final = _for_sizes("UPDATE row SET claimed_in = ? WHERE id IN (", "?", ")")
 LOAD: Final = _for_sizes(
     "WITH want (key) AS (VALUES ",
     "(?)",
     f") SELECT json_group_array({_AS_JSON}) FROM want CROSS JOIN row ON row.key = want.key",
 )
+MARKS: Final = _for_sizes(
+    "WITH want (key) AS (VALUES ",
+    "(?)",
+    f") SELECT json_group_array({_MARK}) FROM want CROSS JOIN row ON row.key = want.key",
+)
 COUNT_UNEMITTED: Final = _for_sizes("SELECT count(*) FROM row WHERE key IN (", "?", f") AND {_IS_UNEMITTED}")
 MARK_EMITTED: Final = _for_sizes("UPDATE row SET is_emitted = 1 WHERE key IN (", "?", ")")
+
+
+#: What a row is given in place of facts that are forgotten, and of its place among those that are settled.
+_FORGOTTEN: Final = {
+    **{name: "''" if name in {"status", "kind", "error"} else "NULL" for name in FACTS},
+    **dict.fromkeys(("ended_at", "settled"), "NULL"),
+    "is_emitted": "0",
+}
+
+
+@lru_cache(maxsize=256)
+def change_of(shape: Shape, size: int) -> tuple[str, int]:
+    """Give the statement that makes so many changes of one shape, and how many values it takes for each.
+
+    Rows are found by their numbers, and no column is touched that stays: a quarter of what writing all of them, found
+    by their keys, would cost. A row of nulls changes nothing.
+    """
+    state, is_anew, given = shape
+    columns = [name for bit, name in enumerate(FACTS) if given >> bit & 1]
+    sets = _FORGOTTEN.copy() if is_anew else {}
+    sets |= {"state": f"'{state}'", **({"sent_at": "NULL"} if state == PLANNED else {})}
+    if state == SENDING:
+        columns = ["sent_at", *columns]
+    elif state in SETTLED:
+        columns = ["ended_at", "settled", *columns]
+    sets |= {name: f"move.{name}" for name in columns}
+    names = ["id", *columns]
+    if state in SETTLED:  # a run that ended before its start was sent ended by a clock that is wrong
+        names.append("seen_at")
+        sets["ended_at"] = "CASE WHEN row.sent_at <= move.ended_at THEN move.ended_at ELSE move.seen_at END"
+    rows = ", ".join([f"({', '.join('?' * len(names))})"] * size)
+    assigned = ", ".join(f"{name} = {value}" for name, value in sets.items())
+    statement = (
+        f"WITH move ({', '.join(names)}) AS (VALUES {rows}) "
+        f"UPDATE row SET {assigned}, changed_in = ? FROM move WHERE row.id = move.id"
+    )
+    return statement, len(names)
 
 
 def _page(condition: str, order: str) -> str:
@@ -95,7 +145,7 @@ UNEMITTED_PAGE: Final = _page(_IS_UNEMITTED, "settled")
 def page_of(*names: str, size: int) -> str:
     """Give the statement for a page of rows, in the order of claims, in which these columns have given values."""
     conditions = "".join(f" AND row.{name} = :{name}" for name in names)
-    return f"SELECT id, {_COLUMNS} FROM row WHERE id > :after{conditions} ORDER BY id LIMIT {size}"
+    return f"SELECT {_COLUMNS} FROM row WHERE id > :after{conditions} ORDER BY id LIMIT {size}"
 
 
 OPENINGS: Final = "SELECT number, owner, opened_at, closed_at FROM opening ORDER BY number"

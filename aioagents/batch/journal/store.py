@@ -9,15 +9,27 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
-from itertools import chain
 from typing import Any, Final, Self, TypeVar
 
 from ...codec import decode_json
 from ...errors import JournalError
 from ..record import Record
 from . import opening
-from .ledger import Ledger, Line, micros_of, record_of
-from .schema import COUNT_UNEMITTED, LOAD, MARK_EMITTED, OPEN_PAGE, SAVE, SIZES, UNEMITTED_PAGE
+from .faults import damaged
+from .ledger import SETTLED, Claims, Entry, Line, Mark, Moves, Step, micros_of, record_of
+from .schema import (
+    CLAIMED,
+    COUNT_UNEMITTED,
+    LOAD,
+    MARK_EMITTED,
+    MARKS,
+    MOST_ROWS,
+    MOST_VALUES,
+    NEW,
+    OPEN_PAGE,
+    UNEMITTED_PAGE,
+    change_of,
+)
 
 T = TypeVar("T")
 
@@ -39,13 +51,15 @@ class Store:
         self._is_fresh = True
         self._owners: dict[int, str] = {}
         self._settled = 0
+        self._last = 0
         self._places: Sequence[tuple[int, int] | None] = ()
-        self._known: dict[str, Line] = {}
+        self._known: dict[str, Mark] = {}
         self._version: int | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, owner: str, now: datetime) -> Self:
         """Take the journal for this process, and make it where there is none. Raises JournalError too."""
+        opening.see_to_sqlite()
         real = opening.find(path)
         if opening.exists(real):
             opening.identify(real)
@@ -138,6 +152,7 @@ class Store:
                 f"the journal {self._path} was opened by another process, though it was locked: was "
                 f"{self._path}-lock removed? Let one of the two end, and run it again afterwards"
             )
+        self._last = self._connection.execute("SELECT ifnull(max(id), 0) FROM row").fetchone()[0]
         self._version = version
 
     def _check_places(self) -> None:
@@ -158,39 +173,60 @@ class Store:
                 places.append((found.st_dev, found.st_ino))
         return places
 
-    def ledger(self, keys: Iterable[str]) -> Ledger:
-        """Read the rows that go by these keys, for jobs to be done on them."""
+    def claims(self, asked: Iterable[Sequence[Entry]]) -> Claims:
+        """Read the rows that claims name, for these to be made."""
         lines: dict[str, Line] = {}
-        unknown: list[str] = []
-        for key in dict.fromkeys(keys):
-            line = self._known.get(key)
-            if line is None:
-                unknown.append(key)
-            else:
-                lines[key] = line
-        for size, some in _chunks(unknown):
+        keys = list(dict.fromkeys(entry[0] for entries in asked for entry in entries))
+        for size, some in _chunks(keys):
             for line in _lines(self._connection.execute(LOAD[size], some).fetchone()[0]):
                 lines[line.key] = line
-        return Ledger(lines, opening=self._opening, owners=self._owners, settled=self._settled)
+        return Claims(lines, opening=self._opening, owners=self._owners, last=self._last)
 
-    def save(self, ledger: Ledger) -> None:
-        """Write what jobs made of the rows."""
-        changed = ledger.changed()
-        for size, some in _chunks(changed):
-            self._connection.execute(SAVE[size], list(chain.from_iterable(some)))
-        self._remember(changed)
-        self._is_fresh = self._is_fresh and not changed
-        self._settled = ledger.settled
-        if ledger.is_output_stale:
+    def save_claims(self, claims: Claims) -> None:
+        """Write what claims made of the rows."""
+        for size, some in _chunks(claims.new, width=4):
+            self._connection.execute(NEW[size], (*some, self._opening, self._opening))
+        for size, some in _chunks(claims.known):
+            self._connection.execute(CLAIMED[size], (self._opening, *some))
+        self._last, self._is_fresh = claims.last, False
+        self._known.update(claims.marks)
+        self._tidy()
+
+    def moves(self, asked: Iterable[Sequence[Step]]) -> Moves:
+        """Read the rows that changes name, for these to be made."""
+        unknown = {step[0] for steps in asked for step in steps}.difference(self._known)
+        for size, some in _chunks(list(unknown)):
+            page = self._connection.execute(MARKS[size], some).fetchone()[0]
+            for key, number, state, is_blank, is_emitted in decode_json(page.encode()):
+                self._known[key] = number, state, bool(is_blank), bool(is_emitted)
+        return Moves(self._known, settled=self._settled)
+
+    def save_moves(self, moves: Moves) -> None:
+        """Write what changes made of the rows."""
+        changes = self.changes
+        for wave in moves.waves:
+            for shape, values in wave.items():
+                width = change_of(shape, 1)[1]
+                for size, some in _chunks(values, width=width):
+                    self._connection.execute(change_of(shape, size)[0], (*some, self._opening))
+        if self.changes - changes != moves.count:  # pragma: no cover - rows are read anew if others write
+            raise damaged(self._path, "a row is gone")
+        self._settled, self._is_fresh = moves.settled, False
+        known = self._known
+        for key in moves.ended:
+            if key in known and known[key][1] in SETTLED:
+                del known[key]
+        self._tidy()
+        if moves.is_output_stale:
             self._connection.execute("UPDATE batch SET is_output_stale = 1")
 
-    def _remember(self, lines: Iterable[Line]) -> None:
-        """Keep the rows that are likely to be asked for again, for as long as nobody else writes."""
+    def forget(self) -> None:
+        """Have rows read anew: what is known of them may not be so."""
+        self._known.clear()
+
+    def _tidy(self) -> None:
+        """Forget those rows, of more than are good, that have been known for longest."""
         known = self._known
-        for line in lines:
-            known.pop(line.key, None)
-            if not line.is_settled:
-                known[line.key] = line
         while len(known) > _MOST_KNOWN:
             del known[next(iter(known))]
 
@@ -251,14 +287,17 @@ def _lines(rows: str) -> Iterator[Line]:
     """Read rows that SQLite wrote as JSON."""
     values: list[Any]
     for values in decode_json(rows.encode()):
-        values[2] = bytes.fromhex(values[2])
+        values[3] = bytes.fromhex(values[3])
         yield Line(*values)
 
 
-def _chunks(items: Sequence[T]) -> Iterator[tuple[int, Sequence[T]]]:
-    """Cut a sequence into pieces for which there are statements."""
-    start = 0
-    for size in SIZES:
-        while len(items) - start >= size:
-            yield size, items[start : start + size]
-            start += size
+def _chunks(values: Sequence[T], *, width: int = 1) -> Iterator[tuple[int, Sequence[T | None]]]:
+    """Cut values of rows, `width` of each, into pieces for which there are statements, the last filled up with nulls.
+
+    A row of nulls costs less than a second statement: for each the thread has to get the interpreter back.
+    """
+    most = MOST_ROWS if MOST_ROWS * width < MOST_VALUES else MOST_ROWS // 2
+    for start in range(0, len(values), most * width):
+        some = values[start : start + most * width]
+        size = 1 << (len(some) // width - 1).bit_length()
+        yield size, [*some, *[None] * (size * width - len(some))]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from itertools import groupby
+from operator import attrgetter
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -20,37 +21,35 @@ from .store import Store
 
 #: Rows in one commit, which bounds its time and memory.
 _MOST: Final = 2048
+#: What a job may raise before it has written anything.
+_REFUSALS: Final = (JournalError, ValueError, TypeError, KeyError)
 
 
 class Kind(Enum):
-    """What a job needs: rows at hand, the store within a transaction, or the store to read."""
+    """What a job is: claims, changes, or a call of the store within a transaction, or to read."""
 
-    ROWS = auto()
+    CLAIM = auto()
+    CHANGE = auto()
     WRITE = auto()
     READ = auto()
 
 
 class Job:
-    """Something asked of the thread. `work` is given a ledger that has the rows of `keys`, or else the store."""
+    """Something asked of the thread. `work` is the entries or the steps, or else is called with the store."""
 
-    __slots__ = ("error", "future", "keys", "kind", "result", "work")
+    __slots__ = ("error", "future", "kind", "result", "rows", "work")
 
-    def __init__(
-        self, kind: Kind, work: Callable[[Any], Any], keys: Sequence[str], future: "asyncio.Future[Any]"
-    ) -> None:
+    def __init__(self, kind: Kind, work: Any, rows: int, future: "asyncio.Future[Any]") -> None:
         self.kind = kind
         self.work = work
-        self.keys = keys
+        self.rows = rows
         self.future = future
         self.result: Any = None
         self.error: JournalError | None = None
 
-    def do(self, with_what: Any, path: str) -> None:
-        """Do the work. What it refuses is its own caller's error and nobody else's."""
-        try:
-            self.result = self.work(with_what)
-        except (JournalError, ValueError, TypeError, KeyError) as exc:  # nothing was written yet
-            self.error = fault(exc, path)
+    def refuse(self, error: Exception, path: str) -> None:
+        """Take notice that it could not be done. What is refused is its own caller's error and nobody else's."""
+        self.error = fault(error, path)
 
 
 @frozen(kw_only=True)
@@ -102,11 +101,9 @@ class Writer:
         """Say whether the running loop is the one that the journal was opened in."""
         return asyncio.get_running_loop() is self._loop
 
-    def submit(
-        self, kind: Kind, work: Callable[[Any], Any], keys: Sequence[str] = ()
-    ) -> "asyncio.Future[Any]":
+    def submit(self, kind: Kind, work: Any, *, rows: int) -> "asyncio.Future[Any]":
         """Have a job done, in the order of asking. Cancelling the future does not take the job back."""
-        job = Job(kind, work, keys, self._loop.create_future())
+        job = Job(kind, work, rows, self._loop.create_future())
         self._waiting.add(job)
         if not self._asked:
             self._loop.call_soon(self._hand_over)  # one wake-up of the thread for all that one round asks
@@ -195,7 +192,7 @@ class Writer:
             try:
                 job.result = job.work(store)
             except Exception as exc:  # noqa: BLE001 - the thread has to live on
-                job.error = fault(exc, store.path)
+                job.refuse(exc, store.path)
         if reads:
             self._tell(self._settle, reads)
 
@@ -204,15 +201,11 @@ class Writer:
         before = store.changes
         try:
             with store.transaction():
-                for kind, some in groupby(jobs, key=lambda job: job.kind):
-                    if kind is Kind.ROWS:
-                        _do_rows(store, list(some))
-                    else:
-                        for job in some:
-                            job.do(store, store.path)
+                for kind, some in groupby(jobs, key=attrgetter("kind")):
+                    _DO[kind](store, list(some))
         except Exception as exc:  # noqa: BLE001 - the thread has to live on
             for job in jobs:
-                job.error = fault(exc, store.path)
+                job.refuse(exc, store.path)
             return
         rows = store.changes - before
         self._rows += rows
@@ -220,20 +213,58 @@ class Writer:
         self._writes += sum(job.error is None for job in jobs)
 
 
-def _do_rows(store: Store, jobs: Sequence[Job]) -> None:
-    ledger = store.ledger(key for job in jobs for key in job.keys)
+def _claim(store: Store, jobs: Sequence[Job]) -> None:
+    claims = store.claims(job.work for job in jobs)
+    try:
+        for job in jobs:
+            job.result = claims.claim(job.work)
+    except _REFUSALS as exc:
+        _part(_claim, store, jobs, exc)
+    else:
+        store.save_claims(claims)
+
+
+def _change(store: Store, jobs: Sequence[Job]) -> None:
+    moves = store.moves(job.work for job in jobs)
+    try:
+        for job in jobs:
+            moves.change(job.work)
+    except _REFUSALS as exc:
+        store.forget()
+        _part(_change, store, jobs, exc)
+    else:
+        store.save_moves(moves)
+
+
+def _part(
+    act: Callable[[Store, Sequence[Job]], None], store: Store, jobs: Sequence[Job], error: Exception
+) -> None:
+    """Do jobs one by one, of which one was refused. Nothing of them was written yet."""
+    if len(jobs) == 1:
+        jobs[0].refuse(error, store.path)
+        return
     for job in jobs:
-        job.do(ledger, store.path)
-    store.save(ledger)
+        act(store, [job])
+
+
+def _write(store: Store, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        try:
+            job.result = job.work(store)
+        except _REFUSALS as exc:
+            job.refuse(exc, store.path)
+
+
+_DO: Final = {Kind.CLAIM: _claim, Kind.CHANGE: _change, Kind.WRITE: _write}
 
 
 def _take_group(backlog: deque[Job]) -> list[Job]:
     """Take what goes into one commit: one job at least, and no more rows than is good."""
     jobs: list[Job] = []
     rows = 0
-    while backlog and (not jobs or rows + len(backlog[0].keys) <= _MOST):
+    while backlog and (not jobs or rows + backlog[0].rows <= _MOST):
         job = backlog.popleft()
-        rows += max(len(job.keys), 1)
+        rows += job.rows
         jobs.append(job)
     return jobs
 
