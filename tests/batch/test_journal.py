@@ -311,6 +311,24 @@ async def test_any_number_of_rows_is_written_at_once(path: Path, count: int) -> 
         assert [(await find(journal, key)).state for key in ("before", "after")] == [RowState.PLANNED] * 2
 
 
+async def test_a_row_may_go_far_in_one_call(path: Path) -> None:
+    """Changes of one row in one call are made one after the other, also where it is settled and taken up again."""
+    way = [RowState.SENDING, RowState.UNKNOWN, RowState.PLANNED, RowState.SENDING, RowState.STARTED]
+    async with journal_at(path) as journal:
+        await claim(journal, "a", "b")
+        steps = [
+            change(key, state, seconds=number, kind="lost" if state is RowState.UNKNOWN else "")
+            for number, state in enumerate(way)
+            for key in ("a", "b")
+        ]
+        await journal.record([*steps, change("b", RowState.FAILED, seconds=9)])
+        first, second = await find(journal, "a"), await find(journal, "b")
+        await journal.record([change("a", RowState.COMPLETED)])
+    assert (first.state, first.kind, first.sent_at, first.ended_at) == (RowState.STARTED, "", at(3), None)
+    assert (second.state, second.kind, second.sent_at, second.ended_at) == (RowState.FAILED, "", at(3), at(9))
+    assert states_of(path) == {"a": "completed", "b": "failed"}
+
+
 async def test_refusals_in_a_crowd(path: Path) -> None:
     """Of calls that share a commit, each that is refused is so by itself, claims and changes alike."""
     keys = [str(number) for number in range(100)]

@@ -241,6 +241,7 @@ class Moves:
         #: What is to be stored, one after the other, no row twice in one of these. For each shape, row by row, its
         #: number and what is set, in the order of the shape's statement.
         self.waves = [self._wave]
+        #: How many changes these are.
         self.count = 0
         #: The last place given in the order of settling.
         self.settled = settled

@@ -108,8 +108,8 @@ _FORGOTTEN: Final = {
 def change_of(shape: Shape, size: int) -> tuple[str, int]:
     """Give the statement that makes so many changes of one shape, and how many values it takes for each.
 
-    Rows are found by their numbers, and no column is touched that stays: a quarter of what writing all of them, found
-    by their keys, would cost. A row of nulls changes nothing.
+    Rows are found by their numbers, and no column is touched that stays: half the work of writing all of them, found
+    by their keys. A row of nulls changes nothing.
     """
     state, is_anew, given = shape
     columns = [name for bit, name in enumerate(FACTS) if given >> bit & 1]
