@@ -29,7 +29,8 @@ class Gate:
 
     def __init__(self, limits: PoolLimits, clock: Clock) -> None:
         self._clock = clock
-        self._places = limits.requests_at_once
+        # None waits for a connection behind the pace: those that do would leave in a burst once there are some.
+        self._places = min(limits.requests_at_once, limits.per_host)
         # Looks leave an eighth of the places, at least one, to everything else.
         self._look_places = max(1, self._places - max(1, self._places // 8))
         self.pace = Pace(limits.requests_per_second)

@@ -54,9 +54,12 @@ class PoolLimits:
 
     For each account: `requests_at_once`, and `requests_per_second` over all its requests (None: until the
     vendor throttles). Looks have a purse of their own: they never take the last places, give way to starts,
-    and may be held to `looks_per_second`. For each host: `per_host` connections. For the pool: `lookers`
-    looks under way at once, of which no single account ever gets more than half, and `reply_bytes` for one
-    reply; of a refusal never more than 64 KiB are read.
+    and may be held to `looks_per_second`. For each host: `per_host` connections, and no account has more
+    requests than that at once, so that none waits for a connection after the quota let it out. Where several
+    accounts share a host, that still happens unless `requests_at_once` of them all fit into `per_host`; and what
+    waits for a connection to be made leaves when it is.
+    For the pool: `lookers` looks under way at once, of which no single account ever gets more than half, and
+    `reply_bytes` for one reply; of a refusal never more than 64 KiB are read.
     """
 
     requests_at_once: int = field(default=100, validator=_count)

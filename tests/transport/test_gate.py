@@ -1,6 +1,7 @@
 """The gate of one account: so many at once, so many a second, starts before looks, nobody lost."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -52,6 +53,22 @@ class _Crowd:
 
 def _send(crowd: _Crowd, count: int, *, is_look: bool) -> list["asyncio.Task[None]"]:
     return [asyncio.ensure_future(crowd.go(is_look=is_look)) for _ in range(count)]
+
+
+async def test_no_queue_for_connections_behind_the_pace() -> None:
+    """No more are let out than a host has connections, so that a stall is followed by no burst above the quota."""
+    crowd = _Crowd(PoolLimits(requests_at_once=100, per_host=2, requests_per_second=10))
+    stay = asyncio.Event()
+    tasks = [asyncio.ensure_future(crowd.go(is_look=False, stay=stay)) for _ in range(10)]
+    await settle()
+    await crowd.clock.advance(3)
+    assert len(crowd.entered) == 2
+    stay.set()
+    await crowd.clock.advance(3)
+    await asyncio.gather(*tasks)
+    times = [at for _, at in crowd.entered]
+    assert all(later - sooner >= 0.0999 for sooner, later in pairwise(times))
+    crowd.assert_empty()
 
 
 async def test_never_more_than_the_limit_inside() -> None:
