@@ -209,15 +209,16 @@ class Caller:
 
         `carry` sends in place of the pool's own `Send`.
         """
+        if request.is_long and carry is None:  # a stream sees to its turn itself: it lasts until it is left
+            async with account.gate.turns:
+                return await self.send(account, request, flight, carry=self._sender(account.vendor))
         on_sent = None if flight is None else flight.mark
         is_look = request.purpose is Purpose.LOOK
         is_last = not account.has_tokens
         send = carry or self._sender(account.vendor)
         gate = account.gate
         while True:
-            token = None
-            if account.has_tokens:
-                token = account.token_nowait() or await account.token()
+            token = (account.token_nowait() or await account.token()) if account.has_tokens else None
             sent_at = self._clock.now()
             if not gate.enter_nowait(sent_at, is_look=is_look):
                 # Who was refused for an old token goes first: the new one may cease while it waits again.

@@ -21,6 +21,8 @@ from .starts import Exchange
 class Streaming:
     """A start whose reply is read while it arrives: sent on entering, its connection closed at once on leaving.
 
+    Until it is left it takes one of the account's turns for long requests, which entering waits for.
+
     Entering tries again as starts do, as long as nothing can have begun, and gives a 2xx reply. Raises the refusal,
     `NotSent`, and `StartUnknown` where it cannot be known whether a run began; so do the `pieces` as long as none
     came. Cancelled or left before the first piece, what was sent is told to hooks and log as `StartAbandoned`.
@@ -46,6 +48,7 @@ class Streaming:
         self._tell = tell
         self._accept = accept
         self._flight: Flight[Any] = Flight(launch, clock=clock, tell=tell)
+        self._turn = AsyncExitStack()
         self._stack = AsyncExitStack()
         self._reply: StreamedReply | None = None
         self._bytes: AsyncIterator[bytes] | None = None
@@ -88,21 +91,28 @@ class Streaming:
     async def __aenter__(self) -> Self:
         await anyio.lowlevel.checkpoint()  # who was cancelled already must not start anything
         self._account.budget.earn()
-        try:
-            await self._open(anyio.current_effective_deadline())
-        except Exception as exc:
-            if not (self._is_owed and self._flight.is_sent):
+        deadline = anyio.current_effective_deadline()
+        async with AsyncExitStack() as turn:
+            await turn.enter_async_context(self._account.gate.turns)
+            try:
+                await self._open(deadline)
+            except Exception as exc:
+                if not (self._is_owed and self._flight.is_sent):
+                    raise
+                error = exc if isinstance(exc, AgentsError) else self._flight.foreign(exc)
+                raise self.unknown(error) from error
+            except BaseException:
+                self._abandon()
                 raise
-            error = exc if isinstance(exc, AgentsError) else self._flight.foreign(exc)
-            raise self.unknown(error) from error
-        except BaseException:
-            self._abandon()
-            raise
+            self._turn = turn.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._abandon()
-        await self._stack.aclose()
+        try:
+            await self._stack.aclose()
+        finally:
+            await self._turn.aclose()
 
     def __aiter__(self) -> Self:
         return self

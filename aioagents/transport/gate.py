@@ -33,6 +33,8 @@ class Gate:
         self._places = min(limits.requests_at_once, limits.per_host)
         # Looks leave an eighth of the places, at least one, to everything else.
         self._look_places = max(1, self._places - max(1, self._places // 8))
+        #: The turns of long requests, which hold no place while they are out: taken first, and given back last.
+        self.turns = asyncio.Semaphore(limits.long_at_once)
         self.pace = Pace(limits.requests_per_second)
         self._look_pace = Pace(limits.looks_per_second)
         self._inside = 0

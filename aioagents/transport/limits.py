@@ -58,12 +58,16 @@ class PoolLimits:
     requests than that at once, so that none waits for a connection after the quota let it out. Where several
     accounts share a host, that still happens unless `requests_at_once` of them all fit into `per_host`; and what
     waits for a connection to be made leaves when it is.
+    Requests that are answered when the work is done (synchronous runs, streams, AGH's triggers and deliveries) have
+    connections of their own and count among neither once they are sent: of them, `long_at_once` for each account.
+    What is beyond waits for its turn before it is sent.
     For the pool: `lookers` looks under way at once, of which no single account ever gets more than half, and
     `reply_bytes` for one reply; of a refusal never more than 64 KiB are read.
     """
 
     requests_at_once: int = field(default=100, validator=_count)
     per_host: int = field(default=100, validator=_count)
+    long_at_once: int = field(default=1000, validator=_count)
     requests_per_second: RateLimit | None = field(default=None, converter=_rate)
     looks_per_second: RateLimit | None = field(default=None, converter=_rate)
     lookers: int = field(default=64, validator=_count)

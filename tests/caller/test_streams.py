@@ -249,6 +249,33 @@ async def test_a_stream_is_entered_first() -> None:
             await anext(rig.stream().pieces())
 
 
+async def test_has_its_turn_until_it_is_left() -> None:
+    """Beyond the limit a stream waits before it is sent, until another one is left; cancelled, it sends nothing."""
+    async with StreamRig(OK, parts=[b"one"], limits=PoolLimits(long_at_once=1)) as rig:
+        for _ in range(2):
+            streaming = rig.stream()
+            async with streaming:
+                assert await anext(streaming.pieces()) == b"one"
+                waiting = [await rig.begin(rig.read()) for _ in range(2)]
+                assert rig.script.open == 1
+                sent = rig.script.times
+                waiting[0].cancel()
+            assert await waiting[1] == b"one"
+            await streaming.__aexit__()
+            assert (waiting[0].cancelled(), rig.script.times) == (True, sent + 1)
+        assert rig.told(StartAbandoned) == []
+        assert not rig.account.gate.turns.locked()
+        rig.assert_idle()
+
+
+async def test_a_refused_stream_leaves_its_turn() -> None:
+    """A stream that could not be entered holds no turn."""
+    async with StreamRig(Reply(400), limits=PoolLimits(long_at_once=1)) as rig:
+        for _ in range(2):
+            assert isinstance(await rig.ends(rig.read()), BadRequest)
+        rig.assert_idle()
+
+
 # ── what is refused, and tried again ────────────────────────────────────────────────────────────────────
 
 

@@ -27,7 +27,7 @@ def test_rates_are_numbers_or_values() -> None:
         PoolLimits(requests_per_second=0)
 
 
-@pytest.mark.parametrize("name", ["requests_at_once", "per_host", "lookers", "reply_bytes"])
+@pytest.mark.parametrize("name", ["requests_at_once", "per_host", "long_at_once", "lookers", "reply_bytes"])
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, None, "3"])
 def test_counts_are_whole_numbers(name: str, wrong: Any) -> None:
     """A limit that is no whole number above 0 is refused by name."""

@@ -14,6 +14,7 @@ from aioagents import PoolLimits, SessionPool, Timeouts
 from aioagents.caller import Account, Flight, Start
 from aioagents.errors import AgentsError, NotSent, PoolClosed, ReplyLost, StartUnknown
 from aioagents.model import Purpose, Reply, Request
+from aioagents.observe import StartAbandoned
 from aioagents.retry import RetryPolicy
 from aioagents.transport import HttpSend
 from tests.caller.rig import LOOK, OK, START, Attempt, Held, Rig, read_text
@@ -125,6 +126,39 @@ async def test_long_looks_leave_room_for_looks() -> None:
         assert await asyncio.gather(*tasks) == ["ok"] * 20
         assert await rig.look() == "ok"
         rig.assert_idle()
+
+
+async def test_so_many_wait_for_their_answer_at_once() -> None:
+    """Beyond the limit a long request waits for its turn before it is sent, holds no place, and may be cancelled."""
+    held = [Held() for _ in range(3)]
+    limits = PoolLimits(requests_at_once=1, long_at_once=2)
+    async with Rig(*held, OK, limits=limits) as rig:
+        tasks = [await rig.begin(rig.start(LONG)) for _ in range(5)]
+        assert rig.send.times == 2
+        numbers = rig.account.gate.statistics()
+        assert (numbers.under_way, numbers.waiting) == (0, 0)
+        tasks[2].cancel()
+        await settle()
+        assert (rig.send.times, rig.told(StartAbandoned)) == (2, [])
+        held[0].reply.set_result(OK)
+        await settle()
+        assert rig.send.times == 3
+        for each in held[1:]:
+            each.reply.set_result(OK)
+        del tasks[2]
+        assert await asyncio.gather(*tasks) == ["ok"] * 4
+        rig.assert_idle()
+
+
+@pytest.mark.parametrize("fault", [NotSent("refused"), ReplyLost("cut"), Reply(500), Reply(401)])
+async def test_failures_give_the_turn_back_once(fault: Any) -> None:
+    """Whatever befalls a long request, its turn is the next one's."""
+    limits, retry = PoolLimits(long_at_once=1), RetryPolicy(attempts=2)
+    async with Rig(fault, fault, fault, fault, OK, retry=retry, limits=limits) as rig:
+        outcomes = [await rig.ends(rig.start(LONG)) for _ in range(5)]
+        assert isinstance(outcomes[0], AgentsError)
+        assert outcomes[-1] == "ok"
+        assert not rig.account.gate.turns.locked()
 
 
 # ── their connections ───────────────────────────────────────────────────────────────────────────────────

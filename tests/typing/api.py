@@ -68,6 +68,7 @@ async def pools(session: aiohttp.ClientSession) -> None:
     limits = PoolLimits(
         requests_at_once=100,
         per_host=50,
+        long_at_once=500,
         requests_per_second=RateLimit(60, 60.0),
         looks_per_second=5.0,
         lookers=32,
