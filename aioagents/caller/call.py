@@ -18,7 +18,7 @@ from ..retry import RetryPolicy
 from .account import UNSIGNED, Account
 from .flight import Flight, Launch, Start
 from .place import Place
-from .refusals import bad_credentials, refusal_of
+from .refusals import bad_credentials, read_reply, refusal_of
 from .starts import Starts
 from .streams import Streaming
 
@@ -56,7 +56,7 @@ class Caller:
         Passing faults are tried again as the retry policy, the account's budget and the caller's own
         deadline allow; the last error is raised then.
         """
-        return read(await self.exchange(account, request))
+        return read_reply(read, await self.exchange(account, request))
 
     def look(self, account: Account, request: Request) -> Coroutine[Any, Any, Reply]:
         """Make such a call with one try, and give the reply: whoever looks plans the next try itself."""
@@ -145,7 +145,7 @@ class Caller:
                 reply = await self._sender(vendor)(request, headers=UNSIGNED)
                 if not reply.is_success:
                     raise refusal_of(vendor, request, reply, utcnow=self._clock.utcnow())
-                return read(reply)
+                return read_reply(read, reply)
             except ReplyError as error:
                 failures += 1
                 if not error.is_passing:

@@ -1,15 +1,18 @@
-"""What a vendor says when it says no. Pure."""
+"""What a vendor says when it says no, or what cannot be read. Pure."""
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .. import codec
-from ..errors import AuthenticationError, ReplyError, error_class
-from ..model import Reply, Request
+from ..errors import AgentsError, AuthenticationError, DecodeError, ReplyError, error_class
+from ..model import Reply, Request, StreamedReply
 from ..retry import read_retry_after
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+T = TypeVar("T")
 
 _DETAIL: Final = 500
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid")
@@ -19,7 +22,6 @@ _MESSAGE_MEMBERS: Final = ("message", "error", "detail", "error_description")
 def refusal_of(vendor: str, request: Request, reply: Reply, *, utcnow: "datetime") -> ReplyError:
     """Give the error that a reply which is no success stands for."""
     after = read_retry_after(reply.headers.get("retry-after"), utcnow=utcnow)
-    request_id = next((reply.headers[name] for name in _REQUEST_IDS if name in reply.headers), None)
     words, code = _words_of(reply.body)
     return error_class(reply.status)(
         f"{vendor}: {request.call} was answered with {reply.status}",
@@ -27,7 +29,7 @@ def refusal_of(vendor: str, request: Request, reply: Reply, *, utcnow: "datetime
         call=request.call,
         status=reply.status,
         retry_after=after,
-        request_id=request_id,
+        request_id=_request_id(reply.headers),
         detail=words,
         code=code,
     )
@@ -41,6 +43,27 @@ def bad_credentials(error: ReplyError) -> AuthenticationError:
         f"{error.vendor}: the token endpoint refused the credentials with {error.status}",
         **vars(error),
     )
+
+
+def read_reply(read: Callable[[Reply], T], reply: Reply) -> T:
+    """Give what `read` makes of a reply. Its DecodeError knows which reply it was."""
+    try:
+        return read(reply)
+    except DecodeError as error:
+        note_reply(error, reply)
+        raise
+
+
+def note_reply(error: AgentsError, reply: Reply | StreamedReply) -> None:
+    """Note the status and the vendor's id of a reply on the error that it could not be read for."""
+    if error.status is None:
+        error.status = reply.status
+    if error.request_id is None:
+        error.request_id = _request_id(reply.headers)
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
 
 
 def _words_of(body: bytes) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from ..observe import Teller
 from ..retry import is_fate_unknown, is_lost
 from .account import Account
 from .flight import Flight, Launch, Search, Start
+from .refusals import note_reply
 
 T = TypeVar("T")
 
@@ -188,9 +189,13 @@ class Starts:
         failures = 0
         request = start.request
         while True:
+            reply = None
             try:
-                return start.read(await self._exchange.send(account, request, flight))
+                reply = await self._exchange.send(account, request, flight)
+                return start.read(reply)
             except AgentsError as error:
+                if reply is not None:
+                    note_reply(error, reply)
                 failures += 1
                 error.tries = failures
                 is_renewable = start.renew is not None and is_lost(error)

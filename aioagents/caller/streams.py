@@ -15,6 +15,7 @@ from ..observe import RequestDone, RunStarted, Teller
 from ..retry import is_fate_unknown
 from .account import Account
 from .flight import Flight, Launch
+from .refusals import note_reply
 from .starts import Exchange
 
 
@@ -189,7 +190,14 @@ class Streaming:
     def unknown(self, cause: AgentsError) -> StartUnknown:
         """Build the error for what was sent, and whose answer tells nothing because of `cause`."""
         self._is_owed = False
+        if isinstance(cause, DecodeError):
+            self.note(cause)
         return self._flight.unknown(cause)
+
+    def note(self, error: DecodeError) -> None:
+        """Note on `error` which reply it was that could not be read."""
+        if self._reply is not None:
+            note_reply(error, self._reply)
 
     def _abandon(self) -> None:
         """Tell of a run that may have begun, where nobody else will."""

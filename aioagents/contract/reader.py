@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from ..caller import Account
-from ..errors import NotFound
+from ..caller import Account, note_reply
+from ..errors import DecodeError, NotFound
 from ..model import Reply, Request, Run, RunRef
 from ..pool import SessionPool
 
@@ -35,9 +35,13 @@ class RunReader:
         pool = self._pool
         try:
             reply = await pool.caller.look(self._account, self._request(ref))
-            return self._read(reply, ref, pool.clock.utcnow())
         except NotFound as error:
             error.is_passing = age is not None and age < GRACE
+            raise
+        try:
+            return self._read(reply, ref, pool.clock.utcnow())
+        except DecodeError as error:
+            note_reply(error, reply)
             raise
 
     async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:  # noqa: ARG002

@@ -382,6 +382,20 @@ def _read_token(reply: Reply) -> tuple[str, float]:
     return reply.body.decode(), 60.0
 
 
+@pytest.mark.parametrize("kind", ["call", "start", "token"])
+async def test_answers_that_cannot_be_read_are_known(kind: str) -> None:
+    """The error for an answer that cannot be read has its status, and the vendor's id of it."""
+    async with Rig(Reply(201, {"x-request-id": "r-1"}), retry=RetryPolicy(attempts=1)) as rig:
+        if kind == "start":
+            ended = await rig.ends(rig.start())
+        elif kind == "token":
+            ended = await rig.ends(rig.caller.fetch_token("leena", TOKEN, read_text))
+        else:
+            ended = await rig.ends(rig.caller.call(rig.account, CALL, read_text))
+        assert isinstance(ended, StartUnknown if kind == "start" else DecodeError)
+        assert (ended.status, ended.request_id) == (201, "r-1")
+
+
 @pytest.mark.parametrize(
     ("steps", "times", "outcome"),
     [

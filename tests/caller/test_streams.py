@@ -443,12 +443,13 @@ async def test_a_cut_after_the_first_byte_is_what_it_is() -> None:
 
 async def test_an_answer_that_tells_nothing_is_unknown() -> None:
     """Who cannot make anything of the answer can tell it as what it is."""
-    async with StreamRig(OK, parts=[b"<html>"]) as rig:
+    async with StreamRig(Reply(201, {"x-request-id": "r-1"}), parts=[b"<html>"]) as rig:
         async with rig.stream() as streaming:
             assert await anext(streaming.pieces()) == b"<html>"
             cause = DecodeError("wrong shape")
             error = streaming.unknown(cause)
         assert (error.__cause__, error.target, error.body) == (cause, "triage", BODY)
+        assert (error.status, error.request_id) == (201, "r-1")
 
 
 async def test_a_fault_of_ours_after_sending_is_unknown() -> None:

@@ -245,6 +245,7 @@ class RunStream:
         except DecodeError as error:
             if self._tally.events == 0:
                 raise streaming.unknown(error) from error
+            streaming.note(error)
             error.run, error.ref = self._run(), self.ref
             raise
         self._tally.is_complete = True
