@@ -111,7 +111,7 @@ class RetryBudget:
         self._policy = policy
         self._balance = policy.reserve
         self._share = policy.share
-        self._most = 2 * policy.reserve
+        self._most = max(2 * policy.reserve, policy.attempts)
         self._at: float | None = None
 
     @property
@@ -120,7 +120,7 @@ class RetryBudget:
         return self._balance
 
     def earn(self) -> None:
-        """Count one call made; earnings pile up to twice the reserve."""
+        """Count one call made; earnings pile up to twice the reserve, or to what one call may take."""
         if self._balance < self._most:
             self._balance += self._share
 

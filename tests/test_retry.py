@@ -146,6 +146,19 @@ def test_budget_is_spent_refilled_and_earned() -> None:
     assert [budget.spend(1e6) for _ in range(4)] == [True] * 3 + [False]
 
 
+def test_budget_without_a_reserve_is_earned() -> None:
+    """Where nothing is given beforehand, calls still earn retries, as many as one call may take."""
+    budget = RetryBudget(RetryPolicy(attempts=3, reserve=0, share=0.5))
+    assert not budget.spend(0.0)
+    for _ in range(100):
+        budget.earn()
+    assert [budget.spend(0.0) for _ in range(4)] == [True, True, True, False]
+    assert not budget.spend(1e6)
+    budget.earn()
+    budget.earn()
+    assert [budget.spend(1e6) for _ in range(2)] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
