@@ -6,7 +6,9 @@ call and the path in the body, never the body itself.
 """
 
 import math
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -126,10 +128,13 @@ def _is_finite(value: Any) -> bool:
 
 
 def decode_json(body: bytes) -> Any:
-    """Read JSON. Raises ValueError whose message does not hold the body."""
+    """Read JSON, behind a byte order mark too. Raises ValueError whose message does not hold the body."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as exc:
+        if body.startswith(BOM_UTF8):
+            with suppress(orjson.JSONDecodeError):
+                return orjson.loads(body[len(BOM_UTF8) :])
         raise ValueError(f"not JSON at character {exc.pos}") from None
 
 
@@ -163,6 +168,8 @@ def decode(body: bytes, *, vendor: str, call: str) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as exc:
+        with suppress(ValueError):
+            return decode_json(body)  # it may stand behind a byte order mark
         raise DecodeError(
             f"{vendor}: the answer to {call} is not JSON (character {exc.pos} of {len(body)} bytes)",
             vendor=vendor,

@@ -1,7 +1,10 @@
 """JSON in and out, and what happens to answers of the wrong shape."""
 
 import math
+from codecs import BOM_UTF8
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -120,6 +123,16 @@ def test_what_is_not_json_is_a_decode_error(body: bytes) -> None:
         codec.decode(body, vendor="v", call="c")
     with pytest.raises(ValueError, match="not JSON at character"):
         codec.decode_json(body)
+
+
+@pytest.mark.parametrize("read", [codec.decode_json, partial(codec.decode, vendor="v", call="c")])
+def test_json_behind_a_byte_order_mark_is_json(read: Callable[[bytes], Any]) -> None:
+    """One byte order mark does not hide JSON, and makes none of what is none."""
+    assert read(BOM_UTF8 + b'{"a": 1}') == {"a": 1}
+    assert read(BOM_UTF8 + b"null") is None
+    for body in (BOM_UTF8, BOM_UTF8 + b"<html>", BOM_UTF8 * 2 + b"1", b"1" + BOM_UTF8):
+        with pytest.raises((ValueError, DecodeError), match="not JSON"):
+            read(body)
 
 
 @given(st.binary())
