@@ -113,7 +113,8 @@ def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     raw = object_in(reply, STATUS)
     run = raw.get("run", raw)
     # Written now in one case, now in another, which is no change of the run (section 6.6); `raw` keeps it as it is.
-    status = codec.text_in(run, "status", vendor=VENDOR, call=STATUS).lower()
+    path = "$" if run is raw else "$.run"
+    status = codec.text_in(run, "status", vendor=VENDOR, call=STATUS, path=path).lower()
     state = run_state(status)
     kwargs = run.get("kwargs")
     output = kwargs.get("output") if isinstance(kwargs, dict) else None

@@ -147,11 +147,21 @@ def test_record_without_its_wrapping() -> None:
     assert run_wire.read_run(_json(body), _REF, _AT).state is RunState.COMPLETED
 
 
-@pytest.mark.parametrize("body", [{}, {"run": {}}, {"run": None}, {"run": []}, {"run": {"status": 7}}])
-def test_looks_without_a_status(body: Any) -> None:
-    """A record without a status is no answer to a look."""
-    with pytest.raises(DecodeError, match=r"runs\.status"):
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "$.status"),
+        ({"run": {}}, "$.run.status"),
+        ({"run": None}, "$.run"),
+        ({"run": []}, "$.run"),
+        ({"run": {"status": 7}}, "$.run.status"),
+    ],
+)
+def test_looks_without_a_status(body: Any, path: str) -> None:
+    """A record without a status is no answer to a look, and the error says where it was sought."""
+    with pytest.raises(DecodeError, match=r"runs\.status") as caught:
         run_wire.read_run(_json(body), _REF, _AT)
+    assert caught.value.path == path
 
 
 def test_tokens_of_callbacks_are_not_kept() -> None:
