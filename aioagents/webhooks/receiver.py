@@ -107,14 +107,15 @@ class WebhookReceiver:
     async def _handle(self, request: "web.Request") -> "web.Response":
         from aiohttp import web  # noqa: PLC0415 - as in app(), and loaded by then
 
-        try:
-            body: bytes | None = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            body = None
-        except (web.RequestPayloadError, ConnectionError):
-            body = b""  # cut off, or not what its headers say
-        authorization = request.headers.get("Authorization", "")
-        return web.Response(status=self._router.take(request.rel_url.raw_path, body, authorization))
+        path, authorization = request.rel_url.raw_path, request.headers.get("Authorization", "")
+        status = self._router.refuse(path, authorization)
+        if status is None:
+            try:
+                body = await _content(request)
+            except (web.RequestPayloadError, ConnectionError):
+                body = b""  # cut off, or not what its headers say
+            status = self._router.take(path, body, authorization)
+        return web.Response(status=status)
 
     async def __call__(
         self,
@@ -131,7 +132,10 @@ class WebhookReceiver:
             return
         status = HTTPStatus.METHOD_NOT_ALLOWED
         if scope["method"] == "POST":
-            status = self._router.take(scope["path"], await _body(receive), _authorization(scope))
+            path, authorization = scope["path"], _authorization(scope)
+            status = self._router.refuse(path, authorization) or self._router.take(
+                path, await _body(receive), authorization
+            )
         await send(
             {"type": "http.response.start", "status": int(status), "headers": [(b"content-length", b"0")]}
         )
@@ -139,6 +143,18 @@ class WebhookReceiver:
 
     def __repr__(self) -> str:
         return f"<WebhookReceiver at {self._base_url or 'no URL yet'}, {self.statistics().tickets} runs>"
+
+
+async def _content(request: "web.Request") -> bytes | None:
+    """Read the body; None when it is too large. The application around this one may allow far more than that."""
+    if request.content.at_eof():
+        return await request.read()  # what somebody before us has read is kept there
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > LIMIT:
+            return None
+    return bytes(body)
 
 
 def _authorization(scope: MutableMapping[str, Any]) -> str:

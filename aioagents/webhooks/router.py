@@ -204,6 +204,17 @@ class WebhookRouter:
         """Take a URL back; deliveries to it are refused from now on."""
         self._tickets.pop(ticket.name, None)
 
+    def refuse(self, path: str, authorization: str = "") -> HTTPStatus | None:
+        """Give the status by which a POST to `path` is refused unread; None where it may be a delivery."""
+        status = self._fault(self._find(path), authorization)
+        self._refused += status is not None
+        return status
+
+    def _fault(self, ticket: Ticket | None, authorization: str) -> HTTPStatus | None:
+        if ticket is None:
+            return HTTPStatus.NOT_FOUND
+        return None if ticket.is_opened_by(authorization) else HTTPStatus.UNAUTHORIZED
+
     def take(self, path: str, body: bytes | None, authorization: str = "") -> HTTPStatus:
         """Take in a POST to `path`, and give the status to answer with. Raises nothing.
 
@@ -217,12 +228,10 @@ class WebhookRouter:
 
     def _take(self, path: str, body: bytes | None, authorization: str) -> HTTPStatus:
         ticket = self._find(path)
-        if ticket is None:
+        fault = self._fault(ticket, authorization)
+        if ticket is None or fault is not None:
             self._refused += 1
-            return HTTPStatus.NOT_FOUND
-        if not ticket.is_opened_by(authorization):
-            self._refused += 1
-            return HTTPStatus.UNAUTHORIZED
+            return fault or HTTPStatus.NOT_FOUND
         if body is None or len(body) > LIMIT:
             self._refused += 1
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
