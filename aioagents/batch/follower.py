@@ -1,7 +1,7 @@
 """Follows runs to their end without a task for each, and has ends recorded many at a time."""
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from attrs import define
@@ -57,10 +57,15 @@ class Follower:
         """Say whether any run is followed, or is going to be."""
         return bool(self._watched or self._waiting)
 
-    def resume(self, records: Sequence[Record]) -> None:
-        """Follow what an earlier run of the batch started, as places get free."""
-        self.resumed += len(records)
-        self._waiting.extend(records)
+    @property
+    def waiting(self) -> int:
+        """Count the runs that are to be followed, once there are places."""
+        return len(self._waiting)
+
+    def resume(self, record: Record) -> None:
+        """Follow a run that an earlier run of the batch started, once there is a place."""
+        self.resumed += 1
+        self._waiting.append(record)
 
     def attach_nowait(self) -> None:
         """Follow runs that wait for that, as far as there are places."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..contract import BatchRow
@@ -36,6 +36,8 @@ class Intake:
         self._is_claiming = False
         self._is_exhausted = False
         self._room: asyncio.Future[None] | None = None
+        self._is_resuming = False
+        self._need: asyncio.Future[None] | None = None
         #: Rows that are claimed and may be started.
         self.ready: deque[BatchRow] = deque()
         self.rows_read = 0
@@ -43,7 +45,8 @@ class Intake:
     @property
     def is_done(self) -> bool:
         """Say whether no row will be ready any more."""
-        return self._is_exhausted and not (self._unclaimed or self._is_claiming or self.ready)
+        is_at_it = self._unclaimed or self._is_claiming or self.ready or self._is_resuming
+        return self._is_exhausted and not is_at_it
 
     async def read(self, rows: Rows) -> None:
         """Read all there is. Raises what the input raises, and TypeError for what is no row."""
@@ -71,33 +74,59 @@ class Intake:
 
     async def _resume(self) -> None:
         """Take up what an earlier run left: starts whose fate nobody knows, and runs that go on."""
-        await self._flow.journal.begin()
-        unfinished = [record async for record in self._flow.journal.unfinished()]
-        lost = [record for record in unfinished if record.state is RowState.SENDING]
-        if lost and not await (self._plan_anew(lost) if self._is_resending else self._give_up(lost)):
-            return
-        running = [record for record in unfinished if record.state is RowState.STARTED]
-        self._follower.resume(running)
+        journal = self._flow.journal
+        await journal.begin()
+        lost: list[Record] = []
+        async for record in journal.unfinished():
+            if record.state is RowState.SENDING and not record.is_changed:
+                lost.append(record)
+            if len(lost) >= AHEAD:
+                await self._settle(lost)
+                lost = []
+        await self._settle(lost)
+        running = journal.unfinished()
+        self._is_resuming = True
+        if await self._feed(running):
+            self._flow.spawn(self._feed_on(running))
         self._flow.moved()
 
-    async def _plan_anew(self, lost: Sequence[Record]) -> bool:
+    async def _feed(self, running: AsyncIterator[Record]) -> bool:
+        """Have runs followed that go on, as many as may wait for that, and say whether there may be more."""
+        async for record in running:
+            if record.state is RowState.STARTED and not record.is_changed:
+                self._follower.resume(record)
+                if self._follower.waiting >= AHEAD:
+                    return True
+        self._is_resuming = False
+        return False
+
+    async def _feed_on(self, running: AsyncIterator[Record]) -> None:
+        while True:
+            self._need = asyncio.get_running_loop().create_future()
+            await self._need
+            if not await self._feed(running):
+                return
+            self._flow.moved()
+
+    async def _settle(self, lost: Sequence[Record]) -> None:
+        if lost:
+            await (self._plan_anew(lost) if self._is_resending else self._give_up(lost))
+
+    async def _plan_anew(self, lost: Sequence[Record]) -> None:
         """Have rows sent once more when the input comes to them."""
         now = self._flow.clock.utcnow()
-        return await self._flow.record(
-            [Change(key=each.key, state=RowState.PLANNED, at=now) for each in lost]
-        )
+        await self._flow.record([Change(key=each.key, state=RowState.PLANNED, at=now) for each in lost])
 
-    async def _give_up(self, lost: Sequence[Record]) -> bool:
+    async def _give_up(self, lost: Sequence[Record]) -> None:
         """Tell of rows that nobody can know to have been started."""
         now = self._flow.clock.utcnow()
         errors = [lost_start(each) for each in lost]
         pairs = list(zip(lost, errors, strict=True))
         changes = [unstarted(each.key, RowState.UNKNOWN, error, at=now) for each, error in pairs]
         if not await self._flow.record(changes):
-            return False
+            return
         for each, error in pairs:
             self._flow.replay(Outcome(key=each.key, state=RowState.UNKNOWN, target=each.target, error=error))
-        return True
 
     # Reading
 
@@ -122,7 +151,11 @@ class Intake:
         await self._room
 
     def make_room(self) -> None:
-        """Have more rows read once half of those ahead are started, so that claims stay large."""
+        """Have more rows read once half of those ahead are started, so that claims stay large; runs likewise."""
+        need = self._need
+        if need is not None and self._follower.waiting <= AHEAD - _CHUNK:
+            self._need = None
+            need.set_result(None)
         room = self._room
         if room is None or len(self._unclaimed) + len(self.ready) > AHEAD - _CHUNK or not self._flow.is_read:
             return

@@ -77,9 +77,9 @@ class Record:
     `kind` and `error` tell of what went wrong (`RunFailed`, words), `status` is the vendor's own last word,
     `output` the run's, as JSON values.
 
-    Claims tell more: `is_repeated`, the same key was claimed before in this run of the batch, so it stands twice in
-    the input. `is_changed`, this owner changed the row in this run before it was claimed, so its outcome was, or
-    will be, told without the claim. `is_held`, another owner, who is alive, has the row in hand, and its outcome is
+    `is_changed`: this owner changed the row in this run of the batch before it was claimed or read, so its outcome
+    was, or will be, told without that. Claims tell more: `is_repeated`, the same key was claimed before in this run,
+    so it stands twice in the input. `is_held`, another owner, who is alive, has the row in hand, and its outcome is
     told there.
     """
 
@@ -153,5 +153,8 @@ class BatchJournal(Protocol):
         ...
 
     def unfinished(self) -> AsyncIterator[Record]:
-        """Give the rows that are SENDING or STARTED, and that this owner has, or one who is gone."""
+        """Give the rows that are SENDING or STARTED, and that this owner has, or one who is gone.
+
+        It is read slowly, while rows are changed: those that this run has changed are `is_changed`, or left out.
+        """
         ...

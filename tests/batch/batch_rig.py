@@ -141,6 +141,8 @@ class Notebook:
         #: Asked before each change or row; what it gives is raised, and nothing is changed.
         self.fault: Callable[[Change | BatchRow], Fault] = lambda _: None
         self.most_sending = self.most_open = 0
+        #: How many records of what is open were read.
+        self.read = 0
         self._claimed: set[str] = set()
         self._changed: set[str] = set()
 
@@ -214,10 +216,12 @@ class Notebook:
         self.most_open = max(self.most_open, sending + started)
 
     async def unfinished(self) -> AsyncIterator[Record]:
-        """Give what is open."""
-        for record in list(self.records.values()):
+        """Give what is open, as it is when it is read."""
+        for key in list(self.records):
+            record = self.records[key]
             if record.state in (RowState.SENDING, RowState.STARTED):
-                yield record
+                self.read += 1
+                yield attrs.evolve(record, is_changed=key in self._changed)
 
 
 class Rig:

@@ -10,6 +10,7 @@ import pytest
 
 from aioagents import AgentsError, BadRequest, JournalError, RunFailed, RunState, StartUnknown
 from aioagents.batch import BatchRow, Change, Outcome, Record, RowState
+from aioagents.batch.settings import AHEAD
 from tests.batch.batch_rig import Notebook, ref_of, rig, rows
 from tests.fakes import EPOCH
 
@@ -216,3 +217,23 @@ def test_end_without_a_run() -> None:
     """A row that was dropped by hand comes back without a run."""
     outcome = Outcome.of_record(record("1", RowState.DROPPED, ended_at=EPOCH + timedelta(1)))
     assert (outcome.run, outcome.error, outcome.is_settled) == (None, None, True)
+
+
+@pytest.mark.parametrize("is_input_given", [True, False])
+async def test_runs_that_go_on_are_read_as_there_are_places(is_input_given: bool) -> None:
+    """Of thousands of runs that an earlier run left, few are read ahead of those followed; each is told once."""
+    count = 3000
+    book = Notebook(record(str(n), RowState.STARTED) for n in range(count))
+    async with rig(book, in_flight=10, lasts=25) as r:
+        for n in range(count):
+            r.client.begin(str(n))
+        await r.begin(rows(count if is_input_given else 0))
+        assert r.batch.statistics().in_flight == 10
+        assert book.read <= count + 10 + AHEAD + 1  # all were looked through for starts that were out
+        for _ in range(200):
+            await r.clock.advance(100)
+        assert r.is_over
+        assert Counter(r.states.values()) == {RowState.COMPLETED: count}
+        assert len(r.outcomes) == count
+        assert r.client.started == []
+        assert book.most_open <= count

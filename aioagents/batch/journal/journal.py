@@ -138,7 +138,7 @@ class Journal:
     async def unfinished(self) -> AsyncIterator[Record]:
         """Give the rows that are SENDING or STARTED, each as it is when its page is read.
 
-        Rows that become so meanwhile may be among them: ask before anything is started.
+        Rows that become so meanwhile may be among them, as `is_changed`.
         """
         after = 0
         while True:

@@ -276,7 +276,8 @@ class Store:
     def open_rows(self, after: int) -> tuple[int, list[Record]]:
         """Give rows that are SENDING or STARTED, a page of them, and where the next page begins."""
         last, page = self._read(OPEN_PAGE, after, PAGE)
-        return last, [record_of(line, self._owners) for line in page]
+        now = self._opening
+        return last, [record_of(line, self._owners, is_changed=line.changed_in == now) for line in page]
 
     def _read(self, page: str, after: int, limit: int) -> tuple[int, list[Line]]:
         last, rows = self._connection.execute(page, (after, limit)).fetchone()
