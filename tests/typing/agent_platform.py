@@ -36,6 +36,7 @@ from aioagents.providers.agent_platform import (
     RunStream,
     Scaling,
     Session,
+    StreamEvent,
     StreamMode,
     StreamResult,
     Thought,
@@ -117,6 +118,7 @@ async def runs(platform: AgentPlatform, receiver: WebhookReceiver) -> None:
             async for event in stream:
                 assert_type(event.text, str)
                 assert_type(event.index, int | None)
+            assert_type(await anext(stream), StreamEvent)
     except StreamCut as error:
         assert_type(error.received, bytes)
         assert_type(error.events, int)

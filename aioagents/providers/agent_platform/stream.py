@@ -1,6 +1,7 @@
 """Kore Agent Platform: a run that tells while it goes on."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from inspect import isasyncgen
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -149,7 +150,8 @@ class RunStream:
     """A run that tells while it goes on: `async for event in platform.runs.stream(...)`, read once.
 
     The run is started when the reading begins, or where the stream is entered (`async with`). Leaving the loop or the
-    block closes the connection; the run itself goes on. A stream that breaks off, also in the middle of an event,
+    block closes the connection; the run itself goes on. Read event by event (`anext`), it is closed by its end or
+    `aclose`. A stream that breaks off, also in the middle of an event,
     raises `StreamCut`, which carries what came of that event, and the `run` as far as it is known: look at it, for
     the platform resumes no stream. Made by `Runs.stream`.
     """
@@ -164,6 +166,9 @@ class RunStream:
         self._tally = Tally(mode)
         self._streaming: Streaming | None = None
         self._is_read = False
+        self._is_closed = False
+        # Held only where it is read event by event: a loop that is left has to drop it.
+        self._events: AsyncGenerator[StreamEvent, None] | None = None
 
     @property
     def result(self) -> StreamResult:
@@ -201,11 +206,28 @@ class RunStream:
 
     async def aclose(self) -> None:
         """Close the connection. May be called twice."""
+        self._is_closed = True
+        events, self._events = self._events, None
+        if isasyncgen(events) and not events.ag_running:
+            await events.aclose()
+        await self._close()
+
+    async def _close(self) -> None:
         self._is_read = True
         if self._streaming is not None:
             await self._streaming.__aexit__(None, None, None)
 
-    async def __aiter__(self) -> AsyncIterator[StreamEvent]:
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        return self._events or self._told()
+
+    async def __anext__(self) -> StreamEvent:
+        if self._events is None:
+            if self._is_closed:
+                raise StopAsyncIteration
+            self._events = self._told()
+        return await anext(self._events)
+
+    async def _told(self) -> AsyncGenerator[StreamEvent, None]:
         if self._is_read:
             raise RuntimeError("a stream is read once")
         self._is_read = True
@@ -222,7 +244,7 @@ class RunStream:
                     if event.is_last:
                         return
         finally:
-            await self.aclose()
+            await self._close()
 
     async def _next(self, streaming: Streaming, pieces: AsyncIterator[bytes]) -> list[StreamEvent] | None:
         """Wait for what comes next, and give the events that are whole with it; None at the end."""

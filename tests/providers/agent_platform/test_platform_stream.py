@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -254,6 +254,40 @@ async def test_left_before_anything_came() -> None:
         (told,) = r.told(StartAbandoned)
         assert isinstance(told.error, StartUnknown)
         assert told.target == "chat-7"
+
+
+async def test_read_event_by_event() -> None:
+    """A stream is an async iterator: its next event can be asked for, and a loop goes on from there to its end."""
+    async with platform_rig("success") as r:
+        stream = _listen(r)
+        assert isinstance(stream, AsyncIterator)
+
+        async def read() -> list[StreamEvent]:
+            return [await anext(stream), *[event async for event in stream]]
+
+        waiter = await begin(read())
+        await r.clock.advance(60)
+        assert len(await waiter) == stream.result.events > 1
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+        assert stream.result.is_complete
+
+
+@pytest.mark.parametrize("is_waiting", [False, True])
+async def test_closed_event_by_event(is_waiting: bool) -> None:
+    """Closed, a stream that is read event by event drops its connection and is at its end, also for who waits."""
+    async with platform_rig(("running", 30.0), "success") as r:
+        async with aclosing(_listen(r, mode="messages")) as stream:
+            assert not (await anext(stream)).is_last
+            waiter = await begin(anext(stream, None)) if is_waiting else None
+        await stream.aclose()
+        await settle()
+        assert r.world.statistics()["dropped"] == 1
+        if waiter is not None:
+            waiter.cancel()
+            await asyncio.gather(waiter, return_exceptions=True)
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
 
 
 async def test_read_once() -> None:
