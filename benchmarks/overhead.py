@@ -102,7 +102,7 @@ async def _ours(url: str, options: argparse.Namespace) -> float:
     cadence = _Ticking(Steady(_GAP))
     # No account gets more than half of the crew.
     limits = PoolLimits(
-        lookers=2 * options.at_once, requests_at_once=2 * options.at_once, per_host=options.at_once
+        lookers=2 * options.at_once, requests_at_once=2 * options.at_once, per_host=2 * options.at_once
     )
     async with SessionPool(limits=limits, cadence=cadence) as pool, asyncio.TaskGroup() as group:
         leena = make_leena(pool, url)

@@ -170,8 +170,7 @@ class HttpSend:
     ) -> Reply:
         url = URL(request.url, encoded=True)
         session = self._session(url, is_long=request.is_long)
-        timeout, deadlines = bounds
-        mark = self._expect(on_sent, deadlines, is_long=request.is_long)
+        mark = self._expect(on_sent, bounds[1], is_long=request.is_long)
         try:
             async with session.request(
                 request.method,
@@ -180,23 +179,20 @@ class HttpSend:
                 data=data,
                 allow_redirects=False,
                 raise_for_status=False,
-                timeout=timeout,
+                timeout=bounds[0],
             ) as response:
                 if request.is_long and self._foreign is None:
                     watch(response)
                 length = response.content_length
                 if not _SUCCESS <= response.status < _REDIRECT:
-                    patience = self._patience if mark is None else mark.rest(self._patience)
-                    body = await words_of(response, patience=patience)
+                    body = await self._words(response, mark)
                 elif length is None or length > self._most or hdrs.CONTENT_ENCODING in response.headers:
                     body = await self._bounded(request, response, length)
                 else:
                     body = await response.read()
                 return Reply(response.status, response.headers, body)
         except (Exception, asyncio.CancelledError) as exc:
-            if mark is not None:
-                self._forget(is_long=request.is_long)
-            fault = TimeoutError() if mark is not None and mark.is_over(exc) else exc
+            fault = self._fault(exc, mark, is_long=request.is_long)
             if not self._is_ours_to_tell(fault):
                 raise
             error, cause = self._told(request, fault, mark), bare(fault)
@@ -270,6 +266,13 @@ class HttpSend:
         if connector is not None:
             connector.forget()
 
+    def _fault(self, exc: BaseException, mark: Mark | None, *, is_long: bool) -> BaseException:
+        """Give what befell a request; where its time was over, that is no cancellation."""
+        if mark is None:
+            return exc
+        self._forget(is_long=is_long)
+        return TimeoutError() if mark.is_over(exc) else exc
+
     @property
     def _is_closed(self) -> bool:
         return self._connector is None if self._foreign is None else self._foreign.closed
@@ -287,6 +290,11 @@ class HttpSend:
         if self._is_closed and (mark is None or not mark.was_told):
             return PoolClosed(f"the pool was closed while {request.call} was out", call=request.call)
         return told(request, exc, was_sent=mark is None or mark.was_made)
+
+    async def _words(self, response: aiohttp.ClientResponse, mark: Mark | None) -> bytes:
+        """Read the body of a refusal, within the time that the reply has left."""
+        patience = self._patience if mark is None else mark.rest(self._patience)
+        return await words_of(response, patience=patience)
 
     async def _bounded(self, request: Request, response: aiohttp.ClientResponse, length: int | None) -> bytes:
         """Read a body whose size is not told, never more than the limit, also where it arrives compressed."""
