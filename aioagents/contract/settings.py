@@ -55,10 +55,10 @@ def check_host_label(text: str, name: str) -> str:
 
 def path_segment(text: str, name: str) -> str:
     """Give `text` encoded as one path segment. Raises ValueError for what is empty or would change the path."""
+    if isinstance(text, str) and text.isascii() and text.isalnum():
+        return text  # as most ids are
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{name} has to be a non-empty string, not {text!r}")
-    if text.isascii() and text.isalnum():
-        return text
     if text in {".", ".."}:
         raise ValueError(f"{name}: {text!r} would change the path")
     return quote(text, safe="")

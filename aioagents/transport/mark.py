@@ -23,9 +23,11 @@ class Mark:
     aiohttp's own would count the time for a connection in, or every pause anew.
     """
 
-    __slots__ = ("_before", "_deadlines", "_is_late", "_on_sent", "_task", "due_at", "was_made")
+    __slots__ = ("_before", "_deadlines", "_is_late", "_on_sent", "due_at", "task", "was_made")
 
     def __init__(self, on_sent: Callable[[], None] | None, deadlines: Deadlines | None = None) -> None:
+        #: Whose request it is.
+        self.task = _running()
         self._on_sent = on_sent
         self._deadlines = deadlines
         self._is_late = False
@@ -37,9 +39,9 @@ class Mark:
         if self._on_sent is not None:
             self._on_sent()
         self.was_made = True
-        if self._deadlines is not None and (task := asyncio.current_task()) is not None:
-            self._task, self._before = task, task.cancelling()
-            self._deadlines.join(self, task.get_loop())
+        if self._deadlines is not None:
+            self._before = self.task.cancelling()
+            self._deadlines.join(self, self.task.get_loop())
 
     @property
     def was_told(self) -> bool:
@@ -49,7 +51,7 @@ class Mark:
     def expire(self) -> None:
         """Break the task off."""
         self._is_late = True
-        self._task.cancel()
+        self.task.cancel()
 
     def end(self) -> None:
         """Let the time be over no more; the reply is there, or never will be."""
@@ -59,13 +61,13 @@ class Mark:
     def rest(self, most: float) -> float:
         """Give the seconds that are left, `most` at most, and end."""
         self.end()
-        return most if self.due_at == math.inf else min(self.due_at - self._task.get_loop().time(), most)
+        return most if self.due_at == math.inf else min(self.due_at - self.task.get_loop().time(), most)
 
     def is_over(self, exc: BaseException) -> bool:
         """Say whether `exc` means that the time was over, and nobody else cancelled the task. Ask for this once."""
         if not self._is_late:
             return False
-        return self._task.uncancel() <= self._before and isinstance(exc, asyncio.CancelledError)
+        return self.task.uncancel() <= self._before and isinstance(exc, asyncio.CancelledError)
 
 
 class MarkingConnector(aiohttp.TCPConnector):
@@ -76,23 +78,31 @@ class MarkingConnector(aiohttp.TCPConnector):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self._due: dict[asyncio.Task[Any] | None, Mark] = {}
+        self._due: dict[asyncio.Task[Any], Mark] = {}
 
     def expect(self, mark: Mark) -> None:
-        """Have the next connection that the running task gets make `mark`."""
-        self._due[asyncio.current_task()] = mark
+        """Have the next connection that the mark's task gets make it."""
+        self._due[mark.task] = mark
 
     def forget(self) -> None:
         """Take that back; harmless when the mark was made."""
-        self._due.pop(asyncio.current_task(), None)
+        self._due.pop(_running(), None)
 
     def connect(
         self, req: "ClientRequest", traces: "list[Trace]", timeout: "ClientTimeout"
     ) -> "Coroutine[Any, Any, Connection]":
         """Give a connection."""
         connecting = super().connect(req, traces, timeout)
-        mark = self._due.pop(asyncio.current_task(), None) if self._due else None
+        mark = self._due.pop(_running(), None) if self._due else None
         return connecting if mark is None else _marked(connecting, mark)
+
+
+def _running() -> "asyncio.Task[Any]":
+    """Give the running task. Raises RuntimeError where there is none."""
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a request is made within a task")
+    return task
 
 
 async def _marked(connecting: "Awaitable[Connection]", mark: Mark) -> "Connection":
