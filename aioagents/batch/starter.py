@@ -44,6 +44,8 @@ class Starter:
         self._timer: Timer | None = None
         self._failures = 0  # since a row was started last
         self._refusals = 0  # for want of a slot, since then
+        self._probe: BatchRow | None = None  # the one row that is tried during an outage
+        self._probes = 0  # that failed
         self._resting = 0
         self._rests: set[Timer] = set()
         #: Rows that are SENDING, or about to be.
@@ -57,6 +59,7 @@ class Starter:
             self.sending += 1
             self._flow.in_flight += 1
             row = ready.popleft()
+            self._probe = row if self._is_outage else None
             change = Change(key=row.key, state=RowState.SENDING, at=self._flow.clock.utcnow())
             self._flow.post((change,), self._cleared, row)
 
@@ -70,8 +73,12 @@ class Starter:
 
     @property
     def _has_place(self) -> bool:
-        most = self._flow.settings.sending if self._failures < _OUTAGE else 1
+        most = 1 if self._is_outage else self._flow.settings.sending
         return self.sending + self._resting < most
+
+    @property
+    def _is_outage(self) -> bool:
+        return self._failures >= _OUTAGE
 
     def _is_due(self) -> bool:
         """Take a turn if the moment for one more start has come; else be back when it does."""
@@ -129,7 +136,7 @@ class Starter:
             self._abandon(row, began_at, handle, None)
             return
         self.sending -= 1  # it is recorded together with whoever takes the place
-        self._failures = self._refusals = 0
+        self._failures = self._refusals = self._probes = 0
         change = Change(key=row.key, state=RowState.STARTED, ref=handle.ref, at=self._flow.clock.utcnow())
         self._flow.post((change,), self._started, row, handle)
         if not self._flow.is_stopping:
@@ -146,7 +153,7 @@ class Starter:
                 target=row.target,
                 sent_at=clock.utcnow() - timedelta(seconds=clock.now() - began_at),
                 run=None if handle is None else handle.accepted or handle.last,
-                error=error if isinstance(error, AgentsError) else None,
+                error=error if error is None or isinstance(error, AgentsError) else _foreign(error),
             )
         )
 
@@ -195,8 +202,9 @@ class Starter:
         verdict = judge(error)
         if verdict.is_trouble:
             self._failures += 1
+            self._probes += row is self._probe
             asked = error.retry_after if isinstance(error, AgentsError) else None
-            rest = self._backoff.backoff(max(self._failures - _OUTAGE, 1), chance=1.0)
+            rest = self._backoff.backoff(1 + self._probes, chance=1.0)
             self._rest(max(rest, min(asked or 0.0, self._backoff.patience)))
         if verdict.stops:
             self._flow.fail(error)
@@ -227,3 +235,10 @@ class Starter:
         self._rests.discard(timer)
         self._resting -= 1
         self._flow.moved()
+
+
+def _foreign(error: Exception) -> AgentsError:
+    """Give the error that tells of one that no client raises on purpose."""
+    ours = AgentsError(f"the start failed: {type(error).__name__}")
+    ours.__cause__ = error
+    return ours

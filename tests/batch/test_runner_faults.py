@@ -122,6 +122,15 @@ async def test_an_outage_is_not_run_through(error: AgentsError, state: RowState,
         assert states[RowState.COMPLETED] == 1000 - states[state]
 
 
+async def test_short_fault_holds_up_little() -> None:
+    """A fault that all starts out at that moment meet, and none later, costs a second, not the time of an outage."""
+    async with rig(sending=64, in_flight=1000) as r:
+        r.client.faults = {str(n): StartUnknown("no whole reply") for n in range(64)}
+        await r.begin(rows(500))
+        await r.clock.advance(2)
+        assert len(r.client.started) == 500
+
+
 async def test_rights_that_some_rows_lack_hold_up_nothing() -> None:
     """Rows that the vendor has no right for are left, and cost the others none of their time."""
     async with rig(sending=4, in_flight=100) as r:
