@@ -49,6 +49,7 @@ class Flow:
         self._reader: asyncio.Future[None] | None = None
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._timer: Timer | None = None
+        self._ends_at = math.inf
         self._states: Counter[RowState] = Counter()
         self._faulty = self._replayed = 0
         self._begun_at = self.clock.utcnow()
@@ -83,11 +84,14 @@ class Flow:
     def stop(self, grace: float) -> None:
         """Start nothing more; it is over once all starts are recorded, or after `grace` seconds."""
         self.is_stopping = True
-        self._pool.caller.call_off(self._carried)  # what waits for its turn or for another try is not sent
-        if math.isfinite(grace) and not self.is_over:
+        self._starter.stop()
+        self._pool.caller.call_off(self._carried)  # what waits for another try is not sent
+        ends_at = self.clock.now() + grace
+        if ends_at < self._ends_at and not self.is_over:
+            self._ends_at = ends_at
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self.clock.call_at(self.clock.now() + grace, self._end_now)
+            self._timer = self.clock.call_at(ends_at, self._end_now)
         self.moved()
 
     async def aclose(self) -> None:
@@ -100,6 +104,7 @@ class Flow:
         finally:
             self._end_now()
             await self._crew.aclose()
+            self._recorder.give_up()
 
     def statistics(self) -> BatchStatistics:
         """Give the present numbers."""
@@ -215,12 +220,12 @@ class Flow:
         """Take notice that a task is over."""
         if task.cancelled():
             if not self.is_over:  # what the task had in hand would be waited for in vain
-                self.fail(self._interruption())
+                self.fail(self.interruption())
         elif (fault := task.exception()) is not None:
             self.fail(fault if isinstance(fault, Exception) else AgentsError(f"ended by {fault!r}"))
         self.moved()
 
-    def _interruption(self) -> Exception:
+    def interruption(self) -> Exception:
         """Say why a task was cancelled: the pool is closing, or somebody cancels what is not theirs."""
         try:
             self._pool.ensure_open()

@@ -102,8 +102,9 @@ class Intake:
 
     async def _feed_on(self, running: AsyncIterator[Record]) -> None:
         while True:
-            self._need = asyncio.get_running_loop().create_future()
-            await self._need
+            if self._follower.waiting > AHEAD - _CHUNK:
+                self._need = asyncio.get_running_loop().create_future()
+                await self._need
             if not await self._feed(running):
                 return
             self._flow.moved()

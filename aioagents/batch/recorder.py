@@ -20,6 +20,7 @@ class Recorder:
         self._flow = flow
         self._journal = journal
         self._asks: list[_Ask] = []
+        self._going: Sequence[_Ask] = ()
         self._is_serving = False
         #: How many who asked have not gone on yet.
         self.asked = 0
@@ -45,12 +46,17 @@ class Recorder:
         finally:
             self.asked -= 1
 
+    def give_up(self) -> None:
+        """Let all who asked go on, as if nothing could be recorded: the batch is over, and what was is not known."""
+        asks, self._going, self._asks = [*self._going, *self._asks], (), []
+        self._go_on(asks, is_done=False)
+
     async def _serve(self) -> None:
-        asks: list[_Ask] = []
         try:
             while self._asks:
-                asks, self._asks = self._asks, []
-                await self._record(asks)
+                self._going, self._asks = self._asks, []
+                await self._record(self._going)
+                self._going = ()
                 self._flow.moved()
         finally:
             self._is_serving = False
@@ -63,7 +69,8 @@ class Recorder:
             if len(asks) == 1:
                 self._go_on(asks, is_done=False)
                 return
-            for ask in asks:  # one row's fault keeps no other from being recorded: nothing was changed yet
+            for place, ask in enumerate(asks):  # one row's fault keeps no other from being recorded
+                self._going = asks[place:]
                 await self._record([ask])
         else:
             self._go_on(asks, is_done=True)

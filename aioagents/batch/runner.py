@@ -56,6 +56,7 @@ class Batch:
             grace=grace,
         )
         self._flow: Flow | None = None
+        self._grace: float | None = None
         self._is_running = False
 
     async def run(self, rows: Rows) -> AsyncGenerator[Outcome, None]:
@@ -73,11 +74,14 @@ class Batch:
         if self._is_running:
             raise RuntimeError("the batch is running; make another one, with another journal")
         self._is_running = True
+        self._flow = self._grace = None
         try:
             async with self._opened() as journal:
                 flow = self._flow = Flow(self._client, journal, self._settings)
                 try:
                     await flow.open(rows)
+                    if self._grace is not None:
+                        flow.stop(self._grace)
                     while (outcome := await flow.next()) is not None:
                         yield outcome
                 finally:
@@ -91,7 +95,11 @@ class Batch:
         Runs go on. At most `grace` seconds are waited, and a second call may shorten that. Harmless where nothing
         runs. To be called in the event loop.
         """
-        if self._flow is not None and self._is_running:
+        if self._is_running and self._flow is None:
+            self._grace = (
+                grace if self._grace is None else min(grace, self._grace)
+            )  # its journal is being opened
+        elif self._is_running and self._flow is not None:
             self._flow.stop(grace)
 
     def statistics(self) -> BatchStatistics:

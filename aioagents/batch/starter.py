@@ -4,9 +4,9 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from ..clock import Timer, sleep
+from ..clock import Timer
 from ..contract import BatchRow, RunClient
-from ..errors import AgentsError, PoolClosed
+from ..errors import AgentsError, NotSent, PoolClosed
 from ..observe import StartAbandoned
 from ..polling import RunHandle
 from ..retry import RetryPolicy
@@ -46,6 +46,7 @@ class Starter:
         self._refusals = 0  # for want of a slot, since then
         self._probe: BatchRow | None = None  # the one row that is tried during an outage
         self._probes = 0  # that failed
+        self._waiting: set[asyncio.Future[None]] = set()  # for their second turn
         self._resting = 0
         self._rests: set[Timer] = set()
         #: Rows that are SENDING, or about to be.
@@ -64,7 +65,7 @@ class Starter:
             self._flow.post((change,), self._cleared, row)
 
     def close(self) -> None:
-        """Forget the row whose turn would have come. May be called twice."""
+        """Set no timer any more. May be called twice."""
         for timer in (self._timer, *self._rests):
             if timer is not None:
                 timer.cancel()
@@ -117,7 +118,7 @@ class Starter:
         if self._turns is not None:
             try:
                 await self._wait_for_turn(self._turns[1])
-            except asyncio.CancelledError:  # the pool is closing
+            except asyncio.CancelledError:  # by the pool that is closing, most likely
                 self._put_back(row)
                 raise
         if self._flow.is_stopping:
@@ -126,6 +127,10 @@ class Starter:
         began_at = self._flow.clock.now()
         try:
             handle = await self._client.start(row)
+        except asyncio.CancelledError:  # amid what the pool does not know: it may have been sent
+            self.sending -= 1
+            self._told(False, row, RowState.SENDING, self._flow.interruption())  # noqa: FBT003 - as the recorder does
+            raise
         except Exception as error:  # noqa: BLE001 - each is told as this row's outcome
             if self._flow.is_closed:
                 self._abandon(row, began_at, None, error)
@@ -146,6 +151,8 @@ class Starter:
         self, row: BatchRow, began_at: float, handle: RunHandle | None, error: Exception | None
     ) -> None:
         """Tell what became of a start that took longer than the batch waited for it; the journal has it SENDING."""
+        if isinstance(error, NotSent | PoolClosed):
+            return  # nothing did
         clock = self._flow.clock
         self._client.pool.caller.abandon(
             StartAbandoned(
@@ -164,16 +171,30 @@ class Starter:
         self._flow.post((change,), self._was_put_back, row)
 
     def _was_put_back(self, is_recorded: bool, row: BatchRow) -> None:  # noqa: FBT001 - as the recorder calls it
-        self._flow.in_flight -= 1
         if is_recorded:
+            self._flow.in_flight -= 1
             self._intake.ready.append(row)  # behind others, which may have other targets
+        elif self._flow.error is not None:
+            self._told(is_recorded, row, RowState.SENDING, self._flow.error)
 
     async def _wait_for_turn(self, pace: Pace) -> None:
         now = self._flow.clock.now()
         turn_at = max(now, pace.ready_at)
         pace.take(turn_at)
         if turn_at > now:
-            await sleep(self._flow.clock, turn_at - now)
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.add(turn)
+            timer = self._flow.clock.call_at(turn_at, lambda: _wake(turn))
+            try:
+                await turn
+            finally:
+                timer.cancel()
+                self._waiting.discard(turn)
+
+    def stop(self) -> None:
+        """Have rows that wait for their turn put back."""
+        for turn in self._waiting:
+            _wake(turn)
 
     def _started(self, is_recorded: bool, row: BatchRow, handle: RunHandle) -> None:  # noqa: FBT001 - as above
         flow = self._flow
@@ -182,6 +203,9 @@ class Starter:
             self._follower.follow(row.key, row.target, handle)
             return
         # The journal will call the row unknown: this is where its run can still be found.
+        if flow.is_closed:
+            self._abandon(row, flow.clock.now(), handle, None)
+            return
         flow.tell(
             Outcome(
                 key=row.key,
@@ -214,6 +238,9 @@ class Starter:
 
     def _told(self, is_recorded: bool, row: BatchRow, state: RowState, error: Exception) -> None:  # noqa: FBT001
         state = state if is_recorded else RowState.SENDING
+        if self._flow.is_closed:
+            self._abandon(row, self._flow.clock.now(), None, error)
+            return
         self._flow.tell(Outcome(key=row.key, state=state, target=row.target, error=error))
 
     def _delay(self, error: Exception) -> float | None:
@@ -226,6 +253,8 @@ class Starter:
 
     def _rest(self, seconds: float) -> None:
         """Leave the place of a row that was not started empty for a while."""
+        if self._flow.is_over:
+            return
         clock = self._flow.clock
         self._resting += 1
         timer = clock.call_at(clock.now() + seconds, lambda: self._rested(timer))
@@ -235,6 +264,11 @@ class Starter:
         self._rests.discard(timer)
         self._resting -= 1
         self._flow.moved()
+
+
+def _wake(turn: "asyncio.Future[None]") -> None:
+    if not turn.done():
+        turn.set_result(None)
 
 
 def _foreign(error: Exception) -> AgentsError:

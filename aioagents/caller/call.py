@@ -252,7 +252,10 @@ class Caller:
                 return reply
             refusal = refusal_of(account.vendor, request, reply, utcnow=self._clock.utcnow())
             self._pace(account, refusal, sent_at)
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal, reply  # or they would be held by the error's own traceback
 
     async def _line_up(
         self, account: Account, token: Token | None, *, is_look: bool, is_first: bool

@@ -141,7 +141,7 @@ class Flight(Generic[T]):
     def ground(self, task: asyncio.Task[Any]) -> None:
         """Send nothing any more. What is out goes on; `task` ends at once where nothing is."""
         self.may_resend = False
-        if not self.is_sent:
+        if not self.is_sent and task is not asyncio.current_task():  # a hook may ask for this from within
             task.cancel()
 
     def left(self, task: "asyncio.Task[T]") -> None:

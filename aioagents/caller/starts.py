@@ -63,6 +63,8 @@ class Starts:
         self._tell = tell
         self._flights: dict[asyncio.Task[Any], Flight[Any]] = {}
         self._carriers: dict[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object]] = {}
+        self._called_off: set[asyncio.Task[Any]] = set()
+        self._is_landing = False
         self.accepted = 0
 
     def start(self, account: Account, start: Start[T]) -> Coroutine[Any, Any, T]:
@@ -92,12 +94,16 @@ class Starts:
     async def _carried(self, account: Account, start: Start[T], caller: asyncio.Task[Any]) -> T:
         """Have it travel in the caller's task, which nobody but the pool cancels."""
         flight: Flight[T] = Flight(start, clock=self._clock, tell=self._tell, caller=caller)
+        flight.is_called_off = caller in self._called_off
+        if flight.is_called_off or self._is_landing:  # while the caller looked up what it needs for this
+            raise flight.fault(asyncio.CancelledError())
         self._flights[caller] = flight
         try:
             result = await self._travel(account, start, flight, math.inf)
         except asyncio.CancelledError as exc:
             caller.uncancel()
-            raise flight.fault(exc) from None
+            fault = flight.fault(exc)
+            raise fault from fault.__cause__
         except Exception as exc:
             fault = flight.fault(exc)
             if fault is exc:
@@ -118,6 +124,7 @@ class Starts:
         return task
 
     def _put_down(self, task: asyncio.Task[Any]) -> None:
+        self._called_off.discard(task)
         self._carriers.pop(task)(task)
 
     def accept(self, launch: Launch) -> None:
@@ -131,6 +138,7 @@ class Starts:
 
     def call_off(self, callers: Collection[asyncio.Task[Any]]) -> None:
         """Have nothing more sent of the starts that these tasks wait for; see `Caller.call_off`."""
+        self._called_off.update(task for task in callers if task in self._carriers)
         for task, flight in self._flights.items():
             if flight.caller in callers:
                 flight.is_called_off = True
@@ -138,6 +146,7 @@ class Starts:
 
     async def land(self, seconds: float) -> None:
         """Wait, for at most so long, until no start is out any more; those that were not sent end at once."""
+        self._is_landing = True
         for task, flight in self._flights.items():
             flight.ground(task)
         if self._flights:

@@ -83,6 +83,8 @@ class Gate:
         except asyncio.CancelledError:
             if place.cancelled():
                 line.pop(place, None)
+                if not (self._line or self._look_line):
+                    self._wake_later(self._clock.now())
             else:
                 self.leave(is_look=is_look)  # the place was given while the cancellation was on its way
             raise

@@ -199,7 +199,10 @@ class HttpSend:
         finally:
             if mark is not None:
                 mark.end()
-        raise error from cause  # out here, since a context holds on to what the cause leaves out
+        try:
+            raise error from cause  # out here, since a context holds on to what the cause leaves out
+        finally:
+            del error, cause, mark  # or they would be held by the error's own traceback
 
     def stream(
         self,

@@ -92,8 +92,10 @@ class Display:
             self._tell_faulty(outcome.key, error)
             return
         self._out.document({"event": "row", **_describe_outcome(outcome, self._out.hide)})
-        if outcome.state is RowState.SENDING:
+        if outcome.state is RowState.SENDING and outcome.ref is not None:
             self._out.warn(f"row {outcome.key!r}: it could not be recorded that it began {outcome.ref}")
+        elif outcome.state is RowState.SENDING:
+            self._out.warn(f"row {outcome.key!r}: it could not be recorded what became of its start: {error}")
         elif outcome.state in _TROUBLES and error is not None and not isinstance(error, WaitTimeout):
             self.lost += outcome.state is RowState.STARTED and isinstance(error, _LOST)
             self._tell_trouble(outcome, error)
