@@ -6,7 +6,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from aioagents import RunHandle, RunState
-from aioagents.contract import RunClient
+from aioagents.contract import BatchRow, RunClient
 from aioagents.contract.fake import RunPlan, World
 from aioagents.providers.agent_platform.fake import AgentPlatformWorld
 from aioagents.providers.agh.fake import AghRules, AghWorld
@@ -22,16 +22,17 @@ URL: Final = "http://127.0.0.1"
 class Adapter:
     """One vendor, as the common tests need it.
 
-    `start` starts a run of a target, with `PRIVATE` somewhere in what is sent. `follow` makes a handle of an
-    id. `words` are the vendor's own for the states that scripts go through. `start_call` and `look_call` are
-    the names of its requests, `secrets` what must be shown nowhere, `unreadable` bodies of a successful start
-    that name no run. `finds_lost` says that a run is found whose start's answer was lost; `has_input` that a start
-    takes something along.
+    `start` starts a run of a target, with `PRIVATE` somewhere in what is sent. `row` makes a row of its key,
+    whose run goes by the script `target`. `follow` makes a handle of an id. `words` are the vendor's own for
+    the states that scripts go through. `start_call` and `look_call` are the names of its requests, `secrets`
+    what must be shown nowhere, `unreadable` bodies of a successful start that name no run. `finds_lost` says
+    that a run is found whose start's answer was lost; `has_input` that a start takes something along.
     """
 
     name: str
     world: Callable[[RunPlan], World]
     start: Callable[[Any, str], Awaitable[RunHandle]]
+    row: Callable[[str], BatchRow]
     follow: Callable[[Any, str], RunHandle]
     words: Mapping[RunState, str]
     start_call: str
@@ -82,6 +83,7 @@ LEENA: Final = Adapter(
     name="leena",
     world=LeenaWorld,
     start=_start_leena,
+    row=lambda key: BatchRow(key, "target", PRIVATE, {"key": key}),
     follow=lambda client, run_id: client.item(run_id),
     words={
         RunState.RUNNING: "in_progress",
@@ -100,6 +102,7 @@ LEAP: Final = Adapter(
     name="leap",
     world=LeapWorld,
     start=_start_leap,
+    row=lambda key: BatchRow(key, "target", "", {"key": key, "mail": PRIVATE}),
     follow=lambda client, run_id: client.get(run_id),
     words={
         RunState.RUNNING: "running",
@@ -117,6 +120,7 @@ AGH: Final = Adapter(
     name="agh",
     world=_agh_world,
     start=_start_agh,
+    row=lambda key: BatchRow(key, "target"),
     follow=lambda client, run_id: client.runs.follow(run_id),
     words={
         RunState.RUNNING: "running",
@@ -136,6 +140,7 @@ PLATFORM: Final = Adapter(
     name="agent-platform",
     world=AgentPlatformWorld,
     start=_start_platform,
+    row=lambda key: BatchRow(key, f"session of {key}", "target", {"key": key, "mail": PRIVATE}),
     follow=lambda client, run_id: client.runs.get(run_id, session_reference="target"),
     words={RunState.RUNNING: "running", RunState.COMPLETED: "success", RunState.FAILED: "failed"},
     start_call="runs.start",

@@ -1,0 +1,132 @@
+"""A batch with its journal on disk, for every vendor there is, in the same words."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from aioagents import SessionPool, Steady
+from aioagents.batch import Batch, Journal, Outcome, Record, RowState
+from aioagents.contract.fake import RunPlan, Step, World
+from aioagents.model import RunState
+from aioagents.providers import all_providers
+from tests.conformance.adapters import ADAPTERS, PRIVATE, Adapter
+from tests.fakes import FakeClock, WorldSend
+from tests.polling.rig import begin
+
+_KEYS = [f"row-{number}" for number in range(8)]
+
+
+@frozen
+class _Case:
+    """A vendor's fake, which outlives each process that runs a batch with it."""
+
+    vendor: Adapter
+    world: World
+    clock: FakeClock
+    send: WorldSend
+    path: Path
+
+    async def run(self, *, stops_at: int | None = None, **options: Any) -> tuple[list[Outcome], int]:
+        """Run the batch in a pool of its own; gives the outcomes, and how many runs were attached to.
+
+        With `stops_at` it is stopped once so many starts are recorded.
+        """
+        found: list[Outcome] = []
+        pool = SessionPool(clock=self.clock, send=self.send, cadence=Steady(10), chance=lambda: 0.5)
+        async with pool:
+            client = self.vendor.client(all_providers()[self.vendor.name].client, pool, self.world)
+            batch = Batch(client, journal=self.path, **options)
+
+            async def read() -> None:
+                async for outcome in batch.run(map(self.vendor.row, _KEYS)):
+                    found.append(outcome)  # noqa: PERF401 - read as they come
+
+            reader = await begin(read())
+            while not reader.done():  # the disk takes its own time
+                if stops_at is None:
+                    await self.clock.advance(1)
+                elif batch.statistics().starts >= stops_at:
+                    batch.stop()
+                await self.clock.advance(0)
+            await reader
+            return found, batch.statistics().resumed
+
+    def records(self) -> dict[str, Record]:
+        with Journal.read_only(self.path) as view:
+            return {record.key: record for record in view.records()}
+
+    def check_starts(self, count: int) -> None:
+        """See that the vendor began so many runs, each of another row as far as it can tell rows apart."""
+        assert self.world.statistics()["starts"] == len(self.send.calls(self.vendor.start_call)) == count
+        by_key = getattr(self.world, "starts_by_key", dict.fromkeys(_KEYS[:count], 1))
+        assert (len(by_key), set(by_key.values())) == (count, {1})
+
+
+@pytest.fixture(params=sorted(all_providers()))
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> _Case:
+    """Give each vendor in turn, with a script of one run."""
+    vendor, clock = ADAPTERS[request.param], FakeClock()
+    steps = [Step(vendor.words[RunState.RUNNING], 25.0), Step(vendor.words[RunState.COMPLETED])]
+    world = vendor.world(RunPlan(scripts={"target": steps}))
+    return _Case(vendor, world, clock, WorldSend(world, clock=clock), tmp_path / "batch.db")
+
+
+async def test_batch_from_start_to_end(case: _Case) -> None:
+    """Each row is started once and comes out once, completed, with the run that the journal has."""
+    outcomes, resumed = await case.run(in_flight=3)
+    assert (sorted(outcome.key for outcome in outcomes), resumed) == (_KEYS, 0)
+    assert {outcome.state for outcome in outcomes} == {RowState.COMPLETED}
+    case.check_starts(len(_KEYS))
+    records = case.records()
+    assert {outcome.key: outcome.ref for outcome in outcomes} == {
+        key: record.ref for key, record in records.items()
+    }
+    assert len({str(record.ref) for record in records.values()}) == len(_KEYS)
+    assert {record.ref.vendor for record in records.values() if record.ref} == {case.vendor.name}
+
+
+async def test_batch_that_is_run_again(case: _Case) -> None:
+    """Runs that an earlier process began are attached to by their reference alone, and end without a second start."""
+    first, _ = await case.run(stops_at=len(_KEYS))
+    assert first == []
+    left = case.records()
+    assert {record.state for record in left.values()} == {RowState.STARTED}
+    sent = len(case.send.calls(case.vendor.look_call))
+    outcomes, resumed = await case.run()
+    assert resumed == len(_KEYS)
+    assert Counter(outcome.key for outcome in outcomes) == Counter(_KEYS)
+    assert all(each.state is RowState.COMPLETED and not each.is_replayed for each in outcomes)
+    assert {outcome.key: outcome.ref for outcome in outcomes} == {
+        key: record.ref for key, record in left.items()
+    }
+    case.check_starts(len(_KEYS))
+    assert len(case.send.calls(case.vendor.look_call)) >= sent + len(_KEYS)
+
+
+async def test_batch_that_is_stopped_half_way(case: _Case) -> None:
+    """What was begun before the stop is followed, what was not is started, and each row is started once."""
+    await case.run(stops_at=3, in_flight=3)
+    assert Counter(record.state for record in case.records().values()) == {
+        RowState.STARTED: 3,
+        RowState.PLANNED: len(_KEYS) - 3,
+    }
+    case.check_starts(3)
+    outcomes, resumed = await case.run()
+    assert (resumed, sorted(outcome.key for outcome in outcomes)) == (3, _KEYS)
+    assert {outcome.state for outcome in outcomes} == {RowState.COMPLETED}
+    case.check_starts(len(_KEYS))
+    replayed, _ = await case.run()
+    assert all(outcome.is_replayed for outcome in replayed)
+    case.check_starts(len(_KEYS))
+
+
+async def test_journal_has_nothing_of_what_was_sent(case: _Case) -> None:
+    """Neither a secret nor a row's message or input can be read in the journal's files."""
+    await case.run()
+    contents = b"".join(path.read_bytes() for path in case.path.parent.iterdir())
+    assert b"row-7" in contents
+    for secret in (*case.vendor.secrets, PRIVATE):
+        assert secret.encode() not in contents
