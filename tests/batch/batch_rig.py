@@ -275,6 +275,10 @@ class Rig:
     async def finish(self, given: Any, *, seconds: float = 1000.0) -> list[Outcome]:
         """Run a batch to its end, and give the outcomes."""
         await self.begin(given)
+        return await self.finish_begun(seconds=seconds)
+
+    async def finish_begun(self, *, seconds: float = 1000.0) -> list[Outcome]:
+        """Let a batch that was begun come to its end, and give the outcomes."""
         for _ in range(int(seconds)):
             if self.is_over:
                 break

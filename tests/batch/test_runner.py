@@ -90,6 +90,17 @@ async def test_few_rows_are_sending_at_a_time() -> None:
         assert r.notebook.most_sending == 7
 
 
+async def test_sixty_four_rows_are_sending_unless_told_otherwise() -> None:
+    """With the settings that nobody chose, 64 rows are SENDING at a time, and never more."""
+    async with rig() as r:
+        r.client.gate = asyncio.Event()
+        await r.begin(rows(300))
+        assert Counter(r.notebook.states.values())[RowState.SENDING] == len(r.client.started) == 64
+        r.client.gate.set()
+        assert len(await r.finish_begun()) == 300
+        assert r.notebook.most_sending == 64
+
+
 async def test_no_more_rows_are_in_flight_than_may_be() -> None:
     """Rows that are SENDING or STARTED count together; an end makes room for a start."""
     async with rig(in_flight=30, sending=8) as r:

@@ -1,5 +1,7 @@
 """Batches over the journal on disk, in real time."""
 
+import asyncio
+import threading
 from collections import Counter
 from contextlib import aclosing
 from pathlib import Path
@@ -7,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from aioagents import JournalError, NotSent, RunState, SessionPool, StartUnknown, Steady
+from aioagents import JournalError, NotSent, RunHandle, RunState, SessionPool, StartUnknown, Steady
 from aioagents.batch import Batch, BatchRow, Change, Journal, Outcome, ResultFile, RowState
 from tests.batch.batch_rig import StandIn, ref_of, rows
+from tests.batch.journal_rig import ask
 from tests.batch.test_results import keys_in
 from tests.fakes import EPOCH
 
@@ -155,3 +158,47 @@ async def test_batch_and_its_results(tmp_path: Path) -> None:
                     await results.write()
             await results.finish()
         assert sorted(keys_in(path), key=int) == [str(n) for n in range(300)]
+
+
+async def test_rows_that_a_kill_could_leave_unknown(tmp_path: Path) -> None:
+    """Whenever a start leaves, the file has 64 rows SENDING at most, and as many while all of them are out."""
+    path = tmp_path / "batch.db"
+    counts: list[int] = []
+
+    class _Counting(StandIn):
+        async def start(self, row: BatchRow) -> RunHandle:
+            counts.append(ask(path, "SELECT count(*) FROM row WHERE state = 'sending'")[0][0])
+            if len(counts) == 64 and self.gate is not None:
+                self.gate.set()
+            return await super().start(row)
+
+    async with _pool() as pool:
+        client = _Counting(pool, lasts=0.005)
+        client.gate = asyncio.Event()
+        outcomes = [each async for each in Batch(client, journal=path).run(rows(300))]
+    assert len(outcomes) == len(counts) == 300
+    assert max(counts) == counts[63] == 64
+
+
+async def test_one_thread_more(tmp_path: Path) -> None:
+    """While a batch runs with a journal there is one thread more, the journal's; afterwards there is none."""
+    before = set(threading.enumerate())
+    async with _pool() as pool:
+        batch = Batch(StandIn(pool, lasts=0.005), journal=tmp_path / "batch.db")
+        count = 0
+        async for _ in batch.run(rows(300)):
+            more = set(threading.enumerate()) - before
+            assert [each.name for each in more] == ["aioagents-journal"]
+            count += 1
+        assert (count, set(threading.enumerate())) == (300, before)
+
+
+async def test_no_thread_is_left_where_somebody_leaves(tmp_path: Path) -> None:
+    """The journal's thread is gone as well when the reader left before the end."""
+    before = set(threading.enumerate())
+    async with _pool() as pool:
+        client = StandIn(pool, lasts=0.005)
+        async with aclosing(Batch(client, journal=tmp_path / "batch.db").run(rows(300))) as outcomes:
+            await anext(outcomes)
+            assert len(set(threading.enumerate()) - before) == 1
+        assert set(threading.enumerate()) == before
