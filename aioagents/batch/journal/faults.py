@@ -11,8 +11,8 @@ _DAMAGED: Final = (
     "journal starts its rows again"
 )
 _DISK: Final = (
-    "reading or writing failed: the disk is full, over its quota or failing; see to it, "
-    "then run the same again"
+    "reading or writing failed: the disk is full, over its quota, read-only or failing; see to "
+    "it, then run the same again"
 )
 #: By SQLite's primary code: what to do, and whether the same call may well succeed once it is done.
 _ADVICE: Final = MappingProxyType(
