@@ -188,3 +188,29 @@ def test_on_a_terminal(on_terminal: Any, tmp_path: Path) -> None:
     assert "31 rows settled: 30 completed, 1 refused" in shown
     with Journal.read_only(f"{path}.db") as view:
         assert view.summary().states[RowState.COMPLETED] == 30
+
+
+@pytest.mark.parametrize("faults", [FaultPlan.parse("throttle=1,retry_after=40,only=start")])
+def test_signal_while_starts_wait_for_another_try(
+    command: Any, simulator: Simulator, world: LeenaWorld, tmp_path: Path
+) -> None:
+    """Ctrl-C while the vendor throttles every start waits for none, and the command that is told starts each once."""
+    path = write_rows(tmp_path, {str(n): "good" for n in range(12)})
+    running = command("batch", str(path), "--vendor", "leena", "--json")
+    wait_for(lambda: simulator.statistics().calls.get("aop.execute", 0) >= 6)
+    running.signal(signal.SIGINT)
+    signalled_at = time.monotonic()
+    done = running.finish()
+    # Some were asked to come back in half a minute.
+    assert time.monotonic() - signalled_at < 5.0
+    assert done.code == 130
+    last = done.documents[-1]
+    assert (last["rows"], last["unknown"], last["starts"]) == ({"planned": 12}, 0, 0)
+    assert set(states_in(Path(f"{path}.db")).values()) == {"planned"}
+    assert world.statistics()["starts"] == 0
+    assert last["resume"] == f"aioagents batch {path} --vendor leena --json --resume"
+    with Simulator(worlds=[world], speed=600).in_thread() as healthy:
+        again = command(*shlex.split(last["resume"])[1:], env=healthy.environment()).finish()
+    assert again.code == 0
+    assert again.documents[-1]["rows"] == {"completed": 12}
+    assert dict(world.starts_by_key) == {str(n): 1 for n in range(12)}
