@@ -143,7 +143,7 @@ class Starter:
         self.sending -= 1  # it is recorded together with whoever takes the place
         self._failures = self._refusals = self._probes = 0
         change = Change(key=row.key, state=RowState.STARTED, ref=handle.ref, at=self._flow.clock.utcnow())
-        self._flow.post((change,), self._started, row, handle)
+        self._flow.post((change,), self._started, row, handle, began_at)
         if not self._flow.is_stopping:
             self.start_nowait()
 
@@ -196,7 +196,13 @@ class Starter:
         for turn in self._waiting:
             _wake(turn)
 
-    def _started(self, is_recorded: bool, row: BatchRow, handle: RunHandle) -> None:  # noqa: FBT001 - as above
+    def _started(
+        self,
+        is_recorded: bool,  # noqa: FBT001 - as above
+        row: BatchRow,
+        handle: RunHandle,
+        began_at: float,
+    ) -> None:
         flow = self._flow
         if is_recorded:
             self.starts += 1
@@ -204,7 +210,7 @@ class Starter:
             return
         # The journal will call the row unknown: this is where its run can still be found.
         if flow.is_closed:
-            self._abandon(row, flow.clock.now(), handle, None)
+            self._abandon(row, began_at, handle, None)
             return
         flow.tell(
             Outcome(

@@ -5,7 +5,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from aioagents.errors import AgentsError, BadRequest, NotSent, PoolClosed, StartUnknown, Throttled
+from aioagents.errors import (
+    AgentsError,
+    BadRequest,
+    NotSent,
+    PoolClosed,
+    ReplyLost,
+    StartUnknown,
+    Throttled,
+)
 from aioagents.model import Reply
 from aioagents.observe import StartAbandoned
 from tests.caller.rig import OK, REFUSED, THROTTLED, Held, Rig
@@ -122,3 +130,50 @@ async def test_closed_pool_carries_nothing() -> None:
     rig = Rig(OK)
     with pytest.raises(PoolClosed):
         Carried(rig)
+
+
+async def test_called_off_before_it_asked() -> None:
+    """A task that looks something up before its start sends nothing once it is called off, or its pool is landing."""
+    async with Rig(OK) as rig:
+        gates = [asyncio.Event(), asyncio.Event()]
+
+        def later(gate: asyncio.Event) -> Callable[[], Awaitable[str]]:
+            async def start() -> str:
+                await gate.wait()
+                return await rig.start()
+
+            return start
+
+        called_off, landing = (Carried(rig, start=later(gate)) for gate in gates)
+        await settle()
+        rig.caller.call_off([called_off.task])
+        gates[0].set()
+        await settle()
+        await rig.caller.land(0.0)
+        gates[1].set()
+        await settle()
+        assert type(called_off.outcome) is NotSent
+        assert type(landing.outcome) is PoolClosed
+        assert rig.send.times == 0
+        rig.assert_idle()
+
+
+async def test_called_off_by_a_hook() -> None:
+    """A hook may call off the very start of which it is told; its task is not cancelled for it."""
+    async with Rig(NotSent("no connection")) as rig:
+        carried = Carried(rig)
+        rig.send.on_sending = lambda: rig.caller.call_off([carried.task])
+        await settle()
+        assert type(carried.outcome) is NotSent
+        assert (carried.cancelling, carried.task.cancelled()) == (0, False)
+        assert rig.send.times == 1
+
+
+async def test_unknown_tells_its_cause() -> None:
+    """The error of a carried start that its pool ends says what became of the reply, as that of any other does."""
+    async with Rig(Held()) as rig:
+        carried = Carried(rig)
+        await settle()
+        await rig.crew.aclose()
+        assert isinstance(carried.outcome, StartUnknown)
+        assert isinstance(carried.outcome.__cause__, ReplyLost)

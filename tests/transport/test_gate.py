@@ -294,3 +294,16 @@ async def test_statistics_say_how_the_gate_stands() -> None:
         task.cancel()
     await settle()
     crowd.assert_empty()
+
+
+async def test_nobody_in_line_leaves_no_timer() -> None:
+    """When the last one in line is cancelled, the timer for its moment goes too."""
+    clock = FakeClock()
+    gate = Gate(PoolLimits(requests_per_second=0.1), clock)
+    await gate.enter(is_look=False)
+    waiting = asyncio.create_task(gate.enter(is_look=False))
+    await settle()
+    assert clock.timers == 1
+    waiting.cancel()
+    await settle()
+    assert clock.timers == 0

@@ -1,0 +1,148 @@
+"""How a batch ends: at once, in time, with each fate told, and without a start that leaves afterwards."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from aioagents import AuthenticationError, JournalError, NotSent, PoolClosed
+from aioagents.batch import Batch, BatchRow, Change, Record, RowState
+from aioagents.observe import StartAbandoned
+from tests.batch.batch_rig import Notebook, ref_of, rig, rows
+from tests.fakes import settle
+
+
+def _left(count: int, *, scope: str = "") -> Notebook:
+    """Give what a run of a batch left that had started so many rows."""
+    return Notebook(
+        Record(
+            key=str(n),
+            target="tea",
+            digest=b"",
+            state=RowState.STARTED,
+            owner="another",
+            ref=ref_of(str(n), scope),
+        )
+        for n in range(count)
+    )
+
+
+@pytest.mark.parametrize("count", [255, 256, 257, 512, 513, 2000])
+async def test_runs_that_cannot_be_followed_hold_up_nothing(count: int) -> None:
+    """However many runs of an earlier run are of another scope, each is told, and the batch ends."""
+    async with rig(_left(count, scope="elsewhere")) as r:
+        await r.finish([])
+        assert Counter(r.states.values()) == {RowState.STARTED: count}
+
+
+async def _none() -> AsyncIterator[BatchRow]:
+    await asyncio.Event().wait()
+    yield BatchRow("never", "tea")
+
+
+async def test_all_places_are_filled_with_runs_that_go_on() -> None:
+    """A thousand runs are followed where there are so many places, though the input gives nothing."""
+    async with rig(_left(1000), in_flight=1000) as r:
+        for n in range(1000):
+            r.client.begin(str(n))
+        await r.begin(_none())
+        await settle()
+        assert r.batch.statistics().in_flight == 1000
+
+
+async def test_start_that_is_not_recorded_any_more_is_told() -> None:
+    """A run that began while the journal hung, and whose batch is gone by then, is told to hooks, with its time."""
+    async with rig(sending=3, grace=5.0) as r:
+        r.client.gate = asyncio.Event()
+        reader = await r.begin(rows(3))
+        r.client.faults = {"1": NotSent("no connection")}
+        r.notebook.gate = asyncio.Event()
+        r.client.gate.set()
+        await settle()
+        reader.cancel()
+        await r.clock.advance(6)
+        await asyncio.wait([reader])
+        told = [event for event in r.events if isinstance(event, StartAbandoned)]
+        assert [event.run and event.run.ref for event in told] == [ref_of("0"), ref_of("2")]
+        assert {(r.clock.utcnow() - event.sent_at).total_seconds() for event in told} == {6.0}
+        assert r.clock.timers == 0
+
+
+async def test_grace_is_not_lengthened() -> None:
+    """What stops a batch that is stopping already leaves it no more time."""
+    async with rig(sending=4, grace=300.0) as r:
+        r.client.gates = {"0": asyncio.Event(), "1": asyncio.Event()}
+        r.client.faults = {"1": AuthenticationError("who?", status=401)}
+        await r.begin(rows(4))
+        r.batch.stop(grace=2.0)
+        r.client.gates["1"].set()
+        await r.clock.advance(3)
+        assert r.is_over
+
+
+async def test_rows_that_wait_for_their_turn_hold_up_no_stop() -> None:
+    """Rows that were recorded long after their turn, and wait for another one, are given back at once."""
+    async with rig(sending=64, starts_per_second=1) as r:
+        await r.begin(rows(100))
+        r.notebook.gate = asyncio.Event()
+        await r.clock.advance(30)
+        r.notebook.gate.set()
+        await settle()
+        assert Counter(r.notebook.states.values())[RowState.SENDING] > 20
+        r.batch.stop()
+        await settle()
+        assert r.is_over
+        assert Counter(r.notebook.states.values())[RowState.SENDING] == 0
+        assert len(r.client.started) <= 3
+
+
+async def test_stop_while_the_journal_is_opened(tmp_path: Path) -> None:
+    """A stop that comes while the journal is being opened is not forgotten: nothing is started until the next run."""
+    async with rig() as r:
+        r.batch = Batch(r.client, journal=tmp_path / "batch.db")
+        reading = asyncio.create_task(r.read(rows(20)))
+        await asyncio.sleep(0)
+        r.batch.stop()
+        await reading
+        assert (r.outcomes, r.client.started) == ([], [])
+        again = asyncio.create_task(r.read(rows(20)))
+        while len(r.outcomes) < 20:
+            await asyncio.sleep(0)
+            await r.clock.advance(1)
+        await again
+
+
+async def test_row_that_cannot_be_given_back_has_an_outcome() -> None:
+    """A row that was not sent, and cannot be recorded so, is told as SENDING, with the journal's error."""
+    async with rig(sending=2) as r:
+        gate = r.notebook.gate = asyncio.Event()
+        await r.begin(rows(2))
+
+        def fault(change: Change | BatchRow) -> Exception | None:
+            is_back = isinstance(change, Change) and change.state is RowState.PLANNED
+            return JournalError("the disk is full") if is_back else None
+
+        r.notebook.fault = fault
+        r.batch.stop()
+        gate.set()
+        await settle()
+        assert r.is_over
+        assert [(each.key, each.state, type(each.error)) for each in r.outcomes] == [
+            ("0", RowState.SENDING, JournalError),
+            ("1", RowState.SENDING, JournalError),
+        ]
+        assert r.batch.statistics().in_flight == 0
+
+
+async def test_start_that_its_pool_ends_is_told() -> None:
+    """A start of which the pool knows nothing, and which it ends, is told as SENDING; the batch waits for nothing."""
+    async with rig(sending=2, grace=300.0) as r:
+        r.client.gate = asyncio.Event()
+        await r.begin(rows(2))
+        await r.pool.aclose()
+        await settle()
+        assert r.is_over
+        assert isinstance(r.error, PoolClosed)
+        assert [(each.state, type(each.error)) for each in r.outcomes] == [(RowState.SENDING, PoolClosed)] * 2
