@@ -84,7 +84,7 @@ class Flight(Generic[T]):
 
     def __init__(
         self,
-        start: Launch,
+        launch: Launch,
         *,
         clock: Clock,
         tell: Teller,
@@ -96,7 +96,7 @@ class Flight(Generic[T]):
         #: Whether nothing is to be sent any more, though its caller waits and the pool is open.
         self.is_called_off = False
         #: What was asked for.
-        self.launch = start
+        self.launch = launch
         self._clock = clock
         self._tell = tell
         # For its caller alone, whose cancellation cancels this in that very moment; None where both are one task.

@@ -29,14 +29,17 @@ class Timetable:
         self._heap.drop(watch)
 
     def close(self) -> None:
-        """Stop the timer."""
+        """Set no timer any more."""
+        self._cancel_timer()
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _set_timer(self) -> None:
         """Set the one timer to the heap's head; it is set anew early only if the head got earlier."""
-        self.close()
+        self._cancel_timer()
         self._timer_at = self._heap.head_at
         if self._timer_at != math.inf:
             self._timer = self._clock.call_at(self._timer_at, self._on_time)

@@ -28,8 +28,8 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: OrderedDict[Timed, None] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    def __repr__(self) -> str:
+        return f"<Deadlines of {self._seconds:g} s, waiting={len(self._waiting)}>"
 
     def join(self, timed: Timed, loop: asyncio.AbstractEventLoop) -> None:
         """Give `timed` its seconds from now on `loop`, always the same one."""

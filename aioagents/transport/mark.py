@@ -58,13 +58,12 @@ class Mark:
         if self._deadlines is not None:
             self._deadlines.leave(self)
 
-    def rest(self, most: float) -> float:
-        """Give the seconds that are left, `most` at most, and end."""
-        self.end()
+    def left(self, most: float) -> float:
+        """Give the seconds that are left, `most` at most."""
         return most if self.due_at == math.inf else min(self.due_at - self.task.get_loop().time(), most)
 
-    def is_over(self, exc: BaseException) -> bool:
-        """Say whether `exc` means that the time was over, and nobody else cancelled the task. Ask for this once."""
+    def take_back(self, exc: BaseException) -> bool:
+        """Take the cancellation back that was made when the time was over, and say whether `exc` is just that."""
         if not self._is_late:
             return False
         return self.task.uncancel() <= self._before and isinstance(exc, asyncio.CancelledError)

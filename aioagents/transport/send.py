@@ -274,7 +274,7 @@ class HttpSend:
         if mark is None:
             return exc
         self._forget(is_long=is_long)
-        return TimeoutError() if mark.is_over(exc) else exc
+        return TimeoutError() if mark.take_back(exc) else exc
 
     @property
     def _is_closed(self) -> bool:
@@ -296,7 +296,10 @@ class HttpSend:
 
     async def _words(self, response: aiohttp.ClientResponse, mark: Mark | None) -> bytes:
         """Read the body of a refusal, within the time that the reply has left."""
-        patience = self._patience if mark is None else mark.rest(self._patience)
+        patience = self._patience
+        if mark is not None:
+            patience = mark.left(patience)
+            mark.end()
         return await words_of(response, patience=patience)
 
     async def _bounded(self, request: Request, response: aiohttp.ClientResponse, length: int | None) -> bytes:

@@ -90,7 +90,7 @@ def test_each_has_its_time(plan: list[tuple[float, float | None]]) -> None:
     for request, begun_at, over_at in requests:
         in_time = over_at is not None and over_at < begun_at + 10.0
         assert request.expired_at == (None if in_time else begun_at + 10.0)
-    assert (len(deadlines), loop.timers) == (0, [])
+    assert (repr(deadlines), loop.timers) == ("<Deadlines of 10 s, waiting=0>", [])
 
 
 def _pass(

@@ -99,7 +99,7 @@ async def test_time_that_is_over_hides_no_cancellation() -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError as exc:
-            found.append((mark.is_over(exc), task.cancelling()))
+            found.append((mark.take_back(exc), task.cancelling()))
 
     for is_cancelled in (False, True):
         await asyncio.gather(asyncio.ensure_future(wait(is_cancelled=is_cancelled)), return_exceptions=True)
