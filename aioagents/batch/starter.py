@@ -224,6 +224,9 @@ class Starter:
         )
 
     def _failed(self, row: BatchRow, error: Exception) -> None:
+        if self._flow.is_stopping and isinstance(error, NotSent):  # called off, most likely
+            self._put_back(row)
+            return
         delay = self._delay(error)
         if delay is not None:
             self._rest(delay)
