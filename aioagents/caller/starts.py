@@ -11,7 +11,7 @@ import anyio.lowlevel
 
 from ..clock import Clock
 from ..crew import Crew
-from ..errors import AgentsError
+from ..errors import AgentsError, PoolClosed
 from ..model import Reply, Request
 from ..observe import Teller
 from ..retry import is_fate_unknown, is_lost
@@ -81,6 +81,8 @@ class Starts:
         caller = asyncio.current_task()
         if deadline == -math.inf or (caller is not None and caller.cancelling()):
             await anyio.lowlevel.checkpoint()  # who was cancelled already must not send what outlives them
+        if self._is_landing:  # while the caller looked up what it needs for this
+            raise PoolClosed(f"the pool was closed before {start.request.call} was sent", vendor=start.vendor)
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         flight = Flight(start, clock=self._clock, tell=self._tell, caller=caller, outcome=outcome)
         task = self._crew.spawn(self._travel(account, start, flight, deadline), on_end=self._ended)

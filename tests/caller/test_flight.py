@@ -428,3 +428,13 @@ async def test_called_off_is_not_sent_again() -> None:
             await task
         assert rig.send.times == 1
         rig.assert_idle()
+
+
+async def test_nothing_is_sent_once_the_pool_lands() -> None:
+    """A start that is asked for while its pool is landing, by who looked something up before, is not sent."""
+    async with Rig(OK) as rig:
+        await rig.caller.land(0.0)
+        with pytest.raises(PoolClosed):
+            await rig.start()
+        assert rig.send.times == 0
+        rig.assert_idle()
