@@ -97,7 +97,7 @@ class Output:
     def document(self, value: Mapping[str, Any]) -> None:
         """Print one JSON value on one line, at once."""
         if self.is_json:
-            self.raw(codec.encode_json(value) + b"\n")
+            self.raw(codec.encode_deep(value) + b"\n")
             self.flush()
 
     def raw(self, content: bytes) -> None:

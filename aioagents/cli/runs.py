@@ -92,7 +92,7 @@ def _tell_result(out: Output, run: Run) -> None:
     if run.error is not None:
         out.line(f"error    {run.error}")
     if run.output is not None:
-        out.line(f"output   {codec.encode_json(run.output).decode()}")
+        out.line(f"output   {codec.encode_deep(run.output).decode()}")
 
 
 @click.command("wait")

@@ -40,6 +40,15 @@ def test_secrets_that_a_server_repeats_are_hidden(
     assert json.loads(found.out)["error"]["detail"] == "wrong password ***"
 
 
+def test_deep_output_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run's output that is nested deeper than the quick writer takes it is printed whole."""
+    output: object = "tea"
+    for _ in range(300):
+        output = [output]
+    Output(is_json=True).document({"output": output})
+    assert json.loads(capsys.readouterr().out) == {"output": output}
+
+
 def test_order_of_exit_codes() -> None:
     """Of several codes the worst decides: 5, before 1, before 3, before 0."""
     assert worst([]) is Exit.OK
