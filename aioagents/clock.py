@@ -19,11 +19,11 @@ class Clock(Protocol):
     """Tells the time and calls back at one."""
 
     def now(self) -> float:
-        """Give the monotonic time in seconds; only differences mean anything."""
+        """Return the monotonic time in seconds; only differences mean anything."""
         ...
 
     def utcnow(self) -> datetime:
-        """Give the wall clock as an aware datetime in UTC."""
+        """Return the wall clock as an aware datetime in UTC."""
         ...
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
@@ -35,11 +35,11 @@ class LoopClock:
     """The machine's monotonic clock, which event loops go by as well."""
 
     def now(self) -> float:
-        """Give the monotonic time."""
+        """Return the monotonic time."""
         return monotonic()
 
     def utcnow(self) -> datetime:
-        """Give the wall clock."""
+        """Return the wall clock."""
         return datetime.now(UTC)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:

@@ -72,7 +72,7 @@ def _pieces_of(value: Any, deepest: int) -> Iterator[bytes]:
 
 
 def _members_in(value: Any) -> Iterator[tuple[bytes, Any]]:
-    """Give each member, and what stands before it."""
+    """Return each member, and what stands before it."""
     opens, closes = (b"{", b"}") if isinstance(value, dict) else (b"[", b"]")
     if isinstance(value, dict):
         for key, each in value.items():
@@ -178,9 +178,9 @@ def decode(body: bytes, *, vendor: str, call: str) -> Any:
 
 
 def text_in(value: Any, name: str, *, vendor: str, call: str, path: str = "$") -> str:
-    """Give the one member of an object that a look cannot do without. Raises DecodeError.
+    """Return the one member of an object that a poll cannot do without. Raises DecodeError.
 
-    Looks are read by hand: nine tenths of all replies are looks, and they need no more than this. `path` says
+    Looks are read by hand: nine tenths of all replies are polls, and they need no more than this. `path` says
     where in the body the object was found.
     """
     text = value.get(name) if isinstance(value, dict) else None

@@ -18,7 +18,7 @@ class Clients:
         self._clients: dict[str, RunClient] = {}
 
     def named(self, vendor: str) -> RunClient:
-        """Give the vendor's client. Raises ValueError for no such vendor, and naming settings that are missing."""
+        """Return the vendor's client. Raises ValueError for no such vendor, and naming settings that are missing."""
         client = self._clients.get(vendor)
         if client is None:
             client = self._clients[vendor] = find_provider(vendor).client.from_env(self._pool, self._environ)

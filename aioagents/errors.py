@@ -86,7 +86,7 @@ class StreamCut(TransportError):
     64 KiB of it (never printed). `run` tells of the run, which goes on at the vendor's side for all that is known.
     """
 
-    is_passing = False  # it is not the same call that is of use now, but a look at the run
+    is_passing = False  # it is not the same call that is of use now, but a poll at the run
     received: bytes = b""
     events: int = 0
 
@@ -152,7 +152,7 @@ class StartUnknown(AgentsError):
     reply.
     """
 
-    deed: str = "started a run"
+    action: str = "started a run"
     target: str = ""
     sent_at: datetime | None = None
     body: bytes | None = None

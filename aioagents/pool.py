@@ -12,15 +12,15 @@ import anyio
 from attrs import frozen
 
 from .auth import TokenCache, TokenSource, TokenStore
-from .caller import Account, Caller
+from .calls import Account, Caller
 from .clock import Clock, LoopClock
-from .crew import Crew
 from .errors import PoolClosed
 from .model import Send
-from .observe import Hook, Teller
-from .polling import Cadence, Growing, Lane, PollStatistics, RunSource, Scheduler
+from .observe import Dispatcher, Hook
+from .polling import Cadence, Growing, PollStatistics, Reader, Scheduler, Source
 from .retry import RetryPolicy
-from .transport import GateStatistics, HttpSend, PoolLimits, Timeouts
+from .tasks import Supervisor
+from .transport import HttpSend, LimiterStatistics, PoolLimits, Timeouts
 
 
 @frozen(kw_only=True)
@@ -37,7 +37,7 @@ class PoolStatistics:
     token_requests: int
     starts: int
     polling: PollStatistics
-    accounts: Mapping[str, GateStatistics]
+    accounts: Mapping[str, LimiterStatistics]
 
 
 class SessionPool:
@@ -71,28 +71,28 @@ class SessionPool:
         self.chance = chance
         self._tokens = tokens if isinstance(tokens, TokenCache) else TokenCache(tokens, clock=self.clock)
         self._http = HttpSend(limits=self._limits, timeouts=self._timeouts, session=session)
-        self._crew = Crew()
-        self._tell = Teller(hooks)
+        self._supervisor = Supervisor()
+        self._emit = Dispatcher(hooks)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._state = "not entered"
         self._accounts: dict[Hashable, Account] = {}
-        self._lanes: dict[Hashable, Lane] = {}
+        self._sources: dict[Hashable, Source] = {}
         self.caller = Caller(
             send or self._http,
-            crew=self._crew,
+            supervisor=self._supervisor,
             clock=self.clock,
             retry=self._retry,
-            tell=self._tell,
+            emit=self._emit,
             chance=chance,
         )
         self._scheduler = Scheduler(
             clock=self.clock,
             cadence=cadence or Growing(),
             retry=self._retry,
-            tell=self._tell,
-            spawn=self._spawn_looker,
+            emit=self._emit,
+            spawn=self._spawn_poller,
             ensure_open=self.ensure_open,
-            lookers=self._limits.lookers,
+            pollers=self._limits.pollers,
             chance=chance,
         )
 
@@ -101,7 +101,7 @@ class SessionPool:
             raise PoolClosed(f"a pool is entered once, and this one is {self._state}; make a new one")
         self._loop = asyncio.get_running_loop()
         await self._http.__aenter__()
-        await self._crew.open()
+        await self._supervisor.open()
         self._state = "open"
         return self
 
@@ -118,16 +118,16 @@ class SessionPool:
         self._scheduler.close()
         try:
             with anyio.move_on_after(self._timeouts.close, shield=True):
-                await self.caller.land(self._timeouts.close)
+                await self.caller.drain(self._timeouts.close)
         finally:  # cancelled by other means than anyio's, which no shield keeps away
             try:
-                await self._crew.aclose()
+                await self._supervisor.aclose()
             finally:
                 await self._http.aclose()
 
     def ensure_open(self) -> None:
         """Raise `PoolClosed` unless the pool is open in the running event loop."""
-        if self._state != "open" or not self._crew.is_open:
+        if self._state != "open" or not self._supervisor.is_open:
             state = self._state if self._state != "open" else "ending with its event loop"
             raise PoolClosed(f"the pool is {state}; use it inside 'async with SessionPool() as pool'")
         if asyncio.get_running_loop() is not self._loop:
@@ -142,7 +142,7 @@ class SessionPool:
         headers: Mapping[str, str] | None = None,
         fetch: Callable[[], Coroutine[Any, Any, tuple[str, float]]] | None = None,
     ) -> Account:
-        """Give the account called by `key`, made at the first asking. `name` shows it, and no secret.
+        """Return the account called by `key`, made at the first asking. `name` shows it, and no secret.
 
         It signs with fixed `headers`, or with tokens that `fetch` obtains (value and lifetime in seconds).
         """
@@ -151,7 +151,12 @@ class SessionPool:
             tokens = None
             if fetch is not None:
                 source = TokenSource(
-                    key=key, name=name, vendor=vendor, fetch=fetch, spawn=self._crew.spawn, tell=self._tell
+                    key=key,
+                    name=name,
+                    vendor=vendor,
+                    fetch=fetch,
+                    spawn=self._supervisor.spawn,
+                    emit=self._emit,
                 )
                 tokens = (self._tokens, source)
             account = self._accounts[key] = Account(
@@ -165,27 +170,27 @@ class SessionPool:
             )
         return account
 
-    def lane(self, key: Hashable, source: RunSource, vendor: str) -> Lane:
-        """Give the lane in which the runs called by `key` are watched, made at the first asking."""
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = self._scheduler.lane(source, vendor)
-        return lane
+    def source(self, key: Hashable, reader: Reader, vendor: str) -> Source:
+        """Return the source whose runs are called by `key`, made the first time it is asked for."""
+        source = self._sources.get(key)
+        if source is None:
+            source = self._sources[key] = self._scheduler.source(reader, vendor)
+        return source
 
     def statistics(self) -> PoolStatistics:
-        """Give the present numbers."""
+        """Return the present numbers."""
         return PoolStatistics(
             requests=self.caller.requests,
             retries=self.caller.retries,
             token_requests=self.caller.token_requests,
             starts=self.caller.starts,
             polling=self._scheduler.statistics(),
-            accounts={each.name: each.gate.statistics() for each in self._accounts.values()},
+            accounts={each.name: each.limiter.statistics() for each in self._accounts.values()},
         )
 
-    def _spawn_looker(self, work: Coroutine[Any, Any, None]) -> object:
+    def _spawn_poller(self, work: Coroutine[Any, Any, None]) -> object:
         # The crew serves everybody: it has no context variables of its own.
-        return self._crew.spawn(work, context=Context())
+        return self._supervisor.spawn(work, context=Context())
 
     def __repr__(self) -> str:
         return f"<SessionPool {self._state}, accounts={len(self._accounts)}>"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def aioagents_simulator_options() -> Mapping[str, Any]:
-    """Give the arguments of the `Simulator`: 60 times real time, no faults."""
+    """Return the arguments of the `Simulator`: 60 times real time, no faults."""
     return {"speed": 60.0}
 
 

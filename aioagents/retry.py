@@ -22,7 +22,7 @@ _SPREAD: Final = 0.1
 
 
 def may_repeat(request: Request, error: AgentsError) -> bool:
-    """Say whether sending `request` once more may help and can do no harm.
+    """Return whether sending `request` once more may help and can do no harm.
 
     What starts a run is repeated only where the run surely did not start: it was not sent, or it was refused. What
     cannot be read twice is repeated only where nothing of it was read.
@@ -36,8 +36,8 @@ def may_repeat(request: Request, error: AgentsError) -> bool:
     return isinstance(error, ServerError) and error.status in request.refused_by
 
 
-def is_fate_unknown(request: Request, error: AgentsError) -> bool:
-    """Say whether, after `error`, nobody can tell if `request` started something."""
+def is_outcome_unknown(request: Request, error: AgentsError) -> bool:
+    """Return whether, after `error`, nobody can tell if `request` started something."""
     if request.is_repeatable:
         return False
     if isinstance(error, ReplyLost | DecodeError):
@@ -50,7 +50,7 @@ def is_fate_unknown(request: Request, error: AgentsError) -> bool:
 
 
 def is_lost(error: AgentsError) -> bool:
-    """Say whether the reply was lost on its way, so that the request may have been acted upon or not."""
+    """Return whether the reply was lost on its way, so that the request may have been acted upon or not."""
     return isinstance(error, ReplyLost) or (isinstance(error, ServerError) and error.status in _GATEWAYS)
 
 
@@ -72,7 +72,7 @@ class RetryPolicy:
     share: float = field(default=0.2, validator=validators.ge(0))
 
     def backoff(self, failures: int, *, chance: float) -> float:
-        """Give the wait in seconds after so many failures in a row; `chance` in [0, 1) is the jitter drawn."""
+        """Return the wait in seconds after so many failures in a row; `chance` in [0, 1) is the jitter drawn."""
         return chance * min(self.cap, self.first * 2.0 ** min(failures - 1, _LONGEST_EXPONENT))
 
     def delay(
@@ -85,7 +85,7 @@ class RetryPolicy:
         left: float = math.inf,
         is_safe: bool = False,
     ) -> float | None:
-        """Give the seconds to wait before the next try, or None when there is to be none.
+        """Return the seconds to wait before the next try, or None when there is to be none.
 
         `failures` counts this one; `left` are the seconds until the caller's own deadline. `is_safe` says that
         this request may be repeated after any passing error, for a reason that it does not show.
@@ -116,7 +116,7 @@ class RetryBudget:
 
     @property
     def balance(self) -> float:
-        """Give how many retries are left."""
+        """Return how many retries are left."""
         return self._balance
 
     def earn(self) -> None:

@@ -1,6 +1,6 @@
-"""CPU of one run of a batch, started, looked at and journaled, over a bare aiohttp loop that asks the same.
+"""CPU of one run of a batch, started, polled and journaled, over a bare aiohttp loop that asks the same.
 
-Both sides make the same requests of the same server, which is another process: a start for each row, and one look,
+Both sides make the same requests of the same server, which is another process: a start for each row, and one poll,
 at which the run is over. The bare side is as many tasks as there are requests at once, which keep nothing and wait
 for nothing; ours is a `Batch` with a `Journal` on disk, whose rows pass through all their states. The CPU is that of
 the whole process, its journal's thread included.
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=whole, default=5)
     parser.add_argument("--at-once", type=whole, default=64, help="requests at once")
     parser.add_argument("--in-flight", type=whole, default=1000)
-    parser.add_argument("--gap", type=float, default=0.2, help="seconds from a start to the look")
+    parser.add_argument("--gap", type=float, default=0.2, help="seconds from a start to the poll")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that an answer takes on average")
     parser.add_argument("--without-journal", action="store_true", help="run ours without one")
     parser.add_argument("--uvloop", action="store_true", help="run both sides on uvloop")
@@ -87,7 +87,7 @@ def _rows(number: int) -> Iterator[BatchRow]:
 
 async def _ours(url: str, options: argparse.Namespace) -> float:
     limits = PoolLimits(
-        lookers=2 * options.at_once, requests_at_once=2 * options.at_once, per_host=2 * options.at_once
+        pollers=2 * options.at_once, requests_at_once=2 * options.at_once, per_host=2 * options.at_once
     )
     with tempfile.TemporaryDirectory() as folder:
         async with SessionPool(limits=limits, cadence=Steady(options.gap)) as pool:
@@ -140,14 +140,14 @@ async def _bare(url: str, options: argparse.Namespace) -> float:
 
 
 class _Vendor(RunClient):
-    """Starts runs in memory, which are over at the first look."""
+    """Starts runs in memory, which are over at the first poll."""
 
     vendor: ClassVar[str] = "memory"
 
     def __init__(self, pool: SessionPool) -> None:
         super().__init__(pool)
         self._numbers = count()
-        self._lane = pool.lane("memory", self, "memory")
+        self._source = pool.source("memory", self, "memory")
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:  # noqa: ARG003
@@ -160,18 +160,18 @@ class _Vendor(RunClient):
     async def start(self, row: BatchRow) -> RunHandle:  # noqa: ARG002 - all rows are alike
         """Start a run."""
         ref = RunRef("memory", "", str(next(self._numbers)))
-        return RunHandle(self._lane, ref, begun_at=self.pool.clock.now())
+        return RunHandle(self._source, ref, begun_at=self.pool.clock.now())
 
     def attach(self, ref: RunRef | str) -> RunHandle:
         """Follow a run."""
-        return RunHandle(self._lane, RunRef.parse(str(ref)))
+        return RunHandle(self._source, RunRef.parse(str(ref)))
 
-    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:  # noqa: ARG002
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:  # noqa: ARG002
         """Find the run completed."""
         now = self.pool.clock.utcnow()
         return Run(ref=ref, state=RunState.COMPLETED, status="completed", output=dict(_INPUT), seen_at=now)
 
-    read = look
+    read = poll
 
     def may_retry(self) -> bool:
         """Allow it."""
@@ -198,7 +198,7 @@ def _ask(rows: int) -> tuple[float, float]:
 
 
 async def _memory(options: argparse.Namespace) -> tuple[float, float]:
-    """Give the most memory the process ever had, and how long the batch took."""
+    """Return the most memory the process ever had, and how long the batch took."""
     settled: Any = 0
     began_at = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

@@ -22,12 +22,12 @@ def make_leena(pool: SessionPool, url: str) -> Leena:
 
 
 def make_ids(count: int) -> list[str]:
-    """Give so many ids of the vendor's form."""
+    """Return so many ids of the vendor's form."""
     return [f"{number:024x}" for number in range(count)]
 
 
 def status_url(url: str, aop_item_id: str) -> str:
-    """Give what is asked for one run's status."""
+    """Return what is asked for one run's status."""
     return f"{url}/api/v1/external/aop/items/{aop_item_id}/status"
 
 

@@ -36,11 +36,11 @@ class Series:
 
     @property
     def middle(self) -> float:
-        """Give the median."""
+        """Return the median."""
         return median(self.values)
 
     def show(self, unit: str = "", *, digits: int = 1) -> str:
-        """Give `12.3 us (11.9 to 13.0)`."""
+        """Return `12.3 us (11.9 to 13.0)`."""
         low, high = min(self.values), max(self.values)
         end = f" {unit}" if unit else ""
         return f"{self.middle:,.{digits}f}{end} ({low:,.{digits}f} to {high:,.{digits}f})"

@@ -94,7 +94,7 @@ def _import(module: str) -> _Import:
 
 
 def _modules(module: str) -> dict[str, int]:
-    """Give the microseconds that each imported module took by itself, the least of some rounds."""
+    """Return the microseconds that each imported module took by itself, the least of some rounds."""
     least: dict[str, int] = {}
     for _ in range(_LISTINGS):
         lines = _python("-X", "importtime", "-c", f"import {module}").stderr.splitlines()

@@ -27,7 +27,7 @@ from attrs import frozen
 
 from aioagents.batch import Journal, RowState
 from aioagents.contract.fake import RunPlan
-from aioagents.providers.leena.fake import LeenaWorld
+from aioagents.providers.leena.fake import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 
 from .figures import say, whole
@@ -94,7 +94,7 @@ class Story:
 
     @property
     def resent(self) -> frozenset[str]:
-        """Give the rows that were sent once more by hand."""
+        """Return the rows that were sent once more by hand."""
         return frozenset(key for key, answer in self.answers.items() if answer == "resend")
 
     def breaches(self) -> Sequence[str]:
@@ -105,12 +105,10 @@ class Story:
 class Killer:
     """One folder with a growing input, a journal and results; and a simulator that sees what is started."""
 
-    def __init__(
-        self, folder: Path, simulator: Simulator, world: LeenaWorld, *, step: int, seed: int
-    ) -> None:
+    def __init__(self, folder: Path, simulator: Simulator, fake: FakeLeena, *, step: int, seed: int) -> None:
         self._rows, self._journal = folder / "rows.jsonl", folder / "batch.db"
         self._results, self._errors = folder / "results.jsonl", folder / "errors.txt"
-        self._world = world
+        self._fake = fake
         self._environ = {**os.environ, **simulator.environment()}
         self._step = step
         self._chance = random.Random(seed)
@@ -186,10 +184,10 @@ class Killer:
         return is_due
 
     def _starts(self) -> int:
-        return self._world.statistics()["starts"]
+        return self._fake.statistics()["starts"]
 
     def _size(self) -> int:
-        """Give how large the results are, under whichever name."""
+        """Return how large the results are, under whichever name."""
         places = (self._results, self._results.with_name(f"{self._results.name}.aioagents-part"))
         sizes = [0]
         for place in places:
@@ -230,7 +228,7 @@ class Killer:
         listed = self._ask("batch", "unknown", str(self._journal), "--json").splitlines()
         return Found(
             rows=frozenset(f"row-{number}" for number in range(self._count)),
-            starts={str(key): count for key, count in self._world.starts_by_key.items()},
+            starts={str(key): count for key, count in self._fake.starts_by_key.items()},
             states=self._states(),
             lines=Counter(line["key"] for line in lines),
             listed=frozenset(orjson.loads(line)["key"] for line in listed),
@@ -251,10 +249,10 @@ class Killer:
 @contextmanager
 def killing(folder: Path, *, step: int, seed: int) -> Iterator[Killer]:
     """Serve the simulator for as long as the block lasts."""
-    world = LeenaWorld(RunPlan(seed=seed, median=10.0))
+    fake = FakeLeena(RunPlan(seed=seed, median=10.0))
     with (
-        Simulator(worlds=[world], speed=60.0, seed=seed, faults=_WEATHER).in_thread() as simulator,
-        Killer(folder, simulator, world, step=step, seed=seed) as killer,
+        Simulator(fakes=[fake], speed=60.0, seed=seed, faults=_WEATHER).in_thread() as simulator,
+        Killer(folder, simulator, fake, step=step, seed=seed) as killer,
     ):
         yield killer
 
@@ -265,14 +263,14 @@ def play(
     kills: int,
     step: int = 400,
     seed: int = 0,
-    tell: Callable[[Killer], object] | None = None,
+    emit: Callable[[Killer], object] | None = None,
 ) -> Story:
     """Kill so often, run to the end, settle, run to the end."""
     with killing(folder, step=step, seed=seed) as killer:
         while killer.kills < kills:
             killer.kill()
-            if tell is not None:
-                tell(killer)
+            if emit is not None:
+                emit(killer)
         killer.run()
         killed = killer.find()
         answers = killer.settle(killed)
@@ -294,12 +292,12 @@ def run(options: argparse.Namespace) -> None:
     """Kill, and say what came of it."""
     began_at = time.perf_counter()
 
-    def tell(killer: Killer) -> None:
+    def emit(killer: Killer) -> None:
         if killer.lives % 25 == 0:
             say(f"{killer.kills} kills in {time.perf_counter() - began_at:.0f} s")
 
     with tempfile.TemporaryDirectory() as folder:
-        story = play(Path(folder), kills=options.kills, step=options.rows, seed=options.seed, tell=tell)
+        story = play(Path(folder), kills=options.kills, step=options.rows, seed=options.seed, emit=emit)
     for name, found in (("after the kills", story.killed), ("after settling by hand", story.settled)):
         states = Counter(found.states.values())
         times = Counter(found.starts.get(key, 0) for key in found.rows)

@@ -25,7 +25,7 @@ class Life(Protocol):
     """One process of the command line."""
 
     def poll(self) -> int | None:
-        """Give its exit code, None while it lives; below 0 is the signal that it died of."""
+        """Return its exit code, None while it lives; below 0 is the signal that it died of."""
         ...
 
     def kill(self) -> int:
@@ -48,7 +48,7 @@ class Fresh:
             )
 
     def poll(self) -> int | None:
-        """Give its exit code, None while it lives."""
+        """Return its exit code, None while it lives."""
         return self._process.poll()
 
     def kill(self) -> int:
@@ -92,7 +92,7 @@ class Nursery:
         return self
 
     def poll(self) -> int | None:
-        """Give the exit code of the life that was begun last, None while it lives."""
+        """Return the exit code of the life that was begun last, None while it lives."""
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
         if self._code is None and select.select([self._process.stdout], [], [], 0)[0]:
             self._hear()

@@ -2,7 +2,7 @@
 
 Both sides ask the same URLs of the same server, which is another process, with the same number of requests at
 once over warm connections, and are never idle. Ours are runs that stay `in_progress` and are due faster than
-they can be looked at, so each look passes heap, timer, crew, gate, token cache, retries and decoding.
+they can be polled, so each poll passes heap, timer, crew, gate, token cache, retries and decoding.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _GAP: Final = 0.05
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--looks", type=whole, default=2000, help="measured in each round on each side")
+    parser.add_argument("--polls", type=whole, default=2000, help="measured in each round on each side")
     parser.add_argument("--rounds", type=whole, default=25)
     parser.add_argument("--at-once", type=whole, default=32, help="requests at once")
     parser.add_argument("--runs", type=whole, default=1000, help="runs that are watched")
@@ -47,9 +47,9 @@ def run(options: argparse.Namespace) -> None:
     with serving() as url:
         run_loop(measure, is_uvloop=options.uvloop)
     loop = "uvloop" if options.uvloop else "asyncio"
-    say(f"{options.looks} looks a round, {options.rounds} rounds, {options.at_once} at once, {loop}")
-    say(f"bare: {Series(bare).show('us of CPU a look')}")
-    say(f"ours: {Series(ours).show('us of CPU a look')}")
+    say(f"{options.polls} polls a round, {options.rounds} rounds, {options.at_once} at once, {loop}")
+    say(f"bare: {Series(bare).show('us of CPU a poll')}")
+    say(f"ours: {Series(ours).show('us of CPU a poll')}")
     ratio = Series.ratio(ours, bare)
     say(f"ratio round by round: {ratio.show(digits=3)}")
     say(f"overhead: {ratio.middle:.2f} times bare (aim 1.25)")
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
 
 @define
 class _Meter:
-    """Counts looks, and takes the CPU time from the end of the warm-up until all are done."""
+    """Counts polls, and takes the CPU time from the end of the warm-up until all are done."""
 
     left: int
     warm: int
@@ -77,12 +77,12 @@ class _Meter:
             self.ended_at = time.process_time()
             self.done.set()
 
-    def micros(self, looks: int) -> float:
-        return (self.ended_at - self.began_at) / looks * 1e6
+    def micros(self, polls: int) -> float:
+        return (self.ended_at - self.began_at) / polls * 1e6
 
 
 def _meter(options: argparse.Namespace) -> _Meter:
-    return _Meter(options.looks, max(options.looks // 4, options.at_once * 4), asyncio.Event())
+    return _Meter(options.polls, max(options.polls // 4, options.at_once * 4), asyncio.Event())
 
 
 @define
@@ -102,7 +102,7 @@ async def _ours(url: str, options: argparse.Namespace) -> float:
     cadence = _Ticking(Steady(_GAP))
     # No account gets more than half of the crew.
     limits = PoolLimits(
-        lookers=2 * options.at_once, requests_at_once=2 * options.at_once, per_host=2 * options.at_once
+        pollers=2 * options.at_once, requests_at_once=2 * options.at_once, per_host=2 * options.at_once
     )
     async with SessionPool(limits=limits, cadence=cadence) as pool, asyncio.TaskGroup() as group:
         leena = make_leena(pool, url)
@@ -112,14 +112,14 @@ async def _ours(url: str, options: argparse.Namespace) -> float:
         await meter.done.wait()
         for wait in waits:
             wait.cancel()
-    return meter.micros(options.looks)
+    return meter.micros(options.polls)
 
 
 async def _bare(url: str, options: argparse.Namespace) -> float:
     meter = _meter(options)
     urls = cycle([status_url(url, each) for each in make_ids(options.runs)])
 
-    async def look() -> None:
+    async def poll() -> None:
         while not meter.done.is_set():
             async with session.get(next(urls)) as response:
                 orjson.loads(await response.read())
@@ -131,5 +131,5 @@ async def _bare(url: str, options: argparse.Namespace) -> float:
         asyncio.TaskGroup() as group,
     ):
         for _ in range(options.at_once):
-            group.create_task(look())
-    return meter.micros(options.looks)
+            group.create_task(poll())
+    return meter.micros(options.polls)

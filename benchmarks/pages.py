@@ -8,7 +8,7 @@ from aioagents.providers.leena.fake.report import ReportRules, report_body
 
 
 def make_pages(rows: int, page_size: int) -> list[bytes]:
-    """Give the bodies that hold `rows` rows, and then the empty one after them."""
+    """Return the bodies that hold `rows` rows, and then the empty one after them."""
     items = Items(RunPlan(history=rows))
     query = {
         "metricId": "aic:totalRunsTable",

@@ -67,7 +67,7 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self, line: bytes) -> None:
         if line.endswith(b"/status"):
-            self._counts["looks"] += 1
+            self._counts["polls"] += 1
             self._put_off(self._answers.status)
         elif line.endswith(b"/execute"):
             self._counts["starts"] += 1
@@ -133,9 +133,9 @@ def serving(
     page_size: int = 100,
     status: str = "in_progress",
 ) -> Iterator[str]:
-    """Give the base URL of a server that lives as long as the block. `GET /counts` tells what it saw.
+    """Return the base URL of a server that lives as long as the block. `GET /counts` tells what it saw.
 
-    Starts and looks are answered after 0 to twice `delay` seconds.
+    Starts and polls are answered after 0 to twice `delay` seconds.
     """
     options = [f"--token-delay={token_delay}", f"--rows={rows}", f"--page-size={page_size}"]
     options += [f"--status={status}", f"--delay={delay}"]

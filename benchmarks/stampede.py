@@ -43,16 +43,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 async def _calls(url: str, calls: int, *, is_warm: bool) -> float:
-    """Give the seconds that all calls take together. The account lets all of them through to the token."""
+    """Return the seconds that all calls take together. The account lets all of them through to the token."""
     limits = PoolLimits(requests_at_once=2 * calls)
     async with SessionPool(limits=limits, timeouts=Timeouts(connect=60.0, read=60.0)) as pool:
         leena = make_leena(pool, url)
         handles = [leena.item(each) for each in make_ids(calls)]
         if is_warm:
-            await leena.item("warm").look()
+            await leena.item("warm").poll()
         gc.collect()
         began_at = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for handle in handles:
-                group.create_task(handle.look())
+                group.create_task(handle.poll())
         return time.perf_counter() - began_at

@@ -92,7 +92,7 @@ class _Ground:
 
 
 async def _measure(options: argparse.Namespace) -> tuple[float, float]:
-    """Give the bytes that each waiting run added, and the percentage of a core that all take idle."""
+    """Return the bytes that each waiting run added, and the percentage of a core that all take idle."""
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(SessionPool(cadence=Steady(3600.0)))
         group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -102,10 +102,10 @@ async def _measure(options: argparse.Namespace) -> tuple[float, float]:
             "futures": _futures,
             "bare-futures": _bare_futures,
         }
-        ground = _Ground(make_ids(options.runs), pool, group)
+        cancel_unsent = _Ground(make_ids(options.runs), pool, group)
         await _settle()
         before = _resident()
-        end = sides[options.side](ground)
+        end = sides[options.side](cancel_unsent)
         await _settle()
         size = (_resident() - before) / options.runs
         spent, began_at = time.process_time(), time.perf_counter()
@@ -135,28 +135,28 @@ async def _follow(awaitable: Any) -> None:
     await awaitable
 
 
-def _tasks(ground: _Ground) -> Callable[[], object]:
-    leena = make_leena(ground.pool, _NOWHERE)
-    tasks = [ground.group.create_task(_follow(leena.item(each))) for each in ground.ids]
+def _tasks(cancel_unsent: _Ground) -> Callable[[], object]:
+    leena = make_leena(cancel_unsent.pool, _NOWHERE)
+    tasks = [cancel_unsent.group.create_task(_follow(leena.item(each))) for each in cancel_unsent.ids]
     return partial(_cancel, tasks)
 
 
-def _bare_tasks(ground: _Ground) -> Callable[[], object]:
+def _bare_tasks(cancel_unsent: _Ground) -> Callable[[], object]:
     loop = asyncio.get_running_loop()
     # The task's frame holds the future; so does, in a real program, whoever resolves it: the list stands for that.
-    futures = [loop.create_future() for _ in ground.ids]
-    tasks = [ground.group.create_task(_follow(each)) for each in futures]
+    futures = [loop.create_future() for _ in cancel_unsent.ids]
+    tasks = [cancel_unsent.group.create_task(_follow(each)) for each in futures]
     return partial(_cancel, [*tasks, *futures])
 
 
-def _futures(ground: _Ground) -> Callable[[], object]:
-    leena = make_leena(ground.pool, _NOWHERE)
-    return partial(_drop, [leena.item(each).__await__() for each in ground.ids])
+def _futures(cancel_unsent: _Ground) -> Callable[[], object]:
+    leena = make_leena(cancel_unsent.pool, _NOWHERE)
+    return partial(_drop, [leena.item(each).__await__() for each in cancel_unsent.ids])
 
 
-def _bare_futures(ground: _Ground) -> Callable[[], object]:
+def _bare_futures(cancel_unsent: _Ground) -> Callable[[], object]:
     loop = asyncio.get_running_loop()
-    return partial(_drop, [loop.create_future().__await__() for _ in ground.ids])
+    return partial(_drop, [loop.create_future().__await__() for _ in cancel_unsent.ids])
 
 
 def _drop(waits: "list[Generator[Any, None, Any]]") -> None:

@@ -9,7 +9,7 @@ from typing import Self
 
 import attrs
 
-from aioagents.contract.fake import Held, Streamed, World, ask
+from aioagents.contract.fake import FakeServer, Held, Streamed, ask
 from aioagents.errors import ReplyLost
 from aioagents.model import Reply, Request
 from aioagents.transport.upload import pieces_of
@@ -35,11 +35,11 @@ class FakeClock:
         self._order = count()
 
     def now(self) -> float:
-        """Give the time it was moved to."""
+        """Return the time it was moved to."""
         return self._now
 
     def utcnow(self) -> datetime:
-        """Give the wall clock that belongs to it."""
+        """Return the wall clock that belongs to it."""
         return EPOCH + timedelta(seconds=self._now - self._start)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> _Timer:
@@ -74,15 +74,15 @@ async def settle(rounds: int = 60) -> None:
         await asyncio.sleep(0)
 
 
-class WorldSend:
+class FakeSend:
     """A `Send` that asks worlds in memory. `sent` keeps the requests; `before` may raise or answer first.
 
     An upload is read whole: `sent` has it as the body then. `cut_after` may say after how many bytes of a streamed
     reply the connection is lost.
     """
 
-    def __init__(self, *worlds: World, clock: FakeClock) -> None:
-        self.worlds: Sequence[World] = worlds
+    def __init__(self, *fakes: FakeServer, clock: FakeClock) -> None:
+        self.fakes: Sequence[FakeServer] = fakes
         self.sent: list[Request] = []
         self.before: Callable[[Request], Reply | None] | None = None
         self.after: Callable[[Request, Reply], Reply] | None = None
@@ -108,7 +108,7 @@ class WorldSend:
 
     @property
     def now(self) -> float:
-        """Give the worlds' second."""
+        """Return the worlds' second."""
         return self._clock.now() - self._began_at
 
     async def until(self, at: float) -> float:
@@ -122,15 +122,15 @@ class WorldSend:
         return max(self.now, at)  # a sum may be cut where the difference is not
 
     def calls(self, name: str) -> list[Request]:
-        """Give the requests of one call."""
+        """Return the requests of one call."""
         return [request for request in self.sent if request.call == name]
 
 
 class WorldStream:
-    """One request to the worlds of a `WorldSend`, and its reply as it comes."""
+    """One request to the worlds of a `FakeSend`, and its reply as it comes."""
 
-    def __init__(self, world: WorldSend, request: Request, on_sent: Callable[[], None] | None) -> None:
-        self._world = world
+    def __init__(self, fake: FakeSend, request: Request, on_sent: Callable[[], None] | None) -> None:
+        self._fake = fake
         self._on_sent = on_sent
         self._answer: Reply | Streamed = Reply(0)
         self._owed: Held | Streamed | None = None  # what is told when the connection is gone
@@ -142,12 +142,12 @@ class WorldStream:
 
     @property
     def status(self) -> int:
-        """Give the status."""
+        """Return the status."""
         return self._answer.status
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Give the headers."""
+        """Return the headers."""
         return self._answer.headers
 
     async def __aenter__(self) -> Self:
@@ -158,34 +158,34 @@ class WorldStream:
             raise
         parts = self._answer.pieces if isinstance(self._answer, Streamed) else [(0.0, self._answer.body)]
         self._parts = iter(parts)
-        self._left = self._world.cut_after(self.request) if isinstance(self._answer, Streamed) else None
+        self._left = self._fake.cut_after(self.request) if isinstance(self._answer, Streamed) else None
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._drop()
 
     async def _asked(self) -> Reply | Streamed:
-        world, place = self._world, len(self._world.sent)
-        world.sent.append(self.request)
+        fake, place = self._fake, len(self._fake.sent)
+        fake.sent.append(self.request)
         if self._on_sent is not None:
             self._on_sent()
         await asyncio.sleep(0)
         if (upload := self.request.upload) is not None:
             body = b"".join([piece async for piece in pieces_of(upload)])
-            self.request = world.sent[place] = attrs.evolve(self.request, body=body, upload=None)
-        if world.before is not None and (reply := world.before(self.request)) is not None:
+            self.request = fake.sent[place] = attrs.evolve(self.request, body=body, upload=None)
+        if fake.before is not None and (reply := fake.before(self.request)) is not None:
             self.is_early = True
             return reply
-        answer = ask(world.worlds, self.request, now=world.now)
+        answer = ask(fake.fakes, self.request, now=fake.now)
         while isinstance(answer, Held):
             self._owed = answer
-            if await world.until(min(answer.until, world.now + 1.0)) >= answer.until:
-                answer = answer.reply(max(world.now, answer.until))
+            if await fake.until(min(answer.until, fake.now + 1.0)) >= answer.until:
+                answer = answer.reply(max(fake.now, answer.until))
         self._owed = answer if isinstance(answer, Streamed) else None
         return answer
 
     def pieces(self) -> "WorldStream":
-        """Give the pieces, each at its time."""
+        """Return the pieces, each at its time."""
         return self
 
     def __aiter__(self) -> Self:
@@ -198,18 +198,18 @@ class WorldStream:
         if not piece:
             self._owed = None
             raise StopAsyncIteration
-        if at > self._world.now:
-            await self._world.until(at)
+        if at > self._fake.now:
+            await self._fake.until(at)
         if self._left is not None:
             piece = piece[: self._left]
             self._left -= len(piece)
         return piece
 
     async def read(self) -> bytes:
-        """Give the whole body."""
+        """Return the whole body."""
         return b"".join([piece async for piece in self])
 
     def _drop(self) -> None:
         owed, self._owed = self._owed, None
         if owed is not None and owed.drop is not None:
-            owed.drop(self._world.now)
+            owed.drop(self._fake.now)

@@ -207,7 +207,7 @@ def test_values_of_ours_are_written_as_objects() -> None:
     ("value", "path"), [([], "$"), (None, "$"), ({}, "$.status"), ({"status": 1}, "$.status")]
 )
 def test_text_in_names_what_is_missing(value: Any, path: str) -> None:
-    """The one member a look needs is there and is text, or the path says where it was sought."""
+    """The one member a poll needs is there and is text, or the path says where it was sought."""
     assert codec.text_in({"status": "x"}, "status", vendor="v", call="c") == "x"
     with pytest.raises(DecodeError) as caught:
         codec.text_in(value, "status", vendor="v", call="c")

@@ -18,7 +18,7 @@ ENVIRON: Mapping[str, str] = {
 
 @pytest.fixture
 async def pool() -> AsyncIterator[SessionPool]:
-    """Give an open pool."""
+    """Return an open pool."""
     async with SessionPool() as pool:
         yield pool
 

@@ -17,9 +17,9 @@ _PACKAGE: Final = _ROOT / "aioagents"
 FLOORS: Final = (
     {"model"},
     {"errors"},
-    {"clock", "codec", "crew", "observe", "retry"},
+    {"clock", "codec", "observe", "retry", "tasks"},
     {"auth", "polling", "transport", "webhooks"},
-    {"caller"},
+    {"calls"},
     {"pool"},
     {"contract"},
     {"providers"},
@@ -77,7 +77,7 @@ def _walk(tree: ast.AST, *, typing: bool) -> Iterator[ast.AST]:
 
 
 def _imports(path: Path, *, typing: bool = True) -> Iterator[tuple[str, ...]]:
-    """Give all that a file imports, absolute: a module, or a name within one."""
+    """Return all that a file imports, absolute: a module, or a name within one."""
     module = _module(path)
     package = module if path.name == "__init__.py" else module[:-1]
     for node in _walk(_tree(path), typing=typing):
@@ -92,7 +92,7 @@ def _imports(path: Path, *, typing: bool = True) -> Iterator[tuple[str, ...]]:
 
 
 def _resolved(target: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Give the module of the package that an import leads to, None for foreign ones."""
+    """Return the module of the package that an import leads to, None for foreign ones."""
     if target[0] != "aioagents":
         return None
     for end in range(len(target), 0, -1):
@@ -213,15 +213,15 @@ def test_only_the_command_line_prints() -> None:
     assert set(_names(users)) <= {"cli/output.py"}
 
 
-def test_no_task_outlives_its_crew() -> None:
-    """Tasks are made in the crew alone, which ends with all of them."""
+def test_no_task_outlives_its_supervisor() -> None:
+    """Tasks are made in the supervisor alone, which ends with all of them."""
     makers = [
         path
         for path in _files()
         for node in ast.walk(_tree(path))
         if isinstance(node, ast.Attribute) and node.attr in {"create_task", "ensure_future", "gather"}
     ]
-    allowed = ("crew.py", "cli/")
+    allowed = ("tasks.py", "cli/")
     assert [name for name in sorted(set(_names(makers))) if not name.startswith(allowed)] == []
 
 

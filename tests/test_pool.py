@@ -25,9 +25,9 @@ from aioagents import (
 )
 from aioagents.contract.fake import RunPlan, Step
 from aioagents.observe import Event, RequestDone, RunStarted
-from aioagents.providers.leena.fake import LeenaWorld
+from aioagents.providers.leena.fake import FakeLeena
 from aioagents.simulator import Simulator
-from tests.fakes import FakeClock, WorldSend, settle
+from tests.fakes import FakeClock, FakeSend, settle
 from tests.polling.rig import CREDENTIALS, ENDPOINTS, begin, rig, until_end
 
 
@@ -206,14 +206,14 @@ def _calls(leena: Leena) -> dict[str, Callable[[], Any]]:
         "wait": item.wait,
         "await": lambda: until_end(item),
         "result": item.result,
-        "look": item.look,
+        "poll": item.poll,
         "updates": changes,
         "report": rows,
         "sync": synced,
     }
 
 
-_ALL = ["execute", "check", "wait", "await", "result", "look", "updates", "report", "sync"]
+_ALL = ["execute", "check", "wait", "await", "result", "poll", "updates", "report", "sync"]
 
 
 @pytest.mark.parametrize("state", ["not entered", "closed"])
@@ -221,7 +221,7 @@ _ALL = ["execute", "check", "wait", "await", "result", "look", "updates", "repor
 async def test_no_call_without_an_open_pool(name: str, state: str) -> None:
     """A pool that is not open refuses each call before anything is sent, and says what to do."""
     clock = FakeClock()
-    send = WorldSend(LeenaWorld(), clock=clock)
+    send = FakeSend(FakeLeena(), clock=clock)
     pool = SessionPool(send=send, clock=clock)
     if state == "closed":
         await pool.__aenter__()
@@ -357,7 +357,7 @@ async def test_token_cache_may_outlive_the_pool() -> None:
     """A cache or a store that is handed in saves the next pool its token request."""
     clock = FakeClock()
     for tokens in (TokenCache(clock=clock), MemoryTokenStore()):
-        send = WorldSend(LeenaWorld(), clock=clock)
+        send = FakeSend(FakeLeena(), clock=clock)
         for _ in range(3):
             async with SessionPool(clock=clock, send=send, tokens=tokens) as pool:
                 await Leena(pool, credentials=CREDENTIALS, endpoints=ENDPOINTS).execute("any")

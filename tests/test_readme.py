@@ -30,7 +30,7 @@ TITLES = (
 
 
 def program(mark: str) -> str:
-    """Give the one program in which `mark` stands."""
+    """Return the one program in which `mark` stands."""
     (found,) = [each for each in PROGRAMS if mark in each]
     return found
 
@@ -98,7 +98,7 @@ async def test_webhook_program(aioagents_simulator: Simulator, aioagents_environ
     async with SessionPool(cadence=Steady(0.05)) as pool:
         with suppress(RunFailed, RunAborted):
             await names["summarise"](pool, "tea")
-    assert aioagents_simulator.statistics().worlds["leap"]["starts"] == 1
+    assert aioagents_simulator.statistics().fakes["leap"]["starts"] == 1
 
 
 def test_plugin_program(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ async def test_agh_program(aioagents_simulator: Simulator, aioagents_environment
         again = await names["deploy"](pool, DEPLOY_TRIGGER, DEPLOY_SECRET)
     assert first.run.ref == again.run.ref
     assert again.is_replay
-    assert aioagents_simulator.statistics().worlds["agh"]["deliveries"] == 1
+    assert aioagents_simulator.statistics().fakes["agh"]["deliveries"] == 1
 
 
 def test_batch_program(aioagents_simulator: Simulator, aioagents_environment: None, tmp_path: Path) -> None:
@@ -155,4 +155,4 @@ async def test_platform_program(
         with suppress(RunFailed):
             await names["export"](pool, "a-1", tmp_path / "tool.zip")
             assert (tmp_path / "tool.zip").stat().st_size > 0
-    assert aioagents_simulator.statistics().worlds["agent-platform"]["starts"] == 3
+    assert aioagents_simulator.statistics().fakes["agent-platform"]["starts"] == 3

@@ -22,10 +22,10 @@ from aioagents.errors import (
     Throttled,
 )
 from aioagents.model import Purpose, Request, Upload
-from aioagents.retry import RetryBudget, RetryPolicy, is_fate_unknown, may_repeat, read_retry_after
+from aioagents.retry import RetryBudget, RetryPolicy, is_outcome_unknown, may_repeat, read_retry_after
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
-LOOK = Request(method="GET", url="https://x.example/a", call="look", purpose=Purpose.LOOK)
+POLL = Request(method="GET", url="https://x.example/a", call="poll", purpose=Purpose.POLL)
 START = Request(method="POST", url="https://x.example/b", call="start", purpose=Purpose.START)
 SOFT_START = Request(
     method="POST", url="https://x.example/b", call="start", purpose=Purpose.START, refused_by=frozenset({503})
@@ -40,7 +40,7 @@ def test_only_starts_are_not_repeatable(purpose: Purpose) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "looks", "starts", "unknown"),
+    ("error", "polls", "starts", "unknown"),
     [
         (NotSent(), True, True, False),
         (ReplyLost(), True, False, True),
@@ -63,20 +63,20 @@ def test_only_starts_are_not_repeatable(purpose: Purpose) -> None:
         (AgentsError(), False, False, False),
     ],
 )
-def test_what_may_be_repeated(error: AgentsError, looks: bool, starts: bool, unknown: bool) -> None:
+def test_what_may_be_repeated(error: AgentsError, polls: bool, starts: bool, unknown: bool) -> None:
     """A start is repeated only where it surely did not begin, and unknown only where it may have begun."""
-    assert may_repeat(LOOK, error) is looks
+    assert may_repeat(POLL, error) is polls
     assert may_repeat(START, error) is starts
-    assert is_fate_unknown(START, error) is unknown
-    assert is_fate_unknown(LOOK, error) is False
+    assert is_outcome_unknown(START, error) is unknown
+    assert is_outcome_unknown(POLL, error) is False
 
 
 def test_refusing_statuses_are_the_vendors() -> None:
     """A 503 by which the vendor says that nothing was executed may be repeated; a 502 may not."""
     assert may_repeat(SOFT_START, ServerError(status=503))
-    assert not is_fate_unknown(SOFT_START, ServerError(status=503))
+    assert not is_outcome_unknown(SOFT_START, ServerError(status=503))
     assert not may_repeat(SOFT_START, ServerError(status=502))
-    assert is_fate_unknown(SOFT_START, ServerError(status=502))
+    assert is_outcome_unknown(SOFT_START, ServerError(status=502))
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
@@ -91,16 +91,16 @@ def test_backoff_is_drawn_below_a_doubling_bound(failures: int, chance: float) -
 def test_attempts_bound_the_tries() -> None:
     """After so many failures there is no further try."""
     policy = RetryPolicy(attempts=3)
-    assert policy.delay(LOOK, NotSent(), failures=2, chance=0.5) is not None
-    assert policy.delay(LOOK, NotSent(), failures=3, chance=0.5) is None
+    assert policy.delay(POLL, NotSent(), failures=2, chance=0.5) is not None
+    assert policy.delay(POLL, NotSent(), failures=3, chance=0.5) is None
 
 
 def test_retry_after_beats_the_backoff() -> None:
     """What the server asks for is waited out in full, and a little more so that not all come at once."""
     policy = RetryPolicy(first=0.5)
     error = Throttled(status=429, retry_after=10.0)
-    assert policy.delay(LOOK, error, failures=1, chance=0.0) == 10.0
-    late = policy.delay(LOOK, error, failures=4, chance=0.999)
+    assert policy.delay(POLL, error, failures=1, chance=0.0) == 10.0
+    late = policy.delay(POLL, error, failures=4, chance=0.999)
     assert late is not None
     assert 10.0 < late <= 11.0
 
@@ -108,16 +108,16 @@ def test_retry_after_beats_the_backoff() -> None:
 def test_retry_after_beyond_patience_ends_the_call() -> None:
     """A server that asks for more than the patience gets no further try."""
     policy = RetryPolicy(patience=60.0)
-    assert policy.delay(LOOK, Throttled(status=429, retry_after=61.0), failures=1, chance=0.0) is None
-    assert policy.delay(LOOK, Throttled(status=429, retry_after=math.inf), failures=1, chance=0.0) is None
+    assert policy.delay(POLL, Throttled(status=429, retry_after=61.0), failures=1, chance=0.0) is None
+    assert policy.delay(POLL, Throttled(status=429, retry_after=math.inf), failures=1, chance=0.0) is None
 
 
 def test_a_retry_that_cannot_finish_is_not_begun() -> None:
     """A wait that would outlast the caller's deadline is not begun."""
     policy = RetryPolicy(first=2.0)
-    assert policy.delay(LOOK, NotSent(), failures=1, chance=0.5, left=1.0) is None
-    assert policy.delay(LOOK, NotSent(), failures=1, chance=0.5, left=1.1) == 1.0
-    assert policy.delay(LOOK, NotSent(), failures=1, chance=0.0, left=-math.inf) is None
+    assert policy.delay(POLL, NotSent(), failures=1, chance=0.5, left=1.0) is None
+    assert policy.delay(POLL, NotSent(), failures=1, chance=0.5, left=1.1) == 1.0
+    assert policy.delay(POLL, NotSent(), failures=1, chance=0.0, left=-math.inf) is None
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 def test_what_can_be_read_once_is_repeated_only_unsent() -> None:
     """A body that cannot be read again is sent again only where nothing of it was read, however safe that were."""
-    once = attrs.evolve(LOOK, upload=Upload(open=_nothing, is_once=True))
-    again = attrs.evolve(LOOK, upload=Upload(open=_nothing))
+    once = attrs.evolve(POLL, upload=Upload(open=_nothing, is_once=True))
+    again = attrs.evolve(POLL, upload=Upload(open=_nothing))
     for error in (ReplyLost("x"), Throttled("x"), ServerError(status=503)):
         assert may_repeat(again, error)
         assert not may_repeat(once, error)

@@ -76,7 +76,7 @@ class TokenSource:
     vendor: str
     fetch: Callable[[], Awaitable[tuple[str, float]]] = field(repr=False)
     spawn: Spawn = field(repr=False)
-    tell: Callable[[Event], None] = field(repr=False)
+    emit: Callable[[Event], None] = field(repr=False)
     _entry: _Entry | None = field(default=None, init=False, repr=False)  # found once: keys are slow to hash
 
 
@@ -94,7 +94,7 @@ class TokenCache:
         self._entries: dict[Hashable, _Entry] = {}
 
     def peek(self, source: TokenSource) -> Token | None:
-        """Give the token without waiting, None when callers have to wait for one; begins due renewals."""
+        """Return the token without waiting, None when callers have to wait for one; begins due renewals."""
         entry = self._entry(source)
         token = entry.token
         if token is None:
@@ -109,7 +109,7 @@ class TokenCache:
         return token
 
     async def get(self, source: TokenSource) -> Token:
-        """Give a token that is good for now.
+        """Return a token that is good for now.
 
         Raises `AuthenticationError` when the vendor refuses the credentials, or what the token endpoint's
         fault was; both are remembered for some seconds. Cancelling leaves the renewal to the other callers.
@@ -193,13 +193,13 @@ class TokenCache:
         except Exception as exc:  # noqa: BLE001 - a store of the user's may raise anything; callers must learn of it
             error = exc if isinstance(exc, AgentsError) else _foreign(source, exc)
             self._fail(entry, error)
-            source.tell(TokenFailed(vendor=source.vendor, error=error))
+            source.emit(TokenFailed(vendor=source.vendor, error=error))
         else:
             entry.token, entry.is_accepted, entry.failure = token, False, None
             now = self._clock.now()
             entry.is_kept, entry.kept_until = False, 0.0 if is_shared else now + _KEPT_FOR
             seconds = now - began_at
-            source.tell(
+            source.emit(
                 TokenRenewed(
                     vendor=source.vendor, lifetime=token.lifetime, seconds=seconds, from_store=is_shared
                 )
@@ -219,7 +219,7 @@ class TokenCache:
                 await lock.__aenter__()
         except Exception as exc:  # noqa: BLE001 - as in `_load`
             lock = None
-            source.tell(TokenStoreFailed(vendor=source.vendor, error=exc))
+            source.emit(TokenStoreFailed(vendor=source.vendor, error=exc))
         try:
             yield
         finally:
@@ -229,16 +229,16 @@ class TokenCache:
                     await lock.__aexit__(*fault)
             except Exception as exc:  # noqa: BLE001 - as in `_load`
                 if exc is not fault[1]:
-                    source.tell(TokenStoreFailed(vendor=source.vendor, error=exc))
+                    source.emit(TokenStoreFailed(vendor=source.vendor, error=exc))
 
     async def _load(self, entry: _Entry, source: TokenSource) -> Token | None:
-        """Give the store's token where it is younger than ours and was not rejected here."""
+        """Return the store's token where it is younger than ours and was not rejected here."""
         if self._store is None:
             return None
         try:
             stored = await self._store.load(source.name)
         except Exception as exc:  # noqa: BLE001 - a store of the user's may raise anything, and is only a help
-            source.tell(TokenStoreFailed(vendor=source.vendor, error=exc))
+            source.emit(TokenStoreFailed(vendor=source.vendor, error=exc))
             return None
         if stored is None or stored.value == entry.rejected or not _fits_header(stored.value):
             return None
@@ -260,7 +260,7 @@ class TokenCache:
         try:
             await self._store.save(source.name, stored)
         except Exception as exc:  # noqa: BLE001 - as above
-            source.tell(TokenStoreFailed(vendor=source.vendor, error=exc))
+            source.emit(TokenStoreFailed(vendor=source.vendor, error=exc))
 
     def __repr__(self) -> str:
         held = sum(entry.token is not None for entry in self._entries.values())

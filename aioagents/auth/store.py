@@ -32,7 +32,7 @@ class TokenStore(Protocol):
     """Shares tokens. Keys are opaque and name one account each."""
 
     async def load(self, key: str) -> StoredToken | None:
-        """Give the token that is kept, if any; what cannot be read counts as none. Raises OSError."""
+        """Return the token that is kept, if any; what cannot be read counts as none. Raises OSError."""
         ...
 
     async def save(self, key: str, token: StoredToken) -> None:
@@ -55,7 +55,7 @@ class MemoryTokenStore:
         self._locks: dict[str, anyio.Lock] = {}
 
     async def load(self, key: str) -> StoredToken | None:
-        """Give the token that is kept, if any."""
+        """Return the token that is kept, if any."""
         return self._tokens.get(key)
 
     async def save(self, key: str, token: StoredToken) -> None:
@@ -89,7 +89,7 @@ class FileTokenStore:
         self._lock_class = AsyncFileLock
 
     async def load(self, key: str) -> StoredToken | None:
-        """Give the token that is kept, if any; a damaged file counts as empty."""
+        """Return the token that is kept, if any; a damaged file counts as empty."""
         return _stored((await anyio.to_thread.run_sync(self._read)).get(key))
 
     async def save(self, key: str, token: StoredToken) -> None:

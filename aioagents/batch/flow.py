@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ..contract import RunClient
-from ..crew import Crew
 from ..errors import AgentsError, PoolClosed
+from ..tasks import Supervisor
 from .follower import Follower
 from .intake import Intake, Rows
 from .outcome import BatchStatistics, Outcome
@@ -33,7 +33,7 @@ class Flow:
     def __init__(self, client: RunClient, journal: BatchJournal, settings: BatchSettings) -> None:
         self.clock: Clock = client.pool.clock
         self._pool = client.pool
-        self._carried: set[asyncio.Task[Any]] = set()
+        self._inline_tasks: set[asyncio.Task[Any]] = set()
         self.journal = journal
         self.settings = settings
         #: Rows whose start may be out, or whose run is followed.
@@ -44,7 +44,7 @@ class Flow:
         self.is_over = False
         self._is_moving = False
         self.error: Exception | None = None
-        self._crew = Crew()
+        self._supervisor = Supervisor()
         self._outcomes: deque[Outcome] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -64,11 +64,11 @@ class Flow:
 
     async def open(self, rows: Rows) -> None:
         """Begin: with what an earlier run left open, then with the input."""
-        await self._crew.open()
+        await self._supervisor.open()
         self.spawn(self._intake.read(rows))
 
     async def next(self) -> Outcome | None:
-        """Give the next outcome, None when there will be no more. Raises the error that ended it all."""
+        """Return the next outcome, None when there will be no more. Raises the error that ended it all."""
         while not self._outcomes:
             if self.is_over:
                 if self.error is not None:
@@ -85,7 +85,7 @@ class Flow:
         """Start nothing more; it is over once all starts are recorded, or after `grace` seconds."""
         self.is_stopping = True
         self._starter.stop()
-        self._pool.caller.call_off(self._carried)  # what waits for another try is not sent
+        self._pool.caller.cancel_unsent(self._inline_tasks)  # what waits for another try is not sent
         ends_at = self.clock.now() + grace
         if ends_at < self._ends_at and not self.is_over:
             self._ends_at = ends_at
@@ -103,11 +103,11 @@ class Flow:
                     await self._end
         finally:
             self._end_now()
-            await self._crew.aclose()
+            await self._supervisor.aclose()
             self._recorder.give_up()
 
     def statistics(self) -> BatchStatistics:
-        """Give the present numbers."""
+        """Return the present numbers."""
         return BatchStatistics(
             begun_at=self._begun_at,
             read=self._intake.rows_read,
@@ -127,36 +127,36 @@ class Flow:
 
     @property
     def may_start(self) -> bool:
-        """Say whether one more row may be put in flight; not while outcomes pile up unread."""
+        """Return whether one more row may be put in flight; not while outcomes pile up unread."""
         return not self.is_stopping and self.in_flight < self.settings.in_flight and self.is_read
 
     @property
     def is_closed(self) -> bool:
-        """Say whether nothing is recorded any more."""
-        return not self._crew.is_open
+        """Return whether nothing is recorded any more."""
+        return not self._supervisor.is_open
 
     @property
     def is_read(self) -> bool:
-        """Say whether whoever iterates keeps up."""
+        """Return whether whoever iterates keeps up."""
         return len(self._outcomes) < self.settings.in_flight
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Have `work` done; whatever it raises ends the batch."""
-        if self._crew.is_open:
-            self._crew.spawn(work, on_end=self._ended)
+        if self._supervisor.is_open:
+            self._supervisor.spawn(work, on_end=self._ended)
         else:
             work.close()
 
-    def carry(self, work: Coroutine[Any, Any, None]) -> None:
+    def run_inline(self, work: Coroutine[Any, Any, None]) -> None:
         """Have a start made, in a task of the pool's: it goes on when the batch is over. Raises `PoolClosed`."""
-        self._carried.add(self._pool.caller.carry(work, self._put_down))
+        self._inline_tasks.add(self._pool.caller.run_inline(work, self._put_down))
 
     def _put_down(self, task: "asyncio.Task[Any]") -> None:
-        self._carried.discard(task)
+        self._inline_tasks.discard(task)
         self._ended(task)
 
     def moved(self) -> None:
-        """Take notice that something changed: let each part go on, and see whether it is all over."""
+        """Note that something changed: let each part go on, and see whether it is all over."""
         if self.is_over or self._is_moving:
             return
         if not self.is_stopping:
@@ -178,19 +178,19 @@ class Flow:
             self.stop(self.settings.grace)
 
     def tell(self, outcome: Outcome) -> None:
-        """Give the outcome of a row that was in flight; its place is free."""
+        """Return the outcome of a row that was in flight; its place is free."""
         self.in_flight -= 1
         self._states[outcome.state] += 1
         self._give(outcome)
 
     def replay(self, outcome: Outcome) -> None:
-        """Give the outcome of a row that was not in flight in this run."""
+        """Return the outcome of a row that was not in flight in this run."""
         self._replayed += outcome.is_replayed
         self._states[outcome.state] += 1
         self._give(outcome)
 
     def refuse(self, key: str, error: Exception) -> None:
-        """Give an outcome for what is no row to be started."""
+        """Return an outcome for what is no row to be started."""
         self._faulty += 1
         self._outcomes.append(Outcome(key=key, state=RowState.REFUSED, error=error))
         self._wake()
@@ -217,7 +217,7 @@ class Flow:
             self._timer = None
 
     def _ended(self, task: "asyncio.Task[Any]") -> None:
-        """Take notice that a task is over."""
+        """Note that a task is over."""
         if task.cancelled():
             if not self.is_over:  # what the task had in hand would be waited for in vain
                 self.fail(self.interruption())

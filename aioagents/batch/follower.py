@@ -31,7 +31,7 @@ class _Watched:
     leave: Callable[[], None] | None = None
 
     def over(self, end: Run | Exception) -> None:
-        """Take notice that the run is over, or not followed any more."""
+        """Note that the run is over, or not followed any more."""
         self.follower.over(self, end)
 
     @property
@@ -54,7 +54,7 @@ class Follower:
 
     @property
     def is_busy(self) -> bool:
-        """Say whether any run is followed, or is going to be."""
+        """Return whether any run is followed, or is going to be."""
         return bool(self._watched or self._waiting)
 
     @property
@@ -108,12 +108,12 @@ class Follower:
             self._deadlines[watched.key] = self._flow.clock.now() + timeout
             self._set_timer()
         try:
-            watched.leave = handle.when_over(watched.over)
+            watched.leave = handle.add_done_callback(watched.over)
         except Exception as error:  # noqa: BLE001 - the pool is closing, or a cadence of the user's is broken
             self.over(watched, error)
 
     def over(self, watched: _Watched, end: Run | Exception) -> None:
-        """Take notice that a run is over, or that it is not followed any more."""
+        """Note that a run is over, or that it is not followed any more."""
         if self._watched.pop(watched.key, None) is None:
             return
         self._deadlines.pop(watched.key, None)

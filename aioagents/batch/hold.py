@@ -70,7 +70,7 @@ class Hold:
             file.close()
 
     def _is_there(self, file: IO[bytes]) -> bool:
-        """Say whether an open file is the one that has the name."""
+        """Return whether an open file is the one that has the name."""
         try:
             return os.path.samestat(os.fstat(file.fileno()), self._name.stat())
         except FileNotFoundError:

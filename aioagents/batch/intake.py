@@ -44,7 +44,7 @@ class Intake:
 
     @property
     def is_done(self) -> bool:
-        """Say whether no row will be ready any more."""
+        """Return whether no row will be ready any more."""
         is_at_it = self._unclaimed or self._is_claiming or self.ready or self._is_resuming
         return self._is_exhausted and not is_at_it
 

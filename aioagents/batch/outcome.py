@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def is_settled(self) -> bool:
-        """Say whether the batch has nothing left to do for the row."""
+        """Return whether the batch has nothing left to do for the row."""
         return self.state.is_settled
 
     @classmethod
@@ -82,7 +82,7 @@ def _run_of(record: Record) -> Run | None:
 
 
 def _error_of(record: Record) -> Exception | None:
-    """Give an error of the kind that was recorded, with its words; facts beyond these were not kept."""
+    """Return an error of the kind that was recorded, with its words; facts beyond these were not kept."""
     if not record.kind:
         return None
     if record.kind in _FOREIGN:
@@ -120,10 +120,10 @@ class BatchStatistics:
 
     @property
     def settled(self) -> int:
-        """Give how many rows are settled, also those that were before."""
+        """Return how many rows are settled, also those that were before."""
         return sum(count for state, count in self.states.items() if state.is_settled)
 
     @property
     def unknown(self) -> int:
-        """Give how many rows were sent without anybody knowing whether a run began."""
+        """Return how many rows were sent without anybody knowing whether a run began."""
         return self.states.get(RowState.UNKNOWN, 0)

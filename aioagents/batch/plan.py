@@ -65,14 +65,14 @@ def judge(error: Exception) -> Verdict:
 
 
 def _is_final(error: AgentsError) -> bool:
-    """Say whether the same row would be refused again."""
+    """Return whether the same row would be refused again."""
     if error.is_passing or not isinstance(error, ReplyError) or error.status is None:
         return False
     return error.status >= _FIRST_CLIENT_STATUS and error.status not in _LATER
 
 
 def words_of(error: Exception) -> str:
-    """Give what a journal keeps of an error: our message, and the vendor's own words where there are any."""
+    """Return what a journal keeps of an error: our message, and the vendor's own words where there are any."""
     detail = error.detail if isinstance(error, AgentsError) else ""
     return f"{error} ({detail})" if detail else str(error)
 
@@ -98,7 +98,7 @@ def ended(key: str, run: Run) -> Change:
 
 
 def fault_of(run: Run) -> AgentsError | None:
-    """Give the error that a run's end stands for, as `RunHandle.result` raises it; None for a completed one."""
+    """Return the error that a run's end stands for, as `RunHandle.result` raises it; None for a completed one."""
     if run.state is RunState.COMPLETED:
         return None
     kind = RunFailed if run.state is RunState.FAILED else RunAborted

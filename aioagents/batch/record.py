@@ -41,7 +41,7 @@ class RowState(StrEnum):
 
     @property
     def is_settled(self) -> bool:
-        """Say whether the batch has nothing left to do for the row."""
+        """Return whether the batch has nothing left to do for the row."""
         return self not in _OPEN
 
 
@@ -137,7 +137,7 @@ class BatchJournal(Protocol):
         ...
 
     async def claim(self, rows: Sequence[BatchRow]) -> Sequence[Record]:
-        """Take rows on: those not known yet become PLANNED. Gives each one's record, in order.
+        """Take rows on: those not known yet become PLANNED. Returns each one's record, in order.
 
         A key that was claimed before in this run is repeated, whatever its content. Else a row whose key is known
         with another content is refused.
@@ -153,7 +153,7 @@ class BatchJournal(Protocol):
         ...
 
     def unfinished(self) -> AsyncIterator[Record]:
-        """Give the rows that are SENDING or STARTED, and that this owner has, or one who is gone.
+        """Return the rows that are SENDING or STARTED, and that this owner has, or one who is gone.
 
         It is read slowly, while rows are changed: those that this run has changed are `is_changed`, or left out.
         """

@@ -48,7 +48,7 @@ class Emission(Protocol):
     """The part of a journal that knows which results were given out. Methods raise `JournalError`."""
 
     async def unemitted(self, limit: int) -> Sequence[Record]:
-        """Give settled rows whose result was not given out, in the order of settling."""
+        """Return settled rows whose result was not given out, in the order of settling."""
         ...
 
     async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
@@ -56,7 +56,7 @@ class Emission(Protocol):
         ...
 
     async def emitted_size(self) -> int:
-        """Give how long the output was when results were last given out."""
+        """Return how long the output was when results were last given out."""
         ...
 
 
@@ -64,7 +64,7 @@ class Renewal(Protocol):
     """The part of a journal that knows whether results changed after they were given out."""
 
     async def is_output_stale(self) -> bool:
-        """Say whether a row changed whose result was given out."""
+        """Return whether a row changed whose result was given out."""
         ...
 
     async def reset_emission(self) -> None:
@@ -250,7 +250,7 @@ class ResultFile:
         return file.tell()
 
     def _publish(self) -> None:
-        """Give the file its name. It stays open where that fails, and may be tried again."""
+        """Return the file its name. It stays open where that fails, and may be tried again."""
         if os.name == "nt":
             self._close()  # Windows renames no file that is open
         self._part.replace(self._path)

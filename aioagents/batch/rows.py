@@ -200,7 +200,7 @@ def _row_in(line: str | bytes, default: str, number: int) -> BatchRow | RowFault
 
 
 def _is_too_large(piece: bytes) -> bool:
-    """Say whether a string or number is a whole one that is read as a float."""
+    """Return whether a string or number is a whole one that is read as a float."""
     if not piece.removeprefix(b"-").isdigit():
         return False
     return len(piece) > _LARGEST_DIGITS or not -(2**63) <= int(piece) < 2**64

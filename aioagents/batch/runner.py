@@ -60,7 +60,7 @@ class Batch:
         self._is_running = False
 
     async def run(self, rows: Rows) -> AsyncGenerator[Outcome, None]:
-        """Give outcomes as they come: `async for outcome in batch.run(rows)`.
+        """Return outcomes as they come: `async for outcome in batch.run(rows)`.
 
         `rows` is any iterable or async iterable, read at most a few hundred rows ahead of what is started.
         Outcomes that nobody reads hold up the starts. One row's failure stops no other. What stops the batch is
@@ -103,7 +103,7 @@ class Batch:
             self._flow.stop(grace)
 
     def statistics(self) -> BatchStatistics:
-        """Give the numbers of the present run, or of the last one."""
+        """Return the numbers of the present run, or of the last one."""
         return BatchStatistics() if self._flow is None else self._flow.statistics()
 
     @asynccontextmanager
@@ -129,7 +129,7 @@ class _Forgetful:
         """Do nothing."""
 
     async def claim(self, rows: Sequence[BatchRow]) -> Sequence[Record]:
-        """Give each row as new."""
+        """Return each row as new."""
         return [
             Record(key=row.key, target=row.target, digest=b"", state=RowState.PLANNED, owner="")
             for row in rows
@@ -139,7 +139,7 @@ class _Forgetful:
         """Keep nothing."""
 
     async def unfinished(self) -> AsyncIterator[Record]:
-        """Give nothing."""
+        """Return nothing."""
         nothing: Sequence[Record] = ()
         for record in nothing:
             yield record

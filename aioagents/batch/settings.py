@@ -52,5 +52,5 @@ class BatchSettings:
 
     @property
     def is_resending(self) -> bool:
-        """Say whether rows whose fate is unknown are sent once more."""
+        """Return whether rows whose fate is unknown are sent once more."""
         return self.on_unknown == "resend"

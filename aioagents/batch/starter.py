@@ -10,7 +10,7 @@ from ..errors import AgentsError, NotSent, PoolClosed
 from ..observe import StartAbandoned
 from ..polling import RunHandle
 from ..retry import RetryPolicy
-from ..transport import Pace
+from ..transport import RateLimiter
 from .outcome import Outcome
 from .plan import judge, unstarted
 from .record import Change, RowState
@@ -40,7 +40,7 @@ class Starter:
         rate = flow.settings.starts_per_second
         # Rows take their turn before they are SENDING, so that few are at any time; and once more when that is on
         # disk, which takes now longer, now shorter, since it is the starts that are to be evenly spaced.
-        self._turns = None if rate is None else (Pace(rate), Pace(rate))
+        self._turns = None if rate is None else (RateLimiter(rate), RateLimiter(rate))
         self._timer: Timer | None = None
         self._failures = 0  # since a row was started last
         self._refusals = 0  # for want of a slot, since then
@@ -86,12 +86,12 @@ class Starter:
         if self._turns is None:
             return True
         now = self._flow.clock.now()
-        pace = self._turns[0]
-        if pace.ready_at > now:
+        rate_limiter = self._turns[0]
+        if rate_limiter.ready_at > now:
             if self._timer is None:
-                self._timer = self._flow.clock.call_at(pace.ready_at, self._on_time)
+                self._timer = self._flow.clock.call_at(rate_limiter.ready_at, self._on_time)
             return False
-        pace.take(now)
+        rate_limiter.take(now)
         return True
 
     def _on_time(self) -> None:
@@ -109,7 +109,7 @@ class Starter:
             self._put_back(row)
         else:
             try:
-                self._flow.carry(self._start(row))
+                self._flow.run_inline(self._start(row))
             except PoolClosed as error:
                 self._put_back(row)
                 self._flow.fail(error)
@@ -177,10 +177,10 @@ class Starter:
         elif self._flow.error is not None:
             self._told(is_recorded, row, RowState.SENDING, self._flow.error)
 
-    async def _wait_for_turn(self, pace: Pace) -> None:
+    async def _wait_for_turn(self, rate_limiter: RateLimiter) -> None:
         now = self._flow.clock.now()
-        turn_at = max(now, pace.ready_at)
-        pace.take(turn_at)
+        turn_at = max(now, rate_limiter.ready_at)
+        rate_limiter.take(turn_at)
         if turn_at > now:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.add(turn)
@@ -281,7 +281,7 @@ def _wake(turn: "asyncio.Future[None]") -> None:
 
 
 def _foreign(error: Exception) -> AgentsError:
-    """Give the error that tells of one that no client raises on purpose."""
+    """Return the error that tells of one that no client raises on purpose."""
     ours = AgentsError(f"the start failed: {type(error).__name__}")
     ours.__cause__ = error
     return ours

@@ -42,7 +42,7 @@ class Seen:
 
     @property
     def seconds(self) -> float:
-        """Give how long the run took, in simulated seconds, as the vendor tells it."""
+        """Return how long the run took, in simulated seconds, as the vendor tells it."""
         began_at, ended_at = self.run.started_at, self.run.ended_at
         return 0.0 if began_at is None or ended_at is None else (ended_at - began_at).total_seconds()
 
@@ -102,7 +102,7 @@ class Stage:
 
     @property
     def code(self) -> Exit:
-        """Give the exit code: how simulated runs end decides nothing, errors of the library do."""
+        """Return the exit code: how simulated runs end decides nothing, errors of the library do."""
         return worst(code_of(error) for error in self.errors)
 
     def _listen(self, event: Event) -> None:
@@ -138,7 +138,7 @@ class Stage:
                 self.tally.close(ref, "error")
             return
         now = self.simulator.now()
-        ended_at = self.simulator.world("leena").ended_at(run.id)
+        ended_at = self.simulator.fake("leena").ended_at(run.id)
         self.over.append(Seen(run=run, delay=0.0 if ended_at is None else now - ended_at))
 
     def _count_rate(self, now: float) -> None:
@@ -230,7 +230,7 @@ def _figures(stage: Stage, statistics: PoolStatistics) -> Sequence[Sequence[str]
     delay = _delay(stage)
     return [
         ("time", f"{stage.seconds:.1f} s, which are {stage.seconds * _SPEED:.0f} simulated s"),
-        ("looks per run", f"{statistics.polling.looks / stage.count:.1f}"),
+        ("polls per run", f"{statistics.polling.polls / stage.count:.1f}"),
         ("mean detection delay", f"{delay:.1f} simulated s, which are {delay / _SPEED * 1000:.0f} ms"),
         ("requests", f"{seen.requests}, {seen.requests / stage.seconds:.0f} a second"),
         ("token requests", f"{seen.token_requests}"),
@@ -245,7 +245,7 @@ def _describe(stage: Stage, statistics: PoolStatistics) -> Mapping[str, Any]:
         "states": stage.tally.counts(),
         "seconds": stage.seconds,
         "speed": _SPEED,
-        "looks_per_run": statistics.polling.looks / stage.count,
+        "polls_per_run": statistics.polling.polls / stage.count,
         "mean_detection_delay": {"simulated": _delay(stage), "real": _delay(stage) / _SPEED},
         "slowest": [
             {

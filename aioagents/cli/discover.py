@@ -13,7 +13,7 @@ Endpoints = Callable[[Mapping[str, str] | None], Mapping[str, str]]
 
 
 def find_commands(name: str) -> Iterator[click.Command]:
-    """Give the command that each vendor's module calls `name`, in the order of the vendors."""
+    """Return the command that each vendor's module calls `name`, in the order of the vendors."""
     for vendor in sorted(_modules()):
         command = getattr(_load(vendor), name, None)
         if command is not None:
@@ -21,7 +21,7 @@ def find_commands(name: str) -> Iterator[click.Command]:
 
 
 def find_endpoints(vendor: str) -> Endpoints | None:
-    """Give the function that tells a vendor's base URLs; None where no module has one."""
+    """Return the function that tells a vendor's base URLs; None where no module has one."""
     module = vendor.replace("-", "_")
     found: Endpoints | None = getattr(_load(module), "endpoints", None) if module in _modules() else None
     return found

@@ -34,7 +34,7 @@ _PACKAGES: Final = ("aioagents", "aiohttp", "anyio", "orjson")
 
 @frozen(kw_only=True)
 class Finding:
-    """One thing that was looked at. `is_ok` is None where it could not be looked at."""
+    """One thing that was polled. `is_ok` is None where it could not be polled."""
 
     what: str
     is_ok: bool | None
@@ -43,7 +43,7 @@ class Finding:
     is_auth: bool = False
 
     def describe(self) -> dict[str, Any]:
-        """Give it for JSON."""
+        """Return it for JSON."""
         return {"what": self.what, "ok": self.is_ok, "told": self.told, "seconds": self.seconds}
 
 
@@ -58,11 +58,11 @@ class Health:
 
     @property
     def is_ok(self) -> bool:
-        """Say whether nothing is wrong."""
+        """Return whether nothing is wrong."""
         return not any(finding.is_ok is False for finding in self.findings)
 
     def describe(self) -> dict[str, Any]:
-        """Give it for JSON."""
+        """Return it for JSON."""
         return {
             "vendor": self.vendor,
             "ok": self.is_ok,
@@ -80,7 +80,7 @@ def _doctor(*, vendors: Sequence[str], is_json: bool) -> Exit:
     Without VENDOR it looks at those of which any setting is there. Values of settings are never printed, only
     the hosts that they lead to. Exits with 5 when credentials are refused, with 1 when anything else is wrong.
     """
-    work = Work(Output(is_json=is_json), tells_faults=False)
+    work = Work(Output(is_json=is_json), reports_faults=False)
 
     async def job() -> Exit:
         chosen = [find_provider(name) for name in dict.fromkeys(vendors)] or _configured()

@@ -49,12 +49,12 @@ _CODES: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...],
 
 
 def code_of(outcome: Run | BaseException) -> Exit:
-    """Give the exit code for how one run stands, or for what went wrong; a run that goes on is well."""
+    """Return the exit code for how one run stands, or for what went wrong; a run that goes on is well."""
     if isinstance(outcome, Run):
         return Exit.FAILED if outcome.state in {RunState.FAILED, RunState.ABORTED} else Exit.OK
     return next((code for kinds, code in _CODES if isinstance(outcome, kinds)), Exit.FAILED)
 
 
 def worst(codes: Iterable[Exit]) -> Exit:
-    """Give the code that decides for all."""
+    """Return the code that decides for all."""
     return max(codes, key=_ORDER.index, default=Exit.OK)

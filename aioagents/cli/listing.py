@@ -61,7 +61,7 @@ def show_table(
 
 
 def _fitting(lines: Sequence[Sequence[str]], spare: Sequence[int]) -> list[int]:
-    """Give the columns that are shown within the terminal's width."""
+    """Return the columns that are shown within the terminal's width."""
     widths = [max(map(len, column)) + _BETWEEN for column in zip(*lines, strict=True)]
     kept = list(range(len(widths)))
     for column in spare:

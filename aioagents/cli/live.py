@@ -143,7 +143,7 @@ def bytes_moved(done: int, total: int | None, word: str) -> RenderableType:
 
 
 def height() -> int:
-    """Give how many lines the terminal has."""
+    """Return how many lines the terminal has."""
     return Console(file=sys.stdout).size.height
 
 
@@ -184,7 +184,7 @@ def show(renderable: RenderableType) -> None:
 
 
 def plain(renderable: RenderableType) -> str:
-    """Give something laid out as plain lines, without control characters and without folding."""
+    """Return something laid out as plain lines, without control characters and without folding."""
     console = Console(
         width=_PLAIN_WIDTH, color_system=None, force_terminal=False, highlight=False, legacy_windows=False
     )

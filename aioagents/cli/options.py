@@ -17,7 +17,7 @@ json_option: Final = click.option(
 
 
 def documented(command: click.Command, *more: str) -> click.Command:
-    """Give `command` the exit codes, and `more` paragraphs, at the end of its help."""
+    """Return `command` the exit codes, and `more` paragraphs, at the end of its help."""
     command.epilog = "\n\n".join([exits.HELP, *more])
     return command
 

@@ -41,7 +41,7 @@ def close_stdout() -> None:
 
 
 def is_terminal(stream: Any) -> bool:
-    """Say whether `stream` is a terminal on which lines can be drawn anew."""
+    """Return whether `stream` is a terminal on which lines can be drawn anew."""
     return bool(stream.isatty()) and read_settings((), ["TERM"]).get("TERM", "dumb") not in {
         "dumb",
         "unknown",
@@ -49,7 +49,7 @@ def is_terminal(stream: Any) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Give `text` as one line that cannot steer a terminal."""
+    """Return `text` as one line that cannot steer a terminal."""
     return _CONTROL.sub(" ", text).rstrip()
 
 
@@ -75,7 +75,7 @@ class Output:
 
     @property
     def is_live(self) -> bool:
-        """Say whether results are watched on a terminal."""
+        """Return whether results are watched on a terminal."""
         return not self.is_json and is_terminal(sys.stdout)
 
     def line(self, text: str = "") -> None:
@@ -133,7 +133,7 @@ class Output:
 
 
 def message_of(error: BaseException) -> str:
-    """Give an error's message; there is always one."""
+    """Return an error's message; there is always one."""
     if isinstance(error, OSError) and error.strerror and not isinstance(error, AgentsError):
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error) or type(error).__name__
@@ -156,7 +156,7 @@ def _below(error: BaseException) -> Iterable[tuple[str, str]]:
 
 
 def describe_error(error: BaseException, hide: Callable[[str], str]) -> dict[str, Any]:
-    """Give an error's facts for JSON, its words as `hide` leaves them; those that do not apply are left out."""
+    """Return an error's facts for JSON, its words as `hide` leaves them; those that do not apply are left out."""
     facts: dict[str, Any] = {
         "type": type(error).__name__,
         "message": hide(message_of(error)),
@@ -177,7 +177,7 @@ def describe_error(error: BaseException, hide: Callable[[str], str]) -> dict[str
 
 
 def describe_run(run: Run) -> dict[str, Any]:
-    """Give a run for JSON: `raw` is the vendor's answer as read."""
+    """Return a run for JSON: `raw` is the vendor's answer as read."""
     return {
         "ref": str(run.ref),
         "vendor": run.ref.vendor,
@@ -196,5 +196,5 @@ def describe_run(run: Run) -> dict[str, Any]:
 
 
 def moment(when: datetime | None) -> str:
-    """Give a moment as people and programs read it, in UTC where it is."""
+    """Return a moment as people and programs read it, in UTC where it is."""
     return "-" if when is None else when.isoformat(sep=" ", timespec="seconds")

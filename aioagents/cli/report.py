@@ -36,7 +36,7 @@ class Row(Protocol):
 
     @property
     def raw(self) -> Mapping[str, Any]:
-        """Give the row as received."""
+        """Return the row as received."""
         ...
 
 
@@ -49,21 +49,21 @@ class Rows(Protocol[R_co]):
 
     @property
     def total(self) -> int | None:
-        """Give how many rows the vendor says there are."""
+        """Return how many rows the vendor says there are."""
         ...
 
     @property
     def pages(self) -> int:
-        """Give how many pages were read."""
+        """Return how many pages were read."""
         ...
 
     @property
     def is_complete(self) -> bool:
-        """Say whether nothing was missed."""
+        """Return whether nothing was missed."""
         ...
 
     def __aiter__(self) -> AsyncIterator[R_co]:
-        """Give the rows."""
+        """Return the rows."""
         ...
 
 
@@ -81,7 +81,7 @@ class ReportJob:
 
 
 def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of every report; it is called with a `ReportJob` as `job`."""
+    """Return a command the options of every report; it is called with a `ReportJob` as `job`."""
 
     def collect(
         *,
@@ -147,12 +147,12 @@ class Layout:
     shown: Sequence[str]
 
     def cells(self, row: Row, *, is_guarded: bool) -> list[Cell]:
-        """Give a row's cells for CSV; what is missing is empty."""
+        """Return a row's cells for CSV; what is missing is empty."""
         found = [read(row) for read in self.columns.values()]
         return [_guarded(cell) for cell in found] if is_guarded else found
 
     def texts(self, row: Row) -> list[str]:
-        """Give a row's cells for a table."""
+        """Return a row's cells for a table."""
         found = (self.columns[name](row) for name in self.shown)
         return ["-" if cell in (None, "") else str(cell) for cell in found]
 
@@ -189,7 +189,7 @@ Write = Callable[[bytes], object]
 def _writer(
     job: ReportJob, layout: Layout, write: Write
 ) -> tuple[Callable[[Row], object], Callable[[], object]]:
-    """Give what takes in a row, and what is called after the last one. A table alone keeps the rows."""
+    """Return what takes in a row, and what is called after the last one. A table alone keeps the rows."""
     if job.form == "jsonl":
         return lambda row: write(codec.encode_json(row.raw) + b"\n"), lambda: None
     if job.form == "csv":

@@ -71,7 +71,7 @@ def _status(*, ref: str, is_json: bool) -> Exit:
 
     async def job() -> Exit:
         async with work.pool() as pool:
-            run = await Clients(pool).attach(ref).look()
+            run = await Clients(pool).attach(ref).poll()
         work.out.document(describe_run(run))
         _tell_run(work.out, run)
         return code_of(run)
@@ -180,7 +180,7 @@ class _Show:
         return live.Board(lambda: live.watched(self.tally, self._clock(), most=most))
 
     def board(self) -> AbstractContextManager[object]:
-        """Give what is entered for as long as something is drawn."""
+        """Return what is entered for as long as something is drawn."""
         return nullcontext() if self._board is None else self._board
 
     def draw(self) -> None:

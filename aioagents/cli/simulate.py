@@ -45,7 +45,7 @@ from .work import Work, perform
     metavar="NAME=SHARE",
     help="Let this befall a share of requests; repeatable. Names: reset lost throttle error truncate garble slow "
     "latency expire webhook_lost webhook_twice webhook_late webhook_early webhook_wrong all; only=CALL+PURPOSE "
-    "limits those of requests (purposes: start look call token).",
+    "limits those of requests (purposes: start poll call token).",
 )
 @json_option
 def _simulate(

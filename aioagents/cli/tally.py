@@ -35,7 +35,7 @@ class Tally:
 
     @property
     def over(self) -> int:
-        """Give how many runs are over, or no longer followed."""
+        """Return how many runs are over, or no longer followed."""
         return self._over.total()
 
     def begin(self, run: Run) -> None:
@@ -43,7 +43,7 @@ class Tally:
         self.open[run.ref] = run
 
     def seen(self, run: Run) -> None:
-        """Take in what a look saw; of a run that is not followed any more, nothing."""
+        """Take in what a poll saw; of a run that is not followed any more, nothing."""
         if run.state.is_terminal:
             self.close(run.ref, run.state.value)
         elif run.ref in self.open:
@@ -60,7 +60,7 @@ class Tally:
         self._over[how] += 1
 
     def counts(self) -> Mapping[str, int]:
-        """Give how many runs stand where, in the order to show them, without those states that none has."""
+        """Return how many runs stand where, in the order to show them, without those states that none has."""
         found = Counter(UNSEEN if run is None else run.state.value for run in self.open.values()) + self._over
         order = [*STATES, *sorted(found.keys() - set(STATES))]
         return {state: found[state] for state in order if found[state]}

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from ..errors import AgentsError, StartUnknown
-from ..observe import Event, LookFailed, RetryScheduled, RunChanged, RunStarted, StartAbandoned, StatusUnknown
+from ..observe import Event, PollFailed, RetryScheduled, RunChanged, RunStarted, StartAbandoned, StatusUnknown
 from ..polling import Cadence
 from ..pool import SessionPool
 from ..transport import Timeouts
@@ -31,7 +31,7 @@ class Work:
     """
 
     def __init__(
-        self, out: Output, *, tells_faults: bool = True, keeps_runs: bool = True, parting: str = ""
+        self, out: Output, *, reports_faults: bool = True, keeps_runs: bool = True, parting: str = ""
     ) -> None:
         self.out = out
         self._keeps_runs = keeps_runs
@@ -41,7 +41,7 @@ class Work:
         self.listeners: list[Listener] = []
         self.most_shown: int | None = None
         self._abandoned: list[StartAbandoned] = []
-        self._tells_faults = tells_faults
+        self._tells_faults = reports_faults
         self._told: set[str] = set()
 
     @asynccontextmanager
@@ -51,7 +51,7 @@ class Work:
             yield pool
 
     def hear(self, event: Event) -> None:
-        """Take notice of an event of the pool's."""
+        """Note an event of the pool's."""
         match event:
             case RunStarted(run=run) if self._keeps_runs:
                 self.running[run.ref] = None
@@ -61,7 +61,7 @@ class Work:
                 self._abandoned.append(event)
             case StatusUnknown(run=run):
                 self.out.warn(f"{run.ref}: the status {run.status!r} is not known here; watching on")
-            case LookFailed(error=error) | RetryScheduled(error=error):
+            case PollFailed(error=error) | RetryScheduled(error=error):
                 self._tell_fault(str(error))
         for listener in self.listeners:
             listener(event)
@@ -114,10 +114,10 @@ class Work:
 def _question(event: StartAbandoned) -> str:
     """Say what is not known of a start that nobody waits for any more."""
     target, when = one_line(event.target), moment(event.sent_at)
-    deed = event.error.deed if isinstance(event.error, StartUnknown) else ""
-    if deed == StartUnknown.deed:
+    action = event.error.action if isinstance(event.error, StartUnknown) else ""
+    if action == StartUnknown.action:
         return f"whether the start of {target}, sent at {when}, began a run"
-    return f"whether what was sent for {target} at {when} {deed}"
+    return f"whether what was sent for {target} at {when} {action}"
 
 
 class _Stop:
@@ -162,7 +162,7 @@ def perform(work: Work, job: Callable[[], Awaitable[Exit]]) -> Exit:
 
 
 def _leaf(error: Exception) -> Exception:
-    """Give the first error of a group."""
+    """Return the first error of a group."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error

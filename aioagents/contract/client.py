@@ -35,7 +35,7 @@ class RunClient(ABC):
 
     @property
     def pool(self) -> SessionPool:
-        """Give the pool this client works with."""
+        """Return the pool this client works with."""
         return self._pool
 
     @abstractmethod
@@ -53,7 +53,7 @@ class RunClient(ABC):
         """
 
     def retry_delay(self, error: AgentsError, failures: int) -> float | None:  # noqa: ARG002 - most need no such
-        """Give the seconds after which a start that was refused with `error` may well be taken.
+        """Return the seconds after which a start that was refused with `error` may well be taken.
 
         None where waiting is of no use, or where the pool's retries have waited already. `failures` counts how often
         it was refused so, more or less.

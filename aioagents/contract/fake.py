@@ -2,7 +2,7 @@
 
 A world is told the time with each request (`now`, seconds of its own scaled clock, from 0) and decides in one
 go. The simulator serves worlds over loopback; tests ask them directly through a `Send`. So that the simulator
-finds it, a vendor's module `fake` has a function `make_world(plan: RunPlan) -> World`.
+finds it, a vendor's module `fake` has a function `make_fake(plan: RunPlan) -> World`.
 """
 
 import random
@@ -77,7 +77,7 @@ class Call:
     moment: datetime | None = None
 
     def header(self, name: str) -> str | None:
-        """Give a header by its name in lower case."""
+        """Return a header by its name in lower case."""
         return self.request.headers.get(name)
 
     def json(self) -> Any:
@@ -90,7 +90,7 @@ class Held:
     """A reply that the world owes until its second `until`, infinite where nothing is planned.
 
     Whoever serves the world asks `reply(now)` then, and again whenever that gives another `Held`. `drop(now)` is
-    called, once, when the client's connection is gone before; where there is none, nobody looks whether it is.
+    called, once, when the client's connection is gone before; where there is none, nobody polls whether it is.
     """
 
     until: float
@@ -192,25 +192,25 @@ def _parameters(pattern: re.Pattern[str], raw_path: str) -> Mapping[str, str] | 
     return None if found is None else {name: unquote(value) for name, value in found.groupdict().items()}
 
 
-class World(Protocol):
+class FakeServer(Protocol):
     """A vendor's fake: strict where the facts are known, and it counts what it saw."""
 
     @property
     def vendor(self) -> str:
-        """Give the vendor's name, as in a run reference."""
+        """Return the vendor's name, as in a run reference."""
         ...
 
     @property
     def routes(self) -> Sequence[Route]:
-        """Give all endpoints."""
+        """Return all endpoints."""
         ...
 
     def statistics(self) -> Mapping[str, int]:
-        """Give what was counted: at least `token_requests`, `starts` (accepted ones) and `looks`."""
+        """Return what was counted: at least `token_requests`, `starts` (accepted ones) and `polls`."""
         ...
 
     def environment(self, url: str) -> Mapping[str, str]:
-        """Give the variables that point a client at this world, served at `url`, and let it in."""
+        """Return the variables that point a client at this world, served at `url`, and let it in."""
         ...
 
     def revoke(self, authorization: str) -> bool:
@@ -218,7 +218,7 @@ class World(Protocol):
         ...
 
     def ended_at(self, run_id: str) -> float | None:
-        """Give the world's second at which a run ends; None when it is unknown or never ends."""
+        """Return the world's second at which a run ends; None when it is unknown or never ends."""
         ...
 
 
@@ -242,15 +242,15 @@ class Announcer(Protocol):
     """What a `World` has besides when its vendor sends webhooks. A world without them has none of this."""
 
     def next_webhook_at(self) -> float | None:
-        """Give the world's second at which the next webhook is due; None when none is planned."""
+        """Return the world's second at which the next webhook is due; None when none is planned."""
         ...
 
     def take_webhooks(self, now: float) -> Sequence[Webhook]:
-        """Give what is due by now, in the order in which it fell due, each once."""
+        """Return what is due by now, in the order in which it fell due, each once."""
         ...
 
     def lies(self, webhook: Webhook) -> Sequence[bytes]:
-        """Give bodies of the same shape that are not true: of another run, with a status that does not hold."""
+        """Return bodies of the same shape that are not true: of another run, with a status that does not hold."""
         ...
 
 
@@ -267,41 +267,41 @@ class Doorkeeper(Protocol):
 class Match:
     """Who answers a request: the world, its route, and the parameters of the path, decoded."""
 
-    world: World
+    fake: FakeServer
     route: Route
     path: Mapping[str, str]
 
 
 class Router:
-    """Finds who answers a request. Built once; a path without parameters costs one look-up in a dict."""
+    """Finds who answers a request. Built once; a path without parameters costs one poll-up in a dict."""
 
-    def __init__(self, worlds: Sequence[World]) -> None:
-        self._worlds = worlds
+    def __init__(self, fakes: Sequence[FakeServer]) -> None:
+        self._fakes = fakes
         self._plain: dict[tuple[str, str], Match] = {}
-        self._templates: dict[str, list[tuple[re.Pattern[str], World, Route]]] = {}
-        for world in worlds:
-            for route in world.routes:
+        self._templates: dict[str, list[tuple[re.Pattern[str], FakeServer, Route]]] = {}
+        for fake in fakes:
+            for route in fake.routes:
                 if _PARAMETER.search(route.path):
                     others = self._templates.setdefault(route.method, [])
-                    others.append((_pattern(route.path), world, route))
+                    others.append((_pattern(route.path), fake, route))
                 else:
-                    self._plain.setdefault((route.method, route.path), Match(world, route, {}))
+                    self._plain.setdefault((route.method, route.path), Match(fake, route, {}))
 
     def find(self, method: str, raw_path: str) -> Match | None:
-        """Give the match, or None when no world has such an endpoint."""
+        """Return the match, or None when no world has such an endpoint."""
         plain = self._plain.get((method, raw_path))
         if plain is not None:
             return plain
-        for pattern, world, route in self._templates.get(method, ()):
+        for pattern, fake, route in self._templates.get(method, ()):
             path = _parameters(pattern, raw_path)
             if path is not None:
-                return Match(world, route, path)
+                return Match(fake, route, path)
         return None
 
     def missing(self, method: str, raw_path: str, now: float) -> Reply:
-        """Give the reply where `find` gives None."""
-        for world in self._worlds:
-            reply = world.missing(method, raw_path, now) if isinstance(world, Doorkeeper) else None
+        """Return the reply where `find` gives None."""
+        for fake in self._fakes:
+            reply = fake.missing(method, raw_path, now) if isinstance(fake, Doorkeeper) else None
             if reply is not None:
                 return reply
         return no_such_endpoint()
@@ -322,20 +322,20 @@ def read_query(text: str) -> Mapping[str, str]:
     return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
 
 
-def answer(worlds: Sequence[World], request: Request, *, now: float, speed: float = 1.0) -> Reply:
+def answer(fakes: Sequence[FakeServer], request: Request, *, now: float, speed: float = 1.0) -> Reply:
     """Let the worlds answer `request` at once; 404 when nobody has such an endpoint.
 
     Raises TypeError where the world owes the reply, or some of it; `ask` gives that as it is.
     """
-    reply = ask(worlds, request, now=now, speed=speed)
+    reply = ask(fakes, request, now=now, speed=speed)
     if not isinstance(reply, Reply):
         raise TypeError(f"the reply to {request.method} {request.call} does not come at once")
     return reply
 
 
-def ask(worlds: Sequence[World], request: Request, *, now: float, speed: float = 1.0) -> Answer:
+def ask(fakes: Sequence[FakeServer], request: Request, *, now: float, speed: float = 1.0) -> Answer:
     """Let the worlds answer `request`, now or later; 404 when nobody has such an endpoint."""
-    parts, router = urlsplit(request.url), _router(tuple(worlds))
+    parts, router = urlsplit(request.url), _router(tuple(fakes))
     match = router.find(request.method, parts.path)
     if match is None:
         return router.missing(request.method, parts.path, now)
@@ -344,6 +344,6 @@ def ask(worlds: Sequence[World], request: Request, *, now: float, speed: float =
 
 
 @lru_cache(maxsize=4)
-def _router(worlds: tuple[World, ...]) -> Router:
+def _router(fakes: tuple[FakeServer, ...]) -> Router:
     """Build a router once for the worlds that are asked just now."""
-    return Router(worlds)
+    return Router(fakes)

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import Any, Self
 
 from ..model import Run, RunRef, Secret
-from ..polling import Lane, RunHandle
+from ..polling import RunHandle, Source
 from ..webhooks import Reading, Ticket, WebhookReceiver, read_run
 
 
@@ -18,7 +18,7 @@ class PushedHandle(RunHandle):
         return (yield from super().__await__())
 
 
-class Announcement:
+class WebhookRegistration:
     """Where one run's end is announced to, from before its start until its handle is dropped.
 
     A context manager around the start: where that fails, the receiver's URL is taken back.
@@ -48,13 +48,15 @@ class Announcement:
         ticket = webhook.open(bearer=bearer, read=read)
         return cls(ticket.url, webhook, ticket)
 
-    def handle(self, lane: Lane, ref: RunRef, *, target: str, accepted: Run, begun_at: float) -> RunHandle:
+    def handle(
+        self, source: Source, ref: RunRef, *, target: str, accepted: Run, begun_at: float
+    ) -> RunHandle:
         """Make the handle of a run that was begun, and have deliveries wake it."""
         facts: dict[str, Any] = {"target": target, "accepted": accepted, "begun_at": begun_at}
         receiver, ticket = self._receiver, self._ticket
         if receiver is None or ticket is None:
-            return RunHandle(lane, ref, **facts)
-        handle = PushedHandle(lane, ref, push=receiver if receiver.is_working else None, **facts)
+            return RunHandle(source, ref, **facts)
+        handle = PushedHandle(source, ref, push=receiver if receiver.is_working else None, **facts)
         receiver.bind(ticket, handle)
         return handle
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from ..caller import Account, note_reply
+from ..calls import Account, note_reply
 from ..errors import DecodeError, NotFound
 from ..model import Reply, Request, Run, RunRef
 from ..pool import SessionPool
@@ -30,11 +30,11 @@ class RunReader:
         self._request = request
         self._read = read
 
-    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:  # noqa: ARG002
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:  # noqa: ARG002
         """Read a run, with one try. A 404 passes shortly after a start of our own."""
         pool = self._pool
         try:
-            reply = await pool.caller.look(self._account, self._request(ref))
+            reply = await pool.caller.poll(self._account, self._request(ref))
         except NotFound as error:
             error.is_passing = age is not None and age < GRACE
             raise

@@ -11,7 +11,7 @@ _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 def check_base_url(url: str, name: str, *, allow_insecure: bool = False) -> str:
-    """Give `url` without a trailing slash. Raises ValueError unless it is https, or http to a loopback host.
+    """Return `url` without a trailing slash. Raises ValueError unless it is https, or http to a loopback host.
 
     `allow_insecure` lets http through to any host. A query, a fragment or a user in the URL is refused.
     """
@@ -37,7 +37,7 @@ def check_base_url(url: str, name: str, *, allow_insecure: bool = False) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether `host` is this machine."""
+    """Return whether `host` is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -47,14 +47,14 @@ def is_loopback(host: str) -> bool:
 
 
 def check_host_label(text: str, name: str) -> str:
-    """Give `text` in lower case. Raises ValueError unless it can stand in a host name and change nothing else."""
+    """Return `text` in lower case. Raises ValueError unless it can stand in a host name and change nothing else."""
     if not isinstance(text, str) or not _LABEL.fullmatch(text):
         raise ValueError(f"{name}: expected letters, digits and inner hyphens (like us-east-1), not {text!r}")
     return text.lower()
 
 
 def path_segment(text: str, name: str) -> str:
-    """Give `text` encoded as one path segment. Raises ValueError for what is empty or would change the path."""
+    """Return `text` encoded as one path segment. Raises ValueError for what is empty or would change the path."""
     if isinstance(text, str) and text.isascii() and text.isalnum():
         return text  # as most ids are
     if not isinstance(text, str) or not text.strip():
@@ -65,7 +65,7 @@ def path_segment(text: str, name: str) -> str:
 
 
 def check_text(text: str, name: str) -> str:
-    """Give `text`. Raises ValueError unless it is a string with something in it."""
+    """Return `text`. Raises ValueError unless it is a string with something in it."""
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{name} has to be a non-empty string, not {text!r}")
     return text

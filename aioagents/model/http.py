@@ -20,7 +20,7 @@ class Purpose(Enum):
     __hash__ = object.__hash__  # members are single: no need to hash their names with every request
 
     START = "start"  # starts something that costs money: sent once, unless surely refused or not sent
-    LOOK = "look"  # reads the state of one run
+    POLL = "poll"  # reads the state of one run
     CALL = "call"  # any other call that may be repeated
     TOKEN = "token"  # noqa: S105 - a purpose, not a token
 
@@ -64,17 +64,17 @@ class Request:
 
     @property
     def is_repeatable(self) -> bool:
-        """Say whether a second sending does no harm."""
+        """Return whether a second sending does no harm."""
         return self.purpose is not Purpose.START
 
     @property
     def is_spent(self) -> bool:
-        """Say whether, once any of it was sent, the body cannot be read for another try."""
+        """Return whether, once any of it was sent, the body cannot be read for another try."""
         return self.upload is not None and self.upload.is_once
 
     @property
     def origin(self) -> str:
-        """Give scheme, host and port: `https://us-east-1-aic.leena.ai`."""
+        """Return scheme, host and port: `https://us-east-1-aic.leena.ai`."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
@@ -90,7 +90,7 @@ class Reply:
 
     @property
     def is_success(self) -> bool:
-        """Say whether the status is 2xx."""
+        """Return whether the status is 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004
 
 
@@ -117,23 +117,23 @@ class StreamedReply(Protocol):
 
     @property
     def status(self) -> int:
-        """Give the status."""
+        """Return the status."""
         ...
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Give the headers."""
+        """Return the headers."""
         ...
 
     def pieces(self) -> AsyncIterator[bytes]:
-        """Give the body's bytes as they arrive, in no particular portions, none empty; ask for this once.
+        """Return the body's bytes as they arrive, in no particular portions, none empty; ask for this once.
 
         Raises `ReplyLost` where the body breaks off, or stays silent for too long, and `PoolClosed`.
         """
         ...
 
     async def read(self) -> bytes:
-        """Give the body of a refusal: at most 64 KiB of it, and what there is of it where it breaks off."""
+        """Return the body of a refusal: at most 64 KiB of it, and what there is of it where it breaks off."""
         ...
 
 

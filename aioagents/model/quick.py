@@ -1,7 +1,7 @@
 """Quick construction of frozen values.
 
 attrs fills a frozen class with slots through `object.__setattr__`, field by field; the slots' own setters cost
-a third of that. Three values are made with every look, and ten with each row of a batch.
+a third of that. Three values are made with every poll, and ten with each row of a batch.
 """
 
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def quick(cls: type[T]) -> type[T]:
-    """Give a frozen attrs class with slots, and with plain fields alone, a quicker `__init__`.
+    """Return a frozen attrs class with slots, and with plain fields alone, a quicker `__init__`.
 
     Arguments, defaults and the meaning stay what attrs makes of the class. Raises TypeError for a field with a
     validator, a converter or a factory.

@@ -63,11 +63,11 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Give the vendor's id."""
+        """Return the vendor's id."""
         return self.ref.id
 
     def is_same_as(self, other: "Run | None") -> bool:
-        """Say whether nothing but the time of the look differs."""
+        """Return whether nothing but the time of the poll differs."""
         return (
             other is not None
             and self.status == other.status

@@ -17,7 +17,7 @@ class RunState(StrEnum):
     ABORTED = "aborted"
     UNKNOWN = "unknown"
 
-    is_terminal: bool  # a plain attribute, since every look asks for it
+    is_terminal: bool  # a plain attribute, since every poll asks for it
 
 
 for _state in RunState:

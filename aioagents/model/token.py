@@ -7,7 +7,7 @@ from typing import Final, Self
 from attrs import field, frozen
 
 # The vendor decides how long a token lives; where it does not say, we ask again after this many seconds.
-UNTOLD_LIFETIME: Final = 300.0
+DEFAULT_LIFETIME: Final = 300.0
 _ADVISORY_SHARE, _ADVISORY_MOST = 0.2, 300.0
 _MANDATORY_SHARE, _MANDATORY_MOST = 0.05, 30.0
 

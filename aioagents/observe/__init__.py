@@ -2,7 +2,7 @@
 
 from .events import (
     Event,
-    LookFailed,
+    PollFailed,
     RateLowered,
     RequestDone,
     RetryScheduled,
@@ -14,12 +14,13 @@ from .events import (
     TokenRenewed,
     TokenStoreFailed,
 )
-from .hooks import Hook, Teller
+from .hooks import Dispatcher, Hook
 
 __all__ = [
+    "Dispatcher",
     "Event",
     "Hook",
-    "LookFailed",
+    "PollFailed",
     "RateLowered",
     "RequestDone",
     "RetryScheduled",
@@ -27,7 +28,6 @@ __all__ = [
     "RunStarted",
     "StartAbandoned",
     "StatusUnknown",
-    "Teller",
     "TokenFailed",
     "TokenRenewed",
     "TokenStoreFailed",

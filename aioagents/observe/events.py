@@ -97,7 +97,7 @@ class StartAbandoned(Event):
 @quick
 @frozen(kw_only=True)
 class RunChanged(Event):
-    """A look saw something new; `previous` is None at the first look."""
+    """A look saw something new; `previous` is None at the first poll."""
 
     run: Run
     previous: Run | None = field(repr=False)
@@ -111,7 +111,7 @@ class StatusUnknown(Event):
 
 
 @frozen(kw_only=True)
-class LookFailed(Event):
+class PollFailed(Event):
     """A look failed for a passing reason; the next one comes after `delay` seconds."""
 
     ref: RunRef

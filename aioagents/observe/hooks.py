@@ -9,7 +9,7 @@ from .logs import complain, is_verbose, log_event
 Hook = Callable[[Event], object]
 
 
-class Teller:
+class Dispatcher:
     """Tells each event to the log and to every hook, in order, in the context of whoever causes it."""
 
     __slots__ = ("_complained", "_hooks", "is_detailed")

@@ -12,7 +12,7 @@ _LEVELS: Final[Mapping[type[events.Event], int]] = {
     events.RunChanged: logging.DEBUG,
     events.RunStarted: logging.DEBUG,
     events.TokenRenewed: logging.DEBUG,
-    events.LookFailed: logging.INFO,
+    events.PollFailed: logging.INFO,
     events.RateLowered: logging.INFO,
     events.RetryScheduled: logging.INFO,
     events.StatusUnknown: logging.WARNING,
@@ -23,7 +23,7 @@ _LEVELS: Final[Mapping[type[events.Event], int]] = {
 
 
 def is_verbose() -> bool:
-    """Say whether the log wants what happens with every request."""
+    """Return whether the log wants what happens with every request."""
     return _LOG.isEnabledFor(logging.DEBUG)
 
 

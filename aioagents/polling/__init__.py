@@ -1,23 +1,23 @@
 """Waiting for runs: when to look again, and who waits for what."""
 
 from .cadence import Cadence, Growing, Steady
+from .due_queue import DueQueue
 from .handle import RunHandle
-from .heap import DueHeap
-from .lane import Lane, ListSource, PollStatistics, RunSource
+from .polled import PolledRun, Push
 from .scheduler import Scheduler
-from .watch import Push, Watch
+from .source import ListReader, PollStatistics, Reader, Source
 
 __all__ = [
     "Cadence",
-    "DueHeap",
+    "DueQueue",
     "Growing",
-    "Lane",
-    "ListSource",
+    "ListReader",
     "PollStatistics",
+    "PolledRun",
     "Push",
+    "Reader",
     "RunHandle",
-    "RunSource",
     "Scheduler",
+    "Source",
     "Steady",
-    "Watch",
 ]

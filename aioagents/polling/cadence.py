@@ -24,10 +24,10 @@ def _jittered(gap: float, chance: float) -> float:
 
 
 class Cadence(Protocol):
-    """Says how long to wait until the next look."""
+    """Says how long to wait until the next poll."""
 
     def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:
-        """Give the seconds until the next look.
+        """Return the seconds until the next poll.
 
         `elapsed` are the seconds since the run's present state began, as far as was seen; `key` names what
         is learned apart (vendor, target, state); `chance` in [0, 1) is the jitter drawn by the caller.
@@ -42,7 +42,7 @@ class Steady:
     seconds: float = field(validator=_positive)
 
     def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:  # noqa: ARG002
-        """Give the same gap whatever has elapsed."""
+        """Return the same gap whatever has elapsed."""
         return _jittered(self.seconds, chance)
 
 
@@ -52,7 +52,7 @@ class Growing:
 
     gap = min(`cap`, `first` + (`factor` - 1) * elapsed), a tenth more or less but never above `cap`. So the
     n-th gap is about `first` * `factor`**n, a run of any length is found out about a (`factor` - 1)th of its
-    length late, and a look that came late does not change the plan.
+    length late, and a poll that came late does not change the plan.
     """
 
     first: float = field(default=1.0, validator=_positive)
@@ -60,6 +60,6 @@ class Growing:
     cap: float = field(default=60.0, validator=_positive)
 
     def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:  # noqa: ARG002
-        """Give a share of `elapsed`, within the bounds."""
+        """Return a share of `elapsed`, within the bounds."""
         gap = self.first + (self.factor - 1.0) * max(elapsed, 0.0)
         return min(self.cap, _jittered(min(self.cap, gap), chance))

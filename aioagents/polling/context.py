@@ -28,7 +28,7 @@ class Contexts:
 
     @property
     def run(self) -> Callable[..., Any]:
-        """Give what calls a function in one of the contexts; in the present one where none is left."""
+        """Return what calls a function in one of the contexts; in the present one where none is left."""
         for owner, context in self._contexts.items():
             if not _is_done(owner):
                 return context.run
@@ -46,7 +46,7 @@ def _call(act: Callable[..., Any], *arguments: object) -> Any:
 class Within:
     """Awaits a coroutine step by step inside `context`, in a task that has another one.
 
-    The fixed crew serves waiters of all kinds; what a look tells and logs has to carry the variables (trace,
+    The fixed crew serves waiters of all kinds; what a poll tells and logs has to carry the variables (trace,
     request id) of whoever waits.
     """
 

@@ -9,22 +9,22 @@ from typing import Any
 
 from ..errors import AgentsError, RunAborted, RunFailed, WaitTimeout
 from ..model import Run, RunRef, RunState
-from .lane import Lane
-from .watch import Feed, Push, StateWaiter, Watch
+from .polled import Feed, PolledRun, Push, StateWaiter
+from .source import Source
 
 
 class RunHandle:
     """Follows one run. `await handle` gives its end, as a `Run` that is completed, failed or aborted.
 
     Polling begins when somebody waits and stops when nobody does. Cancelling a wait cancels neither the run
-    nor anybody else's wait. Handles are cheap, and several of one run share their looks.
+    nor anybody else's wait. Handles are cheap, and several of one run share their polls.
     """
 
-    __slots__ = ("__weakref__", "_watch", "accepted")
+    __slots__ = ("__weakref__", "_polled", "accepted")
 
     def __init__(
         self,
-        lane: Lane,
+        source: Source,
         ref: RunRef,
         *,
         target: str = "",
@@ -32,53 +32,53 @@ class RunHandle:
         begun_at: float | None = None,
         push: Push | None = None,
     ) -> None:
-        self._watch = Watch(lane, ref, target=target, last=accepted, begun_at=begun_at)
+        self._polled = PolledRun(source, ref, target=target, last=accepted, begun_at=begun_at)
         if push is not None:
-            self._watch.push = push
+            self._polled.push = push
             loop = asyncio.get_running_loop()
-            weakref.finalize(self, _lose_push, loop, self._watch).atexit = False
+            weakref.finalize(self, _lose_push, loop, self._polled).atexit = False
         #: The vendor's answer to the start; None when the run was started elsewhere.
         self.accepted = accepted
 
     @property
     def ref(self) -> RunRef:
-        """Give the reference by which any process can follow this run."""
-        return self._watch.ref
+        """Return the reference by which any process can follow this run."""
+        return self._polled.ref
 
     @property
     def id(self) -> str:
-        """Give the vendor's id of the run."""
-        return self._watch.ref.id
+        """Return the vendor's id of the run."""
+        return self._polled.ref.id
 
     @property
     def last(self) -> Run | None:
-        """Give the latest state known here, without asking; None before the first look at a foreign run."""
+        """Return the latest state known here, without asking; None before the first poll at a foreign run."""
         return self._current().last
 
-    def _current(self) -> Watch:
-        """Give the watch that is polled, where another handle's is; an end that was seen stays one."""
-        watch = self._watch
-        if watch.last is not None and watch.last.state.is_terminal:
-            return watch
-        return watch.lane.watches.get(watch.ref, watch)
+    def _current(self) -> PolledRun:
+        """Return the watch that is polled, where another handle's is; an end that was seen stays one."""
+        polled = self._polled
+        if polled.last is not None and polled.last.state.is_terminal:
+            return polled
+        return polled.source.runs.get(polled.ref, polled)
 
-    async def look(self) -> Run:
+    async def poll(self) -> Run:
         """Read the run from the vendor now, trying again as the pool's retry policy says.
 
         Who waits for the run learns what was seen. Raises `ReplyError`, `TransportError`, `DecodeError`,
         `PoolClosed`.
         """
-        watch = self._watch
-        clock = watch.lane.scheduler.clock
-        age = None if watch.begun_at is None else clock.now() - watch.begun_at
-        run = await watch.lane.source.read(watch.ref, age=age, last=self.last)
-        watch = self._watch = self._current()
-        watch.lane.scheduler.seen(watch, run)
-        return watch.last or run
+        polled = self._polled
+        clock = polled.source.scheduler.clock
+        age = None if polled.begun_at is None else clock.now() - polled.begun_at
+        run = await polled.source.reader.read(polled.ref, age=age, last=self.last)
+        polled = self._polled = self._current()
+        polled.source.scheduler.seen(polled, run)
+        return polled.last or run
 
     def wake(self) -> None:
-        """Have the next look made at once: somebody hinted that there is news. Never waits, costs one look."""
-        self._watch.lane.scheduler.wake(self._watch)
+        """Have the next poll made at once: somebody hinted that there is news. Never waits, costs one poll."""
+        self._polled.source.scheduler.wake(self._polled)
 
     def __await__(self) -> Generator[Any, None, Run]:
         # A bare future: a coroutine's frame here would be most of what a waiting run costs.
@@ -92,15 +92,15 @@ class RunHandle:
     ) -> Run:
         """Wait for the end, for at most `timeout` seconds, and give the run as it then is.
 
-        With `until`, a look that sees one of these states ends the wait as well. Raises `WaitTimeout`, which
+        With `until`, a poll that sees one of these states ends the wait as well. Raises `WaitTimeout`, which
         carries the last state seen; `ReplyError` when the vendor will not tell (401, 403, 404); `DecodeError`
         after several answers in a row that cannot be read; `PoolClosed`. Passing faults end no wait.
         """
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout has to be 0 or more seconds, or None, not {timeout!r}")
         states = _states(until)
-        future, watch, listener = self._join(states)
-        scheduler = watch.lane.scheduler
+        future, polled, listener = self._join(states)
+        scheduler = polled.source.scheduler
         timer = None
         if timeout is not None and not math.isinf(timeout):
             clock = scheduler.clock
@@ -110,7 +110,7 @@ class RunHandle:
         finally:
             if timer is not None:
                 timer.cancel()
-            scheduler.leave(watch, future, listener)
+            scheduler.leave(polled, future, listener)
 
     async def result(self) -> Any:
         """Wait for the end and give the run's output.
@@ -124,16 +124,16 @@ class RunHandle:
         raise kind(f"run {run.ref} ended as {run.status}", vendor=run.ref.vendor, ref=run.ref, run=run)
 
     async def updates(self) -> AsyncIterator[Run]:
-        """Give the state known from looks so far, then each change once; ends after the terminal one.
+        """Return the state known from polls so far, then each change once; ends after the terminal one.
 
         Raises what `wait` raises.
         """
-        watch = self._current()
-        last = watch.last
+        polled = self._current()
+        last = polled.last
         is_over = last is not None and last.state.is_terminal
-        feed = Feed(last if is_over or watch.is_seen else None)
+        feed = Feed(last if is_over or polled.is_seen else None)
         if not is_over:
-            watch = self._watch = watch.lane.scheduler.join(self._watch, listener=feed)
+            polled = self._polled = polled.source.scheduler.join(self._polled, listener=feed)
         try:
             while True:
                 run = await feed.next()
@@ -141,35 +141,35 @@ class RunHandle:
                 if run.state.is_terminal:
                     return
         finally:
-            watch.lane.scheduler.leave(watch, listener=feed)
+            polled.source.scheduler.leave(polled, listener=feed)
 
-    def when_over(self, tell: Callable[[Run | AgentsError], object]) -> Callable[[], None]:
+    def add_done_callback(self, emit: Callable[[Run | AgentsError], object]) -> Callable[[], None]:
         """Have `tell` called with the run's end, or with the error that a wait would raise: once, by the event loop.
 
-        Follows a run without a task or a future of its own. Gives what takes the call back; until then, or until
+        Follows a run without a task or a future of its own. Returns what takes the call back; until then, or until
         the call, the handle is kept. Raises `PoolClosed`.
         """
-        watch = self._current()
-        listener = _EndListener(self, watch, tell)
-        if watch.last is not None and watch.last.state.is_terminal:
-            listener.show(watch.last)
+        polled = self._current()
+        listener = _EndListener(self, polled, emit)
+        if polled.last is not None and polled.last.state.is_terminal:
+            listener.show(polled.last)
         else:
-            listener.watch = self._watch = watch.lane.scheduler.join(self._watch, listener=listener)
+            listener.polled = self._polled = polled.source.scheduler.join(self._polled, listener=listener)
         return listener.leave
 
     def _join(
         self, states: frozenset[RunState] | None
-    ) -> "tuple[asyncio.Future[Run], Watch, StateWaiter | None]":
+    ) -> "tuple[asyncio.Future[Run], PolledRun, StateWaiter | None]":
         """Join the poll loop; at its end the future is resolved, and the watch forgotten."""
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-        watch = self._current()
-        if watch.last is not None and watch.last.state.is_terminal:
-            future.set_result(watch.last)
-            return future, watch, None
+        polled = self._current()
+        if polled.last is not None and polled.last.state.is_terminal:
+            future.set_result(polled.last)
+            return future, polled, None
         listener = StateWaiter(future, states) if states else None
         waiter = None if states else future
-        watch = self._watch = watch.lane.scheduler.join(self._watch, waiter, listener)
-        return future, watch, listener
+        polled = self._polled = polled.source.scheduler.join(self._polled, waiter, listener)
+        return future, polled, listener
 
     def _expire(self, future: "asyncio.Future[Run]", seconds: float) -> None:
         if future.done():
@@ -181,18 +181,20 @@ class RunHandle:
 
     def __repr__(self) -> str:
         last = self.last
-        return f"<RunHandle {self.ref} {'not looked at' if last is None else last.state.value}>"
+        return f"<RunHandle {self.ref} {'not polled' if last is None else last.state.value}>"
 
 
 class _EndListener:
-    """Has somebody called at the end. Not from within a look, whose other listeners their fault would harm."""
+    """Has somebody called at the end. Not from within a poll, whose other listeners their fault would harm."""
 
-    __slots__ = ("_handle", "_tell", "watch")
+    __slots__ = ("_emit", "_handle", "polled")
 
-    def __init__(self, handle: RunHandle, watch: Watch, tell: Callable[[Run | AgentsError], object]) -> None:
+    def __init__(
+        self, handle: RunHandle, polled: PolledRun, emit: Callable[[Run | AgentsError], object]
+    ) -> None:
         self._handle: RunHandle | None = handle  # a webhook's delivery wakes a handle that is held
-        self._tell: Callable[[Run | AgentsError], object] | None = tell
-        self.watch = watch
+        self._emit: Callable[[Run | AgentsError], object] | None = emit
+        self.polled = polled
 
     def show(self, run: Run) -> None:
         """Tell of an end."""
@@ -205,24 +207,24 @@ class _EndListener:
 
     def leave(self) -> None:
         """Tell nothing any more. May be called twice, and after the call."""
-        if self._tell is not None:
-            self._tell = self._handle = None
-            self.watch.lane.scheduler.leave(self.watch, listener=self)
+        if self._emit is not None:
+            self._emit = self._handle = None
+            self.polled.source.scheduler.leave(self.polled, listener=self)
 
     def _call(self, end: Run | AgentsError) -> None:
-        tell, self._tell, self._handle = self._tell, None, None
-        if tell is not None:
-            tell(end)
+        emit, self._emit, self._handle = self._emit, None, None
+        if emit is not None:
+            emit(end)
 
 
-def _lose_push(loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
+def _lose_push(loop: asyncio.AbstractEventLoop, polled: PolledRun) -> None:
     """Have a run that is not over go on unannounced: the handle that deliveries would have woken is gone.
 
     What is part of a circle may be collected in any thread.
     """
-    if watch.last is None or not watch.last.state.is_terminal:
+    if polled.last is None or not polled.last.state.is_terminal:
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(watch.lane.scheduler.lose_push, watch)
+            loop.call_soon_threadsafe(polled.source.scheduler.lose_push, polled)
 
 
 def _states(until: Collection[RunState] | None) -> frozenset[RunState] | None:

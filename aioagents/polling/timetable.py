@@ -4,29 +4,29 @@ import math
 from collections.abc import Callable
 
 from ..clock import Clock, Timer
-from .heap import DueHeap
-from .watch import Watch
+from .due_queue import DueQueue
+from .polled import PolledRun
 
 
 class Timetable:
     """Gives runs to `look` when they are due."""
 
-    def __init__(self, clock: Clock, look: Callable[[list[Watch]], None]) -> None:
+    def __init__(self, clock: Clock, poll: Callable[[list[PolledRun]], None]) -> None:
         self._clock = clock
-        self._look = look
-        self._heap: DueHeap[Watch] = DueHeap()
+        self._poll = poll
+        self._queue: DueQueue[PolledRun] = DueQueue()
         self._timer: Timer | None = None
         self._timer_at = math.inf
 
-    def plan(self, watch: Watch, at: float) -> None:
+    def plan(self, polled: PolledRun, at: float) -> None:
         """Have `watch` due at `at`, also if it stood elsewhere before."""
-        self._heap.push(watch, at)
+        self._queue.push(polled, at)
         if at < self._timer_at:
             self._set_timer()
 
-    def drop(self, watch: Watch) -> None:
+    def drop(self, polled: PolledRun) -> None:
         """Take `watch` out; harmless when it is not in."""
-        self._heap.drop(watch)
+        self._queue.drop(polled)
 
     def close(self) -> None:
         """Set no timer any more."""
@@ -40,12 +40,12 @@ class Timetable:
     def _set_timer(self) -> None:
         """Set the one timer to the heap's head; it is set anew early only if the head got earlier."""
         self._cancel_timer()
-        self._timer_at = self._heap.head_at
+        self._timer_at = self._queue.head_at
         if self._timer_at != math.inf:
             self._timer = self._clock.call_at(self._timer_at, self._on_time)
 
     def _on_time(self) -> None:
         self._timer = None
-        due = self._heap.take_due(self._clock.now())
+        due = self._queue.take_due(self._clock.now())
         self._set_timer()
-        self._look(due)
+        self._poll(due)

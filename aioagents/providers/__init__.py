@@ -11,14 +11,14 @@ from ..contract import Provider
 
 @cache
 def all_providers() -> Mapping[str, Provider]:
-    """Give every vendor by its name, in the order of the names."""
+    """Return every vendor by its name, in the order of the names."""
     folders = sorted(each.name for each in iter_modules(__path__) if each.ispkg)
     found = [import_module(f"{__name__}.{folder}").PROVIDER for folder in folders]
     return MappingProxyType({provider.name: provider for provider in found})
 
 
 def find_provider(name: str) -> Provider:
-    """Give a vendor by its name, as it stands in run references. Raises ValueError that names those there are."""
+    """Return a vendor by its name, as it stands in run references. Raises ValueError that names those there are."""
     providers = all_providers()
     if name not in providers:
         raise ValueError(f"no vendor is called {name!r}; there are: {', '.join(providers)}")

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..contract.fake import Call, Match, Router, Streamed, World, json_reply, read_query
+from ..contract.fake import Call, FakeServer, Match, Router, Streamed, json_reply, read_query
 from ..model import Purpose, Reply, Request
 from .middleware import Wire, to_response
 from .owed import Owed
@@ -23,14 +23,14 @@ class App:
 
     def __init__(
         self,
-        worlds: Sequence[World],
+        fakes: Sequence[FakeServer],
         *,
         now: Callable[[], float],
         speed: float,
         wire: Wire | None,
         courier: Courier,
     ) -> None:
-        self._router = Router(worlds)
+        self._router = Router(fakes)
         self._now = now
         self._speed = speed
         self._wire = wire

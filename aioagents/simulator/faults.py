@@ -75,7 +75,7 @@ class FaultPlan:
     """The share of requests, from 0 to 1, that each fault befalls; all others are answered as they should be.
 
     Of webhooks likewise: a late one comes `webhook_delay` real seconds after its time. `only` limits
-    it to calls (`aop.status`) and purposes (`start look call token`); empty means all requests. It has no say
+    it to calls (`aop.status`) and purposes (`start poll call token`); empty means all requests. It has no say
     over webhooks, which are no requests.
     `delay` is the longest latency, and how long a slow body takes; `retry_after` the longest wait that a 429
     asks for: all in real seconds, whatever the simulator's speed. `expire` says per request whether its token
@@ -110,17 +110,17 @@ class FaultPlan:
                 raise ValueError(f"{', '.join(kinds)} exclude each other: together at most 1, not {whole:g}")
 
     def share(self, kind: Kind) -> float:
-        """Give the share of one fault."""
+        """Return the share of one fault."""
         value: float = getattr(self, kind.value)
         return value
 
     @property
     def is_empty(self) -> bool:
-        """Say whether nothing ever goes wrong."""
+        """Return whether nothing ever goes wrong."""
         return not any(self.share(kind) for kind in Kind)
 
     def covers(self, call: str, purpose: Purpose) -> bool:
-        """Say whether faults may befall this call."""
+        """Return whether faults may befall this call."""
         return not self.only or call in self.only or purpose.value in self.only
 
     @classmethod
@@ -224,7 +224,7 @@ class Faults:
 
     @property
     def is_empty(self) -> bool:
-        """Say whether nothing ever goes wrong with requests."""
+        """Return whether nothing ever goes wrong with requests."""
         return not self._plans
 
     def check_names(self, calls: Iterable[str]) -> None:
@@ -280,7 +280,7 @@ _Thresholds = Sequence[tuple[float, Kind]]
 def _drawn_from(
     plans: Sequence[FaultPlan], kinds: Sequence[Kind], exclusive: Sequence[Kind]
 ) -> Sequence[tuple[FaultPlan, _Thresholds]]:
-    """Give the plans that have a share of `kinds`, with the sums by which one of the `exclusive` is drawn."""
+    """Return the plans that have a share of `kinds`, with the sums by which one of the `exclusive` is drawn."""
     chosen = []
     for plan in plans:
         if any(plan.share(kind) for kind in kinds):

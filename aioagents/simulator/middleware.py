@@ -61,7 +61,7 @@ class Wire:
         authorization = request.headers.get("authorization")
         if authorization is None or match.route.purpose is Purpose.TOKEN:
             return
-        if self._faults.is_worn(authorization) and fault.expires and match.world.revoke(authorization):
+        if self._faults.is_worn(authorization) and fault.expires and match.fake.revoke(authorization):
             self.happened[Kind.EXPIRE.value] += 1
             self._faults.ceased()
 

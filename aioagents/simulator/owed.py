@@ -25,7 +25,7 @@ class Owed:
         self._is_closed = False
 
     async def settle(self, request: web.BaseRequest, reply: Answer) -> Reply | Streamed:
-        """Give the reply once it is due; one that nobody will read where the client left, or `close` was called."""
+        """Return the reply once it is due; one that nobody will read where the client left, or `close` was called."""
         while isinstance(reply, Held):
             if self._is_closed:
                 if request.transport is not None:
@@ -66,21 +66,21 @@ class Owed:
         timer = loop.call_later(min(seconds, _MOST), _wake, waiter)
         self._waiters[waiter] = request
         if request is not None and self._watch is None:
-            self._watch = loop.call_later(_DROPS_SEEN_EVERY, self._look)
+            self._watch = loop.call_later(_DROPS_SEEN_EVERY, self._poll)
         try:
             await waiter
         finally:
             timer.cancel()
             del self._waiters[waiter]
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         self._watch = None
         watched = [(waiter, request) for waiter, request in self._waiters.items() if request is not None]
         for waiter, request in watched:
             if request.transport is None:
                 _wake(waiter)
         if watched:
-            self._watch = asyncio.get_running_loop().call_later(_DROPS_SEEN_EVERY, self._look)
+            self._watch = asyncio.get_running_loop().call_later(_DROPS_SEEN_EVERY, self._poll)
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:

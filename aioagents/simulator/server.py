@@ -19,7 +19,7 @@ from anyio.from_thread import start_blocking_portal
 from attrs import frozen
 
 from .. import providers
-from ..contract.fake import Announcer, RunPlan, World
+from ..contract.fake import Announcer, FakeServer, RunPlan
 from .app import App
 from .faults import FaultPlan, Faults
 from .middleware import Wire
@@ -34,14 +34,14 @@ _BACKLOG: Final = 4096
 class Statistics:
     """What a simulator has seen so far.
 
-    `token_requests`, `starts` (accepted) and `looks` are what the worlds counted; `requests` counts what
+    `token_requests`, `starts` (accepted) and `polls` are what the worlds counted; `requests` counts what
     arrived, also what a fault kept from its world, and `calls` the same by call (`aop.status`); `faults` has
     the number of each fault that happened, `worlds` all counts of each world by vendor.
     """
 
     token_requests: int
     starts: int
-    looks: int
+    polls: int
     connections: int
     requests: int
     webhooks_sent: int
@@ -50,7 +50,7 @@ class Statistics:
     webhooks_refused: int
     calls: Mapping[str, int]
     faults: Mapping[str, int]
-    worlds: Mapping[str, Mapping[str, int]]
+    fakes: Mapping[str, Mapping[str, int]]
 
 
 class Simulator:
@@ -68,7 +68,7 @@ class Simulator:
     def __init__(
         self,
         *,
-        worlds: Sequence[World] | None = None,
+        fakes: Sequence[FakeServer] | None = None,
         plan: RunPlan | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -86,14 +86,14 @@ class Simulator:
         runs = RunPlan() if plan is None else plan
         if seed is not None:
             runs = attrs.evolve(runs, seed=seed)
-        self._worlds = {world.vendor: world for world in (find_worlds(runs) if worlds is None else worlds)}
+        self._fakes = {fake.vendor: fake for fake in (find_fakes(runs) if fakes is None else fakes)}
         drawn = Faults(faults, seed=seed or 0)
-        drawn.check_names(route.call for world in self._worlds.values() for route in world.routes)
+        drawn.check_names(route.call for fake in self._fakes.values() for route in fake.routes)
         self._wire = None if drawn.is_empty else Wire(drawn)
-        announcers = [world for world in self._worlds.values() if isinstance(world, Announcer)]
+        announcers = [fake for fake in self._fakes.values() if isinstance(fake, Announcer)]
         self._courier = Courier(announcers, faults=drawn, now=self.now, speed=speed)
         self._app = App(
-            list(self._worlds.values()), now=self.now, speed=speed, wire=self._wire, courier=self._courier
+            list(self._fakes.values()), now=self.now, speed=speed, wire=self._wire, courier=self._courier
         )
         self._began_at: float | None = None
         self._began_on = datetime.now(UTC)
@@ -102,56 +102,54 @@ class Simulator:
 
     def __repr__(self) -> str:
         where = f"at {self.url}" if self._began_at is not None else "not entered"
-        return f"<Simulator of {', '.join(self._worlds) or 'nothing'}, {where}>"
+        return f"<Simulator of {', '.join(self._fakes) or 'nothing'}, {where}>"
 
     @property
     def port(self) -> int:
-        """Give the port that is listened on; 0 before it is known."""
+        """Return the port that is listened on; 0 before it is known."""
         return self._port
 
     @property
     def url(self) -> str:
-        """Give the base URL of all worlds, without a slash at the end."""
+        """Return the base URL of all worlds, without a slash at the end."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
     @property
     def speed(self) -> float:
-        """Give how many of the worlds' seconds pass in one second."""
+        """Return how many of the worlds' seconds pass in one second."""
         return self._speed
 
-    def world(self, vendor: str) -> World:
-        """Give a vendor's world. Raises KeyError when it is not served."""
-        return self._worlds[vendor]
+    def fake(self, vendor: str) -> FakeServer:
+        """Return a vendor's world. Raises KeyError when it is not served."""
+        return self._fakes[vendor]
 
     def environment(self) -> dict[str, str]:
-        """Give the environment variables that point clients at the worlds, with credentials they accept."""
+        """Return the environment variables that point clients at the worlds, with credentials they accept."""
         return {
-            name: value
-            for world in self._worlds.values()
-            for name, value in world.environment(self.url).items()
+            name: value for fake in self._fakes.values() for name, value in fake.environment(self.url).items()
         }
 
     def now(self) -> float:
-        """Give the worlds' time in seconds since the simulator was entered."""
+        """Return the worlds' time in seconds since the simulator was entered."""
         return 0.0 if self._began_at is None else (self._monotonic() - self._began_at) * self._speed
 
     def moment(self, seconds: float) -> datetime:
-        """Give when, by this machine's clock, it is or was `seconds` in the worlds."""
+        """Return when, by this machine's clock, it is or was `seconds` in the worlds."""
         return self._began_on + timedelta(seconds=seconds / self._speed)
 
     def statistics(self) -> Statistics:
-        """Give what was seen so far."""
-        worlds = {vendor: dict(world.statistics()) for vendor, world in self._worlds.items()}
+        """Return what was seen so far."""
+        fakes = {vendor: dict(fake.statistics()) for vendor, fake in self._fakes.items()}
         whole: Counter[str] = Counter()
-        for counts in worlds.values():
+        for counts in fakes.values():
             whole.update(counts)
         calls, sent = dict(self._app.requests), self._courier
         faults = Counter(sent.happened) + (Counter() if self._wire is None else self._wire.happened)
         return Statistics(
             token_requests=whole["token_requests"],
             starts=whole["starts"],
-            looks=whole["looks"],
+            polls=whole["polls"],
             connections=self._connections,
             requests=sum(calls.values()),
             calls=calls,
@@ -160,7 +158,7 @@ class Simulator:
             webhooks_failed=sent.failed,
             webhooks_refused=sent.refused,
             faults=dict(faults),
-            worlds=worlds,
+            fakes=fakes,
         )
 
     async def __aenter__(self) -> Self:
@@ -198,11 +196,11 @@ class Simulator:
             yield self
 
 
-def find_worlds(plan: RunPlan) -> list[World]:
+def find_fakes(plan: RunPlan) -> list[FakeServer]:
     """Make a world of each provider that has a fake, as found in the providers' folder."""
     folders = iter_modules(providers.__path__, f"{providers.__name__}.")
     fakes = [f"{folder.name}.fake" for folder in folders if folder.ispkg]
-    return [import_module(fake).make_world(plan) for fake in fakes if find_spec(fake) is not None]
+    return [import_module(fake).make_fake(plan) for fake in fakes if find_spec(fake) is not None]
 
 
 def _loopback(host: str) -> str:

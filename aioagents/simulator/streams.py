@@ -62,7 +62,7 @@ class Streams:
 
 
 def _cut(reply: Streamed, part: float) -> Sequence[tuple[float, bytes]]:
-    """Give what is sent before the connection ends: some whole pieces, and one that is not."""
+    """Return what is sent before the connection ends: some whole pieces, and one that is not."""
     last = int(len(reply.pieces) * part)
     return [
         (at, piece if index < last else piece[: (len(piece) + 1) // 2])
@@ -71,7 +71,7 @@ def _cut(reply: Streamed, part: float) -> Sequence[tuple[float, bytes]]:
 
 
 def _dribbling(reply: Streamed, seconds: float) -> Iterator[tuple[float, bytes]]:
-    """Give each piece in a few portions, the last of them all so many seconds late."""
+    """Return each piece in a few portions, the last of them all so many seconds late."""
     gap = seconds / max(len(reply.pieces) * _DRIBBLES, 1)
     late = 0.0
     for at, piece in reply.pieces:

@@ -13,7 +13,7 @@ import attrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ..contract.fake import Announcer, Webhook
-from ..crew import Crew
+from ..tasks import Supervisor
 from .faults import Faults, Kind, WebhookFault
 
 _AT_ONCE: Final = 100
@@ -31,13 +31,13 @@ class Courier:
     """
 
     def __init__(
-        self, worlds: Sequence[Announcer], *, faults: Faults, now: Callable[[], float], speed: float
+        self, fakes: Sequence[Announcer], *, faults: Faults, now: Callable[[], float], speed: float
     ) -> None:
-        self._worlds = worlds
+        self._fakes = fakes
         self._faults = faults
         self._now = now
         self._speed = speed
-        self._crew = Crew()
+        self._supervisor = Supervisor()
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._session: aiohttp.ClientSession | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -47,15 +47,15 @@ class Courier:
 
     async def open(self) -> None:
         """Get ready to send, from the running loop. Costs nothing where no world announces anything."""
-        if self._worlds:
-            await self._crew.open()
+        if self._fakes:
+            await self._supervisor.open()
 
     async def aclose(self) -> None:
         """End what is being sent, and send nothing more."""
-        self._worlds = ()
+        self._fakes = ()
         if self._timer is not None:
             self._timer.cancel()
-        await self._crew.aclose()
+        await self._supervisor.aclose()
         if self._session is not None:
             await self._session.close()
             # The transports tell their protocols of the end in the loop's next turns.
@@ -63,12 +63,12 @@ class Courier:
                 await asyncio.sleep(0)
 
     def is_early(self, run: str) -> bool:
-        """Say whether the webhook of this run is to be sent before the reply to its start."""
+        """Return whether the webhook of this run is to be sent before the reply to its start."""
         return self._faults.draw_webhook(run).kind is Kind.WEBHOOK_EARLY
 
     def wake(self) -> None:
         """Look what is due next, after something may have been planned."""
-        moments = [at for at in (world.next_webhook_at() for world in self._worlds) if at is not None]
+        moments = [at for at in (fake.next_webhook_at() for fake in self._fakes) if at is not None]
         if not moments:
             return
         at = min(moments)
@@ -94,15 +94,15 @@ class Courier:
             self._timer.cancel()
             self._timer = None
         now, tasks = self._now(), []
-        for world in self._worlds:
-            for webhook in world.take_webhooks(now):
-                sent = self._send(world, webhook)
+        for fake in self._fakes:
+            for webhook in fake.take_webhooks(now):
+                sent = self._send(fake, webhook)
                 if webhook.run in awaited:
                     tasks += sent
         self.wake()
         return tasks
 
-    def _send(self, world: Announcer, webhook: Webhook) -> "list[asyncio.Task[None]]":
+    def _send(self, fake: Announcer, webhook: Webhook) -> "list[asyncio.Task[None]]":
         url = _loopback_url(webhook.url)
         if url is None:
             self.refused += 1
@@ -115,10 +115,10 @@ class Courier:
             case Kind.WEBHOOK_TWICE:
                 times = 2
             case Kind.WEBHOOK_WRONG:
-                webhook = attrs.evolve(webhook, body=_wrong(world, webhook, fault))
+                webhook = attrs.evolve(webhook, body=_wrong(fake, webhook, fault))
         if fault.kind not in (None, Kind.WEBHOOK_EARLY):
             self.happened[fault.kind.value] += 1
-        return [self._crew.spawn(self._post(webhook, after=fault.seconds)) for _ in range(times)]
+        return [self._supervisor.spawn(self._post(webhook, after=fault.seconds)) for _ in range(times)]
 
     async def _post(self, webhook: Webhook, *, after: float) -> None:
         if after:
@@ -138,9 +138,9 @@ class Courier:
         self.failed += not is_taken
 
 
-def _wrong(world: Announcer, webhook: Webhook, fault: WebhookFault) -> bytes:
+def _wrong(fake: Announcer, webhook: Webhook, fault: WebhookFault) -> bytes:
     """Choose evenly between garbage of any kind and each of the world's lies."""
-    lies = world.lies(webhook)
+    lies = fake.lies(webhook)
     which, rest = divmod(fault.part * (1 + len(lies)), 1)
     return lies[int(which) - 1] if which else _GARBAGE[int(rest * len(_GARBAGE))]
 
@@ -154,7 +154,7 @@ def _make_session() -> aiohttp.ClientSession:
 
 
 def _loopback_url(url: str) -> str | None:
-    """Give the URL, put together anew from what was checked; None when it leads elsewhere."""
+    """Return the URL, put together anew from what was checked; None when it leads elsewhere."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -175,7 +175,7 @@ class _Localhost(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Give both loopback addresses for `localhost`, and OSError for any other name."""
+        """Return both loopback addresses for `localhost`, and OSError for any other name."""
         if host != "localhost":
             raise OSError(f"{host} is not a loopback name")
         known = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))

@@ -1,8 +1,8 @@
 """Connections, quotas and the sending of one request."""
 
-from .gate import Gate, GateStatistics
+from .limiter import Limiter, LimiterStatistics
 from .limits import PoolLimits, RateLimit, Timeouts
-from .pace import Pace
+from .rate_limiter import RateLimiter
 from .send import HttpSend
 
-__all__ = ["Gate", "GateStatistics", "HttpSend", "Pace", "PoolLimits", "RateLimit", "Timeouts"]
+__all__ = ["HttpSend", "Limiter", "LimiterStatistics", "PoolLimits", "RateLimit", "RateLimiter", "Timeouts"]

@@ -51,7 +51,7 @@ def told(request: Request, exc: BaseException, *, was_sent: bool) -> TransportEr
 
 
 def bare(exc: BaseException) -> BaseException:
-    """Give what may be shown of `exc`: aiohttp's own repr holds the request's headers and bits of the reply."""
+    """Return what may be shown of `exc`: aiohttp's own repr holds the request's headers and bits of the reply."""
     if isinstance(exc, aiohttp.ClientResponseError):
         return aiohttp.ClientError(f"{type(exc).__name__}, status {exc.status}")
     return exc

@@ -11,7 +11,7 @@ class Timed(Protocol):
     due_at: float
 
     def expire(self) -> None:
-        """Take notice that the time is over."""
+        """Note that the time is over."""
         ...
 
 

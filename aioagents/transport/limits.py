@@ -40,7 +40,7 @@ class RateLimit:
 
     @property
     def per_second(self) -> float:
-        """Give the quota as requests a second."""
+        """Return the quota as requests a second."""
         return self.requests / self.seconds
 
 
@@ -54,14 +54,14 @@ class PoolLimits:
 
     For each account: `requests_at_once`, and `requests_per_second` over all its requests (None: until the
     vendor throttles). Looks have a purse of their own: they never take the last places, give way to starts,
-    and may be held to `looks_per_second`. For each host: `per_host` connections, and no account has more
+    and may be held to `polls_per_second`. For each host: `per_host` connections, and no account has more
     requests than that at once, so that none waits for a connection after the quota let it out. Where several
     accounts share a host, that still happens unless `requests_at_once` of them all fit into `per_host`; and what
     waits for a connection to be made leaves when it is.
     Requests that are answered when the work is done (synchronous runs, streams, AGH's triggers and deliveries) have
     connections of their own and count among neither once they are sent: of them, `long_at_once` for each account.
     What is beyond waits for its turn before it is sent.
-    For the pool: `lookers` looks under way at once, of which no single account ever gets more than half, and
+    For the pool: `lookers` polls under way at once, of which no single account ever gets more than half, and
     `reply_bytes` for one reply; of a refusal never more than 64 KiB are read.
     """
 
@@ -69,8 +69,8 @@ class PoolLimits:
     per_host: int = field(default=100, validator=_count)
     long_at_once: int = field(default=1000, validator=_count)
     requests_per_second: RateLimit | None = field(default=None, converter=_rate)
-    looks_per_second: RateLimit | None = field(default=None, converter=_rate)
-    lookers: int = field(default=64, validator=_count)
+    polls_per_second: RateLimit | None = field(default=None, converter=_rate)
+    pollers: int = field(default=64, validator=_count)
     reply_bytes: int = field(default=64 * 1024 * 1024, validator=_count)
 
 
@@ -86,7 +86,7 @@ class Timeouts:
     `connect` added the whole.
     `silence`: the longest pause in a reply that comes bit by bit, and before it. `close`: how long closing the pool
     waits for starts whose reply is still out. `keep_alive`: how long an idle connection is kept; longer than the
-    cadence's longest gap, or each look pays for a new connection.
+    cadence's longest gap, or each poll pays for a new connection.
     """
 
     connect: float | None = field(default=10.0, converter=_endless, validator=_above_zero_or_none)
@@ -98,5 +98,5 @@ class Timeouts:
     keep_alive: float = field(default=75.0, validator=_above_zero_and_finite)
 
     def total(self, seconds: float | None) -> float | None:
-        """Give the bound on connecting and reading together, None where one of them has no end."""
+        """Return the bound on connecting and reading together, None where one of them has no end."""
         return None if seconds is None or self.connect is None else seconds + self.connect

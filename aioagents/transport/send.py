@@ -16,7 +16,7 @@ from ..model import Purpose, Reply, Request, Upload
 from .border import bare, told, watch
 from .deadlines import Deadlines
 from .limits import PoolLimits, Timeouts
-from .mark import Mark, MarkingConnector
+from .observer import ObservedConnector, SendObserver
 from .stream import HttpStream, words_of
 from .upload import UploadBody
 
@@ -45,14 +45,14 @@ class HttpSend:
         self._limits = limits
         self._most = limits.reply_bytes
         self._foreign = session
-        self._connector: MarkingConnector | None = None
+        self._connector: ObservedConnector | None = None
         self._keep_alive = timeouts.keep_alive
         self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._long_connector: MarkingConnector | None = None
+        self._long_connector: ObservedConnector | None = None
         self._long: dict[str, aiohttp.ClientSession] = {}
         self._seconds = {
             Purpose.START: timeouts.start,
-            Purpose.LOOK: timeouts.read,
+            Purpose.POLL: timeouts.read,
             Purpose.CALL: timeouts.read,
             Purpose.TOKEN: timeouts.token,
         }
@@ -65,7 +65,7 @@ class HttpSend:
         self._bounds = {purpose: self._bound(seconds) for purpose, seconds in self._seconds.items()}
 
     def _bound(self, seconds: float | None) -> Bounds:
-        """Give what bounds a reply by so many seconds, counted from the moment of sending where that can be seen."""
+        """Return what bounds a reply by so many seconds, counted from the moment of sending where that is seen."""
         if self._foreign is None:
             return self._without_end, None if seconds is None else Deadlines(seconds)
         total = self._settings.total(seconds)
@@ -73,13 +73,13 @@ class HttpSend:
 
     async def __aenter__(self) -> Self:
         if self._foreign is None:
-            self._connector = MarkingConnector(
+            self._connector = ObservedConnector(
                 limit=0,  # a bound over all hosts would let a stalled one starve the others
                 limit_per_host=self._limits.per_host,
                 keepalive_timeout=self._keep_alive,
             )
             # What waits for hours must not take the others' connections, nor trust one that lay idle.
-            self._long_connector = MarkingConnector(limit=0, force_close=True)
+            self._long_connector = ObservedConnector(limit=0, force_close=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -218,7 +218,7 @@ class HttpSend:
         """
         if request.upload is not None:
             raise ValueError(f"{request.call}: an upload has no streamed reply")
-        mark: Mark | None = None
+        mark: SendObserver | None = None
         silence = self._settings.silence if request.timeout is None else request.timeout
 
         async def begin() -> aiohttp.ClientResponse:
@@ -251,11 +251,11 @@ class HttpSend:
 
     def _expect(
         self, on_sent: Callable[[], None] | None, deadlines: Deadlines | None, *, is_long: bool
-    ) -> Mark | None:
+    ) -> SendObserver | None:
         """Have the running task's next request marked when its first byte is about to leave, where that matters."""
         if on_sent is None and deadlines is None:
             return None
-        mark = Mark(on_sent, deadlines)
+        mark = SendObserver(on_sent, deadlines)
         connector = self._long_connector if is_long else self._connector
         if self._foreign is not None or connector is None:
             mark()  # sending cannot be observed here: from now on it may have happened
@@ -269,8 +269,8 @@ class HttpSend:
         if connector is not None:
             connector.forget()
 
-    def _fault(self, exc: BaseException, mark: Mark | None, *, is_long: bool) -> BaseException:
-        """Give what befell a request; where its time was over, that is no cancellation."""
+    def _fault(self, exc: BaseException, mark: SendObserver | None, *, is_long: bool) -> BaseException:
+        """Return what befell a request; where its time was over, that is no cancellation."""
         if mark is None:
             return exc
         self._forget(is_long=is_long)
@@ -281,7 +281,7 @@ class HttpSend:
         return self._connector is None if self._foreign is None else self._foreign.closed
 
     def _is_ours_to_tell(self, exc: BaseException) -> bool:
-        """Say whether aiohttp could not do it. Closed meanwhile, it asserts, and cancels who was not cancelled."""
+        """Return whether aiohttp could not do it. Closed meanwhile, it asserts, and cancels who was not cancelled."""
         if isinstance(exc, aiohttp.ClientError | OSError | TimeoutError):
             return True
         if isinstance(exc, asyncio.CancelledError):
@@ -289,12 +289,12 @@ class HttpSend:
             return self._is_closed and task is not None and not task.cancelling()
         return self._is_closed and not isinstance(exc, AgentsError)
 
-    def _told(self, request: Request, exc: BaseException, mark: Mark | None) -> AgentsError:
+    def _told(self, request: Request, exc: BaseException, mark: SendObserver | None) -> AgentsError:
         if self._is_closed and (mark is None or not mark.was_told):
             return PoolClosed(f"the pool was closed while {request.call} was out", call=request.call)
         return told(request, exc, was_sent=mark is None or mark.was_made)
 
-    async def _words(self, response: aiohttp.ClientResponse, mark: Mark | None) -> bytes:
+    async def _words(self, response: aiohttp.ClientResponse, mark: SendObserver | None) -> bytes:
         """Read the body of a refusal, within the time that the reply has left."""
         patience = self._patience
         if mark is not None:

@@ -19,7 +19,7 @@ class Tell(Protocol):
     """Says in our words what befell a stream."""
 
     def __call__(self, exc: BaseException, *, has_begun: bool) -> AgentsError | None:
-        """Give the error to raise instead, None where `exc` is to pass; `has_begun` says that the reply had."""
+        """Return the error to raise instead, None where `exc` is to pass; `has_begun` says that the reply had."""
         ...
 
 
@@ -31,7 +31,7 @@ async def piece_of(body: aiohttp.StreamReader) -> bytes:
 
 
 async def words_of(response: aiohttp.ClientResponse, *, patience: float) -> bytes:
-    """Give the body of a refusal: at most 64 KiB of it, and what there is of it where it breaks off or takes longer.
+    """Return the body of a refusal: at most 64 KiB, and what there is where it breaks off or takes longer.
 
     Its status is the answer: a body that cannot be read makes no other one of it.
     """
@@ -68,12 +68,12 @@ class HttpStream:
 
     @property
     def status(self) -> int:
-        """Give the status."""
+        """Return the status."""
         return self._response.status
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Give the headers."""
+        """Return the headers."""
         return self._response.headers
 
     async def __aenter__(self) -> Self:
@@ -85,7 +85,7 @@ class HttpStream:
         self._response.close()
 
     def pieces(self) -> AsyncIterator[bytes]:
-        """Give the body's bytes as they arrive, in no particular portions.
+        """Return the body's bytes as they arrive, in no particular portions.
 
         Raises `ReplyLost` where the body breaks off, or stays silent for too long, and `PoolClosed`.
         """
@@ -102,7 +102,7 @@ class HttpStream:
         return piece
 
     async def read(self) -> bytes:
-        """Give the body of a refusal: at most 64 KiB of it, and what there is of it where it breaks off."""
+        """Return the body of a refusal: at most 64 KiB of it, and what there is of it where it breaks off."""
         body = bytearray()
         with suppress(TransportError, TimeoutError):
             async with asyncio.timeout(self._patience):

@@ -17,7 +17,7 @@ _GRACE: Final = 2.0
 
 
 async def pieces_of(upload: Upload) -> AsyncGenerator[bytes, None]:
-    """Give the pieces of an upload; closing this closes their source.
+    """Return the pieces of an upload; closing this closes their source.
 
     Whatever the source raises, and ValueError where it does not give `size` bytes, comes before the last piece: who
     sends them on has then surely not sent the whole.

@@ -1,4 +1,4 @@
-"""Deliveries from vendors: received, checked, and turned into looks."""
+"""Deliveries from vendors: received, checked, and turned into polls."""
 
 from .receiver import WebhookReceiver
 from .router import Delivery, Reading, Ticket, Wakeable, WebhookStatistics, read_run

@@ -16,7 +16,7 @@ Message = MutableMapping[str, Any]
 
 
 class WebhookReceiver:
-    """Wakes runs when their vendor announces news. Push wakes, a look decides.
+    """Wakes runs when their vendor announces news. Push wakes, a poll decides.
 
     `public_url` is where the vendor reaches it: the URL of the place it is mounted at. It serves as
 
@@ -26,7 +26,7 @@ class WebhookReceiver:
 
     `leap.run(..., webhook_url=receiver)` gives each run a URL that cannot be guessed. A delivery is answered
     with 202 once its size (1 MiB), shape and repetition are checked, and its bearer token where the vendor
-    sends one, and has the run looked at; what it says is never believed. Lost, late, early, repeated or
+    sends one, and has the run polled; what it says is never believed. Lost, late, early, repeated or
     forged deliveries do no harm: the next regular look finds the end. `on_delivery` is called with each
     `Delivery`.
     """
@@ -39,19 +39,19 @@ class WebhookReceiver:
 
     @property
     def is_working(self) -> bool:
-        """Say whether deliveries can be relied on: until three runs in a row have ended unannounced."""
+        """Return whether deliveries can be relied on: until three runs in a row have ended unannounced."""
         return self._router.is_working
 
     def statistics(self) -> WebhookStatistics:
-        """Give what came in."""
+        """Return what came in."""
         return self._router.statistics()
 
     def missed(self) -> None:
-        """Take notice that a run ended and no delivery had said so."""
+        """Note that a run ended and no delivery had said so."""
         self._router.missed()
 
     def open(self, *, bearer: Secret | None = None, read: Reading = read_run) -> Ticket:
-        """Give out a URL that cannot be guessed. Raises ValueError while the public URL is not known.
+        """Return out a URL that cannot be guessed. Raises ValueError while the public URL is not known.
 
         With a `bearer`, deliveries without that token are answered with 401. `read` says what they are about.
         """
@@ -68,7 +68,7 @@ class WebhookReceiver:
         self._router.drop(ticket)
 
     def url_for(self, run: Wakeable | None = None) -> str:
-        """Give a URL that cannot be guessed, whose deliveries wake `run` if one is given."""
+        """Return a URL that cannot be guessed, whose deliveries wake `run` if one is given."""
         ticket = self.open()
         if run is not None:
             self.bind(ticket, run)

@@ -45,11 +45,11 @@ def read_run(content: Any) -> tuple[str, str | None] | None:
 
 
 class Wakeable(Protocol):
-    """A run that looks sooner when it is told to."""
+    """A run that polls sooner when it is told to."""
 
     @property
     def id(self) -> str:
-        """Give the vendor's id of the run."""
+        """Return the vendor's id of the run."""
         ...
 
     def wake(self) -> None:
@@ -96,12 +96,12 @@ class Ticket:
 
     @property
     def run_id(self) -> str:
-        """Give the id of the run that is waited for; empty while there is none."""
+        """Return the id of the run that is waited for; empty while there is none."""
         run = None if self._run is None else self._run()
         return "" if run is None else run.id
 
     def is_opened_by(self, authorization: str) -> bool:
-        """Say whether an `Authorization` header carries the bearer token, where there has to be one."""
+        """Return whether an `Authorization` header carries the bearer token, where there has to be one."""
         if self.bearer is None:
             return True
         scheme, token = authorization[: len(_BEARER)].lower(), authorization[len(_BEARER) :].strip()
@@ -171,15 +171,15 @@ class WebhookRouter:
 
     @property
     def is_working(self) -> bool:
-        """Say whether deliveries can be relied on: until three runs in a row have ended without one."""
+        """Return whether deliveries can be relied on: until three runs in a row have ended without one."""
         return self._missed < _MISSES_MOST
 
     def missed(self) -> None:
-        """Take notice that a run ended and no delivery had said so."""
+        """Note that a run ended and no delivery had said so."""
         self._missed += 1
 
     def statistics(self) -> WebhookStatistics:
-        """Give the present numbers."""
+        """Return the present numbers."""
         return WebhookStatistics(
             heeded=self._heeded,
             repeated=self._repeated,
@@ -189,7 +189,7 @@ class WebhookRouter:
         )
 
     def open(self, base_url: str, *, bearer: Secret | None = None, read: Reading = read_run) -> Ticket:
-        """Give out a URL under `base_url`. Raises WebhookRejected when far too many are out."""
+        """Return out a URL under `base_url`. Raises WebhookRejected when far too many are out."""
         if len(self._tickets) >= self._most:
             raise WebhookRejected(f"{self._most} webhook URLs are out, which must be a leak")
         ticket = Ticket(base_url, bearer=bearer, read=read)
@@ -205,7 +205,7 @@ class WebhookRouter:
         self._tickets.pop(ticket.name, None)
 
     def refuse(self, path: str, authorization: str = "") -> HTTPStatus | None:
-        """Give the status by which a POST to `path` is refused unread; None where it may be a delivery."""
+        """Return the status by which a POST to `path` is refused unread; None where it may be a delivery."""
         status = self._fault(self._find(path), authorization)
         self._refused += status is not None
         return status

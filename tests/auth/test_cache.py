@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from aioagents.auth import MemoryTokenStore, StoredToken, TokenCache, TokenSource, TokenStore
-from aioagents.crew import Crew
 from aioagents.errors import AgentsError, AuthenticationError, DecodeError, PoolClosed, ServerError, Throttled
 from aioagents.model import Token
 from aioagents.observe import Event, TokenRenewed, TokenStoreFailed
+from aioagents.tasks import Supervisor
 from tests.fakes import FakeClock, settle
 
 HOUR = 3600.0
@@ -25,19 +25,24 @@ class _Account:
     def __init__(self, *, store: TokenStore | None = None, clock: FakeClock | None = None) -> None:
         self.clock = clock or FakeClock()
         self.cache = TokenCache(store, clock=self.clock)
-        self.crew = Crew()
+        self.supervisor = Supervisor()
         self.fetches = 0
         self.lifetime = HOUR
         self.fault: Exception | None = None
         self.value: str | None = None
         self.gate: asyncio.Event | None = None
         self.events: list[Event] = []
-        self.source = self.another(self.crew)
+        self.source = self.another(self.supervisor)
 
-    def another(self, crew: Crew) -> TokenSource:
-        """Give the same account's source as another pool has it."""
+    def another(self, supervisor: Supervisor) -> TokenSource:
+        """Return the same account's source as another pool has it."""
         return TokenSource(
-            key="k", name="k", vendor="leena", fetch=self.fetch, spawn=crew.spawn, tell=self.events.append
+            key="k",
+            name="k",
+            vendor="leena",
+            fetch=self.fetch,
+            spawn=supervisor.spawn,
+            emit=self.events.append,
         )
 
     async def fetch(self) -> tuple[str, float]:
@@ -56,7 +61,7 @@ class _Account:
         return await self.cache.get(self.source)
 
     def names(self) -> list[str]:
-        """Give the kinds of what was told."""
+        """Return the kinds of what was told."""
         return [type(event).__name__ for event in self.events]
 
 
@@ -64,11 +69,11 @@ class _Account:
 async def account(**options: Any) -> AsyncIterator[_Account]:
     """Open an account."""
     it = _Account(**options)
-    await it.crew.open()
+    await it.supervisor.open()
     try:
         yield it
     finally:
-        await it.crew.aclose()
+        await it.supervisor.aclose()
 
 
 async def test_renews_once_for_many_callers() -> None:
@@ -258,7 +263,7 @@ async def test_all_callers_cancelled_the_token_still_comes() -> None:
 async def test_pool_that_renews_is_closed(rounds: int) -> None:
     """Two pools share a cache: the one that renews is closed at any moment, and the other renews in its place."""
     async with account() as it:
-        other = Crew()
+        other = Supervisor()
         await other.open()
         it.gate = asyncio.Event()
         closing = asyncio.ensure_future(other.aclose()) if rounds == 0 else None
@@ -276,7 +281,7 @@ async def test_pool_that_renews_is_closed(rounds: int) -> None:
 async def test_closed_pool_is_told() -> None:
     """A pool that is closed gets no token; a token that is good needs no renewal to be used."""
     async with account() as it:
-        other = Crew()
+        other = Supervisor()
         with pytest.raises(PoolClosed):
             await it.cache.get(it.another(other))
         await it.get()
@@ -364,14 +369,14 @@ async def test_accepting_an_old_token_says_nothing_of_the_new_one() -> None:
 
 @pytest.mark.parametrize("lifetime", [1e-9, 0.001, 1.0])
 async def test_tiny_lifetimes_cost_one_request_a_caller_at_most(lifetime: float) -> None:
-    """A token that ends before it can be looked at is used once rather than fetched for ever."""
+    """A token that ends before it can be polled is used once rather than fetched for ever."""
     async with account() as it:
         it.lifetime = lifetime
         for number in range(1, 4):
             tasks = [asyncio.ensure_future(it.get()) for _ in range(10)]
             for _ in range(30):
                 await asyncio.sleep(0)
-                it.clock._now += lifetime  # noqa: SLF001 - time that passes while nobody looks
+                it.clock._now += lifetime  # noqa: SLF001 - time that passes while nobody polls
             tokens = await asyncio.gather(*tasks)
             assert {token.value for token in tokens} == {f"token-{number}"}
             await it.clock.advance(2.0)
@@ -528,7 +533,7 @@ async def test_accounts_do_not_mix() -> None:
 
         def source(key: str, fetch: Callable[[], Awaitable[tuple[str, float]]]) -> TokenSource:
             return TokenSource(
-                key=key, name=key, vendor="v", fetch=fetch, spawn=it.crew.spawn, tell=it.events.append
+                key=key, name=key, vendor="v", fetch=fetch, spawn=it.supervisor.spawn, emit=it.events.append
             )
 
         async def good() -> tuple[str, float]:

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import pytest
 
 from aioagents.auth import FileTokenStore, MemoryTokenStore, StoredToken, TokenCache, TokenSource
-from aioagents.crew import Crew
 from aioagents.observe import Event, TokenStoreFailed
+from aioagents.tasks import Supervisor
 
 TOKEN = StoredToken(value="hunter2", lifetime=3600.0, expires_at=2e9)
 OTHER = StoredToken(value="hunter3", lifetime=60.0, expires_at=1e9)
@@ -145,16 +145,18 @@ async def test_unwritable_place_costs_no_token(tmp_path: Path) -> None:
     _write(tmp_path / "file", b"x")
     events: list[Event] = []
     cache = TokenCache(FileTokenStore(tmp_path / "file" / "tokens.json"))
-    crew = Crew()
-    await crew.open()
+    supervisor = Supervisor()
+    await supervisor.open()
 
     async def fetch() -> tuple[str, float]:
         return "hunter2", 3600.0
 
-    source = TokenSource(key="k", name="k", vendor="v", fetch=fetch, spawn=crew.spawn, tell=events.append)
+    source = TokenSource(
+        key="k", name="k", vendor="v", fetch=fetch, spawn=supervisor.spawn, emit=events.append
+    )
     assert (await cache.get(source)).value == "hunter2"
     assert [type(event) for event in events[:-1]] == [TokenStoreFailed, TokenStoreFailed]
-    await crew.aclose()
+    await supervisor.aclose()
 
 
 async def test_failed_write_leaves_no_litter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +220,7 @@ _PROCESS = textwrap.dedent(
     """
     import asyncio, sys
     from aioagents.auth import FileTokenStore, TokenCache, TokenSource
-    from aioagents.crew import Crew
+    from aioagents.tasks import Supervisor
 
     async def main(path, count):
         async def fetch():
@@ -227,15 +229,15 @@ _PROCESS = textwrap.dedent(
             await asyncio.sleep(0.05)
             return "hunter2", 3600.0
 
-        crew = Crew()
-        await crew.open()
+        supervisor = Supervisor()
+        await supervisor.open()
         cache = TokenCache(FileTokenStore(path))
         print("ready", flush=True)
         sys.stdin.readline()
-        source = TokenSource(key="k", name="k", vendor="v", fetch=fetch, spawn=crew.spawn, tell=lambda _: None)
+        source = TokenSource(key="k", name="k", vendor="v", fetch=fetch, spawn=supervisor.spawn, emit=lambda _: None)
         tokens = await asyncio.gather(*(cache.get(source) for _ in range(20)))
         assert {token.value for token in tokens} == {"hunter2"}
-        await crew.aclose()
+        await supervisor.aclose()
 
     asyncio.run(main(*sys.argv[1:]))
     """

@@ -27,7 +27,7 @@ def ref_of(key: str, scope: str = "") -> RunRef:
 
 
 def rows(count: int, *, first: int = 0) -> list[BatchRow]:
-    """Give so many rows, whose keys are their numbers."""
+    """Return so many rows, whose keys are their numbers."""
     return [BatchRow(str(number), "tea") for number in range(first, first + count)]
 
 
@@ -49,11 +49,11 @@ class StandIn(RunClient):
         self.gate: asyncio.Event | None = None
         #: What looks at a run raise.
         self.look_faults: dict[str, Exception] = {}
-        self.looks: Counter[str] = Counter()
+        self.polls: Counter[str] = Counter()
         self.out = self.most_out = 0
         self.cancelled: list[str] = []
         self._begun: dict[str, float] = {}
-        self._lane = pool.lane(VENDOR, self, VENDOR)
+        self._source = pool.source(VENDOR, self, VENDOR)
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
@@ -83,7 +83,7 @@ class StandIn(RunClient):
             raise self.faults[row.key]
         self.begin(row.key)
         now = self.pool.clock.now()
-        return RunHandle(self._lane, ref_of(row.key), accepted=self._run(ref_of(row.key)), begun_at=now)
+        return RunHandle(self._source, ref_of(row.key), accepted=self._run(ref_of(row.key)), begun_at=now)
 
     def begin(self, key: str) -> None:
         """Have a run go on from now."""
@@ -94,7 +94,7 @@ class StandIn(RunClient):
         parsed = RunRef.parse(ref) if isinstance(ref, str) else ref
         if parsed.scope:
             raise ValueError(f"{parsed} is of another scope")
-        return RunHandle(self._lane, parsed)
+        return RunHandle(self._source, parsed)
 
     def _run(self, ref: RunRef) -> Run:
         clock = self.pool.clock
@@ -114,15 +114,15 @@ class StandIn(RunClient):
 
     # As a source of runs
 
-    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
-        """Count the look, and tell the run."""
-        self.looks[ref.id.removeprefix("run-")] += 1
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        """Count the poll, and tell the run."""
+        self.polls[ref.id.removeprefix("run-")] += 1
         fault = self.look_faults.get(ref.id.removeprefix("run-"))
         if fault is not None:
             raise fault
         return self._run(ref)
 
-    read = look
+    read = poll
 
     def may_retry(self) -> bool:
         """Allow it."""
@@ -147,12 +147,12 @@ class Notebook:
         self._changed: set[str] = set()
 
     def reopened(self) -> "Notebook":
-        """Give what another process finds."""
+        """Return what another process finds."""
         return Notebook(self.records.values())
 
     @property
     def states(self) -> dict[str, RowState]:
-        """Give the state of each key."""
+        """Return the state of each key."""
         return {key: record.state for key, record in self.records.items()}
 
     async def begin(self) -> None:
@@ -216,7 +216,7 @@ class Notebook:
         self.most_open = max(self.most_open, sending + started)
 
     async def unfinished(self) -> AsyncIterator[Record]:
-        """Give what is open, as it is when it is read."""
+        """Return what is open, as it is when it is read."""
         for key in list(self.records):
             record = self.records[key]
             if record.state in (RowState.SENDING, RowState.STARTED):
@@ -269,7 +269,7 @@ class Rig:
 
     @property
     def is_over(self) -> bool:
-        """Say whether the iteration has ended."""
+        """Return whether the iteration has ended."""
         return self._iteration is not None and self._iteration.done()
 
     async def finish(self, given: Any, *, seconds: float = 1000.0) -> list[Outcome]:
@@ -290,7 +290,7 @@ class Rig:
 
     @property
     def states(self) -> dict[str, RowState]:
-        """Give the states that outcomes told."""
+        """Return the states that outcomes told."""
         return {outcome.key: outcome.state for outcome in self.outcomes}
 
 
@@ -308,5 +308,5 @@ async def rig(notebook: Notebook | None = None, **options: Any) -> AsyncIterator
 
 
 def fault(line: int = 1) -> RowFault:
-    """Give what stands for a line that is no row."""
+    """Return what stands for a line that is no row."""
     return RowFault(line, "no row")

@@ -33,12 +33,12 @@ def journal_at(path: Path, **options: Any) -> Journal:
 
 
 def at(seconds: float) -> datetime:
-    """Give the moment so long after the tests' epoch."""
+    """Return the moment so long after the tests' epoch."""
     return EPOCH + timedelta(seconds=seconds)
 
 
 def ref_of(key: str) -> RunRef:
-    """Give the run that the row's start began."""
+    """Return the run that the row's start began."""
     return RunRef("leena", "us-east-1", f"run-{key}")
 
 
@@ -64,7 +64,7 @@ async def walk(journal: Journal, key: str, state: RowState, **members: Any) -> N
 
 
 async def find(journal: Journal, key: str) -> Record:
-    """Give a row's record, as a claim of the same row does."""
+    """Return a row's record, as a claim of the same row does."""
     (record,) = await claim(journal, key)
     return record
 
@@ -76,10 +76,10 @@ def ask(path: Path, question: str) -> list[Any]:
 
 
 def states_of(path: Path) -> dict[str, str]:
-    """Give each row's state as it stands in the file."""
+    """Return each row's state as it stands in the file."""
     return dict(ask(path, "SELECT key, state FROM row"))
 
 
 def contents(paths: Iterable[Path]) -> dict[str, bytes]:
-    """Give files' contents, to compare them before and after."""
+    """Return files' contents, to compare them before and after."""
     return {path.name: path.read_bytes() for path in paths if path.is_file()}

@@ -29,7 +29,7 @@ from tests.batch.killing import kill_again
 
 
 class Vendor(StandIn):
-    """Notes starts in a file; runs are over at their first look."""
+    """Notes starts in a file; runs are over at their first poll."""
 
     def __init__(self, pool: SessionPool, path: Path) -> None:
         super().__init__(pool)
@@ -49,12 +49,12 @@ class Vendor(StandIn):
             raise StartUnknown("no whole reply came back")
         return await super().start(row)
 
-    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
         """Find the run completed."""
         now = self.pool.clock.utcnow()
         return Run(ref=ref, state=RunState.COMPLETED, status="done", output={"id": ref.id}, seen_at=now)
 
-    read = look
+    read = poll
 
 
 async def work(folder: Path, count: int, tell: Callable[[], object]) -> None:

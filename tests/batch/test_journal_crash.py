@@ -191,7 +191,7 @@ async def test_on_a_full_disk_a_journal_is_left_as_it_is(path: Path) -> None:
 
 @contextmanager
 def _rivals(count: int) -> "Iterator[list[subprocess.Popen[str]]]":
-    """Give processes that stand ready to open journals."""
+    """Return processes that stand ready to open journals."""
     with ExitStack() as stack:
         found = []
         for number in range(count):
@@ -256,7 +256,7 @@ def test_sigkill_gives_the_lock_back(path: Path) -> None:
 
 
 async def test_a_reader_that_comes_and_goes_is_no_harm(path: Path) -> None:
-    """A process that looks in and leaves takes neither log nor lock away from the one that writes."""
+    """A process that polls in and leaves takes neither log nor lock away from the one that writes."""
     async with journal_at(path) as journal:
         await claim(journal, "a")
         before = path.with_name("batch.db-wal").stat().st_ino

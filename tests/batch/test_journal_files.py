@@ -212,7 +212,7 @@ def _flip(path: Path, offset: int) -> None:
 
 
 def _middle(path: Path) -> int:
-    """Give where the page in the middle of the file begins: it is its head that tells what is on it."""
+    """Return where the page in the middle of the file begins: it is its head that tells what is on it."""
     return path.stat().st_size // 8192 * 4096
 
 

@@ -71,7 +71,7 @@ class _Model:
         self.is_stale = False
 
     def copied(self) -> "_Model":
-        """Give another one that knows the same."""
+        """Return another one that knows the same."""
         other = _Model()
         other.rows = {key: attrs.evolve(row, members=dict(row.members)) for key, row in self.rows.items()}
         other.settled, other.size, other.is_stale = list(self.settled), self.size, self.is_stale
@@ -102,7 +102,7 @@ class _Model:
 
     @property
     def unemitted(self) -> list[str]:
-        """Give settled rows that were not given out, in order."""
+        """Return settled rows that were not given out, in order."""
         return [key for key in self.settled if not self.rows[key].is_emitted]
 
 
@@ -192,7 +192,7 @@ class _Machine(RuleBasedStateMachine):
 
     @rule(keys=st.lists(_KEYS, min_size=1, max_size=3), size=st.integers(0, 10**12))
     def mark(self, keys: list[str], size: int) -> None:
-        """Give out results, some of which may not be."""
+        """Return out results, some of which may not be."""
         if set(keys) <= set(self.model.unemitted) and len(set(keys)) == len(keys):
             self._do(lambda: self.journal.mark_emitted(keys, size))
             self.model.size = size
@@ -203,7 +203,7 @@ class _Machine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 3))
     def give_out(self, limit: int) -> None:
-        """Give out what is next."""
+        """Return out what is next."""
         keys = [record.key for record in self._do(lambda: self.journal.unemitted(limit))]
         assert keys == self.model.unemitted[:limit]
         if keys:
@@ -243,13 +243,13 @@ class _Machine(RuleBasedStateMachine):
     def knows_the_same(self) -> None:
         """See that what the journal tells of itself is what the model knows."""
 
-        async def look() -> tuple[Any, ...]:
+        async def poll() -> tuple[Any, ...]:
             journal = self.journal
             unfinished = [record async for record in journal.unfinished()]
             unemitted = await journal.unemitted(100)
             return unfinished, unemitted, await journal.emitted_size(), await journal.is_output_stale()
 
-        unfinished, unemitted, size, is_stale = self._do(look)
+        unfinished, unemitted, size, is_stale = self._do(poll)
         open_states = {RowState.SENDING, RowState.STARTED}
         assert {record.key for record in unfinished} == {
             key for key, row in self.model.rows.items() if row.state in open_states

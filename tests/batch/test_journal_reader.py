@@ -171,7 +171,7 @@ async def test_looking_changes_nothing(path: Path) -> None:
 
 
 async def test_a_reader_is_used_within_its_block(path: Path) -> None:
-    """Outside its block a reader refuses; it can be entered again; its looks say what it is."""
+    """Outside its block a reader refuses; it can be entered again; its polls say what it is."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.STARTED)
     view = Journal.read_only(path)

@@ -37,7 +37,7 @@ async def settle_rows(journal: Journal, keys: Sequence[str], state: RowState = R
 
 
 def keys_in(path: Path) -> list[str]:
-    """Give the keys of a results file, in order; each line has to be whole."""
+    """Return the keys of a results file, in order; each line has to be whole."""
     if path.suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
             return [row["key"] for row in csv.DictReader(file, strict=True)]

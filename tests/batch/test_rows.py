@@ -50,7 +50,7 @@ def _csv(rows: Iterable[BatchRow], *, end: str = "\r\n") -> str:
 
 
 def faults(found: Iterable[BatchRow | RowFault]) -> list[str]:
-    """Give what is said of lines that are no rows."""
+    """Return what is said of lines that are no rows."""
     return [str(each) for each in found if isinstance(each, RowFault)]
 
 

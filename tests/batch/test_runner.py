@@ -63,14 +63,14 @@ async def test_nothing_leaves_before_it_is_recorded() -> None:
 
 
 async def test_nothing_is_followed_before_its_start_is_recorded() -> None:
-    """While the journal takes its time over STARTED, the run is not looked at, and does not count as started."""
+    """While the journal takes its time over STARTED, the run is not polled, and does not count as started."""
     async with rig() as r:
         held = r.client.gates["0"] = asyncio.Event()
         await r.begin(rows(1))
         r.notebook.gate = asyncio.Event()
         held.set()
         await r.clock.advance(100)
-        assert (r.client.looks, r.batch.statistics().starts) == ({}, 0)
+        assert (r.client.polls, r.batch.statistics().starts) == ({}, 0)
         r.notebook.gate.set()
         await settle()
         assert r.batch.statistics().starts == 1
@@ -146,7 +146,7 @@ async def test_changes_are_recorded_together() -> None:
 
 
 async def test_ends_are_recorded_together() -> None:
-    """Runs that end at one look have their ends recorded in few goes, before their outcomes come."""
+    """Runs that end at one poll have their ends recorded in few goes, before their outcomes come."""
     async with rig() as r:
         await r.begin(rows(64))
         r.notebook.groups.clear()

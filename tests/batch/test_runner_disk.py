@@ -25,7 +25,7 @@ Ailment: TypeAlias = Callable[[Path], AbstractContextManager[None]]
 
 
 def _log_of(path: Path) -> Path:
-    """Give the file that a journal's commits are written to."""
+    """Return the file that a journal's commits are written to."""
     return Path(f"{path}-wal")
 
 

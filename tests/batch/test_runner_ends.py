@@ -15,7 +15,7 @@ from tests.fakes import settle
 
 
 def _left(count: int, *, scope: str = "") -> Notebook:
-    """Give what a run of a batch left that had started so many rows."""
+    """Return what a run of a batch left that had started so many rows."""
     return Notebook(
         Record(
             key=str(n),

@@ -39,9 +39,9 @@ async def test_break_leaves_runs_going() -> None:
         assert states[RowState.SENDING] == 0
         begun = [key for key, log in r.notebook.log.items() if RowState.STARTED in log]
         assert sorted(r.client.started) == sorted(begun)
-        looks = r.pool.statistics().polling.looks
+        polls = r.pool.statistics().polling.polls
         await r.clock.advance(100)
-        assert r.pool.statistics().polling.looks == looks
+        assert r.pool.statistics().polling.polls == polls
         assert r.pool.statistics().polling.watched == 0
     assert _tasks() == before
 

@@ -23,7 +23,7 @@ _MORE_LEFT = 1_400_000
 
 
 class _Lean(StandIn):
-    """A vendor that remembers nothing of its runs, which end at the first look or never do."""
+    """A vendor that remembers nothing of its runs, which end at the first poll or never do."""
 
     def __init__(self, pool: SessionPool, *, are_endless: bool) -> None:
         super().__init__(pool)
@@ -33,13 +33,13 @@ class _Lean(StandIn):
         """Say that it began."""
         await asyncio.sleep(0)
         ref, now = ref_of(row.key), self.pool.clock.now()
-        return RunHandle(self._lane, ref, accepted=self._seen(ref, RunState.RUNNING), begun_at=now)
+        return RunHandle(self._source, ref, accepted=self._seen(ref, RunState.RUNNING), begun_at=now)
 
-    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
         """Say how they all are."""
         return self._seen(ref, self._state)
 
-    read = look
+    read = poll
 
     def _seen(self, ref: RunRef, state: RunState) -> Run:
         return Run(ref=ref, state=state, status=state.value, seen_at=self.pool.clock.utcnow())

@@ -16,7 +16,7 @@ from tests.fakes import EPOCH
 
 
 def record(key: str, state: RowState, **facts: object) -> Record:
-    """Give what a journal knows of a row."""
+    """Return what a journal knows of a row."""
     known = Record(key=key, target="tea", digest=b"", state=state, owner="another")
     if state in (RowState.STARTED, RowState.COMPLETED, RowState.FAILED, RowState.ABORTED):
         known = attrs.evolve(known, ref=ref_of(key))

@@ -42,7 +42,7 @@ class Shared(Notebook):
         self.table.holders = {key: who for key, who in self.table.holders.items() if who != self.owner}
 
     async def claim(self, claimed: Sequence[BatchRow]) -> Sequence[Record]:
-        """Give rows out, or say that somebody else has them."""
+        """Return rows out, or say that somebody else has them."""
         given = await super().claim(claimed)
         for record in given:
             if not self._is_held(record.key):
@@ -56,7 +56,7 @@ class Shared(Notebook):
                 raise JournalError(f"somebody else has {each.key}", key=each.key)
 
     async def unfinished(self) -> AsyncIterator[Record]:
-        """Give what nobody else has who is alive."""
+        """Return what nobody else has who is alive."""
         found = [record async for record in super().unfinished() if not self._is_held(record.key)]
         self.table.holders.update((record.key, self.owner) for record in found)
         for record in found:

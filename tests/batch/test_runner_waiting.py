@@ -10,11 +10,11 @@ import pytest
 
 from aioagents import AgentsError, Conflict, Run, RunHandle, RunRef, RunState, SessionPool, Steady
 from aioagents.batch import Batch, BatchRow, Outcome, RowState
-from aioagents.caller import Start
+from aioagents.calls import Start
 from aioagents.contract import RunClient
 from aioagents.model import Reply
 from tests.batch.batch_rig import Notebook, Rig, StandIn, rig, rows
-from tests.caller.rig import OK, START, THROTTLED, Held, ScriptSend, Step
+from tests.calls.rig import OK, START, THROTTLED, Held, ScriptSend, Step
 from tests.fakes import FakeClock, settle
 
 LATER = Reply(429, {"retry-after": "60"}, b"")
@@ -28,7 +28,7 @@ class Caller(RunClient):
     def __init__(self, pool: SessionPool) -> None:
         super().__init__(pool)
         self._account = pool.account("k", name="k", vendor="scripted")
-        self._lane = pool.lane("k", StandIn(pool), "scripted")
+        self._source = pool.source("k", StandIn(pool), "scripted")
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
@@ -45,14 +45,14 @@ class Caller(RunClient):
             ref = RunRef("scripted", "", row.key)
             now = self.pool.clock.utcnow()
             accepted = Run(ref=ref, state=RunState.QUEUED, status="accepted", seen_at=now)
-            return RunHandle(self._lane, ref, accepted=accepted)
+            return RunHandle(self._source, ref, accepted=accepted)
 
         start = Start(vendor="scripted", request=START, read=read, target=row.target, advice="Look.")
         return await self.pool.caller.start(self._account, start)
 
     def attach(self, ref: RunRef | str) -> RunHandle:
         """Follow a run."""
-        return RunHandle(self._lane, RunRef.parse(str(ref)))
+        return RunHandle(self._source, RunRef.parse(str(ref)))
 
 
 async def _stopped(
@@ -107,7 +107,7 @@ class Slots(StandIn):
 
     def __init__(self, pool: SessionPool, *, lasts: float = 25.0) -> None:
         super().__init__(pool, lasts=lasts)
-        self._lane = pool.lane("slots", self, self.vendor)
+        self._source = pool.source("slots", self, self.vendor)
 
     async def start(self, row: BatchRow) -> RunHandle:
         """Start a run if there is a slot."""

@@ -18,7 +18,7 @@ _TINY = {
         r"kills: 0 breaches in \d+ kills of a batch of \d+ rows, \d+ s \(aim 0\)",
     ),
     "overhead": (
-        ["--looks=50", "--rounds=1", "--at-once=2", "--runs=20"],
+        ["--polls=50", "--rounds=1", "--at-once=2", "--runs=20"],
         rf"overhead: {_NUMBER} times bare \(aim 1\.25\)",
     ),
     "report": (

@@ -16,12 +16,12 @@ import pytest
 from attrs import frozen
 
 from aioagents.cli import main
-from aioagents.contract.fake import RunPlan, Step, World
-from aioagents.providers.agent_platform.fake import AgentPlatformRules, AgentPlatformWorld
+from aioagents.contract.fake import FakeServer, RunPlan, Step
+from aioagents.providers.agent_platform.fake import AgentPlatformRules, FakeAgentPlatform
 from aioagents.providers.agh import fake as agh_fake
-from aioagents.providers.agh.fake import DEPLOY_SECRET, AghWorld
-from aioagents.providers.leap.fake import LeapWorld
-from aioagents.providers.leena.fake.world import REPORT_SCOPE, LeenaAccount, LeenaWorld
+from aioagents.providers.agh.fake import DEPLOY_SECRET, FakeAgh
+from aioagents.providers.leap.fake import FakeLeap
+from aioagents.providers.leena.fake.server import REPORT_SCOPE, FakeLeena, LeenaAccount
 from aioagents.simulator import FaultPlan, Simulator
 
 SECRETS = (
@@ -93,62 +93,62 @@ def checked(code: int, out: str, err: str) -> Result:
     return Result(code, out, "".join(told))
 
 
-def make_world(**options: Any) -> LeenaWorld:
+def make_fake(**options: Any) -> FakeLeena:
     """Make a world whose second account may read the report alone."""
     plan = RunPlan(scripts=SCRIPTS, history=options.pop("history", 0))
     narrow = LeenaAccount(client_id="narrow", client_secret="narrow-secret", scopes=frozenset({REPORT_SCOPE}))
-    return LeenaWorld(plan, accounts=(LeenaAccount(), narrow), **options)
+    return FakeLeena(plan, accounts=(LeenaAccount(), narrow), **options)
 
 
-def make_agh_world() -> AghWorld:
+def make_agh_world() -> FakeAgh:
     """Make a world with a job, and a webhook trigger, for each script, and with a history of 30 runs."""
-    world = agh_fake.make_world(RunPlan(scripts=AGH_SCRIPTS, history=30))
+    fake = agh_fake.make_fake(RunPlan(scripts=AGH_SCRIPTS, history=30))
     for name in AGH_SCRIPTS:
         members = {"scope": "global", "name": name, "agent_name": "writer", "prompt": "Do it."}
         hook = {"event": "webhook", "endpoint_slug": name, "webhook_secret_value": DEPLOY_SECRET}
-        world.install_trigger({**members, **hook}, trigger_id=agh_fake.trigger_id(name))
-    return world
+        fake.install_trigger({**members, **hook}, trigger_id=agh_fake.trigger_id(name))
+    return fake
 
 
-def make_platform_world() -> AgentPlatformWorld:
+def make_platform_world() -> FakeAgentPlatform:
     """Make a world in which ann has to sign in, and the answer to `break off` breaks off."""
     rules = AgentPlatformRules(
         quirks=False, signins=frozenset({"ann"}), signin_forms=["proceeds"], cut=frozenset({"break off"})
     )
-    return AgentPlatformWorld(RunPlan(scripts=PLATFORM_SCRIPTS), rules=rules)
+    return FakeAgentPlatform(RunPlan(scripts=PLATFORM_SCRIPTS), rules=rules)
 
 
 @pytest.fixture
-def platform() -> AgentPlatformWorld:
-    """Give the simulated Kore Agent Platform of this test."""
+def platform() -> FakeAgentPlatform:
+    """Return the simulated Kore Agent Platform of this test."""
     return make_platform_world()
 
 
 @pytest.fixture
-def world() -> LeenaWorld:
-    """Give the simulated Leena AI of this test."""
-    return make_world(history=250)
+def fake() -> FakeLeena:
+    """Return the simulated Leena AI of this test."""
+    return make_fake(history=250)
 
 
 @pytest.fixture
 def faults() -> FaultPlan:
-    """Give the faults of this test: none, unless it says otherwise."""
+    """Return the faults of this test: none, unless it says otherwise."""
     return FaultPlan()
 
 
 @pytest.fixture
 def speed() -> float:
-    """Give how fast time passes for the vendors of this test."""
+    """Return how fast time passes for the vendors of this test."""
     return 600.0
 
 
 @pytest.fixture
 def simulator(
-    world: LeenaWorld, platform: AgentPlatformWorld, faults: FaultPlan, speed: float
+    fake: FakeLeena, platform: FakeAgentPlatform, faults: FaultPlan, speed: float
 ) -> Iterator[Simulator]:
     """Serve the world, and other vendors', 600 times as fast as real time unless the test says otherwise."""
-    worlds: list[World] = [world, LeapWorld(RunPlan(scripts=LEAP_SCRIPTS)), make_agh_world(), platform]
-    with Simulator(worlds=worlds, speed=speed, faults=faults).in_thread() as simulator:
+    fakes: list[FakeServer] = [fake, FakeLeap(RunPlan(scripts=LEAP_SCRIPTS)), make_agh_world(), platform]
+    with Simulator(fakes=fakes, speed=speed, faults=faults).in_thread() as simulator:
         yield simulator
 
 

@@ -51,7 +51,7 @@ def file(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def secret(file: Write) -> str:
-    """Give the file in which the secret of all triggers stands, as an editor leaves it."""
+    """Return the file in which the secret of all triggers stands, as an editor leaves it."""
     return file(f"{DEPLOY_SECRET}\n")
 
 
@@ -272,7 +272,7 @@ def test_run_agh_waits_for_the_end(cli: Any, simulator: Simulator) -> None:
     started, *_, ended = found.documents
     assert (found.code, ended["run"]["state"], ended["ref"]) == (0, "completed", started["ref"])
     assert started["ref"].startswith("agh:/run-")
-    assert simulator.statistics().worlds["agh"]["starts"] == 1
+    assert simulator.statistics().fakes["agh"]["starts"] == 1
 
 
 def test_run_agh_that_fails_is_1(cli: Any) -> None:
@@ -374,7 +374,7 @@ def test_delivery_of_a_file(cli: Any, file: Write, secret: str, simulator: Simul
     assert "matched 1" in cli(*arguments, f"@{file({'action': 'deploy'})}").out
     found = cli(*arguments, f"@{file({'action': 'sleep'})}")
     assert (found.code, found.out.endswith(": matched 0\n")) == (0, True)
-    assert simulator.statistics().worlds["agh"]["starts"] == 1
+    assert simulator.statistics().fakes["agh"]["starts"] == 1
 
 
 def test_delivery_whose_run_fails(cli: Any, secret: str) -> None:
@@ -408,7 +408,7 @@ def test_repeated_delivery_of_a_run_that_goes_on(
     options = ("--secret-file", secret, "--delivery-id", "d-1", "--trigger", trigger)
     arguments = ("agh", "deliver", _endpoint(cli, "endless"), *options)
     command(*arguments)
-    _wait_for(lambda: simulator.statistics().worlds["agh"].get("deliveries"))
+    _wait_for(lambda: simulator.statistics().fakes["agh"].get("deliveries"))
     found = cli(*arguments, "--timeout", "0.5")
     assert (found.code, "did not end within 0.5 s; last seen as running" in found.err) == (3, True)
 

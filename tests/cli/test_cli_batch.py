@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aioagents.batch import Journal, RowState
-from aioagents.providers.leena.fake.world import LeenaWorld
+from aioagents.providers.leena.fake.server import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 
 ODD = b'{"key": "odd"}\nnot JSON\n{"key": "7", "target": "good"}\n'
@@ -46,13 +46,13 @@ def states_in(journal: Path) -> dict[str, str]:
         return {record.key: record.state.value for record in view.records()}
 
 
-def test_to_the_end(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_to_the_end(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """Each row is started once, all that end are in the file of results, and one that fails makes it a 1."""
     path = write_rows(tmp_path, {"a": "good", "b": "bad", "c": "stopped", "d": "good"})
     output = tmp_path / "results.jsonl"
     done = cli("batch", str(path), "--vendor", "leena", "--output", str(output), "--json")
     assert (done.code, done.err) == (1, "")
-    assert set(world.starts_by_key.values()) == {1}
+    assert set(fake.starts_by_key.values()) == {1}
     results = {row["key"]: row for row in rows_of(output)}
     assert {key: row["state"] for key, row in results.items()} == {
         "a": "completed",
@@ -77,10 +77,10 @@ def test_to_the_end(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
     assert (last["event"], last["exit_code"], last["resume"]) == ("ended", 1, None)
     assert last["rows"] == {"completed": 2, "failed": 1, "aborted": 1}
     assert (last["starts"], last["unread"], last["unknown"]) == (4, 0, 0)
-    assert last["looks"] >= 4
+    assert last["polls"] >= 4
 
 
-def test_csv_in_and_out(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_csv_in_and_out(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """CSV is known by the name's end, rows without a target have the one that is given, results may be CSV."""
     path, output, journal = (tmp_path / name for name in ("rows.csv", "out.csv", "batch.db"))
     path.write_text("key,message,input.key\na,hello,a\nb,,b\n")
@@ -88,14 +88,14 @@ def test_csv_in_and_out(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
     done = cli("batch", str(path), "--vendor", "leena", *options)
     assert (done.code, done.err) == (0, "")
     assert sorted(row["key"] for row in rows_of(output)) == ["a", "b"]
-    assert dict(world.starts_by_key) == {"a": 1, "b": 1}
+    assert dict(fake.starts_by_key) == {"a": 1, "b": 1}
     first, settled, *more = done.out.splitlines()
     assert first == f"{path} at leena, journal {journal}"
     assert settled == "2 rows settled: 2 completed"
     assert more[-1] == f"results in {output}"
 
 
-def test_lines_that_are_no_rows(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_lines_that_are_no_rows(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """What is no row, or stands twice, is told with its line and counted; the others run, and the code is 1."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(ODD + b'{"key": "7", "target": "good"}\n')
@@ -110,10 +110,10 @@ def test_lines_that_are_no_rows(cli: Any, world: LeenaWorld, tmp_path: Path) -> 
     assert [(each["line"], each["key"]) for each in faulty] == [(1, "odd"), (2, ""), (4, "7")]
     last = done.documents[-1]
     assert (last["faulty"], last["rows"], last["exit_code"]) == (3, {"completed": 1}, 1)
-    assert world.statistics()["starts"] == 1
+    assert fake.statistics()["starts"] == 1
 
 
-def test_strict(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_strict(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """With --strict a file with a line that is no row is refused before anything is started or made."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(600)})
     path.write_bytes(path.read_bytes() + ODD)
@@ -121,11 +121,11 @@ def test_strict(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
     assert done.code == 2
     assert done.err.startswith(f"aioagents: {path}, line 601: target has to be")
     assert "nothing was started" in done.err
-    assert world.statistics()["starts"] == 0
+    assert fake.statistics()["starts"] == 0
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_strict_finds_keys_that_stand_twice(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_strict_finds_keys_that_stand_twice(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """With --strict a file in which a key stands twice is refused before anything is started or made."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(600)})
     path.write_text(path.read_text() + '{"key": 7, "target": "bad"}\n')
@@ -133,7 +133,7 @@ def test_strict_finds_keys_that_stand_twice(cli: Any, world: LeenaWorld, tmp_pat
     assert done.code == 2
     words = f"{path}, line 601: the key '7' stands in line 8 already; nothing was started"
     assert done.err.startswith(f"aioagents: {words}")
-    assert world.statistics()["starts"] == 0
+    assert fake.statistics()["starts"] == 0
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -147,7 +147,7 @@ def test_header_that_cannot_be_read(cli: Any, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_journal_with_rows_is_gone_on_with_when_asked(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_journal_with_rows_is_gone_on_with_when_asked(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """A journal that has rows is left as it is, and the command is told that goes on, once or more often."""
     path = write_rows(tmp_path, {"a": "good", "b": "good"})
     output = tmp_path / "my results.jsonl"
@@ -165,7 +165,7 @@ def test_journal_with_rows_is_gone_on_with_when_asked(cli: Any, world: LeenaWorl
         again = cli("batch", str(path), *options, "--resume")
         assert (again.code, again.err) == (0, "")
     assert Counter(row["key"] for row in rows_of(output)) == {"a": 1, "b": 1, "c": 1}
-    assert dict(world.starts_by_key) == {"a": 1, "b": 1, "c": 1}
+    assert dict(fake.starts_by_key) == {"a": 1, "b": 1, "c": 1}
 
 
 def test_runs_that_outlast_the_timeout(cli: Any, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_runs_that_outlast_the_timeout(cli: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("lost=1,only=start")])
-def test_rows_of_which_nobody_knows(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_rows_of_which_nobody_knows(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """Rows whose reply is lost are unknown, which exits with 4 whatever the others did; the first few are told."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(5)})
     done = cli("batch", str(path), "--vendor", "leena")
@@ -198,24 +198,24 @@ def test_rows_of_which_nobody_knows(cli: Any, world: LeenaWorld, tmp_path: Path)
         done.err.splitlines()[-1] == "  further rows that are unknown: StartUnknown are counted, and not told"
     )
     assert f"  list them:   aioagents batch unknown {path}.db" in done.out.splitlines()
-    assert set(world.starts_by_key.values()) == {1}
+    assert set(fake.starts_by_key.values()) == {1}
     again = cli("batch", str(path), "--vendor", "leena", "--resume")
     assert again.code == 4
-    assert set(world.starts_by_key.values()) == {1}
+    assert set(fake.starts_by_key.values()) == {1}
     resent = cli("batch", str(path), "--vendor", "leena", "--resume", "--on-unknown", "resend")
     assert resent.code == 4
-    assert set(world.starts_by_key.values()) == {2}
+    assert set(fake.starts_by_key.values()) == {2}
 
 
 def test_credentials_that_are_refused(
-    cli: Any, world: LeenaWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Any, fake: FakeLeena, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refused credentials end the batch with 5; nothing was started, and the command is told that goes on."""
     path = write_rows(tmp_path, {"a": "good", "b": "good"})
     monkeypatch.setenv("LEENA_CLIENT_SECRET", "wrong-secret")
     done = cli("batch", str(path), "--vendor", "leena", "--json")
     assert done.code == 5
-    assert world.statistics()["starts"] == 0
+    assert fake.statistics()["starts"] == 0
     assert done.documents[-1]["rows"] == {"planned": 2}
     assert done.documents[-1]["resume"].endswith("--resume")
     monkeypatch.setenv("LEENA_CLIENT_SECRET", "demo-secret")
@@ -287,7 +287,7 @@ def test_files_that_need_words(cli: Any, tmp_path: Path) -> None:
     assert cli("batch", str(path), "--vendor", "leena", "--format", "jsonl").code == 0
 
 
-def test_file_of_somebody_else_is_no_output(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_file_of_somebody_else_is_no_output(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """A file that has other content is left alone; with --rewrite-output the journal's results go into a new one."""
     path = write_rows(tmp_path, {"a": "good"})
     other, output = tmp_path / "other.jsonl", tmp_path / "out.jsonl"
@@ -296,7 +296,7 @@ def test_file_of_somebody_else_is_no_output(cli: Any, world: LeenaWorld, tmp_pat
     refused = cli("batch", str(path), *options, str(other))
     assert refused.code == 2
     assert "is not empty" in refused.err
-    assert (other.read_text(), world.statistics()["starts"]) == ("mine\n", 0)
+    assert (other.read_text(), fake.statistics()["starts"]) == ("mine\n", 0)
     assert cli("batch", str(path), *options, str(output)).code == 0
     moved = tmp_path / "moved.jsonl"
     assert cli("batch", str(path), *options, str(moved), "--resume").code == 2
@@ -312,7 +312,7 @@ def test_results_that_are_asked_for_later(cli: Any, tmp_path: Path) -> None:
     assert sorted(row["key"] for row in rows_of(output)) == ["a", "b"]
 
 
-def test_what_is_no_journal_is_left_alone(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_what_is_no_journal_is_left_alone(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """A file that is no journal is refused with 1, with --resume or without; nothing is started."""
     path, journal = write_rows(tmp_path, {"a": "good"}), tmp_path / "batch.db"
     journal.write_bytes(b"something else" * 100)
@@ -321,10 +321,10 @@ def test_what_is_no_journal_is_left_alone(cli: Any, world: LeenaWorld, tmp_path:
         assert done.code == 1
         assert done.documents[-1]["error"]["type"] == "JournalError"
     assert journal.read_bytes() == b"something else" * 100
-    assert world.statistics()["starts"] == 0
+    assert fake.statistics()["starts"] == 0
 
 
-def test_changed_row_ends_the_batch(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_changed_row_ends_the_batch(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """A row whose content changed since is told, and nothing of the input is started that comes with it."""
     path = write_rows(tmp_path, {"a": "good"})
     assert cli("batch", str(path), "--vendor", "leena").code == 0
@@ -332,7 +332,7 @@ def test_changed_row_ends_the_batch(cli: Any, world: LeenaWorld, tmp_path: Path)
     done = cli("batch", str(path), "--vendor", "leena", "--resume")
     assert done.code == 1
     assert "'a' is known with another content" in done.err
-    assert world.statistics()["starts"] == 1
+    assert fake.statistics()["starts"] == 1
 
 
 def test_rows_from_a_pipe(command: Any, simulator: Simulator, tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ import pytest
 from attrs import evolve
 
 from aioagents.contract.fake import Answer, Call, Route, RunPlan
-from aioagents.providers.leena.fake.world import LeenaWorld
+from aioagents.providers.leena.fake.server import FakeLeena
 from tests.cli.conftest import SCRIPTS
 from tests.cli.test_cli_batch import events, write_rows
 
 _SPEED = 10.0
 
 
-class _Noting(LeenaWorld):
+class _Noting(FakeLeena):
     """Notes when each start came, in real seconds."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class _Noting(LeenaWorld):
 
     @property
     def routes(self) -> list[Route]:
-        """Give the endpoints, one of which takes notes."""
+        """Return the endpoints, one of which takes notes."""
         return [
             evolve(route, handler=self._noting(route)) if route.call == "aop.execute" else route
             for route in super().routes
@@ -40,38 +40,38 @@ class _Noting(LeenaWorld):
 
 @pytest.fixture
 def speed() -> float:
-    """Give how fast time passes for the vendor."""
+    """Return how fast time passes for the vendor."""
     return _SPEED
 
 
 @pytest.fixture
-def world() -> _Noting:
-    """Give a simulated Leena AI that takes notes."""
+def fake() -> _Noting:
+    """Return a simulated Leena AI that takes notes."""
     return _Noting()
 
 
 def _spans(moments: list[float], count: int) -> Iterator[float]:
-    """Give how long each `count` starts in a row took."""
+    """Return how long each `count` starts in a row took."""
     return (later - earlier for earlier, later in zip(moments, moments[count - 1 :], strict=False))
 
 
-def test_rate(cli: Any, world: _Noting, tmp_path: Path) -> None:
+def test_rate(cli: Any, fake: _Noting, tmp_path: Path) -> None:
     """With --rate 20 starts come a twentieth of a second apart, though all rows may be in flight at once."""
     path = write_rows(tmp_path, {str(n): "endless" for n in range(16)})
     done = cli("batch", str(path), "--vendor", "leena", "--rate", "20", "--timeout", "0.1", "--json")
     assert done.documents[-1]["rows"] == {"started": 16}
-    assert dict(world.starts_by_key) == {str(n): 1 for n in range(16)}
-    moments = world.started_at
+    assert dict(fake.starts_by_key) == {str(n): 1 for n in range(16)}
+    moments = fake.started_at
     assert moments[-1] - moments[0] > 0.6  # of 0.75: the first one may have come late
     assert min(_spans(moments, 6)) > 0.1  # of 0.25, and in the middle as well
 
 
-def test_in_flight(cli: Any, world: _Noting, tmp_path: Path) -> None:
+def test_in_flight(cli: Any, fake: _Noting, tmp_path: Path) -> None:
     """With --in-flight 4 there are four runs under way, and a fifth begins only when one of them is left."""
     path = write_rows(tmp_path, {str(n): "endless" for n in range(12)})
     done = cli("batch", str(path), "--vendor", "leena", "--in-flight", "4", "--timeout", "0.3", "--json")
     assert [row["error"]["type"] for row in events(done.documents, "row")] == ["WaitTimeout"] * 12
-    moments = world.started_at
+    moments = fake.started_at
     assert len(moments) == 12
     assert min(_spans(moments, 5)) > 0.2
     assert moments[3] - moments[0] < 0.2

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aioagents.batch import Journal
-from aioagents.providers.leena.fake.world import LeenaWorld
+from aioagents.providers.leena.fake.server import FakeLeena
 from aioagents.simulator import Simulator
 from tests.cli.test_cli_batch import rows_of, states_in, write_rows
 
@@ -36,7 +36,7 @@ def _starve(size: int, *arguments: str, environ: Mapping[str, str]) -> "subproce
 
 @pytest.mark.parametrize("size", [120_000, 300_000, 700_000])
 def test_journal_on_a_full_disk(
-    cli: Any, simulator: Simulator, world: LeenaWorld, tmp_path: Path, size: int
+    cli: Any, simulator: Simulator, fake: FakeLeena, tmp_path: Path, size: int
 ) -> None:
     """No start leaves that could not be recorded; it ends with 1, and goes on where it was once there is room."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(400)})
@@ -47,29 +47,29 @@ def test_journal_on_a_full_disk(
     assert "the disk is full" in done.stderr
     assert "this goes on with the batch:" in done.stdout
     states = states_in(Path(f"{path}.db"))
-    assert 0 < world.statistics()["starts"] < 400
-    assert {states[str(key)] for key in world.starts_by_key} <= {"sending", "started", "completed"}
+    assert 0 < fake.statistics()["starts"] < 400
+    assert {states[str(key)] for key in fake.starts_by_key} <= {"sending", "started", "completed"}
     sending = {key for key, state in states.items() if state == "sending"}
     output = tmp_path / "out.jsonl"
     again = cli(*options, "--resume", "--output", str(output))
     assert again.code == (4 if sending else 0)
-    assert set(world.starts_by_key.values()) == {1}
+    assert set(fake.starts_by_key.values()) == {1}
     results = {row["key"]: row["state"] for row in rows_of(output)}
     assert len(results) == len(rows_of(output)) == 400
     assert {key for key, state in results.items() if state == "unknown"} == sending
 
 
-def test_no_room_for_a_journal(simulator: Simulator, world: LeenaWorld, tmp_path: Path) -> None:
+def test_no_room_for_a_journal(simulator: Simulator, fake: FakeLeena, tmp_path: Path) -> None:
     """Where no journal can be made nothing is started."""
     path = write_rows(tmp_path, {"a": "good"})
     done = _starve(1000, "batch", str(path), "--vendor", "leena", environ=simulator.environment())
     assert done.returncode == 1
     assert "the disk is full" in done.stderr
-    assert world.statistics()["starts"] == 0
+    assert fake.statistics()["starts"] == 0
 
 
 @pytest.mark.parametrize("speed", [10.0])
-def test_results_that_cannot_be_written(command: Any, cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_results_that_cannot_be_written(command: Any, cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """Results whose folder is gone end the batch with 1; once it is back none is lost, and none is there twice."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(20)})
     folder, away = tmp_path / "results", tmp_path / "away"
@@ -86,11 +86,11 @@ def test_results_that_cannot_be_written(command: Any, cli: Any, world: LeenaWorl
     away.rename(folder)
     assert cli(*options, "--resume").code == 0
     assert sorted(int(row["key"]) for row in rows_of(folder / "out.jsonl")) == list(range(20))
-    assert set(world.starts_by_key.values()) == {1}
+    assert set(fake.starts_by_key.values()) == {1}
 
 
 @pytest.mark.parametrize("output", ["pipe", "folder"])
-def test_output_that_is_no_file(cli: Any, world: LeenaWorld, tmp_path: Path, output: str) -> None:
+def test_output_that_is_no_file(cli: Any, fake: FakeLeena, tmp_path: Path, output: str) -> None:
     """A pipe or a folder is refused as --output, and left as it is."""
     path = write_rows(tmp_path, {"a": "good"})
     os.mkfifo(tmp_path / "pipe")
@@ -99,7 +99,7 @@ def test_output_that_is_no_file(cli: Any, world: LeenaWorld, tmp_path: Path, out
     assert done.code == 2
     assert "is no ordinary file" in done.err
     assert ((tmp_path / "pipe").is_fifo(), (tmp_path / "folder").is_dir()) == (True, True)
-    assert world.statistics()["starts"] == 0
+    assert fake.statistics()["starts"] == 0
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def open_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_read_only_disk(cli: Any, world: LeenaWorld, tmp_path: Path, open_folder: Path) -> None:
+def test_read_only_disk(cli: Any, fake: FakeLeena, tmp_path: Path, open_folder: Path) -> None:
     """Where nothing can be written nothing is started, with a journal that is there or without; it can be read."""
     path, journal = write_rows(open_folder, {"a": "good"}), open_folder / "batch.db"
     options = ["--vendor", "leena", "--resume", "--journal"]
@@ -141,7 +141,7 @@ def test_read_only_disk(cli: Any, world: LeenaWorld, tmp_path: Path, open_folder
             assert done.documents[-1]["error"]["type"] == "JournalError"
         assert cli("batch", "status", str(journal)).code == 0
     open_folder.chmod(0o755)
-    assert world.statistics()["starts"] == 1
+    assert fake.statistics()["starts"] == 1
     assert journal.read_bytes() == before
     with Journal.read_only(journal) as view:
         assert view.summary().openings == 1

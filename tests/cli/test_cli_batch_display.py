@@ -8,14 +8,14 @@ import pytest
 from aioagents import BadRequest, NotFound, RunRef, StartUnknown, WaitTimeout
 from aioagents.batch import BatchStatistics, Outcome, RowFault, RowState
 from aioagents.cli.batch.display import Display
-from aioagents.cli.batch.figures import Pace, Progress
+from aioagents.cli.batch.figures import Progress, RateLimiter
 from aioagents.cli.batch.job import BatchJob
 from aioagents.cli.output import Output
 from aioagents.observe import RateLowered
 
 
 def make_job(*, is_json: bool = False) -> BatchJob:
-    """Give a job as the command line would."""
+    """Return a job as the command line would."""
     return BatchJob(
         file="rows.csv",
         form="csv",
@@ -35,18 +35,18 @@ def make_job(*, is_json: bool = False) -> BatchJob:
     )
 
 
-class Watch:
+class PolledRun:
     """A display with a clock that is moved by hand."""
 
     def __init__(self, *, is_json: bool = False) -> None:
         self.now = 0.0
-        self._pace = Pace(now=0.0)
+        self._pace = RateLimiter(now=0.0)
         job = make_job(is_json=is_json)
-        self.display = Display(job, Output(is_json=is_json), self._look, now=lambda: self.now)
+        self.display = Display(job, Output(is_json=is_json), self._poll, now=lambda: self.now)
 
-    def _look(self) -> Progress:
+    def _poll(self) -> Progress:
         batch = BatchStatistics(states={RowState.COMPLETED: 3}, starts=60)
-        return self._pace.progress(batch, looks=0, retries=0, limit=1.0, now=self.now)
+        return self._pace.progress(batch, polls=0, retries=0, limit=1.0, now=self.now)
 
     def draw_until(self, end: int) -> None:
         """Let time pass, a draw every second."""
@@ -57,16 +57,16 @@ class Watch:
 
 def test_lines_are_rare(capsys: pytest.CaptureFixture[str]) -> None:
     """In a pipe a line of progress is told every half minute, on stderr."""
-    Watch().draw_until(65)
+    PolledRun().draw_until(65)
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines()[0] == "3 rows; 3 completed; 2.0 starts/s, 0.0 looks/s"
+    assert err.splitlines()[0] == "3 rows; 3 completed; 2.0 starts/s, 0.0 polls/s"
     assert len(err.splitlines()) == 2
 
 
 def test_json_lines_come_every_second(capsys: pytest.CaptureFixture[str]) -> None:
     """With --json there is an object every second, and one whenever the vendor throttles."""
-    watch = Watch(is_json=True)
+    watch = PolledRun(is_json=True)
     watch.draw_until(3)
     watch.display.hear(RateLowered(vendor="leena", per_second=2.5, hold=1.0))
     out, err = capsys.readouterr()
@@ -78,7 +78,7 @@ def test_json_lines_come_every_second(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def _told(capsys: pytest.CaptureFixture[str], *outcomes: Outcome) -> list[str]:
-    watch = Watch()
+    watch = PolledRun()
     for outcome in outcomes:
         watch.display.tell(outcome)
     out, err = capsys.readouterr()

@@ -10,7 +10,7 @@ import pytest
 
 from aioagents import JournalError, RunRef
 from aioagents.batch import BatchRow, Change, Journal, RowState
-from aioagents.providers.leena.fake.world import LeenaWorld
+from aioagents.providers.leena.fake.server import FakeLeena
 from aioagents.simulator import FaultPlan
 from tests.cli.test_cli_batch import rows_of, states_in, write_rows
 
@@ -208,7 +208,7 @@ def test_settling_what_is_started_or_refused(cli: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ref", ["leena:us/1", "leena:/nosuchrun"], ids=["scope", "id"])
 @pytest.mark.parametrize("faults", [FaultPlan.parse("lost=1,only=start")])
-def test_reference_that_was_wrong(cli: Any, world: LeenaWorld, tmp_path: Path, ref: str) -> None:
+def test_reference_that_was_wrong(cli: Any, fake: FakeLeena, tmp_path: Path, ref: str) -> None:
     """A row that was settled with a wrong reference is told as such, each time, until it is settled otherwise."""
     path, output = write_rows(tmp_path, {"a": "good"}), tmp_path / "out.jsonl"
     options = [str(path), "--vendor", "leena", "--output", str(output)]
@@ -224,10 +224,10 @@ def test_reference_that_was_wrong(cli: Any, world: LeenaWorld, tmp_path: Path, r
     assert cli("batch", "unknown", f"{path}.db", "--resolve", "a=drop").code == 0
     assert cli("batch", *options, "--resume").code == 0
     assert [row["state"] for row in rows_of(output)] == ["dropped"]
-    assert dict(world.starts_by_key) == {"a": 1}
+    assert dict(fake.starts_by_key) == {"a": 1}
 
 
-def test_refusal_that_is_taken_back(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_refusal_that_is_taken_back(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """A refused row that is resent has its new result in place of the old one."""
     path, output = write_rows(tmp_path, {"a": "unknown_aop", "b": "good"}), tmp_path / "out.jsonl"
     options = [str(path), "--vendor", "leena", "--output", str(output)]
@@ -236,7 +236,7 @@ def test_refusal_that_is_taken_back(cli: Any, world: LeenaWorld, tmp_path: Path)
         assert sorted(row["state"] for row in rows_of(output)) == ["completed", "refused"]
         assert cli("batch", "unknown", f"{path}.db", "--resolve", "a=resend").code == 0
     assert cli("batch", "unknown", f"{path}.db", "--resolve", "a=drop").code == 1
-    assert dict(world.starts_by_key)["b"] == 1
+    assert dict(fake.starts_by_key)["b"] == 1
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["unknown"], ["unknown", "--resolve", "a=drop"]])
@@ -265,7 +265,7 @@ def test_damaged_journal(cli: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("lost=1,only=start")])
-def test_what_was_settled_takes_effect(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_what_was_settled_takes_effect(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """Rows that were settled by hand have their new result in place of the old one when the batch is run again."""
     path, output = write_rows(tmp_path, {"a": "good", "b": "good", "c": "good"}), tmp_path / "out.jsonl"
     options = [str(path), "--vendor", "leena", "--output", str(output)]
@@ -280,7 +280,7 @@ def test_what_was_settled_takes_effect(cli: Any, world: LeenaWorld, tmp_path: Pa
         "c": "unknown",
     }
     assert len(rows_of(output)) == 3
-    assert dict(world.starts_by_key) == {"a": 1, "b": 2, "c": 1}
+    assert dict(fake.starts_by_key) == {"a": 1, "b": 2, "c": 1}
 
 
 def test_group_without_a_file(cli: Any) -> None:

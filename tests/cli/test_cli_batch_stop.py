@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aioagents.batch import Journal, RowState
-from aioagents.providers.leena.fake.world import LeenaWorld
+from aioagents.providers.leena.fake.server import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 from tests.cli.test_cli_batch import events, rows_of, states_in, write_rows
 
@@ -27,7 +27,7 @@ def wait_for(is_true: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("ending", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_one_signal(
-    command: Any, cli: Any, world: LeenaWorld, tmp_path: Path, ending: tuple[signal.Signals, int]
+    command: Any, cli: Any, fake: FakeLeena, tmp_path: Path, ending: tuple[signal.Signals, int]
 ) -> None:
     """The first Ctrl-C, or SIGTERM, ends it with runs going on, and the command that is told goes on with them."""
     number, code = ending
@@ -35,7 +35,7 @@ def test_one_signal(
     output = tmp_path / "out.jsonl"
     options = ["--vendor", "leena", "--output", str(output), "--in-flight", "20", "--timeout", "100"]
     running = command("batch", str(path), *options, "--json")
-    wait_for(lambda: world.statistics()["looks"] > 5)
+    wait_for(lambda: fake.statistics()["polls"] > 5)
     running.signal(number)
     done = running.finish()
     assert done.code == code
@@ -47,19 +47,19 @@ def test_one_signal(
     assert last["unread"] == 201 - sum(last["rows"].values())
     states = states_in(Path(f"{path}.db"))
     started = {key for key, state in states.items() if state != "planned"}
-    assert set(world.starts_by_key) == started
+    assert set(fake.starts_by_key) == started
     settled = {key for key, state in states.items() if RowState(state).is_settled}
     assert {row["key"] for row in rows_of(output)} == settled
     again = shlex.split(last["resume"])
     again[again.index("--timeout") + 1] = "4"
     assert cli(*again[1:]).code == 3
-    assert set(world.starts_by_key.values()) == {1}
+    assert set(fake.starts_by_key.values()) == {1}
     assert sorted(row["key"] for row in rows_of(output)) == sorted(str(n) for n in range(200))
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=3600,only=start")])
 def test_two_signals_while_starts_are_out(
-    command: Any, cli: Any, simulator: Simulator, world: LeenaWorld, tmp_path: Path
+    command: Any, cli: Any, simulator: Simulator, fake: FakeLeena, tmp_path: Path
 ) -> None:
     """The first Ctrl-C waits for starts that are out, the second does not: their rows are unknown from then on."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(9)})
@@ -79,12 +79,12 @@ def test_two_signals_while_starts_are_out(
     assert f"aioagents batch {path} --vendor leena --in-flight 3 --resume" in done.out
     listed = cli("batch", "unknown", f"{path}.db", "--json")
     assert [row["key"] for row in listed.documents] == ["0", "1", "2"]
-    assert world.statistics()["starts"] == 0
+    assert fake.statistics()["starts"] == 0
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=1.5,only=start")])
 def test_runs_that_begin_after_all(
-    command: Any, cli: Any, simulator: Simulator, world: LeenaWorld, tmp_path: Path
+    command: Any, cli: Any, simulator: Simulator, fake: FakeLeena, tmp_path: Path
 ) -> None:
     """What begins while it ends at once is told, as a run of a row that is unknown; it can be settled with that."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(30)})
@@ -100,14 +100,14 @@ def test_runs_that_begin_after_all(
     with Journal.read_only(f"{path}.db") as view:
         known = {str(record.ref) for record in view.records() if record.ref is not None}
     assert not told & known
-    assert len(told | known) <= world.statistics()["starts"] <= 30
+    assert len(told | known) <= fake.statistics()["starts"] <= 30
     unknown = [row["key"] for row in cli("batch", "unknown", f"{path}.db", "--json").documents]
     assert len(unknown) + len(known) == 30
     for key, ref in zip(unknown, told, strict=False):
         assert cli("batch", "unknown", f"{path}.db", "--resolve", f"{key}={ref}").code == 0
 
 
-@pytest.mark.parametrize("faults", [FaultPlan.parse("throttle=0.4,retry_after=0,only=look")])
+@pytest.mark.parametrize("faults", [FaultPlan.parse("throttle=0.4,retry_after=0,only=poll")])
 def test_vendor_that_throttles(cli: Any, tmp_path: Path) -> None:
     """How often the vendor throttled is told while it runs, and at the end."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(40)})
@@ -142,7 +142,7 @@ def test_pipe_that_stays_open(command: Any, tmp_path: Path) -> None:
     assert (done.documents[-1]["unread"], done.documents[-1]["rows"]) == (None, {})
 
 
-def test_reader_that_goes_away(command: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_reader_that_goes_away(command: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """When nobody reads stdout any more, the batch ends with 141; what was started is in the journal."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(50)})
     running = command("batch", str(path), "--vendor", "leena", "--json", "--in-flight", "10")
@@ -152,11 +152,11 @@ def test_reader_that_goes_away(command: Any, world: LeenaWorld, tmp_path: Path) 
     assert running.finish().code == 141
     states = states_in(Path(f"{path}.db"))
     assert {key for key, state in states.items() if state in ("started", "completed")} == set(
-        world.starts_by_key
+        fake.starts_by_key
     )
 
 
-def test_journal_that_is_in_use(command: Any, cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_journal_that_is_in_use(command: Any, cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """While a batch runs, its journal can be looked into, and neither be settled nor run a second time."""
     path = write_rows(tmp_path, {str(n): "endless" for n in range(5)})
     journal = f"{path}.db"
@@ -173,7 +173,7 @@ def test_journal_that_is_in_use(command: Any, cli: Any, world: LeenaWorld, tmp_p
         assert "is in use by " in done.err
     running.signal(signal.SIGINT)
     assert running.finish().code == 130
-    assert set(world.starts_by_key.values()) == {1}
+    assert set(fake.starts_by_key.values()) == {1}
 
 
 def test_on_a_terminal(on_terminal: Any, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_on_a_terminal(on_terminal: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("throttle=1,retry_after=40,only=start")])
 def test_signal_while_starts_wait_for_another_try(
-    command: Any, simulator: Simulator, world: LeenaWorld, tmp_path: Path
+    command: Any, simulator: Simulator, fake: FakeLeena, tmp_path: Path
 ) -> None:
     """Ctrl-C while the vendor throttles every start waits for none, and the command that is told starts each once."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(12)})
@@ -207,10 +207,10 @@ def test_signal_while_starts_wait_for_another_try(
     last = done.documents[-1]
     assert (last["rows"], last["unknown"], last["starts"]) == ({"planned": 12}, 0, 0)
     assert set(states_in(Path(f"{path}.db")).values()) == {"planned"}
-    assert world.statistics()["starts"] == 0
+    assert fake.statistics()["starts"] == 0
     assert last["resume"] == f"aioagents batch {path} --vendor leena --json --resume"
-    with Simulator(worlds=[world], speed=600).in_thread() as healthy:
+    with Simulator(fakes=[fake], speed=600).in_thread() as healthy:
         again = command(*shlex.split(last["resume"])[1:], env=healthy.environment()).finish()
     assert again.code == 0
     assert again.documents[-1]["rows"] == {"completed": 12}
-    assert dict(world.starts_by_key) == {str(n): 1 for n in range(12)}
+    assert dict(fake.starts_by_key) == {str(n): 1 for n in range(12)}

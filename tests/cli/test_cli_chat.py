@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aioagents.providers.agent_platform.fake import AgentPlatformWorld
+from aioagents.providers.agent_platform.fake import FakeAgentPlatform
 from aioagents.simulator import Simulator
 
 CHAT = ("chat", "agent-platform")
@@ -29,7 +29,7 @@ def chat(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     return run
 
 
-def test_each_line_is_answered_in_one_session(chat: Any, platform: AgentPlatformWorld) -> None:
+def test_each_line_is_answered_in_one_session(chat: Any, platform: FakeAgentPlatform) -> None:
     """Each line that is not blank is a run, and all are of one session; in a pipe there is no prompt."""
     found = chat(b"good\n\n  \r\ngood\r\ngood")
     assert (found.code, found.err) == (0, "")
@@ -103,12 +103,12 @@ def test_agent_that_is_not_there(chat: Any) -> None:
     assert (found.code, found.documents[-1]["error"]["status"]) == (1, 404)
 
 
-def test_nothing_said_is_0(chat: Any, platform: AgentPlatformWorld) -> None:
+def test_nothing_said_is_0(chat: Any, platform: FakeAgentPlatform) -> None:
     """An empty input ends the chat at once, and nothing is sent."""
     assert (chat(b"").code, platform.statistics()["starts"]) == (0, 0)
 
 
-def test_wrong_usage_of_chat_is_2(chat: Any, platform: AgentPlatformWorld) -> None:
+def test_wrong_usage_of_chat_is_2(chat: Any, platform: FakeAgentPlatform) -> None:
     """A blank name and a mode that there is not are told before anything is read or sent."""
     for arguments in (("--session", " "), ("--agent", " "), ("--mode", "custom")):
         found = chat(b"good\n", *arguments)
@@ -134,7 +134,7 @@ def test_ctrl_c_at_the_prompt_is_0(command: Any) -> None:
     assert (done.code, done.err, len(done.documents)) == (0, "", 1)
 
 
-def test_ctrl_c_during_an_answer_is_130(command: Any, platform: AgentPlatformWorld) -> None:
+def test_ctrl_c_during_an_answer_is_130(command: Any, platform: FakeAgentPlatform) -> None:
     """Ctrl-C during an answer closes its stream, exits with 130, and names the run that goes on."""
     running = command(*CHAT, "--thoughts", stdin=subprocess.PIPE)
     running.process.stdin.write("good\nendless\n")

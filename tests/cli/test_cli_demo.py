@@ -10,7 +10,7 @@ def test_demo_json(cli: Any) -> None:
     [shown] = found.documents
     assert sum(shown["states"].values()) == shown["runs"] == shown["starts"] == 12
     assert (shown["token_requests"], shown["errors"]) == (1, 0)
-    assert shown["looks_per_run"] >= 1
+    assert shown["polls_per_run"] >= 1
     delay = shown["mean_detection_delay"]
     assert 0 < delay["real"] < delay["simulated"]
     lengths = [each["simulated_seconds"] for each in shown["slowest"]]
@@ -24,7 +24,7 @@ def test_demo_in_plain_lines(cli: Any) -> None:
     assert (found.code, found.err) == (0, "")
     assert "\x1b" not in found.out
     assert "6/6 ended" in found.out
-    for title in ("How the runs ended", "The slowest runs", "looks per run", "mean detection delay"):
+    for title in ("How the runs ended", "The slowest runs", "polls per run", "mean detection delay"):
         assert title in found.out
 
 

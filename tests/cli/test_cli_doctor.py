@@ -10,7 +10,7 @@ from aioagents.simulator import Simulator
 
 
 def test_all_is_well(cli: Any, simulator: Simulator) -> None:
-    """Where all is well it exits with 0: a token for Leena, a look with each other key, nothing started."""
+    """Where all is well it exits with 0: a token for Leena, a poll with each other key, nothing started."""
     found = cli("doctor")
     assert (found.code, found.err) == (0, "")
     assert "  set      LEENA_PASSWORD" in found.out
@@ -23,7 +23,7 @@ def test_all_is_well(cli: Any, simulator: Simulator) -> None:
 
 
 def test_json_is_one_document(cli: Any) -> None:
-    """With --json the findings are one document: versions, settings by name, and what was looked at."""
+    """With --json the findings are one document: versions, settings by name, and what was polled."""
     found = json.loads(cli("doctor", "leena", "--json").out)
     assert found["ok"]
     assert {"python", "aiohttp"} <= set(found["versions"])

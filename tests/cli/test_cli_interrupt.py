@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aioagents.providers.leena.fake.world import LeenaWorld
+from aioagents.providers.leena.fake.server import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 
 
@@ -23,7 +23,7 @@ def test_ctrl_c_while_a_run_is_followed(command: Any) -> None:
     """Ctrl-C exits with 130 and names the run that goes on; nothing is left unclosed or pending."""
     running = command("run", "leena", "endless")
     ref = running.line()
-    running.line()  # the first look: it is being followed
+    running.line()  # the first poll: it is being followed
     running.signal(signal.SIGINT)
     done = running.finish()
     assert done.code == 130
@@ -57,7 +57,7 @@ def test_ctrl_c_in_the_demo(command: Any) -> None:
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=60,only=start")])
-def test_ctrl_c_while_a_start_is_out(command: Any, simulator: Simulator, world: LeenaWorld) -> None:
+def test_ctrl_c_while_a_start_is_out(command: Any, simulator: Simulator, fake: FakeLeena) -> None:
     """Ctrl-C while the reply to a start is out tells that its outcome is unknown."""
     running = command("run", "leena", "good", "--json")
     _wait_for(lambda: simulator.statistics().calls.get("aop.execute"))

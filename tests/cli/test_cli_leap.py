@@ -25,13 +25,13 @@ def test_run_leap_waits_for_the_end(cli: Any, simulator: Simulator) -> None:
     started, *_, ended = found.documents
     assert (found.code, ended["run"]["state"]) == (0, "completed")
     assert started["run"]["raw"]["input"] == {"topic": "tea"}
-    assert simulator.statistics().worlds["leap"]["starts"] == 1
+    assert simulator.statistics().fakes["leap"]["starts"] == 1
 
 
-def test_run_leap_with_a_webhook_looks_once(cli: Any, simulator: Simulator) -> None:
-    """With `--webhook-port` the vendor's announcement ends the wait, with one look."""
+def test_run_leap_with_a_webhook_polls_once(cli: Any, simulator: Simulator) -> None:
+    """With `--webhook-port` the vendor's announcement ends the wait, with one poll."""
     assert cli("run", "leap", "good", "--webhook-port", "0").code == 0
-    assert simulator.statistics().worlds["leap"]["looks"] == 1
+    assert simulator.statistics().fakes["leap"]["polls"] == 1
 
 
 def test_run_leap_that_fails_is_1(cli: Any) -> None:

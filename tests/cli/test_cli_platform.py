@@ -15,7 +15,7 @@ from aioagents.cli import main
 from aioagents.cli.commands import commands
 from aioagents.cli.discover import find_commands
 from aioagents.providers.agent_platform import CHUNK, ONE_CALL
-from aioagents.providers.agent_platform.fake import AgentPlatformWorld
+from aioagents.providers.agent_platform.fake import FakeAgentPlatform
 from aioagents.simulator import FaultPlan, Simulator
 
 MODEL = ("--type", "openSource", "--name", "mine", "--device", "g5.xlarge", "--temperature", "0.5")
@@ -59,7 +59,7 @@ def test_run_platform_follows_a_run(cli: Any, simulator: Simulator) -> None:
     assert RunRef.parse(ref).vendor == "agent-platform"
     assert changes[-1].startswith(f"completed  {ref}  success  after ")
     assert output.startswith('output   [{"type":"text","content":"')
-    assert simulator.statistics().worlds["agent-platform"]["runs"] == 1
+    assert simulator.statistics().fakes["agent-platform"]["runs"] == 1
 
 
 def test_run_platform_in_json(cli: Any) -> None:
@@ -86,7 +86,7 @@ def test_run_platform_that_lasts_is_3(cli: Any) -> None:
     assert found.out.splitlines()[0] in found.err
 
 
-def test_run_platform_takes_metadata(cli: Any, platform: AgentPlatformWorld, tmp_path: Path) -> None:
+def test_run_platform_takes_metadata(cli: Any, platform: FakeAgentPlatform, tmp_path: Path) -> None:
     """Metadata of pairs go over those of a file, and go to the platform."""
     file = tmp_path / "metadata.json"
     file.write_text(json.dumps({"key": "of the file", "more": [1]}))
@@ -117,7 +117,7 @@ def test_ctrl_c_names_the_platform_run(command: Any) -> None:
     """Ctrl-C while a run is followed exits with 130 and names the run that goes on."""
     running = command("run", "agent-platform", "--text", "endless")
     ref = running.line()
-    running.line()  # the first look
+    running.line()  # the first poll
     running.signal(signal.SIGINT)
     done = running.finish()
     assert (done.code, done.err) == (130, f"aioagents: interrupted; still running: 1\n  {ref}\n")
@@ -130,7 +130,7 @@ def test_platform_start_without_reply_is_4(cli: Any, simulator: Simulator) -> No
     assert (found.code, found.documents[-1]["error"]["type"]) == (4, "StartUnknown")
     assert found.documents[-1]["error"]["target"] == "tea"
     assert "sessions.get" in found.err
-    assert simulator.statistics().worlds["agent-platform"]["starts"] == 1
+    assert simulator.statistics().fakes["agent-platform"]["starts"] == 1
 
 
 # Dock jobs
@@ -156,7 +156,7 @@ def test_jobs_are_followed(cli: Any, job: tuple[str, ...], simulator: Simulator)
     assert RunRef.parse(ref).vendor == "agent-platform"
     assert ended.startswith(f"completed  {ref}")
     assert f'"action":"{job[1].upper()}"' in output
-    assert simulator.statistics().worlds["agent-platform"]["dock_jobs"] == 1
+    assert simulator.statistics().fakes["agent-platform"]["dock_jobs"] == 1
 
 
 @pytest.mark.parametrize("job", [("tools", "undeploy", "bad"), ("models", "export", "bad")])
@@ -176,9 +176,7 @@ def test_no_wait_gives_the_reference(cli: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tools", "models"])
-def test_exports_are_told_and_saved(
-    cli: Any, kind: str, tmp_path: Path, platform: AgentPlatformWorld
-) -> None:
+def test_exports_are_told_and_saved(cli: Any, kind: str, tmp_path: Path, platform: FakeAgentPlatform) -> None:
     """An export ends with its URL, or with the file that --save names, downloaded without a key."""
     told = cli("agent-platform", kind, "export", "good")
     assert (told.code, told.out.splitlines()[-1].split("http://")[0]) == (0, "download ")
@@ -212,7 +210,7 @@ def _files(tmp_path: Path) -> list[str]:
     return [word for name in names for word in (f"--{name}-file", str(tmp_path / f"{name}.json"))]
 
 
-def test_tools_are_imported(cli: Any, tmp_path: Path, platform: AgentPlatformWorld) -> None:
+def test_tools_are_imported(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
     """An import uploads the export's files, then imports them: as a new tool, or into one there is."""
     files = _files(tmp_path)
     assert cli("agent-platform", "tools", "import", "good", *files[:4]).code == 0
@@ -222,14 +220,14 @@ def test_tools_are_imported(cli: Any, tmp_path: Path, platform: AgentPlatformWor
     assert cli("agent-platform", "tools", "import", "bad", *files).code == 1
 
 
-def test_import_into_needs_variables(cli: Any, tmp_path: Path, platform: AgentPlatformWorld) -> None:
+def test_import_into_needs_variables(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
     """--into without --env-file is wrong usage, told before a byte is uploaded."""
     found = cli("agent-platform", "tools", "import", "any", "--into", "good", *_files(tmp_path)[:4])
     assert (found.code, list(platform.files)) == (2, [])
     assert "--env-file" in found.err
 
 
-def test_models_are_imported(cli: Any, tmp_path: Path, platform: AgentPlatformWorld) -> None:
+def test_models_are_imported(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
     """A model's file goes up in chunks, whatever its size, and its import is followed."""
     file = tmp_path / "model.tar"
     file.write_bytes(b"x" * 1000)
@@ -241,7 +239,7 @@ def test_models_are_imported(cli: Any, tmp_path: Path, platform: AgentPlatformWo
 # Uploads
 
 
-def test_small_file_goes_up_in_one_call(cli: Any, tmp_path: Path, platform: AgentPlatformWorld) -> None:
+def test_small_file_goes_up_in_one_call(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
     """A small file is one call; its id is printed, alone."""
     file = tmp_path / "small.json"
     file.write_bytes(b"{}")
@@ -251,7 +249,7 @@ def test_small_file_goes_up_in_one_call(cli: Any, tmp_path: Path, platform: Agen
     assert (stored.name, stored.context, stored.size, stored.chunks) == ("small.json", "mine", 2, 0)
 
 
-def test_large_file_goes_up_in_chunks(cli: Any, tmp_path: Path, platform: AgentPlatformWorld) -> None:
+def test_large_file_goes_up_in_chunks(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
     """A file above the limit of one call goes up in chunks, whole and in order."""
     content = bytes(range(256)) * (ONE_CALL // 256 + 1)
     file = tmp_path / "large.json"
@@ -263,7 +261,7 @@ def test_large_file_goes_up_in_chunks(cli: Any, tmp_path: Path, platform: AgentP
     assert stored.sha256 == hashlib.sha256(content).hexdigest()
 
 
-def test_upload_draws_a_bar(on_terminal: Any, tmp_path: Path, platform: AgentPlatformWorld) -> None:
+def test_upload_draws_a_bar(on_terminal: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
     """On a terminal the bytes moved are drawn, and nothing but the id is left behind."""
     file = tmp_path / "small.json"
     file.write_bytes(b"{}" * 500_000)
@@ -302,7 +300,7 @@ def test_wrong_usage_of_platform_is_2(
     found = cli(*arguments)
     assert (found.code, found.out, len(found.err.splitlines())) == (2, "", 1)
     assert word in found.err
-    assert simulator.statistics().worlds["agent-platform"]["starts"] == 0
+    assert simulator.statistics().fakes["agent-platform"]["starts"] == 0
 
 
 def test_missing_tools_key_is_named(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:

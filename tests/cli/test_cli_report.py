@@ -11,7 +11,7 @@ import pytest
 from aioagents.cli.report import Layout
 from aioagents.cli.vendors.leena import LAYOUT
 from aioagents.providers.leena import ReportRow
-from aioagents.providers.leena.fake.world import LeenaWorld
+from aioagents.providers.leena.fake.server import FakeLeena
 
 WINDOW = ("report", "leena", "--from", "2026-01-01", "--to", "2026-01-06")
 
@@ -63,11 +63,11 @@ def test_output_is_a_file(cli: Any, tmp_path: Path, form: str) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_failure_leaves_no_half_file(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_failure_leaves_no_half_file(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """A report that fails on the way leaves the old file as it was, and no other."""
     file = tmp_path / "rows.jsonl"
     file.write_text("old")
-    world.fail_reports(50, after=1)
+    fake.fail_reports(50, after=1)
     found = cli(*WINDOW, "--format", "jsonl", "--output", str(file))
     assert found.code == 1
     assert "the server says: metric unavailable" in found.err

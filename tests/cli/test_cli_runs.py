@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aioagents import RunRef
-from aioagents.providers.leena.fake.world import LeenaWorld
+from aioagents.providers.leena.fake.server import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 
 NOBODY = "leena:/ffffffffffffffffffffffff"
@@ -36,7 +36,7 @@ def test_no_wait_prints_the_ref_alone(cli: Any, simulator: Simulator) -> None:
     found = cli("run", "leena", "good", "--no-wait")
     assert str(RunRef.parse(found.out)) == found.out.strip()
     assert (found.code, found.err) == (0, "")
-    assert simulator.statistics().looks == 0
+    assert simulator.statistics().polls == 0
 
 
 @pytest.mark.parametrize(("target", "code", "state"), [("bad", 1, "failed"), ("stopped", 1, "aborted")])
@@ -58,21 +58,21 @@ def test_run_json_is_lines(cli: Any) -> None:
     assert ended["run"]["state"] == "completed"
 
 
-def test_context_of_pairs_and_file(cli: Any, world: LeenaWorld, tmp_path: Path) -> None:
+def test_context_of_pairs_and_file(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     """The context is the file's object with the pairs over it."""
     file = tmp_path / "context.json"
     file.write_text('{"key": "from the file", "deep": {"a": [1]}}')
     assert cli("run", "leena", "x", "--no-wait", "--context-file", str(file)).code == 0
     args = ("run", "leena", "x", "--no-wait", "--context-file", str(file), "--context", "key=k=v")
     assert cli(*args).code == 0
-    assert dict(world.starts_by_key) == {"from the file": 1, "k=v": 1}
+    assert dict(fake.starts_by_key) == {"from the file": 1, "k=v": 1}
 
 
-def test_context_from_stdin(cli: Any, world: LeenaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_context_from_stdin(cli: Any, fake: FakeLeena, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--context-file -` reads the context from stdin."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"key": "piped"}')))
     assert cli("run", "leena", "x", "--no-wait", "--context-file", "-").code == 0
-    assert dict(world.starts_by_key) == {"piped": 1}
+    assert dict(fake.starts_by_key) == {"piped": 1}
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_status_of_a_run_that_goes_on_is_0(cli: Any) -> None:
     assert found.out.splitlines()[:2] == [ref, "state    running (in_progress)"]
 
 
-def test_status_json_is_one_document(cli: Any, world: LeenaWorld) -> None:
+def test_status_json_is_one_document(cli: Any, fake: FakeLeena) -> None:
     """One look with --json is one document: state, the vendor's word, moments, and the answer as read."""
     ref = _start(cli, "bad")
     cli("wait", ref)
@@ -220,7 +220,7 @@ def test_wait_for_a_run_that_is_not_there_is_1(cli: Any) -> None:
     assert found.err.startswith(f"aioagents: {NOBODY}: ")
 
 
-@pytest.mark.parametrize("faults", [FaultPlan.parse("error=0.5,truncate=0.3,only=look")])
+@pytest.mark.parametrize("faults", [FaultPlan.parse("error=0.5,truncate=0.3,only=poll")])
 def test_passing_faults_are_told_once_each(cli: Any) -> None:
     """Faults that pass end no wait; each is told once on stderr."""
     found = cli("run", "leena", "good")

@@ -7,11 +7,11 @@ from attrs import frozen
 
 from aioagents import RunHandle, RunState
 from aioagents.contract import BatchRow, RunClient
-from aioagents.contract.fake import RunPlan, World
-from aioagents.providers.agent_platform.fake import AgentPlatformWorld
-from aioagents.providers.agh.fake import AghRules, AghWorld
-from aioagents.providers.leap.fake import LeapWorld
-from aioagents.providers.leena.fake import LeenaWorld
+from aioagents.contract.fake import FakeServer, RunPlan
+from aioagents.providers.agent_platform.fake import FakeAgentPlatform
+from aioagents.providers.agh.fake import AghRules, FakeAgh
+from aioagents.providers.leap.fake import FakeLeap
+from aioagents.providers.leena.fake import FakeLeena
 
 #: A marker that goes out with each start and must show nowhere.
 PRIVATE: Final = "someone@example.com"
@@ -30,7 +30,7 @@ class Adapter:
     """
 
     name: str
-    world: Callable[[RunPlan], World]
+    fake: Callable[[RunPlan], FakeServer]
     start: Callable[[Any, str], Awaitable[RunHandle]]
     row: Callable[[str], BatchRow]
     follow: Callable[[Any, str], RunHandle]
@@ -44,9 +44,9 @@ class Adapter:
     finds_lost: bool = False
     has_input: bool = True
 
-    def client(self, kind: type[RunClient], pool: Any, world: World) -> RunClient:
+    def client(self, kind: type[RunClient], pool: Any, fake: FakeServer) -> RunClient:
         """Make a client that the world lets in."""
-        return kind.from_env(pool, world.environment(URL))
+        return kind.from_env(pool, fake.environment(URL))
 
 
 async def _start_leena(client: Any, target: str) -> RunHandle:
@@ -69,19 +69,17 @@ async def _start_platform(client: Any, target: str) -> RunHandle:
     return handle
 
 
-def _agh_world(plan: RunPlan) -> AghWorld:
+def _agh_world(plan: RunPlan) -> FakeAgh:
     """Have a job that delegates: only its trigger is answered before its run is over."""
-    world = AghWorld(plan, rules=AghRules(concurrency=1000))
+    fake = FakeAgh(plan, rules=AghRules(concurrency=1000))
     schedule = {"mode": "cron", "expr": "0 0 1 1 *"}
-    world.install_job(
-        {"scope": "global", "name": "target", "schedule": schedule, "task": {}}, job_id="target"
-    )
-    return world
+    fake.install_job({"scope": "global", "name": "target", "schedule": schedule, "task": {}}, job_id="target")
+    return fake
 
 
 LEENA: Final = Adapter(
     name="leena",
-    world=LeenaWorld,
+    fake=FakeLeena,
     start=_start_leena,
     row=lambda key: BatchRow(key, "target", PRIVATE, {"key": key}),
     follow=lambda client, run_id: client.item(run_id),
@@ -100,7 +98,7 @@ LEENA: Final = Adapter(
 
 LEAP: Final = Adapter(
     name="leap",
-    world=LeapWorld,
+    fake=FakeLeap,
     start=_start_leap,
     row=lambda key: BatchRow(key, "target", "", {"key": key, "mail": PRIVATE}),
     follow=lambda client, run_id: client.get(run_id),
@@ -118,7 +116,7 @@ LEAP: Final = Adapter(
 
 AGH: Final = Adapter(
     name="agh",
-    world=_agh_world,
+    fake=_agh_world,
     start=_start_agh,
     row=lambda key: BatchRow(key, "target"),
     follow=lambda client, run_id: client.runs.follow(run_id),
@@ -138,7 +136,7 @@ AGH: Final = Adapter(
 
 PLATFORM: Final = Adapter(
     name="agent-platform",
-    world=AgentPlatformWorld,
+    fake=FakeAgentPlatform,
     start=_start_platform,
     row=lambda key: BatchRow(key, f"session of {key}", "target", {"key": key, "mail": PRIVATE}),
     follow=lambda client, run_id: client.runs.get(run_id, session_reference="target"),

@@ -9,11 +9,11 @@ from attrs import frozen
 
 from aioagents import SessionPool, Steady
 from aioagents.batch import Batch, Journal, Outcome, Record, RowState
-from aioagents.contract.fake import RunPlan, Step, World
+from aioagents.contract.fake import FakeServer, RunPlan, Step
 from aioagents.model import RunState
 from aioagents.providers import all_providers
 from tests.conformance.adapters import ADAPTERS, PRIVATE, Adapter
-from tests.fakes import FakeClock, WorldSend
+from tests.fakes import FakeClock, FakeSend
 from tests.polling.rig import begin
 
 _KEYS = [f"row-{number}" for number in range(8)]
@@ -24,9 +24,9 @@ class _Case:
     """A vendor's fake, which outlives each process that runs a batch with it."""
 
     vendor: Adapter
-    world: World
+    fake: FakeServer
     clock: FakeClock
-    send: WorldSend
+    send: FakeSend
     path: Path
 
     async def run(self, *, stops_at: int | None = None, **options: Any) -> tuple[list[Outcome], int]:
@@ -37,7 +37,7 @@ class _Case:
         found: list[Outcome] = []
         pool = SessionPool(clock=self.clock, send=self.send, cadence=Steady(10), chance=lambda: 0.5)
         async with pool:
-            client = self.vendor.client(all_providers()[self.vendor.name].client, pool, self.world)
+            client = self.vendor.client(all_providers()[self.vendor.name].client, pool, self.fake)
             batch = Batch(client, journal=self.path, **options)
 
             async def read() -> None:
@@ -60,18 +60,18 @@ class _Case:
 
     def check_starts(self, count: int) -> None:
         """See that the vendor began so many runs, each of another row as far as it can tell rows apart."""
-        assert self.world.statistics()["starts"] == len(self.send.calls(self.vendor.start_call)) == count
-        by_key = getattr(self.world, "starts_by_key", dict.fromkeys(_KEYS[:count], 1))
+        assert self.fake.statistics()["starts"] == len(self.send.calls(self.vendor.start_call)) == count
+        by_key = getattr(self.fake, "starts_by_key", dict.fromkeys(_KEYS[:count], 1))
         assert (len(by_key), set(by_key.values())) == (count, {1})
 
 
 @pytest.fixture(params=sorted(all_providers()))
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> _Case:
-    """Give each vendor in turn, with a script of one run."""
+    """Return each vendor in turn, with a script of one run."""
     vendor, clock = ADAPTERS[request.param], FakeClock()
     steps = [Step(vendor.words[RunState.RUNNING], 25.0), Step(vendor.words[RunState.COMPLETED])]
-    world = vendor.world(RunPlan(scripts={"target": steps}))
-    return _Case(vendor, world, clock, WorldSend(world, clock=clock), tmp_path / "batch.db")
+    fake = vendor.fake(RunPlan(scripts={"target": steps}))
+    return _Case(vendor, fake, clock, FakeSend(fake, clock=clock), tmp_path / "batch.db")
 
 
 async def test_batch_from_start_to_end(case: _Case) -> None:

@@ -25,12 +25,12 @@ from aioagents import (
     Steady,
     WaitTimeout,
 )
-from aioagents.contract.fake import RunPlan, Step, World
+from aioagents.contract.fake import FakeServer, RunPlan, Step
 from aioagents.model import Purpose, Reply, Request
-from aioagents.observe import Event, LookFailed, RunStarted, StartAbandoned
+from aioagents.observe import Event, PollFailed, RunStarted, StartAbandoned
 from aioagents.providers import all_providers
 from tests.conformance.adapters import ADAPTERS, PRIVATE, Adapter
-from tests.fakes import FakeClock, WorldSend, settle
+from tests.fakes import FakeClock, FakeSend, settle
 from tests.polling.rig import begin, until_end
 
 _ENDS = [RunState.COMPLETED, RunState.FAILED, RunState.ABORTED]
@@ -43,7 +43,7 @@ def test_every_vendor_is_put_to_these_tests() -> None:
 
 @pytest.fixture(params=sorted(all_providers()))
 def vendor(request: pytest.FixtureRequest) -> Adapter:
-    """Give each vendor in turn."""
+    """Return each vendor in turn."""
     return ADAPTERS[request.param]
 
 
@@ -55,8 +55,8 @@ class _Case:
         steps += [Step(vendor.words[end])] if end else []
         self.vendor = vendor
         self.clock = FakeClock()
-        self.world: World = vendor.world(RunPlan(scripts={"target": steps}, outcomes={"completed": 1.0}))
-        self.send = WorldSend(self.world, clock=self.clock)
+        self.fake: FakeServer = vendor.fake(RunPlan(scripts={"target": steps}, outcomes={"completed": 1.0}))
+        self.send = FakeSend(self.fake, clock=self.clock)
         self.events: list[Event] = []
         self.pool = SessionPool(
             clock=self.clock,
@@ -65,7 +65,7 @@ class _Case:
             chance=lambda: 0.5,
             hooks=[self.events.append],
         )
-        self.client = vendor.client(all_providers()[vendor.name].client, self.pool, self.world)
+        self.client = vendor.client(all_providers()[vendor.name].client, self.pool, self.fake)
 
     async def start(self) -> RunHandle:
         return await self.vendor.start(self.client, "target")
@@ -77,7 +77,7 @@ class _Case:
         return [event for event in self.events if isinstance(event, kind)]
 
     def starts(self) -> int:
-        return self.world.statistics()["starts"]
+        return self.fake.statistics()["starts"]
 
     def answer(self, call: str, *answers: Reply | Exception, asked: bool = False) -> None:
         """Have the first requests of a call answered so; `asked` lets the world act before."""
@@ -182,13 +182,13 @@ async def test_refs_of_others_are_refused(vendor: Adapter) -> None:
 
 
 async def test_requests_say_what_they_are(vendor: Adapter) -> None:
-    """A start is marked as one that may not be repeated, a look as one that may."""
+    """A start is marked as one that may not be repeated, a poll as one that may."""
     async with _case(vendor) as c:
         run = await c.start()
-        await run.look()
-        (start,), (look,) = c.send.calls(vendor.start_call), c.send.calls(vendor.look_call)
+        await run.poll()
+        (start,), (poll,) = c.send.calls(vendor.start_call), c.send.calls(vendor.look_call)
         assert (start.purpose, start.is_repeatable) == (Purpose.START, False)
-        assert (look.purpose, look.is_repeatable) == (Purpose.LOOK, True)
+        assert (poll.purpose, poll.is_repeatable) == (Purpose.POLL, True)
 
 
 # A start is never made twice, and never forgotten
@@ -211,7 +211,7 @@ async def test_lost_reply_to_a_start(vendor: Adapter, fault: int) -> None:
         await c.clock.advance(600)
         assert c.starts() == len(c.send.calls(vendor.start_call)) == 1
         if vendor.finds_lost:
-            assert c.world.ended_at((await starting).id) is not None
+            assert c.fake.ended_at((await starting).id) is not None
             return
         with pytest.raises(StartUnknown) as caught:
             await starting
@@ -277,14 +277,14 @@ async def test_cancelled_start_is_told(vendor: Adapter) -> None:
         (event,) = c.told(StartAbandoned)
         assert event.run is not None
         assert c.starts() == 1
-        assert c.world.ended_at(event.run.id) is not None
+        assert c.fake.ended_at(event.run.id) is not None
 
 
 # Waiting
 
 
 async def test_passing_faults_end_no_wait(vendor: Adapter) -> None:
-    """Resets, 429 and 5xx of looks end no wait."""
+    """Resets, 429 and 5xx of polls end no wait."""
     async with _case(vendor) as c:
         run = await c.start()
         faults: list[Reply | Exception] = [ReplyLost("reset"), Reply(500), Reply(503), Reply(429)]
@@ -292,21 +292,21 @@ async def test_passing_faults_end_no_wait(vendor: Adapter) -> None:
         waiter = await begin(until_end(run))
         await c.clock.advance(300)
         assert (await waiter).state is RunState.COMPLETED
-        assert len(c.told(LookFailed)) == 12
+        assert len(c.told(PollFailed)) == 12
 
 
 async def test_unknown_word_is_watched_on(vendor: Adapter) -> None:
     """A word nobody knows ends no wait."""
     words = {**vendor.words, RunState.RUNNING: "brand-new-word"}
-    world = vendor.world(
+    fake = vendor.fake(
         RunPlan(
             scripts={"target": [Step("brand-new-word", 25.0), Step(words[RunState.COMPLETED])]},
         )
     )
     clock = FakeClock()
-    send = WorldSend(world, clock=clock)
+    send = FakeSend(fake, clock=clock)
     async with SessionPool(clock=clock, send=send, cadence=Steady(10), chance=lambda: 0.5) as pool:
-        client = vendor.client(all_providers()[vendor.name].client, pool, world)
+        client = vendor.client(all_providers()[vendor.name].client, pool, fake)
         run = await vendor.start(client, "target")
         waiter = await begin(until_end(run))
         await clock.advance(15)
@@ -360,7 +360,7 @@ async def test_pool_closed(vendor: Adapter) -> None:
     with pytest.raises(PoolClosed):
         await waiter
     sent = len(c.send.sent)
-    for call in (c.start, run.look, run.wait, run.result):
+    for call in (c.start, run.poll, run.wait, run.result):
         with pytest.raises(PoolClosed):
             await call()
     assert len(c.send.sent) == sent

@@ -23,7 +23,7 @@ from aioagents.contract.fake import (
     read_query,
 )
 from aioagents.model import Purpose, Reply, Request
-from aioagents.providers.leena.fake import LeenaWorld
+from aioagents.providers.leena.fake import FakeLeena
 
 
 def _route(path: str, method: str = "GET") -> Route:
@@ -33,7 +33,7 @@ def _route(path: str, method: str = "GET") -> Route:
     return Route(method=method, path=path, call="echo", purpose=Purpose.CALL, handler=echo)
 
 
-class _World(LeenaWorld):
+class _World(FakeLeena):
     """A world with routes of the test's choice."""
 
     def __init__(self, *routes: Route) -> None:
@@ -76,11 +76,11 @@ def test_router_gives_world_route_and_parameters() -> None:
 
 def test_answer_hands_over_path_query_and_time() -> None:
     """A handler sees decoded parameters and the time it was told."""
-    world = _World(_route("/a/{x}"))
+    fake = _World(_route("/a/{x}"))
     request = Request(method="GET", url="http://h/a/1%202?b%5Bc%5D=d&e=", call="echo")
-    body = answer([world], request, now=3.0).body
+    body = answer([fake], request, now=3.0).body
     assert body == b'{"path":{"x":"1 2"},"query":{"b[c]":"d","e":""},"now":3.0}'
-    assert answer([world], evolve(request, url="http://h/b"), now=0.0).status == 404
+    assert answer([fake], evolve(request, url="http://h/b"), now=0.0).status == 404
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ class _Desk:
         self.counts: Counter[str] = Counter()
         self.told_at: list[float] = []
         (self.route,) = make_routes(
-            [("GET", "/a", "a.get", Purpose.LOOK, handler)], counts=self.counts, tell=self._tell, guard=guard
+            [("GET", "/a", "a.get", Purpose.POLL, handler)], counts=self.counts, tell=self._tell, guard=guard
         )
 
     def _tell(self, refused: Refused, now: float) -> Reply:
@@ -140,7 +140,7 @@ def test_refusals_are_told_and_counted() -> None:
 
     desk = _Desk(refuse)
     assert desk.ask().body == b'["no","such thing",404]'
-    assert (desk.route.call, desk.route.purpose, desk.counts) == ("a.get", Purpose.LOOK, {"refused_404": 1})
+    assert (desk.route.call, desk.route.purpose, desk.counts) == ("a.get", Purpose.POLL, {"refused_404": 1})
     barred = _Desk(refuse, guard=bar)
     assert barred.ask().body == b"[401]"
     assert barred.counts == {"refused_401": 1}
@@ -172,7 +172,7 @@ def test_answer_wants_a_reply_at_once() -> None:
         method="GET",
         path="/a",
         call="a.get",
-        purpose=Purpose.LOOK,
+        purpose=Purpose.POLL,
         handler=lambda call: Held(until=1.0, reply=lambda now: Reply(200)),
     )
     request = Request(method="GET", url="http://h/a", call="a.get")
@@ -190,9 +190,9 @@ class _Keeper(_World):
 
 def test_worlds_answer_unknown_paths_of_their_own() -> None:
     """A world that has an answer for an unknown path gives it; the rest is nobody's."""
-    worlds = [_World(_route("/a")), _Keeper(_route("/own/a"))]
-    router = Router(worlds)
-    assert [isinstance(world, Doorkeeper) for world in worlds] == [False, True]
+    fakes = [_World(_route("/a")), _Keeper(_route("/own/a"))]
+    router = Router(fakes)
+    assert [isinstance(fake, Doorkeeper) for fake in fakes] == [False, True]
     assert router.missing("GET", "/own/b", 2.0) == Reply(405, {"at": "2.0"})
     assert router.missing("GET", "/b", 2.0).status == 404
-    assert answer(worlds, Request(method="PUT", url="http://h/own/a?x=1", call=""), now=1.0).status == 405
+    assert answer(fakes, Request(method="PUT", url="http://h/own/a?x=1", call=""), now=1.0).status == 405

@@ -11,7 +11,7 @@ from attrs import define
 from aioagents import observe
 from aioagents.errors import AgentsError, ServerError, StartUnknown
 from aioagents.model import Run, RunRef, RunState
-from aioagents.observe import Event, RetryScheduled, StartAbandoned, Teller, TokenRenewed
+from aioagents.observe import Dispatcher, Event, RetryScheduled, StartAbandoned, TokenRenewed
 from aioagents.observe.logs import _LEVELS
 
 REF = RunRef("leena", "", "1")
@@ -47,7 +47,7 @@ def test_events_show_no_secret(kind: type[Event], caplog: pytest.LogCaptureFixtu
     event = make(**{name: FACTS[name] for name in inspect.signature(kind).parameters})
     assert "hunter2" not in repr(event)
     with caplog.at_level(logging.DEBUG, "aioagents"):
-        Teller()(event)
+        Dispatcher()(event)
     assert len(caplog.records) == 1
     assert "hunter2" not in caplog.text
     assert caplog.records[0].__dict__["event"] is event
@@ -62,10 +62,10 @@ def test_every_event_has_a_level() -> None:
 def test_hooks_hear_everything_in_order() -> None:
     """Each hook hears each event, in the order in which the hooks were given."""
     heard: list[tuple[str, Event]] = []
-    tell = Teller([lambda event: heard.append(("a", event)), lambda event: heard.append(("b", event))])
-    tell(EVENT)
+    emit = Dispatcher([lambda event: heard.append(("a", event)), lambda event: heard.append(("b", event))])
+    emit(EVENT)
     assert heard == [("a", EVENT), ("b", EVENT)]
-    assert tell.is_detailed
+    assert emit.is_detailed
 
 
 @define  # with a comparison and therefore without a hash
@@ -81,9 +81,9 @@ def test_a_hook_that_raises_breaks_nothing(caplog: pytest.LogCaptureFixture) -> 
     """A hook that raises is complained of once, goes on hearing, and takes nothing from the others."""
     heard: list[Event] = []
     broken = _Broken()
-    tell = Teller([broken, _Broken(), heard.append])
+    emit = Dispatcher([broken, _Broken(), heard.append])
     for _ in range(3):
-        tell(EVENT)
+        emit(EVENT)
     assert heard == [EVENT] * 3
     assert broken.calls == 3
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
@@ -97,15 +97,15 @@ async def _awaited(event: Event) -> None:
 def test_what_cannot_hear_is_refused(hook: object) -> None:
     """What is not callable, or would have to be awaited, is refused at once rather than never heard."""
     with pytest.raises(TypeError, match="hook"):
-        Teller([hook])  # type: ignore[list-item]
+        Dispatcher([hook])  # type: ignore[list-item]
 
 
 def test_details_are_for_listeners(caplog: pytest.LogCaptureFixture) -> None:
     """What every request causes is told only where a hook or the log at DEBUG wants it."""
     with caplog.at_level(logging.INFO, "aioagents"):
-        assert not Teller().is_detailed
+        assert not Dispatcher().is_detailed
     with caplog.at_level(logging.DEBUG, "aioagents"):
-        assert Teller().is_detailed
+        assert Dispatcher().is_detailed
     with caplog.at_level(logging.ERROR, "aioagents"):
-        Teller()(RetryScheduled(vendor="v", call="c", failures=1, delay=1.0, error=AgentsError("x")))
+        Dispatcher()(RetryScheduled(vendor="v", call="c", failures=1, delay=1.0, error=AgentsError("x")))
     assert caplog.records == []

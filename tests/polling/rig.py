@@ -10,8 +10,8 @@ from aioagents.contract.fake import RunPlan, Step
 from aioagents.model import Reply, Request, Run, RunRef
 from aioagents.observe import Event
 from aioagents.polling import Cadence
-from aioagents.providers.leena.fake import LeenaWorld
-from tests.fakes import FakeClock, WorldSend, settle
+from aioagents.providers.leena.fake import FakeLeena
+from tests.fakes import FakeClock, FakeSend, settle
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
@@ -29,8 +29,8 @@ def script(*steps: tuple[str, float] | str) -> Sequence[Step]:
     return [Step(step) if isinstance(step, str) else Step(*step) for step in steps]
 
 
-class _HeldSend(WorldSend):
-    """A send whose looks may be held back."""
+class _HeldSend(FakeSend):
+    """A send whose polls may be held back."""
 
     gate: asyncio.Event | None = None
 
@@ -50,19 +50,19 @@ class Rig:
         self,
         *steps: tuple[str, float] | str,
         cadence: Cadence | None = None,
-        world: LeenaWorld | None = None,
+        fake: FakeLeena | None = None,
         scripts: Mapping[str, Sequence[Step]] | None = None,
         hooks: Sequence[Callable[[Event], object]] = (),
         **pool: Any,
     ) -> None:
         chosen = scripts or {TRIAGE: script(*(steps or (("in_progress", 25.0), "completed")))}
         self.clock = FakeClock()
-        self.world = world or LeenaWorld(RunPlan(scripts=chosen))
-        self.send = _HeldSend(self.world, clock=self.clock)
+        self.fake = fake or FakeLeena(RunPlan(scripts=chosen))
+        self.send = _HeldSend(self.fake, clock=self.clock)
         self.send.before = self._arrive
         self.events: list[Event] = []
         #: When each status request arrived, in seconds since the rig was made.
-        self.looks: list[float] = []
+        self.polls: list[float] = []
         self.faults: list[Reply | Exception] = []
         options: dict[str, Any] = {
             "cadence": cadence or Steady(10),
@@ -78,7 +78,7 @@ class Rig:
     def _arrive(self, request: Request) -> Reply | None:
         if request.call != "aop.status":
             return None
-        self.looks.append(self.now)
+        self.polls.append(self.now)
         if not self.faults:
             return None
         fault = self.faults.pop(0)
@@ -87,12 +87,12 @@ class Rig:
         return fault
 
     def hold_looks(self, until: asyncio.Event) -> None:
-        """Have the vendor take its time over looks."""
+        """Have the vendor take its time over polls."""
         self.send.gate = until
 
     @property
     def now(self) -> float:
-        """Give the seconds since the rig was made."""
+        """Return the seconds since the rig was made."""
         return self.clock.now() - self._began_at
 
     async def __aenter__(self) -> Self:
@@ -108,7 +108,7 @@ class Rig:
         return await self.leena.execute(target)
 
     def told(self, kind: type[E]) -> list[E]:
-        """Give the events of one kind."""
+        """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
 

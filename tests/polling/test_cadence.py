@@ -63,7 +63,7 @@ def test_growing_is_bounded(cadence: Growing, elapsed: float, chance: float) -> 
 
 @given(cadence=_GROWING, one=_ELAPSED, other=_ELAPSED, chance=_CHANCES)
 def test_growing_never_shrinks(cadence: Growing, one: float, other: float, chance: float) -> None:
-    """Who has waited longer waits no shorter for the next look."""
+    """Who has waited longer waits no shorter for the next poll."""
     early, late = sorted((one, other))
     assert cadence.gap(early, chance=chance) <= cadence.gap(late, chance=chance)
 

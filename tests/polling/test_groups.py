@@ -1,4 +1,4 @@
-"""Many runs of one list: looked at together, and by themselves where the list does not tell."""
+"""Many runs of one list: polled together, and by themselves where the list does not tell."""
 
 import asyncio
 import gc
@@ -28,9 +28,9 @@ from aioagents import (
     Steady,
     Throttled,
 )
-from aioagents.observe import Event, LookFailed
-from aioagents.polling import Cadence, ListSource
-from aioagents.polling.lane import Group
+from aioagents.observe import Event, PollFailed
+from aioagents.polling import Cadence, ListReader
+from aioagents.polling.source import Group
 from tests.fakes import FakeClock, settle
 
 GAP = 10.0
@@ -53,7 +53,7 @@ class _Vendor:
         state = RunState.COMPLETED if self.ends.get(ref.id, 1e9) <= self._clock.now() else RunState.RUNNING
         return Run(ref=ref, state=state, status=state.value, seen_at=self._clock.utcnow())
 
-    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
         self.singles.append(ref.id)
         if self.gate is not None:
             await self.gate.wait()
@@ -64,7 +64,7 @@ class _Vendor:
         return self._run(ref)
 
     async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
-        return await self.look(ref, age=age, last=last)
+        return await self.poll(ref, age=age, last=last)
 
     def may_retry(self) -> bool:
         return False
@@ -72,7 +72,7 @@ class _Vendor:
     def group_of(self, run: Run) -> str | None:
         return None if run.ref.id.startswith("z") else run.ref.id[0]
 
-    async def look_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
+    async def poll_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
         self.lists.append((group, [run.id for run in runs]))
         if self.gate is not None:
             await self.gate.wait()
@@ -98,7 +98,7 @@ class _Rig:
             hooks=[self.events.append],
             **options,
         )
-        self.lane = self.pool.lane("v", self.vendor, "v")
+        self.source = self.pool.source("v", self.vendor, "v")
 
     async def __aenter__(self) -> Self:
         await self.pool.__aenter__()
@@ -113,7 +113,7 @@ class _Rig:
     def handle(self, name: str, *, is_seen: bool = True) -> RunHandle:
         ref = RunRef("v", "", name)
         seen = Run(ref=ref, state=RunState.RUNNING, status="running", seen_at=self.clock.utcnow())
-        return RunHandle(self.lane, ref, accepted=seen if is_seen else None)
+        return RunHandle(self.source, ref, accepted=seen if is_seen else None)
 
     async def wait(self, *names: str, **more: Any) -> list["asyncio.Task[Run]"]:
         tasks = [asyncio.create_task(self.handle(name, **more).wait()) for name in names]
@@ -129,11 +129,11 @@ def names(letter: str, count: int) -> list[str]:
 
 def test_source_with_lists_is_known() -> None:
     """A source that can list is told from one that cannot by its methods."""
-    assert isinstance(_Vendor(FakeClock()), ListSource)
+    assert isinstance(_Vendor(FakeClock()), ListReader)
 
 
 async def test_one_list_for_all_that_are_due() -> None:
-    """Runs of one list that fall due together cost one list and no single look."""
+    """Runs of one list that fall due together cost one list and no single poll."""
     async with _Rig() as rig:
         tasks = await rig.wait(*names("a", 300), *names("b", 2), "c0")
         await rig.clock.advance(GAP)
@@ -142,11 +142,11 @@ async def test_one_list_for_all_that_are_due() -> None:
         rig.vendor.ends = dict.fromkeys((task_name for task_name in names("a", 300)), 0.0)
         await rig.clock.advance(GAP)
         assert [task.done() for task in tasks].count(True) == 300
-        assert rig.pool.statistics().polling.looks == 6
+        assert rig.pool.statistics().polling.polls == 6
 
 
 async def test_those_not_due_come_along() -> None:
-    """A list also tells of runs whose look was not due yet, and their next look is planned from there."""
+    """A list also tells of runs whose look was not due yet, and their next poll is planned from there."""
     async with _Rig() as rig:
         await rig.wait("a0")
         await rig.clock.advance(6.0)
@@ -203,7 +203,7 @@ async def test_a_list_that_tells_little_is_asked_no_more() -> None:
 
 
 async def test_unseen_runs_are_looked_at_alone_first() -> None:
-    """A run that was never seen is in no list until its first look told where it stands."""
+    """A run that was never seen is in no list until its first poll told where it stands."""
     async with _Rig() as rig:
         await rig.wait("a0", "a1", is_seen=False)
         await rig.clock.advance(GAP)
@@ -228,7 +228,7 @@ async def test_a_passing_fault_puts_off_those_that_were_due() -> None:
         tasks = await rig.wait("a2")
         rig.vendor.fault = ServerError("away")
         await rig.clock.advance(9.0)
-        failed = [event.ref.id for event in rig.events if isinstance(event, LookFailed)]
+        failed = [event.ref.id for event in rig.events if isinstance(event, PollFailed)]
         assert failed == ["a0", "a1"]
         rig.vendor.fault = None
         rig.vendor.ends = {"a2": 0.0}
@@ -250,7 +250,7 @@ async def test_a_list_that_never_works_keeps_no_wait_from_its_end() -> None:
         await rig.clock.advance(2 * GAP)
         assert len(rig.vendor.lists) == 2
         assert all(task.result().state is RunState.COMPLETED for task in tasks)
-        assert dict(rig.lane.watches) == {}
+        assert dict(rig.source.runs) == {}
 
 
 async def test_those_read_alone_hold_up_no_list_and_are_held_up_by_none() -> None:
@@ -296,7 +296,7 @@ async def test_retry_after_of_a_list_is_heeded() -> None:
         assert len(rig.vendor.lists) == 2
 
 
-async def test_a_list_that_is_refused_is_replaced_by_single_looks() -> None:
+async def test_a_list_that_is_refused_is_replaced_by_single_polls() -> None:
     """A list that the vendor refuses for good, or that cannot be read, ends no wait: each run is read alone."""
     for fault in (BadRequest("no lists here"), DecodeError("odd")):
         async with _Rig() as rig:
@@ -317,7 +317,7 @@ async def test_a_fault_of_ours_reaches_one_waiter_and_no_looker() -> None:
         await rig.clock.advance(GAP)
         assert isinstance(tasks[0].exception(), AgentsError)
         assert tasks[1].result().state is RunState.COMPLETED
-        assert rig.pool.statistics().polling.looking == 0
+        assert rig.pool.statistics().polling.polling == 0
 
 
 async def test_leaving_during_a_list() -> None:
@@ -356,7 +356,7 @@ async def test_no_run_is_looked_at_twice_at_once() -> None:
             task.cancel()
 
 
-async def test_waking_one_of_a_group_looks_at_all() -> None:
+async def test_waking_one_of_a_group_polls_at_all() -> None:
     """News of one run costs one list, after which all of its group were seen."""
     async with _Rig() as rig:
         await rig.wait("a1", "a2")
@@ -397,8 +397,8 @@ class _Failing:
 
 @pytest.mark.parametrize("fault", [None, ServerError("away")])
 async def test_a_cadence_that_fails_ends_its_own_wait_alone(fault: Exception | None) -> None:
-    """Where the next look cannot be planned, that wait ends with an error; no looker is lost, and no other wait."""
-    async with _Rig(cadence=_Failing(good=4), limits=PoolLimits(lookers=1)) as rig:
+    """Where the next poll cannot be planned, that wait ends with an error; no looker is lost, and no other wait."""
+    async with _Rig(cadence=_Failing(good=4), limits=PoolLimits(pollers=1)) as rig:
         tasks = await rig.wait("a0", "a1", "a2")
         rig.vendor.fault = fault
         await rig.clock.advance(GAP)
@@ -408,17 +408,17 @@ async def test_a_cadence_that_fails_ends_its_own_wait_alone(fault: Exception | N
         rig.vendor.ends = dict.fromkeys(("a0", "a1", "a2"), 0.0)
         await rig.clock.advance(GAP)
         assert [type(task.exception()) for task in tasks].count(type(None)) == 1
-        assert (rig.pool.statistics().polling.looking, len(rig.lane.watches)) == (0, 0)
+        assert (rig.pool.statistics().polling.polling, len(rig.source.runs)) == (0, 0)
 
 
 async def test_a_cadence_that_fails_loses_no_looker_of_single_runs() -> None:
-    """A single look that failed, and whose next one cannot be planned, ends its wait and leaves the looker alive."""
-    async with _Rig(cadence=_Failing(good=2), limits=PoolLimits(lookers=1)) as rig:
+    """A single poll that failed, and whose next one cannot be planned, ends its wait and leaves the looker alive."""
+    async with _Rig(cadence=_Failing(good=2), limits=PoolLimits(pollers=1)) as rig:
         rig.vendor.single_fault = ServerError("away")
         first, second = await rig.wait("z0", "z1")
         await rig.clock.advance(GAP)
         assert all(isinstance(task.exception(), AgentsError) for task in (first, second))
-        assert rig.pool.statistics().polling.looking == 0
+        assert rig.pool.statistics().polling.polling == 0
 
 
 async def test_a_wait_after_a_broken_source_is_looked_at_again() -> None:
@@ -453,7 +453,7 @@ async def test_who_left_while_the_list_was_out_is_read_no_more(is_direct: bool) 
         rig.vendor.gate.set()
         await settle()
         assert (len(rig.vendor.lists), rig.vendor.singles) == (1, [])
-        assert [ref.id for ref in rig.lane.watches] == ["a2"]
+        assert [ref.id for ref in rig.source.runs] == ["a2"]
         tasks[2].cancel()
 
 
@@ -465,7 +465,7 @@ def _follow(handle: RunHandle, *, is_direct: bool) -> "Coroutine[Any, Any, Run]"
 
 
 @pytest.mark.parametrize("letter", ["a", "z"])
-async def test_who_was_cancelled_during_a_look_is_forgotten(letter: str) -> None:
+async def test_who_was_cancelled_during_a_poll_is_forgotten(letter: str) -> None:
     """A handle that is awaited directly and cancelled while its look is out leaves nothing behind."""
     async with _Rig() as rig:
         tasks = [asyncio.create_task(_follow(rig.handle(name), is_direct=True)) for name in names(letter, 3)]
@@ -477,14 +477,14 @@ async def test_who_was_cancelled_during_a_look_is_forgotten(letter: str) -> None
         await settle()
         rig.vendor.gate.set()
         await settle()
-        assert dict(rig.lane.watches) == {}
+        assert dict(rig.source.runs) == {}
         await rig.clock.advance(10 * GAP)
         assert len(rig.vendor.lists) + len(rig.vendor.singles) == (1 if letter == "a" else 3)
 
 
 async def test_nobody_leaves_groups_behind() -> None:
     """However many groups there were, none is kept whose runs are over, have failed or are not waited for."""
-    async with _Rig(limits=PoolLimits(lookers=1)) as rig:
+    async with _Rig(limits=PoolLimits(pollers=1)) as rig:
         for generation in range(5):
             ended, left = f"q{generation}e", f"q{generation}l"
             rig.vendor.ends[ended] = rig.clock.now()
@@ -493,23 +493,23 @@ async def test_nobody_leaves_groups_behind() -> None:
             tasks[1].cancel()
             await settle()
         assert len(rig.vendor.lists) == 5
-        assert dict(rig.lane.watches) == {}
+        assert dict(rig.source.runs) == {}
         gc.collect()
         kept = [each for each in gc.get_objects() if isinstance(each, Group) and each.name == "q"]
-        assert len(kept) <= 1  # the only looker remembers what it looked at last
+        assert len(kept) <= 1  # the only looker remembers what it polled last
 
 
 async def test_huge_groups_starve_no_other_account() -> None:
-    """While one account's lists all stand still, another account's runs are looked at when they are due."""
-    async with _Rig(limits=PoolLimits(lookers=4)) as rig:
+    """While one account's lists all stand still, another account's runs are polled when they are due."""
+    async with _Rig(limits=PoolLimits(pollers=4)) as rig:
         other = _Vendor(rig.clock)
-        lane = rig.pool.lane("w", other, "w")
+        source = rig.pool.source("w", other, "w")
         await rig.wait(*names("a", 1500), *names("b", 500), *names("c", 500))
         rig.vendor.gate = asyncio.Event()
         await rig.clock.advance(GAP)
         ref = RunRef("w", "", "z9")
         other.ends = {"z9": 0.0}
-        task = asyncio.create_task(RunHandle(lane, ref).wait())
+        task = asyncio.create_task(RunHandle(source, ref).wait())
         await rig.clock.advance(GAP)
         assert task.result().state is RunState.COMPLETED
         assert len(rig.vendor.lists) == 2  # half of the lookers

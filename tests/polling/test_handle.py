@@ -20,7 +20,7 @@ from aioagents import (
 )
 from aioagents.contract.fake import RunPlan
 from aioagents.observe import RunChanged, StatusUnknown
-from aioagents.providers.leena.fake import LeenaWorld
+from aioagents.providers.leena.fake import FakeLeena
 from tests.fakes import settle
 from tests.polling.rig import CREDENTIALS, ENDPOINTS, TRIAGE, begin, reply, rig, script, until_end
 
@@ -30,18 +30,18 @@ _LONG: tuple[str, float] = ("in_progress", 1e6)
 # When it is looked
 
 
-async def test_first_look_comes_after_the_first_gap() -> None:
+async def test_first_poll_comes_after_the_first_gap() -> None:
     """Nothing is asked before the cadence's first gap is over, and then at each gap until the end."""
     async with rig(("in_progress", 25.0), "completed") as r:
         run = await r.start()
         waiter = await begin(until_end(run))
         await r.clock.advance(9.9)
-        assert r.looks == []
+        assert r.polls == []
         await r.clock.advance(30)
-        assert r.looks == [10, 20, 30]
+        assert r.polls == [10, 20, 30]
         assert (await waiter).state is RunState.COMPLETED
         await r.clock.advance(1000)
-        assert r.looks == [10, 20, 30]
+        assert r.polls == [10, 20, 30]
 
 
 async def test_growing_gaps_are_kept() -> None:
@@ -50,13 +50,13 @@ async def test_growing_gaps_are_kept() -> None:
     async with rig(("in_progress", 20.0), "completed", cadence=cadence) as r:
         waiter = await begin(until_end(await r.start()))
         await r.clock.advance(100)
-        # The first look sees another word than the start's answer: a new state, whose time counts anew.
-        assert r.looks == [1, 2, 4, 8, 16, 24]
+        # The first poll sees another word than the start's answer: a new state, whose time counts anew.
+        assert r.polls == [1, 2, 4, 8, 16, 24]
         assert (await waiter).is_same_as(waiter.result())
 
 
 async def test_elapsed_counts_from_the_start_of_the_state() -> None:
-    """A run that begins to pause, say, is looked at as if it had just begun."""
+    """A run that begins to pause, say, is polled as if it had just begun."""
     asked: list[tuple[float, str]] = []
 
     class Asked:
@@ -78,12 +78,12 @@ async def test_elapsed_counts_from_the_start_of_the_state() -> None:
     ]
 
 
-async def test_no_look_without_a_waiter() -> None:
+async def test_no_poll_without_a_waiter() -> None:
     """A handle that nobody waits on costs no request."""
     async with rig() as r:
         run = await r.start()
         await r.clock.advance(1000)
-        assert r.looks == []
+        assert r.polls == []
         assert r.clock.timers == 0
         assert run.last is run.accepted
         assert run.last is not None
@@ -97,7 +97,7 @@ async def test_runs_started_at_one_moment_are_spread_by_chance() -> None:
         runs = [await r.start() for _ in range(3)]
         waiters = [await begin(until_end(run)) for run in runs]
         await r.clock.advance(11)
-        assert r.looks == [9, 9.5, 10.5]
+        assert r.polls == [9, 9.5, 10.5]
         assert not any(waiter.done() for waiter in waiters)
 
 
@@ -105,7 +105,7 @@ async def test_runs_started_at_one_moment_are_spread_by_chance() -> None:
 
 
 async def test_many_waiters_share_one_poll_loop() -> None:
-    """A thousand waits on one run cost the looks of one, and all learn of the end."""
+    """A thousand waits on one run cost the polls of one, and all learn of the end."""
     async with rig() as r:
         run = await r.start()
         waiters = [asyncio.create_task(until_end(run)) for _ in range(1000)]
@@ -113,10 +113,10 @@ async def test_many_waiters_share_one_poll_loop() -> None:
         polling = r.pool.statistics().polling
         assert (polling.watched, polling.waiting) == (1, 1000)
         await r.clock.advance(40)
-        assert r.looks == [10, 20, 30]
+        assert r.polls == [10, 20, 30]
         ends = await asyncio.gather(*waiters)
         assert {end.state for end in ends} == {RunState.COMPLETED}
-        assert (r.pool.statistics().polling.watched, r.pool.statistics().polling.looks) == (0, 3)
+        assert (r.pool.statistics().polling.watched, r.pool.statistics().polling.polls) == (0, 3)
 
 
 async def test_handles_of_one_run_share_one_poll_loop() -> None:
@@ -128,7 +128,7 @@ async def test_handles_of_one_run_share_one_poll_loop() -> None:
         polling = r.pool.statistics().polling
         assert (polling.watched, polling.waiting) == (1, 4)
         await r.clock.advance(40)
-        assert r.looks == [10, 20, 30]
+        assert r.polls == [10, 20, 30]
         assert len({id(await waiter) for waiter in waiters}) == 1
         assert all(handle.last is run.last for handle in handles)
         assert len(r.told(RunChanged)) == 2
@@ -142,7 +142,7 @@ async def test_clients_with_equal_settings_share_one_poll_loop() -> None:
         waiters = [await begin(until_end(run)), await begin(until_end(other))]
         assert r.pool.statistics().polling.watched == 1
         await r.clock.advance(40)
-        assert r.looks == [10, 20, 30]
+        assert r.polls == [10, 20, 30]
         assert [(await waiter).state for waiter in waiters] == [RunState.COMPLETED] * 2
 
 
@@ -157,12 +157,12 @@ async def test_cancelling_one_waiter_disturbs_no_other() -> None:
         assert first.cancelled()
         assert r.pool.statistics().polling.waiting == 2
         await r.clock.advance(25)
-        assert r.looks == [10, 20, 30]
+        assert r.polls == [10, 20, 30]
         assert (await second) is (await third)
 
 
 async def test_cancelling_waiters_of_each_kind_in_any_order() -> None:
-    """Whoever leaves, in whatever order, the looks go on until the last one left."""
+    """Whoever leaves, in whatever order, the polls go on until the last one left."""
     async with rig(_LONG) as r:
         run = await r.start()
         changes: list[Run] = []
@@ -180,12 +180,12 @@ async def test_cancelling_waiters_of_each_kind_in_any_order() -> None:
         assert r.pool.statistics().polling.waiting == 4
         for n, index in enumerate((2, 0, 3, 1), start=1):
             await r.clock.advance(10)
-            assert len(r.looks) == n
+            assert len(r.polls) == n
             waiters[index].cancel()
             await settle()
             assert r.pool.statistics().polling.waiting == 4 - n
         await r.clock.advance(100)
-        assert len(r.looks) == 4
+        assert len(r.polls) == 4
         assert r.pool.statistics().polling.watched == 0
         assert r.clock.timers == 0
 
@@ -200,13 +200,13 @@ async def test_polling_stops_and_goes_on_as_planned() -> None:
         await r.clock.advance(3)
         waiter = await begin(until_end(run))
         await r.clock.advance(4.9)
-        assert r.looks == [10]
+        assert r.polls == [10]
         await r.clock.advance(0.1)
-        assert r.looks == [10, 20]
+        assert r.polls == [10, 20]
         waiter.cancel()
 
 
-async def test_short_waits_in_a_row_look_in_the_end() -> None:
+async def test_short_waits_in_a_row_poll_in_the_end() -> None:
     """A program that waits a little, does something else and comes back, learns of the end all the same."""
     async with rig(("in_progress", 5.0), "completed", cadence=Steady(10)) as r:
         run = await r.start()
@@ -216,26 +216,26 @@ async def test_short_waits_in_a_row_look_in_the_end() -> None:
             if waiter.done() and waiter.exception() is None:
                 break
             await r.clock.advance(3)
-        assert len(r.looks) == 1
-        assert r.looks[0] >= 10
+        assert len(r.polls) == 1
+        assert r.polls[0] >= 10
         assert run.last is not None
         assert run.last.state is RunState.COMPLETED
 
 
-async def test_short_waits_in_a_row_look_no_more_often() -> None:
-    """Coming and going does not make the looks come sooner than the cadence has them."""
+async def test_short_waits_in_a_row_poll_no_more_often() -> None:
+    """Coming and going does not make the polls come sooner than the cadence has them."""
     async with rig(_LONG, cadence=Steady(10)) as r:
         run = await r.start()
         for _ in range(100):
             waiter = await begin(run.wait(timeout=0.7))
             await r.clock.advance(1)
             assert isinstance(waiter.exception(), WaitTimeout)
-        gaps = [later - earlier for earlier, later in zip(r.looks, r.looks[1:], strict=False)]
-        assert len(r.looks) >= 5
+        gaps = [later - earlier for earlier, later in zip(r.polls, r.polls[1:], strict=False)]
+        assert len(r.polls) >= 5
         assert min(gaps) >= 10
 
 
-async def test_waiter_who_leaves_during_a_look_plans_nothing() -> None:
+async def test_waiter_who_leaves_during_a_poll_plans_nothing() -> None:
     """A look that nobody waits for any more is the last one; its gap counts for whoever comes back."""
     async with rig(_LONG) as r:
         run = await r.start()
@@ -250,9 +250,9 @@ async def test_waiter_who_leaves_during_a_look_plans_nothing() -> None:
         assert r.pool.statistics().polling.watched == 0
         waiter = await begin(until_end(run))
         await r.clock.advance(4.9)
-        assert r.looks == [10]
+        assert r.polls == [10]
         await r.clock.advance(100)
-        assert len(r.looks) > 1
+        assert len(r.polls) > 1
         waiter.cancel()
 
 
@@ -264,7 +264,7 @@ async def test_ended_run_is_awaited_without_asking() -> None:
         await r.clock.advance(40)
         assert await run is await waiter
         assert await run.wait(timeout=0) is await waiter
-        assert len(r.looks) == 3
+        assert len(r.polls) == 3
 
 
 # Timeouts
@@ -288,12 +288,12 @@ async def test_timeout_carries_the_last_run() -> None:
         assert error.run.state is RunState.RUNNING
         assert r.pool.statistics().polling.watched == 0
         await r.clock.advance(1000)
-        assert r.looks == [10]
+        assert r.polls == [10]
         assert r.clock.timers == 0
 
 
-async def test_timeout_before_any_look_says_so() -> None:
-    """A run started elsewhere that nobody looked at yet has no last state."""
+async def test_timeout_before_any_poll_says_so() -> None:
+    """A run started elsewhere that nobody polled yet has no last state."""
     async with rig() as r:
         waiter = await begin(r.leena.item("0" * 24).wait(timeout=1))
         await r.clock.advance(1)
@@ -310,7 +310,7 @@ async def test_timeout_of_zero_asks_nothing() -> None:
         await r.clock.advance(0)
         with pytest.raises(WaitTimeout):
             await waiter
-        assert r.looks == []
+        assert r.polls == []
 
 
 @pytest.mark.parametrize("timeout", [-1, -0.001, math.nan, -math.inf])
@@ -350,7 +350,7 @@ async def test_asyncio_timeout_works_as_well() -> None:
                 await run
         assert r.pool.statistics().polling.watched == 0
         await r.clock.advance(1000)
-        assert r.looks == []
+        assert r.polls == []
 
 
 # States
@@ -387,11 +387,11 @@ async def test_until_is_met_by_the_end_too() -> None:
         assert (await waiter).state is RunState.FAILED
 
 
-async def test_until_takes_a_look() -> None:
+async def test_until_takes_a_poll() -> None:
     """A state seen before the wait began does not end it: a pause may be over by now."""
     async with rig(("paused", 15.0), "completed") as r:
         run = await r.start()
-        assert (await run.look()).state is RunState.PAUSED
+        assert (await run.poll()).state is RunState.PAUSED
         waiter = await begin(run.wait(until={RunState.PAUSED}))
         assert not waiter.done()
         await r.clock.advance(10)
@@ -462,44 +462,44 @@ async def test_result_of_a_run_that_did_not_complete(
 # Wake and look
 
 
-async def test_wake_looks_at_once() -> None:
-    """A hint brings the next look forward to now, whatever the cadence says; the plan goes on from there."""
+async def test_wake_polls_at_once() -> None:
+    """A hint brings the next poll forward to now, whatever the cadence says; the plan goes on from there."""
     async with rig(_LONG, cadence=Steady(1000)) as r:
         run = await r.start()
         waiter = await begin(until_end(run))
         await r.clock.advance(100)
         run.wake()
         await r.clock.advance(0)
-        assert r.looks == [100]
+        assert r.polls == [100]
         await r.clock.advance(1000)
-        assert r.looks == [100, 1100]
+        assert r.polls == [100, 1100]
         waiter.cancel()
 
 
-async def test_wake_of_another_handle_looks_at_once() -> None:
+async def test_wake_of_another_handle_polls_at_once() -> None:
     """A hint to any handle of a run is heard."""
     async with rig(_LONG, cadence=Steady(1000)) as r:
         run = await r.start()
         waiter = await begin(until_end(run))
         r.leena.item(run.id).wake()
         await r.clock.advance(0)
-        assert r.looks == [0]
+        assert r.polls == [0]
         waiter.cancel()
 
 
 async def test_wake_before_anybody_waits() -> None:
-    """A hint that came early is kept, and costs one look once somebody waits."""
+    """A hint that came early is kept, and costs one poll once somebody waits."""
     async with rig(_LONG, cadence=Steady(1000)) as r:
         run = await r.start()
         run.wake()
         run.wake()
         await r.clock.advance(50)
-        assert r.looks == []
+        assert r.polls == []
         waiter = await begin(until_end(run))
         await r.clock.advance(0)
-        assert r.looks == [50]
+        assert r.polls == [50]
         await r.clock.advance(999)
-        assert r.looks == [50]
+        assert r.polls == [50]
         waiter.cancel()
 
 
@@ -513,13 +513,13 @@ async def test_wake_of_a_handle_that_joins_later() -> None:
         await r.clock.advance(5)
         second = await begin(until_end(other))
         await r.clock.advance(0)
-        assert r.looks == [5]
+        assert r.polls == [5]
         for waiter in (first, second):
             waiter.cancel()
 
 
-async def test_wake_during_a_look_looks_again() -> None:
-    """News that came while a look was out may be missing from its answer: one more look is made at once."""
+async def test_wake_during_a_poll_polls_again() -> None:
+    """News that came while a poll was out may be missing from its answer: one more look is made at once."""
     async with rig(_LONG, cadence=Steady(10)) as r:
         run = await r.start()
         held = asyncio.Event()
@@ -529,12 +529,12 @@ async def test_wake_during_a_look_looks_again() -> None:
         run.wake()
         run.wake()
         await settle()
-        assert r.looks == [10]
+        assert r.polls == [10]
         held.set()
         await r.clock.advance(0)
-        assert r.looks == [10, 10]
+        assert r.polls == [10, 10]
         await r.clock.advance(9)
-        assert r.looks == [10, 10]
+        assert r.polls == [10, 10]
         waiter.cancel()
 
 
@@ -547,7 +547,7 @@ async def test_wake_of_an_ended_run_asks_nothing() -> None:
         assert waiter.done()
         run.wake()
         await r.clock.advance(100)
-        assert r.looks == [10]
+        assert r.polls == [10]
     run.wake()
 
 
@@ -556,13 +556,13 @@ async def test_look_asks_now_and_tells_waiters() -> None:
     async with rig(("in_progress", 5.0), "completed", cadence=Steady(1000)) as r:
         run = await r.start()
         waiter = await begin(until_end(run))
-        assert (await r.leena.item(run.id).look()).state is RunState.RUNNING
+        assert (await r.leena.item(run.id).poll()).state is RunState.RUNNING
         await r.clock.advance(6)
         assert not waiter.done()
-        seen = await r.leena.attach(run.ref).look()
+        seen = await r.leena.attach(run.ref).poll()
         assert seen.state is RunState.COMPLETED
         assert await waiter == seen
-        assert r.looks == [0, 6]
+        assert r.polls == [0, 6]
 
 
 async def test_look_raises_what_the_vendor_says() -> None:
@@ -571,23 +571,23 @@ async def test_look_raises_what_the_vendor_says() -> None:
         run = await r.start()
         waiter = await begin(until_end(run))
         with pytest.raises(NotFound):
-            await r.leena.item("f" * 24).look()
+            await r.leena.item("f" * 24).poll()
         r.faults.append(reply(404))
         with pytest.raises(NotFound):
-            await run.look()
+            await run.poll()
         assert not waiter.done()
         waiter.cancel()
 
 
 async def test_look_tries_again() -> None:
-    """A passing fault of a single look is tried again as the retry policy says."""
+    """A passing fault of a single poll is tried again as the retry policy says."""
     async with rig(_LONG) as r:
         run = await r.start()
         r.faults += [reply(503), reply(502)]
-        looking = await begin(run.look())
+        polling = await begin(run.poll())
         await r.clock.advance(10)
-        assert (await looking).state is RunState.RUNNING
-        assert len(r.looks) == 3
+        assert (await polling).state is RunState.RUNNING
+        assert len(r.polls) == 3
 
 
 async def test_late_answer_does_not_revive_an_ended_run() -> None:
@@ -598,7 +598,7 @@ async def test_late_answer_does_not_revive_an_ended_run() -> None:
         await r.clock.advance(10)
         end = await waiter
         r.faults.append(reply(200, b'{"status": "in_progress"}'))
-        assert await run.look() is end
+        assert await run.poll() is end
         assert run.last is end
 
 
@@ -608,7 +608,7 @@ async def test_an_end_that_was_seen_stays_one() -> None:
         run = await r.start()
         await r.clock.advance(6)
         alone = r.leena.item(run.id)
-        end = await alone.look()
+        end = await alone.poll()
         waiter = await begin(until_end(run))
         assert alone.last is end
         assert await alone is end
@@ -624,11 +624,11 @@ async def test_repr_says_what_is_known() -> None:
     async with rig() as r:
         run = await r.start()
         assert repr(run) == f"<RunHandle {run.ref} queued>"
-        assert repr(r.leena.item("a" * 24)) == f"<RunHandle leena:/{'a' * 24} not looked at>"
+        assert repr(r.leena.item("a" * 24)) == f"<RunHandle leena:/{'a' * 24} not polled>"
 
 
 async def test_statistics_tell_what_is_going_on() -> None:
-    """Watched runs, waits, looks, failures and requests are counted as they are."""
+    """Watched runs, waits, polls, failures and requests are counted as they are."""
     async with rig(_LONG) as r:
         runs = [await r.start() for _ in range(3)]
         waiters = [await begin(until_end(run)) for run in runs for _ in range(2)]
@@ -636,15 +636,15 @@ async def test_statistics_tell_what_is_going_on() -> None:
         r.hold_looks(held)
         await r.clock.advance(10)
         polling = r.pool.statistics().polling
-        assert (polling.watched, polling.waiting, polling.looks, polling.looking) == (3, 6, 3, 3)
-        assert polling.lookers == 3
+        assert (polling.watched, polling.waiting, polling.polls, polling.polling) == (3, 6, 3, 3)
+        assert polling.pollers == 3
         assert polling.overdue == 0
         held.set()
         r.faults += [reply(500)]
         await r.clock.advance(10.1)
         statistics = r.pool.statistics()
-        assert statistics.polling.looks_failed == 1
-        assert statistics.polling.looking == 0
+        assert statistics.polling.polls_failed == 1
+        assert statistics.polling.polling == 0
         assert statistics.polling.overdue == 0
         assert (statistics.starts, statistics.token_requests) == (3, 1)
         assert statistics.requests == len(r.send.sent)
@@ -657,7 +657,7 @@ async def test_waiting_on_a_closed_pool() -> None:
     async with rig() as r:
         run = await r.start()
     asked = len(r.send.sent)
-    for work in (until_end(run), run.wait(timeout=1), run.wait(until={RunState.PAUSED}), run.look()):
+    for work in (until_end(run), run.wait(timeout=1), run.wait(until={RunState.PAUSED}), run.poll()):
         with pytest.raises(PoolClosed, match="closed"):
             await work
     with pytest.raises(PoolClosed):
@@ -672,7 +672,7 @@ async def test_scripts_of_several_targets() -> None:
         TRIAGE: script(("in_progress", 15.0), "completed"),
         "slow": script(("in_progress", 95.0), "failed"),
     }
-    async with rig(world=LeenaWorld(RunPlan(scripts=scripts))) as r:
+    async with rig(fake=FakeLeena(RunPlan(scripts=scripts))) as r:
         fast, slow = await begin(until_end(await r.start())), await begin(until_end(await r.start("slow")))
         await r.clock.advance(20)
         assert (await fast).state is RunState.COMPLETED

@@ -1,4 +1,4 @@
-"""What ends a wait and what does not, who looks, and in whose context."""
+"""What ends a wait and what does not, who polls, and in whose context."""
 
 import asyncio
 import gc
@@ -30,8 +30,8 @@ from aioagents import (
 )
 from aioagents.contract.fake import RunPlan
 from aioagents.model import Reply, Request, Run, RunRef
-from aioagents.observe import Event, LookFailed, RequestDone, RunChanged
-from aioagents.providers.leena.fake import AopRules, LeenaWorld
+from aioagents.observe import Event, PollFailed, RequestDone, RunChanged
+from aioagents.providers.leena.fake import AopRules, FakeLeena
 from tests.fakes import EPOCH, FakeClock, settle
 from tests.polling.rig import TRIAGE, Rig, begin, reply, rig, script, until_end
 
@@ -63,20 +63,20 @@ async def test_passing_faults_end_no_wait(fault: str) -> None:
         r.faults += [_PASSING[fault]] * 20
         await r.clock.advance(1000)
         assert (await waiter).state is RunState.COMPLETED
-        failed = r.told(LookFailed)
+        failed = r.told(PollFailed)
         assert [event.failures for event in failed] == list(range(1, 21))
         assert all(event.ref == run.ref for event in failed)
-        assert r.pool.statistics().polling.looks_failed == 20
+        assert r.pool.statistics().polling.polls_failed == 20
 
 
 async def test_passing_fault_is_tried_again_sooner_than_the_cadence() -> None:
-    """A lost reply is asked for again after a backoff, and never later than the next look was due."""
+    """A lost reply is asked for again after a backoff, and never later than the next poll was due."""
     async with rig(_LONG, cadence=Steady(100)) as r:
         waiter = await begin(until_end(await r.start()))
         r.faults += [reply(500)] * 3
         await r.clock.advance(110)
         # Half of 0.5, 1 and 2 seconds, since chance is even.
-        assert r.looks == [100, 100.25, 100.75, 101.75]
+        assert r.polls == [100, 100.25, 100.75, 101.75]
         waiter.cancel()
 
 
@@ -86,7 +86,7 @@ async def test_fast_cadence_is_no_slower_for_faults() -> None:
         waiter = await begin(until_end(await r.start()))
         r.faults += [reply(500)] * 20
         await r.clock.advance(5)
-        assert len(r.looks) >= 49
+        assert len(r.polls) >= 49
         waiter.cancel()
 
 
@@ -97,21 +97,21 @@ async def test_retry_after_beats_the_cadence(status: int) -> None:
         waiter = await begin(until_end(await r.start()))
         r.faults.append(reply(status, retry_after="45"))
         await r.clock.advance(54)
-        assert r.looks == [10]
+        assert r.polls == [10]
         await r.clock.advance(2)
-        assert r.looks == [10, 55]
+        assert r.polls == [10, 55]
         waiter.cancel()
 
 
 async def test_outage_does_not_become_a_storm() -> None:
-    """Once the account's retries are spent, failing looks come no more often than the cadence has them."""
+    """Once the account's retries are spent, failing polls come no more often than the cadence has them."""
     async with rig(_LONG, cadence=Steady(10), retry=RetryPolicy(reserve=5, share=0)) as r:
         waiters = [await begin(until_end(await r.start())) for _ in range(50)]
         r.faults += [reply(500)] * 10_000
         await r.clock.advance(11)
-        assert len(r.looks) <= 50 + 5
+        assert len(r.polls) <= 50 + 5
         await r.clock.advance(50)
-        assert len(r.looks) <= 6 * 50 + 10
+        assert len(r.polls) <= 6 * 50 + 10
         assert not any(waiter.done() for waiter in waiters)
         for waiter in waiters:
             waiter.cancel()
@@ -128,10 +128,10 @@ async def test_faults_end_at_the_deadline_alone() -> None:
 
 
 async def test_token_endpoint_down_ends_no_wait() -> None:
-    """While no token can be had for a passing reason, waits go on; afterwards so do the looks."""
+    """While no token can be had for a passing reason, waits go on; afterwards so do the polls."""
     async with rig(("in_progress", 300.0), "completed") as r:
         run = await r.start()
-        r.world.revoke_all()
+        r.fake.revoke_all()
         is_down = True
         ask = r.send.before
         assert ask is not None
@@ -153,7 +153,7 @@ async def test_garbled_token_reply_ends_no_wait() -> None:
     """One unreadable answer of the token endpoint is not taken for many of the run's."""
     async with rig(("in_progress", 100.0), "completed") as r:
         run = await r.start()
-        r.world.revoke_all()
+        r.fake.revoke_all()
         garbled = [reply(200, b"<html>")]
         ask = r.send.before
         assert ask is not None
@@ -168,26 +168,26 @@ async def test_garbled_token_reply_ends_no_wait() -> None:
 
 
 async def test_token_expiry_is_no_fault() -> None:
-    """A wait longer than a token's life goes through renewals without a failed look."""
-    world = LeenaWorld(RunPlan(scripts={TRIAGE: script(("in_progress", 9000.0), "completed")}))
-    async with rig(world=world, cadence=Steady(60)) as r:
+    """A wait longer than a token's life goes through renewals without a failed poll."""
+    fake = FakeLeena(RunPlan(scripts={TRIAGE: script(("in_progress", 9000.0), "completed")}))
+    async with rig(fake=fake, cadence=Steady(60)) as r:
         waiter = await begin(until_end(await r.start()))
         await r.clock.advance(9100)
         assert (await waiter).state is RunState.COMPLETED
-        assert r.told(LookFailed) == []
+        assert r.told(PollFailed) == []
         assert len(r.send.calls("token")) == 3
 
 
-async def test_revoked_token_costs_one_look_more() -> None:
+async def test_revoked_token_costs_one_poll_more() -> None:
     """A 401 in the middle of a wait is answered with a new token, at once and once."""
     async with rig(("in_progress", 25.0), "completed") as r:
         waiter = await begin(until_end(await r.start()))
         await r.clock.advance(15)
-        r.world.revoke_all()
+        r.fake.revoke_all()
         await r.clock.advance(30)
         assert (await waiter).state is RunState.COMPLETED
-        assert r.told(LookFailed) == []
-        assert r.looks == [10, 20, 20, 30]
+        assert r.told(PollFailed) == []
+        assert r.polls == [10, 20, 20, 30]
 
 
 # Faults that do not pass
@@ -213,7 +213,7 @@ async def test_refusals_end_the_wait(status: int, kind: type[Exception]) -> None
             assert error.run is seen
             assert error.ref == run.ref
         assert waiters[0].exception() is not waiters[1].exception()
-        assert len(r.looks) == 4 + (status == 401)
+        assert len(r.polls) == 4 + (status == 401)
         assert r.pool.statistics().polling.watched == 0
 
 
@@ -230,13 +230,13 @@ async def test_other_runs_go_on_after_a_refusal() -> None:
 async def test_fresh_run_may_not_be_found_yet() -> None:
     """For half a minute after our own start a 404 passes, also where a handle made of the id asked first."""
     scripts = {TRIAGE: script(("in_progress", 50.0), "completed")}
-    world = LeenaWorld(RunPlan(scripts=scripts), aops=AopRules(hidden_for=25.0))
-    async with rig(world=world, cadence=Steady(5)) as r:
+    fake = FakeLeena(RunPlan(scripts=scripts), aops=AopRules(hidden_for=25.0))
+    async with rig(fake=fake, cadence=Steady(5)) as r:
         run = await r.start()
         waiter = await begin(until_end(run))
         await r.clock.advance(20)
         assert not waiter.done()
-        assert r.told(LookFailed)
+        assert r.told(PollFailed)
         await r.clock.advance(60)
         assert (await waiter).state is RunState.COMPLETED
 
@@ -244,8 +244,8 @@ async def test_fresh_run_may_not_be_found_yet() -> None:
 async def test_fresh_run_followed_by_id_first() -> None:
     """That we started the run counts for all who wait for it."""
     scripts = {TRIAGE: script(("in_progress", 50.0), "completed")}
-    world = LeenaWorld(RunPlan(scripts=scripts), aops=AopRules(hidden_for=25.0))
-    async with rig(world=world, cadence=Steady(5)) as r:
+    fake = FakeLeena(RunPlan(scripts=scripts), aops=AopRules(hidden_for=25.0))
+    async with rig(fake=fake, cadence=Steady(5)) as r:
         run = await r.start()
         by_id = await begin(until_end(r.leena.item(run.id)))
         ours = await begin(until_end(run))
@@ -255,8 +255,8 @@ async def test_fresh_run_followed_by_id_first() -> None:
 
 async def test_run_never_found_ends_the_wait() -> None:
     """Half a minute after our own start a 404 is final; a run of others' is not found at once."""
-    world = LeenaWorld(aops=AopRules(hidden_for=1e6))
-    async with rig(world=world, cadence=Steady(5)) as r:
+    fake = FakeLeena(aops=AopRules(hidden_for=1e6))
+    async with rig(fake=fake, cadence=Steady(5)) as r:
         run = await r.start("any")
         ours, theirs = await begin(until_end(run)), await begin(until_end(r.leena.item("a" * 24)))
         await r.clock.advance(5)
@@ -299,7 +299,7 @@ async def test_fault_of_a_source_reaches_who_waits() -> None:
     """A bug in a vendor's folder ends the waits of that run with a cause, and no looker."""
 
     class Broken:
-        async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
             raise KeyError("oops")
 
         async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
@@ -309,8 +309,8 @@ async def test_fault_of_a_source_reaches_who_waits() -> None:
             return True
 
     async with rig(("in_progress", 5.0), "completed") as r:
-        lane = r.pool.lane("broken", Broken(), "broken")
-        broken = await begin(until_end(RunHandle(lane, RunRef("broken", "", "1"))))
+        source = r.pool.source("broken", Broken(), "broken")
+        broken = await begin(until_end(RunHandle(source, RunRef("broken", "", "1"))))
         good = await begin(until_end(await r.start()))
         await r.clock.advance(10)
         error: Any = broken.exception()
@@ -323,7 +323,7 @@ async def test_fault_of_a_source_reaches_who_waits() -> None:
 
 
 class _Vendor:
-    """A source whose looks are answered when the test says so."""
+    """A source whose polls are answered when the test says so."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -333,7 +333,7 @@ class _Vendor:
         self.seen: Counter[str] = Counter()
         self.gate = asyncio.Event()
 
-    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
         self.inside += 1
         self.most = max(self.most, self.inside)
         try:
@@ -347,38 +347,38 @@ class _Vendor:
         return Run(ref=ref, state=RunState.RUNNING, status="running", seen_at=datetime.now(UTC))
 
     async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
-        return await self.look(ref, age=age, last=last)
+        return await self.poll(ref, age=age, last=last)
 
     def may_retry(self) -> bool:
         return True
 
 
 async def _crowd(r: Rig, vendor: _Vendor, count: int) -> list[asyncio.Task[Run]]:
-    lane = r.pool.lane(vendor.name, vendor, vendor.name)
-    handles = [RunHandle(lane, RunRef(vendor.name, "", str(n))) for n in range(count)]
+    source = r.pool.source(vendor.name, vendor, vendor.name)
+    handles = [RunHandle(source, RunRef(vendor.name, "", str(n))) for n in range(count)]
     tasks = [asyncio.create_task(until_end(handle)) for handle in handles]
     await settle()
     return tasks
 
 
-@pytest.mark.parametrize("lookers", [2, 3, 5, 8, 64])
-async def test_stalled_account_leaves_lookers_to_the_others(lookers: int) -> None:
-    """However many of its looks hang, a vendor holds half of the crew at most, rounded up; others lack nothing."""
-    async with rig(limits=PoolLimits(lookers=lookers)) as r:
+@pytest.mark.parametrize("pollers", [2, 3, 5, 8, 64])
+async def test_stalled_account_leaves_lookers_to_the_others(pollers: int) -> None:
+    """However many of its polls hang, a vendor holds half of the crew at most, rounded up; others lack nothing."""
+    async with rig(limits=PoolLimits(pollers=pollers)) as r:
         stalled, well, third = _Vendor("stalled"), _Vendor("well"), _Vendor("third")
         stalled.is_stalled = True
         tasks = [task for vendor in (stalled, well, third) for task in await _crowd(r, vendor, 200)]
         await r.clock.advance(10)
         for _ in range(20):
             await settle()
-        assert stalled.inside == stalled.most <= (lookers + 1) // 2
+        assert stalled.inside == stalled.most <= (pollers + 1) // 2
         assert len(well.seen) == len(third.seen) == 200
         await r.clock.advance(10)
         for _ in range(20):
             await settle()
         assert set(well.seen.values()) == {2}
-        assert max(well.most, third.most) <= (lookers + 1) // 2
-        assert r.pool.statistics().polling.lookers <= lookers
+        assert max(well.most, third.most) <= (pollers + 1) // 2
+        assert r.pool.statistics().polling.pollers <= pollers
         stalled.is_stalled = False
         stalled.gate.set()
         for _ in range(20):
@@ -391,7 +391,7 @@ async def test_stalled_account_leaves_lookers_to_the_others(lookers: int) -> Non
 
 async def test_single_looker_serves_all() -> None:
     """A crew of one looks at everything, one after the other."""
-    async with rig(limits=PoolLimits(lookers=1)) as r:
+    async with rig(limits=PoolLimits(pollers=1)) as r:
         one, two = _Vendor("one"), _Vendor("two")
         tasks = [*await _crowd(r, one, 30), *await _crowd(r, two, 30)]
         await r.clock.advance(10)
@@ -404,8 +404,8 @@ async def test_single_looker_serves_all() -> None:
 
 
 async def test_accounts_take_turns() -> None:
-    """A run of a small account is not looked at after all runs of a large one."""
-    async with rig(limits=PoolLimits(lookers=2)) as r:
+    """A run of a small account is not polled after all runs of a large one."""
+    async with rig(limits=PoolLimits(pollers=2)) as r:
         large, small = _Vendor("large"), _Vendor("small")
         order: list[str] = []
         for vendor in (large, small):
@@ -437,8 +437,8 @@ async def test_crew_is_no_larger_than_the_work() -> None:
     async with rig(_LONG) as r:
         waiter = await begin(until_end(await r.start()))
         await r.clock.advance(500)
-        assert r.pool.statistics().polling.lookers == 1
-        assert len(r.looks) == 50
+        assert r.pool.statistics().polling.pollers == 1
+        assert len(r.polls) == 50
         waiter.cancel()
 
 
@@ -447,16 +447,16 @@ async def test_crew_is_no_larger_than_the_work() -> None:
 _REQUEST: ContextVar[str] = ContextVar("request", default="none")
 
 
-async def test_looks_are_told_in_their_waiters_context() -> None:
-    """Hooks see the variables of whoever waits for the run, run by run, however looks are shared out."""
+async def test_polls_are_told_in_their_waiters_context() -> None:
+    """Hooks see the variables of whoever waits for the run, run by run, however polls are shared out."""
     told: dict[str, set[str]] = {}
 
     def note(event: Event) -> None:
-        if isinstance(event, RunChanged | LookFailed):
+        if isinstance(event, RunChanged | PollFailed):
             run = event.run.ref if isinstance(event, RunChanged) else event.ref
             told.setdefault(run.id, set()).add(_REQUEST.get())
 
-    async with rig(("in_progress", 25.0), "completed", hooks=[note], limits=PoolLimits(lookers=2)) as r:
+    async with rig(("in_progress", 25.0), "completed", hooks=[note], limits=PoolLimits(pollers=2)) as r:
         runs = [await r.start() for _ in range(6)]
 
         async def wait(run: RunHandle, name: str) -> None:
@@ -493,7 +493,7 @@ async def test_variables_set_before_the_start_are_seen() -> None:
 
 
 class _Looks:
-    """A hook that notes in whose context each look was."""
+    """A hook that notes in whose context each poll was."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -576,7 +576,7 @@ async def test_closing_ends_every_wait() -> None:
     """All who wait, in whatever way, get `PoolClosed` with the last run seen; nothing is left behind."""
     async with rig(_LONG) as r:
         run = await r.start()
-        await run.look()
+        await run.poll()
 
         async def read() -> None:
             async for _ in run.updates():
@@ -593,7 +593,7 @@ async def test_closing_ends_every_wait() -> None:
         held = asyncio.Event()
         r.hold_looks(held)
         await r.clock.advance(10)
-        assert r.pool.statistics().polling.looking == 2
+        assert r.pool.statistics().polling.polling == 2
         before = asyncio.all_tasks()
     for task in tasks:
         with pytest.raises(PoolClosed, match="the run goes on"):
@@ -638,10 +638,10 @@ async def test_waits_cost_one_timer() -> None:
     clock = FakeClock()
     vendor = _Vendor("many")
     async with SessionPool(clock=clock, cadence=Steady(3600)) as pool:
-        lane = pool.lane("many", vendor, "many")
+        source = pool.source("many", vendor, "many")
         futures: list[asyncio.Future[Run]] = []
         for n in range(20_000):
-            waiting: Any = RunHandle(lane, RunRef("many", "", str(n))).__await__()
+            waiting: Any = RunHandle(source, RunRef("many", "", str(n))).__await__()
             futures.append(next(waiting))
         assert pool.statistics().polling.waiting == 20_000
         assert clock.timers == 1
@@ -676,7 +676,7 @@ class _Odd:
 
 @pytest.mark.parametrize("gap", [math.nan, 0.0, -1.0])
 async def test_gap_that_is_none_loses_no_run(gap: float) -> None:
-    """A cadence that gives no time at all is told to whoever waits, at once or after the look it follows."""
+    """A cadence that gives no time at all is told to whoever waits, at once or after the poll it follows."""
     async with rig(cadence=_Odd(gap)) as r:
         run = await r.start()
         with pytest.raises(ValueError, match="gap of"):

@@ -29,10 +29,10 @@ async def test_each_change_comes_once() -> None:
         assert words == ["in_progress", "paused", "in_progress", "completed"]
         assert reader.done()
         assert r.pool.statistics().polling.watched == 0
-        assert len(r.looks) == 7
+        assert len(r.polls) == 7
 
 
-async def test_begins_with_what_looks_know() -> None:
+async def test_begins_with_what_polls_know() -> None:
     """Who comes late is told the present state first, and then what follows."""
     async with rig(*_COURSE) as r:
         run = await r.start()
@@ -54,7 +54,7 @@ async def test_ended_run_gives_its_end() -> None:
         waiter = await begin(until_end(run))
         await r.clock.advance(10)
         assert [seen async for seen in run.updates()] == [await waiter]
-        assert len(r.looks) == 1
+        assert len(r.polls) == 1
 
 
 async def test_slow_reader_misses_nothing() -> None:
@@ -82,7 +82,7 @@ async def test_slow_reader_misses_nothing() -> None:
 
 @pytest.mark.parametrize("manner", ["break", "aclose", "cancel", "raise"])
 async def test_leaving_early_stops_polling(manner: str) -> None:
-    """However a reader leaves, nobody looks any more."""
+    """However a reader leaves, nobody polls any more."""
     async with rig(_LONG) as r:
         run = await r.start()
 
@@ -106,13 +106,13 @@ async def test_leaving_early_stops_polling(manner: str) -> None:
         await settle()
         assert r.pool.statistics().polling.watched == 0
         await r.clock.advance(100)
-        assert r.looks == [10]
+        assert r.polls == [10]
         if manner == "raise":
             assert isinstance(reader.exception(), LookupError)
 
 
-async def test_two_readers_and_a_waiter_share_looks() -> None:
-    """Each reader gets each change, for the looks of one."""
+async def test_two_readers_and_a_waiter_share_polls() -> None:
+    """Each reader gets each change, for the polls of one."""
     async with rig(*_COURSE) as r:
         run = await r.start()
         one: list[str] = []
@@ -123,7 +123,7 @@ async def test_two_readers_and_a_waiter_share_looks() -> None:
         assert one == two == ["in_progress", "paused", "in_progress", "completed"]
         assert all(task.done() for task in tasks)
         assert waiter.done()
-        assert len(r.looks) == 7
+        assert len(r.polls) == 7
 
 
 async def test_refusal_comes_after_the_changes() -> None:
@@ -174,18 +174,18 @@ async def test_changes_of_a_run_started_elsewhere() -> None:
         assert reader.done()
 
 
-async def test_own_look_is_a_change_too() -> None:
+async def test_own_poll_is_a_change_too() -> None:
     """What `look()` sees is given to readers."""
     async with Rig(*_COURSE, cadence=Steady(1000)) as r:
         run = await r.start()
         words: list[str] = []
         reader = await begin(_read(run, words))
-        await run.look()
+        await run.poll()
         await r.clock.advance(30)
-        await run.look()
-        await run.look()
+        await run.poll()
+        await run.poll()
         await r.clock.advance(50)
-        await run.look()
+        await run.poll()
         await settle()
         assert words == ["in_progress", "paused", "completed"]
         assert reader.done()

@@ -5,7 +5,7 @@ import pytest
 from aioagents import Leena
 from aioagents.contract import RunClient
 from aioagents.providers import all_providers, find_provider
-from aioagents.simulator.server import find_worlds
+from aioagents.simulator.server import find_fakes
 from tests.polling.rig import rig
 
 #: Vendors that run on one's own machine, and ask for no credentials.
@@ -36,12 +36,12 @@ def test_every_vendor_has_a_fake() -> None:
     """The simulator serves a world for each vendor, whose variables are those the client reads."""
     from aioagents.contract.fake import RunPlan  # noqa: PLC0415
 
-    worlds = {world.vendor: world for world in find_worlds(RunPlan())}
-    assert set(worlds) == set(all_providers())
+    fakes = {fake.vendor: fake for fake in find_fakes(RunPlan())}
+    assert set(fakes) == set(all_providers())
     for name, provider in all_providers().items():
-        given = worlds[name].environment("http://127.0.0.1:1")
+        given = fakes[name].environment("http://127.0.0.1:1")
         assert set(given) <= set(provider.variables)
-        assert set(worlds[name].statistics()) >= {"token_requests", "starts", "looks"}
+        assert set(fakes[name].statistics()) >= {"token_requests", "starts", "polls"}
 
 
 @pytest.mark.parametrize("name", sorted(all_providers()))

@@ -1,4 +1,4 @@
-"""What tests of webhooks share: a receiver on a loopback port, and a client that starts and looks."""
+"""What tests of webhooks share: a receiver on a loopback port, and a client that starts and polls."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +10,7 @@ from aiohttp import web
 
 from aioagents.codec import decode_json
 from aioagents.contract.fake import RunPlan, Step
-from aioagents.providers.leap.fake import LeapWorld
+from aioagents.providers.leap.fake import FakeLeap
 from aioagents.simulator import FaultPlan, Simulator
 from aioagents.simulator.faults import Kind
 
@@ -35,7 +35,7 @@ class Receiver:
 
     @property
     def told(self) -> list[Any]:
-        """Give what was POSTed, read as JSON."""
+        """Return what was POSTed, read as JSON."""
         return [decode_json(body) for body in self.bodies]
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -71,11 +71,11 @@ async def receiving(on_post: Callable[[bytes], Awaitable[int]] | None = None) ->
 
 
 def simulating(
-    world: LeapWorld | None = None, *, seed: int = 0, speed: float = 600.0, faults: FaultPlan | None = None
+    fake: FakeLeap | None = None, *, seed: int = 0, speed: float = 600.0, faults: FaultPlan | None = None
 ) -> Simulator:
     """Make a simulator of Leap alone."""
-    worlds = [LeapWorld(PLAN) if world is None else world]
-    return Simulator(worlds=worlds, speed=speed, seed=seed, faults=faults or FaultPlan())
+    fakes = [FakeLeap(PLAN) if fake is None else fake]
+    return Simulator(fakes=fakes, speed=speed, seed=seed, faults=faults or FaultPlan())
 
 
 async def start(
@@ -89,7 +89,7 @@ async def start(
         return told
 
 
-async def look(session: aiohttp.ClientSession, simulator: Simulator, run_id: str) -> dict[str, Any]:
+async def poll(session: aiohttp.ClientSession, simulator: Simulator, run_id: str) -> dict[str, Any]:
     """Read a run."""
     async with session.get(f"{simulator.url}/v1/runs/{run_id}", headers=_KEY) as reply:
         told: dict[str, Any] = await reply.json()

@@ -22,7 +22,7 @@ def _plan(shares: Mapping[Any, float], **more: Any) -> FaultPlan:
 
 
 def _draw(faults: Faults, count: int = 1, call: str = "aop.status") -> list[Fault]:
-    return [faults.draw(call, Purpose.LOOK) for _ in range(count)]
+    return [faults.draw(call, Purpose.POLL) for _ in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -174,14 +174,14 @@ def test_throttling_takes_all_forms() -> None:
 
 @pytest.mark.parametrize(
     ("only", "befalls"),
-    [(set(), "ABC"), ({"start"}, "A"), ({"look", "call"}, "BC"), ({"aop.status"}, "B"), ({"other"}, "")],
+    [(set(), "ABC"), ({"start"}, "A"), ({"poll", "call"}, "BC"), ({"aop.status"}, "B"), ({"other"}, "")],
 )
 def test_plan_may_be_limited(only: set[str], befalls: str) -> None:
     """A plan befalls all requests, or those of the calls and purposes it names."""
     faults = Faults(FaultPlan(reset=1.0, only=only))
     calls = {
         "A": ("aop.execute", Purpose.START),
-        "B": ("aop.status", Purpose.LOOK),
+        "B": ("aop.status", Purpose.POLL),
         "C": ("analytics.report", Purpose.CALL),
     }
     assert "".join(name for name, call in calls.items() if faults.draw(*call).kind) == befalls
@@ -195,7 +195,7 @@ def test_plan_limited_to_one_name() -> None:
 def test_names_that_do_not_exist_are_refused() -> None:
     """A plan limited to a call that nobody has is an error that lists the names there are."""
     faults = Faults(FaultPlan(reset=0.1, only={"start", "aop.status", "aop.stats"}))
-    with pytest.raises(ValueError, match=r"to aop\.stats; known are aop\.status, call, look, start, token"):
+    with pytest.raises(ValueError, match=r"to aop\.stats; known are aop\.status, call, poll, start, token"):
         faults.check_names(["aop.status"])
     with pytest.raises(ValueError, match="to runs"):
         Faults(FaultPlan(webhook_lost=0.1, only="runs")).check_names(["runs.run"])
@@ -206,7 +206,7 @@ def test_several_plans_complement_each_other() -> None:
     plans = [FaultPlan(reset=1.0, only={"start"}), FaultPlan(throttle=1.0)]
     faults = Faults(plans)
     assert faults.draw("aop.execute", Purpose.START).kind is Kind.RESET
-    assert faults.draw("aop.status", Purpose.LOOK).kind is Kind.THROTTLE
+    assert faults.draw("aop.status", Purpose.POLL).kind is Kind.THROTTLE
 
 
 def test_token_serves_before_it_may_cease() -> None:

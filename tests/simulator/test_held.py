@@ -15,7 +15,7 @@ from attrs import evolve
 
 from aioagents.contract.fake import Held, RunPlan, Step
 from aioagents.model import Reply
-from aioagents.providers.agh.fake import AghRules, AghWorld, sign
+from aioagents.providers.agh.fake import AghRules, FakeAgh, sign
 from aioagents.simulator import FaultPlan, Simulator
 from aioagents.simulator.owed import Owed
 from tests.providers.agh.agh_fake_rig import HOOK, JOB, JOBS, MANY, SECRET, endpoint, run_id_of
@@ -31,12 +31,12 @@ _STEPS = {
 class _Site:
     """A simulator of one AGH Runtime, and a client without limits."""
 
-    def __init__(self, simulator: Simulator, session: aiohttp.ClientSession, world: AghWorld) -> None:
+    def __init__(self, simulator: Simulator, session: aiohttp.ClientSession, fake: FakeAgh) -> None:
         self.simulator = simulator
         self.session = session
-        self.world = world
-        self.jobs = {name: world.install_job({**JOB, "name": name, "fire_limit": MANY}) for name in _STEPS}
-        self.trigger_id = world.install_trigger({**HOOK, "name": "endless"})
+        self.fake = fake
+        self.jobs = {name: fake.install_job({**JOB, "name": name, "fire_limit": MANY}) for name in _STEPS}
+        self.trigger_id = fake.install_trigger({**HOOK, "name": "endless"})
         self.trigger: dict[str, Any] = {}
 
     def url(self, path: str) -> str:
@@ -71,18 +71,18 @@ class _Site:
 
     async def begun(self, count: int) -> None:
         """Wait until so many runs have begun."""
-        await until(lambda: self.world.statistics()["starts"] >= count)
+        await until(lambda: self.fake.statistics()["starts"] >= count)
 
 
 @asynccontextmanager
 async def _site(*, speed: float = 100.0, faults: FaultPlan | None = None) -> AsyncIterator[_Site]:
-    world = AghWorld(RunPlan(scripts=_STEPS), rules=AghRules(concurrency=1000))
-    simulator = Simulator(worlds=[world], speed=speed, faults=faults or FaultPlan())
+    fake = FakeAgh(RunPlan(scripts=_STEPS), rules=AghRules(concurrency=1000))
+    simulator = Simulator(fakes=[fake], speed=speed, faults=faults or FaultPlan())
     async with (
         simulator,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
-        site = _Site(simulator, session, world)
+        site = _Site(simulator, session, fake)
         site.trigger = (await site.get(f"/api/automation/triggers/{site.trigger_id}"))["trigger"]
         yield site
 
@@ -119,7 +119,7 @@ async def test_a_client_that_leaves_a_delivery_cancels_its_run() -> None:
         assert await site.status_of_delivery() == "running"
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-        await until(lambda: site.world.ended_at(run_id_of(site.trigger)) is not None)
+        await until(lambda: site.fake.ended_at(run_id_of(site.trigger)) is not None)
         assert await site.status_of_delivery() == "canceled"
 
 
@@ -192,7 +192,7 @@ async def test_faults_befall_a_held_reply_when_it_is_due(kind: str) -> None:
                 told = await site.fire("quick")
             except aiohttp.ClientError:
                 assert kind in {"lost", "truncate", "garble"}
-            if site.world.statistics()["starts"]:
+            if site.fake.statistics()["starts"]:
                 break
         assert (told is not None) is (kind in {"error", "slow"})
         (run,) = await site.runs("quick")
@@ -250,15 +250,15 @@ class _Transport:
 
 
 class _Request:
-    """As much of a request as a wait needs; `looks` counts how often it was asked for its connection."""
+    """As much of a request as a wait needs; `polls` counts how often it was asked for its connection."""
 
     def __init__(self, transport: _Transport | None) -> None:
         self._transport = transport
-        self.looks = 0
+        self.polls = 0
 
     @property
     def transport(self) -> _Transport | None:
-        self.looks += 1
+        self.polls += 1
         return self._transport
 
 
@@ -298,19 +298,19 @@ async def test_nothing_is_waited_for_after_the_end() -> None:
     assert (await owed.settle(request, Held(until=1e9, reply=lambda now: Reply(200)))).status == 404
 
 
-async def test_nobody_looks_after_clients_that_need_not_stay() -> None:
-    """Connections are looked at only while what is owed to them can be dropped, and until it is there."""
+async def test_nobody_polls_after_clients_that_need_not_stay() -> None:
+    """Connections are polled only while what is owed to them can be dropped, and until it is there."""
     owed = Owed(now=time.monotonic, speed=1.0)
     staying: Any = _Request(_Transport())
     free: Any = _Request(_Transport())
     soon = time.monotonic() + 0.12
     held = Held(until=soon, reply=lambda now: Reply(200))
     await asyncio.gather(owed.settle(staying, evolve(held, drop=lambda now: None)), owed.settle(free, held))
-    assert staying.looks >= 2
-    assert free.looks == 0
-    looks = staying.looks
+    assert staying.polls >= 2
+    assert free.polls == 0
+    polls = staying.polls
     await asyncio.sleep(0.12)
-    assert staying.looks == looks
+    assert staying.polls == polls
 
 
 async def test_the_end_may_be_told_twice() -> None:

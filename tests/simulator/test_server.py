@@ -15,11 +15,11 @@ import aiohttp
 import pytest
 
 from aioagents.codec import decode_json, encode_json
-from aioagents.contract.fake import RunPlan, Step, World, answer
+from aioagents.contract.fake import FakeServer, RunPlan, Step, answer
 from aioagents.model import Request
-from aioagents.providers.leena.fake import LeenaWorld
+from aioagents.providers.leena.fake import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
-from aioagents.simulator.server import find_worlds
+from aioagents.simulator.server import find_fakes
 
 _ITEM = "/api/v1/external/aop/items/000000000000000000000000/status"
 
@@ -30,24 +30,24 @@ async def _status(session: aiohttp.ClientSession, url: str) -> int:
         return reply.status
 
 
-def _start(world: World) -> str:
+def _start(fake: FakeServer) -> str:
     """Start a run at second 0, without a socket."""
-    started = _post(world, "/api/v1/external/aop/execute", {"aop_id": "triage"}, _sign(world))
+    started = _post(fake, "/api/v1/external/aop/execute", {"aop_id": "triage"}, _sign(fake))
     item_id: str = started["aop_item_id"]
     return item_id
 
 
-def _sign(world: World) -> str:
+def _sign(fake: FakeServer) -> str:
     """Get a token, without a socket."""
     basic = base64.b64encode(b"demo-client:demo-secret").decode()
     grant = {"username": "demo-user", "password": "demo-password", "grant_type": "password"}
-    return f"Bearer {_post(world, '/api/v1.0/oauth/token', grant, f'Basic {basic}')['access_token']}"
+    return f"Bearer {_post(fake, '/api/v1.0/oauth/token', grant, f'Basic {basic}')['access_token']}"
 
 
-def _post(world: World, path: str, body: Any, authorization: str) -> dict[str, Any]:
+def _post(fake: FakeServer, path: str, body: Any, authorization: str) -> dict[str, Any]:
     headers = {"content-type": "application/json", "authorization": authorization}
     request = Request(method="POST", url=path, call="", headers=headers, body=encode_json(body))
-    told: dict[str, Any] = decode_json(answer([world], request, now=0.0).body)
+    told: dict[str, Any] = decode_json(answer([fake], request, now=0.0).body)
     return told
 
 
@@ -86,11 +86,11 @@ def test_refuses_faults_for_calls_that_do_not_exist() -> None:
 
 def test_serves_every_provider_that_has_a_fake() -> None:
     """The worlds are found in the providers' folder, and each tells its variables and endpoints."""
-    worlds = find_worlds(RunPlan())
-    assert "leena" in {world.vendor for world in worlds}
-    for world in worlds:
-        assert all(route.call and route.path.startswith("/") for route in world.routes)
-        assert {"token_requests", "starts", "looks"} <= set(world.statistics())
+    fakes = find_fakes(RunPlan())
+    assert "leena" in {fake.vendor for fake in fakes}
+    for fake in fakes:
+        assert all(route.call and route.path.startswith("/") for route in fake.routes)
+        assert {"token_requests", "starts", "polls"} <= set(fake.statistics())
 
 
 async def test_environment_points_at_the_port() -> None:
@@ -103,11 +103,11 @@ async def test_environment_points_at_the_port() -> None:
 
 async def test_world_is_given_by_its_vendor() -> None:
     """A world is found by its vendor's name; an unknown name is a KeyError."""
-    world = LeenaWorld()
-    simulator = Simulator(worlds=[world])
-    assert simulator.world("leena") is world
+    fake = FakeLeena()
+    simulator = Simulator(fakes=[fake])
+    assert simulator.fake("leena") is fake
     with pytest.raises(KeyError):
-        simulator.world("nobody")
+        simulator.fake("nobody")
 
 
 async def test_unknown_paths_are_not_found() -> None:
@@ -128,7 +128,7 @@ async def test_connections_are_kept_and_counted() -> None:
         statistics = simulator.statistics()
     assert (statistics.connections, statistics.requests) == (2, 6)
     assert statistics.calls == {"aop.status": 6}
-    assert statistics.worlds["leena"]["refused_401"] == 6
+    assert statistics.fakes["leena"]["refused_401"] == 6
 
 
 async def test_clock_runs_at_its_speed() -> None:
@@ -147,7 +147,7 @@ def test_seed_replaces_the_plans() -> None:
     """The simulator's seed, when given, draws the runs too."""
 
     def first_id(*, plan_seed: int, seed: int | None = None) -> str:
-        return _start(Simulator(plan=RunPlan(seed=plan_seed), seed=seed).world("leena"))
+        return _start(Simulator(plan=RunPlan(seed=plan_seed), seed=seed).fake("leena"))
 
     assert first_id(plan_seed=1) == first_id(plan_seed=2, seed=1) != first_id(plan_seed=2)
 
@@ -194,17 +194,17 @@ async def test_closing_ends_all_connections() -> None:
 
 async def test_closing_does_not_wait_for_who_does_not_read() -> None:
     """A peer that asks for much and reads nothing does not hold the end up."""
-    world = LeenaWorld(RunPlan(history=1000))
+    fake = FakeLeena(RunPlan(history=1000))
     query = "metricId=aic:totalRunsTable&responseType=table&from=2026-01-01&to=2026-01-06&limit=1000"
-    ask = f"GET /api/analytics/query/external?{query} HTTP/1.1\r\nhost: x\r\nauthorization: {_sign(world)}\r\n\r\n"
-    async with Simulator(worlds=[world]) as simulator:
+    ask = f"GET /api/analytics/query/external?{query} HTTP/1.1\r\nhost: x\r\nauthorization: {_sign(fake)}\r\n\r\n"
+    async with Simulator(fakes=[fake]) as simulator:
         with socket.socket() as peer:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             peer.connect(("127.0.0.1", simulator.port))
             peer.sendall(ask.encode() * 8)
             await asyncio.sleep(0.05)
             await simulator.__aexit__(None, None, None)
-    assert 0 < world.statistics()["reports"] < 8
+    assert 0 < fake.statistics()["reports"] < 8
 
 
 def test_thread_serves_sync_programs() -> None:
@@ -267,9 +267,9 @@ def test_leaves_no_warning() -> None:
 
 async def test_runs_end_when_the_world_says() -> None:
     """The time at which a run really ended can be told from outside, to measure how late it was seen."""
-    world = LeenaWorld(RunPlan(scripts={"triage": [Step("in_progress", 30), Step("completed")]}))
-    item_id = _start(world)
-    async with Simulator(worlds=[world], speed=60.0) as simulator:
-        ended_at = simulator.world("leena").ended_at(item_id)
+    fake = FakeLeena(RunPlan(scripts={"triage": [Step("in_progress", 30), Step("completed")]}))
+    item_id = _start(fake)
+    async with Simulator(fakes=[fake], speed=60.0) as simulator:
+        ended_at = simulator.fake("leena").ended_at(item_id)
         assert ended_at == 30.0
         assert simulator.moment(ended_at) - simulator.moment(0.0) == timedelta(seconds=0.5)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from aioagents.codec import decode_json
 from aioagents.contract.fake import RunPlan
-from aioagents.providers.leap.fake import ENDS, LeapWorld
+from aioagents.providers.leap.fake import ENDS, FakeLeap
 from aioagents.simulator import FaultPlan, Simulator
 from aioagents.simulator.faults import Faults, Kind
-from tests.simulator.rig import KINDS, look, receiving, settled, simulating, start, until
+from tests.simulator.rig import KINDS, poll, receiving, settled, simulating, start, until
 
 
 @pytest.mark.parametrize(("kind", "sent"), [("webhook_lost", 0), ("webhook_twice", 2), ("webhook_late", 1)])
@@ -29,7 +29,7 @@ async def test_lost_twice_and_late(kind: str, sent: int) -> None:
         await settled(simulator, max(sent, 1))
         late = simulator.now() - 3.0
         seen = simulator.statistics()
-        assert (await look(session, simulator, run["id"]))["status"] == "completed"
+        assert (await poll(session, simulator, run["id"]))["status"] == "completed"
     assert seen.faults == {kind: 1}
     assert (seen.webhooks_sent, len(set(receiver.bodies)), len(receiver.bodies)) == (sent, sent > 0, sent)
     assert kind != "webhook_late" or late >= 0.05 * simulator.speed
@@ -42,7 +42,7 @@ async def test_early_webhook_comes_before_the_reply() -> None:
 
     async def on_post(body: bytes) -> int:
         told = decode_json(body)
-        looked = await look(session, simulator, told["id"])
+        looked = await poll(session, simulator, told["id"])
         seen.append((len(known), told["id"], looked["status"]))
         return 200
 
@@ -119,22 +119,22 @@ def test_no_announcement_before_the_end(seed: int, shares: dict[str, float]) -> 
         faults = FaultPlan.parse(",".join(f"{kind}={share!r}" for kind, share in shares.items()))
         faults, true = evolve(faults, webhook_delay=0.005), 0
         drawn = Faults(faults, seed=seed)
-        world = LeapWorld(RunPlan(seed=seed, median=2.0, outcomes={"completed": 0.7, "failed": 0.3}))
+        fake = FakeLeap(RunPlan(seed=seed, median=2.0, outcomes={"completed": 0.7, "failed": 0.3}))
 
         async def on_post(body: bytes) -> int:
             nonlocal true
             try:
                 told = decode_json(body)
-                end = world.ended_at(told["id"])
+                end = fake.ended_at(told["id"])
             except (ValueError, TypeError, LookupError):
                 return 200
-            looked = await look(session, simulator, told["id"])
+            looked = await poll(session, simulator, told["id"])
             true += end is not None and end <= simulator.now() and looked == told and told["status"] in ENDS
             return 200
 
         async with (
             receiving(on_post) as receiver,
-            Simulator(worlds=[world], speed=300.0, seed=seed, faults=faults) as simulator,
+            Simulator(fakes=[fake], speed=300.0, seed=seed, faults=faults) as simulator,
             aiohttp.ClientSession() as session,
         ):
             runs = [await start(session, simulator, receiver.url, "drawn") for _ in range(12)]

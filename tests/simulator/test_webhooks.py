@@ -8,13 +8,13 @@ import aiohttp
 import pytest
 
 from aioagents.contract.fake import RunPlan, Step
-from aioagents.providers.leap.fake import LeapRules, LeapWorld
+from aioagents.providers.leap.fake import FakeLeap, LeapRules
 from aioagents.simulator import FaultPlan, Simulator
-from tests.simulator.rig import PLAN, look, receiving, settled, simulating, start, until
+from tests.simulator.rig import PLAN, poll, receiving, settled, simulating, start, until
 
 
 async def test_end_is_announced_when_it_has_come() -> None:
-    """The run object arrives once, as JSON, not before the run is over, and is what a look then tells."""
+    """The run object arrives once, as JSON, not before the run is over, and is what a poll then tells."""
     async with (
         receiving() as receiver,
         simulating() as simulator,
@@ -24,7 +24,7 @@ async def test_end_is_announced_when_it_has_come() -> None:
         await receiver.until(1)
         assert simulator.now() >= 3.0
         await settled(simulator, 1)
-        assert receiver.told == [await look(session, simulator, run["id"])]
+        assert receiver.told == [await poll(session, simulator, run["id"])]
         assert receiver.told[0]["status"] == "completed"
         assert receiver.kinds == ["application/json"]
         seen = simulator.statistics()
@@ -57,10 +57,10 @@ async def test_many_are_sent_at_once() -> None:
         begun -= 1
         return 200
 
-    world = LeapWorld(PLAN)
+    fake = FakeLeap(PLAN)
     async with (
         receiving(on_post) as receiver,
-        simulating(world, speed=20.0) as simulator,
+        simulating(fake, speed=20.0) as simulator,
         aiohttp.ClientSession() as session,
     ):
         async with asyncio.TaskGroup() as group:
@@ -153,10 +153,10 @@ async def test_ends_that_are_not_announced_are_not_sent() -> None:
     """Nothing is sent for a cancelled run unless the world is told to."""
     plan = RunPlan(scripts={"w": [Step("cancelled")]})
     for announced, count in ((frozenset({"completed"}), 0), (frozenset({"cancelled"}), 1)):
-        world = LeapWorld(plan, rules=LeapRules(announced=announced))
+        fake = FakeLeap(plan, rules=LeapRules(announced=announced))
         async with (
             receiving() as receiver,
-            simulating(world) as simulator,
+            simulating(fake) as simulator,
             aiohttp.ClientSession() as session,
         ):
             await start(session, simulator, receiver.url)
@@ -167,10 +167,10 @@ async def test_ends_that_are_not_announced_are_not_sent() -> None:
 async def test_clock_that_stands_still_keeps_nobody_busy() -> None:
     """What is not due by the given clock is not sent, and is when the clock has moved."""
     time = 100.0
-    world = LeapWorld(PLAN)
+    fake = FakeLeap(PLAN)
     async with (
         receiving() as receiver,
-        Simulator(worlds=[world], monotonic=lambda: time, speed=3000) as simulator,
+        Simulator(fakes=[fake], monotonic=lambda: time, speed=3000) as simulator,
         aiohttp.ClientSession() as session,
     ):
         await start(session, simulator, receiver.url)

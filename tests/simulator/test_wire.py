@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from aioagents.codec import decode_json, encode_json
-from aioagents.providers.leena.fake import LeenaWorld
+from aioagents.providers.leena.fake import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 
 _GRANT = encode_json({"username": "demo-user", "password": "demo-password", "grant_type": "password"})
@@ -24,9 +24,9 @@ _HEADERS = {
 _NO_WAIT = {"delay": 0.0, "retry_after": 0}
 
 
-def _simulator(*, seed: int = 0, world: LeenaWorld | None = None, **faults: Any) -> Simulator:
+def _simulator(*, seed: int = 0, fake: FakeLeena | None = None, **faults: Any) -> Simulator:
     plan = FaultPlan(**{**_NO_WAIT, **faults})
-    return Simulator(worlds=[world or LeenaWorld()], seed=seed, faults=plan)
+    return Simulator(fakes=[fake or FakeLeena()], seed=seed, faults=plan)
 
 
 async def _raw(simulator: Simulator) -> bytes:
@@ -91,14 +91,14 @@ async def test_throttling_has_all_forms() -> None:
 
 async def test_server_errors_come_before_and_after_the_world_acted() -> None:
     """500, 502, 503 and 504 occur; after some of them the world has acted, after none of the 503."""
-    world, seen = LeenaWorld(), dict.fromkeys((500, 502, 503, 504), 0)
+    fake, seen = FakeLeena(), dict.fromkeys((500, 502, 503, 504), 0)
     acted = dict.fromkeys(seen, 0)
-    async with _simulator(error=1.0, world=world) as simulator, aiohttp.ClientSession() as session:
+    async with _simulator(error=1.0, fake=fake) as simulator, aiohttp.ClientSession() as session:
         for _ in range(80):
-            before = world.statistics()["token_requests"]
+            before = fake.statistics()["token_requests"]
             status, _, _ = await _ask(session, simulator)
             seen[status] += 1
-            acted[status] += world.statistics()["token_requests"] - before
+            acted[status] += fake.statistics()["token_requests"] - before
     assert min(seen.values()) > 5
     assert acted[503] == 0
     assert all(0 < acted[status] < seen[status] for status in (500, 502, 504))

@@ -33,7 +33,7 @@ from aioagents import (
 from aioagents.contract.fake import Route, RunPlan, Step, json_reply
 from aioagents.observe import Event, RequestDone
 from aioagents.providers.agh import Delivery
-from aioagents.providers.agh.fake import AghRules, AghWorld, job_id, sign, trigger_id
+from aioagents.providers.agh.fake import AghRules, FakeAgh, job_id, sign, trigger_id
 from aioagents.simulator import Simulator
 
 _SECRET: Final = "k3y-for-docs-only"
@@ -84,7 +84,7 @@ _RULES: Final[Mapping[str, AghRules]] = {
 }
 
 
-class _Broken(AghWorld):
+class _Broken(FakeAgh):
     """A daemon whose inside fails at every call."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class _Broken(AghWorld):
         )
 
 
-def _world(name: str) -> AghWorld:
+def _fake(name: str) -> FakeAgh:
     if name == "broken":
         return _Broken()
     end = [Step("completed")]
@@ -112,12 +112,12 @@ def _world(name: str) -> AghWorld:
         "bad": [Step("failed")],
         "vetoed": [Step("canceled")],
     }
-    world = AghWorld(RunPlan(scripts=scripts), rules=_RULES[name])
+    fake = FakeAgh(RunPlan(scripts=scripts), rules=_RULES[name])
     for each in ("quick", "bad", "vetoed", "task", "config", "package"):
         source = each if each in {"config", "package"} else "dynamic"
         task: dict[str, Any] = {"task": {}} if each == "task" else {}
         job = {**_JOB, "name": each, "fire_limit": _LIMIT, **task}
-        world.install_job(job, job_id=job_id(each), source=source)
+        fake.install_job(job, job_id=job_id(each), source=source)
         hook = {
             **_HOOK,
             "name": each,
@@ -125,11 +125,11 @@ def _world(name: str) -> AghWorld:
             "endpoint_slug": each,
             "webhook_id": f"wbh_{each}",
         }
-        world.install_trigger(hook, trigger_id=trigger_id(each), source=source)
+        fake.install_trigger(hook, trigger_id=trigger_id(each), source=source)
     narrow = {"fire_limit": {"max": 1, "window": "1h"}}
-    world.install_job({**_JOB, **narrow, "name": "narrow"}, job_id=job_id("narrow"))
+    fake.install_job({**_JOB, **narrow, "name": "narrow"}, job_id=job_id("narrow"))
     plain = {**_COMMON, "name": "plain", "event": "session.created"}
-    world.install_trigger(plain, trigger_id=trigger_id("plain"))
+    fake.install_trigger(plain, trigger_id=trigger_id("plain"))
     hooks: Mapping[str, Mapping[str, Any]] = {
         "narrow": narrow,
         "picky": {"filter": {"data.action": "deploy"}},
@@ -138,9 +138,9 @@ def _world(name: str) -> AghWorld:
     }
     for each, members in hooks.items():
         hook = {**_HOOK, "name": each, "endpoint_slug": each, "webhook_id": f"wbh_{each}"}
-        world.install_trigger({**hook, **members}, trigger_id=trigger_id(each))
-    world.lose_secret(trigger_id("lost"))
-    return world
+        fake.install_trigger({**hook, **members}, trigger_id=trigger_id(each))
+    fake.lose_secret(trigger_id("lost"))
+    return fake
 
 
 @frozen
@@ -148,7 +148,7 @@ class Stage:
     """A client at a simulated daemon, and a plain HTTP client beside it for what the client would not send."""
 
     agh: Agh
-    world: AghWorld
+    fake: FakeAgh
     url: str
     session: aiohttp.ClientSession
     seen: Mapping[str, list[int | None]]
@@ -195,14 +195,14 @@ async def _stage(name: str) -> AsyncIterator[Stage]:
 
     async with (
         asyncio.timeout(60),
-        Simulator(worlds=[_world(name)]) as simulator,
+        Simulator(fakes=[_fake(name)]) as simulator,
         aiohttp.ClientSession() as session,
         SessionPool(retry=RetryPolicy(attempts=1), hooks=[note], cadence=Steady(0.05)) as pool,
     ):
         agh = Agh(pool, base_url=simulator.url)
-        world = simulator.world("agh")
-        assert isinstance(world, AghWorld)
-        yield Stage(agh, world, simulator.url, session, seen)
+        fake = simulator.fake("agh")
+        assert isinstance(fake, FakeAgh)
+        yield Stage(agh, fake, simulator.url, session, seen)
 
 
 Act = Callable[[Stage], Awaitable[Any]]
@@ -222,7 +222,7 @@ async def _read(runs: Any) -> list[Any]:
 def _rows_of(
     place: str, new: Mapping[str, Any], item: Callable[[str], str], verbs: Callable[[Agh], Any]
 ) -> list[Row]:
-    """Give what jobs and triggers have in common: sections 6.1 to 6.6 and 10.1 to 10.6."""
+    """Return what jobs and triggers have in common: sections 6.1 to 6.6 and 10.1 to 10.6."""
     path, call = f"{_AUTOMATION}/{place}", place
     large = b'{"name": "' + b"x" * 4_194_304 + b'"}'
     rows: list[Row] = [
@@ -255,14 +255,14 @@ def _rows_of(
         (f"{call}.runs", 404, "usual", lambda s: s.raw("GET", f"{path}/nothing/runs?status=done")),
         (f"{call}.runs", 500, "usual", lambda s: s.raw("GET", f"{path}/{item('quick')}/runs?limit=-1")),
     ]
-    for status, world in ((403, "exposed"), (500, "broken"), (503, "off")):
+    for status, fake in ((403, "exposed"), (500, "broken"), (503, "off")):
         rows += [
-            (f"{call}.list", status, world, lambda s: verbs(s.agh).list()),
-            (f"{call}.create", status, world, lambda s: verbs(s.agh).create(**new)),
-            (f"{call}.get", status, world, lambda s: verbs(s.agh).get(item("quick"))),
-            (f"{call}.update", status, world, lambda s: verbs(s.agh).update(item("quick"), name="other")),
-            (f"{call}.delete", status, world, lambda s: verbs(s.agh).delete(item("quick"))),
-            (f"{call}.runs", status, world, lambda s: _read(verbs(s.agh).runs(item("quick")))),
+            (f"{call}.list", status, fake, lambda s: verbs(s.agh).list()),
+            (f"{call}.create", status, fake, lambda s: verbs(s.agh).create(**new)),
+            (f"{call}.get", status, fake, lambda s: verbs(s.agh).get(item("quick"))),
+            (f"{call}.update", status, fake, lambda s: verbs(s.agh).update(item("quick"), name="other")),
+            (f"{call}.delete", status, fake, lambda s: verbs(s.agh).delete(item("quick"))),
+            (f"{call}.runs", status, fake, lambda s: _read(verbs(s.agh).runs(item("quick")))),
         ]
     return rows
 
@@ -306,8 +306,8 @@ for _status, _name in ((403, "exposed"), (500, "broken"), (503, "off")):
 
 
 _DELIVERIES: Final[list[Row]] = [
-    ("webhooks.deliver", status, world, act)
-    for status, world, act in (
+    ("webhooks.deliver", status, fake, act)
+    for status, fake, act in (
         (200, "usual", lambda s: s.deliver("quick")),
         (200, "usual", lambda s: s.deliver("picky")),
         (200, "exposed", lambda s: s.deliver("quick")),
@@ -370,13 +370,13 @@ def test_every_status_of_the_facts_has_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "status", "world", "act"),
+    ("call", "status", "fake", "act"),
     ROWS,
     ids=[f"{n}-{row[0]}-{row[1]}-{row[2]}" for n, row in enumerate(ROWS)],
 )
-async def test_status(call: str, status: int, world: str, act: Act) -> None:
+async def test_status(call: str, status: int, fake: str, act: Act) -> None:
     """The daemon answers so, and the client tells it by the error of that name; a hidden end is found or unknown."""
-    async with _stage(world) as stage:
+    async with _stage(fake) as stage:
         outcome: Any
         try:
             outcome = await act(stage)
@@ -397,7 +397,7 @@ async def test_status(call: str, status: int, world: str, act: Act) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "world", "act"),
+    ("reason", "fake", "act"),
     [
         ("concurrency", "full", lambda s: s.trigger("quick")),
         ("concurrency", "full", lambda s: s.deliver("quick")),
@@ -413,16 +413,16 @@ async def test_status(call: str, status: int, world: str, act: Act) -> None:
         ("name", "named", lambda s: s.agh.jobs.create(**{**_JOB, "name": "quick"})),
     ],
 )
-async def test_reasons_of_conflicts(reason: str, world: str, act: Act) -> None:
+async def test_reasons_of_conflicts(reason: str, fake: str, act: Act) -> None:
     """Each reason behind a 409 is told as such, with its numbers where it is a limit; nothing is begun by it."""
-    async with _stage(world) as stage:
+    async with _stage(fake) as stage:
         with pytest.raises(Conflict) as caught:
             await act(stage)
         error = caught.value
         assert error.reason == reason
         assert (error.limit is not None) is (error.active is not None) is (reason in {"concurrency", "fire"})
         assert (error.retry_at is not None) is (reason == "fire")
-        assert stage.world.statistics()["starts"] == (reason == "fire")
+        assert stage.fake.statistics()["starts"] == (reason == "fire")
 
 
 async def test_repeated_delivery_is_no_error() -> None:
@@ -433,7 +433,7 @@ async def test_repeated_delivery_is_no_error() -> None:
         assert (first.is_replay, again.is_replay) == (False, True)
         assert again.run is not None
         assert [run.id for run in first.runs] == [again.run.id]
-        assert stage.world.starts_by_target[trigger_id("quick")] == 1
+        assert stage.fake.starts_by_target[trigger_id("quick")] == 1
 
 
 async def test_what_the_blocking_calls_hide() -> None:

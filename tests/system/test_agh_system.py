@@ -16,9 +16,9 @@ from aioagents.providers.agh.fake import (
     DEPLOY_ENDPOINT,
     DEPLOY_SECRET,
     DEPLOY_TRIGGER,
-    AghWorld,
+    FakeAgh,
     job_id,
-    make_world,
+    make_fake,
 )
 from aioagents.providers.agh.signing import webhook_run_id
 from aioagents.providers.agh.states import RUN_STATES
@@ -48,47 +48,47 @@ def _client(pool: SessionPool, simulator: Simulator) -> Agh:
     return Agh.from_env(pool, simulator.environment())
 
 
-def _record(world: AghWorld, run_id: str, *, now: float) -> Any:
+def _record(fake: FakeAgh, run_id: str, *, now: float) -> Any:
     """Ask the world itself for a run's record, past all faults; None where there is none."""
     url = f"http://127.0.0.1/api/automation/runs/{run_id}"
-    reply = answer([world], Request(method="GET", url=url, call="truth"), now=now)
+    reply = answer([fake], Request(method="GET", url=url, call="truth"), now=now)
     return decode_json(reply.body)["run"] if reply.is_success else None
 
 
-def _history(world: AghWorld, *, now: float) -> list[Any]:
+def _history(fake: FakeAgh, *, now: float) -> list[Any]:
     url = "http://127.0.0.1/api/automation/runs"
-    reply = answer([world], Request(method="GET", url=url, call="truth"), now=now)
+    reply = answer([fake], Request(method="GET", url=url, call="truth"), now=now)
     runs: list[Any] = decode_json(reply.body)["runs"]
     return runs
 
 
 async def test_five_hundred_triggers_of_a_slow_job() -> None:
-    """500 handles are there before the first run has ended; all 500 runs are looked at by lists, to their end."""
+    """500 handles are there before the first run has ended; all 500 runs are polled by lists, to their end."""
     count, clock = 500, _Clock()
     steps = [Step("running", 3600.0), Step("completed")]
-    world = make_world(RunPlan(scripts={"slow": steps}))
-    with Simulator(worlds=[world], monotonic=clock).in_thread() as simulator:
+    fake = make_fake(RunPlan(scripts={"slow": steps}))
+    with Simulator(fakes=[fake], monotonic=clock).in_thread() as simulator:
         async with SessionPool(cadence=_LOOKS) as pool:
             agh = _client(pool, simulator)
             async with asyncio.timeout(120):
                 handles = await asyncio.gather(*(agh.jobs.trigger(job_id("slow")) for _ in range(count)))
             # The world's own history, not what the client saw: nothing has ended, all have begun.
-            begun = _history(world, now=simulator.now())
+            begun = _history(fake, now=simulator.now())
             assert Counter(record["status"] for record in begun) == {"running": count}
             assert {handle.id for handle in handles} == {record["id"] for record in begun}
             assert all(handle.last is not None and not handle.last.state.is_terminal for handle in handles)
-            before = world.statistics()
-            assert (before["looks"], before["starts"]) == (0, count)
+            before = fake.statistics()
+            assert (before["polls"], before["starts"]) == (0, count)
             waits = [asyncio.create_task(handle.wait(timeout=60)) for handle in handles]
             await asyncio.sleep(0)
             clock.ahead = 3600.0
             ends = await asyncio.gather(*waits)
-            seen = world.statistics()
+            seen = fake.statistics()
             statistics = pool.statistics()
         assert {end.state for end in ends} == {RunState.COMPLETED}
         assert {end.id for end in ends} == {handle.id for handle in handles}
         assert simulator.statistics().calls["jobs.trigger"] == count
-        assert seen["looks"] == 0
+        assert seen["polls"] == 0
         # What the calls share while they are out, and what the waiting runs share in each gap.
         assert before["lists"] <= count / 5
         assert seen["lists"] - before["lists"] <= 30
@@ -102,7 +102,7 @@ async def test_triggers_in_bad_weather() -> None:
     """
     shared, names = "shared", [f"single-{n}" for n in range(100)]
     ends = {0: [Step("running", 60.0), Step("completed")], 1: [Step("running", 60.0), Step("failed")]}
-    world = make_world(RunPlan(scripts={name: ends[n % 2] for n, name in enumerate([shared, *names])}))
+    fake = make_fake(RunPlan(scripts={name: ends[n % 2] for n, name in enumerate([shared, *names])}))
     calls = frozenset({"jobs.trigger", "jobs.runs", "runs.list", "runs.get"})
     faults = FaultPlan(reset=0.05, lost=0.05, throttle=0.05, error=0.05, truncate=0.05, only=calls)
     targets = [job_id(name) for name in [shared] * 100 + names]
@@ -112,7 +112,7 @@ async def test_triggers_in_bad_weather() -> None:
         if isinstance(event, StartAbandoned):
             abandoned.append(event)
 
-    with Simulator(worlds=[world], speed=20.0, seed=5, faults=faults).in_thread() as simulator:
+    with Simulator(fakes=[fake], speed=20.0, seed=5, faults=faults).in_thread() as simulator:
         async with SessionPool(cadence=_LOOKS, retry=_TRIES, hooks=[note]) as pool:
             agh = _client(pool, simulator)
             async with asyncio.timeout(120):
@@ -127,15 +127,15 @@ async def test_triggers_in_bad_weather() -> None:
     for target, outcome in zip(targets, outcomes, strict=True):
         if isinstance(outcome, RunHandle):
             handled[target] += 1
-            assert _record(world, outcome.id, now=now)["job_id"] == target
+            assert _record(fake, outcome.id, now=now)["job_id"] == target
         else:
             assert (outcome.target, outcome.call) == (target, "jobs.trigger")
-    started = {target: world.starts_by_target.get(target, 0) for target in targets}
+    started = {target: fake.starts_by_target.get(target, 0) for target in targets}
     assert {name for name in names if started[job_id(name)] != handled[job_id(name)]} == set()
     assert max(started[job_id(name)] for name in names) == 1
     assert handled[job_id(shared)] <= started[job_id(shared)] <= 100
     for run in runs:
-        assert run.state is RUN_STATES[_record(world, run.id, now=now)["status"]]
+        assert run.state is RUN_STATES[_record(fake, run.id, now=now)["status"]]
         assert run.state.is_terminal
     assert all(happened[each] > 0 for each in ("reset", "lost", "throttle", "error", "truncate"))
 
@@ -143,9 +143,9 @@ async def test_triggers_in_bad_weather() -> None:
 async def test_deliveries_whose_answers_are_lost() -> None:
     """A hundred deliveries arrive though connections break before and behind them, and each is executed once."""
     count = 100
-    world = make_world(RunPlan(scripts={"deploy-check": [Step("running", 0.3), Step("completed")]}))
+    fake = make_fake(RunPlan(scripts={"deploy-check": [Step("running", 0.3), Step("completed")]}))
     faults = FaultPlan(lost=0.3, reset=0.1, only=frozenset({"webhooks.deliver"}))
-    with Simulator(worlds=[world], seed=2, faults=faults).in_thread() as simulator:
+    with Simulator(fakes=[fake], seed=2, faults=faults).in_thread() as simulator:
         async with SessionPool(cadence=_LOOKS, retry=_TRIES) as pool:
             agh = _client(pool, simulator)
 
@@ -161,11 +161,11 @@ async def test_deliveries_whose_answers_are_lost() -> None:
             async with asyncio.timeout(120):
                 deliveries = await asyncio.gather(*(deliver(n) for n in range(count)))
                 ends = await asyncio.gather(*(each.run.wait() for each in deliveries if each.run is not None))
-        happened, records = simulator.statistics().faults, _history(world, now=simulator.now())
+        happened, records = simulator.statistics().faults, _history(fake, now=simulator.now())
     ids = {webhook_run_id(DEPLOY_TRIGGER, f"d-{n}") for n in range(count)}
     assert {record["id"] for record in records} == ids
     assert {record["status"] for record in records} == {"completed"}
-    assert world.starts_by_target[DEPLOY_TRIGGER] == world.statistics()["deliveries"] == count
+    assert fake.starts_by_target[DEPLOY_TRIGGER] == fake.statistics()["deliveries"] == count
     for n, each in enumerate(deliveries):
         is_known = n % 2 == 1 or not each.is_replay
         assert (each.run is not None) is is_known
@@ -182,8 +182,8 @@ async def test_delegated_runs_end_with_their_tasks() -> None:
     count, speed = 100, 60.0
     ends = [Step("queued", 20.0), Step("claimed", 5.0), Step("running", 35.0)]
     scripts = {"good": [*ends, Step("completed")], "bad": [*ends, Step("failed")]}
-    world = make_world(RunPlan(scripts=scripts))
-    with Simulator(worlds=[world], speed=speed).in_thread() as simulator:
+    fake = make_fake(RunPlan(scripts=scripts))
+    with Simulator(fakes=[fake], speed=speed).in_thread() as simulator:
         async with SessionPool(cadence=_LOOKS) as pool:
             agh = _client(pool, simulator)
             names = ["good", "bad"] * (count // 2)
@@ -197,7 +197,7 @@ async def test_delegated_runs_end_with_their_tasks() -> None:
         assert (run.output is not None) is (name == "good")
         assert run.raw["run"]["status"] == "delegated"
         assert run.raw["task_run"]["status"] == run.status
-        ended_at = world.ended_at(run.id)
+        ended_at = fake.ended_at(run.id)
         assert ended_at is not None
         assert ended_at <= now
     # The record of a delegated run never changes: it is read no more, alone or in lists.

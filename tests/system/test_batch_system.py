@@ -21,8 +21,8 @@ from aioagents import (
 from aioagents.batch import Batch, BatchRow, Outcome, RowState
 from aioagents.contract import RunClient
 from aioagents.contract.fake import RunPlan
-from aioagents.providers.leap.fake import LeapWorld
-from aioagents.providers.leena.fake import LeenaWorld
+from aioagents.providers.leap.fake import FakeLeap
+from aioagents.providers.leena.fake import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 
 _COUNT = 300
@@ -32,9 +32,9 @@ _BAD_WEATHER = FaultPlan(
 _ENDS = {RowState.COMPLETED, RowState.FAILED, RowState.ABORTED}
 
 
-def _world(vendor: str) -> LeenaWorld | LeapWorld:
+def _fake(vendor: str) -> FakeLeena | FakeLeap:
     plan = RunPlan(seed=7, median=20.0)
-    return LeenaWorld(plan) if vendor == "leena" else LeapWorld(plan)
+    return FakeLeena(plan) if vendor == "leena" else FakeLeap(plan)
 
 
 def _client(vendor: str, pool: SessionPool, simulator: Simulator) -> RunClient:
@@ -73,19 +73,19 @@ async def _run(
 @pytest.mark.parametrize("vendor", ["leena", "leap"])
 async def test_three_hundred_rows_in_bad_weather(tmp_path: Path, vendor: str) -> None:
     """With each fault at 5 % and a stop on the way, no row is started twice, and each is settled or reported."""
-    world = _world(vendor)
-    with Simulator(worlds=[world], speed=30.0, seed=11, faults=_BAD_WEATHER).in_thread() as simulator:
+    fake = _fake(vendor)
+    with Simulator(fakes=[fake], speed=30.0, seed=11, faults=_BAD_WEATHER).in_thread() as simulator:
         first = await _run(vendor, simulator, tmp_path / "batch.db", stop_at=100)
         assert 100 <= len(first) < _COUNT
-        begun = sum(world.starts_by_key.values())
+        begun = sum(fake.starts_by_key.values())
         outcomes = await _run(vendor, simulator, tmp_path / "batch.db")
     assert begun < _COUNT
     assert Counter(outcome.key for outcome in outcomes) == Counter(row.key for row in _rows())
     assert {outcome.state for outcome in outcomes} <= _ENDS | {RowState.UNKNOWN, RowState.PLANNED}
     assert all(outcome.error is not None for outcome in outcomes if outcome.state not in _ENDS)
-    assert set(world.starts_by_key.values()) == {1}
+    assert set(fake.starts_by_key.values()) == {1}
     states = {outcome.key.removeprefix("row-"): outcome.state for outcome in outcomes}
-    started = {str(key) for key in world.starts_by_key}
+    started = {str(key) for key in fake.starts_by_key}
     # What was begun has a run, or is told as unknown; what was not sent, or was refused, was not begun.
     assert {key for key, state in states.items() if state in _ENDS} <= started
     assert all(states[key] in _ENDS | {RowState.UNKNOWN} for key in started)

@@ -15,7 +15,7 @@ from attrs import define, field
 from aioagents import Growing, Leap, PoolLimits, Run, RunState, SessionPool, WebhookReceiver
 from aioagents.contract.fake import RunPlan, answer
 from aioagents.model import Request
-from aioagents.providers.leap.fake import LeapRules, LeapWorld
+from aioagents.providers.leap.fake import FakeLeap, LeapRules
 from aioagents.simulator import FaultPlan, Simulator
 from aioagents.webhooks import Delivery, WebhookStatistics
 
@@ -32,7 +32,7 @@ class _Outcome:
 
     ends: dict[str, Run] = field(factory=dict)
     delays: list[float] = field(factory=list)
-    looks: int = 0
+    polls: int = 0
     faults: Counter[str] = field(factory=Counter)
     received: WebhookStatistics | None = None
     tickets: int = 0
@@ -42,17 +42,17 @@ class _Outcome:
         """Say it in a line."""
         cuts = quantiles(self.delays, n=20)
         return (
-            f"{title}: {self.looks / len(self.ends):.3f} looks a run, found {mean(self.delays) * 1e3:.1f} ms late "
+            f"{title}: {self.polls / len(self.ends):.3f} polls a run, found {mean(self.delays) * 1e3:.1f} ms late "
             f"on average, median {cuts[9] * 1e3:.1f}, 95 % within {cuts[18] * 1e3:.1f}; "
             f"the loop's lag {self.lag * 1e3:.1f} ms"
         )
 
 
-def _truth(world: LeapWorld, run: Run, *, now: float) -> tuple[RunState, Any]:
+def _truth(fake: FakeLeap, run: Run, *, now: float) -> tuple[RunState, Any]:
     """Ask the world itself how a run ended, past all faults."""
     headers = {"x-api-key": "demo-key"}
     request = Request(method="GET", url=f"http://127.0.0.1/v1/runs/{run.id}", call="truth", headers=headers)
-    body = json.loads(answer([world], request, now=now).body)
+    body = json.loads(answer([fake], request, now=now).body)
     return _WORDS[body["status"]], body["output"]
 
 
@@ -68,7 +68,7 @@ async def _beat(lags: list[float]) -> None:
 async def _many(
     count: int,
     *,
-    world: LeapWorld,
+    fake: FakeLeap,
     faults: Sequence[FaultPlan] = (),
     cadence: Growing,
     speed: float = 1.0,
@@ -77,7 +77,7 @@ async def _many(
 ) -> _Outcome:
     """Start runs with a receiver, `rate` a second, and wait for them all."""
     outcome = _Outcome()
-    with Simulator(worlds=[world], speed=speed, seed=5, faults=faults).in_thread() as simulator:
+    with Simulator(fakes=[fake], speed=speed, seed=5, faults=faults).in_thread() as simulator:
         limits = PoolLimits(requests_at_once=200)
         async with WebhookReceiver().serve() as receiver, SessionPool(cadence=cadence, limits=limits) as pool:
             environ = {**simulator.environment(), "LEAP_DIALECT": dialect}
@@ -88,7 +88,7 @@ async def _many(
                 # Nothing but the await holds the handle.
                 done = await (await leap.run("wkf_tea", {"key": n}, webhook_url=receiver))
                 now = simulator.now()
-                ended_at = world.ended_at(done.id)
+                ended_at = fake.ended_at(done.id)
                 assert ended_at is not None
                 outcome.ends[done.id] = done
                 outcome.delays.append((now - ended_at) / speed)
@@ -105,26 +105,26 @@ async def _many(
             outcome.received = receiver.statistics()
             outcome.tickets = receiver.statistics().tickets
         statistics = simulator.statistics()
-        outcome.looks, outcome.faults = statistics.looks, Counter(statistics.faults)
+        outcome.polls, outcome.faults = statistics.polls, Counter(statistics.faults)
         assert statistics.starts == count
         for end in outcome.ends.values():
-            assert (end.state, end.output) == _truth(world, end, now=simulator.now())
-    assert set(world.starts_by_key.values()) == {1}
+            assert (end.state, end.output) == _truth(fake, end, now=simulator.now())
+    assert set(fake.starts_by_key.values()) == {1}
     assert len(outcome.ends) == count
     return outcome
 
 
 async def test_a_thousand_announced_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    """A thousand runs with webhooks cost at most 1.2 looks each, and their ends are known within 50 ms on average.
+    """A thousand runs with webhooks cost at most 1.2 polls each, and their ends are known within 50 ms on average.
 
     The delay holds only where nothing traces the process, which is client and vendor in one, and beyond what
-    the machine's own lag adds; the looks hold everywhere.
+    the machine's own lag adds; the polls hold everywhere.
     """
-    world = LeapWorld(RunPlan(seed=3, median=2.5, spread=0.4), rules=LeapRules(announced=_ALL))
-    outcome = await _many(1000, world=world, cadence=Growing(first=1.0, factor=1.25, cap=60.0), rate=120.0)
+    fake = FakeLeap(RunPlan(seed=3, median=2.5, spread=0.4), rules=LeapRules(announced=_ALL))
+    outcome = await _many(1000, fake=fake, cadence=Growing(first=1.0, factor=1.25, cap=60.0), rate=120.0)
     with capsys.disabled():
         print(f"\n{outcome.show('1,000 announced runs')}")  # noqa: T201 - a figure that the project promises
-    assert outcome.looks <= 1200
+    assert outcome.polls <= 1200
     # Traced, as for coverage, or in development mode, this one process cannot be both sides of so many requests.
     is_slowed = sys.gettrace() is not None or sys.flags.dev_mode
     if not is_slowed:
@@ -136,10 +136,10 @@ async def test_a_thousand_announced_runs(capsys: pytest.CaptureFixture[str]) -> 
 
 async def test_lost_webhooks() -> None:
     """With 30 % of the webhooks lost all runs end, the unannounced ones at the next regular look."""
-    world = LeapWorld(RunPlan(seed=4, median=1.5, spread=0.4), rules=LeapRules(announced=_ALL))
+    fake = FakeLeap(RunPlan(seed=4, median=1.5, spread=0.4), rules=LeapRules(announced=_ALL))
     outcome = await _many(
         400,
-        world=world,
+        fake=fake,
         faults=[FaultPlan(webhook_lost=0.3)],
         cadence=Growing(first=0.5, factor=1.25, cap=3.0),
         dialect="runs",
@@ -150,10 +150,10 @@ async def test_lost_webhooks() -> None:
 
 async def test_webhooks_in_bad_weather() -> None:
     """Early, repeated, late, lost and wrong webhooks, and a vendor that falters: each run ends as it really ended."""
-    world = LeapWorld(RunPlan(seed=6, median=2.0, spread=0.4))
+    fake = FakeLeap(RunPlan(seed=6, median=2.0, spread=0.4))
     outcome = await _many(
         500,
-        world=world,
+        fake=fake,
         faults=[
             FaultPlan(
                 webhook_early=0.15,
@@ -162,7 +162,7 @@ async def test_webhooks_in_bad_weather() -> None:
                 webhook_wrong=0.15,
                 webhook_lost=0.1,
             ),
-            FaultPlan(error=0.1, throttle=0.05, truncate=0.05, lost=0.05, only=frozenset({"look"})),
+            FaultPlan(error=0.1, throttle=0.05, truncate=0.05, lost=0.05, only=frozenset({"poll"})),
         ],
         cadence=Growing(first=0.5, factor=1.25, cap=3.0),
     )
@@ -172,11 +172,11 @@ async def test_webhooks_in_bad_weather() -> None:
 
 
 async def test_forged_deliveries() -> None:
-    """Hundreds of deliveries to guessed paths change nothing of what waiters see, and cause no look."""
+    """Hundreds of deliveries to guessed paths change nothing of what waiters see, and cause no poll."""
     told: list[Delivery] = []
     plan = RunPlan(seed=8, median=3.0, spread=0.01, outcomes={"failed": 1.0})
-    world = LeapWorld(plan)
-    with Simulator(worlds=[world]).in_thread() as simulator:
+    fake = FakeLeap(plan)
+    with Simulator(fakes=[fake]).in_thread() as simulator:
         receiver = WebhookReceiver(on_delivery=told.append)
         async with (
             receiver.serve(),
@@ -198,10 +198,10 @@ async def test_forged_deliveries() -> None:
 
             statuses = await asyncio.gather(*[forge(n) for n in range(500)])
             assert set(statuses) == {404}
-            assert simulator.statistics().looks == 0
+            assert simulator.statistics().polls == 0
             assert told == []
             assert [run.last for run in runs] == [run.accepted for run in runs]
             ends: list[Any] = await asyncio.gather(*waits)
             assert {(end.state, end.output) for end in ends} == {(RunState.FAILED, None)}
-            assert simulator.statistics().looks == len(runs)
+            assert simulator.statistics().polls == len(runs)
             assert {each.run_id for each in told} == {run.id for run in runs}

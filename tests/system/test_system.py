@@ -29,7 +29,7 @@ from aioagents import (
 )
 from aioagents.contract.fake import Answer, Call, Route, RunPlan
 from aioagents.observe import Event, StartAbandoned
-from aioagents.providers.leena.fake import LeenaWorld
+from aioagents.providers.leena.fake import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 
 _BAD_WEATHER: Mapping[str, Any] = {
@@ -41,8 +41,8 @@ _BAD_WEATHER: Mapping[str, Any] = {
 }
 
 
-class _Watched(LeenaWorld):
-    """A world that notes when each run was accepted and looked at, by its own clock."""
+class _Watched(FakeLeena):
+    """A world that notes when each run was accepted and polled, by its own clock."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -70,7 +70,7 @@ def _client(pool: SessionPool, simulator: Simulator) -> Leena:
 
 
 def _tasks() -> set[asyncio.Task[Any]]:
-    """Give the tasks that go on, but for those of a simulator in the same loop."""
+    """Return the tasks that go on, but for those of a simulator in the same loop."""
     return {task for task in asyncio.all_tasks() if "RequestHandler" not in repr(task.get_coro())}
 
 
@@ -98,12 +98,12 @@ async def _all(works: Sequence[Any]) -> list[Any]:
 
 
 async def test_ten_thousand_runs_at_once() -> None:
-    """Ten thousand awaits end, each with its own run, for one token in its life; no look comes before its time."""
+    """Ten thousand awaits end, each with its own run, for one token in its life; no poll comes before its time."""
     count, speed, lifetime = 10_000, 40.0, 10.0
     cadence = Growing(first=4.0, factor=1.5, cap=6.0)
     # The vendor's median is 150 of its seconds, close to the first gap: some end before it, some after.
-    world = _Watched(RunPlan(seed=3, median=150.0, spread=0.3, pausing=0.02), token_lifetime=lifetime)
-    async with Simulator(worlds=[world], speed=speed) as simulator:
+    fake = _Watched(RunPlan(seed=3, median=150.0, spread=0.3, pausing=0.02), token_lifetime=lifetime)
+    async with Simulator(fakes=[fake], speed=speed) as simulator:
         async with _nothing_left(), SessionPool(cadence=cadence) as pool:
             leena = _client(pool, simulator)
             accepted_at: dict[str, float] = {}
@@ -119,20 +119,20 @@ async def test_ten_thousand_runs_at_once() -> None:
         assert Counter(type(end).__name__ for end in ends) == {"Run": count}
         assert len({end.id for end in ends}) == count
         assert all(end.state.is_terminal for end in ends)
-        assert set(world.starts_by_key.values()) == {1}
+        assert set(fake.starts_by_key.values()) == {1}
         assert seen.starts == count
         # A token is renewed in the last fifth of its life, and not before.
         assert 1 <= seen.token_requests <= 1 + seconds / (0.8 * lifetime)
-        assert seen.looks == statistics.polling.looks
-        assert (statistics.polling.watched, statistics.polling.looks_failed) == (0, 0)
+        assert seen.polls == statistics.polling.polls
+        assert (statistics.polling.watched, statistics.polling.polls_failed) == (0, 0)
         # A tenth is the jitter; the elapsed time of a state is never less than since its last change.
         for end in ends:
-            times = world.looked[end.id]
+            times = fake.looked[end.id]
             first = (times[0] - accepted_at[end.id]) / speed
             assert first >= 0.9 * cadence.first - 0.1
             gaps = [(later - earlier) / speed for earlier, later in pairwise(times)]
             assert all(gap >= 0.9 * cadence.first - 0.1 for gap in gaps)
-            known = world.ended_at(end.id)
+            known = fake.ended_at(end.id)
             assert known is not None
             assert times[-1] >= known
             assert all(time < known for time in times[:-1])
@@ -142,7 +142,7 @@ async def test_ten_thousand_runs_at_once() -> None:
 async def test_two_thousand_runs_in_bad_weather(kind: str) -> None:
     """With each fault at 5 %, every run ends or is `StartUnknown`, none is started twice, and none is forgotten."""
     count = 1000
-    world = LeenaWorld(RunPlan(seed=7, median=60.0))
+    fake = FakeLeena(RunPlan(seed=7, median=60.0))
     faults = FaultPlan(**{**_BAD_WEATHER, kind: 0.05})
     abandoned: list[StartAbandoned] = []
 
@@ -150,7 +150,7 @@ async def test_two_thousand_runs_in_bad_weather(kind: str) -> None:
         if isinstance(event, StartAbandoned):
             abandoned.append(event)
 
-    with Simulator(worlds=[world], speed=30.0, seed=11, faults=faults).in_thread() as simulator:
+    with Simulator(fakes=[fake], speed=30.0, seed=11, faults=faults).in_thread() as simulator:
         async with (
             _nothing_left(),
             SessionPool(
@@ -167,7 +167,7 @@ async def test_two_thousand_runs_in_bad_weather(kind: str) -> None:
                 return await handles[n]
 
             ends = await _all([one(n) for n in range(count)])
-        starts = {int(key): times for key, times in world.starts_by_key.items()}
+        starts = {int(key): times for key, times in fake.starts_by_key.items()}
         unknown = {n for n, end in enumerate(ends) if isinstance(end, StartUnknown)}
         refused = {n for n, end in enumerate(ends) if isinstance(end, Throttled | NotSent)}
         others = [end for end in ends if not isinstance(end, Run | StartUnknown | Throttled | NotSent)]
@@ -187,8 +187,8 @@ async def test_two_thousand_runs_in_bad_weather(kind: str) -> None:
 
 
 async def test_closing_amid_bad_weather() -> None:
-    """A pool closed amid starts, looks and faults ends all of them, forgets none, and leaves nothing behind."""
-    world = LeenaWorld(RunPlan(seed=9, median=600.0))
+    """A pool closed amid starts, polls and faults ends all of them, forgets none, and leaves nothing behind."""
+    fake = FakeLeena(RunPlan(seed=9, median=600.0))
     faults = FaultPlan(**_BAD_WEATHER, reset=0.03, lost=0.03, slow=0.05, latency=0.2, delay=0.1)
     abandoned: list[StartAbandoned] = []
 
@@ -196,7 +196,7 @@ async def test_closing_amid_bad_weather() -> None:
         if isinstance(event, StartAbandoned):
             abandoned.append(event)
 
-    with Simulator(worlds=[world], speed=30.0, seed=13, faults=faults).in_thread() as simulator:
+    with Simulator(fakes=[fake], speed=30.0, seed=13, faults=faults).in_thread() as simulator:
         async with _nothing_left():
             pool = SessionPool(cadence=Growing(first=0.1, factor=1.2, cap=0.5), hooks=[note])
             works: list[asyncio.Task[Any]] = []
@@ -233,7 +233,7 @@ async def test_closing_amid_bad_weather() -> None:
             "DecodeError",
         }
         unknown = {n for n, end in enumerate(ends[:600]) if isinstance(end, StartUnknown)}
-        starts = {int(key): times for key, times in world.starts_by_key.items()}
+        starts = {int(key): times for key, times in fake.starts_by_key.items()}
         assert set(starts.values()) <= {1}
         assert set(starts) <= set(handles) | unknown
         assert abandoned == []
@@ -245,8 +245,8 @@ async def test_closing_amid_bad_weather() -> None:
 async def test_stalled_vendor_does_not_hold_up_the_others() -> None:
     """While one account's replies dribble for seconds, another account's runs end in time."""
     plan = RunPlan(seed=1, median=5.0, spread=0.1, pausing=0.0)
-    slow = FaultPlan(slow=1.0, delay=3.0, only=frozenset({"look"}))
-    limits = PoolLimits(lookers=8)
+    slow = FaultPlan(slow=1.0, delay=3.0, only=frozenset({"poll"}))
+    limits = PoolLimits(pollers=8)
     with (
         Simulator(plan=plan, speed=10, faults=slow).in_thread() as stalled,
         Simulator(plan=plan, speed=10).in_thread() as well,

@@ -31,7 +31,7 @@ class Loop:
         self.handles: list[Handle] = []
 
     def time(self) -> float:
-        """Give the time."""
+        """Return the time."""
         return self.now
 
     def call_at(self, at: float, call: Callable[..., object], *arguments: Any) -> Handle:
@@ -41,7 +41,7 @@ class Loop:
 
     @property
     def timers(self) -> list[Handle]:
-        """Give the timers that are set."""
+        """Return the timers that are set."""
         return [handle for handle in self.handles if not handle.is_cancelled]
 
     def advance(self, seconds: float) -> None:

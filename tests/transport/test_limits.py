@@ -20,14 +20,14 @@ def test_rates_are_above_zero(wrong: Any) -> None:
 def test_rates_are_numbers_or_values() -> None:
     """A plain number stands for so many requests a second, None for no bound."""
     assert PoolLimits(requests_per_second=3).requests_per_second == RateLimit(3, 1)
-    assert PoolLimits(looks_per_second=RateLimit(60, 60)).looks_per_second == RateLimit(60, 60)
+    assert PoolLimits(polls_per_second=RateLimit(60, 60)).polls_per_second == RateLimit(60, 60)
     assert PoolLimits().requests_per_second is None
     assert RateLimit(90, 60).per_second == 1.5
     with pytest.raises(ValueError, match="requests"):
         PoolLimits(requests_per_second=0)
 
 
-@pytest.mark.parametrize("name", ["requests_at_once", "per_host", "long_at_once", "lookers", "reply_bytes"])
+@pytest.mark.parametrize("name", ["requests_at_once", "per_host", "long_at_once", "pollers", "reply_bytes"])
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, None, "3"])
 def test_counts_are_whole_numbers(name: str, wrong: Any) -> None:
     """A limit that is no whole number above 0 is refused by name."""

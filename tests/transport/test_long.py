@@ -11,13 +11,13 @@ import pytest
 from aiohttp import web
 
 from aioagents import PoolLimits, SessionPool, Timeouts
-from aioagents.caller import Account, Flight, Start
+from aioagents.calls import Account, PendingStart, Start
 from aioagents.errors import AgentsError, NotSent, PoolClosed, ReplyLost, StartUnknown
 from aioagents.model import Purpose, Reply, Request
 from aioagents.observe import StartAbandoned
 from aioagents.retry import RetryPolicy
 from aioagents.transport import HttpSend
-from tests.caller.rig import LOOK, OK, START, Attempt, Held, Rig, read_text
+from tests.calls.rig import OK, POLL, START, Attempt, Held, Rig, read_text
 from tests.fakes import settle
 
 LONG = attrs.evolve(START, is_long=True)
@@ -36,8 +36,8 @@ async def test_a_thousand_hold_no_place() -> None:
         tasks = [asyncio.ensure_future(rig.start(LONG)) for _ in held]
         await settle(1500)
         assert rig.send.times == 1000
-        assert rig.account.gate.statistics().under_way == 0
-        assert await rig.look() == "ok"
+        assert rig.account.limiter.statistics().under_way == 0
+        assert await rig.poll() == "ok"
         assert await rig.start() == "ok"
         for each in held:
             each.reply.set_result(OK)
@@ -56,16 +56,16 @@ async def test_until_they_are_sent_they_hold_one() -> None:
 
     async with Rig(connect, limits=PoolLimits(requests_at_once=2)) as rig:
         tasks = [await rig.begin(rig.start(LONG)) for _ in connecting]
-        numbers = rig.account.gate.statistics()
+        numbers = rig.account.limiter.statistics()
         assert (numbers.under_way, numbers.waiting, rig.send.times) == (2, 1, 2)
         connecting[0].reply.set_result(OK)
         await settle()
-        numbers = rig.account.gate.statistics()
+        numbers = rig.account.limiter.statistics()
         assert (numbers.under_way, numbers.waiting, rig.send.times) == (2, 0, 3)
         for each in connecting[1:]:
             each.reply.set_result(OK)
         await settle()
-        assert rig.account.gate.statistics().under_way == 0
+        assert rig.account.limiter.statistics().under_way == 0
         answer.set_result(OK)
         assert await asyncio.gather(*tasks) == ["ok"] * 3
         rig.assert_idle()
@@ -103,28 +103,28 @@ async def test_cancelled_while_connecting_gives_the_place_back() -> None:
 
 async def test_a_long_request_that_may_be_repeated() -> None:
     """A long read holds no place either, and is tried again as any read."""
-    read = attrs.evolve(LOOK, is_long=True, purpose=Purpose.CALL)
+    read = attrs.evolve(POLL, is_long=True, purpose=Purpose.CALL)
     held = Held()
     async with Rig(ReplyLost("cut"), held, limits=PoolLimits(requests_at_once=1)) as rig:
         task = await rig.begin(rig.caller.call(rig.account, read, read_text))
         await rig.clock.advance(10)
-        assert (rig.send.times, rig.account.gate.statistics().under_way) == (2, 0)
+        assert (rig.send.times, rig.account.limiter.statistics().under_way) == (2, 0)
         held.reply.set_result(OK)
         assert await task == "ok"
         rig.assert_idle()
 
 
-async def test_long_looks_leave_room_for_looks() -> None:
-    """Looks that are long give back what they took of the looks' own places."""
-    look = attrs.evolve(LOOK, is_long=True)
+async def test_long_polls_leave_room_for_looks() -> None:
+    """Looks that are long give back what they took of the polls' own places."""
+    poll = attrs.evolve(POLL, is_long=True)
     held = [Held() for _ in range(20)]
     async with Rig(*held, OK, limits=PoolLimits(requests_at_once=2)) as rig:
-        tasks = [await rig.begin(rig.look(look)) for _ in held]
+        tasks = [await rig.begin(rig.poll(poll)) for _ in held]
         assert rig.send.times == 20
         for each in held:
             each.reply.set_result(OK)
         assert await asyncio.gather(*tasks) == ["ok"] * 20
-        assert await rig.look() == "ok"
+        assert await rig.poll() == "ok"
         rig.assert_idle()
 
 
@@ -135,7 +135,7 @@ async def test_so_many_wait_for_their_answer_at_once() -> None:
     async with Rig(*held, OK, limits=limits) as rig:
         tasks = [await rig.begin(rig.start(LONG)) for _ in range(5)]
         assert rig.send.times == 2
-        numbers = rig.account.gate.statistics()
+        numbers = rig.account.limiter.statistics()
         assert (numbers.under_way, numbers.waiting) == (0, 0)
         tasks[2].cancel()
         await settle()
@@ -158,7 +158,7 @@ async def test_failures_give_the_turn_back_once(fault: Any) -> None:
         outcomes = [await rig.ends(rig.start(LONG)) for _ in range(5)]
         assert isinstance(outcomes[0], AgentsError)
         assert outcomes[-1] == "ok"
-        assert not rig.account.gate.turns.locked()
+        assert not rig.account.limiter.long_permits.locked()
 
 
 # ── their connections ───────────────────────────────────────────────────────────────────────────────────
@@ -370,13 +370,13 @@ class _Sighting:
     def __init__(self) -> None:
         self.sight: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def watch(self, flight: Flight[str]) -> str:
+    async def watch(self, pending: PendingStart[str]) -> str:
         return await self.sight
 
     async def answered(self, result: str) -> str:
         return result
 
-    async def failed(self, error: AgentsError, flight: Flight[str]) -> str | None:
+    async def failed(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
         return None
 
 
@@ -432,6 +432,6 @@ async def test_cancelled_caller_keeps_the_connection() -> None:
         await settle()
         assert server.dropped == 0
         server.answer.set()
-        await pool.caller.land(5.0)
+        await pool.caller.drain(5.0)
         assert server.dropped == 0
         assert pool.caller.starts == 1

@@ -36,15 +36,15 @@ class Peer:
 
     @property
     def origin(self) -> str:
-        """Give what URLs to it begin with."""
+        """Return what URLs to it begin with."""
         return f"http://127.0.0.1:{self.port}"
 
     def request(self, path: str = "/a", *, is_start: bool = False, **options: Any) -> Request:
-        """Build a look or a start."""
+        """Build a poll or a start."""
         if is_start:
             options = {"body": b'{"a": 1}', "purpose": Purpose.START, "method": "POST", **options}
         else:
-            options = {"purpose": Purpose.LOOK, "method": "GET", **options}
+            options = {"purpose": Purpose.POLL, "method": "GET", **options}
         return Request(url=self.origin + path, call="c", **options)
 
     async def heard(self) -> None:
@@ -156,7 +156,7 @@ async def test_cookies_are_not_kept() -> None:
 
 
 async def test_connections_are_kept() -> None:
-    """Requests in a row share a connection, starts and looks alike."""
+    """Requests in a row share a connection, starts and polls alike."""
     async with peer(OK) as it, sender() as send:
         for _ in range(3):
             await get(send, it.request())
@@ -251,7 +251,7 @@ async def test_refused_connection_is_not_sent() -> None:
 async def test_unknown_host_is_not_sent() -> None:
     """A name that does not resolve is not sent to."""
     async with sender() as send:
-        request = Request(method="GET", url="http://no-such-host.invalid/a", call="c", purpose=Purpose.LOOK)
+        request = Request(method="GET", url="http://no-such-host.invalid/a", call="c", purpose=Purpose.POLL)
         await _not_sent(send, request, "does not resolve")
 
 
@@ -268,7 +268,7 @@ async def test_tls_to_a_plain_port_is_not_sent() -> None:
     port = server.sockets[0].getsockname()[1]
     async with server, sender() as send:
         url = f"https://127.0.0.1:{port}/a"
-        await _not_sent(send, Request(method="GET", url=url, call="c", purpose=Purpose.LOOK), "was not sent")
+        await _not_sent(send, Request(method="GET", url=url, call="c", purpose=Purpose.POLL), "was not sent")
 
 
 async def test_connection_that_breaks_in_the_handshake_is_not_sent() -> None:
@@ -281,7 +281,7 @@ async def test_connection_that_breaks_in_the_handshake_is_not_sent() -> None:
     port = server.sockets[0].getsockname()[1]
     async with server, sender() as send:
         url = f"https://127.0.0.1:{port}/a"
-        await _not_sent(send, Request(method="GET", url=url, call="c", purpose=Purpose.LOOK), "was not sent")
+        await _not_sent(send, Request(method="GET", url=url, call="c", purpose=Purpose.POLL), "was not sent")
 
 
 async def test_no_connection_in_time_is_not_sent() -> None:
@@ -299,7 +299,7 @@ async def test_url_that_is_none_is_not_sent() -> None:
     """A URL that cannot be connected to is an error of ours, not aiohttp's."""
     async with sender() as send:
         await _not_sent(
-            send, Request(method="GET", url="http:///a", call="c", purpose=Purpose.LOOK), "was not sent"
+            send, Request(method="GET", url="http:///a", call="c", purpose=Purpose.POLL), "was not sent"
         )
 
 

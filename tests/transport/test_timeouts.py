@@ -10,7 +10,7 @@ from aioagents.errors import AgentsError, NotSent, ReplyLost
 from aioagents.model import Purpose
 from aioagents.transport import Timeouts
 from aioagents.transport.deadlines import Deadlines
-from aioagents.transport.mark import Mark
+from aioagents.transport.observer import SendObserver
 from tests.transport.raw import OK, STREAM, Line, Serve, sender, serving
 
 #: Connecting may take far longer than any test; a reply may not.
@@ -92,7 +92,7 @@ async def test_time_that_is_over_hides_no_cancellation() -> None:
     async def wait(*, is_cancelled: bool) -> None:
         task = asyncio.current_task()
         assert task is not None
-        mark = Mark(None, Deadlines(0.0))
+        mark = SendObserver(None, Deadlines(0.0))
         mark()
         if is_cancelled:
             asyncio.get_running_loop().call_later(0.0, task.cancel)

@@ -32,7 +32,7 @@ class Source:
         self.upload = Upload(open=self.open, size=size)
 
     async def open(self) -> AsyncGenerator[bytes, None]:
-        """Give the pieces, and the fault after them."""
+        """Return the pieces, and the fault after them."""
         self.opened += 1
         self.is_open.set()
         try:
@@ -49,7 +49,7 @@ class Endless(Source):
     """Pieces without end."""
 
     async def open(self) -> AsyncGenerator[bytes, None]:
-        """Give piece after piece."""
+        """Return piece after piece."""
         self.opened += 1
         self.is_open.set()
         try:

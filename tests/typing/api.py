@@ -70,8 +70,8 @@ async def pools(session: aiohttp.ClientSession) -> None:
         per_host=50,
         long_at_once=500,
         requests_per_second=RateLimit(60, 60.0),
-        looks_per_second=5.0,
-        lookers=32,
+        polls_per_second=5.0,
+        pollers=32,
         reply_bytes=1024,
     )
     timeouts = Timeouts(connect=10, read=30, start=None, token=30, close=5, keep_alive=75)
@@ -126,7 +126,7 @@ async def leena_runs(pool: SessionPool) -> None:
     assert_type(await run, Run)
     assert_type(await run.wait(timeout=30), Run)
     assert_type(await run.wait(until={RunState.PAUSED}), Run)
-    assert_type(await run.look(), Run)
+    assert_type(await run.poll(), Run)
     output: Any = await run.result()
     async for seen in run.updates():
         assert_type(seen, Run)
@@ -275,7 +275,7 @@ async def errors(run: RunHandle) -> None:
         assert_type(error.sent_at, datetime | None)
         assert_type(error.body, bytes | None)
         assert_type(error.advice, str)
-        assert_type(error.deed, str)
+        assert_type(error.action, str)
     except (NotSent, ReplyLost, TransportError) as error:
         assert_type(error.is_passing, bool)
     except (BadRequest, AuthenticationError, PermissionDenied, NotFound, Conflict) as error:

@@ -17,13 +17,13 @@ from aioagents.providers.agent_platform import (
 
 
 def rows() -> Iterator[BatchRow]:
-    """Give rows lazily."""
+    """Return rows lazily."""
     yield BatchRow("a", "it_ticket_triage", "Triage this", {"ticket": 1})
     yield BatchRow(key="b", target="it_ticket_triage", line=2)
 
 
 async def later() -> AsyncIterator[BatchRow]:
-    """Give rows that have to be waited for."""
+    """Return rows that have to be waited for."""
     for row in rows():
         yield row
 

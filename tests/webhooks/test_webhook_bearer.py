@@ -36,7 +36,7 @@ def nameless(content: Any) -> tuple[str, str | None] | None:
 
 
 def path(ticket: Ticket) -> str:
-    """Give the path of a ticket's URL."""
+    """Return the path of a ticket's URL."""
     return urlsplit(ticket.url).path
 
 

@@ -112,7 +112,7 @@ _PLACES = [_in_aiohttp, _in_fastapi, _in_starlette, _in_uvicorn, _alone]
 
 @pytest.fixture(params=_PLACES, ids=lambda place: place.__name__)
 def place(request: pytest.FixtureRequest) -> _Place:
-    """Give each place that it can be served in."""
+    """Return each place that it can be served in."""
     chosen: _Place = request.param
     return chosen
 
@@ -121,7 +121,7 @@ def place(request: pytest.FixtureRequest) -> _Place:
 async def _served(
     place: _Place, receiver: WebhookReceiver
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, Callable[[Bell | None], str]]]:
-    """Give a client, and what makes URLs for runs as the place really has them."""
+    """Return a client, and what makes URLs for runs as the place really has them."""
     async with place(receiver) as base, aiohttp.ClientSession() as session:
         yield (
             session,
@@ -136,7 +136,7 @@ async def _post(session: aiohttp.ClientSession, url: str, data: Any = None, **op
 
 
 def _errors(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Give the errors logged, but those of aiohttp's own parser, which tells of everything that is no HTTP."""
+    """Return the errors logged, but those of aiohttp's own parser, which tells of everything that is no HTTP."""
     return [
         each.getMessage()
         for each in caplog.records

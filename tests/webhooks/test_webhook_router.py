@@ -45,12 +45,12 @@ def body(run_id: Any = "rnp_1", status: Any = "completed", **more: Any) -> bytes
 
 
 def path(ticket: Ticket) -> str:
-    """Give the path of a ticket's URL."""
+    """Return the path of a ticket's URL."""
     return urlsplit(ticket.url).path
 
 
 def bound(router: WebhookRouter, bell: Bell) -> Ticket:
-    """Give a ticket whose deliveries ring `bell`."""
+    """Return a ticket whose deliveries ring `bell`."""
     ticket = router.open(_BASE)
     router.bind(ticket, bell)
     return ticket
@@ -162,7 +162,7 @@ async def test_a_delivery_wakes_its_run() -> None:
 
 
 async def test_a_repeated_delivery_wakes_nobody() -> None:
-    """The same delivery again is answered with 202, told as repeated, and costs no look."""
+    """The same delivery again is answered with 202, told as repeated, and costs no poll."""
     seen: list[bool] = []
     router, bell = WebhookRouter(lambda each: seen.append(each.is_repeated)), Bell()
     ticket = bound(router, bell)
@@ -270,7 +270,7 @@ async def test_bodies_that_are_too_large(text: bytes | None) -> None:
 
 
 async def test_too_many_states() -> None:
-    """Whoever makes up states is refused after the sixteenth: a URL costs a bounded number of looks."""
+    """Whoever makes up states is refused after the sixteenth: a URL costs a bounded number of polls."""
     router, bell = WebhookRouter(), Bell()
     ticket = bound(router, bell)
     answers = [router.take(path(ticket), body(status=f"state-{n}")) for n in range(100)]

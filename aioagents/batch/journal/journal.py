@@ -60,12 +60,12 @@ class Journal:
 
     @property
     def path(self) -> str:
-        """Give the file's path, as it was given."""
+        """Return the file's path, as it was given."""
         return self._path
 
     @property
     def owner(self) -> str:
-        """Give the name by which records tell who changed them."""
+        """Return the name by which records tell who changed them."""
         return self._owner
 
     # Opening and closing
@@ -112,7 +112,7 @@ class Journal:
         await self._submit(Kind.WRITE, lambda store: store.begin(now))
 
     async def claim(self, rows: Sequence[BatchRow]) -> Sequence[Record]:
-        """Take rows on: those not known yet become PLANNED. Gives each one's record, in order.
+        """Take rows on: those not known yet become PLANNED. Returns each one's record, in order.
 
         A key that was claimed before in this run is repeated, whatever its content; else a row whose key is known
         with another content is refused. Raises TypeError and ValueError for a row that cannot
@@ -136,7 +136,7 @@ class Journal:
             await self._submit(Kind.CHANGE, steps, rows=len(steps))
 
     async def unfinished(self) -> AsyncIterator[Record]:
-        """Give the rows that are SENDING or STARTED, each as it is when its page is read.
+        """Return the rows that are SENDING or STARTED, each as it is when its page is read.
 
         Rows that become so meanwhile may be among them, as `is_changed`.
         """
@@ -151,7 +151,7 @@ class Journal:
     # What is written of results
 
     async def unemitted(self, limit: int) -> Sequence[Record]:
-        """Give settled rows whose results were not given out yet, at most `limit`, in the order of settling."""
+        """Return settled rows whose results were not given out yet, at most `limit`, in the order of settling."""
         return await self._read(lambda store: store.unemitted(limit))
 
     async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
@@ -165,11 +165,11 @@ class Journal:
         await self._submit(Kind.WRITE, lambda store: store.mark_emitted(named, size))
 
     async def emitted_size(self) -> int:
-        """Give how many bytes the output had when results were given out last."""
+        """Return how many bytes the output had when results were given out last."""
         return await self._read(Store.emitted_size)
 
     async def is_output_stale(self) -> bool:
-        """Say whether a row whose result was given out has changed since: the output has to be written anew."""
+        """Return whether a row whose result was given out has changed since: the output has to be written anew."""
         return await self._read(Store.is_output_stale)
 
     async def reset_emission(self) -> None:
@@ -179,7 +179,7 @@ class Journal:
     # Seeing
 
     def statistics(self) -> JournalStatistics:
-        """Give figures of this moment, counted since the journal was opened."""
+        """Return figures of this moment, counted since the journal was opened."""
         return self._opened().statistics()
 
     def __repr__(self) -> str:

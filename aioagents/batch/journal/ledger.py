@@ -71,7 +71,7 @@ class Line(NamedTuple):
 
 
 def digest_of(row: BatchRow) -> bytes:
-    """Give 16 bytes that differ when the row's target, message or input does; the order of members is no matter.
+    """Return 16 bytes that differ when the row's target, message or input does; the order of members is no matter.
 
     Raises TypeError for an input that JSON cannot hold.
     """
@@ -135,7 +135,7 @@ def _legible(text: str) -> str:
 
 
 def micros_of(moment: datetime) -> int:
-    """Give a moment as it is stored."""
+    """Return a moment as it is stored."""
     return (moment - _EPOCH) // _MICROSECOND
 
 

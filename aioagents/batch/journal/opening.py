@@ -38,12 +38,12 @@ def see_to_sqlite() -> None:
 
 
 def find(path: str | os.PathLike[str]) -> str:
-    """Give the one name that stands for all names of the file, symbolic links resolved."""
+    """Return the one name that stands for all names of the file, symbolic links resolved."""
     return os.path.realpath(path)
 
 
 def exists(path: str) -> bool:
-    """Say whether there is a journal at `path`; False where one can be made. Raises JournalError otherwise.
+    """Return whether there is a journal at `path`; False where one can be made. Raises JournalError otherwise.
 
     An empty file counts as none: that is what tools leave that reserve a name.
     """
@@ -142,7 +142,7 @@ def _owner(path: str) -> str:
 
 
 def is_locked(path: str) -> bool:
-    """Say whether a process has the journal open."""
+    """Return whether a process has the journal open."""
     try:
         with closing(
             sqlite3.connect(f"{Path(f'{path}-lock').as_uri()}?mode=ro", uri=True, timeout=0)

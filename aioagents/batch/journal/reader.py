@@ -113,7 +113,7 @@ class JournalReader:
             connection.close()
 
     def summary(self) -> Summary:
-        """Give totals, all of one moment; reads every row."""
+        """Return totals, all of one moment; reads every row."""
         with self._moment() as ask:
             created_at, size, is_stale = ask("SELECT created_at, emitted_bytes, is_output_stale FROM batch")[
                 0
@@ -156,7 +156,7 @@ class JournalReader:
         )
 
     def records(self, *, state: RowState | None = None, kind: str | None = None) -> Iterator[Record]:
-        """Give rows in the order of their claims, or only those of one state or one kind of error.
+        """Return rows in the order of their claims, or only those of one state or one kind of error.
 
         Each is as it is when its page is read; memory is bounded.
         """
@@ -175,7 +175,7 @@ class JournalReader:
             after = rows[-1][0]
 
     def durations(self) -> Mapping[RowState, Durations]:
-        """Give how long runs took, by the state they ended in; states without any are left out. Reads every row."""
+        """Return how long runs took, by the state they ended in; states without any are left out. Reads every row."""
         with self._moment() as ask:
             rows = ask(DURATIONS)
         found = {state: [row[1:] for row in rows if row[0] == state] for state in _ENDS}

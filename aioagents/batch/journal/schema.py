@@ -106,7 +106,7 @@ _FORGOTTEN: Final = {
 
 @lru_cache(maxsize=256)
 def change_of(shape: Shape, size: int) -> tuple[str, int]:
-    """Give the statement that makes so many changes of one shape, and how many values it takes for each.
+    """Return the statement that makes so many changes of one shape, and how many values it takes for each.
 
     Rows are found by their numbers, and no column is touched that stays: half the work of writing all of them, found
     by their keys. A row of nulls changes nothing.
@@ -143,7 +143,7 @@ UNEMITTED_PAGE: Final = _page(_IS_UNEMITTED, "settled")
 
 
 def page_of(*names: str, size: int) -> str:
-    """Give the statement for a page of rows, in the order of claims, in which these columns have given values."""
+    """Return the statement for a page of rows, in the order of claims, in which these columns have given values."""
     conditions = "".join(f" AND row.{name} = :{name}" for name in names)
     return f"SELECT {_COLUMNS} FROM row WHERE id > :after{conditions} ORDER BY id LIMIT {size}"
 

@@ -65,7 +65,7 @@ class Store:
             opening.identify(real)
         with ExitStack() as stack:
             held = stack.enter_context(closing(opening.lock(real)))
-            if not opening.exists(real):  # looked at once more: until now another process may have made it
+            if not opening.exists(real):  # polled once more: until now another process may have made it
                 opening.make(real, now=now)
             opening.identify(real)
             opening.look_over(real)
@@ -95,7 +95,7 @@ class Store:
 
     @property
     def path(self) -> str:
-        """Give the file's real path."""
+        """Return the file's real path."""
         return self._path
 
     @property
@@ -233,7 +233,7 @@ class Store:
     # Results
 
     def unemitted(self, limit: int) -> list[Record]:
-        """Give settled rows whose result was not given out, in the order of settling."""
+        """Return settled rows whose result was not given out, in the order of settling."""
         found: list[Record] = []
         after = 0
         while len(found) < limit:
@@ -259,11 +259,11 @@ class Store:
         self._connection.execute("UPDATE batch SET emitted_bytes = ?", (size,))
 
     def emitted_size(self) -> int:
-        """Give how long the output was when results were last given out."""
+        """Return how long the output was when results were last given out."""
         return int(self._connection.execute("SELECT emitted_bytes FROM batch").fetchone()[0])
 
     def is_output_stale(self) -> bool:
-        """Say whether a row changed whose result was given out."""
+        """Return whether a row changed whose result was given out."""
         return bool(self._connection.execute("SELECT is_output_stale FROM batch").fetchone()[0])
 
     def reset_emission(self) -> None:
@@ -274,7 +274,7 @@ class Store:
     # Reading
 
     def open_rows(self, after: int) -> tuple[int, list[Record]]:
-        """Give rows that are SENDING or STARTED, a page of them, and where the next page begins."""
+        """Return rows that are SENDING or STARTED, a page of them, and where the next page begins."""
         last, page = self._read(OPEN_PAGE, after, PAGE)
         now = self._opening
         return last, [record_of(line, self._owners, is_changed=line.changed_in == now) for line in page]

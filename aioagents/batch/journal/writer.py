@@ -48,7 +48,7 @@ class Job:
         self.error: JournalError | None = None
 
     def refuse(self, error: Exception, path: str) -> None:
-        """Take notice that it could not be done. What is refused is its own caller's error and nobody else's."""
+        """Note that it could not be done. What is refused is its own caller's error and nobody else's."""
         self.error = fault(error, path)
 
 
@@ -98,7 +98,7 @@ class Writer:
 
     @property
     def is_of_this_loop(self) -> bool:
-        """Say whether the running loop is the one that the journal was opened in."""
+        """Return whether the running loop is the one that the journal was opened in."""
         return asyncio.get_running_loop() is self._loop
 
     def submit(self, kind: Kind, work: Any, *, rows: int) -> "asyncio.Future[Any]":
@@ -148,7 +148,7 @@ class Writer:
                 job.future.set_exception(job.error)
 
     def statistics(self) -> JournalStatistics:
-        """Give figures of this moment."""
+        """Return figures of this moment."""
         return JournalStatistics(
             commits=self._commits, writes=self._writes, rows=self._rows, waiting=len(self._waiting)
         )

@@ -23,7 +23,7 @@ from ..work import Work, perform
 from . import source
 from .display import Display
 from .ending import Ending, tell_ending
-from .figures import Pace, Progress
+from .figures import Progress, RateLimiter
 from .job import BatchJob
 
 if TYPE_CHECKING:
@@ -40,20 +40,20 @@ _ENDS: Final = (AgentsError, ValueError, TypeError, OSError)
 def conduct(job: BatchJob) -> Exit:
     """Run the batch and give the exit code."""
     # A journal knows all runs; those that are left at the timeout would be as many as the input has rows.
-    work = Work(Output(is_json=job.is_json), tells_faults=False, keeps_runs=False)
+    work = Work(Output(is_json=job.is_json), reports_faults=False, keeps_runs=False)
     return perform(work, _Conductor(job, work).conduct)
 
 
 class _Conductor:
-    """One batch from the first look at its journal to the last word about it."""
+    """One batch from the first poll at its journal to the last word about it."""
 
     def __init__(self, job: BatchJob, work: Work) -> None:
         self._job = job
         self._out = work.out
         self._work = work
-        self._pace = Pace(now=time.monotonic())
+        self._pace = RateLimiter(now=time.monotonic())
         self._began_at = time.monotonic()
-        self._display = Display(job, work.out, self._look)
+        self._display = Display(job, work.out, self._poll)
         self._retries = 0
         self._abandoned: list[StartAbandoned] = []
         self._signals: list[signal.Signals] = []
@@ -223,12 +223,12 @@ class _Conductor:
             self._batch.stop(grace=0)
             signal.signal(number, signal.SIG_DFL)  # the journal bears a third one as it bears any death
 
-    def _look(self) -> Progress:
+    def _poll(self) -> Progress:
         batch, pool = self._parts()
         seen = pool.statistics()
         return self._pace.progress(
             batch.statistics(),
-            looks=seen.polling.looks,
+            polls=seen.polling.polls,
             retries=self._retries,
             limit=min((gate.per_second for gate in seen.accounts.values()), default=math.inf),
             now=time.monotonic(),
@@ -276,7 +276,7 @@ class _Conductor:
             is_broken_off=self._error is not None,
             seconds=time.monotonic() - self._began_at,
             starts=seen.starts,
-            looks=pool.statistics().polling.looks,
+            polls=pool.statistics().polling.polls,
             throttles=self._pace.throttles,
         )
 

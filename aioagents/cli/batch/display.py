@@ -35,13 +35,13 @@ class Display:
         self,
         job: BatchJob,
         out: Output,
-        look: Callable[[], Progress],
+        poll: Callable[[], Progress],
         *,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
         self._out = out
-        self._look = look
+        self._poll = poll
         self._now = now
         self._told: Counter[str] = Counter()
         #: Rows whose run cannot be followed: the vendor does not know it, or it is not the client's.
@@ -58,10 +58,10 @@ class Display:
             return None
         from .. import live  # noqa: PLC0415 - rich is imported where something is drawn
 
-        return live.Board(lambda: live.batch(self._look()))
+        return live.Board(lambda: live.batch(self._poll()))
 
     def board(self) -> AbstractContextManager[object]:
-        """Give what is entered for as long as something is drawn."""
+        """Return what is entered for as long as something is drawn."""
         return nullcontext() if self._board is None else self._board
 
     def begin(self) -> None:
@@ -79,9 +79,9 @@ class Display:
         if self._board is not None:
             self._board.refresh()
         elif self._out.is_json:
-            self._out.document({"event": "progress", **_describe_progress(self._look())})
+            self._out.document({"event": "progress", **_describe_progress(self._poll())})
         else:
-            self._out.note(str(self._look()))
+            self._out.note(str(self._poll()))
 
     def tell(self, outcome: Outcome) -> None:
         """Tell what came of a row in this run of the batch."""
@@ -148,7 +148,7 @@ def _describe_progress(progress: Progress) -> Mapping[str, Any]:
         "total": progress.total,
         "rows": dict(progress.counts),
         "starts_per_second": round(progress.starts_per_second, 1),
-        "looks_per_second": round(progress.looks_per_second, 1),
+        "polls_per_second": round(progress.polls_per_second, 1),
         "throttled_to": progress.throttled_to,
         "throttles": progress.throttles,
         "retries": progress.retries,

@@ -47,7 +47,7 @@ class Ending:
     is_broken_off: bool
     seconds: float
     starts: int
-    looks: int
+    polls: int
     throttles: int
 
     def _count(self, *states: RowState) -> int:
@@ -60,13 +60,13 @@ class Ending:
 
     @property
     def is_left(self) -> bool:
-        """Say whether running the batch again would do anything."""
+        """Return whether running the batch again would do anything."""
         is_all_done = self.unread == 0 and self.unwritten == 0 and not self._count(*_LEFT)
         return self.is_broken_off or not is_all_done
 
     @property
     def code(self) -> Exit:
-        """Give what the worst row comes to."""
+        """Return what the worst row comes to."""
         codes = [Exit.OK]
         if self.faulty or self._count(*_BAD):
             codes.append(Exit.FAILED)
@@ -85,7 +85,7 @@ def tell_ending(out: Output, job: BatchJob, ending: Ending, code: Exit) -> None:
     counts = {state: count for state, count in states.items() if count and state.is_settled}
     named = ", ".join(f"{count:,} {state.value}" for state, count in counts.items())
     out.line(f"{sum(counts.values()):,} rows settled{': ' if named else ''}{named}")
-    out.line(f"{ending.starts:,} starts and {ending.looks:,} looks in {span(ending.seconds)}")
+    out.line(f"{ending.starts:,} starts and {ending.polls:,} polls in {span(ending.seconds)}")
     if ending.throttles:
         out.line(f"throttled {times(ending.throttles)}")
     for kind, count in ending.summary.errors.items():
@@ -139,7 +139,7 @@ def _describe(job: BatchJob, ending: Ending) -> Mapping[str, Any]:
         "unknown": ending.unknown,
         "lost": ending.lost,
         "starts": ending.starts,
-        "looks": ending.looks,
+        "polls": ending.polls,
         "throttles": ending.throttles,
         "seconds": round(ending.seconds, 3),
         "resume": job.resuming if ending.is_left else None,

@@ -57,7 +57,7 @@ class Rate:
 
     @property
     def per_second(self) -> float:
-        """Give the rate; 0 before anything was told."""
+        """Return the rate; 0 before anything was told."""
         return self._value / self._weight if self._weight else 0.0
 
 
@@ -69,7 +69,7 @@ class Progress:
     total: int | None
     counts: Mapping[str, int]
     starts_per_second: float
-    looks_per_second: float
+    polls_per_second: float
     seconds_left: float | None
     throttled_to: float | None
     throttles: int
@@ -83,7 +83,7 @@ class Progress:
     @property
     def pace(self) -> Sequence[str]:
         """Write how fast it goes, and what holds it up."""
-        parts = [f"{self.starts_per_second:.1f} starts/s", f"{self.looks_per_second:.1f} looks/s"]
+        parts = [f"{self.starts_per_second:.1f} starts/s", f"{self.polls_per_second:.1f} polls/s"]
         if self.throttled_to is not None:
             parts.append(f"throttled to {self.throttled_to:,.1f}/s")
         elif self.throttles:
@@ -103,32 +103,32 @@ class Progress:
         return "; ".join(filter(None, parts))
 
 
-class Pace:
+class RateLimiter:
     """Takes in how a batch stands, now and then, and tells how it goes."""
 
     def __init__(self, *, now: float) -> None:
         self.total: int | None = None
         self.throttles = 0
-        self._starts, self._looks = Rate(_BRISK, now=now), Rate(_BRISK, now=now)
+        self._starts, self._polls = Rate(_BRISK, now=now), Rate(_BRISK, now=now)
         self._ends = Rate(_CALM, now=now)
 
     def progress(
-        self, batch: BatchStatistics, *, looks: int, retries: int, limit: float, now: float
+        self, batch: BatchStatistics, *, polls: int, retries: int, limit: float, now: float
     ) -> Progress:
         """Say how it goes; `limit` is how many requests a second the account may send."""
         done = sum(batch.states.values()) + batch.faulty
         self._starts.tell(batch.starts, now)
-        self._looks.tell(looks, now)
+        self._polls.tell(polls, now)
         # What earlier runs of the batch did was not done in this one's time.
         self._ends.tell(done - batch.replayed, now)
         total = None if self.total is None else max(self.total, done)
-        requests = self._starts.per_second + self._looks.per_second
+        requests = self._starts.per_second + self._polls.per_second
         return Progress(
             done=done,
             total=total,
             counts=_counts(batch),
             starts_per_second=self._starts.per_second,
-            looks_per_second=self._looks.per_second,
+            polls_per_second=self._polls.per_second,
             seconds_left=_seconds_left(done, total, self._ends.per_second),
             throttled_to=limit if self.throttles and limit < _TIGHT * requests else None,
             throttles=self.throttles,
@@ -137,7 +137,7 @@ class Pace:
 
 
 def _counts(batch: BatchStatistics) -> Mapping[str, int]:
-    """Give how many rows stand where, in the order to show them."""
+    """Return how many rows stand where, in the order to show them."""
     found = Counter({_WAITING: batch.ready, RowState.SENDING.value: batch.sending})
     found[_RUNNING] = batch.in_flight - batch.sending
     found[_FAULTY] = batch.faulty

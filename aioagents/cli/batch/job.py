@@ -36,18 +36,18 @@ class BatchJob:
 
     @property
     def resuming(self) -> str:
-        """Give the command that goes on with this batch."""
+        """Return the command that goes on with this batch."""
         words = ["aioagents", "batch", _as_argument(self.file), *self.options]
         return shlex.join(words if self.is_resumed else [*words, "--resume"])
 
     @property
     def listing(self) -> str:
-        """Give the command that lists the rows whose fate is unknown."""
+        """Return the command that lists the rows whose fate is unknown."""
         return listing(self.journal)
 
 
 def listing(journal: str) -> str:
-    """Give the command that lists a journal's rows whose fate is unknown."""
+    """Return the command that lists a journal's rows whose fate is unknown."""
     return shlex.join(["aioagents", "batch", "unknown", _as_argument(journal)])
 
 
@@ -57,5 +57,5 @@ def form_of(file: str) -> Form | None:
 
 
 def _as_argument(path: str) -> str:
-    """Give a path so that nobody takes it for an option, or for a command."""
+    """Return a path so that nobody takes it for an option, or for a command."""
     return f"./{path}" if (path.startswith("-") and path != "-") or path in COMMANDS else path

@@ -170,7 +170,7 @@ def _check(context: click.Context, job: BatchJob) -> None:
 
 
 def _given(context: click.Context) -> list[str]:
-    """Give the options as they were given, for who is to give them once more."""
+    """Return the options as they were given, for who is to give them once more."""
     words: list[str] = []
     for parameter in context.command.params:
         name = parameter.name or ""

@@ -82,7 +82,7 @@ class _Answer:
     ref: RunRef | None = None
 
     def changes(self, at: datetime) -> Iterator[Change]:
-        """Give the steps that lead there. A start that nobody waits for any more is unknown first."""
+        """Return the steps that lead there. A start that nobody waits for any more is unknown first."""
         key, ref = self.record.key, self.ref
         if self.record.state is RowState.SENDING:
             yield Change(key=key, state=RowState.UNKNOWN, at=at)
@@ -124,7 +124,7 @@ async def _settle(out: Output, journal: str, texts: Sequence[str]) -> None:
 
 
 def _keys_of(text: str) -> Iterator[str]:
-    """Give all that may be the key in KEY=REF|resend|drop: either may have any number of =."""
+    """Return all that may be the key in KEY=REF|resend|drop: either may have any number of =."""
     key, equals, _ = text.rpartition("=")
     while equals:
         yield key

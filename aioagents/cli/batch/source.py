@@ -18,12 +18,12 @@ Row: TypeAlias = BatchRow | RowFault
 
 _BLOCK: Final = 1024 * 1024
 _AHEAD: Final = 256  # rows of a pipe that are read before anybody asks
-_SLICE: Final = 500  # rows looked at in one go
+_SLICE: Final = 500  # rows polled in one go
 
 
 @contextmanager
 def opened(job: BatchJob) -> "Iterator[Iterable[Row] | AsyncIterator[Row]]":
-    """Give the rows, lazily. What is no ordinary file is read in a thread: it may keep its reader waiting."""
+    """Return the rows, lazily. What is no ordinary file is read in a thread: it may keep its reader waiting."""
     if is_ordinary(job.file):
         yield _rows(job, job.file)
         return
@@ -32,7 +32,7 @@ def opened(job: BatchJob) -> "Iterator[Iterable[Row] | AsyncIterator[Row]]":
 
 
 def is_ordinary(file: str) -> bool:
-    """Say whether a file can be read twice."""
+    """Return whether a file can be read twice."""
     return file != "-" and Path(file).is_file()
 
 
@@ -65,7 +65,7 @@ async def look_through(job: BatchJob) -> None:
 
 
 async def count(job: BatchJob) -> int | None:
-    """Give about how many rows the file has: its lines, of which some may be blank, or parts of one cell."""
+    """Return about how many rows the file has: its lines, of which some may be blank, or parts of one cell."""
     if not is_ordinary(job.file):
         return None
     lines, last = 0, b"\n"

@@ -47,7 +47,7 @@ status: Final = documented(_status)
 
 
 def unknown_rows(view: JournalReader, summary: Summary) -> Iterator[Record]:
-    """Give the rows of which nobody knows whether a run began; also those whose sender is gone."""
+    """Return the rows of which nobody knows whether a run began; also those whose sender is gone."""
     yield from view.records(state=RowState.UNKNOWN)
     if not summary.is_in_use:
         yield from view.records(state=RowState.SENDING)

@@ -18,7 +18,7 @@ from ..runs import start
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Give the base URL of the API. Raises ValueError for a setting that makes no URL."""
+    """Return the base URL of the API. Raises ValueError for a setting that makes no URL."""
     found = read_settings((), ("LEAP_BASE_URL",), environ)
     return {"workflows": check_base_url(found.get("LEAP_BASE_URL", BASE_URL), "LEAP_BASE_URL")}
 

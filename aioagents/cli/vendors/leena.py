@@ -20,7 +20,7 @@ from ..runs import start
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Give the base URLs of the three surfaces. Raises ValueError for settings that make no URL."""
+    """Return the base URLs of the three surfaces. Raises ValueError for settings that make no URL."""
     found = LeenaEndpoints.from_env(environ).completed(region_from_env(environ))
     return {"token": found.token or "", "aop": found.aop or "", "report": found.report or ""}
 
@@ -92,7 +92,7 @@ def _violations(row: ReportRow) -> Cell:
 
 
 def _participants(row: ReportRow) -> Cell:
-    """Give roles and people as JSON: they nest too deep for cells."""
+    """Return roles and people as JSON: they nest too deep for cells."""
     if not row.participants:
         return None
     return codec.encode_json([asdict(each) for each in row.participants]).decode()

@@ -8,7 +8,7 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from ... import codec
-from ...caller import Start
+from ...calls import Start
 from ...contract import check_text
 from ...model import Purpose, Reply, Request
 from .calls import Calls
@@ -101,7 +101,7 @@ class Apps:
                 read=_app,
                 target=name,
                 advice=_ADVICE,
-                deed="created an app",
+                action="created an app",
                 is_run=False,
             )
         )

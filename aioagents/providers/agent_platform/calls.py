@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from attrs import field, frozen
 
-from ...caller import Account, Start
+from ...calls import Account, Start
 from ...errors import AuthorizationRequired
 from ...model import Reply, Request, Run
 from ...pool import SessionPool
@@ -26,7 +26,7 @@ class Calls:
 
     @property
     def account(self) -> Account:
-        """Give the account. Raises ValueError, which names the setting, where there is no key."""
+        """Return the account. Raises ValueError, which names the setting, where there is no key."""
         if self.key is None:
             raise ValueError(
                 f"this call needs {self.setting} (AGENT_PLATFORM_{self.setting.upper()} in the environment)"

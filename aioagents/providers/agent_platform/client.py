@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import ClassVar, Final, Self
 
 from ...auth import read_settings
-from ...caller import Account
+from ...calls import Account
 from ...contract import BatchRow, RunClient, path_segment
 from ...errors import AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
 from ...model import Request, RunRef, Secret

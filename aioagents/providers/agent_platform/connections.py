@@ -5,7 +5,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
 from ... import codec
-from ...caller import Start
+from ...calls import Start
 from ...contract import path_segment
 from ...model import Purpose, Request
 from .calls import Calls
@@ -40,7 +40,7 @@ class Connections:
     async def list(
         self, *, provider: str | None = None, status: str | None = None, limit: int | None = None
     ) -> _Connections:
-        """Give the connections, without their fields: all, or those of a `ModelProvider`, or `ACTIVE`, `INACTIVE`.
+        """Return the connections, without their fields: all, or those of a `ModelProvider`, or `ACTIVE`, `INACTIVE`.
 
         There are no pages: with a `limit`, the rest cannot be had. Agent Platform API, section 9.5.
         """
@@ -60,7 +60,7 @@ class Connections:
         return await self._calls.call(request, read_connections)
 
     async def get(self, connection_id: str) -> Connection:
-        """Give a connection, with its fields. Raises `NotFound`."""
+        """Return a connection, with its fields. Raises `NotFound`."""
         request = Request(method="GET", url=self._item(connection_id), call="connections.get")
         return await self._calls.call(request, read_connection)
 
@@ -100,7 +100,7 @@ class Connections:
                 read=lambda reply: read_connection(reply, request.call),
                 target=name,
                 advice=_ADVICE,
-                deed="created a connection",
+                action="created a connection",
                 is_run=False,
                 shown=shown(body),
             )

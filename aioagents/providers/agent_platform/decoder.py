@@ -3,7 +3,7 @@
 The platform's pages show one JSON object per event and say nothing of what stands between them. So all that is
 usual is read: objects one after the other, on lines of their own or not, printed over one line or many; the same
 as the data of server-sent events; and one plain object, which an app with a response processor answers. Each byte
-is looked at once.
+is polled once.
 """
 
 import re
@@ -68,7 +68,7 @@ class EventDecoder:
         self._is_after_return = False  # whether a line's feed now would belong to the end of the line before
 
     def feed(self, chunk: bytes) -> list[Any]:
-        """Give the events that are whole with these bytes, as JSON objects or arrays.
+        """Return the events that are whole with these bytes, as JSON objects or arrays.
 
         Raises `DecodeError` for what is no event, and `StreamCut` for one that is too large: at once where no event
         came before it, else by the next call, and `fault` has it meanwhile.
@@ -88,7 +88,7 @@ class EventDecoder:
         return events
 
     def end(self) -> None:
-        """Take notice that nothing more comes. Raises `StreamCut` where this is in the middle of an event."""
+        """Note that nothing more comes. Raises `StreamCut` where this is in the middle of an event."""
         if self.fault is not None:
             raise self.fault
         if self._value or self._word or self._has_fields or self._take is EventDecoder._take_rest:
@@ -138,7 +138,7 @@ class EventDecoder:
         self._is_after_return = False
         if byte == _LF and was_after_return:
             return at + 1
-        if byte in _BLANKS:  # all at once, so that they are looked at once
+        if byte in _BLANKS:  # all at once, so that they are polled once
             found = _NOT_BLANK.search(chunk, at)
             return len(chunk) if found is None else found.start()
         if byte in _LINE_ENDS:
@@ -156,7 +156,7 @@ class EventDecoder:
         return at
 
     def _is_given(self, text: bytes) -> bool:
-        """Give an event that is the whole of a line. False where it is none: the line is then taken bit by bit."""
+        """Return an event that is the whole of a line. False where it is none: the line is then taken bit by bit."""
         if len(text) > self._most:
             return False
         try:

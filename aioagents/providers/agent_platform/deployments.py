@@ -134,14 +134,14 @@ class Optimization:
 
 
 def check_device(device_type: str) -> str:
-    """Give the name of a machine. Raises ValueError for one that models are not deployed on."""
+    """Return the name of a machine. Raises ValueError for one that models are not deployed on."""
     if device_type not in DEVICES:
         raise ValueError(f"deviceType: has to be one of {', '.join(DEVICES)}, not {device_type!r}")
     return device_type
 
 
 def check_model_type(model_type: str) -> str:
-    """Give the name of a kind of models. Raises ValueError that lists them."""
+    """Return the name of a kind of models. Raises ValueError that lists them."""
     try:
         return ModelType(model_type).value
     except ValueError:

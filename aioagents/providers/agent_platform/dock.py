@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
-from ...caller import Start
+from ...calls import Start
 from ...contract import RunReader
 from ...errors import DecodeError
 from ...model import Reply, Request, Run, RunRef
-from ...polling import Lane, RunHandle
+from ...polling import RunHandle, Source
 from .calls import Calls
 from .dock_wire import DOCK, STATUS, DockJob, read_job, read_started, status_request
 from .download import Download
@@ -27,20 +27,20 @@ class DockHandle(RunHandle):
     __slots__ = ("_calls", "_exports")
 
     def __init__(
-        self, calls: Calls, lane: Lane, ref: RunRef, *, exports: bool | None = None, **facts: Any
+        self, calls: Calls, source: Source, ref: RunRef, *, exports: bool | None = None, **facts: Any
     ) -> None:
-        super().__init__(lane, ref, **facts)
+        super().__init__(source, ref, **facts)
         self._calls = calls
         self._exports = exports
 
     @property
     def job(self) -> DockJob | None:
-        """Give what is known of the job; None before the first look at one that was started elsewhere."""
+        """Return what is known of the job; None before the first poll at one that was started elsewhere."""
         return _job_of(self.last)
 
     @property
     def progress(self) -> float | None:
-        """Give how far it has come, from 0 to 100; None where the platform does not tell."""
+        """Return how far it has come, from 0 to 100; None where the platform does not tell."""
         return None if self.job is None else self.job.progress
 
     async def result(self) -> Any:
@@ -78,7 +78,7 @@ class Dock:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._pool = calls.pool
-        self._lane: Lane | None = None
+        self._source: Source | None = None
 
     def follow(self, job_id: str, *, exports: bool | None = None) -> DockHandle:
         """Make a handle on a job by its id. Raises ValueError for what cannot be one."""
@@ -86,26 +86,26 @@ class Dock:
         status_request(self._calls.url, ref)
         return DockHandle(self._calls, self._ready(), ref, exports=exports)
 
-    async def start(self, request: Request, *, target: str, deed: str, exports: bool = False) -> DockHandle:
-        """Send, once, what starts a job, and give a handle on it; one that is over at once is never looked at."""
-        lane = self._ready()
+    async def start(self, request: Request, *, target: str, action: str, exports: bool = False) -> DockHandle:
+        """Send, once, what starts a job, and give a handle on it; one that is over at once is never polled."""
+        source = self._ready()
 
         def read(reply: Reply) -> DockHandle:
             clock = self._pool.clock
             run = read_started(reply, request.call, clock.utcnow())
             facts = {"target": target, "accepted": run, "begun_at": clock.now()}
-            return DockHandle(self._calls, lane, run.ref, exports=exports, **facts)
+            return DockHandle(self._calls, source, run.ref, exports=exports, **facts)
 
         return await self._calls.start(
-            Start(vendor=VENDOR, request=request, read=read, target=target, advice=_ADVICE, deed=deed)
+            Start(vendor=VENDOR, request=request, read=read, target=target, advice=_ADVICE, action=action)
         )
 
-    def _ready(self) -> Lane:
-        """Give the lane. Raises ValueError, which names the setting, where there is no key."""
+    def _ready(self) -> Source:
+        """Return the lane. Raises ValueError, which names the setting, where there is no key."""
         account, url = self._calls.account, self._calls.url
-        if self._lane is None:
+        if self._source is None:
             reader = RunReader(
                 self._pool, account, request=lambda ref: status_request(url, ref), read=read_job
             )
-            self._lane = self._pool.lane((VENDOR, DOCK, url, account.name), reader, VENDOR)
-        return self._lane
+            self._source = self._pool.source((VENDOR, DOCK, url, account.name), reader, VENDOR)
+        return self._source

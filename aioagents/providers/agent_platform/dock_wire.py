@@ -45,12 +45,12 @@ class DockJob:
 
 
 def status_request(tools_url: str, ref: RunRef) -> Request:
-    """Build a look at a dock job. Raises ValueError for an id that cannot be one."""
+    """Build a poll at a dock job. Raises ValueError for an id that cannot be one."""
     return Request(
         method="GET",
         url=f"{tools_url}/dock-status/{path_segment(ref.id, 'job_id')}",
         call=STATUS,
-        purpose=Purpose.LOOK,
+        purpose=Purpose.POLL,
     )
 
 
@@ -86,7 +86,7 @@ def read_started(reply: Reply, call: str, seen_at: datetime) -> Run:
 
 
 def read_job(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
-    """Read the answer to a look. Raises DecodeError where it tells no status."""
+    """Read the answer to a poll. Raises DecodeError where it tells no status."""
     raw = object_in(reply, STATUS)
     return _run(raw, ref, codec.text_in(raw, "status", vendor=VENDOR, call=STATUS), seen_at)
 

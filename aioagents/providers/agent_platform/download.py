@@ -16,7 +16,7 @@ import anyio
 from anyio.to_thread import run_sync
 from attrs import field, frozen
 
-from ...caller import Launch, Streaming
+from ...calls import StartRequest, Streaming
 from ...contract import is_loopback
 from ...errors import AuthenticationError, DecodeError, PermissionDenied, ReplyLost
 from ...model import Request
@@ -57,7 +57,7 @@ class Download:
         return target
 
     def _checked(self) -> str:
-        """Give the URL as it is asked for: whole, encoded, and not in clear text over a network."""
+        """Return the URL as it is asked for: whole, encoded, and not in clear text over a network."""
         url, is_good, is_safe = "", False, False
         try:
             url = urljoin(self._calls.url, quote(self.url, safe=_AS_THEY_ARE))
@@ -84,10 +84,10 @@ class Download:
         origin = request.origin
         account = pool.account((VENDOR, _CALL, origin), name=f"{VENDOR}-downloads", vendor=VENDOR)
         deadline, failures = anyio.current_effective_deadline(), 0
-        launch = Launch(vendor=VENDOR, request=request, target="", advice="", is_run=False)
+        start = StartRequest(vendor=VENDOR, request=request, target="", advice="", is_run=False)
         while True:
             try:
-                async with pool.caller.stream(account, launch) as reply:
+                async with pool.caller.stream(account, start) as reply:
                     fault = await _receive(reply, part, progress)
             except (AuthenticationError, PermissionDenied):
                 if account is self._calls.key or not self._is_at_home(request.url):

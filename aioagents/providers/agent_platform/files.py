@@ -162,7 +162,7 @@ class Meter:
             self._progress(sent, self._size)
 
     def watch(self, source: Source, start: int, length: int) -> Callable[[], AsyncIterator[bytes]]:
-        """Give a part of a source, telling of each piece once the next one is asked for."""
+        """Return a part of a source, telling of each piece once the next one is asked for."""
 
         async def pieces() -> AsyncIterator[bytes]:
             sent = start
@@ -176,7 +176,7 @@ class Meter:
 
 
 def check_chunk(chunk_bytes: int) -> int:
-    """Give `chunk_bytes`. Raises ValueError unless one call can carry so many."""
+    """Return `chunk_bytes`. Raises ValueError unless one call can carry so many."""
     if isinstance(chunk_bytes, bool) or not isinstance(chunk_bytes, int) or not 1 <= chunk_bytes <= ONE_CALL:
         raise ValueError(f"chunk_bytes has to be a whole number from 1 to {ONE_CALL}, not {chunk_bytes!r}")
     return chunk_bytes

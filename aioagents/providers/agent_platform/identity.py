@@ -48,7 +48,7 @@ class Identity:
         return cls(session_id, session_reference, user_reference)
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Give what was given, by its type on the wire, in the order in which the platform tries it."""
+        """Return what was given, by its type on the wire, in the order in which the platform tries it."""
         values = (self.session_id, self.session_reference, self.user_reference)
         return [(kind, value) for kind, value in zip(_TYPES, values, strict=True) if value is not None]
 
@@ -58,7 +58,7 @@ class Identity:
 
     @property
     def is_repeatable(self) -> bool:
-        """Say whether the same identity always leads to the same session.
+        """Return whether the same identity always leads to the same session.
 
         With a user's reference and no session's, each request may make another one: the user's alone never finds
         one, and an id that matches nothing falls through to it.

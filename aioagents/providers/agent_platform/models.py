@@ -49,13 +49,15 @@ class Models:
             meter.tell(source.size or 0)
         request = attrs.evolve(self._chunks.completion(session), purpose=Purpose.START)
         return await self._dock.start(
-            request, target=session.model_id or source.name, deed="began to import a model"
+            request, target=session.model_id or source.name, action="began to import a model"
         )
 
     async def export(self, model_id: str) -> DockHandle:
         """Export a model; `result()` is a `Download`. Agent Platform API, section 9.2."""
         request = start_request(self._of(model_id, "export"), "models.export")
-        return await self._dock.start(request, target=model_id, deed="began to export a model", exports=True)
+        return await self._dock.start(
+            request, target=model_id, action="began to export a model", exports=True
+        )
 
     async def deploy(
         self,
@@ -84,12 +86,12 @@ class Models:
             body["optimizationInfo"] = optimization.wire()
         url = f"{self._of(model_id, 'deploy')}?modelType={check_model_type(model_type)}"
         request = start_request(url, "models.deploy", body)
-        return await self._dock.start(request, target=model_id, deed="began to deploy a model")
+        return await self._dock.start(request, target=model_id, action="began to deploy a model")
 
     async def undeploy(self, model_id: str) -> DockHandle:
         """Take a model out of service. Agent Platform API, section 9.4."""
         request = start_request(self._of(model_id, "undeploy"), "models.undeploy")
-        return await self._dock.start(request, target=model_id, deed="began to undeploy a model")
+        return await self._dock.start(request, target=model_id, action="began to undeploy a model")
 
     def _of(self, model_id: str, verb: str) -> str:
         return f"{self._url}/{path_segment(model_id, 'model_id')}/{verb}"

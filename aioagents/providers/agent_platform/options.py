@@ -71,7 +71,7 @@ class Invoke:
 
     @property
     def is_tool(self) -> bool:
-        """Say whether it is a tool."""
+        """Return whether it is a tool."""
         return self.type == "tool"
 
     def wire(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class RunOptions(TypedDict, total=False):
 
 
 def identity_of(options: RunOptions) -> Identity:
-    """Give the session that is meant. Raises ValueError."""
+    """Return the session that is meant. Raises ValueError."""
     return Identity.of(
         options.get("session_id"), options.get("session_reference"), options.get("user_reference")
     )

@@ -20,7 +20,7 @@ _FOLDED: Final = str.maketrans("", "", "-_")
 
 
 def fold(name: str) -> str:
-    """Give a name as names are compared."""
+    """Return a name as names are compared."""
     return name.translate(_FOLDED).lower()
 
 
@@ -40,7 +40,7 @@ class Fields:
         return bool(self.raw)
 
     def get(self, *names: str) -> Any:
-        """Give the first of these members that is there and not null."""
+        """Return the first of these members that is there and not null."""
         for name in names:
             value = self._members.get(fold(name))
             if value is not None:
@@ -48,7 +48,7 @@ class Fields:
         return None
 
     def text(self, *names: str) -> str:
-        """Give the first of these texts that is not empty; empty where there is none."""
+        """Return the first of these texts that is not empty; empty where there is none."""
         for name in names:
             value = self._members.get(fold(name))
             if isinstance(value, str) and value:
@@ -56,11 +56,11 @@ class Fields:
         return ""
 
     def flag(self, *names: str) -> bool | None:
-        """Give a boolean, also one that is written as a string; None where there is none."""
+        """Return a boolean, also one that is written as a string; None where there is none."""
         return read_flag(self.get(*names))
 
     def number(self, *names: str) -> float | None:
-        """Give a number, also one that is written as a string; None where there is none."""
+        """Return a number, also one that is written as a string; None where there is none."""
         value = self.get(*names)
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
@@ -71,25 +71,25 @@ class Fields:
         return number if math.isfinite(number) else None
 
     def count(self, *names: str) -> int | None:
-        """Give a whole number; None where there is none."""
+        """Return a whole number; None where there is none."""
         value = self.number(*names)
         return None if value is None else int(value)
 
     def moment(self, *names: str) -> datetime | None:
-        """Give a date-time; None where there is none that can be read."""
+        """Return a date-time; None where there is none that can be read."""
         return parse_moment(self.get(*names))
 
     def inner(self, *names: str) -> "Fields":
-        """Give an object within; an empty one where there is none."""
+        """Return an object within; an empty one where there is none."""
         return Fields(self.get(*names))
 
     def items(self, *names: str) -> tuple[Any, ...]:
-        """Give a list; empty where there is none."""
+        """Return a list; empty where there is none."""
         value = self.get(*names)
         return tuple(value) if isinstance(value, list) else ()
 
     def objects(self, *names: str) -> Iterator["Fields"]:
-        """Give the objects of a list, leaving out what is none."""
+        """Return the objects of a list, leaving out what is none."""
         return (Fields(each) for each in self.items(*names) if isinstance(each, dict))
 
 

@@ -43,22 +43,22 @@ class RunReply:
 
     @property
     def text(self) -> str:
-        """Give the texts of the output, a line each; empty where there are none."""
+        """Return the texts of the output, a line each; empty where there are none."""
         return text_of(self.output)
 
     @property
     def run_id(self) -> str:
-        """Give the run's id; empty where the platform did not tell it."""
+        """Return the run's id; empty where the platform did not tell it."""
         return self.session.run_id
 
     @property
     def is_error(self) -> bool:
-        """Say whether the run went wrong, which no HTTP status tells."""
+        """Return whether the run went wrong, which no HTTP status tells."""
         return self.session.is_error
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
-        """Give the files of the session."""
+        """Return the files of the session."""
         return self.session.attachments
 
 

@@ -48,20 +48,20 @@ def shown_body(body: Mapping[str, Any]) -> bytes:
 
 
 def status_request(app_url: str, ref: RunRef) -> Request:
-    """Build a look at a run: a POST that only reads. Raises ValueError for an id or scope of no use."""
+    """Build a poll at a run: a POST that only reads. Raises ValueError for an id or scope of no use."""
     segment = path_segment(ref.id, "run_id")
     return Request(
         method="POST",
         url=f"{app_url}/runs/{segment}/status",
         call=STATUS,
-        purpose=Purpose.LOOK,
+        purpose=Purpose.POLL,
         headers=JSON,
         body=codec.encode_json({"sessionIdentity": Identity.parse(ref.scope).wire()}),
     )
 
 
 def check_callback(url: str) -> str:
-    """Give `url`. Raises ValueError unless the platform could call it."""
+    """Return `url`. Raises ValueError unless the platform could call it."""
     check_text(url, "callback_url")
     try:
         parts = urlsplit(url)
@@ -109,7 +109,7 @@ def _run_id(raw: Fields) -> str:
 
 
 def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
-    """Read the answer to a look. Raises DecodeError where it tells no status."""
+    """Read the answer to a poll. Raises DecodeError where it tells no status."""
     raw = object_in(reply, STATUS)
     run = raw.get("run", raw)
     # Written now in one case, now in another, which is no change of the run (section 6.6); `raw` keeps it as it is.
@@ -142,7 +142,7 @@ def _reason(output: Any) -> str | None:
 
 
 def redacted(raw: dict[str, Any], body: bytes) -> dict[str, Any]:
-    """Give an answer without the token for callbacks, which status records echo."""
+    """Return an answer without the token for callbacks, which status records echo."""
     if not any(each in body for each in _ECHOES):
         return raw
     clean: dict[str, Any] = _without_secrets(raw)

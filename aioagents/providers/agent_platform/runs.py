@@ -4,8 +4,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final, Unpack
 
-from ...caller import Launch, Start
-from ...contract import Announcement, RunReader
+from ...calls import Start, StartRequest
+from ...contract import RunReader, WebhookRegistration
 from ...model import Reply, RunRef, Secret
 from ...polling import RunHandle
 from ...webhooks import WebhookReceiver
@@ -51,7 +51,7 @@ class Runs:
         reader = RunReader(
             calls.pool, calls.account, request=lambda ref: status_request(calls.url, ref), read=read_run
         )
-        self._lane = calls.pool.lane((VENDOR, "runs", calls.url, calls.account.name), reader, VENDOR)
+        self._source = calls.pool.source((VENDOR, "runs", calls.url, calls.account.name), reader, VENDOR)
 
     async def execute(
         self,
@@ -95,7 +95,7 @@ class Runs:
         """Start a run in the background and give a handle on it, whose `result()` is the list of what it says.
 
         With a `WebhookReceiver` the run gets a URL and a bearer token of its own there: a delivery wakes the handle,
-        and while the receiver works the regular looks go at the cadence's slowest. Any other `callback_url` is told
+        and while the receiver works the regular polls go at the cadence's slowest. Any other `callback_url` is told
         as it is, and `callback_token` is what the platform will send there as bearer token. An acknowledgement that
         names no run, which it may with a callback, raises `StartUnknown`: a run has begun then, and nobody can follow
         it. Where it names none because the user has to sign in first, `AuthorizationRequired` is raised; with
@@ -111,12 +111,12 @@ class Runs:
             token = Secret(secrets.token_urlsafe(24))
         elif callback_url is None and token is not None:
             raise ValueError("callback_token: there is no callback_url that it would be sent to")
-        with Announcement.to(callback_url, bearer=token, read=read_delivery) as announcement:
-            if announcement.url is not None:
-                body["callbackUrl"] = check_callback(announcement.url)
+        with WebhookRegistration.to(callback_url, bearer=token, read=read_delivery) as registration:
+            if registration.url is not None:
+                body["callbackUrl"] = check_callback(registration.url)
             if token is not None:
                 body["callbackToken"] = token.reveal()
-            handle = await self._begin(body, announcement, options)
+            handle = await self._begin(body, registration, options)
             if require_authorization and handle.accepted is not None:
                 events = read_events(Fields(handle.accepted.raw))
                 require(pending_in(events), "runs.start", None, handle.accepted)
@@ -147,16 +147,16 @@ class Runs:
             scope = Identity(session.session_id).scope() if is_vague else identity.scope()
             return RunRef(VENDOR, scope, run_id)
 
-        launch = Launch(
+        start = StartRequest(
             vendor=VENDOR,
             request=execute_request(self._calls.url, "runs.stream", body, _seconds(silence)),
             target=_target(options),
             advice=_ADVICE,
         )
-        return RunStream(self._calls, launch, mode, refer)
+        return RunStream(self._calls, start, mode, refer)
 
     async def _begin(
-        self, body: Mapping[str, Any], announcement: Announcement, options: RunOptions
+        self, body: Mapping[str, Any], registration: WebhookRegistration, options: RunOptions
     ) -> RunHandle:
         request = execute_request(self._calls.url, "runs.start", body)
         scope, target = identity_of(options).scope(), _target(options)
@@ -167,7 +167,7 @@ class Runs:
         def read(reply: Reply) -> RunHandle:
             clock = self._pool.clock
             run = read_started(reply, scope, request.call, clock.utcnow())
-            return announcement.handle(self._lane, run.ref, target=kind, accepted=run, begun_at=clock.now())
+            return registration.handle(self._source, run.ref, target=kind, accepted=run, begun_at=clock.now())
 
         return await self._calls.start(
             Start(
@@ -198,7 +198,7 @@ class Runs:
     def follow(self, ref: RunRef) -> RunHandle:
         """Follow a run by its reference. Raises ValueError for one that names no session or no run."""
         status_request(self._calls.url, ref)
-        return RunHandle(self._lane, ref)
+        return RunHandle(self._source, ref)
 
 
 def _target(options: RunOptions) -> str:

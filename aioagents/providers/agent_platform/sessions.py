@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from ...caller import Start
+from ...calls import Start
 from ...contract import check_text
 from ...errors import NotFound
 from ...model import Purpose, Request
@@ -54,7 +54,7 @@ class Sessions:
         source: str | None = None,
         require_authorization: bool = False,
     ) -> Session:
-        """Give a session: the one that is meant, or a new one. Give at least one of the three.
+        """Return a session: the one that is meant, or a new one. Give at least one of the three.
 
         An id finds a session; a reference of the caller's own finds one, or names the new one; a user's reference
         makes a new one each time. So a request with a user's reference and no session's is sent once, and
@@ -82,7 +82,7 @@ class Sessions:
             read=lambda reply: read_session(reply, request.call),
             target=identity.user_reference or "",
             advice=_ADVICE,
-            deed="created a session",
+            action="created a session",
             is_run=False,
         )
         return await self._calls.start(start)
@@ -95,7 +95,7 @@ class Sessions:
         include: Collection[str] = (),
         generation: str = Generation.NEWEST,
     ) -> Session:
-        """Give a session as it is now.
+        """Return a session as it is now.
 
         The newest generation finds it by its id alone, and adds what `include` names: `traces`, `observations`. The
         older ones find it by id or reference, and tell its attachments. Raises `NotFound`. Agent Platform API,

@@ -41,19 +41,19 @@ _TAKEN: Final = frozenset(
 
 
 def app_base(url: str, *, allow_insecure: bool = False) -> str:
-    """Give the base URL of the app's APIs. Raises ValueError for one of no use."""
+    """Return the base URL of the app's APIs. Raises ValueError for one of no use."""
     return _with_path(check_base_url(url, "base_url", allow_insecure=allow_insecure), APP_PATH)
 
 
 def tools_base(url: str | None, app_url: str, *, allow_insecure: bool = False) -> str:
-    """Give the base URL of the tools' APIs; without one it is on the host of `app_url`. Raises ValueError."""
+    """Return the base URL of the tools' APIs; without one it is on the host of `app_url`. Raises ValueError."""
     if url is None:
         return origin_of(app_url) + TOOLS_PATH
     return _with_path(check_base_url(url, "tools_url", allow_insecure=allow_insecure), TOOLS_PATH)
 
 
 def origin_of(url: str) -> str:
-    """Give scheme, host and port."""
+    """Return scheme, host and port."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -79,7 +79,7 @@ def key_headers(key: Secret, name: str, *, header: str = KEY_HEADER, prefix: str
 
 
 def check_header_value(text: str, name: str) -> str:
-    """Give `text`. Raises ValueError, which does not quote it, for what no header can carry."""
+    """Return `text`. Raises ValueError, which does not quote it, for what no header can carry."""
     if not (isinstance(text, str) and text.isascii() and text.isprintable()) or text.strip() != text:
         raise ValueError(f"{name} holds what no header can carry, such as a line's end")
     return text

@@ -22,7 +22,7 @@ class Readable(Protocol):
     """A file that was opened for reading bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Give at most so many bytes, none at the end."""
+        """Return at most so many bytes, none at the end."""
         ...
 
 
@@ -31,7 +31,7 @@ Uploadable: TypeAlias = (
     "str | PathLike[str] | bytes | bytearray | memoryview | AsyncIterator[bytes] | Readable"
 )
 
-#: Gives a part of what is uploaded: so many bytes from there on, all where the number is None.
+#: Returns a part of what is uploaded: so many bytes from there on, all where the number is None.
 Opener: TypeAlias = Callable[[int, int | None], AsyncIterator[bytes]]
 
 
@@ -45,12 +45,12 @@ class Source:
 
     @property
     def is_once(self) -> bool:
-        """Say whether it can be read once alone."""
+        """Return whether it can be read once alone."""
         return self.size is None
 
     @property
     def extension(self) -> str:
-        """Give the extension of the name, without its dot. Raises ValueError where there is none."""
+        """Return the extension of the name, without its dot. Raises ValueError where there is none."""
         extension = PurePath(self.name).suffix.removeprefix(".")
         if not extension:
             raise ValueError(f"file_name: the platform needs an extension, and {self.name!r} has none")

@@ -29,10 +29,10 @@ DOCK_STATES: Final[Mapping[str, RunState]] = MappingProxyType(
 
 
 def run_state(status: str) -> RunState:
-    """Give the state for a run's status word; one that is not known is watched on, never an end."""
+    """Return the state for a run's status word; one that is not known is watched on, never an end."""
     return RUN_STATES.get(status.strip().lower(), RunState.UNKNOWN)
 
 
 def dock_state(status: str) -> RunState:
-    """Give the state for a dock job's status word; one that is not known is watched on, never an end."""
+    """Return the state for a dock job's status word; one that is not known is watched on, never an end."""
     return DOCK_STATES.get("_".join(status.replace("_", " ").split()).upper(), RunState.UNKNOWN)

@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 from attrs import field, frozen
 
-from ...caller import Launch, Streaming
+from ...calls import StartRequest, Streaming
 from ...errors import DecodeError, PoolClosed, ReplyLost, StreamCut
 from ...model import Run, RunRef, RunState
 from .calls import Calls
@@ -52,12 +52,12 @@ class StreamEvent:
 
     @property
     def text(self) -> str:
-        """Give what this event adds to the answer; empty where it adds nothing."""
+        """Return what this event adds to the answer; empty where it adds nothing."""
         return text_of(self.output)
 
     @property
     def pending_authorizations(self) -> tuple[AuthorizationProfile, ...]:
-        """Give the sign-ins that the end user owes, where this event asks for them."""
+        """Return the sign-ins that the end user owes, where this event asks for them."""
         return pending_in(self.events)
 
 
@@ -79,7 +79,7 @@ class StreamResult:
 
     @property
     def is_error(self) -> bool:
-        """Say whether the run went wrong."""
+        """Return whether the run went wrong."""
         return self.session.is_error
 
 
@@ -115,7 +115,7 @@ class Tally:
         self.is_complete = False
 
     def add(self, event: StreamEvent) -> None:
-        """Take notice of an event."""
+        """Note an event."""
         self.events += 1
         self.is_complete |= event.is_last
         self.run_id = self.run_id or event.session.run_id
@@ -129,11 +129,11 @@ class Tally:
 
     @property
     def session(self) -> SessionInfo:
-        """Give the latest that was told of the session as a whole."""
+        """Return the latest that was told of the session as a whole."""
         return self._session
 
     def result(self) -> StreamResult:
-        """Give the sum."""
+        """Return the sum."""
         return StreamResult(
             # What the last event repeats counts only where nothing came before it.
             text=self._between.join(self._texts) if self._texts else self._whole,
@@ -157,12 +157,12 @@ class RunStream:
     """
 
     def __init__(
-        self, calls: Calls, launch: Launch, mode: str, refer: Callable[[SessionInfo, str], RunRef]
+        self, calls: Calls, start: StartRequest, mode: str, refer: Callable[[SessionInfo, str], RunRef]
     ) -> None:
         self._calls = calls
-        self._launch = launch
+        self._start = start
         self._refer = refer
-        self._decoder = EventDecoder(vendor=VENDOR, call=launch.request.call)
+        self._decoder = EventDecoder(vendor=VENDOR, call=start.request.call)
         self._tally = Tally(mode)
         self._streaming: Streaming | None = None
         self._is_read = False
@@ -172,12 +172,12 @@ class RunStream:
 
     @property
     def result(self) -> StreamResult:
-        """Give what was told so far."""
+        """Return what was told so far."""
         return self._tally.result()
 
     @property
     def ref(self) -> RunRef | None:
-        """Give the reference by which any process can follow the run; None before the platform told its id."""
+        """Return the reference by which any process can follow the run; None before the platform told its id."""
         run_id = self._tally.run_id
         return self._refer(self._tally.session, run_id) if run_id else None
 
@@ -195,7 +195,7 @@ class RunStream:
 
     async def _begin(self) -> Streaming:
         self._calls.pool.ensure_open()
-        streaming = self._calls.pool.caller.stream(self._calls.account, self._launch)
+        streaming = self._calls.pool.caller.stream(self._calls.account, self._start)
         self._streaming = await streaming.__aenter__()
         return self._streaming
 
@@ -258,7 +258,7 @@ class RunStream:
             if not decoder.is_done:
                 decoder.end()
             if self._tally.events == 0:
-                raise wrong(self._launch.request.call, "$")
+                raise wrong(self._start.request.call, "$")
         except ReplyLost as error:
             raise decoder.cut("the connection was lost", run=self._run()) from error
         except (StreamCut, PoolClosed) as error:
@@ -274,7 +274,7 @@ class RunStream:
         return None
 
     def _run(self) -> Run | None:
-        """Give the run as the stream tells of it: its end is for a look to see."""
+        """Return the run as the stream tells of it: its end is for a poll to see."""
         ref = self.ref
         if ref is None:
             return None

@@ -43,7 +43,7 @@ class Tools:
             body["envVariablesFileId"] = check_text(env_variables_file_id, "env_variables_file_id")
         body["toolName"] = check_text(tool_name, "tool_name")
         request = start_request(f"{self._url}/import", "tools.import_new", body)
-        return await self._dock.start(request, target=tool_name, deed="began to import a tool")
+        return await self._dock.start(request, target=tool_name, action="began to import a tool")
 
     async def import_into(
         self, tool_id: str, *, tool_data_file_id: str, flow_data_file_id: str, env_variables_file_id: str
@@ -52,7 +52,7 @@ class Tools:
         body = _files(tool_data_file_id, flow_data_file_id)
         body["envVariablesFileId"] = check_text(env_variables_file_id, "env_variables_file_id")
         request = start_request(self._of(tool_id, "import"), "tools.import_into", body)
-        return await self._dock.start(request, target=tool_id, deed="began to import a tool")
+        return await self._dock.start(request, target=tool_id, action="began to import a tool")
 
     async def export(self, tool_id: str, *, flow_id: str | None = None) -> DockHandle:
         """Export a tool; `result()` is a `Download` of a zip file.
@@ -61,7 +61,7 @@ class Tools:
         """
         query = "" if flow_id is None else f"?flowId={quote(check_text(flow_id, 'flow_id'), safe='')}"
         request = start_request(self._of(tool_id, "export") + query, "tools.export")
-        return await self._dock.start(request, target=tool_id, deed="began to export a tool", exports=True)
+        return await self._dock.start(request, target=tool_id, action="began to export a tool", exports=True)
 
     async def deploy(
         self, tool_id: str, *, is_async: bool = True, timeout: float | None = TIMEOUT
@@ -81,12 +81,12 @@ class Tools:
             is_long=not is_async,
             timeout=None if is_async else timeout,
         )
-        return await self._dock.start(request, target=tool_id, deed="began to deploy a tool")
+        return await self._dock.start(request, target=tool_id, action="began to deploy a tool")
 
     async def undeploy(self, tool_id: str) -> DockHandle:
         """Take a tool out of service. Agent Platform API, section 9.0.5."""
         request = start_request(self._of(tool_id, "undeploy"), "tools.undeploy")
-        return await self._dock.start(request, target=tool_id, deed="began to undeploy a tool")
+        return await self._dock.start(request, target=tool_id, action="began to undeploy a tool")
 
     def _of(self, tool_id: str, verb: str) -> str:
         segment = path_segment(tool_id, "tool_id")
@@ -137,4 +137,4 @@ class Guardrails:
         except ValueError:
             raise ValueError(f"name has to be one of {', '.join(Guardrail)}, not {name!r}") from None
         request = start_request(f"{self._url}/{verb}", f"guardrails.{verb}", {"name": known.value})
-        return await self._dock.start(request, target=known.value, deed=f"began to {verb} a guardrail")
+        return await self._dock.start(request, target=known.value, action=f"began to {verb} a guardrail")

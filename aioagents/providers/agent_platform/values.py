@@ -103,17 +103,17 @@ class SessionInfo:
 
     @property
     def is_error(self) -> bool:
-        """Say whether the run went wrong, which no HTTP status tells."""
+        """Return whether the run went wrong, which no HTTP status tells."""
         return self.status.strip().lower() == "error"
 
 
 def text_of(output: Any) -> str:
-    """Give the texts of an output (`Run.output`, `RunReply.output`), a line each; empty where there are none."""
+    """Return the texts of an output (`Run.output`, `RunReply.output`), a line each; empty where there are none."""
     return "\n".join(texts_in(output))
 
 
 def texts_in(output: Any) -> list[str]:
-    """Give the texts of an output one by one."""
+    """Return the texts of an output one by one."""
     if not isinstance(output, list | tuple):
         return []
     return [
@@ -146,7 +146,7 @@ def _event(raw: Any) -> Event:
 
 
 def pending_in(events: Iterable[Event]) -> tuple[AuthorizationProfile, ...]:
-    """Give the sign-ins that are still missing."""
+    """Return the sign-ins that are still missing."""
     profiles = (
         _profile(each)
         for event in events
@@ -244,7 +244,7 @@ class Session:
 
     @property
     def text(self) -> str:
-        """Give what the app said by itself, a welcome for example; empty where it said nothing."""
+        """Return what the app said by itself, a welcome for example; empty where it said nothing."""
         return text_of(self.output)
 
 

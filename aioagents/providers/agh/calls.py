@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from attrs import frozen
 
-from ...caller import Account, Start
+from ...calls import Account, Start
 from ...errors import Conflict, NotFound
 from ...model import Reply, Request
 from ...pool import SessionPool
@@ -24,11 +24,11 @@ class Calls:
     base_url: str
 
     def url(self, resource: str) -> str:
-        """Give the URL of a resource: `jobs`, `triggers`, `runs`."""
+        """Return the URL of a resource: `jobs`, `triggers`, `runs`."""
         return f"{self.base_url}/api/automation/{resource}"
 
     def item(self, resource: str, item_id: str) -> str:
-        """Give the URL of one item of it. Raises ValueError or TypeError for what cannot be an id."""
+        """Return the URL of one item of it. Raises ValueError or TypeError for what cannot be an id."""
         return item_url(self.url(resource), item_id, f"{resource.removesuffix('s')}_id")
 
     async def call(self, request: Request, read: Callable[[Reply, str], T]) -> T:

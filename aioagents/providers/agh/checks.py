@@ -14,14 +14,14 @@ _KEPT: Final = "null leaves it alone on the server; leave it out"
 
 
 def check_string(value: object, path: str) -> str:
-    """Give a text, which may be empty."""
+    """Return a text, which may be empty."""
     if not isinstance(value, str):
         raise TypeError(f"{path}: expected a string, not {type(value).__name__}")
     return value.strip()
 
 
 def check_filled(value: object, path: str) -> str:
-    """Give a text with something in it."""
+    """Return a text with something in it."""
     text = check_string(value, path)
     if not text:
         raise ValueError(f"{path}: has to be there, and not blank")
@@ -35,7 +35,7 @@ def check_blank(value: object, path: str, why: str) -> None:
 
 
 def check_word(value: object, words: Collection[str], path: str) -> str:
-    """Give one of the words that the server knows."""
+    """Return one of the words that the server knows."""
     text = check_string(value, path)
     if text not in words:
         raise ValueError(f"{path}: expected {' or '.join(words)}, not {text!r}")
@@ -43,14 +43,14 @@ def check_word(value: object, words: Collection[str], path: str) -> str:
 
 
 def check_flag(value: object, path: str) -> bool:
-    """Give True or False."""
+    """Return True or False."""
     if not isinstance(value, bool):
         raise TypeError(f"{path}: expected True or False, not {type(value).__name__}")
     return value
 
 
 def check_number(value: object, path: str, *, least: int) -> int:
-    """Give a whole number that is not below `least`."""
+    """Return a whole number that is not below `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{path}: expected a whole number, not {type(value).__name__}")
     if value < least:
@@ -59,7 +59,7 @@ def check_number(value: object, path: str, *, least: int) -> int:
 
 
 def check_given(changes: Mapping[str, object], names: Collection[str]) -> Iterator[tuple[str, object]]:
-    """Give the members of a change, which has at least one, each with a value."""
+    """Return the members of a change, which has at least one, each with a value."""
     if not changes:
         raise ValueError(f"there is nothing to change; give at least one of {', '.join(names)}")
     for name, value in changes.items():
@@ -73,7 +73,7 @@ def check_given(changes: Mapping[str, object], names: Collection[str]) -> Iterat
 
 
 def check_members(value: object, kind: type[T], names: Collection[str], path: str) -> T | dict[str, object]:
-    """Give a value of ours, or the members of a mapping, all of which have to be known."""
+    """Return a value of ours, or the members of a mapping, all of which have to be known."""
     if isinstance(value, kind):
         return value
     if not isinstance(value, Mapping):

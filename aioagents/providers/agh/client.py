@@ -67,7 +67,7 @@ class Agh(RunClient):
         return await self.jobs.trigger(row.target)
 
     def retry_delay(self, error: AgentsError, failures: int) -> float | None:
-        """Give the seconds after which a job that had no free slot may have one (AGH automation API, section 2)."""
+        """Return the seconds after which a job that had no free slot may have one (AGH automation API, section 2)."""
         if not isinstance(error, Conflict):
             return None
         return slot_delay(error, failures, now=self._pool.clock.utcnow(), chance=self._pool.chance())

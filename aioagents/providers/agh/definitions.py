@@ -198,7 +198,7 @@ def _webhook_id(value: object, path: str) -> str:
 
 
 def _secret(value: object, path: str) -> str:
-    """Give the secret itself, which goes into the body and nowhere else."""
+    """Return the secret itself, which goes into the body and nowhere else."""
     if not isinstance(value, str | Secret):
         raise TypeError(f"{path}: expected a string or a Secret, not {type(value).__name__}")
     text = Secret.of(value).reveal()

@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from ...caller import Flight
+from ...calls import PendingStart
 from ...clock import Clock, sleep
 from ...errors import AgentsError, Conflict, NotSent, ReplyLost
 from ...model import Purpose, Reply, Request, Secret
@@ -100,7 +100,7 @@ class Postman:
         self._first_sent_at: float | None = None
 
     def request(self) -> Request:
-        """Give the first request."""
+        """Return the first request."""
         return self._parcel.request(self._clock)
 
     def sign(self, _: Request) -> Request:
@@ -110,7 +110,7 @@ class Postman:
         return self._parcel.request(self._clock)
 
     def renew(self) -> Request | None:
-        """Give the same delivery once more; None when the server may have forgotten its id by now."""
+        """Return the same delivery once more; None when the server may have forgotten its id by now."""
         is_late = (
             self._first_sent_at is not None and self._clock.now() - self._first_sent_at > _REMEMBERED - _SLACK
         )
@@ -142,8 +142,8 @@ class Postman:
             " refused. With trigger_id the run can be found."
         )
 
-    async def watch(self, flight: Flight[Delivery]) -> Delivery:
-        """Give the delivery when its run was seen to have ended, and the answer did not come all the same.
+    async def watch(self, pending: PendingStart[Delivery]) -> Delivery:
+        """Return the delivery when its run was seen to have ended, and the answer did not come all the same.
 
         Raises `ReplyLost` once the time is up that the connection was to be kept, `NotSent` where it never was sent.
         """
@@ -153,23 +153,23 @@ class Postman:
             left = None if self._timeout is None else self._timeout - (self._clock.now() - began_at)
             await sleep(self._clock, gap if left is None else max(min(gap, left), 0.0))
             if left is not None and left <= gap:
-                kind = ReplyLost if flight.is_sent else NotSent
+                kind = ReplyLost if pending.is_sent else NotSent
                 raise kind(f"{CALL} was given up after {self._timeout:g} s", call=CALL)
-            if self._run is not None and flight.out_since is not None and await self._has_ended():
+            if self._run is not None and pending.out_since is not None and await self._has_ended():
                 await sleep(self._clock, _REPLY_GRACE)
                 return self._found(self._run)
             gap = min(gap * _FACTOR, _LONGEST_GAP)
 
     async def answered(self, result: Delivery) -> Delivery:
-        """Give the result as it is."""
+        """Return the result as it is."""
         return result
 
-    async def failed(self, error: AgentsError, flight: Flight[Delivery]) -> Delivery | None:
+    async def failed(self, error: AgentsError, pending: PendingStart[Delivery]) -> Delivery | None:
         """Find the run after an answer that hides it, or none; a replay says that it has arrived."""
         if isinstance(error, Conflict):
             tell_conflict(error)
         is_replay = isinstance(error, Conflict) and error.reason == REPLAY
-        if not (flight.is_sent or is_replay):
+        if not (pending.is_sent or is_replay):
             return None
         for gap in _GAPS_AFTER if self._run is not None else ():
             await sleep(self._clock, gap)
@@ -187,10 +187,10 @@ class Postman:
         )
 
     async def _is_there(self) -> bool:
-        """Say whether the run can be read. What keeps it from being read leaves it open."""
+        """Return whether the run can be read. What keeps it from being read leaves it open."""
         try:
             if self._run is not None:
-                await self._run.look()
+                await self._run.poll()
         except AgentsError:
             return False
         return self._run is not None

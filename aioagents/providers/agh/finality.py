@@ -25,7 +25,7 @@ _BROKEN: Final = frozenset({RunState.FAILED, RunState.ABORTED})
 
 
 def needs_policy(record: AutomationRun) -> bool:
-    """Say whether its owner's retry policy has to be known to tell if this record is the end."""
+    """Return whether its owner's retry policy has to be known to tell if this record is the end."""
     return record.status == _FAILED and bool(record.fire_id)
 
 

@@ -10,16 +10,16 @@ from .settings import VENDOR
 
 
 class Follower:
-    """Makes handles on the runs of one runtime, which share their looks."""
+    """Makes handles on the runs of one runtime, which share their polls."""
 
     def __init__(self, calls: Calls) -> None:
         self._pool = calls.pool
         key = (VENDOR, calls.base_url)
-        self._lane = self._pool.lane(key, Reader(calls), VENDOR)
+        self._source = self._pool.source(key, Reader(calls), VENDOR)
 
     def foreign(self, run_id: str) -> RunHandle:
         """Follow a run by its id."""
-        return RunHandle(self._lane, RunRef(VENDOR, "", run_id))
+        return RunHandle(self._source, RunRef(VENDOR, "", run_id))
 
     def begun(self, record: AutomationRun) -> RunHandle:
         """Follow a run that we began ourselves, as its record tells of it now."""
@@ -27,4 +27,4 @@ class Follower:
         ref = RunRef(VENDOR, "", record.id)
         run = read_record(record, ref, clock.utcnow(), is_final=not needs_policy(record))
         target = record.job_id or record.trigger_id
-        return RunHandle(self._lane, ref, target=target, accepted=run, begun_at=clock.now())
+        return RunHandle(self._source, ref, target=target, accepted=run, begun_at=clock.now())

@@ -2,7 +2,7 @@
 
 from typing import TypeAlias, Unpack
 
-from ...caller import Start
+from ...calls import Start
 from ...clock import sleep
 from ...errors import Conflict
 from ...model import Purpose, Request
@@ -12,11 +12,11 @@ from .checks import check_number
 from .definitions import JobChanges, job_body, job_changes, listing
 from .follow import Follower
 from .history import PAGE_SIZE, RunHistory, history
-from .launch import CALL as TRIGGER
-from .launch import Book, Launch, Launches
 from .records import Job
 from .refusals import slot_delay
 from .times import Moment
+from .trigger import CALL as TRIGGER
+from .trigger import Book, TriggerSearch, TriggerSearches
 from .values import FireLimitLike, JobTaskLike, RetryLike, ScheduleLike
 from .wire import REFUSED, create_request, get_request, job_in, jobs_in, list_request, update_request
 
@@ -37,7 +37,7 @@ class Jobs:
     def __init__(self, calls: Calls, follower: Follower) -> None:
         self._calls = calls
         self._follower = follower
-        self._launches = Launches(calls)
+        self._searches = TriggerSearches(calls)
         self._url = calls.url("jobs")
 
     async def list(
@@ -48,7 +48,7 @@ class Jobs:
         source: str | None = None,
         limit: int | None = None,
     ) -> _Jobs:
-        """Give the jobs, by name then id; no `limit` or 0 is all. Sources are `config`, `dynamic`, `package`."""
+        """Return the jobs, by name then id; no `limit` or 0 is all. Sources are `config`, `dynamic`, `package`."""
         query = listing(scope, workspace_id, source)
         if limit is not None:
             query["limit"] = str(check_number(limit, "limit", least=0))
@@ -96,13 +96,13 @@ class Jobs:
                 read=lambda reply: job_in(reply, request.call),
                 target=name,
                 advice=_ADVICE,
-                deed="created a job",
+                action="created a job",
                 is_run=False,
             )
         )
 
     async def get(self, job_id: str) -> Job:
-        """Give a job."""
+        """Return a job."""
         return await self._calls.call(get_request(self._item(job_id), "jobs.get"), job_in)
 
     async def update(self, job_id: str, /, **changes: Unpack[JobChanges]) -> Job:
@@ -123,7 +123,7 @@ class Jobs:
 
         The server answers when the run has ended, so the job's history is watched meanwhile, and the connection is
         closed once the run is there, which the server does not mind. The request is never sent again, whatever
-        becomes of it; after an answer that hides the run (500) or that was lost, the run is looked for in the
+        becomes of it; after an answer that hides the run (500) or that was lost, the run is searched for in the
         history. Raises `StartUnknown`, with what was seen in its `advice`, when it is not found. Which of several
         new runs is whose a history does not tell: calls made here each get one of their own; where others trigger
         the same job in that very moment, two runs that do the same work may be taken for each other.
@@ -134,7 +134,7 @@ class Jobs:
         begun. Cancelling is as `Leena.execute` tells. Raises `NotFound` for no such job, otherwise as the others.
         """
         url = f"{self._item(job_id)}/trigger"
-        book = self._launches.book(job_id)
+        book = self._searches.book(job_id)
         tries = 0
         while True:
             try:
@@ -149,7 +149,7 @@ class Jobs:
 
     async def _trigger(self, job_id: str, url: str, book: Book) -> RunHandle:
         self._calls.pool.ensure_open()
-        launch = Launch(self._calls, book, await book.open(), self._follower.begun)
+        search = TriggerSearch(self._calls, book, await book.open(), self._follower.begun)
         request = Request(
             method="POST",
             url=url,
@@ -162,10 +162,10 @@ class Jobs:
             Start(
                 vendor=self._calls.account.vendor,
                 request=request,
-                read=launch.read,
+                read=search.read,
                 target=job_id,
-                advice=launch.advice,
-                search=launch,
+                advice=search.advice,
+                search=search,
             )
         )
 

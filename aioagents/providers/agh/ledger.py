@@ -36,7 +36,7 @@ class Outgoing(Protocol):
 
     @property
     def was_sent(self) -> bool:
-        """Say whether it ever was out."""
+        """Return whether it ever was out."""
         ...
 
 
@@ -57,7 +57,7 @@ class Claim:
 
     @property
     def out_since(self) -> float | None:
-        """Give when the call was sent; None while it is not out."""
+        """Return when the call was sent; None while it is not out."""
         return None if self.call is None else self.call.out_since
 
 
@@ -88,7 +88,7 @@ class Ledger:
             self._release(claim)
 
     def opened_at(self) -> float:
-        """Give when the oldest of the present calls was made, infinite when there is none."""
+        """Return when the oldest of the present calls was made, infinite when there is none."""
         return min((claim.opened_at for claim in self._claims), default=math.inf)
 
     def note(self, sightings: Sequence[Sighting], *, asked_at: float | None = None) -> None:
@@ -134,7 +134,7 @@ class Ledger:
         return True
 
     def left_over(self, claim: Claim) -> str | None:
-        """Give the run that this call has by now, or else the oldest one that no other has; None if there is none."""
+        """Return the run that this call has by now, or else the oldest one that no other has."""
         if claim.run_id is None:
             found = next(iter(self._open_to(claim)), None)
             if found is not None:
@@ -143,7 +143,7 @@ class Ledger:
         return claim.run_id
 
     def candidates(self, claim: Claim) -> list[str]:
-        """Give the runs that may be this call's, oldest first."""
+        """Return the runs that may be this call's, oldest first."""
         return [each.id for each in self._open_to(claim)]
 
     def _open_to(self, claim: Claim) -> list[Sighting]:
@@ -187,7 +187,7 @@ class Ledger:
                 return
 
     def _pair(self, claims: Sequence[Claim], asked_at: float, *, only_failed: bool = False) -> bool:
-        """Give each claim a run of its own, or none any; later on, where it was sent after the list was asked for."""
+        """Return each claim a run of its own, or none; later, where it was sent after the list was asked for."""
         free = [each for each in self._free.values() if each.has_failed or not only_failed]
         pairs: list[tuple[Claim, Sighting]] = []
         for claim in claims:  # from the latest base down: what is open to few goes to them first

@@ -43,7 +43,7 @@ class Reader:
         self._account = calls.account
         self._policies: OrderedDict[tuple[str, str], tuple[float, Retry | None]] = OrderedDict()
 
-    async def look(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
         """Read a run, with one try for each of the requests that it takes."""
         return await self._read(ref, age, last, self._ask_once)
 
@@ -66,7 +66,7 @@ class Reader:
                 return f"{name}={record[name]}"
         return None
 
-    async def look_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
+    async def poll_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
         """Read runs of one job or trigger, by that part of its history in which they began.
 
         Failed ones whose owner's retry policy cannot be read now are left out.
@@ -80,7 +80,7 @@ class Reader:
             "until": write_moment(max(begun) + timedelta(microseconds=1), "until"),
             "limit": str(2 * len(runs) + _SPARE),
         }
-        request = _look(list_request(self._calls.url("runs"), "runs.list", query))
+        request = _poll(list_request(self._calls.url("runs"), "runs.list", query))
         records, now = await self._ask_once(
             request, lambda reply: (runs_in(reply, request.call), self._server_now(reply))
         )
@@ -104,7 +104,7 @@ class Reader:
             if raw is not None and raw.get("status") == _DELEGATED:
                 record, now = read_run(raw, call=_GET), self._pool.clock.utcnow()
             else:
-                request = _look(get_request(item_url(self._calls.url("runs"), ref.id, "run_id"), _GET))
+                request = _poll(get_request(item_url(self._calls.url("runs"), ref.id, "run_id"), _GET))
                 record, now = await ask(request, lambda reply: (run_in(reply, _GET), self._server_now(reply)))
             return await self._told(ref, record, now, ask)
         except NotFound as error:
@@ -116,7 +116,7 @@ class Reader:
         seen_at = self._pool.clock.utcnow()
         if _is_delegated(record):
             url = item_url(f"{self._calls.base_url}/api/task-runs", record.task_run_id, "task_run_id")
-            request = _look(get_request(url, _TASK_RUN))
+            request = _poll(get_request(url, _TASK_RUN))
             task_run = await ask(request, lambda reply: task_run_in(reply, _TASK_RUN))
             return read_record(record, ref, self._pool.clock.utcnow(), task_run=task_run)
         if not needs_policy(record):
@@ -125,14 +125,14 @@ class Reader:
         return read_record(record, ref, seen_at, is_final=not seconds_until_final(record, retry, now))
 
     async def _policy(self, record: AutomationRun, ask: Ask) -> Retry | None:
-        """Give how the run's owner is tried again; None when there is no owner any more."""
+        """Return how the run's owner is tried again; None when there is no owner any more."""
         resource, owner = ("jobs", record.job_id) if record.job_id else ("triggers", record.trigger_id)
         now = self._pool.clock.now()
         kept = self._policies.get((resource, owner))
         if kept is not None and now - kept[0] < _POLICY_KEPT:
             return kept[1]
         call = f"{resource}.get"
-        request = _look(get_request(self._calls.item(resource, owner), call))
+        request = _poll(get_request(self._calls.item(resource, owner), call))
         try:
             read = job_in if record.job_id else trigger_in
             retry: Retry | None = (await ask(request, lambda reply: read(reply, call))).retry
@@ -144,13 +144,13 @@ class Reader:
         return retry
 
     async def _ask_once(self, request: Request, read: Callable[[Reply], Any]) -> Any:
-        return read(await self._pool.caller.look(self._calls.account, request))
+        return read(await self._pool.caller.poll(self._calls.account, request))
 
     async def _ask(self, request: Request, read: Callable[[Reply], Any]) -> Any:
         return await self._pool.caller.call(self._calls.account, request, read)
 
     def _server_now(self, reply: Reply) -> datetime:
-        """Give the server's time, by which its own moments are to be judged; ours where it tells none."""
+        """Return the server's time, by which its own moments are to be judged; ours where it tells none."""
         try:
             now = parsedate_to_datetime(reply.headers.get("date", ""))
         except (ValueError, TypeError, IndexError):
@@ -158,8 +158,8 @@ class Reader:
         return now if now.tzinfo is not None else now.replace(tzinfo=UTC)
 
 
-def _look(request: Request) -> Request:
-    return attrs.evolve(request, purpose=Purpose.LOOK)
+def _poll(request: Request) -> Request:
+    return attrs.evolve(request, purpose=Purpose.POLL)
 
 
 def _is_delegated(record: AutomationRun) -> bool:
@@ -167,6 +167,6 @@ def _is_delegated(record: AutomationRun) -> bool:
 
 
 def _record_in(run: Run | None) -> Mapping[str, Any] | None:
-    """Give the automation's record that a run was made of."""
+    """Return the automation's record that a run was made of."""
     record = run.raw.get("run") if run is not None and isinstance(run.raw, Mapping) else None
     return record if isinstance(record, Mapping) else None

@@ -30,7 +30,7 @@ class Runs:
     ) -> RunHistory:
         """Iterate over runs, newest first, all or those of one job or trigger. As `Jobs.runs`.
 
-        That the job or trigger exists is not looked at: the runs of one that was deleted are found.
+        That the job or trigger exists is not polled: the runs of one that was deleted are found.
         """
         return history(
             self._calls,
@@ -57,5 +57,5 @@ class Runs:
         return self._follower.foreign(run_id)
 
     async def get(self, run_id: str) -> AutomationRun:
-        """Give the record of a run as it is now, whose `delegated` and `failed` need not be the end."""
+        """Return the record of a run as it is now, whose `delegated` and `failed` need not be the end."""
         return await self._calls.call(get_request(self._calls.item("runs", run_id), "runs.get"), run_in)

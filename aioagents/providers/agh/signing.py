@@ -24,22 +24,22 @@ def signature(secret: str | Secret, timestamp: int, body: bytes) -> str:
 
 
 def webhook_run_id(trigger_id: str, delivery_id: str) -> str:
-    """Give the id of the run that a delivery makes."""
+    """Return the id of the run that a delivery makes."""
     return f"run_wbh_{_digest(trigger_id, delivery_id)[:24]}"
 
 
 def webhook_fire_id(trigger_id: str, delivery_id: str) -> str:
-    """Give the `fire_id` of the run that a delivery makes."""
+    """Return the `fire_id` of the run that a delivery makes."""
     return f"webhook:{_digest(trigger_id, delivery_id)}"
 
 
 def default_webhook_id(trigger_id: str) -> str:
-    """Give the webhook id that the server makes for a trigger; what its `webhook_id` says counts more."""
+    """Return the webhook id that the server makes for a trigger; what its `webhook_id` says counts more."""
     return f"{WEBHOOK_PREFIX}{sha256(trigger_id.strip().encode()).hexdigest()[:16]}"
 
 
 def check_endpoint(endpoint: str) -> str:
-    """Give `slug--wbh_id` encoded as one path segment. Raises ValueError or TypeError for what reaches no trigger."""
+    """Return `slug--wbh_id` encoded as one path segment. Raises ValueError, TypeError if it reaches no trigger."""
     text = check_filled(endpoint, "endpoint")
     slug, _, webhook_id = text.rpartition(_SPLIT)
     if not (slug.strip() and webhook_id.startswith(WEBHOOK_PREFIX)):

@@ -40,10 +40,10 @@ TASK_RUN_STATES: Final[Mapping[str, RunState]] = MappingProxyType(
 
 
 def run_state_of(status: str) -> RunState:
-    """Give the state for an automation run's word; one that is not known is watched on, never an end."""
+    """Return the state for an automation run's word; one that is not known is watched on, never an end."""
     return RUN_STATES.get(status, RunState.UNKNOWN)
 
 
 def task_run_state_of(status: str) -> RunState:
-    """Give the state for a task run's word; one that is not known is watched on, never an end."""
+    """Return the state for a task run's word; one that is not known is watched on, never an end."""
     return TASK_RUN_STATES.get(status, RunState.UNKNOWN)

@@ -95,7 +95,7 @@ def write_moment(value: Moment, path: str) -> str:
 
 
 def order_of(text: str) -> tuple[datetime, int]:
-    """Give what RFC 3339 moments are ordered by, to the nanosecond: texts are not. Raises ValueError."""
+    """Return what RFC 3339 moments are ordered by, to the nanosecond: texts are not. Raises ValueError."""
     found = _MOMENT.fullmatch(text.strip())
     digits = (found.group(2) or "") if found is not None else ""
     return parse_moment(text), int(f"{digits:0<9}"[6:])

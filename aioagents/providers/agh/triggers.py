@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeAlias, Unpack
 
-from ...caller import Start
+from ...calls import Start
 from ...codec import encode_json
 from ...model import Secret
 from .calls import Calls
@@ -43,7 +43,7 @@ class Triggers:
         event: str | None = None,
         limit: int | None = None,
     ) -> _Triggers:
-        """Give the triggers, by name then id; `event` has to be met exactly, no `limit` or 0 is all."""
+        """Return the triggers, by name then id; `event` has to be met exactly, no `limit` or 0 is all."""
         query = listing(scope, workspace_id, source)
         if event is not None:
             query["event"] = check_filled(event, "event")
@@ -99,14 +99,14 @@ class Triggers:
                 read=lambda reply: trigger_in(reply, request.call),
                 target=name,
                 advice=_ADVICE,
-                deed="created a trigger",
+                action="created a trigger",
                 is_run=False,
                 shown=encode_json({key: value for key, value in body.items() if key != _SECRET}),
             )
         )
 
     async def get(self, trigger_id: str) -> Trigger:
-        """Give a trigger."""
+        """Return a trigger."""
         return await self._calls.call(get_request(self._item(trigger_id), "triggers.get"), trigger_in)
 
     async def update(self, trigger_id: str, /, **changes: Unpack[TriggerChanges]) -> Trigger:

@@ -58,12 +58,12 @@ class Schedule:
 
     @property
     def interval_seconds(self) -> float | None:
-        """Give the interval in seconds; None without one that can be read."""
+        """Return the interval in seconds; None without one that can be read."""
         return _seconds(self.interval)
 
     @property
     def moment(self) -> datetime | None:
-        """Give `time` as a datetime; None without one that can be read."""
+        """Return `time` as a datetime; None without one that can be read."""
         try:
             return parse_moment(self.time)
         except ValueError:
@@ -98,7 +98,7 @@ class Retry:
 
     @property
     def base_seconds(self) -> float | None:
-        """Give the first delay in seconds; None without one that can be read."""
+        """Return the first delay in seconds; None without one that can be read."""
         return _seconds(self.base_delay)
 
 
@@ -120,7 +120,7 @@ class FireLimit:
 
     @property
     def window_seconds(self) -> float | None:
-        """Give the window in seconds; None without one that can be read."""
+        """Return the window in seconds; None without one that can be read."""
         return _seconds(self.window)
 
 
@@ -212,7 +212,7 @@ def check_task(value: JobTaskLike, path: str = "task") -> dict[str, object]:
 
 
 def _members_of(value: object, kind: type[Any], path: str) -> dict[str, object]:
-    """Give the members that are set, of a value of ours or of a mapping."""
+    """Return the members that are set, of a value of ours or of a mapping."""
     names = [each.name for each in kind.__attrs_attrs__]
     given = check_members(value, kind, names, path)
     members = given if isinstance(given, dict) else {name: getattr(given, name) for name in names}
@@ -224,7 +224,7 @@ def _members_of(value: object, kind: type[Any], path: str) -> dict[str, object]:
 
 
 def _needed(given: Mapping[str, object], name: str, path: str) -> Any:
-    """Give a member that has to be there; of what kind it is, the writer sees."""
+    """Return a member that has to be there; of what kind it is, the writer sees."""
     value = given.get(name, "")
     return value if value != "" else check_filled(value, f"{path}.{name}")
 

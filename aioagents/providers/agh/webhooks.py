@@ -5,7 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from ... import codec
-from ...caller import Start
+from ...calls import Start
 from ...contract import path_segment
 from ...model import Secret
 from .calls import Calls

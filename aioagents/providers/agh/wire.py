@@ -41,7 +41,7 @@ def get_request(url: str, call: str) -> Request:
 
 
 def item_url(url: str, item_id: str, name: str) -> str:
-    """Give the URL of one item. Raises ValueError, naming the argument, for what cannot be an id."""
+    """Return the URL of one item. Raises ValueError, naming the argument, for what cannot be an id."""
     if not isinstance(item_id, str):
         raise TypeError(f"{name} has to be a string, not {type(item_id).__name__}")
     return f"{url}/{path_segment(item_id.strip(), name)}"
@@ -113,7 +113,7 @@ def _list(reply: Reply, name: str, call: str, read: Callable[..., T]) -> list[T]
 
 
 def member_in(reply: Reply, name: str, call: str) -> Any:
-    """Give one member of an answer, not read yet. Raises DecodeError."""
+    """Return one member of an answer, not read yet. Raises DecodeError."""
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
     if not isinstance(raw, dict) or name not in raw:
         raise _wrong(call, f"$.{name}" if isinstance(raw, dict) else "$")

@@ -5,8 +5,8 @@ from hashlib import sha256
 from typing import Any, ClassVar, Final, Self
 
 from ...auth import read_settings
-from ...caller import Start
-from ...contract import Announcement, BatchRow, RunClient, RunReader, check_base_url
+from ...calls import Start
+from ...contract import BatchRow, RunClient, RunReader, WebhookRegistration, check_base_url
 from ...errors import AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
 from ...model import Reply, Request, RunRef, Secret
 from ...polling import RunHandle
@@ -57,7 +57,7 @@ class Leap(RunClient):
         reader = RunReader(
             pool, self._account, request=lambda ref: get_request(self._base_url, ref), read=read_run
         )
-        self._lane = pool.lane((VENDOR, self._base_url, key), reader, VENDOR)
+        self._source = pool.source((VENDOR, self._base_url, key), reader, VENDOR)
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
@@ -95,7 +95,7 @@ class Leap(RunClient):
         """Start a run of a workflow, once, and give a handle on it.
 
         With a `WebhookReceiver` the run gets a URL of its own there: a delivery wakes the handle, and while
-        the receiver works the regular looks go at the cadence's slowest. Never sent twice: the vendor has no
+        the receiver works the regular polls go at the cadence's slowest. Never sent twice: the vendor has no
         idempotency key, and each run costs credit. Raises `StartUnknown` when the reply was lost and a run
         may have begun; the refusal, `NotSent` and cancellation are as `Leena.execute` tells; ValueError or
         TypeError for arguments that cannot be sent.
@@ -144,7 +144,7 @@ class Leap(RunClient):
 
     def _handle(self, ref: RunRef) -> RunHandle:
         get_request(self._base_url, ref)
-        return RunHandle(self._lane, ref)
+        return RunHandle(self._source, ref)
 
     async def _start(
         self,
@@ -154,18 +154,20 @@ class Leap(RunClient):
         scope: str,
         target: str,
     ) -> RunHandle:
-        with Announcement.to(webhook) as announcement:
-            return await self._send(build(announcement.url), announcement, scope=scope, target=target)
+        with WebhookRegistration.to(webhook) as registration:
+            return await self._send(build(registration.url), registration, scope=scope, target=target)
 
     async def _send(
-        self, request: Request, announcement: Announcement, *, scope: str, target: str
+        self, request: Request, registration: WebhookRegistration, *, scope: str, target: str
     ) -> RunHandle:
         self._pool.ensure_open()
 
         def read(reply: Reply) -> RunHandle:
             clock = self._pool.clock
             run = read_started(reply, scope, request.call, clock.utcnow())
-            return announcement.handle(self._lane, run.ref, target=target, accepted=run, begun_at=clock.now())
+            return registration.handle(
+                self._source, run.ref, target=target, accepted=run, begun_at=clock.now()
+            )
 
         start = Start(vendor=VENDOR, request=request, read=read, target=target, advice=_ADVICE)
         return await self._pool.caller.start(self._account, start)

@@ -1,7 +1,7 @@
 """Leap: what goes over the wire, both ways. Pure.
 
 Both dialects, and bulk runs, are read by one tolerant reader: members come in camel or snake case, the output
-may be called `result`, times and ids are kept as they are. Only the `id` of a start and the `status` of a look have
+may be called `result`, times and ids are kept as they are. Only the `id` of a start and the `status` of a poll have
 to be there.
 """
 
@@ -63,7 +63,7 @@ def bulk_request(base_url: str, workflow_id: str, input_csv_url: str, webhook_ur
 
 
 def get_request(base_url: str, ref: RunRef) -> Request:
-    """Build a look at a run or bulk run. Raises ValueError for an id that cannot be one."""
+    """Build a poll at a run or bulk run. Raises ValueError for an id that cannot be one."""
     is_bulk = ref.scope == BULK
     name = "bulk_run_id" if is_bulk else "run_id"
     segment = path_segment(ref.id, name)
@@ -73,7 +73,7 @@ def get_request(base_url: str, ref: RunRef) -> Request:
         method="GET",
         url=f"{base_url}/v1/runs/{'bulk/' if is_bulk else ''}{segment}",
         call="bulk.get" if is_bulk else "runs.get",
-        purpose=Purpose.LOOK,
+        purpose=Purpose.POLL,
     )
 
 
@@ -90,7 +90,7 @@ def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
 
 
 def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
-    """Read the answer to a look."""
+    """Read the answer to a poll."""
     call = "bulk.get" if ref.scope == BULK else "runs.get"
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
     # `status` alone decides: a failed run may have no `ended_at`, a running one an empty output.
@@ -98,7 +98,7 @@ def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
 
 
 def check_webhook(url: str) -> str:
-    """Give `url`. Raises ValueError unless a vendor could call it."""
+    """Return `url`. Raises ValueError unless a vendor could call it."""
     check_text(url, "webhook_url")
     try:
         parts = urlsplit(url)

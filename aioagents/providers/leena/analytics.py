@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from attrs import frozen
 
 from ... import codec
-from ...caller import Account
+from ...calls import Account
 from ...errors import ReplyError
 from ...model import Purpose, Reply, Request
 from ...pool import SessionPool
@@ -108,7 +108,7 @@ class Report:
         return self._waiting.popleft()
 
     async def aclose(self) -> None:
-        """Give no more rows. May be called twice."""
+        """Return no more rows. May be called twice."""
         self._walk, self._has_all = None, False
         self._waiting.clear()
 
@@ -208,7 +208,7 @@ class Sync:
 
     @property
     def has_watermark(self) -> bool:
-        """Say whether the next sync can ask for updates alone."""
+        """Return whether the next sync can ask for updates alone."""
         return self.checkpoint["watermark"] is not None
 
     def __aiter__(self) -> Self:
@@ -230,7 +230,7 @@ class Sync:
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Give no more rows; the checkpoint stays what it is. May be called twice."""
+        """Return no more rows; the checkpoint stays what it is. May be called twice."""
         await self.report.aclose()
 
 
@@ -272,7 +272,7 @@ def _moment(value: datetime | str | None) -> str | None:
 
 
 def _earlier(watermark: str | None, overlap: timedelta) -> str | None:
-    """Give the moment to ask from; without an overlap it is the vendor's own text."""
+    """Return the moment to ask from; without an overlap it is the vendor's own text."""
     moment = codec.parse_moment(watermark)
     if moment is None or not overlap:
         return watermark
@@ -283,7 +283,7 @@ def _earlier(watermark: str | None, overlap: timedelta) -> str | None:
 
 
 def _later(first: str | None, second: str) -> str:
-    """Give the later of two moments as written: formats are mixed, so texts cannot be compared."""
+    """Return the later of two moments as written: formats are mixed, so texts cannot be compared."""
     one, two = codec.parse_moment(first), codec.parse_moment(second)
     return second if first is None or one is None or (two is not None and two >= one) else first
 

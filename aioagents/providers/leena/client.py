@@ -4,7 +4,7 @@ from collections.abc import Coroutine, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Final, Self
 
-from ...caller import Account, Start
+from ...calls import Account, Start
 from ...contract import BatchRow, RunClient, RunReader, check_ref, check_text, path_segment
 from ...model import Reply, RunRef
 from ...polling import RunHandle
@@ -60,7 +60,7 @@ class Leena(RunClient):
         runs = RunReader(
             pool, self._account, request=lambda ref: status_request(aop_url, ref.id), read=read_status
         )
-        self._lane = pool.lane(key, runs, VENDOR)
+        self._source = pool.source(key, runs, VENDOR)
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
@@ -103,7 +103,7 @@ class Leena(RunClient):
         def read(reply: Reply) -> RunHandle:
             clock = self._pool.clock
             run = read_accepted(reply, scope=self._scope, seen_at=clock.utcnow())
-            return RunHandle(self._lane, run.ref, target=aop_id, accepted=run, begun_at=clock.now())
+            return RunHandle(self._source, run.ref, target=aop_id, accepted=run, begun_at=clock.now())
 
         start = Start(vendor=VENDOR, request=request, read=read, target=aop_id, advice=_ADVICE)
         return await self._pool.caller.start(self._account, start)
@@ -115,7 +115,7 @@ class Leena(RunClient):
     def item(self, aop_item_id: str) -> RunHandle:
         """Follow a run by its `aop_item_id`, whoever started it. Raises ValueError for an id that cannot be one."""
         path_segment(aop_item_id, "aop_item_id")
-        return RunHandle(self._lane, RunRef(VENDOR, self._scope, aop_item_id))
+        return RunHandle(self._source, RunRef(VENDOR, self._scope, aop_item_id))
 
     def attach(self, ref: RunRef | str) -> RunHandle:
         """Follow a run by its reference. Raises ValueError for one of another vendor or region."""
@@ -131,7 +131,7 @@ class Leena(RunClient):
     ) -> Report:
         """Read the total-runs report: `async for row in leena.report(...)`.
 
-        Gives the runs that started from `start` to `end` (dates; their zone, and whether `end` is included,
+        Returns the runs that started from `start` to `end` (dates; their zone, and whether `end` is included,
         is undocumented), with `updated_after` only those updated strictly after it. Data lags about two
         hours. See `Report` for how pages are walked. Iterating raises `ReplyError` (401 also for a missing
         scope), `TransportError`, `DecodeError`.

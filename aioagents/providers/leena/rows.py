@@ -66,113 +66,113 @@ class ReportRow:
 
     @property
     def run_id(self) -> str:
-        """Give the id that is unique for each run."""
+        """Return the id that is unique for each run."""
         return str(self.raw["runId"])
 
     @property
     def request_id(self) -> str | None:
-        """Give the key that joins a row to the `request_id` of an execute's answer (`handle.accepted.raw`)."""
+        """Return the key that joins a row to the `request_id` of an execute's answer (`handle.accepted.raw`)."""
         return _text(self.raw, "requestId")
 
     @property
     def handled_by(self) -> tuple[str, ...]:
-        """Give who handled the run: the main orchestrator, colleagues, or both."""
+        """Return who handled the run: the main orchestrator, colleagues, or both."""
         return _texts(self.raw, "handledBy")
 
     @property
     def status(self) -> str | None:
-        """Give the report's own word (`Handled`, `Failed`, ...): an open set, and not the AOP status."""
+        """Return the report's own word (`Handled`, `Failed`, ...): an open set, and not the AOP status."""
         return _text(self.raw, "status")
 
     @property
     def initiated_on(self) -> str | None:
-        """Give when the run began, as written."""
+        """Return when the run began, as written."""
         return _text(self.raw, "initiatedOn")
 
     @property
     def initiated_at(self) -> datetime | None:
-        """Give when the run began."""
+        """Return when the run began."""
         return parse_moment(self.raw.get("initiatedOn"))
 
     @property
     def initiated_by(self) -> Person | None:
-        """Give who started the run; None also where the vendor writes a text like N/A."""
+        """Return who started the run; None also where the vendor writes a text like N/A."""
         return _person(self.raw.get("initiatedBy"))
 
     @property
     def initiated_for(self) -> Person | None:
-        """Give for whom the run was started."""
+        """Return for whom the run was started."""
         return _person(self.raw.get("initiatedFor"))
 
     @property
     def trigger_type(self) -> str | None:
-        """Give what started the run: `manual`, `workbench`, `api`, or a newer word."""
+        """Return what started the run: `manual`, `workbench`, `api`, or a newer word."""
         return _text(self.raw, "triggerType")
 
     @property
     def completed_on(self) -> str | None:
-        """Give when the run ended, as written; `NA` while it goes on."""
+        """Return when the run ended, as written; `NA` while it goes on."""
         return _text(self.raw, "completedOn")
 
     @property
     def completed_at(self) -> datetime | None:
-        """Give when the run ended, None while it goes on."""
+        """Return when the run ended, None while it goes on."""
         return parse_moment(self.raw.get("completedOn"))
 
     @property
     def is_finished(self) -> bool:
-        """Say whether the run is over."""
+        """Return whether the run is over."""
         written = self.completed_on
         return written is not None and written.strip().upper() not in UNFINISHED
 
     @property
     def schedule_name(self) -> str | None:
-        """Give the schedule that started the run, if one did."""
+        """Return the schedule that started the run, if one did."""
         return _text(self.raw, "scheduleName") or None
 
     @property
     def escalation(self) -> str | None:
-        """Give the vendor's "Yes" or "No"."""
+        """Return the vendor's "Yes" or "No"."""
         return _text(self.raw, "escalation")
 
     @property
     def associated_skills(self) -> tuple[str, ...]:
-        """Give the skills that were used."""
+        """Return the skills that were used."""
         return _texts(self.raw, "associatedSkills")
 
     @property
     def associated_aops(self) -> tuple[str, ...]:
-        """Give the AOPs that were used."""
+        """Return the AOPs that were used."""
         return _texts(self.raw, "associatedAops")
 
     @property
     def total_time_taken(self) -> str | None:
-        """Give the run's length as text for display; to reckon with it, subtract the moments."""
+        """Return the run's length as text for display; to reckon with it, subtract the moments."""
         return _text(self.raw, "totalTimeTaken")
 
     @property
     def unhandled_due_to(self) -> str | None:
-        """Give the short reason why a run was not handled."""
+        """Return the short reason why a run was not handled."""
         return _text(self.raw, "unhandledDueTo") or None
 
     @property
     def unhandled_reason_text(self) -> str | None:
-        """Give the long reason why a run was not handled."""
+        """Return the long reason why a run was not handled."""
         return _text(self.raw, "unhandledReasonText") or None
 
     @property
     def input_tokens(self) -> int | None:
-        """Give the tokens read by all model calls of the run."""
+        """Return the tokens read by all model calls of the run."""
         return _count(self.raw.get("inputTokens"))
 
     @property
     def output_tokens(self) -> int | None:
-        """Give the tokens written by all model calls of the run."""
+        """Return the tokens written by all model calls of the run."""
         return _count(self.raw.get("outputTokens"))
 
     @property
     def guardrail(self) -> Guardrail | None:
-        """Give the guardrails that were violated, None where the vendor says nothing."""
+        """Return the guardrails that were violated, None where the vendor says nothing."""
         found = self.raw.get("guardrail")
         if not isinstance(found, dict):
             return None
@@ -184,7 +184,7 @@ class ReportRow:
 
     @property
     def participants(self) -> tuple[Participant, ...]:
-        """Give who took part, role by role."""
+        """Return who took part, role by role."""
         return tuple(
             Participant(
                 title=_text(each, "title"),
@@ -196,17 +196,17 @@ class ReportRow:
 
     @property
     def timestamp(self) -> str | None:
-        """Give when the vendor last changed the row, as written. Not in the vendor's table; may be missing."""
+        """Return when the vendor last changed the row, as written. Not in the vendor's table; may be missing."""
         return _text(self.raw, "timestamp")
 
     @property
     def updated_at(self) -> datetime | None:
-        """Give when the vendor last changed the row."""
+        """Return when the vendor last changed the row."""
         return parse_moment(self.raw.get("timestamp"))
 
     @property
     def key(self) -> tuple[str, str | None]:
-        """Give what tells this state of the run from others: an updated run has to come again."""
+        """Return what tells this state of the run from others: an updated run has to come again."""
         return self.run_id, self.timestamp
 
     def __repr__(self) -> str:

@@ -21,5 +21,5 @@ STATES: Final[Mapping[str, RunState]] = MappingProxyType(
 
 
 def state_of(status: str) -> RunState:
-    """Give the state for a status word; one that is not known is watched on, never an end."""
+    """Return the state for a status word; one that is not known is watched on, never an end."""
     return STATES.get(status, RunState.UNKNOWN)

@@ -10,7 +10,7 @@ from ...auth import basic_header
 from ...contract import path_segment
 from ...errors import DecodeError
 from ...model import Purpose, Reply, Request, Run, RunRef, RunState
-from ...model.token import UNTOLD_LIFETIME
+from ...model.token import DEFAULT_LIFETIME
 from .settings import LeenaCredentials
 from .states import ACCEPTED, state_of
 
@@ -53,7 +53,7 @@ def read_token(reply: Reply) -> tuple[str, float]:
     if isinstance(lifetime, str) and lifetime.isascii() and lifetime.isdigit():
         lifetime = float(lifetime)
     is_told = isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0
-    return token.access_token, float(lifetime) if is_told else UNTOLD_LIFETIME
+    return token.access_token, float(lifetime) if is_told else DEFAULT_LIFETIME
 
 
 def execute_request(base_url: str, aop_id: str, message: str, context: Any) -> Request:
@@ -90,12 +90,12 @@ def read_accepted(reply: Reply, *, scope: str, seen_at: datetime) -> Run:
 
 
 def status_request(base_url: str, aop_item_id: str) -> Request:
-    """Build a look at one run. Raises ValueError for an empty id."""
+    """Build a poll at one run. Raises ValueError for an empty id."""
     return Request(
         method="GET",
         url=f"{base_url}/api/v1/external/aop/items/{path_segment(aop_item_id, 'aop_item_id')}/status",
         call="aop.status",
-        purpose=Purpose.LOOK,
+        purpose=Purpose.POLL,
     )
 
 

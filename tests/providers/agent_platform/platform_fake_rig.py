@@ -6,7 +6,7 @@ from typing import Any, Final
 from aioagents.codec import decode_json, encode_json
 from aioagents.contract.fake import Answer, Held, RunPlan, Step, Streamed, ask
 from aioagents.model import Reply, Request
-from aioagents.providers.agent_platform.fake import AgentPlatformRules, AgentPlatformWorld
+from aioagents.providers.agent_platform.fake import AgentPlatformRules, FakeAgentPlatform
 
 HOST: Final = "http://127.0.0.1:1"
 APP: Final = "/api/v2/apps/aa-demo/environments/draft"
@@ -24,8 +24,8 @@ SCRIPTS: Final = {"good": GOOD, "bad": BAD, "endless": (Step("running"),), "at o
 class PlatformAsker:
     """Asks one world. `app` calls come with the app's key, `account` calls with the tools'."""
 
-    def __init__(self, world: AgentPlatformWorld) -> None:
-        self.world = world
+    def __init__(self, fake: FakeAgentPlatform) -> None:
+        self.fake = fake
 
     def ask(
         self,
@@ -45,7 +45,7 @@ class PlatformAsker:
             headers={**(JSON if is_json else {}), **headers},
             body=encode_json(body) if is_json else body,
         )
-        return ask([self.world], request, now=now)
+        return ask([self.fake], request, now=now)
 
     def reply(self, method: str, path: str, body: Any = None, **more: Any) -> Reply:
         """Ask for what is answered at once."""
@@ -72,8 +72,8 @@ class PlatformAsker:
         run_id: str = read(reply)["runId"]
         return run_id
 
-    def look(self, run_id: str, *, now: float = 0.0, **identity: str) -> dict[str, Any]:
-        """Give the record of a run."""
+    def poll(self, run_id: str, *, now: float = 0.0, **identity: str) -> dict[str, Any]:
+        """Return the record of a run."""
         named = identity or {"sessionReference": "chat"}
         body = {"sessionIdentity": identify(**named)}
         record: dict[str, Any] = self.told("POST", f"{APP}/runs/{run_id}/status", body, now=now)["run"]
@@ -87,8 +87,8 @@ class PlatformAsker:
         return self.told("POST", f"{APP}/sessions", body, now=now)
 
     def count(self, name: str) -> int:
-        """Give one of the world's counts."""
-        return self.world.statistics().get(name, 0)
+        """Return one of the world's counts."""
+        return self.fake.statistics().get(name, 0)
 
 
 def asker(
@@ -96,7 +96,7 @@ def asker(
 ) -> PlatformAsker:
     """Make a world with these rules, and who asks it."""
     runs = RunPlan(scripts=scripts, **(plan or {}))
-    return PlatformAsker(AgentPlatformWorld(runs, rules=AgentPlatformRules(**rules)))
+    return PlatformAsker(FakeAgentPlatform(runs, rules=AgentPlatformRules(**rules)))
 
 
 def identify(**identity: str) -> list[dict[str, str]]:
@@ -128,7 +128,7 @@ def awaited(answer: Answer) -> dict[str, Any]:
 
 
 def streamed(answer: Answer) -> Streamed:
-    """Give a stream."""
+    """Return a stream."""
     assert isinstance(answer, Streamed)
     return answer
 

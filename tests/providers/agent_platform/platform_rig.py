@@ -15,8 +15,8 @@ from aioagents.codec import decode_json
 from aioagents.contract.fake import RunPlan, Step
 from aioagents.model import Reply, Request
 from aioagents.observe import Event
-from aioagents.providers.agent_platform.fake import AgentPlatformRules, AgentPlatformWorld
-from tests.fakes import FakeClock, WorldSend
+from aioagents.providers.agent_platform.fake import AgentPlatformRules, FakeAgentPlatform
+from tests.fakes import FakeClock, FakeSend
 
 E = TypeVar("E", bound=Event)
 T = TypeVar("T")
@@ -39,13 +39,13 @@ _SAMPLES: Final = Path(__file__).parents[2] / "samples" / "agent_platform"
 
 
 def sample(name: str) -> Reply:
-    """Give a reply as it was received: `runs_status/200-success`."""
+    """Return a reply as it was received: `runs_status/200-success`."""
     path = _SAMPLES / f"{name}.json"
     return Reply(int(path.name[:3]), {"content-type": "application/json"}, path.read_bytes())
 
 
 def sample_body(name: str) -> Any:
-    """Give what a sample holds, also one of a delivery."""
+    """Return what a sample holds, also one of a delivery."""
     return decode_json((_SAMPLES / f"{name}.json").read_bytes())
 
 
@@ -54,12 +54,12 @@ def script(*steps: tuple[str, float] | str) -> Sequence[Step]:
     return [Step(step) if isinstance(step, str) else Step(*step) for step in steps]
 
 
-def world_of(*steps: tuple[str, float] | str, **rules: Any) -> AgentPlatformWorld:
+def world_of(*steps: tuple[str, float] | str, **rules: Any) -> FakeAgentPlatform:
     """Make a world in which runs that are greeted, and all jobs named so, go by one script."""
     jobs = ("import", "export", "deploy", "undeploy")
     names = [HELLO, *(f"{job}:{HELLO}" for job in jobs)]
     plan = RunPlan(scripts=dict.fromkeys(names, script(*steps)))
-    return AgentPlatformWorld(plan, rules=AgentPlatformRules(**rules))
+    return FakeAgentPlatform(plan, rules=AgentPlatformRules(**rules))
 
 
 async def deliver(receiver: WebhookReceiver, url: str, body: bytes, headers: Mapping[str, str]) -> int:
@@ -85,16 +85,16 @@ class PlatformRig:
     def __init__(
         self,
         *steps: tuple[str, float] | str,
-        world: AgentPlatformWorld | None = None,
+        fake: FakeAgentPlatform | None = None,
         settings: Mapping[str, Any] | None = None,
         rules: Mapping[str, Any] | None = None,
-        send: type[WorldSend] = WorldSend,
+        send: type[FakeSend] = FakeSend,
         **pool: Any,
     ) -> None:
         self.clock = FakeClock()
         chosen = steps or (("pending", 2.0), ("running", 23.0), "success")
-        self.world = world or world_of(*chosen, **(rules or {}))
-        self.send = send(self.world, clock=self.clock)
+        self.fake = fake or world_of(*chosen, **(rules or {}))
+        self.send = send(self.fake, clock=self.clock)
         self.events: list[Event] = []
         self.receiver = WebhookReceiver(PUBLIC)
         self._settings = {**SETTINGS, **(settings or {})}
@@ -111,27 +111,27 @@ class PlatformRig:
 
     @property
     def now(self) -> float:
-        """Give the seconds since the rig was made."""
+        """Return the seconds since the rig was made."""
         return self.clock.now() - self._began_at
 
     @property
-    def looks(self) -> int:
-        """Count the looks that the vendor answered."""
-        return self.world.statistics()["looks"]
+    def polls(self) -> int:
+        """Count the polls that the vendor answered."""
+        return self.fake.statistics()["polls"]
 
     @property
     def calls(self) -> list[str]:
-        """Give the names of all requests, in order."""
+        """Return the names of all requests, in order."""
         return [each.call for each in self.send.sent]
 
     @property
     def last(self) -> Request:
-        """Give the latest request."""
+        """Return the latest request."""
         return self.send.sent[-1]
 
     @property
     def body(self) -> Any:
-        """Give what the latest request held."""
+        """Return what the latest request held."""
         return decode_json(self.last.body or b"null")
 
     async def __aenter__(self) -> Self:
@@ -143,7 +143,7 @@ class PlatformRig:
         await self.pool.aclose()
 
     def told(self, kind: type[E]) -> list[E]:
-        """Give the events of one kind."""
+        """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def answer(self, call: str, *answers: Reply | Exception) -> None:
@@ -170,7 +170,7 @@ class PlatformRig:
 
     async def announce(self) -> list[int]:
         """Send what the vendor announces by now, and give what it was answered."""
-        due = self.world.take_webhooks(self.now)
+        due = self.fake.take_webhooks(self.now)
         return [await deliver(self.receiver, each.url, each.body, each.headers) for each in due]
 
 

@@ -50,7 +50,7 @@ async def test_upload(tmp_path: Path, kind: str) -> None:
             r.platform.attachments.upload(_source(kind, tmp_path), user_reference=_USER, file_name=name)
         )
         found = await waiter
-        (stored,) = r.world.attachments
+        (stored,) = r.fake.attachments
         assert stored.sha256 == hashlib.sha256(_CONTENT).hexdigest()
         assert (stored.name, stored.user, stored.mime_type) == ("a.pdf", _USER, "application/pdf")
         assert (found.file_id, found.size, found.extension) == (stored.id, len(_CONTENT), "pdf")
@@ -82,7 +82,7 @@ async def test_odd_names(name: str) -> None:
     """A name of whatever characters cannot end its header, and arrives as browsers send it."""
     async with platform_rig() as r:
         await r.platform.attachments.upload(b"x", user_reference='u"\r\n1', file_name=name)
-        (stored,) = r.world.attachments
+        (stored,) = r.fake.attachments
         assert stored.name == name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
         assert stored.user == 'u"\r\n1'
         assert (r.last.body or b"").count(b"Content-Disposition") == 3
@@ -111,7 +111,7 @@ async def test_lost_answer(tmp_path: Path, kind: str) -> None:
             return
         await r.until(waiter)
         assert len(r.send.sent) == 2
-        assert r.world.attachments[0].sha256 == hashlib.sha256(_CONTENT).hexdigest()
+        assert r.fake.attachments[0].sha256 == hashlib.sha256(_CONTENT).hexdigest()
 
 
 async def test_source_that_breaks() -> None:
@@ -124,7 +124,7 @@ async def test_source_that_breaks() -> None:
     async with platform_rig() as r:
         with pytest.raises(ZeroDivisionError):
             await r.platform.attachments.upload(breaking(), user_reference=_USER, file_name="a.pdf")
-        assert r.world.attachments == []
+        assert r.fake.attachments == []
 
 
 async def test_file_that_shrinks(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ async def test_file_that_shrinks(tmp_path: Path) -> None:
         waiter = await begin(r.platform.attachments.upload(path, user_reference=_USER))
         with pytest.raises(ValueError, match="upload of"):
             await r.until(waiter)
-        assert r.world.attachments == []
+        assert r.fake.attachments == []
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ async def test_delete() -> None:
         session = await r.platform.sessions.create(session_reference=_USER)
         await r.platform.attachments.delete(second, session_id=session.session_id, session_reference=_USER)
         assert r.body == {"sessionId": session.session_id, "sessionReference": _USER}
-        assert r.world.attachments == []
+        assert r.fake.attachments == []
         with pytest.raises(NotFound):
             await r.platform.attachments.delete(first)
         with pytest.raises(ValueError, match="file_id"):
@@ -217,7 +217,7 @@ async def test_delete_whose_answer_was_lost() -> None:
         r.send.after = lose
         waiter = await begin(r.platform.attachments.delete(file))
         await r.until(waiter)
-        assert r.world.attachments == []
+        assert r.fake.attachments == []
 
 
 async def test_answers_to_a_deletion() -> None:

@@ -63,7 +63,7 @@ async def test_variables_of_the_simulator() -> None:
     """The variables that the fake gives make a client that it lets in."""
     settings: dict[str, Any] = {"key_header": "Authorization", "key_prefix": "Bearer"}
     async with platform_rig("success", rules=settings) as r:
-        client = AgentPlatform.from_env(r.pool, r.world.environment("http://127.0.0.1"))
+        client = AgentPlatform.from_env(r.pool, r.fake.environment("http://127.0.0.1"))
         assert (await client.sessions.create(session_reference="chat-7")).session_reference == "chat-7"
         assert isinstance(client, PROVIDER.client)
 
@@ -76,7 +76,7 @@ async def test_check() -> None:
     async with platform_rig() as r:
         await r.platform.check()
         assert r.calls == ["runs.status", "dock.status"]
-        statistics = r.world.statistics()
+        statistics = r.fake.statistics()
         assert (statistics["sessions"], statistics["starts"]) == (0, 0)
     async with platform_rig(settings={"tools_key": None}) as r:
         await r.platform.check()
@@ -148,7 +148,7 @@ async def _everything(r: PlatformRig) -> list[object]:
     run = await p.runs.start(
         HELLO, session_reference="chat-7", callback_url="https://cb.example/x", callback_token="demo-token"
     )
-    seen += [run, run.accepted, await run.look(), run.last.raw if run.last else None]
+    seen += [run, run.accepted, await run.poll(), run.last.raw if run.last else None]
     seen.append(
         await p.connections.create(
             provider="Open AI", name="GPT", model="gpt", fields={"API_KEY": "sk-demo-secret"}

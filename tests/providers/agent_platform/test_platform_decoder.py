@@ -32,7 +32,7 @@ def _decoder(max_event_bytes: int | None = None) -> EventDecoder:
 def _read(
     chunks: Sequence[bytes], decoder: EventDecoder | None = None
 ) -> tuple[list[Any], AgentsError | None]:
-    """Give all events, and what was raised after them."""
+    """Return all events, and what was raised after them."""
     decoder = decoder or _decoder()
     events: list[Any] = []
     try:

@@ -90,7 +90,7 @@ async def test_job_from_start_to_end(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", _ALL)
 async def test_job_that_is_over_at_once(verb: str) -> None:
-    """A start that is answered with the end gives a handle that is over, without a look."""
+    """A start that is answered with the end gives a handle that is over, without a poll."""
     async with platform_rig() as r:
         target = "toolId" if verb.startswith("tools") else "modelId"
         told = {"dock-statusId": "ds-1", target: HELLO, "status": "SUCCESS"}
@@ -153,16 +153,16 @@ async def test_job_from_another_process() -> None:
     """A job is followed by its id or reference alone."""
     async with platform_rig(*_IN_PROGRESS) as r:
         job = await r.platform.tools.deploy(HELLO)
-        async with platform_rig(world=r.world) as other:
+        async with platform_rig(fake=r.fake) as other:
             again = other.platform.attach(str(job.ref))
             assert isinstance(again, DockHandle)
             assert (again.job, again.progress) == (None, None)
-            assert (await again.look()).state is RunState.RUNNING
+            assert (await again.poll()).state is RunState.RUNNING
             assert again.job is not None
             assert again.job.tool_id == HELLO
         assert r.platform.dock_status(job.id).ref == job.ref
         with pytest.raises(NotFound):
-            await r.platform.dock_status("ds-none").look()
+            await r.platform.dock_status("ds-none").poll()
         for bad in ("", "..", " "):
             with pytest.raises(ValueError, match="job_id"):
                 r.platform.dock_status(bad)
@@ -248,7 +248,7 @@ async def test_cancelled_start() -> None:
         assert waiter.cancelled()
         (told,) = r.told(StartAbandoned)
         assert told.run is not None
-        assert (await r.platform.attach(told.run.ref).look()).state is RunState.RUNNING
+        assert (await r.platform.attach(told.run.ref).poll()).state is RunState.RUNNING
 
 
 # The key

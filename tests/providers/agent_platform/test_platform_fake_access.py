@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from aioagents.codec import decode_json
-from aioagents.contract.fake import Announcer, Held, RunPlan, Step, World
+from aioagents.contract.fake import Announcer, FakeServer, Held, RunPlan, Step
 from aioagents.model import Reply
 from aioagents.providers.agent_platform.fake import (
     ERROR_FORMS,
     AgentPlatformRules,
-    AgentPlatformWorld,
-    make_world,
+    FakeAgentPlatform,
+    make_fake,
 )
 from tests.providers.agent_platform.platform_fake_rig import (
     APP,
@@ -69,7 +69,7 @@ def test_every_endpoint_is_known_here() -> None:
     """The table of calls names every route of the world but the download, which is signed."""
     known = {(method, path) for method, path in _APP_CALLS}
     known |= {(method, PUBLIC + path) for method, path in _ACCOUNT_CALLS}
-    assert len(known) == len(AgentPlatformWorld().routes) - 1
+    assert len(known) == len(FakeAgentPlatform().routes) - 1
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_the_keys_header_is_chosen(header: str, prefix: str, sent: str) -> None:
     a = asker(key_header=header, key_prefix=prefix)
     assert a.reply("POST", _EXECUTE, order("at once"), headers={header.lower(): sent}).status == 200
     assert a.reply("POST", _EXECUTE, order("at once"), headers=APP_KEY).status == 401
-    told = a.world.environment("http://127.0.0.1:1")
+    told = a.fake.environment("http://127.0.0.1:1")
     assert told.get("AGENT_PLATFORM_KEY_HEADER", "x-api-key") == header
     assert told.get("AGENT_PLATFORM_KEY_PREFIX", "") == prefix
     assert a.account("GET", "/connections").status == 200
@@ -159,8 +159,8 @@ def test_the_form_of_errors_is_chosen(form: str, body: dict[str, Any]) -> None:
 
 def test_what_a_client_needs_is_told() -> None:
     """The environment has both bases, both keys, the app and its environment; that lets a client in."""
-    world = AgentPlatformWorld(app_id="aa 1", environment="prod", app_key="k1", tools_key="k2")
-    assert world.environment("http://127.0.0.1:9") == {
+    fake = FakeAgentPlatform(app_id="aa 1", environment="prod", app_key="k1", tools_key="k2")
+    assert fake.environment("http://127.0.0.1:9") == {
         "AGENT_PLATFORM_BASE_URL": "http://127.0.0.1:9/api/v2",
         "AGENT_PLATFORM_TOOLS_URL": "http://127.0.0.1:9/api/public",
         "AGENT_PLATFORM_APP_ID": "aa 1",
@@ -168,20 +168,20 @@ def test_what_a_client_needs_is_told() -> None:
         "AGENT_PLATFORM_APP_KEY": "k1",
         "AGENT_PLATFORM_TOOLS_KEY": "k2",
     }
-    a = PlatformAsker(world)
+    a = PlatformAsker(fake)
     path = "/api/v2/apps/aa%201/environments/prod/runs/execute"
     assert isinstance(a.ask("POST", path, order(), headers={"x-api-key": "k1"}), Held)
 
 
 def test_the_world_is_what_simulators_serve() -> None:
     """It is a world that announces, made of a plan alone, without tokens that could be revoked."""
-    world: World = make_world(RunPlan(seed=7))
-    assert isinstance(world, Announcer)
-    assert world.vendor == "agent-platform"
-    assert world.revoke("Bearer x") is False
-    counts = world.statistics()
+    fake: FakeServer = make_fake(RunPlan(seed=7))
+    assert isinstance(fake, Announcer)
+    assert fake.vendor == "agent-platform"
+    assert fake.revoke("Bearer x") is False
+    counts = fake.statistics()
     assert set(counts.values()) == {0}
-    assert {"token_requests", "starts", "looks", "streams", "chunks", "uploads", "sessions"} <= set(counts)
+    assert {"token_requests", "starts", "polls", "streams", "chunks", "uploads", "sessions"} <= set(counts)
 
 
 def _conversation(seed: int, *, quirks: bool = True) -> list[bytes]:
@@ -207,8 +207,8 @@ def test_quirks_can_be_left_out() -> None:
     """Without quirks each thing is always spelled in one way, whatever the seed."""
     a = asker(plan={"seed": 5}, quirks=False)
     run = a.start("endless")
-    assert {a.look(run)["status"] for _ in range(4)} == {"Running"}
-    assert [a.start("endless", now=1.0) != run, a.count("looks")] == [True, 4]
+    assert {a.poll(run)["status"] for _ in range(4)} == {"Running"}
+    assert [a.start("endless", now=1.0) != run, a.count("polls")] == [True, 4]
     keys = [tuple(decode_json(a.account("POST", "/models/cm-1/export").body)) for _ in range(3)]
     assert {key[0] for key in keys} == {"_id"}
 
@@ -222,8 +222,8 @@ def test_an_empty_script_is_refused() -> None:
 def test_dates_are_the_worlds() -> None:
     """Dates are of the plan's epoch and later, in UTC, to the millisecond."""
     epoch = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    a = PlatformAsker(AgentPlatformWorld(RunPlan(epoch=epoch, scripts={"x": (Step("running"),)})))
-    record = a.look(a.start("x", now=1.5), now=61.25)
+    a = PlatformAsker(FakeAgentPlatform(RunPlan(epoch=epoch, scripts={"x": (Step("running"),)})))
+    record = a.poll(a.start("x", now=1.5), now=61.25)
     assert (record["createdAt"], record["updatedAt"]) == (
         "2026-03-01T12:00:01.500Z",
         "2026-03-01T12:00:01.500Z",
@@ -233,10 +233,10 @@ def test_dates_are_the_worlds() -> None:
 def test_ends_are_known_beforehand() -> None:
     """When a run or job ends is known from its start on; None stands for never, and for what is unknown."""
     a = asker(scripts={"good": (Step("running", 5), Step("success")), "endless": (Step("running"),)})
-    assert a.world.ended_at(a.start("good", now=2.0)) == 7.0
-    assert a.world.ended_at(a.start("endless")) is None
-    assert a.world.ended_at("r-none") is None
+    assert a.fake.ended_at(a.start("good", now=2.0)) == 7.0
+    assert a.fake.ended_at(a.start("endless")) is None
+    assert a.fake.ended_at("r-none") is None
     rules = AgentPlatformRules(quirks=False, at_once=0.0)
-    drawn = PlatformAsker(AgentPlatformWorld(RunPlan(median=10.0, spread=0.0), rules=rules))
+    drawn = PlatformAsker(FakeAgentPlatform(RunPlan(median=10.0, spread=0.0), rules=rules))
     job = read(drawn.account("POST", "/tools/a-1/undeploy"))["dockStatusId"]
-    assert drawn.world.ended_at(job) == 10.0
+    assert drawn.fake.ended_at(job) == 10.0

@@ -61,7 +61,7 @@ _PATHS: Final = [each[0] for each in _TRIGGERS]
 
 def _files(a: PlatformAsker) -> dict[str, str]:
     names = ("toolDataFileId", "flowDataFileId", "envVariablesFileId")
-    return {name: a.world.install_file(f"{name}.json") for name in names}
+    return {name: a.fake.install_file(f"{name}.json") for name in names}
 
 
 def _trigger(a: PlatformAsker, path: str, body: Any, now: float = 0.0) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _id(told: Mapping[str, Any]) -> str:
     return job_id
 
 
-def _look(a: PlatformAsker, job_id: str, now: float = 0.0) -> dict[str, Any]:
+def _poll(a: PlatformAsker, job_id: str, now: float = 0.0) -> dict[str, Any]:
     return read(a.account("GET", f"/dock-status/{job_id}", now=now))
 
 
@@ -112,7 +112,7 @@ def test_each_trigger_has_its_own_spelling(trigger: tuple[str, Any, str, set[str
     assert {each["action"] for each in told} == {action}
     assert {each["status"] for each in told} == {"IN_PROGRESS", "IN PROGRESS", "IN_ PROGRESS"}
     assert a.count("starts") == a.count("dock_jobs") == 6
-    assert {a.world.ended_at(_id(each)) for each in told} == {10.0}
+    assert {a.fake.ended_at(_id(each)) for each in told} == {10.0}
 
 
 @pytest.mark.parametrize("trigger", _TRIGGERS, ids=_SCRIPTS)
@@ -121,7 +121,7 @@ def test_every_job_can_be_looked_at(trigger: tuple[str, Any, str, set[str], str,
     path, body, script, _, target, *_ = trigger
     a = asker(scripts={script: _SLOW})
     begun = _trigger(a, path, body, now=5.0)
-    told = [_look(a, _id(begun), now) for now in (5.0, 14.9, 15.0, 99.0)]
+    told = [_poll(a, _id(begun), now) for now in (5.0, 14.9, 15.0, 99.0)]
     assert {each["_id"] for each in told} == {_id(begun)}
     assert [each["status"] for each in told[2:]] == ["SUCCESS", "SUCCESS"]
     assert not {each["status"] for each in told[:2]} & {"SUCCESS", "FAILED"}
@@ -132,7 +132,7 @@ def test_every_job_can_be_looked_at(trigger: tuple[str, Any, str, set[str], str,
         assert {each["toolId"] for each in told} == {begun[target]}
     else:
         assert set(named) == {("toolId",), ("modelId",), ()}
-    assert a.count("looks") == 4
+    assert a.count("polls") == 4
 
 
 @pytest.mark.parametrize("path", _PATHS)
@@ -153,10 +153,10 @@ def test_acceptance_may_be_200_or_202() -> None:
 
 
 def test_an_unknown_job_is_not_found() -> None:
-    """A look at a job that does not exist is refused and is no look."""
+    """A look at a job that does not exist is refused and is no poll."""
     a = asker()
     assert a.account("GET", "/dock-status/ds-0").status == 404
-    assert a.count("looks") == 0
+    assert a.count("polls") == 0
 
 
 def test_a_deployment_may_be_waited_for() -> None:
@@ -329,31 +329,31 @@ def test_a_models_export_tells_how_far_it_is() -> None:
     )
     told = _trigger(a, "/models/cm-1/export", None, now=5.0)
     assert (told["percentageComplete"], "response" in told) == (0, False)
-    looks = [_look(a, _id(told), now) for now in (5.0, 7.5, 14.99, 15.0)]
-    assert [each["percentageComplete"] for each in looks] == [0, 25, 99, 100]
-    assert ["response" in each for each in looks] == [False, False, False, True]
-    assert a.reply("GET", _url(looks[-1]), headers={}, now=15.0).is_success
+    polls = [_poll(a, _id(told), now) for now in (5.0, 7.5, 14.99, 15.0)]
+    assert [each["percentageComplete"] for each in polls] == [0, 25, 99, 100]
+    assert ["response" in each for each in polls] == [False, False, False, True]
+    assert a.reply("GET", _url(polls[-1]), headers={}, now=15.0).is_success
     at_once = _trigger(a, "/models/cm-2/export", None)
     assert (at_once["status"], at_once["percentageComplete"]) == ("SUCCESS", 100)
     assert a.reply("GET", _url(at_once), headers={}).is_success
-    assert _look(a, _id(_trigger(a, "/models/cm-3/export", None)), 500.0)["percentageComplete"] == 0
+    assert _poll(a, _id(_trigger(a, "/models/cm-3/export", None)), 500.0)["percentageComplete"] == 0
 
 
 def test_a_failed_export_gives_nothing() -> None:
     """An export that failed has no URL in its status, and nothing behind the one that its trigger told."""
     a = asker(scripts={"export:a-1": (Step("FAILED"),)})
     told = _trigger(a, "/tools/a-1/export", None)
-    assert "response" not in _look(a, _id(told))
+    assert "response" not in _poll(a, _id(told))
     assert a.reply("GET", _url(told), headers={}).status == 404
 
 
 def test_a_status_may_tell_nothing_of_downloads() -> None:
     """With such rules the URL of an export is told by its trigger alone; other jobs have none anyway."""
     a = asker(downloads_in_status=False, scripts={"export:a-1": (Step("SUCCESS"),)})
-    told = _look(a, _id(_trigger(a, "/tools/a-1/export", None)))
+    told = _poll(a, _id(_trigger(a, "/tools/a-1/export", None)))
     assert not {"response", "percentageComplete"} & set(told)
     b = asker()
-    assert "response" not in _look(b, _id(_trigger(b, "/tools/a-1/undeploy", None)), 500.0)
+    assert "response" not in _poll(b, _id(_trigger(b, "/tools/a-1/undeploy", None)), 500.0)
 
 
 @pytest.mark.parametrize(("old", "new"), [("&s=", "&s=0"), ("?e=", "?e=9"), ("?e=", "?f="), (".zip", ".tar")])
@@ -389,7 +389,7 @@ def test_drawn_jobs_follow_the_plan() -> None:
     def drawn(seed: int) -> list[tuple[float | None, str]]:
         a = asker(plan={"seed": seed}, scripts={})
         jobs = [_id(_trigger(a, "/tools/a-1/undeploy", None)) for _ in range(40)]
-        return [(a.world.ended_at(job), _look(a, job, 1e6)["status"]) for job in jobs]
+        return [(a.fake.ended_at(job), _poll(a, job, 1e6)["status"]) for job in jobs]
 
     assert drawn(1) == drawn(1) != drawn(2)
     assert {status for _, status in drawn(1)} == {"SUCCESS", "FAILED"}

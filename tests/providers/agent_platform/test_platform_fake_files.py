@@ -104,7 +104,7 @@ def test_an_attachment_is_told() -> None:
     told = read(_attach(a, "☂".encode(), "Grüße.txt"))
     assert " ".join(told) == "fileId fileName filePath fileSize mimeType extension uploadedAt"
     assert (told["fileName"], told["fileSize"], told["mimeType"]) == ("Grüße.txt", 3, "text/plain")
-    (kept,) = a.world.attachments
+    (kept,) = a.fake.attachments
     assert (kept.id, kept.sha256, kept.user) == (told["fileId"], sha256("☂".encode()).hexdigest(), "u")
     assert a.count("uploads") == 1
 
@@ -126,7 +126,7 @@ def test_attachments_are_limited(change: Mapping[str, Any], status: int) -> None
     """What is lacking, of another kind, or larger than creation said, is refused and not kept."""
     a = asker(max_file_size=1, quirks=False)
     assert _attach(a, **change).status == status
-    assert len(a.world.attachments) == a.count("uploads") == (status == 200)
+    assert len(a.fake.attachments) == a.count("uploads") == (status == 200)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_attachments_are_deleted(body: Any, status: int) -> None:
     reply = a.reply("DELETE", f"{APP}/attachments/{file_id}", body)
     assert reply.status == status
     left = a.told("GET", f"{APP}/sessions?sessionReference=chat")["session"]["attachments"]
-    assert len(left) == len(a.world.attachments) == (status != 200)
+    assert len(left) == len(a.fake.attachments) == (status != 200)
     if status == 200:
         assert read(reply) == {"message": "deleted", "success": "true", "fileId": file_id}
         assert a.reply("DELETE", f"{APP}/attachments/{file_id}").status == 404
@@ -175,7 +175,7 @@ def test_a_small_file_is_taken_whole() -> None:
     assert told["url"].startswith("http://localhost/api/getMediaStream/orgFiles/")
     assert told["url"].endswith("&fileName=app%20def.json")
     assert (len(told["fileId"]), int(told["fileId"], 16) >= 0) == (24, True)
-    (kept,) = a.world.files
+    (kept,) = a.fake.files
     assert (kept.id, kept.size, kept.chunks, kept.context) == (told["fileId"], 2, 0, "bulkImport")
     assert kept.sha256 == sha256(b"{}").hexdigest()
 
@@ -194,7 +194,7 @@ def test_small_files_are_limited(content: bytes, name: str, texts: Mapping[str, 
     """A file that is too large, of another kind, or without context is refused."""
     a = asker(quirks=False)
     assert _send(a, _FILES, content, name, **texts).status == status
-    assert len(a.world.files) == (status == 200)
+    assert len(a.fake.files) == (status == 200)
 
 
 _START = {
@@ -228,7 +228,7 @@ def test_a_large_file_comes_in_chunks() -> None:
     assert {type(each["chunkNumber"]) for each in told} == {str, int}
     assert {each["sessionId"] for each in told} == {begun["sessionId"]}
     assert set(read(_complete(a, begun["sessionId"]))) == {"url", "fileId"}
-    (kept,) = a.world.files
+    (kept,) = a.fake.files
     assert (kept.name, kept.size, kept.chunks) == ("m.tar", 7, 3)
     assert kept.sha256 == sha256(b"abcdefg").hexdigest()
     assert (a.count("chunked_uploads"), a.count("chunks"), a.count("chunks_again")) == (1, 3, 0)
@@ -284,7 +284,7 @@ def test_chunks_come_in_order_unless_rules_let_them() -> None:
     for number, content in ((1, b"d"), (0, b"abc"), (2, b"efg")):
         assert _chunk(b, upload_id, number, content).status == 200
     read(_complete(b, upload_id))
-    assert [(kept.sha256, kept.size) for kept in b.world.files] == [("", 7)]
+    assert [(kept.sha256, kept.size) for kept in b.fake.files] == [("", 7)]
 
 
 @pytest.mark.parametrize(("rules", "status"), [({}, 400), ({"missing_chunk_status": 422}, 422)])
@@ -306,7 +306,7 @@ def test_chunks_add_up_to_the_size() -> None:
     assert _chunk(a, upload_id, 0, b"x" * (LIMIT + 1)).status == 413
     _chunk(a, upload_id, 0, b"abc")
     assert _complete(a, upload_id).status == 400
-    assert a.world.files == []
+    assert a.fake.files == []
 
 
 @pytest.mark.parametrize(("rules", "status"), [({}, 410), ({"expired_status": 404}, 404)])
@@ -330,4 +330,4 @@ def test_a_model_is_imported_by_its_upload() -> None:
     assert (told["modelId"], told["action"]) == (begun["modelId"], "EXPORT")
     assert "fileId" not in told
     assert (a.count("starts"), a.count("dock_jobs")) == (1, 1)
-    assert [kept.context for kept in a.world.files] == ["model"]
+    assert [kept.context for kept in a.fake.files] == ["model"]

@@ -42,8 +42,8 @@ def test_a_synchronous_run_is_answered_at_its_end() -> None:
     assert [item["type"] for item in told["output"]] == ["text"] * len(told["output"])
     info = told["sessionInfo"]
     assert (info["status"], info["sessionReference"], info["appId"]) == ("idle", "chat", "aa-demo")
-    assert a.world.ended_at(info["runId"]) == 13.0
-    assert a.look(info["runId"], now=13.0)["kwargs"]["output"] == told["output"]
+    assert a.fake.ended_at(info["runId"]) == 13.0
+    assert a.poll(info["runId"], now=13.0)["kwargs"]["output"] == told["output"]
     assert (a.count("starts"), a.count("runs"), a.count("dropped")) == (1, 1, 0)
 
 
@@ -218,7 +218,7 @@ def test_a_run_goes_through_its_script() -> None:
     """A look tells the word that holds, in either case, and when it began to."""
     a = asker()
     run = a.start("good")
-    seen = [[a.look(run, now=now)["status"] for _ in range(2)] for now in (0.5, 1.0, 9.9, 10.0, 99.0)]
+    seen = [[a.poll(run, now=now)["status"] for _ in range(2)] for now in (0.5, 1.0, 9.9, 10.0, 99.0)]
     assert [sorted(words) for words in seen] == [
         ["Pending", "pending"],
         ["Running", "running"],
@@ -226,16 +226,16 @@ def test_a_run_goes_through_its_script() -> None:
         ["success", "success"],
         ["success", "success"],
     ]
-    assert a.look(run, now=99.0)["updatedAt"] == "2026-01-05T09:00:10.000Z"
-    assert (a.count("looks"), a.count("looks_without_identity")) == (11, 0)
+    assert a.poll(run, now=99.0)["updatedAt"] == "2026-01-05T09:00:10.000Z"
+    assert (a.count("polls"), a.count("polls_without_identity")) == (11, 0)
 
 
 def test_words_of_scripts_are_the_vendors_own() -> None:
     """A word that nobody knows is told as it is, and ends nothing; an end may be in any case."""
     a = asker(scripts={"new": (Step("archived", 5), Step("SUCCESS", 5), Step("failed"))})
     run = a.start("new")
-    assert [a.look(run, now=now)["status"] for now in (0.0, 5.0, 50.0)] == ["archived", "SUCCESS", "SUCCESS"]
-    assert a.world.ended_at(run) == 5.0
+    assert [a.poll(run, now=now)["status"] for now in (0.0, 5.0, 50.0)] == ["archived", "SUCCESS", "SUCCESS"]
+    assert a.fake.ended_at(run) == 5.0
 
 
 def test_a_record_echoes_what_was_asked() -> None:
@@ -243,7 +243,7 @@ def test_a_record_echoes_what_was_asked() -> None:
     a = asker()
     more: dict[str, Any] = {"debug": {"enable": False}, "stream": {"enable": False, "streamMode": "messages"}}
     run = a.start("good", callbackUrl=_HOOK, callbackToken="hush", **more)
-    record = a.look(run, now=10.0)
+    record = a.poll(run, now=10.0)
     assert (record["_id"], record["multitaskStrategy"], record["__v"]) == (run, "reject", 0)
     assert record["kwargs"]["input"] == [{"type": "text", "content": "good"}]
     assert {name: record["kwargs"][name] for name in more} == more
@@ -256,9 +256,9 @@ def test_what_a_failed_run_leaves_varies() -> None:
     """Where error details sit is open: a text, an object, a string, nothing."""
     a = asker()
     run = a.start("bad")
-    kinds = {type(a.look(run, now=10.0)["kwargs"]["output"]) for _ in range(5)}
+    kinds = {type(a.poll(run, now=10.0)["kwargs"]["output"]) for _ in range(5)}
     assert kinds == {list, dict, str, type(None)}
-    early = [a.look(run, now=2.0)["kwargs"].get("output") for _ in range(2)]
+    early = [a.poll(run, now=2.0)["kwargs"].get("output") for _ in range(2)]
     assert sorted(early, key=bool) in ([None, []], [[], None])
 
 
@@ -286,7 +286,7 @@ def test_a_run_is_told_to_its_session(identity: Mapping[str, str], status: int, 
     a = asker()
     body = order("good", isAsync=True, sessionIdentity=identify(sessionReference="chat", userReference="u"))
     run = a.told("POST", _EXECUTE, body)["runId"]
-    session_id = a.look(run)["sessionId"]
+    session_id = a.poll(run)["sessionId"]
     other = a.create(sessionReference="elsewhere", userReference="u")["session"]["sessionId"]
     if is_over:
         named = {"sessionIdentity": identify(sessionReference="chat")}
@@ -298,22 +298,22 @@ def test_a_run_is_told_to_its_session(identity: Mapping[str, str], status: int, 
 
 @pytest.mark.parametrize(("rules", "status"), [({}, 200), ({"status_needs_identity": True}, 400)])
 @pytest.mark.parametrize("body", [{}, None])
-def test_a_look_without_identity_is_counted(
+def test_a_poll_without_identity_is_counted(
     rules: Mapping[str, Any], status: int, body: Mapping[str, Any] | None
 ) -> None:
     """A status call that names no session, or has no body, is let through and counted unless the rules refuse it."""
     a = asker(**rules)
     run = a.start()
     assert a.reply("POST", f"{APP}/runs/{run}/status", body).status == status
-    assert a.count("looks_without_identity") == a.count("looks") == (status == 200)
+    assert a.count("polls_without_identity") == a.count("polls") == (status == 200)
 
 
 def test_unknown_runs_are_not_found() -> None:
-    """A look at a run that does not exist is refused and is no look."""
+    """A look at a run that does not exist is refused and is no poll."""
     a = asker()
     body = {"sessionIdentity": identify(sessionReference="chat")}
     assert a.reply("POST", f"{APP}/runs/r-0/status", body).status == 404
-    assert (a.count("looks"), a.count("refused_404")) == (0, 1)
+    assert (a.count("polls"), a.count("refused_404")) == (0, 1)
 
 
 def test_runs_are_counted_by_key() -> None:
@@ -325,7 +325,7 @@ def test_runs_are_counted_by_key() -> None:
     a.start("good", metadata={"other": 7})
     a.execute("good", metadata={"key": "s"}, stream={"enable": True})
     assert a.reply("POST", _EXECUTE, order(metadata={"key": "k1"}, isAsync="no")).status == 400
-    assert a.world.starts_by_key == {"k1": 2, "7": 1, "s": 1}
+    assert a.fake.starts_by_key == {"k1": 2, "7": 1, "s": 1}
     assert a.count("starts") == 5
 
 
@@ -347,8 +347,8 @@ def test_a_busy_session_may_refuse(rules: Mapping[str, Any], status: int) -> Non
 def _ends(seed: int, **plan: Any) -> list[tuple[float, str]]:
     a = asker(plan={"seed": seed, **plan}, scripts={})
     runs = [a.start("x") for _ in range(40)]
-    ends = [a.world.ended_at(run) or 0.0 for run in runs]
-    return [(end, a.look(run, now=end)["status"]) for run, end in zip(runs, ends, strict=True)]
+    ends = [a.fake.ended_at(run) or 0.0 for run in runs]
+    return [(end, a.poll(run, now=end)["status"]) for run, end in zip(runs, ends, strict=True)]
 
 
 def test_drawn_runs_follow_the_plan() -> None:
@@ -368,14 +368,14 @@ def test_an_end_is_announced_in_each_form() -> None:
     """A callback is due at the run's end, once, in one of four forms in turn, all of which name the run."""
     a = asker()
     runs = [_hook(a, callbackToken="hush") for _ in CALLBACK_FORMS]
-    assert (a.world.next_webhook_at(), a.world.take_webhooks(9.9)) == (10.0, [])
-    sent = a.world.take_webhooks(30.0)
+    assert (a.fake.next_webhook_at(), a.fake.take_webhooks(9.9)) == (10.0, [])
+    sent = a.fake.take_webhooks(30.0)
     assert [(each.run, each.url, each.at) for each in sent] == [(run, _HOOK, 10.0) for run in runs]
     assert all(each.run in each.body.decode() for each in sent)
     assert {each.headers["authorization"] for each in sent} == {"Bearer hush"}
     shapes = {tuple(sorted(decode_json(each.body)))[:2] for each in sent}
     assert len(shapes) == 4
-    assert (a.world.take_webhooks(99.0), a.world.next_webhook_at()) == ([], None)
+    assert (a.fake.take_webhooks(99.0), a.fake.next_webhook_at()) == ([], None)
     assert a.count("webhooks_planned") == 4
 
 
@@ -393,14 +393,14 @@ def test_lies_are_other_than_the_truth(form: str, members: set[str], text: str) 
     """In each form, a lie is of another run, or tells an end that was not."""
     a = asker(callbacks=(form,))
     first = _hook(a, text)
-    (webhook,) = a.world.take_webhooks(10.0)
+    (webhook,) = a.fake.take_webhooks(10.0)
     assert members <= set(decode_json(webhook.body))
     assert "authorization" not in webhook.headers
-    other, untrue = a.world.lies(webhook)
+    other, untrue = a.fake.lies(webhook)
     assert first.encode() not in other
     assert _end(decode_json(untrue)) != _end(decode_json(webhook.body))
     second = _hook(a, text)
-    assert second.encode() in a.world.lies(webhook)[0]
+    assert second.encode() in a.fake.lies(webhook)[0]
 
 
 def _end(body: dict[str, Any]) -> str:
@@ -414,7 +414,7 @@ def test_runs_without_end_or_callback_are_not_announced() -> None:
     a = asker()
     a.start("good")
     _hook(a, "endless")
-    assert a.world.next_webhook_at() is None
+    assert a.fake.next_webhook_at() is None
 
 
 def test_a_callbacks_acknowledgement_may_hide_the_run() -> None:
@@ -422,7 +422,7 @@ def test_a_callbacks_acknowledgement_may_hide_the_run() -> None:
     a = asker(hides_run_id=True)
     assert "runId" not in read(a.execute(isAsync=True, callbackUrl=_HOOK))
     assert "runId" in read(a.execute(isAsync=True))
-    (webhook,) = a.world.take_webhooks(10.0)
+    (webhook,) = a.fake.take_webhooks(10.0)
     assert webhook.run.startswith("r-")
 
 
@@ -435,7 +435,7 @@ def _call_execute(
         asked.append(run)
         return hastens
 
-    route: Route = next(route for route in a.world.routes if route.call == "runs.execute")
+    route: Route = next(route for route in a.fake.routes if route.call == "runs.execute")
     request = Request(
         method="POST", url=_EXECUTE, call="", headers={**APP_KEY, **JSON}, body=encode_json(body)
     )
@@ -450,7 +450,7 @@ def test_an_announced_end_may_be_hastened(hastens: bool) -> None:
     a = asker()
     told, asked = _call_execute(a, order(isAsync=True, callbackUrl=_HOOK), hastens=hastens)
     assert asked == [told["runId"]]
-    assert a.world.next_webhook_at() == (4.0 if hastens else 14.0)
+    assert a.fake.next_webhook_at() == (4.0 if hastens else 14.0)
     assert _call_execute(a, order(isAsync=True), hastens=hastens)[1] == []
 
 
@@ -465,7 +465,7 @@ def test_a_run_may_go_on_without_a_sign_in() -> None:
     assert (told["events"][0]["type"], bool(told["output"])) == ("IDP_Redirect", True)
     acknowledged = read(a.execute(isAsync=True))
     assert (set(acknowledged), a.count("starts")) == ({"status", "runId", "message", "events"}, 2)
-    a.world.authorize("chat")
+    a.fake.authorize("chat")
     assert "events" not in awaited(a.execute())
 
 
@@ -480,7 +480,7 @@ def test_a_run_may_stop_for_a_sign_in(form: str, members: set[str], more: Mappin
     assert set(told) == members
     assert "runId" not in told.get("sessionInfo", {})
     assert (a.count("starts"), a.count("sessions")) == (0, 1)
-    a.world.authorize("chat")
+    a.fake.authorize("chat")
     a.execute()
     assert (a.count("starts"), a.count("sessions"), a.count("signins_asked")) == (1, 1, 1)
 

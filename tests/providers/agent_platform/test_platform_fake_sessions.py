@@ -119,13 +119,13 @@ class _Model:
         self.made = 0
 
     def find(self, name: str | None, reference: str | None) -> tuple[str, str, str] | None:
-        """Give the session that matches by name, or else the latest that does by reference."""
+        """Return the session that matches by name, or else the latest that does by reference."""
         by_name = [each for each in self.living if each[0] == name]
         by_reference = [each for each in self.living if each[1] == reference]
         return next(iter([*by_name, *by_reference[-1:]]), None)
 
     def resolve(self, name: str | None, reference: str | None, user: str | None) -> str | None:
-        """Give the name of the session that is found, a new one's if it is made, None for a refusal."""
+        """Return the name of the session that is found, a new one's if it is made, None for a refusal."""
         found = self.find(name, reference)
         if found is not None:
             return found[0] if user in (None, found[2]) else None
@@ -367,7 +367,7 @@ def test_a_session_is_read_the_newest_way() -> None:
     (told,) = a.told("GET", f"{path}&include=traces", now=20.0)["sessions"]
     first, second = told["traces"]
     assert (first["trace_id"], first["latency"], first["observations"]) == (good, 10.0, [])
-    assert first["output"] == a.look(good, now=20.0)["kwargs"]["output"]
+    assert first["output"] == a.poll(good, now=20.0)["kwargs"]["output"]
     assert (second["trace_id"], second["latency"], second["output"]) == (endless, None, None)
     (told,) = a.told("GET", f"{path}&include=observations&include=traces", now=20.0)["sessions"]
     assert told["traces"][0]["observations"][0]["token_usage"] == {"input": 12, "output": 5, "total": 17}
@@ -450,12 +450,12 @@ def test_a_pending_sign_in_changes_the_envelope() -> None:
     ]
     assert {each["sso_type"] for each in profiles} == {"oauth2"}
     assert len({each["url"] for each in profiles}) == 2
-    a.world.authorize("u", "Google")
+    a.fake.authorize("u", "Google")
     profiles = a.create(userReference="u")["events"][0]["content"]["auth_profiles"]
     assert [each["isAuthorized"] for each in profiles] == [True, False]
-    a.world.authorize("u")
+    a.fake.authorize("u")
     assert _session(a, userReference="u")["userReference"] == "u"
     assert _session(a, userReference="v")["userReference"] == "v"
     assert a.count("signins_asked") == 2
     with pytest.raises(KeyError):
-        a.world.authorize("v")
+        a.fake.authorize("v")

@@ -205,10 +205,10 @@ def test_a_stream_tells_of_a_sign_in() -> None:
 
 
 def test_a_streamed_run_is_a_run() -> None:
-    """What was streamed can be looked at, and says the same as it would have said otherwise."""
+    """What was streamed can be polled, and says the same as it would have said otherwise."""
     a = asker(framings=("lines",), answers=("Tea.\n\nMore tea.",))
     events = _events(_stream(a, "messages"), "lines")
-    record = a.look(events[0]["sessionInfo"]["runId"], now=10.0)
+    record = a.poll(events[0]["sessionInfo"]["runId"], now=10.0)
     assert record["kwargs"]["stream"] == {"enable": True, "streamMode": "messages"}
     assert record["kwargs"]["output"] == awaited(a.execute())["output"]
     assert _texts(events) == ["Tea.", "More tea."]

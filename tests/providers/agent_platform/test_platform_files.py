@@ -46,14 +46,14 @@ async def test_small_file() -> None:
             b"content", file_name="a.json", progress=lambda *now: sent.append(now)
         )
         assert (r.last.url, r.last.purpose, r.calls) == (f"{TOOLS_URL}/files", Purpose.CALL, ["files.upload"])
-        (stored,) = r.world.files
+        (stored,) = r.fake.files
         assert (found.file_id, found.file_name, found.size) == (stored.id, "a.json", 7)
         assert (stored.context, stored.sha256) == ("bulkImport", hashlib.sha256(b"content").hexdigest())
         assert found.url.startswith("http")
         assert "s=" not in repr(found)
         assert sent == [(0, 7), (7, 7)]
         await r.platform.files.upload(b"", file_name="b.json", context="dataset")
-        assert r.world.files[1].context == "dataset"
+        assert r.fake.files[1].context == "dataset"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ async def test_where_chunks_begin(tmp_path: Path, size: int, is_chunked: bool) -
     async with platform_rig() as r:
         await r.platform.files.upload(_sparse(tmp_path, size))
         assert ("files.upload" not in r.calls) == is_chunked
-        (stored,) = r.world.files
+        (stored,) = r.fake.files
         assert (stored.size, stored.chunks) == (size, 3 if is_chunked else 0)
 
 
@@ -108,7 +108,7 @@ async def test_large_file(tmp_path: Path, kind: str) -> None:
         assert len({each.url for each in chunks}) == 1
         assert complete.url == f"{chunks[0].url}/complete"
         assert (complete.body, complete.purpose) == (None, Purpose.CALL)
-        (stored,) = r.world.files
+        (stored,) = r.fake.files
         assert (stored.id, stored.sha256) == (found.file_id, hashlib.sha256(content).hexdigest())
         assert (sent[0], sent[-1]) == ((0, size), (size, size))
         assert sent == sorted(set(sent))
@@ -166,9 +166,9 @@ async def test_chunk_whose_answer_was_lost(tmp_path: Path, takes_again: bool) ->
     async with platform_rig(rules={"chunk_again": takes_again}) as r:
         _lose_first(r, "files.chunk")
         waiter = await begin(r.platform.files.upload(_sparse(tmp_path, 26 * _MB)))
-        assert (await r.until(waiter)).file_id == r.world.files[0].id
+        assert (await r.until(waiter)).file_id == r.fake.files[0].id
         assert r.calls.count("files.chunk") == 4
-        assert r.world.statistics().get("refused_409", 0) == (not takes_again)
+        assert r.fake.statistics().get("refused_409", 0) == (not takes_again)
 
 
 async def test_last_step_whose_answer_was_lost(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ async def test_progress_that_breaks() -> None:
     async with platform_rig() as r:
         with pytest.raises(ZeroDivisionError):
             await r.platform.files.upload(b"x", file_name="a.json", progress=break_off)
-        assert r.world.files == []
+        assert r.fake.files == []
 
 
 @pytest.mark.parametrize(

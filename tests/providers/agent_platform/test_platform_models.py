@@ -198,7 +198,7 @@ async def test_import() -> None:
         assert [each.call for each in chunks] == ["files.chunk"] * 3
         assert (complete.call, complete.purpose) == ("files.complete", Purpose.START)
         assert sent == [(0, 250), (100, 250), (200, 250), (250, 250)]
-        (file,) = r.world.files
+        (file,) = r.fake.files
         assert (file.size, file.context, file.chunks) == (250, "model", 3)
         waiter = await begin(job.result())
         await r.clock.advance(60)

@@ -203,13 +203,13 @@ async def test_execute_that_was_refused_or_not_sent() -> None:
         waiter = await begin(r.platform.runs.execute(HELLO, session_reference="chat-7"))
         await r.clock.advance(30)
         assert (await waiter).run_id
-        assert r.world.statistics()["runs"] == 1
+        assert r.fake.statistics()["runs"] == 1
     async with platform_rig("success") as r:
         for status, kind in ((400, BadRequest), (403, PermissionDenied), (404, NotFound)):
             r.answer("runs.execute", Reply(status))
             with pytest.raises(kind):
                 await r.platform.runs.execute(HELLO, session_reference="chat-7")
-        assert r.world.statistics()["runs"] == 0
+        assert r.fake.statistics()["runs"] == 0
 
 
 async def test_execute_past_its_time_is_cancelled_from_outside() -> None:
@@ -245,7 +245,7 @@ async def test_execute_with_a_sign_in(form: str) -> None:
         assert caught.value.reply.text == found.text
         assert (caught.value.vendor, caught.value.call) == ("agent-platform", "runs.execute")
         assert pickle.loads(pickle.dumps(caught.value)).reply.text == found.text  # noqa: S301
-        r.world.authorize("cust-42")
+        r.fake.authorize("cust-42")
         done = await runs.execute(HELLO, session_reference="cust-42", require_authorization=True)
         assert done.text
 
@@ -262,7 +262,7 @@ async def test_start_with_a_sign_in(form: str, is_required: bool) -> None:
         with pytest.raises(AuthorizationRequired) as caught:
             await work
         assert [each.name for each in caught.value.pending_authorizations] == ["Google"]
-        begun = r.world.statistics()["runs"]
+        begun = r.fake.statistics()["runs"]
         assert begun == (form == "proceeds")
         assert (caught.value.run is not None) == bool(begun)
         assert caught.value.ref == (caught.value.run.ref if caught.value.run is not None else None)
@@ -273,7 +273,7 @@ async def test_start_with_a_sign_in(form: str, is_required: bool) -> None:
 
 
 async def test_run_from_start_to_end() -> None:
-    """A start gives a handle at once, and awaiting it gives the end; looks are POSTs with the session."""
+    """A start gives a handle at once, and awaiting it gives the end; polls are POSTs with the session."""
     async with platform_rig() as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7", user_reference="cust-42")
         assert r.body["isAsync"] is True
@@ -290,12 +290,12 @@ async def test_run_from_start_to_end() -> None:
         assert (done.ended_at - done.created_at).total_seconds() == 25  # type: ignore[operator]
         assert r.calls == ["runs.start", *["runs.status"] * 3]
         assert (r.last.purpose, r.body) == (
-            Purpose.LOOK,
+            Purpose.POLL,
             {"sessionIdentity": [{"type": "sessionReference", "value": "chat-7"}]},
         )
         (started,) = r.told(RunStarted)
         assert (started.target, started.run) == ("chat-7", run.accepted)
-        assert r.world.statistics()["looks_without_identity"] == 0
+        assert r.fake.statistics()["polls_without_identity"] == 0
         assert await run.result() == done.output
 
 
@@ -309,16 +309,16 @@ async def test_run_from_another_process(identity: dict[str, Any]) -> None:
             session = await r.platform.sessions.create(session_reference="chat-8")
             identity = {"session_id": session.session_id}
         run = await r.platform.runs.start(HELLO, **identity)
-        async with platform_rig(world=r.world) as other:
+        async with platform_rig(fake=r.fake) as other:
             again = other.platform.attach(str(run.ref))
             assert (again.ref, again.accepted, again.last) == (run.ref, None, None)
-            assert (await again.look()).state is RunState.RUNNING
+            assert (await again.poll()).state is RunState.RUNNING
         got = r.platform.runs.get(run.id, **identity)
         assert got.ref == run.ref
         waiters = [await begin(until_end(each)) for each in (run, got, r.platform.attach(run.ref))]
         await r.clock.advance(10)
         assert {(await each).state for each in waiters} == {RunState.COMPLETED}
-        assert r.looks == 2
+        assert r.polls == 2
 
 
 async def test_run_that_fails() -> None:
@@ -347,7 +347,7 @@ async def test_new_words_are_watched_on() -> None:
         assert told.run.status == "queued_elsewhere"
 
 
-async def test_looks_are_tried_again() -> None:
+async def test_polls_are_tried_again() -> None:
     """A look is repeated after passing faults, though it is a POST; they end no wait."""
     async with platform_rig(("running", 5.0), "success") as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7")
@@ -379,7 +379,7 @@ async def test_run_of_another_session() -> None:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7")
         await r.platform.sessions.create(session_reference="chat-8")
         with pytest.raises(PermissionDenied):
-            await r.platform.runs.get(run.id, session_reference="chat-8").look()
+            await r.platform.runs.get(run.id, session_reference="chat-8").poll()
 
 
 @pytest.mark.parametrize("fault", _LOST, ids=str)
@@ -404,7 +404,7 @@ async def test_start_that_is_throttled() -> None:
         assert not waiter.done()
         await r.clock.advance(10)
         assert (await waiter).accepted is not None
-        assert r.world.statistics()["runs"] == 1
+        assert r.fake.statistics()["runs"] == 1
     async with platform_rig() as r:
         r.answer("runs.start", Reply(429, {"retry-after": "900"}))
         with pytest.raises(Throttled):
@@ -422,7 +422,7 @@ async def test_cancelled_start() -> None:
         assert waiter.cancelled()
         (told,) = r.told(StartAbandoned)
         assert told.run is not None
-        assert (await r.platform.attach(told.run.ref).look()).state is RunState.QUEUED
+        assert (await r.platform.attach(told.run.ref).poll()).state is RunState.QUEUED
 
 
 async def test_cancelled_before_it_is_sent() -> None:
@@ -467,7 +467,7 @@ async def test_row_of_a_batch() -> None:
         assert r.body["metadata"] == {"key": "k-1"}
         await r.platform.start(BatchRow("row-2", "chat-7", HELLO))
         assert "metadata" not in r.body
-        assert r.world.starts_by_key == {"k-1": 1}
+        assert r.fake.starts_by_key == {"k-1": 1}
         with pytest.raises(ValueError, match="message"):
             await r.platform.start(BatchRow("row-3", "chat-7"))
         assert len(r.send.sent) == 2
@@ -480,7 +480,7 @@ async def test_closed_pool() -> None:
     for work in (
         r.platform.runs.execute(HELLO, session_reference="chat-7"),
         r.platform.runs.start(HELLO, session_reference="chat-7"),
-        r.platform.runs.get("r-1", session_reference="chat-7").look(),
+        r.platform.runs.get("r-1", session_reference="chat-7").poll(),
     ):
         with pytest.raises(PoolClosed):
             await work

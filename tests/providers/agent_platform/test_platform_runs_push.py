@@ -29,23 +29,23 @@ _STEPS: tuple[Any, ...] = (("running", 40.0), "success")
 
 
 @pytest.mark.parametrize("form", CALLBACK_FORMS)
-async def test_announced_run_costs_one_look(form: str) -> None:
-    """A run is not looked at before its delivery, in whichever form that comes, and once after it."""
+async def test_announced_run_costs_one_poll(form: str) -> None:
+    """A run is not polled before its delivery, in whichever form that comes, and once after it."""
     async with platform_rig(*_STEPS, cadence=_RARE, rules={"callbacks": (form,)}) as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7", callback_url=r.receiver)
         waiter = await begin(until_end(run))
         await r.clock.advance(40.0)
-        assert r.looks == 0
+        assert r.polls == 0
         assert await r.announce() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert (await waiter).state is RunState.COMPLETED
-        assert r.looks == 1
+        assert r.polls == 1
         statistics = r.receiver.statistics()
         assert (statistics.heeded, statistics.missed, statistics.refused) == (1, 0, 0)
 
 
 async def test_run_without_a_receiver() -> None:
-    """The same run costs a dozen looks by the ordinary cadence where the callback is elsewhere."""
+    """The same run costs a dozen polls by the ordinary cadence where the callback is elsewhere."""
     async with platform_rig(*_STEPS, cadence=_RARE) as r:
         run = await r.platform.runs.start(
             HELLO,
@@ -59,7 +59,7 @@ async def test_run_without_a_receiver() -> None:
         )
         waiter = await begin(until_end(run))
         await r.clock.advance(60)
-        assert r.looks > 8
+        assert r.polls > 8
         assert "demo-token" not in str((await waiter).raw)
 
 
@@ -91,12 +91,12 @@ async def test_deliveries_without_the_token(authorization: str) -> None:
         headers = {"Authorization": authorization} if authorization else {}
         assert await deliver(r.receiver, url, body, headers) == HTTPStatus.UNAUTHORIZED
         await r.clock.advance(1)
-        assert r.looks == 0
+        assert r.polls == 0
         assert (
             await deliver(r.receiver, url, body, {"Authorization": f"Bearer {token}"}) == HTTPStatus.ACCEPTED
         )
         await r.clock.advance(0)
-        assert (r.looks, waiter.done()) == (1, False)
+        assert (r.polls, waiter.done()) == (1, False)
 
 
 @pytest.mark.parametrize("form", ["nameless", "digest"])
@@ -110,7 +110,7 @@ async def test_deliveries_that_name_no_run_or_another(form: str) -> None:
         status = await deliver(r.receiver, url, encode_json(sample_body(f"webhook/{form}")), headers)
         assert status == (HTTPStatus.ACCEPTED if form == "nameless" else HTTPStatus.BAD_REQUEST)
         await r.clock.advance(0)
-        assert (r.looks, waiter.done()) == (1 if form == "nameless" else 0, False)
+        assert (r.polls, waiter.done()) == (1 if form == "nameless" else 0, False)
 
 
 async def test_lies_are_not_believed() -> None:
@@ -119,8 +119,8 @@ async def test_lies_are_not_believed() -> None:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7", callback_url=r.receiver)
         waiter = await begin(until_end(run))
         await r.clock.advance(40)
-        (due,) = r.world.take_webhooks(r.now)
-        _, untrue = r.world.lies(due)
+        (due,) = r.fake.take_webhooks(r.now)
+        _, untrue = r.fake.lies(due)
         assert await deliver(r.receiver, due.url, untrue, due.headers) == HTTPStatus.ACCEPTED
         await r.clock.advance(0)
         assert (await waiter).state is RunState.COMPLETED
@@ -133,7 +133,7 @@ async def test_lost_delivery() -> None:
         waiter = await begin(until_end(run))
         await r.clock.advance(60.1)
         assert (await waiter).state is RunState.COMPLETED
-        assert (r.looks, r.receiver.statistics().missed) == (1, 1)
+        assert (r.polls, r.receiver.statistics().missed) == (1, 1)
 
 
 async def test_acknowledgement_without_a_run() -> None:
@@ -141,7 +141,7 @@ async def test_acknowledgement_without_a_run() -> None:
     async with platform_rig(*_STEPS, rules={"hides_run_id": True}) as r:
         with pytest.raises(StartUnknown) as caught:
             await r.platform.runs.start(HELLO, session_reference="chat-7", callback_url=r.receiver)
-        assert (r.world.statistics()["runs"], len(r.send.sent)) == (1, 1)
+        assert (r.fake.statistics()["runs"], len(r.send.sent)) == (1, 1)
         assert r.receiver.statistics().tickets == 0
         token = r.body["callbackToken"]
         assert token.encode() not in (caught.value.body or b"")

@@ -66,7 +66,7 @@ async def test_session_by_reference() -> None:
         assert first.limits.max_files == 10
         assert first.limits.max_megabytes == 25
         assert "pdf" in first.limits.extensions
-        assert r.world.statistics()["sessions"] == 1
+        assert r.fake.statistics()["sessions"] == 1
 
 
 async def test_session_by_id() -> None:
@@ -76,7 +76,7 @@ async def test_session_by_id() -> None:
         assert (await r.platform.sessions.create(session_id=first.session_id)).session_id == first.session_id
         with pytest.raises(NotFound):
             await r.platform.sessions.create(session_id="s-none")
-        assert r.world.statistics()["sessions"] == 1
+        assert r.fake.statistics()["sessions"] == 1
 
 
 async def test_session_by_user() -> None:
@@ -122,7 +122,7 @@ async def test_sign_in_by_wish() -> None:
         sessions = r.platform.sessions
         found = await sessions.create(session_reference="chat-7", user_reference="cust-42")
         assert [each.name for each in found.pending_authorizations] == ["Google", "Jira"]
-        r.world.authorize("cust-42", "Google")
+        r.fake.authorize("cust-42", "Google")
         with pytest.raises(AuthorizationRequired, match="1 sign-in") as caught:
             await sessions.create(session_reference="chat-7", require_authorization=True)
         (profile,) = caught.value.pending_authorizations
@@ -131,7 +131,7 @@ async def test_sign_in_by_wish() -> None:
         assert "idp.example" not in str(caught.value)
         again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
         assert again.pending_authorizations == (profile,)
-        r.world.authorize("cust-42")
+        r.fake.authorize("cust-42")
         done = await sessions.create(session_reference="chat-7", require_authorization=True)
         assert done.session_id == found.session_id
 
@@ -164,7 +164,7 @@ async def test_repeatable_creation(identity: dict[str, Any], fault: Any) -> None
         waiter = await begin(r.platform.sessions.create(**identity))
         await r.clock.advance(5)
         assert (await waiter).session_reference == "chat-7"
-        assert (len(r.send.sent), r.world.statistics()["sessions"]) == (2, 1)
+        assert (len(r.send.sent), r.fake.statistics()["sessions"]) == (2, 1)
 
 
 @pytest.mark.parametrize("fault", [*_FAULTS, reply(200, b"<html>"), reply(200, b"{}")], ids=str)
@@ -523,7 +523,7 @@ async def test_terminate_whose_reply_was_lost() -> None:
         await r.clock.advance(5)
         done = await waiter
         assert (done.session_id, done.status, dict(done.raw)) == (made.session_id, "terminated", {})
-        assert r.world.statistics()["terminated"] == 1
+        assert r.fake.statistics()["terminated"] == 1
 
 
 # All

@@ -27,7 +27,7 @@ from aioagents.observe import RequestDone, RunStarted, StartAbandoned
 from aioagents.providers.agent_platform import Invoke, RunStream, StreamEvent, StreamResult, text_of
 from aioagents.providers.agent_platform.fake import FRAMINGS
 from aioagents.providers.agent_platform.stream import Tally, read_event
-from tests.fakes import WorldSend, WorldStream, settle
+from tests.fakes import FakeSend, WorldStream, settle
 from tests.polling.rig import begin, reply
 from tests.providers.agent_platform.platform_rig import APP_URL, HELLO, PlatformRig, platform_rig, sample_body
 
@@ -183,7 +183,7 @@ async def test_run_is_followed_by_its_reference() -> None:
             assert stream.ref is not None
             kind = "sessionId" if options else "sessionReference"
             assert stream.ref.scope.startswith(f"{kind}=")
-            run = await r.platform.attach(str(stream.ref)).look()
+            run = await r.platform.attach(str(stream.ref)).poll()
             assert run.state is RunState.RUNNING
 
 
@@ -208,7 +208,7 @@ async def test_leaving_closes_the_connection(how: str) -> None:
         await settle()
         gc.collect()
         await settle()
-        assert r.world.statistics()["dropped"] == 1
+        assert r.fake.statistics()["dropped"] == 1
         assert (stream.result.is_complete, r.told(StartAbandoned)) == (False, [])
         assert r.clock.timers == 0
 
@@ -242,7 +242,7 @@ async def test_cancelled_while_waiting() -> None:
         waiter.cancel()
         await settle()
         assert waiter.cancelled()
-        assert r.world.statistics()["dropped"] == 1
+        assert r.fake.statistics()["dropped"] == 1
         assert r.told(StartAbandoned) == []
 
 
@@ -282,7 +282,7 @@ async def test_closed_event_by_event(is_waiting: bool) -> None:
             waiter = await begin(anext(stream, None)) if is_waiting else None
         await stream.aclose()
         await settle()
-        assert r.world.statistics()["dropped"] == 1
+        assert r.fake.statistics()["dropped"] == 1
         if waiter is not None:
             waiter.cancel()
             await asyncio.gather(waiter, return_exceptions=True)
@@ -364,7 +364,7 @@ async def test_cut_by_the_server(mode: str) -> None:
         assert caught.value.received
         assert caught.value.events == stream.result.events > 1
         assert caught.value.run is not None
-        run = await r.platform.attach(caught.value.run.ref).look()
+        run = await r.platform.attach(caught.value.run.ref).poll()
         assert run.state is RunState.COMPLETED
 
 
@@ -426,7 +426,7 @@ class _StuckStream(WorldStream):
         return encode_json(_EVENTS[0]) + b"\n<html>"
 
 
-class _StuckSend(WorldSend):
+class _StuckSend(FakeSend):
     """Has all streams get stuck."""
 
     def stream(
@@ -457,7 +457,7 @@ async def test_refusals() -> None:
             r.answer("runs.stream", fault)
             with pytest.raises(StartUnknown):
                 await _listen(r).read()
-        assert r.world.statistics()["runs"] == 0
+        assert r.fake.statistics()["runs"] == 0
         assert len(r.send.sent) == 5
 
 

@@ -12,7 +12,7 @@ from tests.providers.agent_platform.platform_rig import HELLO, TOOLS_URL, Platfo
 
 
 async def _files(r: PlatformRig) -> list[str]:
-    return [r.world.install_file(f"{n}.json") for n in range(3)]
+    return [r.fake.install_file(f"{n}.json") for n in range(3)]
 
 
 async def test_import_of_a_new_tool() -> None:

@@ -21,7 +21,7 @@ from aioagents import (
 )
 from aioagents.model import Reply, Request
 from aioagents.providers.agent_platform import Download
-from tests.fakes import WorldSend, WorldStream
+from tests.fakes import FakeSend, WorldStream
 from tests.polling.rig import begin, reply
 from tests.providers.agent_platform.platform_rig import HELLO, URL, PlatformRig, platform_rig
 
@@ -30,7 +30,7 @@ _ELSEWHERE = "https://files.example.com/x?s=1"
 
 
 async def _download(r: PlatformRig, url: str | None = None) -> Download:
-    """Give what an export gave, at a URL of the test's if there is one."""
+    """Return what an export gave, at a URL of the test's if there is one."""
     job = await r.platform.tools.export(HELLO)
     waiter = await begin(job.result())
     await r.clock.advance(15)
@@ -61,7 +61,7 @@ async def test_save(tmp_path: Path, as_text: bool) -> None:
         assert _names(tmp_path) == ["tool.zip"]
         assert told[-1][0] == path.stat().st_size
         assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()
-        assert (_keys(r), r.world.statistics()["downloads_with_key"]) == ([False], 0)
+        assert (_keys(r), r.fake.statistics()["downloads_with_key"]) == ([False], 0)
         assert r.pool.statistics().starts == 1
 
 
@@ -117,7 +117,7 @@ class _CutStream(WorldStream):
         return (await super().__anext__())[:10]
 
 
-class _CutSend(WorldSend):
+class _CutSend(FakeSend):
     """Loses the connection in the middle of the first downloads."""
 
     cuts = 2

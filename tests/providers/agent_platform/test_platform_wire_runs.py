@@ -100,7 +100,7 @@ def test_look_at_a_run() -> None:
         APP_URL, RunRef("agent-platform", "sessionId=s-1&sessionReference=a%20b", "r/1")
     )
     assert (request.method, request.url) == ("POST", f"{APP_URL}/runs/r%2F1/status")
-    assert (request.purpose, request.is_repeatable, request.call) == (Purpose.LOOK, True, "runs.status")
+    assert (request.purpose, request.is_repeatable, request.call) == (Purpose.POLL, True, "runs.status")
     assert decode_json(request.body or b"") == {
         "sessionIdentity": [
             {"type": "sessionId", "value": "s-1"},
@@ -157,8 +157,8 @@ def test_record_without_its_wrapping() -> None:
         ({"run": {"status": 7}}, "$.run.status"),
     ],
 )
-def test_looks_without_a_status(body: Any, path: str) -> None:
-    """A record without a status is no answer to a look, and the error says where it was sought."""
+def test_polls_without_a_status(body: Any, path: str) -> None:
+    """A record without a status is no answer to a poll, and the error says where it was sought."""
     with pytest.raises(DecodeError, match=r"runs\.status") as caught:
         run_wire.read_run(_json(body), _REF, _AT)
     assert caught.value.path == path
@@ -365,7 +365,7 @@ def test_look_at_a_job() -> None:
     """A look is a GET by the job's id."""
     request = dock_wire.status_request(TOOLS_URL, RunRef("agent-platform", "dock", "ds/1"))
     assert (request.method, request.url) == ("GET", f"{TOOLS_URL}/dock-status/ds%2F1")
-    assert (request.purpose, request.body) == (Purpose.LOOK, None)
+    assert (request.purpose, request.body) == (Purpose.POLL, None)
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,7 @@ def test_job_that_failed() -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"status": None}, {"status": {}}])
-def test_looks_at_jobs_without_a_status(body: Any) -> None:
-    """A record without a status is no answer to a look."""
+def test_polls_at_jobs_without_a_status(body: Any) -> None:
+    """A record without a status is no answer to a poll."""
     with pytest.raises(DecodeError, match=r"dock\.status"):
         dock_wire.read_job(_json(body), _DOCK_REF, _AT)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from aioagents.codec import decode_json, encode_json
 from aioagents.contract.fake import Answer, Call, Held, Router, RunPlan, Step, ask, read_query
 from aioagents.model import Reply, Request
-from aioagents.providers.agh.fake import AghRules, AghWorld, sign
+from aioagents.providers.agh.fake import AghRules, FakeAgh, sign
 
 JOBS, TRIGGERS, RUNS = (f"/api/automation/{name}" for name in ("jobs", "triggers", "runs"))
 SECRET = "k3y-for-docs-only"
@@ -43,8 +43,8 @@ MANY: Mapping[str, Any] = {"max": 1_000_000, "window": "1h"}
 class Client:
     """Asks one world as a client would."""
 
-    def __init__(self, world: AghWorld | None = None) -> None:
-        self.world = AghWorld() if world is None else world
+    def __init__(self, fake: FakeAgh | None = None) -> None:
+        self.fake = FakeAgh() if fake is None else fake
 
     def send(
         self,
@@ -60,7 +60,7 @@ class Client:
         request = Request(
             method=method, url=f"http://127.0.0.1:2123{path}", call="", headers=headers or {}, body=data
         )
-        reply = ask([self.world], request, now=now)
+        reply = ask([self.fake], request, now=now)
         assert isinstance(reply, Answer)
         return reply
 
@@ -71,11 +71,11 @@ class Client:
         return reply
 
     def status(self, method: str, path: str, body: Any = None, *, now: float = 0.0, **headers: str) -> int:
-        """Give the status alone."""
+        """Return the status alone."""
         return self.reply(method, path, body, now=now, **headers).status
 
     def told(self, method: str, path: str, body: Any = None, *, now: float = 0.0) -> Any:
-        """Give what a successful call tells."""
+        """Return what a successful call tells."""
         reply = self.reply(method, path, body, now=now)
         assert reply.is_success, reply.body
         return decode_json(reply.body)
@@ -115,8 +115,8 @@ class Client:
         return run
 
     def counted(self, figures: Mapping[str, int]) -> bool:
-        """Say whether the world counted so."""
-        counts = self.world.statistics()
+        """Return whether the world counted so."""
+        counts = self.fake.statistics()
         return {name: counts.get(name) for name in figures} == figures
 
     def deliver(
@@ -140,7 +140,7 @@ class Client:
         }
         sent = {name: value for name, value in {**sent, **(headers or {})}.items() if value}
         path = endpoint(trigger) if path is None else path
-        match = Router([self.world]).find("POST", path)
+        match = Router([self.fake]).find("POST", path)
         assert match is not None
         request = Request(method="POST", url=path, call="", headers=sent, body=body)
         call = Call(request=request, path=match.path, query=read_query(""), now=now, moment=moment)
@@ -150,7 +150,7 @@ class Client:
 
 
 def endpoint(trigger: Mapping[str, Any]) -> str:
-    """Give the path at which a trigger takes deliveries."""
+    """Return the path at which a trigger takes deliveries."""
     name = quote(f"{trigger['endpoint_slug']}--{trigger['webhook_id']}", safe="")
     if trigger["scope"] == "global":
         return f"/api/webhooks/global/{name}"
@@ -158,24 +158,24 @@ def endpoint(trigger: Mapping[str, Any]) -> str:
 
 
 def run_id_of(trigger: Mapping[str, Any], delivery: str = "d-1") -> str:
-    """Give the id of a delivery's run."""
+    """Return the id of a delivery's run."""
     text = f"{trigger['id']}\0{delivery}"
     return f"run_wbh_{sha256(text.encode()).hexdigest()[:24]}"
 
 
 def scripted(*steps: Step, name: str = "digest", rules: AghRules | None = None, **plan: Any) -> Client:
-    """Give a client of a world in which runs of this name go so."""
-    return Client(AghWorld(RunPlan(scripts={name: steps}, **plan), rules=rules))
+    """Return a client of a world in which runs of this name go so."""
+    return Client(FakeAgh(RunPlan(scripts={name: steps}, **plan), rules=rules))
 
 
 def held(reply: object) -> Held:
-    """Give a reply that is owed."""
+    """Return a reply that is owed."""
     assert isinstance(reply, Held)
     return reply
 
 
 def settled(reply: Answer, now: float) -> Reply:
-    """Give what an owed reply has become by `now`."""
+    """Return what an owed reply has become by `now`."""
     later = held(reply).reply(now)
     assert isinstance(later, Reply)
     return later
@@ -196,7 +196,7 @@ def body_of(reply: Answer) -> Any:
 
 
 def error_of(reply: Answer) -> str:
-    """Give what a refusal says, and see that it says nothing else."""
+    """Return what a refusal says, and see that it says nothing else."""
     told = body_of(reply)
     assert list(told) == ["error"]
     text: str = told["error"]

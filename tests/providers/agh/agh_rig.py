@@ -10,8 +10,8 @@ from aioagents.contract.fake import RunPlan, Step
 from aioagents.model import Reply, Request
 from aioagents.observe import Event
 from aioagents.providers.agh import Agh
-from aioagents.providers.agh.fake import AghRules, AghWorld
-from tests.fakes import FakeClock, WorldSend, settle
+from aioagents.providers.agh.fake import AghRules, FakeAgh
+from tests.fakes import FakeClock, FakeSend, settle
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
@@ -35,8 +35,8 @@ class AghRig:
         self, *, rules: AghRules, scripts: Mapping[str, Sequence[Step]], pool: Mapping[str, Any]
     ) -> None:
         self.clock = FakeClock()
-        self.world = AghWorld(RunPlan(scripts=scripts), rules=rules)
-        self.send = WorldSend(self.world, clock=self.clock)
+        self.fake = FakeAgh(RunPlan(scripts=scripts), rules=rules)
+        self.send = FakeSend(self.fake, clock=self.clock)
         self.events: list[Event] = []
         options: dict[str, Any] = {
             "cadence": Steady(10.0),
@@ -52,15 +52,15 @@ class AghRig:
 
     def job(self, name: str, **members: Any) -> str:
         """Put a job in; gives its id."""
-        return self.world.install_job({**GLOBAL, "schedule": YEARLY, "name": name, **members})
+        return self.fake.install_job({**GLOBAL, "schedule": YEARLY, "name": name, **members})
 
     def trigger(self, name: str, **members: Any) -> str:
         """Put a webhook trigger in, of endpoint `name`; gives its id."""
         webhook = {"event": "webhook", "endpoint_slug": name, "webhook_secret_value": SECRET}
-        return self.world.install_trigger({**GLOBAL, "name": name, **webhook, **members})
+        return self.fake.install_trigger({**GLOBAL, "name": name, **webhook, **members})
 
     async def endpoint(self, trigger_id: str) -> str:
-        """Give what a trigger's deliveries go to."""
+        """Return what a trigger's deliveries go to."""
         return (await self.agh.triggers.get(trigger_id)).endpoint
 
     async def begin(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
@@ -71,7 +71,7 @@ class AghRig:
         return task
 
     async def done(self, work: Coroutine[Any, Any, T], *, within: float = 60.0) -> T:
-        """Give what `work` gives, letting time pass until it does."""
+        """Return what `work` gives, letting time pass until it does."""
         task = await self.begin(work)
         began_at = self.clock.now()
         while not task.done() and self.clock.now() < began_at + within:
@@ -82,11 +82,11 @@ class AghRig:
         return task.result()
 
     def told(self, kind: type[E]) -> list[E]:
-        """Give the events of one kind."""
+        """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def calls(self, name: str) -> list[Request]:
-        """Give the requests of one call."""
+        """Return the requests of one call."""
         return self.send.calls(name)
 
     def answer(self, name: str, *answers: Reply | Exception | None) -> None:

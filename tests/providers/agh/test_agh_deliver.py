@@ -73,7 +73,7 @@ async def test_waits_for_the_end() -> None:
         assert delivery.run.id == delivery.runs[0].id == webhook_run_id(trigger, "order-1")
         assert delivery.run.last is not None
         assert delivery.run.last.state is RunState.COMPLETED
-        assert rig.world.starts_by_target[trigger] == 1
+        assert rig.fake.starts_by_target[trigger] == 1
 
 
 async def test_filter_that_does_not_match() -> None:
@@ -123,7 +123,7 @@ async def test_a_lost_answer_is_asked_for_again(error: Callable[[], Exception], 
         await rig.clock.advance(60.0)
         delivery = task.result()
         assert delivery.is_replay
-        assert rig.world.starts_by_target[trigger] == 1
+        assert rig.fake.starts_by_target[trigger] == 1
         first, second = rig.calls("webhooks.deliver")[:2]
         assert first.headers[HEADERS[2]] == second.headers[HEADERS[2]]
         if known:
@@ -140,7 +140,7 @@ async def test_lost_before_it_arrived() -> None:
         rig.answer("webhooks.deliver", ReplyLost("cut"), NotSent("no way"), Reply(503, {}, b"{}"))
         delivery = await rig.done(_deliver(rig, trigger))
         assert (delivery.matched, delivery.is_replay) == (1, False)
-        assert rig.world.starts_by_target[trigger] == 1
+        assert rig.fake.starts_by_target[trigger] == 1
         sent = rig.calls("webhooks.deliver")
         assert len(sent) == 4
         assert len({request.headers["x-agh-webhook-delivery-id"] for request in sent}) == 1
@@ -154,7 +154,7 @@ async def test_not_sent_again_when_the_id_may_be_forgotten() -> None:
         with pytest.raises(StartUnknown):
             await rig.done(_deliver(rig, trigger, known=False), within=900.0)
         assert len(rig.calls("webhooks.deliver")) == 1
-        assert rig.world.starts_by_target[trigger] == 1
+        assert rig.fake.starts_by_target[trigger] == 1
 
 
 @pytest.mark.parametrize("status", [500, 200])
@@ -179,7 +179,7 @@ async def test_replay_of_the_users_own() -> None:
         assert first.run is not None
         assert again.run.ref == first.run.ref
         assert again.runs[0].status == "completed"
-        assert rig.world.starts_by_target[trigger] == 1
+        assert rig.fake.starts_by_target[trigger] == 1
 
 
 async def test_limits_are_conflicts() -> None:
@@ -231,7 +231,7 @@ async def test_secret_that_the_server_lost() -> None:
     async with agh_rig(scripts=SCRIPTS) as rig:
         trigger = rig.trigger("hook")
         endpoint = await rig.endpoint(trigger)
-        rig.world.lose_secret(trigger)
+        rig.fake.lose_secret(trigger)
         with pytest.raises(BadRequest):
             await rig.done(rig.agh.webhooks.deliver(endpoint, b"", secret=SECRET))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aioagents.providers.agh.fake import AghRules, AghWorld
+from aioagents.providers.agh.fake import AghRules, FakeAgh
 from tests.providers.agh.agh_fake_rig import (
     BACKOFF,
     HOOK,
@@ -102,7 +102,7 @@ def test_creating_jobs(members: dict[str, Any], status: int) -> None:
     else:
         assert jobs == []
         assert error_of(reply)
-        assert client.world.statistics()["refused_400"] == 1
+        assert client.fake.statistics()["refused_400"] == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"job"', b"\xff"])
@@ -213,12 +213,12 @@ def test_creating_triggers(members: dict[str, Any], status: int) -> None:
 
 def test_trigger_as_it_is_told() -> None:
     """A webhook trigger tells the ids that follow from its own, and of its secret only that there is one."""
-    world = AghWorld()
-    made = world.install_trigger(
+    fake = FakeAgh()
+    made = fake.install_trigger(
         {**HOOK, "name": "deploy-review", "filter": {"data.action": "deploy"}},
         trigger_id="trg-0011223344556677",
     )
-    client = Client(world)
+    client = Client(fake)
     reply = client.reply("GET", f"{TRIGGERS}/{made}")
     assert body_of(reply)["trigger"] == {
         "id": "trg-0011223344556677",
@@ -240,7 +240,7 @@ def test_trigger_as_it_is_told() -> None:
         "updated_at": "2026-01-05T09:00:00Z",
     }
     assert SECRET.encode() not in reply.body
-    assert SECRET not in repr(world.__dict__)
+    assert SECRET not in repr(fake.__dict__)
 
 
 def test_trigger_without_webhook_tells_nothing_of_one() -> None:
@@ -281,12 +281,12 @@ def test_lists_are_sorted_and_cut() -> None:
 )
 def test_lists_are_filtered(query: str, names: str | None) -> None:
     """Scope, workspace and source filter; values that there are not are a 400, unknown parameters nothing."""
-    world = AghWorld()
-    for body, install in ((JOB, world.install_job), (TRIGGER, world.install_trigger)):
+    fake = FakeAgh()
+    for body, install in ((JOB, fake.install_job), (TRIGGER, fake.install_trigger)):
         for source in ("dynamic", "config", "package"):
             install({**body, "name": source}, source=source)
         install({**body, "name": "local", "scope": "workspace", "workspace_id": "ws-1"})
-    client = Client(world)
+    client = Client(fake)
     for path, member in ((JOBS, "jobs"), (TRIGGERS, "triggers")):
         reply = client.reply("GET", f"{path}?{query}")
         if names is None:
@@ -422,10 +422,10 @@ def test_changing_the_event_changes_the_rest() -> None:
 @pytest.mark.parametrize(("place", "body"), [(JOBS, JOB), (TRIGGERS, TRIGGER)])
 def test_definitions_of_others(source: str, place: str, body: Any) -> None:
     """A config-backed definition can be enabled and disabled alone, one of a package is read-only."""
-    world = AghWorld()
-    install = world.install_job if place == JOBS else world.install_trigger
+    fake = FakeAgh()
+    install = fake.install_job if place == JOBS else fake.install_trigger
     path = f"{place}/{install(body, source=source)}"
-    client = Client(world)
+    client = Client(fake)
     changes: list[dict[str, Any]] = [{"enabled": False}, {"enabled": True, "name": "x"}, {"name": "x"}, {}]
     statuses = [client.status("PATCH", path, each) for each in changes]
     assert statuses == ([200, 400, 400, 400] if source == "config" else [409, 409, 409, 400])
@@ -454,7 +454,7 @@ def test_webhook_ids_are_unique_among_enabled_triggers() -> None:
 def test_names_need_not_be_unique() -> None:
     """Unless the world is told so, names may be taken twice; where they may not, each scope has its own."""
     assert [Client().status("POST", JOBS, JOB) for _ in range(2)] == [201, 201]
-    strict = Client(AghWorld(rules=AghRules(unique_names=True)))
+    strict = Client(FakeAgh(rules=AghRules(unique_names=True)))
     local = {"scope": "workspace", "workspace_id": "ws-1"}
     for place, body in ((JOBS, JOB), (TRIGGERS, TRIGGER)):
         assert [strict.status("POST", place, {**body, **more}) for more in ({}, local)] == [201, 201]

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from aioagents.contract.fake import RunPlan, Step
-from aioagents.providers.agh.fake import AghRules, AghWorld
+from aioagents.providers.agh.fake import AghRules, FakeAgh
 from tests.providers.agh.agh_fake_rig import (
     BACKOFF,
     JOB,
@@ -53,7 +53,7 @@ def test_trigger_blocks_until_the_run_has_ended() -> None:
     ended = {**run, "status": "completed", "ended_at": "2026-01-05T09:00:06Z"}
     assert body_of(answered) == {"run": ended}
     assert client.run(run["id"], now=6.0) == ended
-    assert client.world.ended_at(run["id"]) == 6.0
+    assert client.fake.ended_at(run["id"]) == 6.0
 
 
 def test_trigger_of_a_run_that_fails() -> None:
@@ -91,7 +91,7 @@ def test_trigger_of_a_run_that_never_ends() -> None:
     assert held(reply.reply(1e6)).until == math.inf
     (run,) = client.runs(job["id"], now=1e6)
     assert run["status"] == "brand-new-word"
-    assert client.world.ended_at(run["id"]) is None
+    assert client.fake.ended_at(run["id"]) is None
 
 
 def test_trigger_of_a_disabled_job_with_a_body() -> None:
@@ -120,13 +120,13 @@ def test_what_is_not_there(path: str) -> None:
     """Unknown runs and jobs are not found."""
     client = Client()
     reply = client.reply("GET", path)
-    assert (reply.status, client.world.statistics()["refused_404"]) == (404, 1)
+    assert (reply.status, client.fake.statistics()["refused_404"]) == (404, 1)
     assert error_of(reply)
-    assert client.world.ended_at("run-0") is None
+    assert client.fake.ended_at("run-0") is None
 
 
 def test_what_is_counted() -> None:
-    """Starts, single looks and reads of histories are counted, those that succeed."""
+    """Starts, single polls and reads of histories are counted, those that succeed."""
     client = scripted(*_RUN)
     job = client.job()
     for _ in range(3):
@@ -135,9 +135,9 @@ def test_what_is_counted() -> None:
     client.run(run["id"], now=99)
     client.get(RUNS, now=99)
     client.status("GET", f"{RUNS}?limit=x", now=99)
-    counts = client.world.statistics()
-    assert (counts["starts"], counts["looks"], counts["lists"], counts["token_requests"]) == (3, 1, 2, 0)
-    assert client.world.starts_by_target == {job["id"]: 3}
+    counts = client.fake.statistics()
+    assert (counts["starts"], counts["polls"], counts["lists"], counts["token_requests"]) == (3, 1, 2, 0)
+    assert client.fake.starts_by_target == {job["id"]: 3}
 
 
 # Drawn runs
@@ -146,7 +146,7 @@ def test_what_is_counted() -> None:
 def test_drawn_runs_wait_run_and_end() -> None:
     """A drawn run is scheduled for the plan's delay, runs, and ends in one of the plan's ends."""
     plan = RunPlan(median=10, delay=2.5, outcomes={"aborted": 1.0})
-    client = Client(AghWorld(plan))
+    client = Client(FakeAgh(plan))
     job = client.job()
     reply = held(client.fire(job["id"]))
     seen = [client.runs(job["id"], now=now)[0] for now in (0, 2.4, 2.5)]
@@ -155,7 +155,7 @@ def test_drawn_runs_wait_run_and_end() -> None:
     assert reply.until > 2.5
     run = body_of(final(reply))["run"]
     assert run["status"] == "canceled"
-    assert client.world.ended_at(run["id"]) == pytest.approx(reply.until)
+    assert client.fake.ended_at(run["id"]) == pytest.approx(reply.until)
 
 
 def test_a_script_waits_for_the_delay_as_well() -> None:
@@ -163,9 +163,9 @@ def test_a_script_waits_for_the_delay_as_well() -> None:
     client = scripted(*_RUN, delay=3.0)
     assert held(client.fire(client.job()["id"])).until == 8.0
     job_id = "job-by-its-id"
-    world = AghWorld(RunPlan(scripts={job_id: _RUN}))
-    world.install_job({**JOB, "name": "n"}, job_id=job_id)
-    assert held(Client(world).fire(job_id)).until == 5.0
+    fake = FakeAgh(RunPlan(scripts={job_id: _RUN}))
+    fake.install_job({**JOB, "name": "n"}, job_id=job_id)
+    assert held(Client(fake).fire(job_id)).until == 5.0
 
 
 def test_a_script_has_steps() -> None:
@@ -178,13 +178,13 @@ def test_same_seed_same_bytes() -> None:
     """Two worlds with one seed say the same, byte by byte, whenever they are asked for ends; other seeds do not."""
 
     def told(seed: int, *, peeks: bool) -> list[bytes]:
-        client = Client(AghWorld(RunPlan(seed=seed, outcomes={"completed": 0.5, "failed": 0.5})))
+        client = Client(FakeAgh(RunPlan(seed=seed, outcomes={"completed": 0.5, "failed": 0.5})))
         bodies = []
         for name in ("a", "b"):
             job = client.job(name=name, retry=BACKOFF, schedule={"mode": "every", "interval": "7s"})
             client.fire(job["id"], now=1)
             for run in client.runs(job["id"], now=1) if peeks else ():
-                client.world.ended_at(run["id"])
+                client.fake.ended_at(run["id"])
             bodies.append(client.reply("GET", f"{JOBS}/{job['id']}/runs", now=60).body)
         return bodies
 
@@ -205,10 +205,10 @@ def test_manual_retries_have_records_of_their_own() -> None:
     assert second.until == 15.0
     waiting = client.runs(job["id"], now=14.9)
     assert [(run["status"], run["attempt"]) for run in waiting] == [("failed", 1)]
-    assert client.world.ended_at(waiting[0]["id"]) == 5.0
+    assert client.fake.ended_at(waiting[0]["id"]) == 5.0
     third = held(second.reply(15.0))
     assert third.until == 16.0
-    assert client.world.ended_at(client.runs(job["id"], now=15.0)[0]["id"]) == 16.0
+    assert client.fake.ended_at(client.runs(job["id"], now=15.0)[0]["id"]) == 16.0
     run = body_of(final(third))["run"]
     runs = client.runs(job["id"], now=36.0)
     assert runs[0] == run
@@ -246,7 +246,7 @@ def test_concurrency_is_limited_over_all_jobs() -> None:
     assert "concurrency limit" in text
     assert text.endswith(" active=5 limit=5")
     assert (len(client.runs(first["id"])), len(client.runs(second["id"]))) == (3, 2)
-    assert client.world.statistics()["starts"] == 5
+    assert client.fake.statistics()["starts"] == 5
     assert held(client.fire(second["id"], now=5.0)).until == 10.0
 
 
@@ -302,7 +302,7 @@ def test_fire_limit_does_not_count_what_was_canceled() -> None:
 
 
 def _history() -> tuple[Client, str, list[str]]:
-    """Give a job with runs at the seconds 0, 1, 1, 2 and 2.000000001, and their ids, newest first."""
+    """Return a job with runs at the seconds 0, 1, 1, 2 and 2.000000001, and their ids, newest first."""
     client = scripted(Step("completed"))
     job = client.job(fire_limit=MANY)["id"]
     for now in (0, 1, 1, 2, 2.000000001):
@@ -409,7 +409,7 @@ def test_history_of_all() -> None:
 
 def test_a_thousand_runs() -> None:
     """A thousand runs of one job go at once where there is room, and each is told in one list."""
-    client = Client(AghWorld(RunPlan(outcomes={"completed": 1.0}), rules=AghRules(concurrency=1000)))
+    client = Client(FakeAgh(RunPlan(outcomes={"completed": 1.0}), rules=AghRules(concurrency=1000)))
     job = client.job(fire_limit=MANY)["id"]
     replies = [held(client.fire(job, now=index / 1000)) for index in range(1000)]
     assert len(client.runs(job, "?status=running", now=1.0)) > 900
@@ -446,8 +446,8 @@ def test_a_job_with_a_task_is_delegated_at_once() -> None:
     assert (run["status"], run["ended_at"], run["started_at"]) == ("delegated", _at(10), _at(10))
     assert "session_id" not in run
     assert client.run(run["id"], now=99) == run
-    assert client.world.ended_at(run["id"]) == client.world.ended_at(run["task_run_id"]) == 14.0
-    assert client.world.statistics()["starts"] == 1
+    assert client.fake.ended_at(run["id"]) == client.fake.ended_at(run["task_run_id"]) == 14.0
+    assert client.fake.statistics()["starts"] == 1
 
 
 def test_a_task_run_takes_its_course() -> None:
@@ -475,7 +475,7 @@ def test_a_task_run_takes_its_course() -> None:
         "result": {"answer": "tea", "score": 0.5},
     }
     assert not {"claimed_by", "session_id", "claimed_at", "result"} & seen[0].keys()
-    assert client.world.statistics()["looks"] == 5
+    assert client.fake.statistics()["polls"] == 5
 
 
 @pytest.mark.parametrize(
@@ -503,7 +503,7 @@ def test_drawn_task_runs_go_through_all_words() -> None:
     """A drawn task run waits in the queue for the plan's delay, and completed ones take their results in turn."""
     rules = AghRules(results=("tea", 7))
     client = Client(
-        AghWorld(RunPlan(median=100, spread=0.0, delay=10, outcomes={"completed": 1.0}), rules=rules)
+        FakeAgh(RunPlan(median=100, spread=0.0, delay=10, outcomes={"completed": 1.0}), rules=rules)
     )
     job = client.job(task={})
     runs = [client.told("POST", f"{JOBS}/{job['id']}/trigger")["run"]["task_run_id"] for _ in range(3)]
@@ -531,13 +531,13 @@ def test_runs_are_orphaned_by_a_restart() -> None:
     client = scripted(Step("running", 5), Step("failed"))
     job, other = client.job(retry=BACKOFF), client.job(name="other", fire_limit=MANY)
     waiting, running = held(client.fire(job["id"])), held(client.fire(other["id"], now=6))
-    client.world.restart(7.0)
+    client.fake.restart(7.0)
     assert held(waiting.reply(100.0)).until == math.inf
     assert held(running.reply(1e5)).until == math.inf
     (failed,), (orphan,) = client.runs(job["id"], now=1e5), client.runs(other["id"], now=1e5)
     assert (failed["status"], failed["attempt"], orphan["status"]) == ("failed", 1, "running")
     assert "ended_at" not in orphan
-    assert (client.world.ended_at(failed["id"]), client.world.ended_at(orphan["id"])) == (5.0, None)
+    assert (client.fake.ended_at(failed["id"]), client.fake.ended_at(orphan["id"])) == (5.0, None)
     assert held(client.fire(other["id"], now=1e5)).until > 1e5
 
 
@@ -547,14 +547,14 @@ def test_a_restart_frees_all_slots() -> None:
     job, delegating = client.job(), client.job(name="d", task={})
     task_run = client.told("POST", f"{JOBS}/{delegating['id']}/trigger")["run"]["task_run_id"]
     client.fire(job["id"])
-    client.world.restart(1.0)
+    client.fake.restart(1.0)
     assert held(client.fire(job["id"], now=1.0)).until == 6.0
     assert client.task_run(task_run, now=1e5)["status"] in {"completed", "failed", "canceled"}
 
 
 def test_far_from_the_beginning_replies_still_fall_due() -> None:
     """Where a float no longer tells nanoseconds apart, a reply is there when it was said to be."""
-    client = Client(AghWorld(RunPlan(outcomes={"completed": 1.0})))
+    client = Client(FakeAgh(RunPlan(outcomes={"completed": 1.0})))
     job = client.job(fire_limit=MANY)
     for index in range(50):
         reply = held(client.fire(job["id"], now=3e8 + index * 1000))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aioagents.contract.fake import RunPlan, Step
-from aioagents.providers.agh.fake import AghRules, AghWorld
+from aioagents.providers.agh.fake import AghRules, FakeAgh
 from tests.providers.agh.agh_fake_rig import BACKOFF, JOB, JOBS, MANY, Client, held, scripted, settled
 
 _DAY = 86_400.0
@@ -38,8 +38,8 @@ def test_jobs_fire_every_so_often() -> None:
         assert re.fullmatch(r"run_[0-9a-f]{24}", run["id"])
         assert run["fire_id"] == f"fire_{run['id'][4:]}"
         assert run["started_at"] == run["scheduled_at"]
-    assert client.world.ended_at(runs[0]["id"]) == 33.5
-    counts = client.world.statistics()
+    assert client.fake.ended_at(runs[0]["id"]) == 33.5
+    counts = client.fake.statistics()
     assert (counts["fires"], counts["starts"]) == (3, 0)
     state = _state(client, job, 33.0)
     assert (state["last_run_at"], state["next_run_at"]) == (runs[0]["started_at"], "2026-01-05T09:00:41.5Z")
@@ -130,7 +130,7 @@ def test_retries_of_a_fire_keep_its_record() -> None:
     assert ["ended_at" in run for run in seen] == [False, True, True, False, True]
     assert "error" not in seen[3]
     assert "delivery_error" not in seen[4]
-    assert client.world.ended_at(seen[0]["id"]) == 30.0
+    assert client.fake.ended_at(seen[0]["id"]) == 30.0
     assert client.counted({"fires": 1, "retries": 1, "starts": 0})
 
 
@@ -139,17 +139,17 @@ def test_the_end_of_a_fire_is_known_ahead() -> None:
     fails = scripted(Step("running", 5), Step("failed"))
     job = fails.job(**_at("2026-01-05T09:00:10Z"), retry=BACKOFF)["id"]
     (run,) = fails.runs(job, now=10)
-    assert [fails.world.ended_at(run["id"]) for _ in range(2)] == [55.0, 55.0]
-    assert (fails.runs(job, now=20)[0]["status"], fails.world.ended_at(run["id"])) == ("failed", 55.0)
+    assert [fails.fake.ended_at(run["id"]) for _ in range(2)] == [55.0, 55.0]
+    assert (fails.runs(job, now=20)[0]["status"], fails.fake.ended_at(run["id"])) == ("failed", 55.0)
     (run,) = fails.runs(job, now=55)
     assert (run["status"], run["attempt"], run["ended_at"]) == ("failed", 3, "2026-01-05T09:00:55Z")
     assert run["delivery_error"] == run["error"]
     hangs = scripted(Step("running", 5), Step("failed"), Step("running", 5))
     job = hangs.job(**_at("2026-01-05T09:00:10Z"), retry=BACKOFF)["id"]
-    assert hangs.world.ended_at(hangs.runs(job, now=10)[0]["id"]) is None
+    assert hangs.fake.ended_at(hangs.runs(job, now=10)[0]["id"]) is None
     often = {"strategy": "backoff", "max_retries": 1000, "base_delay": "1ns"}
     job = fails.job(**_at("2026-01-06T09:00:00Z"), retry=often, now=100)["id"]
-    assert fails.world.ended_at(fails.runs(job, now=_DAY)[0]["id"]) is None
+    assert fails.fake.ended_at(fails.runs(job, now=_DAY)[0]["id"]) is None
 
 
 def test_a_fire_that_finds_no_slot_is_never_delivered() -> None:
@@ -161,7 +161,7 @@ def test_a_fire_that_finds_no_slot_is_never_delivered() -> None:
     assert (run["status"], run["delivery_error_at"]) == ("scheduled", "2026-01-05T09:00:10Z")
     assert "concurrency limit" in run["delivery_error"]
     assert not {"ended_at", "session_id", "error"} & run.keys()
-    assert client.world.ended_at(run["id"]) is None
+    assert client.fake.ended_at(run["id"]) is None
     assert [each["status"] for each in client.runs(job, now=20)] == ["running", "scheduled"]
     assert client.runs(job, now=1e4)[-1] == run
 
@@ -195,17 +195,17 @@ def test_a_fire_may_be_delegated() -> None:
     job = client.job(**_every("10s"), task={})["id"]
     run = client.runs(job, now=10)[0]
     assert (run["status"], run["id"][:4]) == ("delegated", "run_")
-    assert client.world.ended_at(run["id"]) == 15.0
+    assert client.fake.ended_at(run["id"]) == 15.0
 
 
 @pytest.mark.parametrize("change", ["create", "change", "delete"])
 def test_any_change_to_a_job_cuts_scheduled_runs_off(change: str) -> None:
     """Scheduled runs under way are canceled, waiting ones stay failed, what was due is skipped; manual runs go on."""
     failing = {**JOB, "name": "other", **_at("2026-01-05T09:00:10Z"), "retry": BACKOFF}
-    world = AghWorld(
+    fake = FakeAgh(
         RunPlan(scripts={"digest": [Step("running", 25), Step("completed")], "other": [Step("failed")]})
     )
-    client = Client(world)
+    client = Client(fake)
     job, other = client.job(**_every("10s"))["id"], client.told("POST", JOBS, failing)["job"]["id"]
     third = client.job(**_every("24h"))["id"]
     manual = held(client.fire(third, now=10))
@@ -248,7 +248,7 @@ def test_what_fell_due_while_the_daemon_was_down_is_missed() -> None:
     every = client.job(**_every("10s"))["id"]
     cron = client.job(schedule={"mode": "cron", "expr": "* * * * *"})["id"]
     once = client.job(**_at("2026-01-05T09:02:00Z"))["id"]
-    client.world.restart(195.0, down_since=35.0)
+    client.fake.restart(195.0, down_since=35.0)
     assert [len(client.runs(job, now=195)) for job in (every, cron, once)] == [3, 0, 0]
     states = [_state(client, job, 195) for job in (every, cron, once)]
     assert [state.get("misfire_count") for state in states] == [1, 1, None]

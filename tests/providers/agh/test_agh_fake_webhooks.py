@@ -9,7 +9,7 @@ import pytest
 from aioagents.codec import encode_json
 from aioagents.contract.fake import RunPlan, Step
 from aioagents.model import Reply
-from aioagents.providers.agh.fake import AghRules, AghWorld, sign
+from aioagents.providers.agh.fake import AghRules, FakeAgh, sign
 from aioagents.providers.agh.fake.deliveries import Delivery
 from aioagents.providers.agh.fake.times import read_moment
 from tests.providers.agh.agh_fake_rig import (
@@ -68,8 +68,8 @@ def test_signatures(secret: str, stamp: str, body: bytes, value: str) -> None:
     moment = read_moment(stamp)
     at = int(stamp) * SECOND if moment is None else moment
     assert sign(secret, at, body) == f"sha256={value}"
-    world = AghWorld(RunPlan(epoch=datetime(2026, 1, 1, tzinfo=UTC), scripts={"review": [Step("completed")]}))
-    client = Client(world)
+    fake = FakeAgh(RunPlan(epoch=datetime(2026, 1, 1, tzinfo=UTC), scripts={"review": [Step("completed")]}))
+    client = Client(fake)
     trigger = client.trigger(webhook_secret_value=secret)
     for delivery, given in (("lower", value), ("upper", value.upper())):
         headers = {_SIGNATURE: f"  sha256={given} "}
@@ -79,9 +79,9 @@ def test_signatures(secret: str, stamp: str, body: bytes, value: str) -> None:
 
 def test_ids_follow_from_trigger_and_delivery() -> None:
     """Run and fire ids are those of the facts' example."""
-    world = AghWorld(RunPlan(scripts={"review": [Step("completed")]}))
-    trigger_id = world.install_trigger(HOOK, trigger_id="trg-0011223344556677")
-    client = Client(world)
+    fake = FakeAgh(RunPlan(scripts={"review": [Step("completed")]}))
+    trigger_id = fake.install_trigger(HOOK, trigger_id="trg-0011223344556677")
+    client = Client(fake)
     trigger = client.get(f"{TRIGGERS}/{trigger_id}")["trigger"]
     told = body_of(client.deliver(trigger, delivery="  order-1001 "))
     (run,) = told["result"]["runs"]
@@ -137,7 +137,7 @@ def test_statuses_of_deliveries(change: dict[str, Any], status: int, text: str) 
     assert len(client.runs(trigger["id"])) == (status == 200)
     if status != 200:
         assert text in error_of(reply)
-    assert client.world.statistics()["deliveries"] == (status == 200)
+    assert client.fake.statistics()["deliveries"] == (status == 200)
 
 
 def test_checks_come_in_order() -> None:
@@ -145,7 +145,7 @@ def test_checks_come_in_order() -> None:
     rules = AghRules(concurrency=1)
     client = scripted(Step("running", 1000), Step("completed"), name="blocker", rules=rules)
     trigger = client.trigger(webhook_id="wbh_1", fire_limit={"max": 1, "window": "1h"})
-    client.world.lose_secret(trigger["id"])
+    client.fake.lose_secret(trigger["id"])
     client.fire(client.job(name="blocker")["id"])
     sent: dict[str, Any] = {
         "path": "/api/webhooks/global/other-wbh_1",
@@ -177,12 +177,12 @@ def test_checks_come_in_order() -> None:
 
 
 def test_automation_and_engine_may_be_off() -> None:
-    """With automation off nothing else is looked at; with the engine off alone, the request's form is."""
-    off = Client(AghWorld(rules=AghRules(is_enabled=False)))
+    """With automation off nothing else is polled; with the engine off alone, the request's form is."""
+    off = Client(FakeAgh(rules=AghRules(is_enabled=False)))
     bad = "/api/webhooks/global/deploy"
     reply = off.deliver({}, path=bad)
     assert (_status(reply), error_of(reply)) == (503, "Service Unavailable")
-    stopped = Client(AghWorld(rules=AghRules(has_engine=False)))
+    stopped = Client(FakeAgh(rules=AghRules(has_engine=False)))
     trigger = stopped.trigger()
     assert _status(stopped.deliver(trigger, path=bad)) == 400
     assert _status(stopped.deliver(trigger)) == 503
@@ -265,14 +265,14 @@ def test_a_delivery_is_taken_once() -> None:
     assert _status(client.deliver(trigger)) == 200
     assert _status(client.deliver(other)) == 200
     again = client.deliver(trigger, now=299.9)
-    assert (_status(again), client.world.statistics()["refused_409"]) == (409, 1)
+    assert (_status(again), client.fake.statistics()["refused_409"]) == (409, 1)
     assert "already processed" in error_of(again)
     assert _status(client.deliver(trigger, b"other", now=299.9)) == 409
     assert _status(client.deliver(trigger, now=300.0)) == 200
     (run,) = client.runs(trigger["id"], now=300.0)
     assert run["started_at"] == "2026-01-05T09:05:00Z"
     assert len(client.get("/api/automation/runs", now=300.0)["runs"]) == 2
-    assert client.world.statistics()["starts"] == 3
+    assert client.fake.statistics()["starts"] == 3
 
 
 def test_an_id_stays_used_across_restarts() -> None:
@@ -280,7 +280,7 @@ def test_an_id_stays_used_across_restarts() -> None:
     client = scripted(Step("running", 5), Step("completed"), name="review")
     trigger = client.trigger()
     held(client.deliver(trigger))
-    client.world.restart(1.0)
+    client.fake.restart(1.0)
     assert _status(client.deliver(trigger, now=2.0)) == 409
     assert client.runs(trigger["id"], now=9.0)[0]["status"] == "running"
 
@@ -445,8 +445,8 @@ def test_a_delivery_blocks_until_its_run_has_ended() -> None:
     assert told["result"]["matched"] == 1
     assert told["result"]["runs"] == [client.run(running["id"], now=9.0)]
     assert told["result"]["runs"][0]["status"] == "completed"
-    assert client.world.ended_at(running["id"]) == 9.0
-    assert client.world.starts_by_target == {trigger["id"]: 1}
+    assert client.fake.ended_at(running["id"]) == 9.0
+    assert client.fake.starts_by_target == {trigger["id"]: 1}
 
 
 def test_a_delivery_whose_run_fails() -> None:
@@ -500,7 +500,7 @@ def test_a_client_that_leaves_cancels_the_run() -> None:
     assert (run["status"], run["ended_at"]) == ("canceled", "2026-01-05T09:00:03Z")
     assert run["error"]
     assert client.run(run["id"], now=99.0) == run
-    assert client.world.ended_at(run["id"]) == 3.0
+    assert client.fake.ended_at(run["id"]) == 3.0
     assert _status(client.deliver(trigger, now=4.0)) == 409
     assert settled(reply, 8.0).status == 500
 
@@ -514,7 +514,7 @@ def test_a_client_that_leaves_between_attempts_ends_them() -> None:
     reply.drop(3.0)
     run = client.run(run_id_of(trigger), now=99.0)
     assert (run["status"], run["attempt"]) == ("failed", 1)
-    assert client.world.ended_at(run["id"]) == 0.0
+    assert client.fake.ended_at(run["id"]) == 0.0
     late = held(client.deliver(trigger, now=100.0, delivery="d-2"))
     assert late.drop is not None
     late.drop(200.0)

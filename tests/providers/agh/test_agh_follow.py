@@ -8,7 +8,7 @@ import pytest
 
 from aioagents import DecodeError, NotFound, RunHandle, RunRef, RunState, Steady, WaitTimeout
 from aioagents.model import Reply, Request
-from aioagents.observe import LookFailed
+from aioagents.observe import PollFailed
 from aioagents.providers.agh.fake import AghRules
 from aioagents.providers.agh.signing import webhook_run_id
 from tests.providers.agh.agh_rig import SECRET, AghRig, agh_rig, script
@@ -17,7 +17,7 @@ BACKOFF = {"strategy": "backoff", "max_retries": 2, "base_delay": "30s"}
 
 
 async def _states(rig: AghRig, handle: RunHandle, *, seconds: float) -> list[str]:
-    """Give what a handle's updates show while so much time passes, as state:status."""
+    """Return what a handle's updates show while so much time passes, as state:status."""
     seen: list[str] = []
     show = seen.append
 
@@ -123,7 +123,7 @@ async def test_a_record_that_stays_failed_is_over_after_its_delay() -> None:
         trigger = rig.trigger("hook", retry=BACKOFF)
         await rig.begin(_deliver(rig, trigger))
         await rig.clock.advance(6.0)
-        rig.world.restart(rig.clock.now() - 1000.0)
+        rig.fake.restart(rig.clock.now() - 1000.0)
         handle = rig.agh.runs.follow(webhook_run_id(trigger, "d-1"))
         began_at = rig.clock.now()
         run = await rig.done(handle.wait())
@@ -132,7 +132,7 @@ async def test_a_record_that_stays_failed_is_over_after_its_delay() -> None:
 
 
 async def test_the_retry_policy_is_read_once_a_minute() -> None:
-    """Whether a failed record is final costs one read of its owner for many looks."""
+    """Whether a failed record is final costs one read of its owner for many polls."""
     scripts = {"hook": script(("running", 5.0), "failed")}
     async with agh_rig(scripts=scripts, cadence=Steady(2.0)) as rig:
         trigger = rig.trigger("hook", retry={**BACKOFF, "base_delay": "100s"})
@@ -172,7 +172,7 @@ async def test_an_orphan_ends_by_the_timeout_alone() -> None:
     """A run whose daemon was stopped in the middle never ends; the wait's own timeout does."""
     async with agh_rig(scripts={"long": script(("running", 30.0), "completed")}) as rig:
         handle = await rig.done(rig.agh.jobs.trigger(rig.job("long")))
-        rig.world.restart(5.0)
+        rig.fake.restart(5.0)
         with pytest.raises(WaitTimeout) as caught:
             await rig.done(handle.wait(timeout=500.0), within=600.0)
         assert caught.value.run is not None
@@ -180,7 +180,7 @@ async def test_an_orphan_ends_by_the_timeout_alone() -> None:
 
 
 async def test_a_thousand_runs_cost_few_lists() -> None:
-    """A thousand waiting runs of one job cost at most three lists in each gap, and no single look."""
+    """A thousand waiting runs of one job cost at most three lists in each gap, and no single poll."""
     async with agh_rig(scripts={"long": script(("running", 95.0), "completed")}) as rig:
         job = rig.job("long")
         handles = [await rig.done(_one(rig, job)) for _ in range(1)]
@@ -248,11 +248,11 @@ async def test_a_policy_that_cannot_be_read_holds_up_no_other_run() -> None:
             record.update(status=status, ended_at="2026-01-05T10:05:00Z")
         await rig.clock.advance(10.0)
         assert [wait.done() for wait in waits] == [False, False, True]
-        looks = (
+        polls = (
             len(rig.calls("runs.list")) + len(rig.calls("runs.get")) - 3
         )  # of which three found them running
-        assert len(rig.calls("jobs.get")) == looks
-        assert {event.ref.id for event in rig.told(LookFailed)} == {"run_a", "run_b"}
+        assert len(rig.calls("jobs.get")) == polls
+        assert {event.ref.id for event in rig.told(PollFailed)} == {"run_a", "run_b"}
 
 
 async def test_old_runs_are_found_by_their_time() -> None:
@@ -294,7 +294,7 @@ async def test_a_run_that_is_not_there() -> None:
         wait = await rig.begin(_end(handle))
         await rig.clock.advance(25.0)
         assert not wait.done()
-        assert len(rig.told(LookFailed)) == 2
+        assert len(rig.told(PollFailed)) == 2
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"run":{}}', b'{"run":{"id":"x"}}', b'{"run":[]}'])

@@ -38,7 +38,7 @@ class Server:
         self.heeds_until = heeds_until
 
     def page(self, limit: int, until: str) -> list[AutomationRun]:
-        """Give what one request is answered with."""
+        """Return what one request is answered with."""
         self.asked.append((limit, until))
         found = [
             run

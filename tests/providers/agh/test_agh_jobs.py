@@ -29,7 +29,7 @@ from aioagents.model import Reply, Request
 from aioagents.observe import RunStarted, StartAbandoned
 from aioagents.providers.agh import PROVIDER, FireLimit, Job, JobTask, Retry, Schedule, TaskOwner
 from aioagents.providers.agh.fake import AghRules
-from tests.fakes import FakeClock, WorldSend, settle
+from tests.fakes import FakeClock, FakeSend, settle
 from tests.providers.agh.agh_rig import GLOBAL, YEARLY, AghRig, agh_rig
 
 _DIGEST: dict[str, Any] = {
@@ -133,7 +133,7 @@ async def test_lists_are_filtered() -> None:
         for name in names:
             await _digest(r, name=name)
         await _digest(r, name="delta", scope="workspace", workspace_id="ws-1")
-        r.world.install_job({**GLOBAL, "schedule": YEARLY, "name": "echo"}, source="package")
+        r.fake.install_job({**GLOBAL, "schedule": YEARLY, "name": "echo"}, source="package")
         jobs = r.agh.jobs
         assert [job.name for job in await jobs.list()] == [*sorted(names), "delta", "echo"]
         assert [job.name for job in await jobs.list(scope="workspace")] == ["delta"]
@@ -226,7 +226,7 @@ async def test_unknown_job() -> None:
 async def test_jobs_of_the_configuration() -> None:
     """A job from the configuration can be enabled and disabled; all else is a bad request."""
     async with agh_rig() as r:
-        job_id = r.world.install_job({**GLOBAL, "schedule": YEARLY, "name": "kept"}, source="config")
+        job_id = r.fake.install_job({**GLOBAL, "schedule": YEARLY, "name": "kept"}, source="config")
         assert not (await r.agh.jobs.update(job_id, enabled=False)).enabled
         for work in (r.agh.jobs.update(job_id, name="mine"), r.agh.jobs.delete(job_id)):
             with pytest.raises(BadRequest) as caught:
@@ -237,7 +237,7 @@ async def test_jobs_of_the_configuration() -> None:
 async def test_jobs_of_a_package() -> None:
     """A job from a package can be neither changed nor deleted: a conflict whose reason says so."""
     async with agh_rig() as r:
-        job_id = r.world.install_job({**GLOBAL, "schedule": YEARLY, "name": "kept"}, source="package")
+        job_id = r.fake.install_job({**GLOBAL, "schedule": YEARLY, "name": "kept"}, source="package")
         for work in (r.agh.jobs.update(job_id, enabled=False), r.agh.jobs.delete(job_id)):
             with pytest.raises(Conflict) as caught:
                 await work
@@ -245,7 +245,7 @@ async def test_jobs_of_a_package() -> None:
 
 
 async def test_name_that_is_taken() -> None:
-    """Where names are looked at, a second one is a conflict, and nothing is unknown about it."""
+    """Where names are polled, a second one is a conflict, and nothing is unknown about it."""
     async with agh_rig(rules=AghRules(unique_names=True)) as r:
         await _digest(r)
         with pytest.raises(Conflict) as caught:
@@ -478,7 +478,7 @@ async def test_check_asks_for_the_status() -> None:
 async def test_calls_need_an_open_pool() -> None:
     """In a pool that is not open every verb raises PoolClosed, and sends nothing."""
     clock = FakeClock()
-    send = WorldSend(clock=clock)
+    send = FakeSend(clock=clock)
     agh = Agh(SessionPool(clock=clock, send=send))
     for verb in ("list", "create", "get", "update", "delete", "runs"):
         with pytest.raises(PoolClosed):

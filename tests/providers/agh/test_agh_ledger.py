@@ -536,31 +536,31 @@ _ACTS = (
 )
 def test_whatever_server_and_network_do(has_others: bool, acts: list[tuple[str, int]]) -> None:
     """No run is given twice, none that was there before, and each call that began one has one by the next list."""
-    world = _World(has_others=has_others)
+    fake = _World(has_others=has_others)
     for name, number in acts:
-        world.act(name, number)
-        world.check()
-    world.check_settled()
-    world.check()
+        fake.act(name, number)
+        fake.check()
+    fake.check_settled()
+    fake.check()
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_calls_that_all_begin_runs(data: Any) -> None:
     """Any number of calls, begun and listed in any order, have one run each by the first list that has them all."""
-    world = _World(has_others=False)
+    fake = _World(has_others=False)
     count = data.draw(st.integers(1, 10))
     todo = [name for name in ("open", "send", "take") for _ in range(count)]
     while todo:
         name = todo.pop(data.draw(st.integers(0, len(todo) - 1)))
-        before = world.progress
-        world.act(name, data.draw(st.integers(0, 9)))
-        if world.progress == before:
+        before = fake.progress
+        fake.act(name, data.draw(st.integers(0, 9)))
+        if fake.progress == before:
             todo.append(name)  # nothing to send or to take yet
         if data.draw(st.booleans()):
-            world.list(0)
+            fake.list(0)
         if data.draw(st.booleans()):
-            world.notice(0)
-        world.check()
-    world.list(0)
-    assert len({each.kept or each.claim.run_id for each in world.trips} - {None}) == count
+            fake.notice(0)
+        fake.check()
+    fake.list(0)
+    assert len({each.kept or each.claim.run_id for each in fake.trips} - {None}) == count

@@ -21,7 +21,7 @@ def _fill(r: AghRig, count: int, *, job_id: str = "", every: float = 1.0, **fact
     for number in range(count):
         run_id = f"run-{number:016x}"
         started = _START - 3600 * 10**9 + int(number * every * 10**9)
-        r.world.install_record(
+        r.fake.install_record(
             Record(
                 **{
                     "id": run_id,
@@ -107,7 +107,7 @@ async def test_runs_that_begin_meanwhile() -> None:
         history = r.agh.runs.list(page_size=3)
         first = [(await anext(history)).id for _ in range(3)]
         for number in range(4):
-            r.world.install_record(Record(id=f"run-new{number}", job_id="job-1", started_at=_START + number))
+            r.fake.install_record(Record(id=f"run-new{number}", job_id="job-1", started_at=_START + number))
         assert first + await _ids(history) == ids
 
 
@@ -116,7 +116,7 @@ async def test_filters() -> None:
     async with agh_rig() as r:
         job_id = r.job("digest")
         ids = _fill(r, 6, job_id=job_id)
-        r.world.install_record(
+        r.fake.install_record(
             Record(id="run-other", trigger_id="trg-1", started_at=_START, status="failed", ended_at=_START)
         )
         runs = r.agh.runs
@@ -141,7 +141,7 @@ async def test_histories_of_one_job_and_trigger() -> None:
     async with agh_rig() as r:
         job_id, trigger_id = r.job("digest"), r.trigger("deploy")
         ids = _fill(r, 7, job_id=job_id)
-        r.world.install_record(Record(id="run-other", trigger_id=trigger_id, started_at=_START))
+        r.fake.install_record(Record(id="run-other", trigger_id=trigger_id, started_at=_START))
         assert await _ids(r.agh.jobs.runs(job_id, page_size=3)) == ids
         assert await _ids(r.agh.jobs.runs(job_id, status="completed", limit=2)) == ids[:2]
         assert await _ids(r.agh.triggers.runs(trigger_id)) == ["run-other"]

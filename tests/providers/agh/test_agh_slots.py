@@ -112,12 +112,12 @@ async def test_run_that_a_refused_call_was_given() -> None:
         refused = await rig.begin(rig.agh.jobs.trigger(job))
         await rig.clock.advance(1.76)
         began = await rig.begin(rig.agh.jobs.trigger(job))
-        await rig.clock.advance(0.25)  # a look, by which the older call seems to have begun the run
+        await rig.clock.advance(0.25)  # a poll, by which the older call seems to have begun the run
         assert [refused.done(), began.done()] == [False, False]
         await rig.clock.advance(1.0)
         assert isinstance(refused.exception(), Conflict)
         assert isinstance(began.result(), RunHandle)
-        assert rig.world.starts_by_target[job] == 1
+        assert rig.fake.starts_by_target[job] == 1
 
 
 async def test_refusal_takes_no_failed_run_of_anothers() -> None:
@@ -130,7 +130,7 @@ async def test_refusal_takes_no_failed_run_of_anothers() -> None:
         handle, refusal = first.result()
         assert isinstance(handle, RunHandle)
         assert isinstance(refusal, Conflict)
-        assert rig.world.starts_by_target[job] == 1
+        assert rig.fake.starts_by_target[job] == 1
 
 
 async def _both(rig: AghRig, job: str) -> "list[RunHandle | BaseException]":
@@ -165,4 +165,4 @@ async def test_calls_that_are_over_take_no_run() -> None:
         errors = await asyncio.gather(rig.done(rig.agh.jobs.trigger(job)), return_exceptions=True)
         assert isinstance(errors[0], StartUnknown)
         handle = await rig.done(rig.agh.jobs.trigger(job), within=1.0)
-        assert rig.world.ended_at(handle.id) is not None
+        assert rig.fake.ended_at(handle.id) is not None

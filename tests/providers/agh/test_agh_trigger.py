@@ -42,7 +42,7 @@ async def test_known_while_the_call_is_out() -> None:
     async with agh_rig(scripts=SLOW) as rig:
         job = rig.job("slow")
         handle = await rig.done(rig.agh.jobs.trigger(job), within=1.0)
-        assert rig.world.ended_at(handle.id) == pytest.approx(3600.0, abs=1.0)
+        assert rig.fake.ended_at(handle.id) == pytest.approx(3600.0, abs=1.0)
         assert handle.accepted is not None
         assert handle.accepted.state is RunState.RUNNING
         assert len(rig.calls("jobs.trigger")) == 1
@@ -83,7 +83,7 @@ async def test_many_at_once_get_a_run_each() -> None:
         began_at = rig.clock.now()
         handles = await _handles(rig, job, 500)
         assert len({handle.id for handle in handles}) == 500
-        assert rig.world.starts_by_target[job] == 500
+        assert rig.fake.starts_by_target[job] == 500
         assert rig.clock.now() - began_at < 5.0
         assert len(rig.calls("jobs.runs")) < 20
 
@@ -99,7 +99,7 @@ async def test_calls_in_turn_get_a_run_each() -> None:
             await rig.clock.advance(0.07)
         await rig.clock.advance(30.0)
         assert len({task.result().id for task in tasks}) == 60
-        assert rig.world.starts_by_target[job] == 60
+        assert rig.fake.starts_by_target[job] == 60
 
 
 async def test_older_runs_are_never_taken() -> None:
@@ -129,12 +129,12 @@ async def test_found_after_a_lost_answer(error: Callable[[], Exception]) -> None
         job = rig.job("bad")
         rig.lose("jobs.trigger", error)
         handle = await rig.done(rig.agh.jobs.trigger(job))
-        assert rig.world.starts_by_target[job] == 1
+        assert rig.fake.starts_by_target[job] == 1
         assert (await rig.done(handle.wait())).state is RunState.FAILED
 
 
 async def test_the_masked_failure_is_found() -> None:
-    """A run that failed before the first look is answered by a bare 500; the handle is on that run."""
+    """A run that failed before the first poll is answered by a bare 500; the handle is on that run."""
     async with agh_rig(scripts={"bad": script(("running", 0.05), "failed")}) as rig:
         handle = await rig.done(rig.agh.jobs.trigger(rig.job("bad")))
         assert handle.last is not None
@@ -181,7 +181,7 @@ async def test_more_lost_calls_than_runs() -> None:
         advice = [error.advice for task in lost if isinstance(error := task.exception(), StartUnknown)]
         assert len(advice) == 12
         assert all(text.count("run-") == 10 and text.endswith(" and 1 more.") for text in advice)
-        assert rig.world.starts_by_target[job] == 11
+        assert rig.fake.starts_by_target[job] == 11
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ async def test_tried_again_where_nothing_was_executed(error: Exception | None, s
         job = rig.job("slow")
         rig.answer("jobs.trigger", error if error is not None else Reply(status or 0, {}, b"{}"))
         await rig.done(rig.agh.jobs.trigger(job))
-        assert rig.world.starts_by_target[job] == 1
+        assert rig.fake.starts_by_target[job] == 1
         assert len(rig.calls("jobs.trigger")) == 2
 
 
@@ -234,7 +234,7 @@ async def test_waiting_for_a_slot(is_fire: bool) -> None:
         job = rig.job("short", fire_limit=limit)
         await rig.done(rig.agh.jobs.trigger(job))
         handle = await rig.done(rig.agh.jobs.trigger(job, wait_for_slot=True), within=120.0)
-        assert rig.world.starts_by_target[job] == 2
+        assert rig.fake.starts_by_target[job] == 2
         assert handle.accepted is not None
         assert handle.accepted.started_at is not None
         waited = (handle.accepted.started_at - rig.clock.utcnow()).total_seconds()
@@ -254,7 +254,7 @@ async def test_waiting_for_a_slot_is_cancelled_cleanly() -> None:
         made = len(rig.calls("jobs.trigger"))
         await rig.clock.advance(7200.0)
         assert len(rig.calls("jobs.trigger")) == made
-        assert rig.world.starts_by_target[job] == 1
+        assert rig.fake.starts_by_target[job] == 1
 
 
 async def test_other_conflicts_are_not_waited_out() -> None:
@@ -274,7 +274,7 @@ async def test_refused_after_attempts() -> None:
         retry = {"strategy": "backoff", "max_retries": 3, "base_delay": "10ms"}
         job = rig.job("bad", retry=retry, fire_limit={"max": 2, "window": "1h"})
         handle = await rig.done(rig.agh.jobs.trigger(job, wait_for_slot=True))
-        assert rig.world.starts_by_target[job] == 1
+        assert rig.fake.starts_by_target[job] == 1
         assert (await rig.done(handle.wait())).state is RunState.FAILED
 
 
@@ -315,7 +315,7 @@ async def test_cancelled_while_it_is_out() -> None:
         await rig.clock.advance(2.0)
         [abandoned] = rig.told(StartAbandoned)
         assert abandoned.run is not None
-        assert rig.world.ended_at(abandoned.run.id) is not None
+        assert rig.fake.ended_at(abandoned.run.id) is not None
 
 
 async def test_closing_the_pool_while_it_is_out() -> None:
@@ -365,7 +365,7 @@ async def test_throttled_for_good() -> None:
         rig.answer("jobs.trigger", *[Reply(429, {}, b"{}")] * 9)
         with pytest.raises(Throttled):
             await rig.done(rig.agh.jobs.trigger(job), within=600.0)
-        assert rig.world.starts_by_target.get(job, 0) == 0
+        assert rig.fake.starts_by_target.get(job, 0) == 0
 
 
 async def test_row_of_a_batch() -> None:

@@ -155,7 +155,7 @@ async def test_lists_are_filtered() -> None:
         await _deploy(r, name="bravo")
         await r.agh.triggers.create(**{**_STOPPED, "name": "alpha"})
         await r.agh.triggers.create(**{**_STOPPED, "scope": "workspace", "workspace_id": "ws-1"})
-        r.world.install_trigger({**GLOBAL, "name": "zulu", "event": "ext.x"}, source="config")
+        r.fake.install_trigger({**GLOBAL, "name": "zulu", "event": "ext.x"}, source="config")
         triggers = r.agh.triggers
         assert [each.name for each in await triggers.list()] == ["after-session", "alpha", "bravo", "zulu"]
         assert [each.name for each in await triggers.list(event="webhook")] == ["bravo"]
@@ -224,7 +224,7 @@ async def test_triggers_that_belong_to_others() -> None:
     """A trigger from the configuration takes `enabled` alone, one from a package nothing."""
     async with agh_rig() as r:
         body = {**GLOBAL, "name": "kept", "event": "ext.x"}
-        config, package = (r.world.install_trigger(body, source=source) for source in ("config", "package"))
+        config, package = (r.fake.install_trigger(body, source=source) for source in ("config", "package"))
         triggers = r.agh.triggers
         assert not (await triggers.update(config, enabled=False)).enabled
         for work in (triggers.update(config, name="mine"), triggers.delete(config)):
@@ -246,7 +246,7 @@ async def test_webhook_id_that_is_taken() -> None:
 
 
 async def test_name_that_is_taken() -> None:
-    """Where names are looked at, a second one is a conflict."""
+    """Where names are polled, a second one is a conflict."""
     async with agh_rig(rules=AghRules(unique_names=True)) as r:
         await _deploy(r)
         with pytest.raises(Conflict) as caught:

@@ -35,7 +35,7 @@ _NAMES = st.sampled_from(
 
 
 def sample(name: str) -> Reply:
-    """Give a reply as it was received."""
+    """Return a reply as it was received."""
     (path,) = SAMPLES.glob(f"{name}.json")
     return Reply(int(path.name[:3]), {"content-type": "application/json"}, path.read_bytes())
 

@@ -11,8 +11,8 @@ from aioagents.contract.fake import RunPlan, Step
 from aioagents.model import Reply, Request
 from aioagents.observe import Event
 from aioagents.polling import Cadence
-from aioagents.providers.leap.fake import LeapWorld
-from tests.fakes import FakeClock, WorldSend
+from aioagents.providers.leap.fake import FakeLeap
+from tests.fakes import FakeClock, FakeSend
 
 E = TypeVar("E", bound=Event)
 
@@ -27,9 +27,9 @@ def script(*steps: tuple[str, float] | str) -> Sequence[Step]:
     return [Step(step) if isinstance(step, str) else Step(*step) for step in steps]
 
 
-def world_of(*steps: tuple[str, float] | str, **options: Any) -> LeapWorld:
+def world_of(*steps: tuple[str, float] | str, **options: Any) -> FakeLeap:
     """Make a world in which all runs go by one script."""
-    return LeapWorld(RunPlan(scripts={TEA: script(*steps)}), **options)
+    return FakeLeap(RunPlan(scripts={TEA: script(*steps)}), **options)
 
 
 async def deliver(receiver: WebhookReceiver, url: str, body: bytes) -> int:
@@ -54,14 +54,14 @@ class LeapRig:
         self,
         *steps: tuple[str, float] | str,
         cadence: Cadence | None = None,
-        world: LeapWorld | None = None,
+        fake: FakeLeap | None = None,
         dialect: str = "workflows",
         clock: FakeClock | None = None,
         **pool: Any,
     ) -> None:
         self.clock = clock or FakeClock()
-        self.world = world or world_of(*(steps or (("running", 25.0), "completed")))
-        self.send = WorldSend(self.world, clock=self.clock)
+        self.fake = fake or world_of(*(steps or (("running", 25.0), "completed")))
+        self.send = FakeSend(self.fake, clock=self.clock)
         self.events: list[Event] = []
         self.dialect = dialect
         self.receiver = WebhookReceiver(PUBLIC)
@@ -78,13 +78,13 @@ class LeapRig:
 
     @property
     def now(self) -> float:
-        """Give the seconds since the rig was made."""
+        """Return the seconds since the rig was made."""
         return self.clock.now() - self._began_at
 
     @property
-    def looks(self) -> int:
-        """Count the looks that the vendor answered."""
-        return self.world.statistics()["looks"]
+    def polls(self) -> int:
+        """Count the polls that the vendor answered."""
+        return self.fake.statistics()["polls"]
 
     async def __aenter__(self) -> Self:
         await self.pool.__aenter__()
@@ -95,7 +95,7 @@ class LeapRig:
         await self.pool.aclose()
 
     def told(self, kind: type[E]) -> list[E]:
-        """Give the events of one kind."""
+        """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def answer(self, call: str, *answers: Reply | Exception) -> None:
@@ -115,7 +115,7 @@ class LeapRig:
 
     async def announce(self) -> list[int]:
         """Send what the vendor announces by now, and give what it was answered."""
-        due = self.world.take_webhooks(self.now)
+        due = self.fake.take_webhooks(self.now)
         return [await deliver(self.receiver, each.url, each.body) for each in due]
 
 

@@ -30,8 +30,8 @@ from aioagents.contract.fake import RunPlan
 from aioagents.model import Reply, Secret
 from aioagents.observe import RunStarted, StartAbandoned, StatusUnknown
 from aioagents.providers.leap import PROVIDER, BulkOutput
-from aioagents.providers.leap.fake import LeapRules, LeapWorld
-from tests.fakes import FakeClock, WorldSend, settle
+from aioagents.providers.leap.fake import FakeLeap, LeapRules
+from tests.fakes import FakeClock, FakeSend, settle
 from tests.polling.rig import begin, reply, until_end
 from tests.providers.leap.leap_rig import KEY, TEA, URL, leap_rig, world_of
 
@@ -41,7 +41,7 @@ _STARTS = {"workflows": "workflows.run", "runs": "runs.run"}
 
 @pytest.fixture(params=_DIALECTS)
 def dialect(request: pytest.FixtureRequest) -> str:
-    """Give each dialect in turn."""
+    """Return each dialect in turn."""
     name: str = request.param
     return name
 
@@ -64,29 +64,29 @@ async def test_run_from_start_to_end(dialect: str) -> None:
         assert (done.ended_at - done.started_at).total_seconds() == 25
         (started,) = r.told(RunStarted)
         assert (started.target, started.run) == (TEA, run.accepted)
-        assert r.world.statistics()["ignored_members"] == 0
+        assert r.fake.statistics()["ignored_members"] == 0
         assert [each.call for each in r.send.sent] == [_STARTS[dialect], *["runs.get"] * 3]
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 299])
 async def test_any_success_is_one(dialect: str, status: int) -> None:
     """Every 2xx answer to a start is an accepted start, of runs and of bulk runs."""
-    async with leap_rig(world=world_of("running", success_status=status), dialect=dialect) as r:
+    async with leap_rig(fake=world_of("running", success_status=status), dialect=dialect) as r:
         assert (await r.leap.run(TEA)).accepted is not None
         assert (await r.leap.run_bulk(TEA, "https://f.example.com/in.csv")).accepted is not None
 
 
 async def test_output_under_its_later_name() -> None:
     """A server that calls the output `result` is understood."""
-    async with leap_rig(world=world_of("completed", rules=LeapRules(payload="result", outputs=["tea"]))) as r:
+    async with leap_rig(fake=world_of("completed", rules=LeapRules(payload="result", outputs=["tea"]))) as r:
         assert await (await r.leap.run(TEA)).result() == "tea"
 
 
 @pytest.mark.parametrize("output", [None, 7, "tea", ["tea"], {}, {"a": {"b": None}}, False])
 async def test_result_is_any_json_value(output: Any) -> None:
     """`result()` gives the output as it is, null included."""
-    world = world_of(("running", 5.0), "completed", rules=LeapRules(outputs=[output]))
-    async with leap_rig(world=world) as r:
+    fake = world_of(("running", 5.0), "completed", rules=LeapRules(outputs=[output]))
+    async with leap_rig(fake=fake) as r:
         run = await r.leap.run(TEA)
         waiter = await begin(run.result())
         await r.clock.advance(15)
@@ -111,7 +111,7 @@ async def test_result_of_a_run_that_did_not_complete(word: str, kind: type[Excep
 
 async def test_failed_run_whose_end_has_no_moment() -> None:
     """A failed run that has no `ended_at` is over all the same."""
-    async with leap_rig(world=world_of(("running", 5.0), "failed", rules=LeapRules(unstamped=1.0))) as r:
+    async with leap_rig(fake=world_of(("running", 5.0), "failed", rules=LeapRules(unstamped=1.0))) as r:
         waiter = await begin(until_end(await r.leap.run(TEA)))
         await r.clock.advance(15)
         done = await waiter
@@ -145,7 +145,7 @@ async def test_start_whose_answer_has_no_status() -> None:
 
 async def test_run_that_is_not_found_at_first() -> None:
     """A run that its vendor does not find at once is waited for, while one that nobody started is not."""
-    async with leap_rig(world=world_of(("running", 5.0), "completed", rules=LeapRules(hidden_for=12.0))) as r:
+    async with leap_rig(fake=world_of(("running", 5.0), "completed", rules=LeapRules(hidden_for=12.0))) as r:
         waiter = await begin(until_end(await r.leap.run(TEA)))
         await r.clock.advance(30)
         assert (await waiter).state is RunState.COMPLETED
@@ -157,8 +157,8 @@ async def test_run_that_is_not_found_at_first() -> None:
 
 async def test_run_started_elsewhere() -> None:
     """A run that another client started in another dialect is followed by its id alone."""
-    world = world_of(("running", 5.0), "failed")
-    async with leap_rig(world=world, dialect="runs") as one, leap_rig(world=world) as two:
+    fake = world_of(("running", 5.0), "failed")
+    async with leap_rig(fake=fake, dialect="runs") as one, leap_rig(fake=fake) as two:
         run = await one.leap.run(TEA)
         waiter = await begin(until_end(two.leap.get(run.id)))
         await two.clock.advance(15)
@@ -181,7 +181,7 @@ async def test_bulk_run(dialect: str) -> None:
         assert output.row_count is not None
         assert 1 <= output.row_count <= 20
         assert (run.last, r.leap.get_bulk(run.id).ref) == (await run, run.ref)
-        assert r.world.statistics()["bulk_looks"] == 3
+        assert r.fake.statistics()["bulk_polls"] == 3
 
 
 async def test_bulk_run_that_failed() -> None:
@@ -192,13 +192,13 @@ async def test_bulk_run_that_failed() -> None:
 
 
 async def test_bulk_runs_and_runs_are_not_mistaken() -> None:
-    """An id is looked for among runs, or among bulk runs, as the handle says."""
+    """An id is searched for among runs, or among bulk runs, as the handle says."""
     async with leap_rig(("running", 5.0), "completed") as r:
         run, bulk = await r.leap.run(TEA), await r.leap.run_bulk(TEA, "https://f.example.com/in.csv")
         with pytest.raises(NotFound):
-            await r.leap.get_bulk(run.id).look()
+            await r.leap.get_bulk(run.id).poll()
         with pytest.raises(NotFound):
-            await r.leap.get(bulk.id).look()
+            await r.leap.get(bulk.id).poll()
 
 
 # References
@@ -211,7 +211,7 @@ async def test_refs_lead_back_to_runs() -> None:
             again = r.leap.attach(str(handle.ref))
             assert again.ref == RunRef.parse(str(handle.ref)) == handle.ref
             assert r.leap.attach(handle.ref).id == handle.id
-            assert (await again.look()).state is RunState.RUNNING
+            assert (await again.poll()).state is RunState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -246,8 +246,8 @@ async def test_ids_that_cannot_be_are_refused_at_the_call(run_id: Any) -> None:
 async def test_every_call_has_the_key_and_no_other_signature(dialect: str) -> None:
     """Each call carries the key as `X-Api-Key`, and no bearer token."""
     async with leap_rig(dialect=dialect) as r:
-        await (await r.leap.run(TEA)).look()
-        await (await r.leap.run_bulk(TEA, "https://f.example.com/in.csv")).look()
+        await (await r.leap.run(TEA)).poll()
+        await (await r.leap.run_bulk(TEA, "https://f.example.com/in.csv")).poll()
         await r.leap.check()
         assert len(r.send.sent) == 5
         for request in r.send.sent:
@@ -280,9 +280,9 @@ async def test_bad_arguments_are_refused_at_the_call(
 
 async def test_nothing_is_shown(caplog: pytest.LogCaptureFixture) -> None:
     """Key, inputs, outputs and webhook URLs are in no repr, no event, no log record and no error."""
-    world = world_of(("running", 5.0), "completed", rules=LeapRules(outputs=[{"mail": "b@example.com"}]))
+    fake = world_of(("running", 5.0), "completed", rules=LeapRules(outputs=[{"mail": "b@example.com"}]))
     with caplog.at_level(logging.DEBUG, "aioagents"):
-        async with leap_rig(world=world) as r:
+        async with leap_rig(fake=fake) as r:
             run = await r.leap.run(TEA, {"mail": "a@example.com"}, webhook_url="https://h.example.com/s3cr3t")
             waiter = await begin(until_end(run))
             await r.clock.advance(15)
@@ -310,14 +310,14 @@ async def test_refused_starts(dialect: str) -> None:
         with pytest.raises(BadRequest):
             await r.leap.run_bulk(TEA, "no URL")
         assert len(r.send.sent) == 2
-        assert r.world.statistics()["starts"] == 0
+        assert r.fake.statistics()["starts"] == 0
 
 
 async def test_wrong_key() -> None:
     """A key that is refused is an `AuthenticationError`, at once and without another try."""
     async with leap_rig() as r:
         leap = Leap(r.pool, api_key="wr0ng", base_url=URL)
-        for call in (leap.run(TEA), leap.get("rnp_1").look(), leap.check(), until_end(leap.get("rnp_1"))):
+        for call in (leap.run(TEA), leap.get("rnp_1").poll(), leap.check(), until_end(leap.get("rnp_1"))):
             task = await begin(call)
             await r.clock.advance(20)
             with pytest.raises(AuthenticationError) as caught:
@@ -373,14 +373,14 @@ async def test_start_that_surely_did_not_begin_is_tried_again(fault: Reply | Exc
         starting = await begin(r.leap.run(TEA))
         await r.clock.advance(60)
         assert (await starting).accepted is not None
-        assert r.world.statistics()["starts"] == 1
+        assert r.fake.statistics()["starts"] == 1
 
 
 async def test_closed_pool() -> None:
     """Nothing is started from a pool that is closed, or was never entered, and no URL is kept for it."""
     async with leap_rig() as r:
         pass
-    for call in (r.leap.run(TEA, webhook_url=r.receiver), r.leap.check(), r.leap.get("rnp_1").look()):
+    for call in (r.leap.run(TEA, webhook_url=r.receiver), r.leap.check(), r.leap.get("rnp_1").poll()):
         with pytest.raises(PoolClosed):
             await call
     with pytest.raises(PoolClosed):
@@ -452,11 +452,11 @@ async def test_settings_that_cannot_be(settings: dict[str, Any], word: str) -> N
 async def test_requests_go_under_the_base_url() -> None:
     """A base URL may have a path, as proxies do; a slash at its end does not count."""
     clock = FakeClock()
-    send = WorldSend(world_of("running"), clock=clock)
+    send = FakeSend(world_of("running"), clock=clock)
     send.before = lambda _: reply(200, b'{"id": "rnp_1", "status": "running"}')
     async with SessionPool(clock=clock, send=send) as pool:
         leap = Leap(pool, api_key=KEY, base_url="https://proxy.example.com/leap/")
-        await (await leap.run(TEA)).look()
+        await (await leap.run(TEA)).poll()
     assert [each.url for each in send.sent] == [
         "https://proxy.example.com/leap/v1/workflows",
         "https://proxy.example.com/leap/v1/runs/rnp_1",
@@ -481,7 +481,7 @@ async def test_check_starts_nothing() -> None:
             await r.clock.advance(300)
             with pytest.raises(kind):
                 await task
-        assert r.world.statistics()["starts"] == 0
+        assert r.fake.statistics()["starts"] == 0
 
 
 async def test_clients_of_one_key_share_an_account() -> None:
@@ -501,17 +501,17 @@ async def test_clients_of_one_key_share_an_account() -> None:
 
 async def test_cancelled_start_is_not_forgotten() -> None:
     """A start that was sent when its caller was cancelled goes on and is told to hooks; its URL is not kept."""
-    world = LeapWorld(RunPlan())
+    fake = FakeLeap(RunPlan())
     held = asyncio.Event()
 
-    class Slow(WorldSend):
+    class Slow(FakeSend):
         async def send(self, request: Any, **options: Any) -> Reply:
             answer = await super().send(request, **options)
             await held.wait()
             return answer
 
     clock = FakeClock()
-    async with leap_rig(world=world, send=Slow(world, clock=clock), clock=clock) as r:
+    async with leap_rig(fake=fake, send=Slow(fake, clock=clock), clock=clock) as r:
         starting = await begin(r.leap.run(TEA, webhook_url=r.receiver))
         assert r.receiver.statistics().tickets == 1
         starting.cancel()
@@ -522,5 +522,5 @@ async def test_cancelled_start_is_not_forgotten() -> None:
         await settle()
         (event,) = r.told(StartAbandoned)
         assert event.run is not None
-        assert world.ended_at(event.run.id) is not None
+        assert fake.ended_at(event.run.id) is not None
         assert r.receiver.statistics().tickets == 0

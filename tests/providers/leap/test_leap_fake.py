@@ -9,7 +9,7 @@ import pytest
 from aioagents.codec import decode_json, encode_json
 from aioagents.contract.fake import RunPlan, Step, answer
 from aioagents.model import Purpose, Reply, Request
-from aioagents.providers.leap.fake import Dialect, LeapRules, LeapWorld, make_world
+from aioagents.providers.leap.fake import Dialect, FakeLeap, LeapRules, make_fake
 
 _OLD, _NEW, _BULK = "/v1/workflows", "/v1/runs", "/v1/runs/bulk"
 _CSV = "https://files.example.com/in.csv"
@@ -25,8 +25,8 @@ _SIGNED: Mapping[str, str] = {"x-api-key": "demo-key"}
 class _Client:
     """Asks one world as a client would."""
 
-    def __init__(self, world: LeapWorld) -> None:
-        self.world = world
+    def __init__(self, fake: FakeLeap) -> None:
+        self.fake = fake
 
     def post(self, path: str, body: Any, *, now: float = 0.0, headers: Mapping[str, str] = _SIGNED) -> Reply:
         request = Request(
@@ -36,11 +36,11 @@ class _Client:
             headers={"content-type": "application/json", **headers},
             body=body if isinstance(body, bytes) else encode_json(body),
         )
-        return answer([self.world], request, now=now)
+        return answer([self.fake], request, now=now)
 
     def get(self, path: str, *, now: float = 0.0, headers: Mapping[str, str] = _SIGNED) -> Reply:
         request = Request(method="GET", url=f"http://127.0.0.1{path}", call="", headers=headers)
-        return answer([self.world], request, now=now)
+        return answer([self.fake], request, now=now)
 
     def start(self, body: Any, path: str = _NEW, *, now: float = 0.0) -> dict[str, Any]:
         reply = self.post(path, body, now=now)
@@ -48,7 +48,7 @@ class _Client:
         told: dict[str, Any] = decode_json(reply.body)
         return told
 
-    def look(self, run_id: str, path: str = _NEW, *, now: float = 0.0) -> dict[str, Any]:
+    def poll(self, run_id: str, path: str = _NEW, *, now: float = 0.0) -> dict[str, Any]:
         reply = self.get(f"{path}/{run_id}", now=now)
         assert reply.status == 200
         told: dict[str, Any] = decode_json(reply.body)
@@ -56,7 +56,7 @@ class _Client:
 
 
 def _scripted(*steps: Step, plan: Mapping[str, Any] | None = None, **more: Any) -> _Client:
-    return _Client(LeapWorld(RunPlan(scripts={"w": steps}, **(plan or {})), **more))
+    return _Client(FakeLeap(RunPlan(scripts={"w": steps}, **(plan or {})), **more))
 
 
 def _plain() -> _Client:
@@ -98,7 +98,7 @@ def test_start_statuses(path: str, body: Any, status: int) -> None:
     reply = client.post(path, body)
     assert reply.status == status
     assert reply.headers["content-type"] == "application/json"
-    counts, told = client.world.statistics(), decode_json(reply.body)
+    counts, told = client.fake.statistics(), decode_json(reply.body)
     assert counts["starts"] == (status == 200)
     if status == 200:
         assert " ".join(told) == _MEMBERS[path]
@@ -119,8 +119,8 @@ def test_unknown_runs_are_not_found(path: str) -> None:
     """A look at a run that does not exist, `bulk` among the ids, is 404."""
     client = _plain()
     assert client.get(path).status == 404
-    counts = client.world.statistics()
-    assert (counts["looks"], counts["bulk_looks"], counts["refused_404"]) == (0, 0, 1)
+    counts = client.fake.statistics()
+    assert (counts["polls"], counts["bulk_polls"], counts["refused_404"]) == (0, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_calls_without_the_key_are_refused(headers: Mapping[str, str]) -> None:
     replies = [client.post(path, {}, headers=headers) for path in (_OLD, _NEW, _BULK)]
     replies += [client.get(f"{path}/{run}", headers=headers) for path in (_NEW, _BULK)]
     assert [(reply.status, reply.body) for reply in replies] == [(401, b"")] * 5
-    assert client.world.statistics()["refused_401"] == 5
+    assert client.fake.statistics()["refused_401"] == 5
 
 
 def test_rules_say_how_it_refuses() -> None:
@@ -146,24 +146,24 @@ def test_rules_say_how_it_refuses() -> None:
 
 
 def test_success_may_be_any_2xx() -> None:
-    """Accepted POSTs have the chosen status, looks have 200; a status that is no success is refused."""
+    """Accepted POSTs have the chosen status, polls have 200; a status that is no success is refused."""
     client = _scripted(Step("running"), success_status=201)
     reply = client.post(_OLD, {"workflowId": "w"})
     assert reply.status == 201
     assert client.get(f"{_NEW}/{decode_json(reply.body)['id']}").status == 200
     assert client.post(_BULK, {"workflow_id": "w", "input_csv_url": _CSV}).status == 201
     with pytest.raises(ValueError, match="2xx"):
-        LeapWorld(success_status=302)
+        FakeLeap(success_status=302)
 
 
 def test_routes_have_names_and_purposes() -> None:
-    """Each endpoint has its call name, and is a start or a look."""
-    assert {route.call: route.purpose for route in LeapWorld().routes} == {
+    """Each endpoint has its call name, and is a start or a poll."""
+    assert {route.call: route.purpose for route in FakeLeap().routes} == {
         "workflows.run": Purpose.START,
         "runs.run": Purpose.START,
-        "runs.get": Purpose.LOOK,
+        "runs.get": Purpose.POLL,
         "bulk.run": Purpose.START,
-        "bulk.get": Purpose.LOOK,
+        "bulk.get": Purpose.POLL,
     }
 
 
@@ -185,15 +185,15 @@ def test_run_goes_its_way() -> None:
     }
     began = {"status": "running", "started_at": "2026-01-05T09:00:02.500000+00:00"}
     ended = {**began, "status": "completed", "ended_at": "2026-01-05T09:00:11.500000+00:00"}
-    assert client.look(first["id"], now=2.4) == first
-    assert client.look(first["id"], now=2.5) == client.look(first["id"], now=11.4) == {**first, **began}
-    last = client.look(first["id"], now=99.0)
+    assert client.poll(first["id"], now=2.4) == first
+    assert client.poll(first["id"], now=2.5) == client.poll(first["id"], now=11.4) == {**first, **began}
+    last = client.poll(first["id"], now=99.0)
     assert last == {**first, **ended, "output": last["output"]}
-    assert client.world.ended_at(first["id"]) == 11.5
-    assert client.world.statistics() == {
-        **dict.fromkeys(("token_requests", "bulk_starts", "bulk_looks"), 0),
+    assert client.fake.ended_at(first["id"]) == 11.5
+    assert client.fake.statistics() == {
+        **dict.fromkeys(("token_requests", "bulk_starts", "bulk_polls"), 0),
         "starts": 1,
-        "looks": 4,
+        "polls": 4,
         "ignored_members": 0,
         "webhooks_planned": 0,
     }
@@ -208,26 +208,26 @@ def test_run_is_told_in_the_dialect_of_its_start() -> None:
     ):
         run = client.start(body, path)
         assert run["input"] == {"a": 1}
-        assert " ".join(client.look(run["id"], now=99.0)) == _MEMBERS[path]
+        assert " ".join(client.poll(run["id"], now=99.0)) == _MEMBERS[path]
 
 
 def test_drawn_runs_wait_in_the_words_of_their_dialect() -> None:
     """A drawn run that has not begun is queued in the second dialect, and running in the first."""
-    client = _Client(LeapWorld(RunPlan(delay=5.0)))
+    client = _Client(FakeLeap(RunPlan(delay=5.0)))
     old, new = client.start({"workflowId": "w"}, _OLD), client.start({"workflow_id": "w"})
     assert (old["status"], new["status"]) == ("running", "queued")
     assert old["started_at"] is new["started_at"] is None
-    assert client.look(new["id"], now=4.9)["status"] == "queued"
+    assert client.poll(new["id"], now=4.9)["status"] == "queued"
 
 
 def test_drawn_runs_end_by_their_outcomes() -> None:
     """The plan's outcomes come in the vendor's words; a failed run has an error, and some have no end's date."""
     plan = RunPlan(outcomes={"completed": 1.0, "failed": 1.0, "aborted": 1.0})
-    client = _Client(LeapWorld(plan))
+    client = _Client(FakeLeap(plan))
     ids = [client.start({"workflow_id": "w"})["id"] for _ in range(300)]
     seen: dict[str, list[dict[str, Any]]] = {}
     for run_id in ids:
-        run = client.look(run_id, now=1e6)
+        run = client.poll(run_id, now=1e6)
         seen.setdefault(run["status"], []).append(run)
     assert set(seen) == {"completed", "failed", "cancelled"}
     assert {run["ended_at"] is None for run in seen["failed"]} == {True, False}
@@ -252,8 +252,8 @@ def test_scripts_say_when_a_run_begins_and_ends(steps: list[Step], begun: bool, 
     """A script may never end, end without beginning, or use a word of its own; no word follows an end."""
     client = _scripted(*steps)
     run = client.start({"workflow_id": "w"})
-    assert client.world.ended_at(run["id"]) == ended
-    assert (client.look(run["id"], now=99.0)["started_at"] is not None) is begun
+    assert client.fake.ended_at(run["id"]) == ended
+    assert (client.poll(run["id"], now=99.0)["started_at"] is not None) is begun
 
 
 def test_script_without_steps_is_refused() -> None:
@@ -266,8 +266,8 @@ def test_delay_holds_the_first_step() -> None:
     """The plan's delay is added to a script's first step."""
     client = _scripted(Step("running", 5), Step("completed"), plan={"delay": 2.0})
     run = client.start({"workflow_id": "w"})
-    assert (run["started_at"], client.world.ended_at(run["id"])) == (None, 7.0)
-    assert client.look(run["id"], now=2.0)["started_at"] == "2026-01-05T09:00:02.000000+00:00"
+    assert (run["started_at"], client.fake.ended_at(run["id"])) == (None, 7.0)
+    assert client.poll(run["id"], now=2.0)["started_at"] == "2026-01-05T09:00:02.000000+00:00"
 
 
 def test_payload_may_be_called_result() -> None:
@@ -275,8 +275,8 @@ def test_payload_may_be_called_result() -> None:
     rules = LeapRules(payload="result", outputs=[{"a": 1}, "text"])
     client = _scripted(Step("running", 5), Step("completed"), rules=rules)
     ids = [client.start({"workflow_id": "w"})["id"] for _ in range(3)]
-    assert [client.look(each)["result"] for each in ids] == [None, {}, None]
-    ended = [client.look(each, now=5.0) for each in ids]
+    assert [client.poll(each)["result"] for each in ids] == [None, {}, None]
+    ended = [client.poll(each, now=5.0) for each in ids]
     assert [run["result"] for run in ended] == [{"a": 1}, "text", {"a": 1}]
     assert not any("output" in run for run in ended)
 
@@ -286,12 +286,12 @@ def test_members_of_the_other_dialect_are_ignored_and_counted() -> None:
     client = _plain()
     assert client.start({"workflow_id": "w", "inputs": {"a": 1}})["input"] == {}
     assert client.start({"workflowId": "w", "input": {"a": 1}, "webhook_url": "x"}, _OLD)["input"] == {}
-    assert client.world.statistics()["ignored_members"] == 3
+    assert client.fake.statistics()["ignored_members"] == 3
 
 
-def test_ids_look_like_the_vendors() -> None:
+def test_ids_poll_like_the_vendors() -> None:
     """Run ids have 15 or 18 letters and digits, and a workflow keeps its version."""
-    client = _Client(LeapWorld())
+    client = _Client(FakeLeap())
     runs = [client.start({"workflow_id": name}) for name in "abab" * 10]
     ids = [run["id"] for run in runs]
     assert all(re.fullmatch(r"rnp_([A-Za-z0-9]{15}|[A-Za-z0-9]{18})", each) for each in ids)
@@ -308,7 +308,7 @@ def test_starts_are_counted_by_key() -> None:
     client.start({"workflow_id": "w", "input": {"key": "a"}})
     client.start({"workflow_id": "w", "input": {"key": 7}})
     client.start({"workflow_id": "w", "input": None})
-    assert client.world.starts_by_key == {"a": 2, "7": 1}
+    assert client.fake.starts_by_key == {"a": 2, "7": 1}
 
 
 @pytest.mark.parametrize(("end", "csv", "error"), [("completed", True, False), ("failed", False, True)])
@@ -318,7 +318,7 @@ def test_bulk_run_goes_its_way(end: str, csv: bool, error: bool) -> None:
     first = client.start({"workflow_id": "w", "input_csv_url": _CSV}, _BULK)
     assert 0 < first["row_count"] <= 20
     assert (first["input_csv_url"], first["output_csv_url"], first["ended_at"]) == (_CSV, None, None)
-    last = client.look(first["id"], _BULK, now=1.0)
+    last = client.poll(first["id"], _BULK, now=1.0)
     assert " ".join(last) == _MEMBERS[_BULK]
     assert (last["status"], last["output_csv_url"] is not None, last["error"] is not None) == (
         end,
@@ -326,9 +326,9 @@ def test_bulk_run_goes_its_way(end: str, csv: bool, error: bool) -> None:
         error,
     )
     assert last["ended_at"] == "2026-01-05T09:00:01.000000+00:00"
-    assert client.world.ended_at(first["id"]) == 1.0
-    counts = client.world.statistics()
-    assert (counts["starts"], counts["bulk_starts"], counts["looks"], counts["bulk_looks"]) == (1, 1, 1, 1)
+    assert client.fake.ended_at(first["id"]) == 1.0
+    counts = client.fake.statistics()
+    assert (counts["starts"], counts["bulk_starts"], counts["polls"], counts["bulk_polls"]) == (1, 1, 1, 1)
 
 
 def test_fresh_run_may_be_hidden() -> None:
@@ -343,23 +343,23 @@ def test_same_seed_same_runs() -> None:
     """The same starts give the same runs for the same seed, and others for another."""
 
     def told(seed: int) -> list[Any]:
-        client = _Client(make_world(RunPlan(seed=seed)))
+        client = _Client(make_fake(RunPlan(seed=seed)))
         runs = [client.start({"workflow_id": "w"}) for _ in range(10)]
-        return [client.look(run["id"], now=20.0) for run in runs]
+        return [client.poll(run["id"], now=20.0) for run in runs]
 
     assert told(1) == told(1) != told(2)
 
 
 def test_world_says_how_to_reach_it() -> None:
     """The environment has the key and the URL; there are no tokens to revoke; unknown runs never end."""
-    world = LeapWorld(api_key="mine")
-    assert world.vendor == "leap"
-    assert world.environment("http://127.0.0.1:1") == {
+    fake = FakeLeap(api_key="mine")
+    assert fake.vendor == "leap"
+    assert fake.environment("http://127.0.0.1:1") == {
         "LEAP_API_KEY": "mine",
         "LEAP_BASE_URL": "http://127.0.0.1:1",
     }
-    assert not world.revoke("Bearer mine")
-    assert world.ended_at("rnp_x") is None
+    assert not fake.revoke("Bearer mine")
+    assert fake.ended_at("rnp_x") is None
 
 
 def test_dialects_name_their_members() -> None:

@@ -1,4 +1,4 @@
-"""Runs whose end is announced: how rarely they are looked at, and what lost, late and odd deliveries do."""
+"""Runs whose end is announced: how rarely they are polled, and what lost, late and odd deliveries do."""
 
 import asyncio
 import gc
@@ -12,14 +12,14 @@ import pytest
 from aioagents import Growing, NotSent, ReplyLost, RunHandle, RunState, StartUnknown, WebhookReceiver
 from aioagents.model import Reply, Request
 from aioagents.providers.leap.fake import LeapRules
-from tests.fakes import FakeClock, WorldSend, settle
+from tests.fakes import FakeClock, FakeSend, settle
 from tests.polling.rig import begin, reply, until_end
 from tests.providers.leap.leap_rig import TEA, LeapRig, deliver, leap_rig, world_of
 
 _RARE = Growing(first=1.0, factor=1.25, cap=60.0)
 
 
-class _HeldSend(WorldSend):
+class _HeldSend(FakeSend):
     """A send whose answers may be held back."""
 
     gate: asyncio.Event | None = None
@@ -32,7 +32,7 @@ class _HeldSend(WorldSend):
 
 
 def _url(r: LeapRig, n: int = -1) -> str:
-    """Give the webhook URL that a start was sent with."""
+    """Return the webhook URL that a start was sent with."""
     starts = [each for each in r.send.sent if each.method == "POST"]
     body = json.loads(starts[n].body or b"")
     url: str = body.get("webhookUrl") or body["webhook_url"]
@@ -45,27 +45,27 @@ async def _wait(r: LeapRig, run: RunHandle, seconds: float) -> "asyncio.Task[obj
     return waiter
 
 
-async def test_announced_run_costs_one_look() -> None:
-    """A run shorter than the cadence's cap is not looked at before its delivery, and once after it."""
+async def test_announced_run_costs_one_poll() -> None:
+    """A run shorter than the cadence's cap is not polled before its delivery, and once after it."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         waiter = await _wait(r, run, 40.0)
-        assert r.looks == 0
+        assert r.polls == 0
         assert await r.announce() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert (await run).state is RunState.COMPLETED
         assert waiter.done()
-        assert r.looks == 1
+        assert r.polls == 1
         assert r.receiver.statistics().heeded == 1
         assert r.receiver.statistics().missed == 0
 
 
 async def test_same_run_without_a_receiver() -> None:
-    """The same run costs a dozen looks by the ordinary cadence: a mere URL promises nothing here."""
+    """The same run costs a dozen polls by the ordinary cadence: a mere URL promises nothing here."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url="https://elsewhere.example.com/x")
         await _wait(r, run, 60.0)
-        assert r.looks > 8
+        assert r.polls > 8
 
 
 @pytest.mark.parametrize("dialect", ["workflows", "runs"])
@@ -90,7 +90,7 @@ async def test_announced_bulk_run() -> None:
         assert await r.announce() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert waiter.done()
-        assert r.looks == 1
+        assert r.polls == 1
 
 
 async def test_awaited_at_once() -> None:
@@ -108,14 +108,14 @@ async def test_awaited_at_once() -> None:
         await r.clock.advance(0)
         assert waiter.done()
         assert await waiter is RunState.COMPLETED
-        assert r.looks == 1
+        assert r.polls == 1
         del waiter
         gc.collect()
         assert r.receiver.statistics().tickets == 0
 
 
 async def test_every_kind_of_wait_is_woken() -> None:
-    """`result`, `wait`, `wait` for a state, and `updates` are woken as well, with one look for all."""
+    """`result`, `wait`, `wait` for a state, and `updates` are woken as well, with one poll for all."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
 
@@ -133,7 +133,7 @@ async def test_every_kind_of_wait_is_woken() -> None:
         await r.announce()
         await r.clock.advance(0)
         assert all(waiter.done() for waiter in waiters)
-        assert r.looks == 1
+        assert r.polls == 1
 
 
 async def test_lost_delivery() -> None:
@@ -144,35 +144,35 @@ async def test_lost_delivery() -> None:
         assert not waiter.done()
         await r.clock.advance(0.2)
         assert waiter.done()
-        assert r.looks == 1
+        assert r.polls == 1
         assert r.receiver.statistics().missed == 1
 
 
 async def test_three_lost_deliveries() -> None:
-    """After three unannounced ends, runs are looked at by the ordinary cadence, until a delivery comes."""
+    """After three unannounced ends, runs are polled by the ordinary cadence, until a delivery comes."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         for n in range(3):
             assert r.receiver.is_working
             await _wait(r, await r.leap.run(TEA, webhook_url=r.receiver), 70.0)
-            assert r.looks == n + 1
+            assert r.polls == n + 1
         assert not r.receiver.is_working
-        r.world.take_webhooks(r.now)
+        r.fake.take_webhooks(r.now)
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         waiter = await _wait(r, run, 39.0)
-        assert r.looks > 8
+        assert r.polls > 8
         await r.clock.advance(1.0)
         assert await r.announce() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert waiter.done()
         assert r.receiver.is_working
-        before = r.looks
+        before = r.polls
         await _wait(r, await r.leap.run(TEA, webhook_url=r.receiver), 39.0)
-        assert r.looks == before
+        assert r.polls == before
         await r.clock.advance(60.0)
 
 
 async def test_late_delivery() -> None:
-    """A delivery after the end was found is answered, and costs no look."""
+    """A delivery after the end was found is answered, and costs no poll."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         waiter = await _wait(r, run, 70.0)
@@ -180,28 +180,28 @@ async def test_late_delivery() -> None:
         assert await r.announce() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert (await run).state is RunState.COMPLETED
-        assert r.looks == 1
+        assert r.polls == 1
 
 
 async def test_repeated_deliveries() -> None:
-    """A delivery that comes five times costs one look, also where the look is still out."""
+    """A delivery that comes five times costs one poll, also where the poll is still out."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         waiter = await _wait(r, run, 40.0)
-        (due,) = r.world.take_webhooks(r.now)
+        (due,) = r.fake.take_webhooks(r.now)
         for _ in range(5):
             assert await deliver(r.receiver, due.url, due.body) == HTTPStatus.ACCEPTED
         await r.clock.advance(0)
         assert waiter.done()
-        assert r.looks == 1
+        assert r.polls == 1
         assert r.receiver.statistics().repeated == 4
 
 
 async def test_early_delivery() -> None:
-    """A delivery before the start's reply has the run looked at as soon as somebody waits, without any gap."""
-    world, clock, held = world_of("completed"), FakeClock(), asyncio.Event()
+    """A delivery before the start's reply has the run polled as soon as somebody waits, without any gap."""
+    fake, clock, held = world_of("completed"), FakeClock(), asyncio.Event()
 
-    class Held(WorldSend):
+    class Held(FakeSend):
         """Holds back the reply to a start, which tells of a run that is still running."""
 
         async def send(self, request: Request, **options: Any) -> Reply:
@@ -211,34 +211,34 @@ async def test_early_delivery() -> None:
             await held.wait()
             return Reply(200, {}, answer.body.replace(b'"completed"', b'"running"'))
 
-    async with leap_rig(world=world, clock=clock, send=Held(world, clock=clock), cadence=_RARE) as r:
+    async with leap_rig(fake=fake, clock=clock, send=Held(fake, clock=clock), cadence=_RARE) as r:
         starting = await begin(r.leap.run(TEA, webhook_url=r.receiver))
-        (due,) = world.take_webhooks(0.0)
+        (due,) = fake.take_webhooks(0.0)
         assert await deliver(r.receiver, due.url, due.body) == HTTPStatus.ACCEPTED
         assert not starting.done()
         held.set()
         run = await starting
         assert run.last is not None
         assert run.last.state is RunState.RUNNING
-        assert r.looks == 0
+        assert r.polls == 0
         assert (await _wait(r, run, 0)).done()
         assert (await run).state is RunState.COMPLETED
-        assert r.looks == 1
+        assert r.polls == 1
 
 
 async def test_announced_and_not_over() -> None:
-    """After a delivery that a look does not confirm, the run is looked at by the ordinary cadence."""
+    """After a delivery that a poll does not confirm, the run is polled by the ordinary cadence."""
     async with leap_rig(("running", 100.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         waiter = await _wait(r, run, 50.0)
-        assert r.looks == 0
+        assert r.polls == 0
         body = json.dumps({"id": run.id, "status": "completed", "output": "forged"}).encode()
         assert await deliver(r.receiver, _url(r), body) == HTTPStatus.ACCEPTED
         await r.clock.advance(0)
-        assert r.looks == 1
+        assert r.polls == 1
         assert not waiter.done()
         await r.clock.advance(10.0)
-        assert 3 < r.looks < 12
+        assert 3 < r.polls < 12
         await r.clock.advance(60.0)
         assert waiter.done()
         done = await run
@@ -247,8 +247,8 @@ async def test_announced_and_not_over() -> None:
 
 
 async def test_what_a_delivery_says_is_not_believed() -> None:
-    """Waiters see what looks see: neither state, output nor error of a delivery reaches them."""
-    async with leap_rig(world=world_of(("running", 20.0), "failed", rules=LeapRules()), cadence=_RARE) as r:
+    """Waiters see what polls see: neither state, output nor error of a delivery reaches them."""
+    async with leap_rig(fake=world_of(("running", 20.0), "failed", rules=LeapRules()), cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         waiter = await _wait(r, run, 20.0)
         body = json.dumps(
@@ -263,7 +263,7 @@ async def test_what_a_delivery_says_is_not_believed() -> None:
 
 
 async def test_forged_deliveries_change_nothing() -> None:
-    """Deliveries to guessed paths, or about other runs, cause no look and change no plan."""
+    """Deliveries to guessed paths, or about other runs, cause no poll and change no plan."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         other = await r.leap.run(TEA, webhook_url=r.receiver)
@@ -274,47 +274,47 @@ async def test_forged_deliveries_change_nothing() -> None:
             assert await deliver(r.receiver, guess, body) == HTTPStatus.NOT_FOUND
         assert await deliver(r.receiver, _url(r, 1), body) == HTTPStatus.BAD_REQUEST
         await r.clock.advance(0)
-        assert r.looks == 0
+        assert r.polls == 0
         assert not waiter.done()
         assert run.last == run.accepted
         assert other.last == other.accepted
         await r.clock.advance(49.0)
-        assert r.looks == 0
+        assert r.polls == 0
 
 
 async def test_delivery_to_a_run_nobody_waits_for() -> None:
-    """A delivery is kept for whoever waits later: their first look comes at once."""
+    """A delivery is kept for whoever waits later: their first poll comes at once."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         await r.clock.advance(45.0)
         assert await r.announce() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
-        assert r.looks == 0
+        assert r.polls == 0
         assert (await _wait(r, run, 0)).done()
         assert (await run).state is RunState.COMPLETED
-        assert r.looks == 1
+        assert r.polls == 1
 
 
 async def test_others_go_on_without_the_handle_that_was_announced_to() -> None:
-    """Once the handle behind a URL is gone, who waits for the run besides is told of its end by the usual looks."""
+    """Once the handle behind a URL is gone, who waits for the run besides is told of its end by the usual polls."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         first = await begin(until_end(run))
         other = await begin(until_end(r.leap.get(run.id)))
         await r.clock.advance(10.0)
-        assert r.looks == 0
+        assert r.polls == 0
         first.cancel()
         del run, first
         await settle()
         assert r.receiver.statistics().tickets == 0
         await r.clock.advance(45.0)
         assert other.done()
-        assert 5 < r.looks < 15
+        assert 5 < r.polls < 15
         assert r.receiver.statistics().missed == 0
 
 
 async def test_who_comes_back_without_the_handle_that_was_announced_to() -> None:
-    """A wait that begins after the handle behind the URL is gone has its first look after the usual gap."""
+    """A wait that begins after the handle behind the URL is gone has its first poll after the usual gap."""
     async with leap_rig(("running", 20.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         first = await begin(until_end(run))
@@ -327,15 +327,15 @@ async def test_who_comes_back_without_the_handle_that_was_announced_to() -> None
         await settle()
         other = await begin(until_end(again))
         await r.clock.advance(2.0)
-        assert r.looks == 1
+        assert r.polls == 1
         other.cancel()
 
 
-async def test_handle_that_is_dropped_during_a_look() -> None:
+async def test_handle_that_is_dropped_during_a_poll() -> None:
     """The look that is under way when the handle behind the URL goes is followed by one after the usual gap."""
-    world, clock = world_of(("running", 100.0), "completed"), FakeClock()
-    send = _HeldSend(world, clock=clock)
-    async with leap_rig(world=world, clock=clock, send=send, cadence=_RARE) as r:
+    fake, clock = world_of(("running", 100.0), "completed"), FakeClock()
+    send = _HeldSend(fake, clock=clock)
+    async with leap_rig(fake=fake, clock=clock, send=send, cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         first = await begin(until_end(run))
         other = await begin(until_end(r.leap.get(run.id)))
@@ -346,9 +346,9 @@ async def test_handle_that_is_dropped_during_a_look() -> None:
         await settle()
         send.gate.set()
         await r.clock.advance(0.0)
-        assert r.looks == 1
+        assert r.polls == 1
         await r.clock.advance(20.0)
-        assert r.looks == 2
+        assert r.polls == 2
         other.cancel()
 
 
@@ -408,8 +408,8 @@ async def test_unknown_fate_is_no_leak() -> None:
         assert urlsplit(_url(r)).path
 
 
-async def test_announced_look_that_fails() -> None:
-    """An announced end whose look fails is looked for again soon, and does not count as unannounced."""
+async def test_announced_poll_that_fails() -> None:
+    """An announced end whose look fails is searched for again soon, and does not count as unannounced."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         for fault in (reply(500), ReplyLost("x", call="runs.get"), reply(404), reply(429)):
             run = await r.leap.run(TEA, webhook_url=r.receiver)

@@ -23,7 +23,7 @@ _HOOK = "https://hooks.example.com/leap"
 
 
 def sample(name: str) -> Reply:
-    """Give a reply as it was received."""
+    """Return a reply as it was received."""
     (path,) = SAMPLES.glob(f"{name}.json")
     return Reply(int(path.name[:3]), {"content-type": "application/json"}, path.read_bytes())
 
@@ -265,7 +265,7 @@ def test_id_stays_one_segment_of_the_path(run_id: str, segment: str) -> None:
     """An id is percent-encoded and can change neither host nor path, of runs as of bulk runs."""
     request = wire.get_request(_URL, RunRef("leap", "", run_id))
     assert request.url == f"{_URL}/v1/runs/{segment}"
-    assert (request.method, request.purpose, request.body) == ("GET", Purpose.LOOK, None)
+    assert (request.method, request.purpose, request.body) == ("GET", Purpose.POLL, None)
     bulk = wire.get_request(_URL, RunRef("leap", "bulk", run_id))
     assert bulk.url == f"{_URL}/v1/runs/bulk/{segment}"
     assert (request.call, bulk.call) == ("runs.get", "bulk.get")

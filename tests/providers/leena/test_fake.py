@@ -13,8 +13,8 @@ from aioagents.providers.leena.fake import (
     AOP_SCOPE,
     REPORT_SCOPE,
     AopRules,
+    FakeLeena,
     LeenaAccount,
-    LeenaWorld,
 )
 
 _TOKEN = "/api/v1.0/oauth/token"
@@ -27,8 +27,8 @@ _DAY = "metricId=aic:totalRunsTable&responseType=table&from=2026-01-05&to=2026-0
 class _Client:
     """Asks one world as a client would, with a token it got at second 0."""
 
-    def __init__(self, world: LeenaWorld) -> None:
-        self.world = world
+    def __init__(self, fake: FakeLeena) -> None:
+        self.fake = fake
         self.token = decode_json(self.ask_token().body)["access_token"]
 
     def post(
@@ -42,14 +42,14 @@ class _Client:
             headers={name: value for name, value in sent.items() if value is not None},
             body=body if isinstance(body, bytes) else encode_json(body),
         )
-        return answer([self.world], request, now=now, speed=speed)
+        return answer([self.fake], request, now=now, speed=speed)
 
     def get(self, path: str, *, now: float = 0.0, authorization: str | None = None) -> Reply:
         signed = f"Bearer {self.token}" if authorization is None else authorization
         request = Request(
             method="GET", url=f"http://127.0.0.1{path}", call="", headers={"authorization": signed}
         )
-        return answer([self.world], request, now=now)
+        return answer([self.fake], request, now=now)
 
     def ask_token(self, *, now: float = 0.0, speed: float = 1.0) -> Reply:
         return self.post(_TOKEN, _GRANT, now=now, speed=speed, authorization=_basic())
@@ -82,7 +82,7 @@ def _status_path(item_id: str) -> str:
 
 
 def _scripted(*steps: Step, **more: Any) -> _Client:
-    return _Client(LeenaWorld(RunPlan(scripts={"triage": steps}), **more))
+    return _Client(FakeLeena(RunPlan(scripts={"triage": steps}), **more))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def _scripted(*steps: Step, **more: Any) -> _Client:
 )
 def test_token_statuses(authorization: str | None, body: Any, status: int) -> None:
     """The token endpoint gives a token to who has all four credentials, and a reason to all others."""
-    client = _Client(LeenaWorld())
+    client = _Client(FakeLeena())
     reply = client.post(_TOKEN, body, authorization=authorization)
     assert reply.status == status
     told = decode_json(reply.body)
@@ -122,7 +122,7 @@ def test_token_statuses(authorization: str | None, body: Any, status: int) -> No
 
 def test_token_wants_json_not_a_form() -> None:
     """A form-encoded grant is refused, as the vendor takes JSON here."""
-    client = _Client(LeenaWorld())
+    client = _Client(FakeLeena())
     reply = client.post(
         _TOKEN,
         urlencode(_GRANT).encode(),
@@ -134,7 +134,7 @@ def test_token_wants_json_not_a_form() -> None:
 
 def test_token_lives_as_long_as_it_was_told() -> None:
     """A token is accepted until its lifetime has passed, and refused from then on."""
-    client = _Client(LeenaWorld(token_lifetime=60))
+    client = _Client(FakeLeena(token_lifetime=60))
     item = client.start()
     assert decode_json(client.ask_token().body)["expires_in"] == 60
     assert client.get(_status_path(item), now=59.9).status == 200
@@ -143,7 +143,7 @@ def test_token_lives_as_long_as_it_was_told() -> None:
 
 def test_token_lifetime_is_in_the_clients_seconds() -> None:
     """In a world that runs ten times as fast, a token of 60 seconds lives 600 of the world's."""
-    client = _Client(LeenaWorld(token_lifetime=60))
+    client = _Client(FakeLeena(token_lifetime=60))
     item = client.start()
     client.token = decode_json(client.ask_token(speed=10.0).body)["access_token"]
     assert client.get(_status_path(item), now=599.0).status == 200
@@ -152,28 +152,28 @@ def test_token_lifetime_is_in_the_clients_seconds() -> None:
 
 def test_revoked_token_is_refused() -> None:
     """A revoked token gives 401 while others go on; revoking what is no token says so."""
-    client = _Client(LeenaWorld())
+    client = _Client(FakeLeena())
     item, old = client.start(), client.token
     client.token = decode_json(client.ask_token().body)["access_token"]
-    assert client.world.revoke(f"Bearer {old}")
-    assert not client.world.revoke(f"Bearer {old}")
-    assert not client.world.revoke(_basic())
+    assert client.fake.revoke(f"Bearer {old}")
+    assert not client.fake.revoke(f"Bearer {old}")
+    assert not client.fake.revoke(_basic())
     assert client.get(_status_path(item), authorization=f"Bearer {old}").status == 401
     assert client.get(_status_path(item)).status == 200
-    assert client.world.revoke_all() == 1
+    assert client.fake.revoke_all() == 1
     assert client.get(_status_path(item)).status == 401
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer nonsense", "hdr", _basic()])
 def test_calls_without_good_token_are_refused(authorization: str) -> None:
     """Execute, status and report answer 401 to a token that is missing or was never granted."""
-    client = _Client(LeenaWorld())
+    client = _Client(FakeLeena())
     item = client.start()
     client.token = ""
     assert client.execute(authorization=authorization).status == 401
     assert client.get(_status_path(item), authorization=authorization or "x").status == 401
     assert client.get(f"{_REPORT}?{_DAY}", authorization=authorization or "x").status == 401
-    assert client.world.statistics()["refused_401"] == 3
+    assert client.fake.statistics()["refused_401"] == 3
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_calls_without_good_token_are_refused(authorization: str) -> None:
 )
 def test_missing_scope(scopes: set[str], execute: int, status: int, report: int) -> None:
     """A missing scope is 403 on the AOP endpoints and 401 on the report."""
-    client = _Client(LeenaWorld(accounts=[LeenaAccount(scopes=frozenset(scopes))]))
+    client = _Client(FakeLeena(accounts=[LeenaAccount(scopes=frozenset(scopes))]))
     assert client.execute().status == execute
     assert client.get(_status_path("0" * 24)).status == status
     assert client.report().status == report
@@ -215,10 +215,10 @@ def test_missing_scope(scopes: set[str], execute: int, status: int, report: int)
 )
 def test_execute_statuses(body: Any, status: int) -> None:
     """Execute takes what the vendor's facts allow; what it refuses is no start."""
-    client = _Client(LeenaWorld())
+    client = _Client(FakeLeena())
     reply = client.execute(body)
     assert reply.status == status
-    assert client.world.statistics()["starts"] == (status == 200)
+    assert client.fake.statistics()["starts"] == (status == 200)
     if status == 200:
         told = decode_json(reply.body)
         assert set(told) == {"aop_item_id", "request_id", "run_id", "status"}
@@ -228,7 +228,7 @@ def test_execute_statuses(body: Any, status: int) -> None:
 
 def test_rules_say_which_aops_exist() -> None:
     """The AOPs that are unknown or barred can be chosen."""
-    client = _Client(LeenaWorld(aops=AopRules(unknown=frozenset({"a"}), barred=frozenset({"b"}))))
+    client = _Client(FakeLeena(aops=AopRules(unknown=frozenset({"a"}), barred=frozenset({"b"}))))
     statuses = [client.execute({"aop_id": name}).status for name in ("a", "b", "unknown_aop")]
     assert statuses == [404, 400, 200]
 
@@ -239,7 +239,7 @@ def test_rules_say_which_aops_exist() -> None:
 )
 def test_status_of_ids_that_are_none(item_id: str, status: int) -> None:
     """An id of the wrong form is 400, an unknown one 404."""
-    assert _Client(LeenaWorld()).get(_status_path(item_id)).status == status
+    assert _Client(FakeLeena()).get(_status_path(item_id)).status == status
 
 
 def test_status_body_as_in_the_sample() -> None:
@@ -259,7 +259,7 @@ def test_status_body_as_in_the_sample() -> None:
 
 def test_fresh_item_can_be_hidden() -> None:
     """An item may be unknown to the status endpoint for a while after its start."""
-    client = _Client(LeenaWorld(aops=AopRules(hidden_for=2.0)))
+    client = _Client(FakeLeena(aops=AopRules(hidden_for=2.0)))
     item = client.start(now=10.0)
     assert client.get(_status_path(item), now=11.9).status == 404
     assert client.get(_status_path(item), now=12.0).status == 200
@@ -268,13 +268,13 @@ def test_fresh_item_can_be_hidden() -> None:
 def test_end_is_told_for_known_items_alone() -> None:
     """The end of a run is known from its start on; an unknown id has none."""
     client = _scripted(Step("in_progress", 5), Step("failed"))
-    assert client.world.ended_at(client.start(now=2.0)) == 7.0
-    assert client.world.ended_at("0" * 24) is None
+    assert client.fake.ended_at(client.start(now=2.0)) == 7.0
+    assert client.fake.ended_at("0" * 24) is None
 
 
 def test_counts_what_it_saw() -> None:
-    """Token requests, accepted starts, looks, reports and refusals by status are counted."""
-    client = _Client(LeenaWorld())
+    """Token requests, accepted starts, polls, reports and refusals by status are counted."""
+    client = _Client(FakeLeena())
     for key in ("a", "a", "b", 3):
         client.execute({"aop_id": "triage", "context": {"key": key}})
     item = client.start()
@@ -282,21 +282,21 @@ def test_counts_what_it_saw() -> None:
     client.status(item)
     client.get(_status_path("0" * 24))
     client.report()
-    assert client.world.statistics() == {
+    assert client.fake.statistics() == {
         "token_requests": 1,
         "starts": 5,
-        "looks": 1,
+        "polls": 1,
         "reports": 1,
         "refused_400": 1,
         "refused_404": 1,
     }
-    assert client.world.starts_by_key == {"a": 2, "b": 1, "3": 1}
+    assert client.fake.starts_by_key == {"a": 2, "b": 1, "3": 1}
 
 
 def test_environment_lets_a_client_in() -> None:
     """The variables name the first account and put all three surfaces on one URL."""
     account = LeenaAccount(client_id="c", client_secret="s", username="u", password="p")
-    assert LeenaWorld(accounts=[account]).environment("http://127.0.0.1:1") == {
+    assert FakeLeena(accounts=[account]).environment("http://127.0.0.1:1") == {
         "LEENA_REGION": "",
         "LEENA_CLIENT_ID": "c",
         "LEENA_CLIENT_SECRET": "s",
@@ -320,15 +320,15 @@ def test_environment_lets_a_client_in() -> None:
 )
 def test_report_statuses(query: str, status: int) -> None:
     """A report answers 400 when a parameter is missing or malformed, and takes raw brackets."""
-    reply = _Client(LeenaWorld()).get(f"{_REPORT}?{query}")
+    reply = _Client(FakeLeena()).get(f"{_REPORT}?{query}")
     assert reply.status == status
     assert ("result" in decode_json(reply.body)) == (status == 200)
 
 
 def test_report_fails_on_demand() -> None:
     """A failure on demand is a 200 with `isSuccess` false and no result, and then it is over."""
-    client = _Client(LeenaWorld())
-    client.world.fail_reports(2, after=1, message="metric unavailable")
+    client = _Client(FakeLeena())
+    client.fake.fail_reports(2, after=1, message="metric unavailable")
     bodies = [decode_json(client.report().body) for _ in range(4)]
     assert [body["isSuccess"] for body in bodies] == [True, False, False, True]
     assert bodies[1] == {"isSuccess": False, "message": "metric unavailable"}

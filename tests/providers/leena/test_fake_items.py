@@ -3,7 +3,7 @@
 import pytest
 
 from aioagents.contract.fake import RunPlan, Step
-from aioagents.providers.leena.fake import make_world
+from aioagents.providers.leena.fake import make_fake
 from aioagents.providers.leena.fake.items import Item, Items
 
 
@@ -84,9 +84,9 @@ def test_request_ids_differ_from_item_ids() -> None:
 
 def test_history_was_over_before_the_world_began() -> None:
     """A plan's history has runs of the past, none of them counted as a start."""
-    world = make_world(RunPlan(history=30))
-    assert world.statistics()["starts"] == 0
+    fake = make_fake(RunPlan(history=30))
+    assert fake.statistics()["starts"] == 0
     items = Items(RunPlan(history=30)).initiated_between(float("-inf"), 0.0)
     assert len(items) == 30
-    assert all(world.ended_at(item.id) == item.ended_at for item in items)
+    assert all(fake.ended_at(item.id) == item.ended_at for item in items)
     assert all(item.ended_at is not None and item.ended_at < 0 for item in items)

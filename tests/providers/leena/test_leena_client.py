@@ -25,7 +25,7 @@ from aioagents import (
 from aioagents.contract.fake import RunPlan
 from aioagents.model import Reply, Request
 from aioagents.observe import RunStarted, StartAbandoned
-from aioagents.providers.leena.fake import AOP_SCOPE, REPORT_SCOPE, LeenaAccount, LeenaWorld
+from aioagents.providers.leena.fake import AOP_SCOPE, REPORT_SCOPE, FakeLeena, LeenaAccount
 from tests.fakes import settle
 from tests.polling.rig import CREDENTIALS, ENDPOINTS, Rig, begin, reply, rig, script, until_end
 
@@ -77,7 +77,7 @@ async def test_every_call_is_signed_with_the_token() -> None:
     """Each call but the token's carries the bearer token, and the token is asked for once."""
     async with rig() as r:
         run = await r.start()
-        await run.look()
+        await run.poll()
         async for _ in r.leena.report("2026-01-01", "2026-01-06"):
             pass
         (token,) = r.send.calls("token")
@@ -144,8 +144,8 @@ async def test_refs_of_others_are_refused(ref: Any) -> None:
 
 async def test_ref_leads_another_process_to_the_run() -> None:
     """The text of a reference is enough for another client of the region to follow the run."""
-    world = LeenaWorld(RunPlan(scripts={"triage": script(("in_progress", 25.0), "failed")}))
-    async with rig(world=world) as one, rig(world=world) as two:
+    fake = FakeLeena(RunPlan(scripts={"triage": script(("in_progress", 25.0), "failed")}))
+    async with rig(fake=fake) as one, rig(fake=fake) as two:
         text = str((await one.start()).ref)
         waiter = await begin(until_end(two.leena.attach(text)))
         await two.clock.advance(40)
@@ -172,8 +172,8 @@ async def test_refused_start(aop: str, kind: type[Exception], status: int) -> No
 
 async def test_missing_scope_for_starts() -> None:
     """A token without the right to execute is a `PermissionDenied`, and no new token is asked for."""
-    world = LeenaWorld(accounts=[LeenaAccount(scopes=frozenset({REPORT_SCOPE}))])
-    async with rig(world=world) as r:
+    fake = FakeLeena(accounts=[LeenaAccount(scopes=frozenset({REPORT_SCOPE}))])
+    async with rig(fake=fake) as r:
         with pytest.raises(PermissionDenied):
             await r.leena.execute("any")
         assert len(r.send.calls("token")) == 1
@@ -181,8 +181,8 @@ async def test_missing_scope_for_starts() -> None:
 
 async def test_missing_scope_for_the_report() -> None:
     """A 401 that a new token does not cure is final after one renewal: it may mean a missing scope."""
-    world = LeenaWorld(accounts=[LeenaAccount(scopes=frozenset({AOP_SCOPE}))])
-    async with rig(world=world) as r:
+    fake = FakeLeena(accounts=[LeenaAccount(scopes=frozenset({AOP_SCOPE}))])
+    async with rig(fake=fake) as r:
         with pytest.raises(AuthenticationError):
             async for _ in r.leena.report("2026-01-01", "2026-01-02"):
                 pass
@@ -249,7 +249,7 @@ async def test_start_that_surely_did_not_begin_is_tried_again(fault: Reply | Exc
         starting = await begin(r.start())
         await r.clock.advance(60)
         assert (await starting).accepted is not None
-        assert r.world.statistics()["starts"] == 1
+        assert r.fake.statistics()["starts"] == 1
 
 
 async def test_start_throttled_for_too_long() -> None:
@@ -260,30 +260,30 @@ async def test_start_throttled_for_too_long() -> None:
         await r.clock.advance(600)
         with pytest.raises(Throttled):
             await starting
-        assert r.world.statistics()["starts"] == 0
+        assert r.fake.statistics()["starts"] == 0
 
 
 async def test_refused_token_of_a_start_is_renewed_once() -> None:
     """A 401 says that nothing began: the start goes out once more, with a new token; a second 401 is final."""
     async with rig() as r:
         await r.start()
-        r.world.revoke_all()
+        r.fake.revoke_all()
         await r.start()
         assert len(r.send.calls("token")) == 2
-        assert r.world.statistics()["starts"] == 2
+        assert r.fake.statistics()["starts"] == 2
         _answer(r, "aop.execute", reply(401), reply(401))
         with pytest.raises(AuthenticationError):
             await r.start()
-        assert r.world.statistics()["starts"] == 2
+        assert r.fake.statistics()["starts"] == 2
 
 
 async def test_reports_without_their_right_fail_alone() -> None:
     """Reports that are refused for their scope cost starts and waits of the account nothing, and no token each."""
-    world = LeenaWorld(
+    fake = FakeLeena(
         RunPlan(scripts={"triage": script(("in_progress", 25.0), "completed")}),
         accounts=[LeenaAccount(scopes=frozenset({AOP_SCOPE}))],
     )
-    async with rig(world=world) as r:
+    async with rig(fake=fake) as r:
         waiting = await begin(until_end(await r.start()))
         for _ in range(3):
             for _ in range(6):
@@ -300,7 +300,7 @@ async def test_start_with_an_old_token_goes_first() -> None:
     """A start that was refused for its token does not line up again behind all others."""
     async with rig(limits=PoolLimits(requests_at_once=1)) as r:
         await r.leena.check()
-        r.world.revoke_all()
+        r.fake.revoke_all()
         starts = [r.leena.execute("any", context={"key": n}) for n in range(40)]
         await asyncio.gather(*starts)
         sent = [json.loads(each.body or b"")["context"]["key"] for each in r.send.calls("aop.execute")]
@@ -321,7 +321,7 @@ async def test_cancelled_start_is_not_forgotten() -> None:
                     await held.wait()
                 return answer
 
-        async with Rig(world=r.world, send=Slow()) as slow:
+        async with Rig(fake=r.fake, send=Slow()) as slow:
             starting = await begin(slow.start())
             starting.cancel()
             await settle()
@@ -330,7 +330,7 @@ async def test_cancelled_start_is_not_forgotten() -> None:
             await settle()
             (event,) = slow.told(StartAbandoned)
             assert event.run is not None
-            assert r.world.ended_at(event.run.id) is not None
+            assert r.fake.ended_at(event.run.id) is not None
 
 
 # Accounts
@@ -345,7 +345,7 @@ async def test_report_may_have_credentials_of_its_own() -> None:
     reporter = LeenaCredentials(
         client_id="reporter", client_secret="other", username="demo-user", password="demo-password"
     )
-    async with rig(world=LeenaWorld(accounts=accounts)) as r:
+    async with rig(fake=FakeLeena(accounts=accounts)) as r:
         leena = Leena(r.pool, credentials=CREDENTIALS, endpoints=ENDPOINTS, report_credentials=reporter)
         await leena.check()
         await leena.execute("any")
@@ -379,7 +379,7 @@ async def test_nothing_personal_is_logged(caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.DEBUG, "aioagents"):
         async with rig() as r:
             run = await r.leena.execute("triage", message="my words", context={"mail": "a@example.com"})
-            await run.look()
+            await run.poll()
             rows = [row async for row in r.leena.report("2026-01-01", "2026-01-09")]
             assert rows
             shown = [*map(repr, rows), *map(repr, r.events), caplog.text, repr(run.last)]

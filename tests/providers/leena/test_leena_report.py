@@ -17,7 +17,7 @@ from aioagents.contract.fake import RunPlan
 from aioagents.model import Reply, Request
 from aioagents.providers.leena import Person, Report, ReportRow, Sync
 from aioagents.providers.leena.analytics import ReportQuery
-from aioagents.providers.leena.fake import LeenaWorld, ReportRules
+from aioagents.providers.leena.fake import FakeLeena, ReportRules
 from aioagents.providers.leena.rows import Page, read_page
 from tests.polling.rig import Rig, begin, reply, rig
 from tests.providers.leena.test_leena_wire import SAMPLES, sample
@@ -743,8 +743,8 @@ async def test_bad_arguments_of_sync_are_refused() -> None:
 async def test_sync_against_a_lagging_vendor_delivers_every_state() -> None:
     """Rows that show up late and out of order, within the overlap, are all delivered: each run's end is known."""
     plan = RunPlan(seed=5, median=1800.0, pausing=0.0, outcomes={"completed": 1.0})
-    world = LeenaWorld(plan, report=ReportRules(lag=(0.0, 7200.0), most_rows=7))
-    async with rig(world=world) as r:
+    fake = FakeLeena(plan, report=ReportRules(lag=(0.0, 7200.0), most_rows=7))
+    async with rig(fake=fake) as r:
         checkpoint: Any = None
         statuses: dict[str, str | None] = {}
         for _ in range(40):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aioagents import Leena, LeenaCredentials, LeenaEndpoints, Secret, SessionPool
 from aioagents.providers.leena import PROVIDER
-from tests.fakes import FakeClock, WorldSend
+from tests.fakes import FakeClock, FakeSend
 
 _CREDENTIALS = LeenaCredentials(client_id="c", client_secret="s3cr3t", username="u", password="p4ss")
 _ENVIRON = {
@@ -224,15 +224,15 @@ def test_account_name_shows_none_of_the_credentials() -> None:
 
 async def test_requests_go_to_the_regions_hosts() -> None:
     """Each surface is asked at its own host."""
-    from aioagents.providers.leena.fake import LeenaWorld  # noqa: PLC0415
+    from aioagents.providers.leena.fake import FakeLeena  # noqa: PLC0415
 
     clock = FakeClock()
-    send = WorldSend(LeenaWorld(), clock=clock)
-    credentials = LeenaCredentials.from_env(LeenaWorld().environment("http://x"))
+    send = FakeSend(FakeLeena(), clock=clock)
+    credentials = LeenaCredentials.from_env(FakeLeena().environment("http://x"))
     async with SessionPool(clock=clock, send=send) as pool:
         leena = Leena(pool, credentials=credentials, region="us-east-1")
         run = await leena.execute("a")
-        await run.look()
+        await run.poll()
         async for _ in leena.report("2026-01-01", "2026-01-02"):
             pass
     assert {request.call: request.origin for request in send.sent} == {

@@ -24,7 +24,7 @@ _CREDENTIALS = LeenaCredentials(client_id="id", client_secret="s:é", username="
 
 
 def sample(name: str) -> Reply:
-    """Give a reply as it was received."""
+    """Return a reply as it was received."""
     (path,) = SAMPLES.glob(f"{name}.json")
     return Reply(int(path.name[:3]), {"content-type": "application/json"}, path.read_bytes())
 
@@ -211,7 +211,7 @@ def test_id_stays_one_segment_of_the_path(item: str, segment: str) -> None:
     """An id is percent-encoded and can change neither host nor path."""
     request = wire.status_request("https://aic.leena.ai", item)
     assert request.url == f"https://aic.leena.ai/api/v1/external/aop/items/{segment}/status"
-    assert (request.method, request.purpose, request.body) == ("GET", Purpose.LOOK, None)
+    assert (request.method, request.purpose, request.body) == ("GET", Purpose.POLL, None)
 
 
 @given(st.text(min_size=1))

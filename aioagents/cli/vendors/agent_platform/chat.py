@@ -169,7 +169,7 @@ class _Answer:
             self._say(event.text)
 
     def close(self, stream: RunStream) -> None:
-        """Take notice that no more comes: what only the last event told is shown."""
+        """Note that no more comes: what only the last event told is shown."""
         result = stream.result
         if result.text and not self._has_text:
             self._say(result.text)

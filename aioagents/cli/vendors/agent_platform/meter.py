@@ -39,7 +39,7 @@ class Meter:
         self._stack.close()
 
     def tell(self, done: int, total: int | None) -> None:
-        """Take notice of how far it has come."""
+        """Note how far it has come."""
         self._done, self._total = done, total or 0
         if self._board is not None and (done == total or time.monotonic() >= self._draw_at):
             self._board.refresh()

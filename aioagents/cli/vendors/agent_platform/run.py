@@ -20,7 +20,7 @@ _URLS: Final = ("AGENT_PLATFORM_BASE_URL", "AGENT_PLATFORM_TOOLS_URL")
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Give the base URLs of the two sets of calls. Raises ValueError for a setting that makes no URL."""
+    """Return the base URLs of the two sets of calls. Raises ValueError for a setting that makes no URL."""
     found = read_settings((), _URLS, environ)
     names = {"app": _URLS[0], "tools": _URLS[1]}
     return {name: check_base_url(found[each], each) for name, each in names.items() if each in found}

@@ -61,7 +61,7 @@ def _deliver(*, endpoint: str, secret_file: str, body: str, is_json: bool, **opt
 
 
 async def _ended(delivery: Delivery, timeout: float | None) -> Run | None:
-    """Give the end of the delivery's run, None where it is not known. Raises `WaitTimeout`."""
+    """Return the end of the delivery's run, None where it is not known. Raises `WaitTimeout`."""
     if delivery.run is None:
         return None
     # By now the run is over, or about to be since its connection was closed; one that had arrived before may go on.

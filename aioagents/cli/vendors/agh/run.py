@@ -17,7 +17,7 @@ from ...runs import start
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Give the base URL of the runtime. Raises ValueError for a setting that makes no URL."""
+    """Return the base URL of the runtime. Raises ValueError for a setting that makes no URL."""
     found = read_settings((), ("AGH_BASE_URL",), environ)
     return {"automation": check_base_url(found.get("AGH_BASE_URL", BASE_URL), "AGH_BASE_URL")}
 

@@ -4,7 +4,7 @@ from .attachments import Attachment
 from .docked import DEVICES, GUARDRAILS
 from .files import StoredFile
 from .rules import APP_ERRORS, CALLBACK_FORMS, ERROR_FORMS, FRAMINGS, SIGN_IN_FORMS, AgentPlatformRules
-from .world import AgentPlatformWorld, make_world
+from .server import FakeAgentPlatform, make_fake
 
 __all__ = [
     "APP_ERRORS",
@@ -15,8 +15,8 @@ __all__ = [
     "GUARDRAILS",
     "SIGN_IN_FORMS",
     "AgentPlatformRules",
-    "AgentPlatformWorld",
     "Attachment",
+    "FakeAgentPlatform",
     "StoredFile",
-    "make_world",
+    "make_fake",
 ]

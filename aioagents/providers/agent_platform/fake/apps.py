@@ -40,7 +40,7 @@ class AppCalls:
         self._names: set[str] = set()
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoint."""
+        """Return the endpoint."""
         yield "POST", "/api/public/apps/createApp", "apps.create", Purpose.START, self._create
 
     def tell(self, refused: Refused, now: float) -> Reply:

@@ -45,7 +45,7 @@ class Attachments:
         return iter(self._by_id.values())
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoints."""
+        """Return the endpoints."""
         call = Purpose.CALL
         yield "POST", f"{_APP}/attachments/upload", "attachments.upload", call, self._upload
         yield "DELETE", f"{_APP}/attachments/{{file_id}}", "attachments.delete", call, self._delete

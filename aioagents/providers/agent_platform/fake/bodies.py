@@ -27,7 +27,7 @@ class Members:
     path: str = ""
 
     def get(self, name: str, kind: type[T]) -> T | None:
-        """Give a member; None where there is none."""
+        """Return a member; None where there is none."""
         value = self.values.get(name)
         if value is None:
             return None
@@ -36,14 +36,14 @@ class Members:
         return value
 
     def need(self, name: str, kind: type[T]) -> T:
-        """Give a member that has to be there, a text with at least one character."""
+        """Return a member that has to be there, a text with at least one character."""
         value = self.get(name, kind)
         if value is None or value == "":
             raise self.wrong(name, "be there")
         return value
 
     def choice(self, name: str, options: Sequence[str], *, is_needed: bool = False) -> str | None:
-        """Give a text that is one of the options."""
+        """Return a text that is one of the options."""
         value = self.need(name, str) if is_needed else self.get(name, str)
         if value is not None and value not in options:
             raise self.wrong(name, f"be one of {', '.join(options)}")
@@ -59,25 +59,25 @@ class Members:
             raise self.wrong(name, f"be {'an integer' if is_whole else 'a number'} from {low} to {high}")
 
     def members(self, name: str) -> "Members":
-        """Give an object; an empty one where there is none."""
+        """Return an object; an empty one where there is none."""
         return Members(self.get(name, dict) or {}, f"{self.path}{name}.")
 
     def each(self, name: str) -> "list[Members]":
-        """Give an array of objects; an empty one where there is none."""
+        """Return an array of objects; an empty one where there is none."""
         values = self.get(name, list) or []
         if not all(isinstance(value, dict) for value in values):
             raise self.wrong(name, "hold objects")
         return [Members(value, f"{self.path}{name}[{index}].") for index, value in enumerate(values)]
 
     def texts(self, name: str) -> list[str]:
-        """Give an array of texts; an empty one where there is none."""
+        """Return an array of texts; an empty one where there is none."""
         values = self.get(name, list) or []
         if not all(isinstance(value, str) for value in values):
             raise self.wrong(name, "hold strings")
         return values
 
     def wrong(self, name: str, text: str) -> Refused:
-        """Give the refusal of a member that has to be otherwise."""
+        """Return the refusal of a member that has to be otherwise."""
         return Refused(400, f"{self.path}{name} has to {text}")
 
 
@@ -109,7 +109,7 @@ class FormFile:
 
     @property
     def extension(self) -> str:
-        """Give what follows the name's last dot."""
+        """Return what follows the name's last dot."""
         return self.name.rpartition(".")[2].lower()
 
 
@@ -121,7 +121,7 @@ class Form:
     file: FormFile
 
     def need(self, name: str) -> str:
-        """Give a text that has to be there. Raises `Refused`."""
+        """Return a text that has to be there. Raises `Refused`."""
         text = self.texts.get(name)
         if not text:
             raise Refused(400, f"{name} has to be there")

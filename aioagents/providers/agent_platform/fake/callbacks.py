@@ -8,7 +8,7 @@ from typing import Any
 from ....codec import decode_json, encode_json
 from ....contract.fake import Webhook
 from .desk import Desk
-from .runs import AppRun, Teller, text_of
+from .runs import AppRun, Dispatcher, text_of
 
 _NO_RUN = "r-00000000-0000-4000-8000-000000000000"
 
@@ -16,7 +16,7 @@ _NO_RUN = "r-00000000-0000-4000-8000-000000000000"
 class Callbacks:
     """What is to be announced, in the order of the runs' ends."""
 
-    def __init__(self, desk: Desk, teller: Teller) -> None:
+    def __init__(self, desk: Desk, teller: Dispatcher) -> None:
         self._desk = desk
         self._teller = teller
         self._planned: list[tuple[float, int, str, AppRun]] = []
@@ -31,23 +31,23 @@ class Callbacks:
         self._desk.counts["webhooks_planned"] += 1
 
     def next_at(self) -> float | None:
-        """Give when the next announcement is due; None when none is planned."""
+        """Return when the next announcement is due; None when none is planned."""
         return self._planned[0][0] if self._planned else None
 
     def take(self, now: float) -> Sequence[Webhook]:
-        """Give what is due by now, each once."""
+        """Return what is due by now, each once."""
         due = []
         while self._planned and self._planned[0][0] <= now:
             at, _, form, run = heappop(self._planned)
             headers = {"content-type": "application/json"}
             if run.order.callback_token:
                 headers["authorization"] = f"Bearer {run.order.callback_token}"
-            body = encode_json(self._teller.announcement(form, run, at))
+            body = encode_json(self._teller.registration(form, run, at))
             due.append(Webhook(run.order.callback_url or "", body, headers, at, run.id))
         return due
 
     def lies(self, webhook: Webhook) -> Sequence[bytes]:
-        """Give the same announcement with another run's id, and with an end that is not how it ended."""
+        """Return the same announcement with another run's id, and with an end that is not how it ended."""
         other = next((known for known in self._last_ids if known not in ("", webhook.run)), _NO_RUN)
         body = decode_json(webhook.body)
         return webhook.body.replace(webhook.run.encode(), other.encode()), encode_json(_untrue(body))

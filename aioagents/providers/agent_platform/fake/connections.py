@@ -45,7 +45,7 @@ class ConnectionCalls:
         self._by_id: dict[str, _Connection] = {}
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoints."""
+        """Return the endpoints."""
         call, one = Purpose.CALL, f"{_PATH}/{{connection_id}}"
         yield "GET", _PATH, "connections.list", call, self._list
         yield "GET", one, "connections.get", call, self._get

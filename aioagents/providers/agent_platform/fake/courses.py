@@ -26,17 +26,17 @@ class Progress:
 
     @property
     def end(self) -> tuple[float, str] | None:
-        """Give when and how it ends, also before that has come; None when it never does."""
+        """Return when and how it ends, also before that has come; None when it never does."""
         since, word = self.at(math.inf)
         return (since, word) if is_end(word) else None
 
     @property
     def ended_at(self) -> float:
-        """Give when it ends; infinity when it never does."""
+        """Return when it ends; infinity when it never does."""
         return math.inf if self.end is None else self.end[0]
 
     def at(self, now: float) -> tuple[float, str]:
-        """Give since when, and as what, it stands at `now`."""
+        """Return since when, and as what, it stands at `now`."""
         begin, word = self.course[0]
         for later, following in self.course[1:]:
             if is_end(word) or self.created_at + later > now:
@@ -61,13 +61,13 @@ class Courses:
         self._scripts = {name: _scripted(name, plan) for name in plan.scripts}
 
     def run(self, names: Sequence[str]) -> Course:
-        """Give the course of the next run."""
+        """Return the course of the next run."""
         chance = self._chance(f"run {self._runs}")
         self._runs += 1
         return self._script(names) or self._drawn(chance, ("pending", "running", "success", "failed"))
 
     def job(self, name: str) -> Course:
-        """Give the course of the next dock job; some are over at once."""
+        """Return the course of the next dock job; some are over at once."""
         chance = self._chance(f"job {self._jobs}")
         self._jobs += 1
         script = self._script([name])
@@ -91,12 +91,12 @@ class Courses:
 
 
 def is_end(word: str) -> bool:
-    """Say whether a word, in whatever case, is an end."""
+    """Return whether a word, in whatever case, is an end."""
     return word.lower() in ENDS
 
 
 def is_good(word: str) -> bool:
-    """Say whether a word, in whatever case, is the good end."""
+    """Return whether a word, in whatever case, is the good end."""
     return word.lower() == "success"
 
 

@@ -44,11 +44,11 @@ class Desk:
         self._turns: dict[str, int] = {}
 
     def chance(self, name: str) -> random.Random:
-        """Give chance of its own for what is called so."""
+        """Return chance of its own for what is called so."""
         return random.Random(f"agent-platform {self._seed} {name}")  # noqa: S311 - seeded on purpose
 
     def turn(self, name: str, *options: T) -> T:
-        """Give one of several spellings, each in its turn from one that the seed says; without quirks the first."""
+        """Return one of several spellings, each in its turn from one that the seed says; without quirks the first."""
         if not self.rules.quirks:
             return options[0]
         index = self._turns.get(name)
@@ -58,35 +58,35 @@ class Desk:
         return options[index % len(options)]
 
     def new_id(self, prefix: str) -> str:
-        """Give a fresh id."""
+        """Return a fresh id."""
         return prefix + str(UUID(int=self._ids.getrandbits(128), version=4))
 
     def new_hex(self, digits: int) -> str:
-        """Give a fresh id of hex digits alone."""
+        """Return a fresh id of hex digits alone."""
         return f"{self._ids.getrandbits(4 * digits):0{digits}x}"
 
     def moment(self, seconds: float) -> str:
-        """Give the world's second as the vendor writes dates."""
+        """Return the world's second as the vendor writes dates."""
         date = self._epoch + timedelta(seconds=seconds)
         return date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def second(self, text: str) -> float:
-        """Give the world's second of a date. Raises `Refused`."""
+        """Return the world's second of a date. Raises `Refused`."""
         date = parse_moment(text)
         if date is None:
             raise Refused(400, f"{text!r} is no date")
         return (date - self._epoch).total_seconds()
 
     def reply(self, body: Any, status: int = 200) -> Reply:
-        """Give JSON."""
+        """Return JSON."""
         return Reply(status, {"content-type": self.turn("json", *_JSON)}, encode_json(body))
 
     def created(self, body: Any) -> Reply:
-        """Give JSON of something new, with either status that such things have."""
+        """Return JSON of something new, with either status that such things have."""
         return self.reply(body, self.turn("created", 200, 201))
 
     def accepted(self, body: Any) -> Reply:
-        """Give JSON of something begun, with either status that such things have."""
+        """Return JSON of something begun, with either status that such things have."""
         return self.reply(body, self.turn("accepted", 200, 202))
 
     def refusal(self, refused: Refused, now: float) -> Reply:  # noqa: ARG002 - the signature is every world's
@@ -114,11 +114,11 @@ class Desk:
         return make_routes(endpoints, counts=self.counts, tell=tell or self.refusal, guard=guard)
 
     def missing(self, what: str) -> Refused:
-        """Give the refusal of an id that matches nothing."""
+        """Return the refusal of an id that matches nothing."""
         return Refused(self.rules.unknown_status, f"{what} not found")
 
     def foreign(self, text: str) -> Refused:
-        """Give the refusal of what is not the caller's."""
+        """Return the refusal of what is not the caller's."""
         return Refused(self.rules.foreign_status, text)
 
     def check_known(self, *names: str) -> None:

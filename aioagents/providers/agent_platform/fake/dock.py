@@ -65,7 +65,7 @@ class Job(Progress):
     export_id: str = ""
 
     def percentage(self, now: float) -> int:
-        """Give how far it has come."""
+        """Return how far it has come."""
         if is_end(self.at(now)[1]):
             return 100
         whole = self.ended_at - self.created_at
@@ -83,16 +83,16 @@ class Dock:
         self._secret = desk.new_hex(32).encode()
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoint that a key opens."""
-        yield "GET", "/api/public/dock-status/{job_id}", "dock.status", Purpose.LOOK, self._look
+        """Return the endpoint that a key opens."""
+        yield "GET", "/api/public/dock-status/{job_id}", "dock.status", Purpose.POLL, self._poll
 
     def open_endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoint that a signed URL opens."""
+        """Return the endpoint that a signed URL opens."""
         path = "/api/v1/account/{account_id}/exports/{name}"
         yield "GET", path, "exports.download", Purpose.CALL, self._download
 
     def get(self, job_id: str) -> Job | None:
-        """Give a job by its id."""
+        """Return a job by its id."""
         return self._by_id.get(job_id)
 
     def begin(
@@ -146,11 +146,11 @@ class Dock:
         # With a space in front, as in both samples.
         return {self._desk.turn("download url", "downloadUrl", "downloadURL"): f" {job.url}"}
 
-    def _look(self, call: Call) -> Reply:
+    def _poll(self, call: Call) -> Reply:
         job = self._by_id.get(call.path["job_id"])
         if job is None:
             raise self._desk.missing("dock status")
-        self._desk.counts["looks"] += 1
+        self._desk.counts["polls"] += 1
         told: dict[str, Any] = {"_id": job.id}
         if job.trigger.kind == "TOOLS":
             told["toolId"] = job.target

@@ -70,7 +70,7 @@ class DockCalls:
         self._guardrails: dict[str, str] = {}
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoints."""
+        """Return the endpoints."""
         start, tool = Purpose.START, f"{_TOOLS}/{{tool_id}}"
         yield "POST", f"{_TOOLS}/import", "tools.import_new", start, self._import_new
         yield "POST", f"{tool}/import", "tools.import_into", start, self._import_into

@@ -11,7 +11,7 @@ from .bodies import Members, read_object
 from .callbacks import Callbacks
 from .desk import Desk
 from .orders import Order, read_order
-from .runs import AppRun, Runs, Teller
+from .runs import AppRun, Dispatcher, Runs
 from .sessions import Identity, Session, Sessions, read_identity, session_info
 from .signins import SignIns
 from .streams import CONTENT_TYPES, Streams
@@ -30,7 +30,7 @@ class RunCalls:
         signins: SignIns,
         attachments: Attachments,
         runs: Runs,
-        teller: Teller,
+        teller: Dispatcher,
         callbacks: Callbacks,
     ) -> None:
         self.by_key: Counter[str] = Counter()
@@ -44,9 +44,9 @@ class RunCalls:
         self._callbacks = callbacks
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoints."""
+        """Return the endpoints."""
         yield "POST", f"{_RUNS}/execute", "runs.execute", Purpose.START, self._execute
-        yield "POST", f"{_RUNS}/{{run_id}}/status", "runs.status", Purpose.LOOK, self._look
+        yield "POST", f"{_RUNS}/{{run_id}}/status", "runs.status", Purpose.POLL, self._poll
 
     def _execute(self, call: Call) -> Answer:
         order = read_order(read_object(call))
@@ -113,7 +113,7 @@ class RunCalls:
         told["message"] = "accepted"
         return self._desk.accepted(told if run.event is None else {**told, "events": [run.event]})
 
-    def _look(self, call: Call) -> Reply:
+    def _poll(self, call: Call) -> Reply:
         body = read_object(call) if call.request.body else Members({})
         rules = self._desk.rules
         identity = read_identity(body, is_needed=rules.status_needs_identity)
@@ -121,6 +121,6 @@ class RunCalls:
         if run is None:
             raise self._desk.missing("run")
         self._sessions.check(identity, run.session)
-        self._desk.counts["looks"] += 1
-        self._desk.counts["looks_without_identity"] += identity == Identity()
+        self._desk.counts["polls"] += 1
+        self._desk.counts["polls_without_identity"] += identity == Identity()
         return self._desk.reply({"run": self._teller.record(run, call.now)})

@@ -60,7 +60,7 @@ class Files:
         return iter(self._by_id.values())
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoints."""
+        """Return the endpoints."""
         call, session = Purpose.CALL, f"{_FILES}/session/{{upload_id}}"
         yield "POST", _FILES, "files.upload", call, self._upload
         yield "POST", f"{_FILES}/session/start", "files.start", call, self._start
@@ -68,7 +68,7 @@ class Files:
         yield "POST", f"{session}/complete", "files.complete", Purpose.START, self._complete
 
     def get(self, file_id: str) -> StoredFile | None:
-        """Give a file by its id."""
+        """Return a file by its id."""
         return self._by_id.get(file_id)
 
     def keep(self, *, name: str, context: str, size: int, sha256: str, chunks: int) -> StoredFile:

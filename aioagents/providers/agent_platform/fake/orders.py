@@ -25,7 +25,7 @@ class Task:
 
     @property
     def label(self) -> str:
-        """Give its name for scripts."""
+        """Return its name for scripts."""
         return f"{self.kind}:{self.name}"
 
 
@@ -50,13 +50,13 @@ class Order:
 
     @property
     def key(self) -> str | None:
-        """Give the member `key` of the metadata, as text."""
+        """Return the member `key` of the metadata, as text."""
         key = self.metadata.get("key")
         return None if key is None else str(key)
 
     @property
     def names(self) -> Sequence[str]:
-        """Give by what a script is found: the key, then the text, then the task."""
+        """Return by what a script is found: the key, then the text, then the task."""
         task = None if self.task is None else self.task.label
         return [name for name in (self.key, self.text, task) if name]
 

@@ -9,7 +9,7 @@ from ....contract.fake import Call, Endpoint, Refused
 from ....model import Purpose, Reply
 from .bodies import Members, read_object
 from .desk import Desk
-from .runs import AppRun, Teller
+from .runs import AppRun, Dispatcher
 from .session_calls import whole
 from .sessions import Session, Sessions
 
@@ -22,13 +22,13 @@ _INCLUDED: Final = frozenset({"traces", "observations"})
 class PublicSessionCalls:
     """Answers what is asked about sessions on the newest paths."""
 
-    def __init__(self, desk: Desk, sessions: Sessions, teller: Teller) -> None:
+    def __init__(self, desk: Desk, sessions: Sessions, teller: Dispatcher) -> None:
         self._desk = desk
         self._sessions = sessions
         self._teller = teller
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoints, which an app's key opens too."""
+        """Return the endpoints, which an app's key opens too."""
         yield "POST", f"{_PATH}/list", "sessions.list", Purpose.CALL, self._list
         yield "GET", _PATH, "sessions.get", Purpose.CALL, self._get
 

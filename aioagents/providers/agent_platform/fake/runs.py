@@ -35,7 +35,7 @@ class AppRun(Progress):
     event: Mapping[str, Any] | None
 
     def is_good(self, now: float) -> bool:
-        """Say whether it has ended well."""
+        """Return whether it has ended well."""
         return is_good(self.at(now)[1])
 
 
@@ -48,7 +48,7 @@ class Runs:
         self._by_id: dict[str, AppRun] = {}
 
     def get(self, run_id: str) -> AppRun | None:
-        """Give a run by its id."""
+        """Return a run by its id."""
         return self._by_id.get(run_id)
 
     def start(self, order: Order, session: Session, event: Mapping[str, Any] | None, now: float) -> AppRun:
@@ -74,14 +74,14 @@ class Runs:
         return run
 
 
-class Teller:
+class Dispatcher:
     """Tells runs as the vendor does."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
     def reply(self, run: AppRun, now: float) -> dict[str, Any]:
-        """Give the answer to a synchronous run that has ended, also where it failed."""
+        """Return the answer to a synchronous run that has ended, also where it failed."""
         told: dict[str, Any] = {"messageId": run.message_id, "output": self.output(run, now)}
         if run.order.has_thoughts:
             told["debug"] = self.thoughts()
@@ -99,7 +99,7 @@ class Teller:
         return told | {"sessionInfo": self.info(run, "idle" if run.is_good(now) else "error")}
 
     def info(self, run: AppRun, status: str) -> dict[str, Any]:
-        """Give what a run's answers and events tell of the session."""
+        """Return what a run's answers and events tell of the session."""
         info = session_info(run.session, self._desk, status=status, run_id=run.id)
         if status == "idle":
             info |= self._desk.turn("conversation state", {}, {"conversationState": "COMPLETED"})
@@ -108,7 +108,7 @@ class Teller:
         return info
 
     def output(self, run: AppRun, now: float) -> list[dict[str, Any]]:
-        """Give what a run that has ended says."""
+        """Return what a run that has ended says."""
         if run.is_good(now):
             return [text_of(message) for message in run.messages]
         return self._desk.turn("failed output", [text_of(_FAILURE)], [])
@@ -121,7 +121,7 @@ class Teller:
         ]
 
     def record(self, run: AppRun, now: float) -> dict[str, Any]:
-        """Give the status record of a run, without its wrapping."""
+        """Return the status record of a run, without its wrapping."""
         since, word = run.at(now)
         spellings = _SPELLINGS.get(word.lower())
         return {
@@ -168,8 +168,8 @@ class Teller:
             },
         }
 
-    def announcement(self, form: str, run: AppRun, now: float) -> dict[str, Any]:
-        """Give what a callback is told of a run that has ended, in one of the rules' forms."""
+    def registration(self, form: str, run: AppRun, now: float) -> dict[str, Any]:
+        """Return what a callback is told of a run that has ended, in one of the rules' forms."""
         match form:
             case "record":
                 return {"run": self.record(run, now)}
@@ -187,5 +187,5 @@ class Teller:
 
 
 def text_of(text: str) -> dict[str, Any]:
-    """Give a text as outputs hold it."""
+    """Return a text as outputs hold it."""
     return {"type": "text", "content": text}

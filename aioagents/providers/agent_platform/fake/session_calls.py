@@ -25,7 +25,7 @@ class SessionCalls:
         self._signins = signins
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoints that an app's key opens."""
+        """Return the endpoints that an app's key opens."""
         call = Purpose.CALL
         yield "POST", f"{_APP}/sessions", "sessions.create", call, self._create
         yield "GET", f"{_APP}/sessions", "sessions.get", call, self._get

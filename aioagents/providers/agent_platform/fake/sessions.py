@@ -51,20 +51,20 @@ class Session:
 
     @property
     def known_as(self) -> str:
-        """Give the reference by which it is found."""
+        """Return the reference by which it is found."""
         return self.user if self.reference is None else self.reference
 
     @property
     def user_id(self) -> str:
-        """Give the platform's own id of the user, which follows from the reference."""
+        """Return the platform's own id of the user, which follows from the reference."""
         return f"u-{UUID(bytes=sha256(self.user.encode()).digest()[:16], version=4)}"
 
     def is_busy(self, now: float) -> bool:
-        """Say whether one of its runs goes on."""
+        """Return whether one of its runs goes on."""
         return any(run.ended_at > now for run in self.runs)
 
     def status(self, now: float) -> str:
-        """Give its status, as it is told of sessions."""
+        """Return its status, as it is told of sessions."""
         if self.ended_at is not None:
             return "terminated"
         if self.is_busy(now):
@@ -73,7 +73,7 @@ class Session:
         return "error" if is_failed else "idle"
 
     def active_at(self, now: float) -> float:
-        """Give when something last happened in it."""
+        """Return when something last happened in it."""
         moments = [
             self.created_at,
             *(moment for run in self.runs for moment in (run.created_at, run.ended_at)),
@@ -94,17 +94,17 @@ class Sessions:
         return iter(self._by_id.values())
 
     def get(self, session_id: str) -> Session | None:
-        """Give a session by its id, also one that was terminated."""
+        """Return a session by its id, also one that was terminated."""
         return self._by_id.get(session_id)
 
     def named(self, reference: str) -> Session | None:
-        """Give the latest living session that is known by a reference; without one, the latest that there was."""
+        """Return the latest living session that is known by a reference; without one, the latest that there was."""
         known = self._by_reference.get(reference, ())
         living = (session for session in reversed(known) if session.ended_at is None)
         return next(living, known[-1] if known else None)
 
     def resolve(self, identity: Identity, *, source: str, now: float) -> Session:
-        """Give the session that a request means, a new one where the vendor makes one. Raises `Refused`."""
+        """Return the session that a request means, a new one where the vendor makes one. Raises `Refused`."""
         found = self.find(identity)
         if found is not None:
             return found
@@ -113,7 +113,7 @@ class Sessions:
         return self._create(identity, source=source, now=now)
 
     def find(self, identity: Identity) -> Session | None:
-        """Give the living session that matches first. Raises `Refused` if it is another user's."""
+        """Return the living session that matches first. Raises `Refused` if it is another user's."""
         session = self._by_id.get(identity.session_id or "")
         if session is None or session.ended_at is not None:
             session = self.named(identity.reference or "")
@@ -184,7 +184,7 @@ def session_info(session: Session, desk: Desk, *, status: str, run_id: str | Non
 
 
 def told_reference(session: Session, desk: Desk) -> str | None:
-    """Give the session's reference as it is told: what is unset shows in three ways."""
+    """Return the session's reference as it is told: what is unset shows in three ways."""
     return session.reference or desk.turn("sessionReference", session.user, None, "")
 
 

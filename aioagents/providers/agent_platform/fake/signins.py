@@ -22,7 +22,7 @@ class SignIns:
             done[name] = True
 
     def event(self, user: str) -> Mapping[str, Any] | None:
-        """Give the event that asks a user to sign in; None where nothing is pending."""
+        """Return the event that asks a user to sign in; None where nothing is pending."""
         done = self._done.get(user, {})
         if all(done.values()):
             return None

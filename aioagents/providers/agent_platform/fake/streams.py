@@ -10,7 +10,7 @@ from typing import Any, Final
 from ....codec import encode_json
 from .courses import is_good
 from .desk import Desk
-from .runs import AppRun, Teller, text_of
+from .runs import AppRun, Dispatcher, text_of
 
 #: How each framing is declared; the vendor names no content type.
 CONTENT_TYPES: Final[Mapping[str, str]] = {
@@ -29,16 +29,16 @@ Event = dict[str, Any]
 class Streams:
     """Makes the streams of runs. What a run tells is known from its start; it comes in its time."""
 
-    def __init__(self, desk: Desk, teller: Teller) -> None:
+    def __init__(self, desk: Desk, teller: Dispatcher) -> None:
         self._desk = desk
         self._teller = teller
 
     def framing(self) -> str:
-        """Give the framing of the next stream."""
+        """Return the framing of the next stream."""
         return self._desk.turn("framing", *self._desk.rules.framings)
 
     def events(self, run: AppRun) -> list[Event]:
-        """Give all events of a run; the last one is lacking if it never ends."""
+        """Return all events of a run; the last one is lacking if it never ends."""
         mode, has_thoughts = run.order.mode, run.order.has_thoughts
         is_numbered = mode == "messages" and not has_thoughts
         asked: Event = {} if run.event is None else {"events": [run.event]}
@@ -62,7 +62,7 @@ class Streams:
         return events
 
     def pieces(self, run: AppRun, framing: str) -> list[tuple[float, bytes]]:
-        """Give what is sent when, cut anywhere; one that never ends ends with nothing, at no time."""
+        """Return what is sent when, cut anywhere; one that never ends ends with nothing, at no time."""
         events = [_framed(event, framing) for event in self.events(run)]
         if run.order.text in self._desk.rules.cut:
             events[-1] = events[-1][: len(events[-1]) // 2]
@@ -75,7 +75,7 @@ class Streams:
         return list(_cut(timed, self._desk.chance(run.id))) if self._desk.rules.quirks else timed
 
     def single(self, event: Event, framing: str, now: float) -> list[tuple[float, bytes]]:
-        """Give a stream of one event."""
+        """Return a stream of one event."""
         return list(_cut([(now, _framed(event, framing))], self._desk.chance("single")))
 
     def _texts(self, run: AppRun) -> Sequence[str]:

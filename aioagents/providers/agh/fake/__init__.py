@@ -8,12 +8,12 @@ from .content import (
     IMPORT_JOB,
     REVIEW_JOB,
     job_id,
-    make_world,
+    make_fake,
     trigger_id,
 )
 from .deliveries import sign
 from .runs import Record
-from .world import AghRules, AghWorld
+from .server import AghRules, FakeAgh
 
 __all__ = [
     "DEPLOY_ENDPOINT",
@@ -23,10 +23,10 @@ __all__ = [
     "IMPORT_JOB",
     "REVIEW_JOB",
     "AghRules",
-    "AghWorld",
+    "FakeAgh",
     "Record",
     "job_id",
-    "make_world",
+    "make_fake",
     "sign",
     "trigger_id",
 ]

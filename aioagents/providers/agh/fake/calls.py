@@ -45,27 +45,27 @@ class AutomationCalls:
         self._has_engine = has_engine
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoints of jobs, triggers and runs."""
-        call, look, start = Purpose.CALL, Purpose.LOOK, Purpose.START
+        """Return the endpoints of jobs, triggers and runs."""
+        call, poll, start = Purpose.CALL, Purpose.POLL, Purpose.START
         jobs, triggers, runs = (f"/api/automation/{name}" for name in ("jobs", "triggers", "runs"))
         yield "GET", jobs, "jobs.list", call, self._list_jobs
         yield "POST", jobs, "jobs.create", start, self._create_job
         yield "GET", f"{jobs}/{{id}}", "jobs.get", call, self._get_job
         yield "PATCH", f"{jobs}/{{id}}", "jobs.update", call, self._change_job
         yield "DELETE", f"{jobs}/{{id}}", "jobs.delete", call, self._delete_job
-        yield "GET", f"{jobs}/{{id}}/runs", "jobs.runs", look, self._list_job_runs
+        yield "GET", f"{jobs}/{{id}}/runs", "jobs.runs", poll, self._list_job_runs
         yield "POST", f"{jobs}/{{id}}/trigger", "jobs.trigger", start, self._trigger_job
-        yield "GET", runs, "runs.list", look, self._list_runs
-        yield "GET", f"{runs}/{{id}}", "runs.get", look, self._get_run
+        yield "GET", runs, "runs.list", poll, self._list_runs
+        yield "GET", f"{runs}/{{id}}", "runs.get", poll, self._get_run
         yield "GET", triggers, "triggers.list", call, self._list_triggers
         yield "POST", triggers, "triggers.create", start, self._create_trigger
         yield "GET", f"{triggers}/{{id}}", "triggers.get", call, self._get_trigger
         yield "PATCH", f"{triggers}/{{id}}", "triggers.update", call, self._change_trigger
         yield "DELETE", f"{triggers}/{{id}}", "triggers.delete", call, self._delete_trigger
-        yield "GET", f"{triggers}/{{id}}/runs", "triggers.runs", look, self._list_trigger_runs
+        yield "GET", f"{triggers}/{{id}}/runs", "triggers.runs", poll, self._list_trigger_runs
 
     def webhook_endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoints of deliveries."""
+        """Return the endpoints of deliveries."""
         start, name = Purpose.START, "webhooks.deliver"
         yield "POST", "/api/webhooks/global/{endpoint}", name, start, self._deliver_globally
         yield "POST", "/api/webhooks/workspaces/{workspace_id}/{endpoint}", name, start, self._deliver_within
@@ -123,7 +123,7 @@ class AutomationCalls:
         record = self._history.find(item_id(call))
         if record is None:
             raise Refused(404, "no such run")
-        self._desk.counts["looks"] += 1
+        self._desk.counts["polls"] += 1
         return self._desk.reply({"run": record.body()})
 
     def _trigger_job(self, call: Call) -> Reply | Held:
@@ -213,7 +213,7 @@ def read_json(call: Call) -> Any:
 
 
 def item_id(call: Call) -> str:
-    """Give the id that the path names."""
+    """Return the id that the path names."""
     return call.path["id"].strip()
 
 

@@ -49,11 +49,11 @@ class Catalogue:
         self.triggers: dict[str, Trigger] = {}
 
     def job(self, job_id: str) -> Job:
-        """Give a job. Raises `Refused`, as all of the following do."""
+        """Return a job. Raises `Refused`, as all of the following do."""
         return _find(self.jobs, job_id, "job")
 
     def trigger(self, trigger_id: str) -> Trigger:
-        """Give a trigger."""
+        """Return a trigger."""
         return _find(self.triggers, trigger_id, "trigger")
 
     def create_job(self, body: Any, *, job_id: str = "", source: str = "dynamic") -> Job:
@@ -147,7 +147,7 @@ class Catalogue:
 
 
 def listed(definitions: Mapping[str, D], query: Mapping[str, str]) -> list[D]:
-    """Give the definitions that a query asks for, by name, then by id. Raises `Refused`."""
+    """Return the definitions that a query asks for, by name, then by id. Raises `Refused`."""
     wanted = {name: query.get(name, "").strip() for name in ("scope", "workspace_id", "source", "event")}
     limit = read_count(query.get("limit", ""))
     for name, known in (("scope", SCOPES), ("source", SOURCES)):

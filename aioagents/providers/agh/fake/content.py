@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from ....contract.fake import RunPlan
 from .runs import ENDS, Record
+from .server import AghRules, FakeAgh
 from .tasks import STATUSES
 from .times import SECOND, nanoseconds
-from .world import AghRules, AghWorld
 
 #: The daemon's own default is 5, and a definition's 12 fires an hour: a demonstration needs more.
 _RULES: Final = AghRules(concurrency=10_000)
@@ -21,12 +21,12 @@ _MINUTE, _HOUR = 60.0, 3600.0
 
 
 def job_id(name: str) -> str:
-    """Give the id of a job of this name that `make_world` puts in."""
+    """Return the id of a job of this name that `make_fake` puts in."""
     return f"job-{sha256(name.encode()).hexdigest()[:16]}"
 
 
 def trigger_id(name: str) -> str:
-    """Give the id of a trigger of this name that `make_world` puts in."""
+    """Return the id of a trigger of this name that `make_fake` puts in."""
     return f"trg-{sha256(name.encode()).hexdigest()[:16]}"
 
 
@@ -42,7 +42,7 @@ DEPLOY_ENDPOINT: Final = f"deploy--wbh_{sha256(DEPLOY_TRIGGER.encode()).hexdiges
 DEPLOY_SECRET: Final = "demo-webhook-secret"  # noqa: S105 - of a world that is none
 
 
-def make_world(plan: RunPlan) -> AghWorld:
+def make_fake(plan: RunPlan) -> FakeAgh:
     """Make a world with something in it.
 
     That are the jobs `DIGEST_JOB`, `REVIEW_JOB` and `IMPORT_JOB`, the trigger `DEPLOY_TRIGGER`, `plan.history` runs
@@ -50,34 +50,34 @@ def make_world(plan: RunPlan) -> AghWorld:
     that is none of these, a job whose id is `job_id(name)`, with a task where the script has words of task runs.
     It has room for 10,000 runs at once.
     """
-    world = AghWorld(plan, rules=_RULES)
+    fake = FakeAgh(plan, rules=_RULES)
     _install_job(
-        world, "nightly-digest", prompt="Sum up the day.", schedule={"mode": "cron", "expr": "15 2 * * *"}
+        fake, "nightly-digest", prompt="Sum up the day.", schedule={"mode": "cron", "expr": "15 2 * * *"}
     )
     _install_job(
-        world, "branch-review", prompt="Review the branch.", schedule=_YEARLY, task={"title": "Review"}
+        fake, "branch-review", prompt="Review the branch.", schedule=_YEARLY, task={"title": "Review"}
     )
     retry = {"strategy": "backoff", "max_retries": 3, "base_delay": "5s"}
-    _install_job(world, "flaky-import", prompt="Import the feed.", schedule=_YEARLY, retry=retry)
+    _install_job(fake, "flaky-import", prompt="Import the feed.", schedule=_YEARLY, retry=retry)
     prompt = "Look after the deployment. {{ .Data.payload }}"
     deploy = {"name": "deploy-check", "prompt": prompt, "event": "webhook", "endpoint_slug": "deploy"}
     secret = {"webhook_secret_value": DEPLOY_SECRET}
-    world.install_trigger({**_COMMON, **deploy, **secret}, trigger_id=DEPLOY_TRIGGER)
+    fake.install_trigger({**_COMMON, **deploy, **secret}, trigger_id=DEPLOY_TRIGGER)
     known = {"nightly-digest", "branch-review", "flaky-import", "deploy-check"}
     known |= {DIGEST_JOB, REVIEW_JOB, IMPORT_JOB, DEPLOY_TRIGGER}
     for name, steps in plan.scripts.items():
         if name not in known:
             task: dict[str, Any] = {"task": {}} if _TASK_WORDS & {step.status for step in steps} else {}
-            _install_job(world, name, prompt="Do as the script says.", schedule=_YEARLY, **task)
-    _add_history(world, plan)
-    return world
+            _install_job(fake, name, prompt="Do as the script says.", schedule=_YEARLY, **task)
+    _add_history(fake, plan)
+    return fake
 
 
-def _install_job(world: AghWorld, name: str, **members: Any) -> None:
-    world.install_job({**_COMMON, "name": name, **members}, job_id=job_id(name))
+def _install_job(fake: FakeAgh, name: str, **members: Any) -> None:
+    fake.install_job({**_COMMON, "name": name, **members}, job_id=job_id(name))
 
 
-def _add_history(world: AghWorld, plan: RunPlan) -> None:
+def _add_history(fake: FakeAgh, plan: RunPlan) -> None:
     chance = random.Random(f"agh history {plan.seed}")  # noqa: S311 - seeded on purpose
     epoch = nanoseconds(plan.epoch)
     for index in range(plan.history):
@@ -85,7 +85,7 @@ def _add_history(world: AghWorld, plan: RunPlan) -> None:
         status = {"aborted": "canceled"}.get(end, end)
         started_at = epoch - round((_HOUR + _MINUTE * (plan.history - index)) * SECOND)
         ended_at = started_at + round(min(seconds, _MINUTE) * SECOND)
-        world.install_record(
+        fake.install_record(
             Record(
                 id=f"run-{chance.getrandbits(64):016x}",
                 job_id=DIGEST_JOB,

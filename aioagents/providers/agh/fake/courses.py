@@ -67,11 +67,11 @@ class Courses:
         self._scripts = {name: _split(name, steps) for name, steps in plan.scripts.items()}
 
     def chance(self, index: int) -> random.Random:
-        """Give what the courses of one run are drawn from, so that no other run has a say in them."""
+        """Return what the courses of one run are drawn from, so that no other run has a say in them."""
         return random.Random(f"agh {self._plan.seed} {index}")  # noqa: S311 - seeded on purpose
 
     def attempt(self, names: Sequence[str], number: int, chance: random.Random) -> Course:
-        """Give the course of an attempt, counted from 1. The last part of a script serves all later ones."""
+        """Return the course of an attempt, counted from 1. The last part of a script serves all later ones."""
         script = self._script(names)
         if script is not None:
             return self._scripted(script[min(number, len(script)) - 1])
@@ -81,7 +81,7 @@ class Courses:
         return [*waiting, (delay, "running"), (delay + round(seconds * SECOND), _WORDS.get(end, end))]
 
     def task(self, names: Sequence[str], chance: random.Random) -> Course:
-        """Give the course of a task run. A script is taken whole."""
+        """Return the course of a task run. A script is taken whole."""
         script = self._script(names)
         if script is not None:
             return self._scripted([step for part in script for step in part])
@@ -102,7 +102,7 @@ class Courses:
 
 
 def length(course: Course) -> tuple[int, str] | None:
-    """Give after how many nanoseconds, and how, a course ends; None when it never does."""
+    """Return after how many nanoseconds, and how, a course ends; None when it never does."""
     return next(((offset, word) for offset, word in course if word in ENDS), None)
 
 

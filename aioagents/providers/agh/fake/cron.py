@@ -63,7 +63,7 @@ class Cron:
         )
 
     def after(self, moment: int, zone: tzinfo) -> int | None:
-        """Give the next moment at which it is due; None where there is none."""
+        """Return the next moment at which it is due; None where there is none."""
         zone = self.zone or zone
         day = datetime.fromtimestamp(moment // SECOND, UTC).astimezone(zone).date()
         for _ in range(_FARTHEST):
@@ -86,12 +86,12 @@ class Cron:
 
 
 def _exists(local: datetime) -> bool:
-    """Say whether clocks show this at all: not so in the hour that summer time leaves out."""
+    """Return whether clocks show this at all: not so in the hour that summer time leaves out."""
     return local.astimezone(UTC).astimezone(local.tzinfo).replace(fold=0) == local.replace(fold=0)
 
 
 def _field(text: str, index: int) -> tuple[frozenset[int], bool]:
-    """Give the numbers of a field, and whether it stands for all of them."""
+    """Return the numbers of a field, and whether it stands for all of them."""
     found: set[int] = set()
     is_star = False
     for part in text.split(","):

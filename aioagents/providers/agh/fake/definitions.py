@@ -90,16 +90,16 @@ class Definition:
 
     @property
     def retries(self) -> int:
-        """Give how often a failed run is tried again."""
+        """Return how often a failed run is tried again."""
         return int(self.retry["max_retries"])
 
     def delay(self, attempt: int) -> int:
-        """Give the nanoseconds between the end of this attempt and the next one."""
+        """Return the nanoseconds between the end of this attempt and the next one."""
         return (read_duration(self.retry["base_delay"].strip()) or 0) * (1 << (attempt - 1))
 
     @property
     def window(self) -> int:
-        """Give the fire limit's window in nanoseconds."""
+        """Return the fire limit's window in nanoseconds."""
         return read_duration(self.fire_limit["window"].strip()) or 0
 
     def check(self) -> None:
@@ -135,7 +135,7 @@ class Job(Definition):
                 raise ValueError("a job with a task is not tried again: retry.strategy has to be none")
 
     def body(self, state: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Give the JSON object that tells of it; `state` is the scheduler's, where it is registered there."""
+        """Return the JSON object that tells of it; `state` is the scheduler's, where it is registered there."""
         told = _head(self)
         told["schedule"] = {"mode": self.schedule["mode"], **_given(self.schedule)}
         if self.task is not None:
@@ -159,7 +159,7 @@ class Trigger(Definition):
 
     @property
     def is_webhook(self) -> bool:
-        """Say whether deliveries fire it."""
+        """Return whether deliveries fire it."""
         return self.event == WEBHOOK
 
     def check(self) -> None:
@@ -188,7 +188,7 @@ class Trigger(Definition):
         return evolve(self, webhook_id=f"wbh_{sha256(self.id.encode()).hexdigest()[:16]}")
 
     def body(self) -> dict[str, Any]:
-        """Give the JSON object that tells of it."""
+        """Return the JSON object that tells of it."""
         told = _head(self) | {"event": self.event} | _given({"filter": self.filter}) | _settings(self)
         told |= _given({"webhook_id": self.webhook_id, "endpoint_slug": self.endpoint_slug})
         told["webhook_secret_present"] = bool(self.secret)
@@ -203,7 +203,7 @@ D = TypeVar("D", bound=Definition)
 
 
 def changed(definition: D, members: Mapping[str, Any]) -> D:
-    """Give a definition with what `read_members` read put in its place, texts trimmed, objects whole."""
+    """Return a definition with what `read_members` read put in its place, texts trimmed, objects whole."""
     known = fields_dict(type(definition))
     values: dict[str, Any] = {
         name: value.strip() if isinstance(value, str) else value
@@ -218,7 +218,7 @@ def changed(definition: D, members: Mapping[str, Any]) -> D:
 
 
 def with_secret(trigger: Trigger, members: Mapping[str, Any]) -> Trigger:
-    """Give a trigger with the secret that a request sets. Raises ValueError for a blank one."""
+    """Return a trigger with the secret that a request sets. Raises ValueError for a blank one."""
     secret = members.get("webhook_secret_value")
     if secret is None:
         return trigger

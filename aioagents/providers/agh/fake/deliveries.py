@@ -56,7 +56,7 @@ class Delivery:
         return cls(slug, webhook_id, at, signature, delivery_id, body)
 
     def fits(self, trigger: Trigger, scope: str, workspace_id: str) -> bool:
-        """Say whether a trigger answers at this endpoint."""
+        """Return whether a trigger answers at this endpoint."""
         return (
             trigger.enabled
             and trigger.is_webhook
@@ -80,7 +80,7 @@ class Delivery:
             raise Refused(401, "the webhook signature is not right")
 
     def data(self) -> dict[str, Any]:
-        """Give the event's data: the body's members, and what the server adds."""
+        """Return the event's data: the body's members, and what the server adds."""
         try:
             members = decode_json(self.body)
         except ValueError:
@@ -95,18 +95,18 @@ class Delivery:
         }
 
     def digest(self, trigger_id: str) -> str:
-        """Give what the ids of its run and its fire are made of."""
+        """Return what the ids of its run and its fire are made of."""
         return sha256(f"{trigger_id}\0{self.id}".encode()).hexdigest()
 
 
 def sign(secret: str, at: int, body: bytes) -> str:
-    """Give the signature that a delivery has to bear."""
+    """Return the signature that a delivery has to bear."""
     message = f"{at // SECOND}.".encode() + body
     return f"sha256={hmac.new(secret.strip().encode(), message, sha256).hexdigest()}"
 
 
 def matches(trigger: Trigger, data: Mapping[str, Any]) -> bool:
-    """Say whether a trigger's filter lets an event with such data through."""
+    """Return whether a trigger's filter lets an event with such data through."""
     plain = {
         "kind": "webhook",
         "scope": trigger.scope,
@@ -129,7 +129,7 @@ def _look_up(data: Mapping[str, Any], path: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """Give a JSON value as the text it is compared as; None for what never matches."""
+    """Return a JSON value as the text it is compared as; None for what never matches."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

@@ -59,12 +59,12 @@ class Dispatch:
 
     @property
     def is_waiting(self) -> bool:
-        """Say whether it waits for the next attempt."""
+        """Return whether it waits for the next attempt."""
         return not self.is_over and self.running is None
 
     @property
     def has_failed(self) -> bool:
-        """Say whether the last attempt ended badly; one that a hook vetoed did not."""
+        """Return whether the last attempt ended badly; one that a hook vetoed did not."""
         record = self.record
         return record is not None and (record.status == "failed" or bool(record.error))
 
@@ -112,14 +112,14 @@ class Dispatcher:
         return dispatch
 
     def next_at(self, dispatch: Dispatch) -> int | None:
-        """Give when something is going to happen to a dispatch that is not over; None for never."""
+        """Return when something is going to happen to a dispatch that is not over; None for never."""
         if dispatch.is_waiting:
             return dispatch.attempt_at
         end = length(self._course(dispatch, dispatch.attempt))
         return None if end is None else dispatch.attempt_at + end[0]
 
     def ended_at(self, record: Record) -> int | None:
-        """Give when a record ends for good, as far as is planned; None when it never does."""
+        """Return when a record ends for good, as far as is planned; None when it never does."""
         dispatch = self._under_way.get(record.id)
         if record.status == "delegated":
             return self._tasks.ended_at(record.task_run_id)
@@ -187,7 +187,7 @@ class Dispatcher:
             self._under_way[record.id] = dispatch
 
     def _admit(self, dispatch: Dispatch) -> Record:
-        """Give the record of an attempt that may begin."""
+        """Return the record of an attempt that may begin."""
         if dispatch.attempt > 1:
             self._counts["retries"] += 1
         elif dispatch.kind is not Kind.FIRE:

@@ -30,26 +30,26 @@ class Desk:
         self.timeline.advance(self._epoch + round(now * SECOND))
 
     def seconds(self, moment: int) -> float:
-        """Give a moment as the world's second."""
+        """Return a moment as the world's second."""
         return (moment - self._epoch) / SECOND
 
     def due(self, moment: int) -> float:
-        """Give the first of the world's seconds at which a moment has come, also where these are coarse."""
+        """Return the first of the world's seconds at which a moment has come, also where these are coarse."""
         seconds = self.seconds(moment)
         while self._epoch + round(seconds * SECOND) < moment:
             seconds = math.nextafter(seconds, math.inf)
         return seconds
 
     def reply(self, body: Any, status: int = 200) -> Reply:
-        """Give JSON, with the world's date."""
+        """Return JSON, with the world's date."""
         return Reply(status, self._headers(_JSON), encode_json(body))
 
     def empty(self) -> Reply:
-        """Give the reply that has nothing to tell."""
+        """Return the reply that has nothing to tell."""
         return Reply(HTTPStatus.NO_CONTENT, {"date": write_date(self.timeline.now)})
 
     def text(self, status: int, body: bytes = b"", **headers: str) -> Reply:
-        """Give plain text."""
+        """Return plain text."""
         return Reply(status, self._headers(_TEXT) | headers, body)
 
     def refusal(self, refused: Refused, now: float) -> Reply:

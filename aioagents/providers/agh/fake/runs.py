@@ -38,7 +38,7 @@ class Record:
 
     @property
     def owner(self) -> str:
-        """Give the id of the job or trigger."""
+        """Return the id of the job or trigger."""
         return self.job_id or self.trigger_id
 
     def begin_again(self, attempt: int) -> None:
@@ -52,7 +52,7 @@ class Record:
         )
 
     def body(self) -> dict[str, Any]:
-        """Give the JSON object that tells of it, without what is empty."""
+        """Return the JSON object that tells of it, without what is empty."""
         told = {
             "id": self.id,
             "job_id": self.job_id,
@@ -86,7 +86,7 @@ class Query:
 
 
 class History:
-    """All records, found by id, and in the order of their starts by owner; none is looked at that is not told."""
+    """All records, found by id, and in the order of their starts by owner; none is polled that is not told."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Record] = {}
@@ -110,11 +110,11 @@ class History:
             del records[bisect_left(records, _place(record), key=_place)]
 
     def find(self, run_id: str) -> Record | None:
-        """Give a record by its id."""
+        """Return a record by its id."""
         return self._by_id.get(run_id)
 
     def list(self, query: Query) -> Sequence[Record]:
-        """Give what is asked for, newest first."""
+        """Return what is asked for, newest first."""
         if query.job_id and query.trigger_id:
             return []
         owner = query.job_id or query.trigger_id
@@ -133,7 +133,7 @@ class History:
         return len(records) - bisect_left(records, (since, ""), key=_place)
 
     def started_since(self, owner: str, since: int) -> Sequence[Record]:
-        """Give these records, oldest first."""
+        """Return these records, oldest first."""
         records = self._by_owner.get(owner, [])
         return records[bisect_left(records, (since, ""), key=_place) :]
 

@@ -44,7 +44,7 @@ class Registration:
             self.updated_at = now
 
     def body(self, zone: tzinfo) -> dict[str, Any]:
-        """Give the JSON object that tells of it, without what is empty."""
+        """Return the JSON object that tells of it, without what is empty."""
 
         def told(moment: int | None) -> str:
             return "" if moment is None else write_moment(moment, zone)
@@ -84,14 +84,14 @@ class Scheduler:
         self._registered: dict[str, Registration] = {}
 
     def state(self, job_id: str) -> dict[str, Any] | None:
-        """Give what a job tells of the scheduler; None where it is not registered."""
+        """Return what a job tells of the scheduler; None where it is not registered."""
         found = self._registered.get(job_id)
         if found is None or found.next_at is None:
             return None
         return {"next_run": write_moment(found.next_at), "scheduler": found.body(self._zone)}
 
     def next_fire(self) -> int | None:
-        """Give the moment of the next fire of all."""
+        """Return the moment of the next fire of all."""
         return min(
             (each.next_at for each in self._registered.values() if each.next_at is not None), default=None
         )

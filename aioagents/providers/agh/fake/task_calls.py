@@ -19,11 +19,11 @@ class TaskCalls:
         self._tasks = tasks
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Give the endpoints."""
-        call, look = Purpose.CALL, Purpose.LOOK
-        yield "GET", "/api/task-runs/{id}", "task-runs.get", look, self._get
-        yield "GET", "/api/tasks/{id}", "tasks.get", look, self._get_task
-        yield "GET", "/api/tasks/{id}/runs", "tasks.runs", look, self._list_runs
+        """Return the endpoints."""
+        call, poll = Purpose.CALL, Purpose.POLL
+        yield "GET", "/api/task-runs/{id}", "task-runs.get", poll, self._get
+        yield "GET", "/api/tasks/{id}", "tasks.get", poll, self._get_task
+        yield "GET", "/api/tasks/{id}/runs", "tasks.runs", poll, self._list_runs
         for name, act in (
             ("claim", self._claim),
             ("start", self._start),
@@ -37,7 +37,7 @@ class TaskCalls:
 
     def _get(self, call: Call) -> Reply:
         run = self._tasks.find(item_id(call))
-        self._desk.counts["looks"] += 1
+        self._desk.counts["polls"] += 1
         told: dict[str, Any] = {"run": run.body(), "task": run.task.reference()}
         if run.session_id:
             told["session"] = {"id": run.session_id}

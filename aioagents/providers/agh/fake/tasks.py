@@ -44,7 +44,7 @@ class TaskRun:
     is_led: bool = False
 
     def body(self) -> dict[str, Any]:
-        """Give the JSON object that tells of it, without what is empty."""
+        """Return the JSON object that tells of it, without what is empty."""
         always = {
             "id": self.id,
             "task_id": self.task.id,
@@ -84,12 +84,12 @@ class Task:
 
     @property
     def status(self) -> str:
-        """Give the task's own word, which follows from its last run's."""
+        """Return the task's own word, which follows from its last run's."""
         status = self.runs[-1].status
         return status if status in ENDS else _TASK_WORDS.get(status, "in_progress")
 
     def reference(self) -> dict[str, Any]:
-        """Give what a run tells of its task."""
+        """Return what a run tells of its task."""
         told = {
             "id": self.id,
             "title": self.title,
@@ -132,21 +132,21 @@ class Tasks:
         return run
 
     def find(self, run_id: str) -> TaskRun:
-        """Give a task run. Raises `Refused`."""
+        """Return a task run. Raises `Refused`."""
         run = self._runs.get(run_id)
         if run is None:
             raise Refused(404, "no such task run")
         return run
 
     def find_task(self, task_id: str) -> Task:
-        """Give a task. Raises `Refused`."""
+        """Return a task. Raises `Refused`."""
         task = self._tasks.get(task_id)
         if task is None:
             raise Refused(404, "no such task")
         return task
 
     def ended_at(self, run_id: str) -> int | None:
-        """Give when a task run ends or ended; None when it is unknown, never ends, or waits to be led."""
+        """Return when a task run ends or ended; None when it is unknown, never ends, or waits to be led."""
         run = self._runs.get(run_id)
         return None if run is None else run.moments.get("ended_at", run.ends_at)
 

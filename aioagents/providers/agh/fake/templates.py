@@ -30,7 +30,7 @@ def check_template(text: str) -> None:
 
 
 def missing_field(text: str, data: Mapping[str, Any]) -> str | None:
-    """Give a field of the data that a prompt asks for in any case and that is not there."""
+    """Return a field of the data that a prompt asks for in any case and that is not there."""
     for depth, fields in _read(text):
         for field in fields if depth == 0 else ():
             value: Any = {"Data": data}

@@ -29,7 +29,7 @@ _MOST: Final = 2**63 - 1
 
 
 def nanoseconds(moment: datetime) -> int:
-    """Give a datetime that knows its zone as a moment."""
+    """Return a datetime that knows its zone as a moment."""
     return (moment - _START) // timedelta(microseconds=1) * 1_000
 
 

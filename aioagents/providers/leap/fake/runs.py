@@ -56,12 +56,12 @@ class Item:
 
     @property
     def end(self) -> tuple[float, str] | None:
-        """Give when and how it ends, also before that has come; None when it never does."""
+        """Return when and how it ends, also before that has come; None when it never does."""
         since, status = self.at(math.inf)
         return (since, status) if status in ENDS else None
 
     def at(self, now: float) -> tuple[float, str]:
-        """Give since when, and as what, it stands at `now`."""
+        """Return since when, and as what, it stands at `now`."""
         begin, status = self.course[0]
         for later, word in self.course[1:]:
             if status in ENDS or self.created_at + later > now:
@@ -77,7 +77,7 @@ class Item:
         return self.created_at
 
     def body(self, now: float, told: "Telling") -> dict[str, Any]:
-        """Give the JSON object that tells of it."""
+        """Return the JSON object that tells of it."""
         raise NotImplementedError
 
 
@@ -89,7 +89,7 @@ class Telling:
     payload: str
 
     def moment(self, seconds: float | None) -> str | None:
-        """Give a date as the vendor writes it."""
+        """Return a date as the vendor writes it."""
         if seconds is None:
             return None
         return (self.epoch + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
@@ -104,7 +104,7 @@ class LeapRun(Item):
     is_stamped: bool
 
     def body(self, now: float, told: Telling) -> dict[str, Any]:
-        """Give all ten members, in the dialect the run was started in."""
+        """Return all ten members, in the dialect the run was started in."""
         since, status = self.at(now)
         is_begun = self.begun_at is not None and self.begun_at <= now
         is_told = status in ENDS and (self.is_stamped or status != "failed")
@@ -132,7 +132,7 @@ class BulkRun(Item):
     rows: int
 
     def body(self, now: float, told: Telling) -> dict[str, Any]:
-        """Give the members of the vendor's specification, and the `ended_at` of its schemas."""
+        """Return the members of the vendor's specification, and the `ended_at` of its schemas."""
         since, status = self.at(now)
         return {
             "id": self.id,

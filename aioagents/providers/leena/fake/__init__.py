@@ -1,14 +1,14 @@
 """Leena AI in memory: tokens, AOP runs and the total-runs report, strict where the facts are known."""
 
 from .report import ReportRules
-from .world import AOP_SCOPE, REPORT_SCOPE, AopRules, LeenaAccount, LeenaWorld, make_world
+from .server import AOP_SCOPE, REPORT_SCOPE, AopRules, FakeLeena, LeenaAccount, make_fake
 
 __all__ = [
     "AOP_SCOPE",
     "REPORT_SCOPE",
     "AopRules",
+    "FakeLeena",
     "LeenaAccount",
-    "LeenaWorld",
     "ReportRules",
-    "make_world",
+    "make_fake",
 ]

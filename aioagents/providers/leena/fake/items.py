@@ -34,17 +34,17 @@ class Item:
 
     @property
     def request_id(self) -> str:
-        """Give the id that joins an execute to its row in the report."""
+        """Return the id that joins an execute to its row in the report."""
         return f"{int(self.id, 16) ^ _REQUEST_MASK:024x}"
 
     @property
     def ended_at(self) -> float | None:
-        """Give the moment of the end, also before it has come; None when there will be none."""
+        """Return the moment of the end, also before it has come; None when there will be none."""
         since, status = self.at(math.inf)
         return since if status in ENDS else None
 
     def at(self, now: float) -> tuple[float, str]:
-        """Give since when, and as what, the run stands at `now`."""
+        """Return since when, and as what, the run stands at `now`."""
         begin, status = self.course[0]
         for later, word in self.course[1:]:
             if status in ENDS or self.started_at + later > now:
@@ -68,12 +68,12 @@ class Items:
 
     @property
     def epoch(self) -> datetime:
-        """Give the moment of the world's second 0."""
+        """Return the moment of the world's second 0."""
         return self._plan.epoch
 
     @property
     def seed(self) -> int:
-        """Give the seed of all that is drawn."""
+        """Return the seed of all that is drawn."""
         return self._plan.seed
 
     def begin(self, target: str, now: float) -> Item:
@@ -86,11 +86,11 @@ class Items:
         return item
 
     def find(self, item_id: str) -> Item | None:
-        """Give the item of this id."""
+        """Return the item of this id."""
         return self._by_id.get(item_id)
 
     def initiated_between(self, first: float, last: float) -> Sequence[Item]:
-        """Give what was initiated from `first` on and before `last`, in order."""
+        """Return what was initiated from `first` on and before `last`, in order."""
         begin = bisect_left(self._items, first, key=lambda item: item.initiated_at)
         end = bisect_left(self._items, last, key=lambda item: item.initiated_at)
         return self._items[begin:end]

@@ -33,7 +33,7 @@ class ReportRules:
 
 
 def report_body(items: Items, query: Mapping[str, str], *, rules: ReportRules, now: float) -> dict[str, Any]:
-    """Give the answer to one query, newest runs first. Raises ValueError for a bad parameter.
+    """Return the answer to one query, newest runs first. Raises ValueError for a bad parameter.
 
     The days are UTC and `to` is inclusive: the vendor documents neither. Costs a search for the window, and
     a scan of it when there is a filter or a lag.

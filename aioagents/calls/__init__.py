@@ -1,0 +1,9 @@
+"""One call: signed, let through the account's limits, sent, tried again, and read."""
+
+from .account import Account
+from .call import Caller
+from .pending import PendingStart, Start, StartRequest
+from .refusals import note_reply
+from .streams import Streaming
+
+__all__ = ["Account", "Caller", "PendingStart", "Start", "StartRequest", "Streaming", "note_reply"]

@@ -1,0 +1,274 @@
+"""Leena AI's endpoints: who may call them, what they refuse, and what is counted."""
+
+import base64
+import binascii
+import random
+import re
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, timedelta
+from types import MappingProxyType
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from ....contract.fake import Call, Endpoint, Refused, Route, RunPlan, json_reply, make_routes
+from ....model import Purpose, Reply
+from .items import ENDS, Items
+from .report import ReportRules, report_body
+
+AOP_SCOPE: Final = "aic.aop_execute"
+REPORT_SCOPE: Final = "api.response"
+_ITEM_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
+
+
+@frozen(kw_only=True)
+class LeenaAccount:
+    """Who may ask for a token, and what the token then allows."""
+
+    client_id: str = "demo-client"
+    client_secret: str = field(default="demo-secret", repr=False)
+    username: str = "demo-user"
+    password: str = field(default="demo-password", repr=False)
+    scopes: frozenset[str] = frozenset({AOP_SCOPE, REPORT_SCOPE})
+
+
+@frozen(kw_only=True)
+class AopRules:
+    """Which AOPs do not exist, which cannot be executed, and how long a fresh item is not found yet."""
+
+    unknown: frozenset[str] = frozenset({"unknown_aop"})
+    barred: frozenset[str] = frozenset({"barred_aop"})
+    hidden_for: float = 0.0
+
+
+@frozen
+class _Grant:
+    expires_at: float
+    scopes: frozenset[str]
+
+
+class FakeLeena:
+    """Leena AI as its facts describe it, for any region. Deterministic by the plan's seed.
+
+    A script's words are the vendor's own; after the last step the run stays as it is. `token_lifetime` is in
+    the client's seconds. All it counts and all it says about ends is exact. `report` may be exchanged later.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan | None = None,
+        *,
+        accounts: Sequence[LeenaAccount] = (LeenaAccount(),),
+        token_lifetime: float = 3600.0,
+        aops: AopRules | None = None,
+        report: ReportRules | None = None,
+    ) -> None:
+        self._plan = RunPlan() if plan is None else plan
+        self._accounts = {(each.client_id, each.client_secret): each for each in accounts}
+        self._first_account = accounts[0]
+        self._lifetime = token_lifetime
+        self._aops = AopRules() if aops is None else aops
+        self.report = ReportRules() if report is None else report
+        self._chance = random.Random(f"tokens {self._plan.seed}")  # noqa: S311 - seeded on purpose
+        self._items = Items(self._plan)
+        self._naive_epoch = self._plan.epoch.astimezone(UTC).replace(tzinfo=None)
+        self._grants: dict[str, _Grant] = {}
+        self._counts: Counter[str] = Counter()
+        self._by_key: Counter[str] = Counter()
+        self._failing_reports: deque[str | None] = deque()
+        self._routes = make_routes(self._endpoints(), counts=self._counts, tell=_tell)
+
+    @property
+    def vendor(self) -> str:
+        """Return `leena`."""
+        return "leena"
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """Return the four endpoints."""
+        return self._routes
+
+    @property
+    def starts_by_key(self) -> Mapping[str, int]:
+        """Return how many executes were accepted for each value of the context's member `key`."""
+        return MappingProxyType(self._by_key)
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return `token_requests` (all), `starts`, `polls`, `reports` (those answered), `refused_<status>`."""
+        return {"token_requests": 0, "starts": 0, "polls": 0, "reports": 0} | dict(self._counts)
+
+    def environment(self, url: str) -> Mapping[str, str]:
+        """Return the `LEENA_*` variables for the first account."""
+        account = self._first_account
+        return {
+            "LEENA_REGION": "",
+            "LEENA_CLIENT_ID": account.client_id,
+            "LEENA_CLIENT_SECRET": account.client_secret,
+            "LEENA_USERNAME": account.username,
+            "LEENA_PASSWORD": account.password,
+            "LEENA_TOKEN_URL": url,
+            "LEENA_AOP_URL": url,
+            "LEENA_REPORT_URL": url,
+        }
+
+    def revoke(self, authorization: str) -> bool:
+        """Stop accepting the token in this `Authorization` header; False when it was not accepted anyway."""
+        return self._grants.pop(_bearer(authorization), None) is not None
+
+    def revoke_all(self) -> int:
+        """Stop accepting any token granted so far; gives how many there were."""
+        count = len(self._grants)
+        self._grants.clear()
+        return count
+
+    def ended_at(self, run_id: str) -> float | None:
+        """Return the world's second at which an item ends, also before it has come; None for never."""
+        item = self._items.find(run_id)
+        return None if item is None else item.ended_at
+
+    def fail_reports(self, count: int = 1, *, after: int = 0, message: str = "metric unavailable") -> None:
+        """Let `count` reports say `isSuccess: false`, once `after` more have succeeded."""
+        self._failing_reports.extend([None] * after + [message] * count)
+
+    def _endpoints(self) -> Iterator[Endpoint]:
+        items = "/api/v1/external/aop/items"
+        yield "POST", "/api/v1.0/oauth/token", "oauth.token", Purpose.TOKEN, self._token
+        yield "POST", "/api/v1/external/aop/execute", "aop.execute", Purpose.START, self._execute
+        yield "GET", f"{items}/{{aop_item_id}}/status", "aop.status", Purpose.POLL, self._status
+        yield "GET", "/api/analytics/query/external", "analytics.report", Purpose.CALL, self._report
+
+    def _token(self, call: Call) -> Reply:
+        self._counts["token_requests"] += 1
+        account = self._accounts.get(_basic(call.header("authorization")))
+        if account is None:
+            raise Refused(401, "unknown client")
+        body = _json_object(call)
+        if body.get("grant_type") != "password":
+            raise Refused(400, "grant_type has to be password")
+        # Undocumented: wrong user or password. 401, as other surfaces of the vendor have it.
+        if (_text(body, "username"), _text(body, "password")) != (account.username, account.password):
+            raise Refused(401, "wrong user or password")
+        self._grants = {key: grant for key, grant in self._grants.items() if grant.expires_at > call.now}
+        value = f"hdr.{self._chance.getrandbits(128):032x}.sig"
+        self._grants[value] = _Grant(call.now + self._lifetime * call.speed, account.scopes)
+        return json_reply(
+            {
+                "access_token": value,
+                "token_type": "Bearer",
+                "refresh_token": f"refresh-{self._chance.getrandbits(64):016x}",
+                "expires_in": int(self._lifetime),
+            }
+        )
+
+    def _permit(self, call: Call, scope: str, refusal: int) -> None:
+        grant = self._grants.get(_bearer(call.header("authorization") or ""))
+        if grant is None or grant.expires_at <= call.now:
+            raise Refused(401, "token missing, expired or invalid")
+        if scope not in grant.scopes:
+            raise Refused(refusal, f"the token lacks {scope}")
+
+    def _execute(self, call: Call) -> Reply:
+        self._permit(call, AOP_SCOPE, 403)
+        body = _json_object(call)
+        target = _text(body, "aop_id")
+        _text(body, "message_to_start", "")
+        context = body.get("context", {})
+        if not isinstance(context, dict):
+            raise Refused(400, "context has to be an object")
+        if not target:
+            raise Refused(400, "aop_id is empty")
+        if target in self._aops.unknown:
+            raise Refused(404, "no such AOP")
+        if target in self._aops.barred:
+            raise Refused(400, "this AOP cannot be executed")
+        item = self._items.begin(target, call.now)
+        self._counts["starts"] += 1
+        if "key" in context:
+            self._by_key[str(context["key"])] += 1
+        return json_reply(
+            {
+                "aop_item_id": item.id,
+                "request_id": item.request_id,
+                "run_id": None if item.index % 4 == 0 else f"ID_{item.index:06d}",
+                "status": "accepted",
+            }
+        )
+
+    def _status(self, call: Call) -> Reply:
+        self._permit(call, AOP_SCOPE, 403)
+        item_id = call.path["aop_item_id"]
+        if not _ITEM_ID.fullmatch(item_id):
+            raise Refused(400, "aop_item_id is badly formed")
+        item = self._items.find(item_id.lower())
+        if item is None or call.now < item.started_at + self._aops.hidden_for:
+            raise Refused(404, "no such item")
+        self._counts["polls"] += 1
+        since, status = item.at(call.now)
+        return json_reply(
+            {
+                "aop_item_id": item.id,
+                "reference_id": f"OPS{item.index:06d}",
+                "status": status,
+                "initiated_at": self._naive(item.initiated_at),
+                "completed_at": self._naive(since) if status in ENDS else None,
+            }
+        )
+
+    def _naive(self, seconds: float) -> str:
+        return (self._naive_epoch + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
+
+    def _report(self, call: Call) -> Reply:
+        # A missing scope is a 401 here and a 403 on the AOP endpoints: so say the vendor's facts.
+        self._permit(call, REPORT_SCOPE, 401)
+        try:
+            body = report_body(self._items, call.query, rules=self.report, now=call.now)
+        except ValueError as exc:
+            raise Refused(400, str(exc)) from None
+        self._counts["reports"] += 1
+        failure = self._failing_reports.popleft() if self._failing_reports else None
+        return json_reply(body if failure is None else {"isSuccess": False, "message": failure})
+
+
+def make_fake(plan: RunPlan) -> FakeLeena:
+    """Make the world that the simulator serves unless it is told otherwise."""
+    return FakeLeena(plan)
+
+
+def _tell(refused: Refused, now: float) -> Reply:  # noqa: ARG001 - the signature is every world's
+    return json_reply({"message": str(refused)}, refused.status)
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, value = authorization.partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
+def _basic(authorization: str | None) -> tuple[str, str]:
+    scheme, _, value = (authorization or "").partition(" ")
+    try:
+        text = base64.b64decode(value.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return "", ""
+    client_id, _, client_secret = text.partition(":")
+    return (client_id, client_secret) if scheme.lower() == "basic" else ("", "")
+
+
+def _json_object(call: Call) -> dict[str, Any]:
+    kind = (call.header("content-type") or "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refused(400, "the content type has to be application/json")
+    try:
+        body = call.json()
+    except ValueError as exc:
+        raise Refused(400, str(exc)) from None
+    if not isinstance(body, dict):
+        raise Refused(400, "the body has to be an object")
+    return body
+
+
+def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = body.get(name, default)
+    if not isinstance(value, str):
+        raise Refused(400, f"{name} has to be a string")
+    return value
