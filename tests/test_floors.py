@@ -136,11 +136,11 @@ def test_errors_and_model_meet_for_type_checkers_alone() -> None:
 
 
 def test_no_circles() -> None:
-    """No module leads back to itself through what it imports, also inside functions."""
+    """No module leads back to itself through what it imports, inside functions and for type checkers included."""
     graph = {
         _module(path): {
             found
-            for target in _imports(path, typing=False)
+            for target in _imports(path)
             if (found := _resolved(target)) is not None and found != _module(path)
         }
         for path in _files()
