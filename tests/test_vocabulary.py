@@ -35,8 +35,8 @@ _NAMES: Final = {word: name for words, name in BANNED.items() for word in words.
 #: Ordinary phrases in which such a word means something else, and words of other people's interfaces.
 PHRASES: Final = re.compile(
     r"look(s|ed|ing)?[- ]up|look(s|ing)? (for|like)|in flight|in[- ]place|in (the |its |their )?place( of)?"
-    r"|takes? place|decimal places?|in turn|turn(s|ed)? (in)?to|turn(s|ed)? (on|off)|(byte[- ]order|question|quotation) marks?"
-    r"|round[- ]trips?|rounded|round brackets|pytest\.mark|file\.tell",
+    r"|takes? place|decimal places?|in turn|turn(s|ed)? (in)?to|turn(s|ed)? (on|off)"
+    r"|(byte[- ]order|question|quotation) marks?|round[- ]trips?|rounded|round brackets|pytest\.mark|file\.tell",
     re.IGNORECASE,
 )
 #: Identifiers that are other people's, or a standard term of the field.
