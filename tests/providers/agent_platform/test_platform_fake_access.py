@@ -236,7 +236,7 @@ def test_ends_are_known_beforehand() -> None:
     assert a.fake.ended_at(a.start("good", now=2.0)) == 7.0
     assert a.fake.ended_at(a.start("endless")) is None
     assert a.fake.ended_at("r-none") is None
-    rules = AgentPlatformRules(quirks=False, at_once=0.0)
+    rules = AgentPlatformRules(quirks=False, ended_at_start=0.0)
     drawn = PlatformAsker(FakeAgentPlatform(RunPlan(median=10.0, spread=0.0), rules=rules))
     job = read(drawn.account("POST", "/tools/a-1/undeploy"))["dockStatusId"]
     assert drawn.fake.ended_at(job) == 10.0

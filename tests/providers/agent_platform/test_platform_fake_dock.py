@@ -139,10 +139,10 @@ def test_every_job_can_be_looked_at(trigger: tuple[str, Any, str, set[str], str,
 def test_triggers_may_be_over_at_once(path: str) -> None:
     """Each trigger may tell an end already, good or bad."""
     body = next(each[1] for each in _TRIGGERS if each[0] == path)
-    a = asker(scripts={}, at_once=1.0)
+    a = asker(scripts={}, ended_at_start=1.0)
     words = {_trigger(a, path, body)["status"] for _ in range(40)}
     assert words == {"SUCCESS", "FAILED"}
-    b = asker(scripts={}, at_once=0.0)
+    b = asker(scripts={}, ended_at_start=0.0)
     assert not {_trigger(b, path, body)["status"] for _ in range(9)} & words
 
 

@@ -322,7 +322,7 @@ def test_uploads_expire(rules: Mapping[str, Any], status: int) -> None:
 
 def test_a_model_is_imported_by_its_upload() -> None:
     """For a model, the start tells its id, and the completion begins a dock job that says it exports."""
-    a = asker(scripts={}, at_once=0.0)
+    a = asker(scripts={}, ended_at_start=0.0)
     begun = _begin(a, fileContext="model", totalChunks=1)
     assert begun["modelId"].startswith("cm-")
     _chunk(a, begun["sessionId"], 0, b"abcdefg")

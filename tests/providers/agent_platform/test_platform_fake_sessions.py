@@ -103,7 +103,7 @@ def test_an_id_alone_never_makes_a_session(status: int, rules: Mapping[str, Any]
 def test_a_sessions_owner_is_checked(kind: str) -> None:
     """Another user's reference beside what finds a session is refused, with the status that was chosen."""
     for status in (403, 409):
-        a = asker(foreign_status=status)
+        a = asker(forbidden_status=status)
         session = _session(a, sessionReference="chat", userReference="u")
         value = session["sessionId"] if kind == "sessionId" else "chat"
         body = {"sessionIdentity": identify(**{kind: value, "userReference": "v"})}
@@ -438,7 +438,7 @@ def test_termination_may_be_repeated_where_rules_say_so() -> None:
 
 def test_a_pending_sign_in_changes_the_envelope() -> None:
     """Creation for a user who has to sign in tells an event beside `sessionInfo`, until the user has."""
-    a = asker(signins=frozenset({"u"}), sign_in_at=("Google", "GitHub"))
+    a = asker(signins=frozenset({"u"}), sign_in_providers=("Google", "GitHub"))
     told = a.create(userReference="u")
     assert set(told) == {"messageId", "events", "sessionInfo", "allowedMimeTypes", "fileUploadConfig"}
     (event,) = told["events"]

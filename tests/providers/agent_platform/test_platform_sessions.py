@@ -118,7 +118,9 @@ async def test_either_envelope(name: str) -> None:
 
 async def test_sign_in_by_wish() -> None:
     """A sign-in that is owed is a fact of the session, and an error for who asks for that; repeating it helps."""
-    async with platform_rig(rules={"signins": frozenset({"cust-42"}), "sign_in_at": ("Google", "Jira")}) as r:
+    async with platform_rig(
+        rules={"signins": frozenset({"cust-42"}), "sign_in_providers": ("Google", "Jira")}
+    ) as r:
         sessions = r.platform.sessions
         found = await sessions.create(session_reference="chat-7", user_reference="cust-42")
         assert [each.name for each in found.pending_authorizations] == ["Google", "Jira"]

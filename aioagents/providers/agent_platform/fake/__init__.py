@@ -1,7 +1,7 @@
 """Kore Agent Platform in memory: sessions, runs, files, tools and models, strict where the facts are known."""
 
 from .attachments import Attachment
-from .docked import DEVICES, GUARDRAILS
+from .dock_handlers import DEVICES, GUARDRAILS
 from .files import StoredFile
 from .rules import APP_ERRORS, CALLBACK_FORMS, ERROR_FORMS, FRAMINGS, SIGN_IN_FORMS, AgentPlatformRules
 from .server import FakeAgentPlatform, make_fake

@@ -1,4 +1,4 @@
-"""Files that are uploaded for a user, and used by the runs of the user's sessions."""
+"""Attachments: files that are uploaded for a user, and used by the runs of the user's sessions."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -8,10 +8,10 @@ from attrs import frozen
 
 from ....contract.fake import Call, Endpoint, Refused
 from ....model import Purpose, Reply
-from .bodies import Members, read_any_object, read_form
-from .desk import Desk
-from .orders import Order
+from .bodies import JsonObject, read_any_object, read_form
+from .execute_request import ExecuteRequest
 from .sessions import Attached, Identity, Session, Sessions
+from .state import ServerState
 
 _APP: Final = "/api/v2/apps/{app_id}/environments/{environment}"
 _WITH_TEXT: Final = frozenset({"pdf", "docx", "txt", "json"})
@@ -34,10 +34,10 @@ class Attachment:
 
 
 class Attachments:
-    """All uploaded attachments of one world, and what is asked about them."""
+    """All uploaded attachments, and the handlers of their endpoints."""
 
-    def __init__(self, desk: Desk, sessions: Sessions) -> None:
-        self._desk = desk
+    def __init__(self, server: ServerState, sessions: Sessions) -> None:
+        self._server = server
         self._sessions = sessions
         self._by_id: dict[str, Attachment] = {}
 
@@ -50,23 +50,23 @@ class Attachments:
         yield "POST", f"{_APP}/attachments/upload", "attachments.upload", call, self._upload
         yield "DELETE", f"{_APP}/attachments/{{file_id}}", "attachments.delete", call, self._delete
 
-    def use(self, order: Order, session: Session) -> None:
-        """Let a session use the files that a run lists, and leave those it excludes. Raises `Refused`."""
-        found = [self._find(file_id, session) for file_id in order.include]
+    def use(self, request: ExecuteRequest, session: Session) -> None:
+        """Add the files that a run includes to its session, and deactivate those it excludes. Raises `Refused`."""
+        found = [self._find(file_id, session) for file_id in request.include]
         used = {file.file_id for file in session.files.values() if file.is_active}
-        if len((used | set(order.include)) - set(order.exclude)) > self._desk.rules.max_file_count:
+        if len((used | set(request.include)) - set(request.exclude)) > self._server.rules.max_file_count:
             raise Refused(400, "the session has too many attachments")
-        for file_id in session.files.keys() & set(order.exclude):
+        for file_id in session.files.keys() & set(request.exclude):
             session.files[file_id].is_active = False
         for attachment in found:
-            if attachment.id not in order.exclude:
+            if attachment.id not in request.exclude:
                 self._attach(attachment, session)
 
     def _find(self, file_id: str, session: Session) -> Attachment:
         found = self._by_id.get(file_id)
-        # The vendor's sample puts a session's reference where it says a user's.
-        if found is None or found.user not in (session.user, session.known_as):
-            raise self._desk.missing("attachment")
+        # The vendor's sample has a session's reference where its table says a user's.
+        if found is None or found.user not in (session.user, session.effective_reference):
+            raise self._server.not_found("attachment")
         return found
 
     def _attach(self, attachment: Attachment, session: Session) -> None:
@@ -81,21 +81,21 @@ class Attachments:
             others = [
                 file for file in session.files.values() if file.is_active and file.file_id != used.file_id
             ]
-            if used.tokens + sum(file.tokens or 0 for file in others) > self._desk.rules.max_tokens:
+            if used.tokens + sum(file.tokens or 0 for file in others) > self._server.rules.max_tokens:
                 used.error, used.is_active = _TOO_LARGE, False
         session.files[attachment.id] = used
 
     def _upload(self, call: Call) -> Reply:
-        form, rules = read_form(call), self._desk.rules
-        file, user = form.file, form.need("userReference")
-        if form.need("uploadType") != "runtime":
+        form, rules = read_form(call), self._server.rules
+        file, user = form.file, form.require("userReference")
+        if form.require("uploadType") != "runtime":
             raise Refused(400, "uploadType has to be runtime")
         if file.extension not in rules.extensions:
-            raise Refused(415, "files of this kind are not taken")
+            raise Refused(415, "files of this type are not accepted")
         if len(file.content) > rules.max_file_size * _MEGABYTE:
             raise Refused(413, "the file is too large")
         attachment = Attachment(
-            id=self._desk.new_id("f-"),
+            id=self._server.new_id("f-"),
             name=file.name,
             extension=file.extension,
             mime_type=file.content_type,
@@ -104,29 +104,29 @@ class Attachments:
             user=user,
         )
         self._by_id[attachment.id] = attachment
-        self._desk.counts["uploads"] += 1
-        told = {
+        self._server.counts["uploads"] += 1
+        body = {
             "fileId": attachment.id,
             "fileName": attachment.name,
             "filePath": f"AppFileSystem/{attachment.id}.{attachment.extension}",
             "fileSize": attachment.size,
             "mimeType": attachment.mime_type,
             "extension": attachment.extension,
-            "uploadedAt": self._desk.moment(call.now),
+            "uploadedAt": self._server.format_date(call.now),
         }
-        return self._desk.created(told)
+        return self._server.created(body)
 
     def _delete(self, call: Call) -> Reply:
-        body = read_any_object(call) if call.request.body else Members({})
+        body = read_any_object(call) if call.request.body else JsonObject({})
         identity = Identity(
             session_id=body.get("sessionId", str), reference=body.get("sessionReference", str)
         )
         session = self._sessions.find(identity)
         if session is None and identity != Identity():
-            raise self._desk.missing("session")
+            raise self._server.not_found("session")
         file_id = call.path["file_id"]
         if self._by_id.pop(file_id, None) is None:
-            raise self._desk.missing("attachment")
+            raise self._server.not_found("attachment")
         for each in self._sessions:
             each.files.pop(file_id, None)
-        return self._desk.reply({"message": "deleted", "success": "true", "fileId": file_id})
+        return self._server.reply({"message": "deleted", "success": "true", "fileId": file_id})

@@ -1,4 +1,4 @@
-"""What comes in: JSON objects and forms, read member by member; what is wrong is refused. Pure."""
+"""Request bodies: JSON objects and forms, read member by member; invalid ones are refused. Pure."""
 
 from collections.abc import Mapping, Sequence
 from email.message import Message
@@ -20,88 +20,88 @@ _NAMES: Final[Mapping[type, str]] = {
 
 
 @frozen
-class Members:
-    """One JSON object, asked for by member. Null is as good as nothing; what is of another kind is 400."""
+class JsonObject:
+    """One JSON object of a request. Null counts as absent; a member of the wrong type is refused with 400."""
 
     values: Mapping[str, Any]
     path: str = ""
 
     def get(self, name: str, kind: type[T]) -> T | None:
-        """Return a member; None where there is none."""
+        """Return a member, or None if it is absent. Raises `Refused`, as all methods do."""
         value = self.values.get(name)
         if value is None:
             return None
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise self.wrong(name, f"be {_NAMES[kind]}")
+            raise self.invalid(name, f"be {_NAMES[kind]}")
         return value
 
-    def need(self, name: str, kind: type[T]) -> T:
-        """Return a member that has to be there, a text with at least one character."""
+    def require(self, name: str, kind: type[T]) -> T:
+        """Return a required member; a string must not be empty."""
         value = self.get(name, kind)
         if value is None or value == "":
-            raise self.wrong(name, "be there")
+            raise self.invalid(name, "be there")
         return value
 
     def choice(self, name: str, options: Sequence[str], *, is_needed: bool = False) -> str | None:
-        """Return a text that is one of the options."""
-        value = self.need(name, str) if is_needed else self.get(name, str)
+        """Return a string that is one of the options."""
+        value = self.require(name, str) if is_needed else self.get(name, str)
         if value is not None and value not in options:
-            raise self.wrong(name, f"be one of {', '.join(options)}")
+            raise self.invalid(name, f"be one of {', '.join(options)}")
         return value
 
-    def within(self, name: str, low: float, high: float, *, is_whole: bool, is_needed: bool) -> None:
-        """Refuse a number that is not within its bounds."""
+    def check_range(self, name: str, low: float, high: float, *, is_whole: bool, is_needed: bool) -> None:
+        """Raise `Refused` for a number that is out of range."""
         value: Any = self.values.get(name)
         if value is None and not is_needed:
             return
         is_number = isinstance(value, int if is_whole else int | float) and not isinstance(value, bool)
         if not is_number or not low <= value <= high:
-            raise self.wrong(name, f"be {'an integer' if is_whole else 'a number'} from {low} to {high}")
+            raise self.invalid(name, f"be {'an integer' if is_whole else 'a number'} from {low} to {high}")
 
-    def members(self, name: str) -> "Members":
-        """Return an object; an empty one where there is none."""
-        return Members(self.get(name, dict) or {}, f"{self.path}{name}.")
+    def object(self, name: str) -> "JsonObject":
+        """Return an object; an empty one if it is absent."""
+        return JsonObject(self.get(name, dict) or {}, f"{self.path}{name}.")
 
-    def each(self, name: str) -> "list[Members]":
-        """Return an array of objects; an empty one where there is none."""
+    def objects(self, name: str) -> "list[JsonObject]":
+        """Return the objects of an array; an empty list if it is absent."""
         values = self.get(name, list) or []
         if not all(isinstance(value, dict) for value in values):
-            raise self.wrong(name, "hold objects")
-        return [Members(value, f"{self.path}{name}[{index}].") for index, value in enumerate(values)]
+            raise self.invalid(name, "hold objects")
+        return [JsonObject(value, f"{self.path}{name}[{index}].") for index, value in enumerate(values)]
 
-    def texts(self, name: str) -> list[str]:
-        """Return an array of texts; an empty one where there is none."""
+    def strings(self, name: str) -> list[str]:
+        """Return the strings of an array; an empty list if it is absent."""
         values = self.get(name, list) or []
         if not all(isinstance(value, str) for value in values):
-            raise self.wrong(name, "hold strings")
+            raise self.invalid(name, "hold strings")
         return values
 
-    def wrong(self, name: str, text: str) -> Refused:
-        """Return the refusal of a member that has to be otherwise."""
+    def invalid(self, name: str, text: str) -> Refused:
+        """Return the refusal of a member, which has to `text`."""
         return Refused(400, f"{self.path}{name} has to {text}")
 
 
-def read_object(call: Call) -> Members:
-    """Read a JSON object, which has to come under its content type."""
+def read_object(call: Call) -> JsonObject:
+    """Read a JSON object, whose content type has to be `application/json`. Raises `Refused`."""
     if _content_type(call).get_content_type() != "application/json":
         raise Refused(400, "the content type has to be application/json")
     return read_any_object(call)
 
 
-def read_any_object(call: Call) -> Members:
-    """Read a JSON object under whatever content type."""
+def read_any_object(call: Call) -> JsonObject:
+    """Read a JSON object, whatever its content type. Raises `Refused`."""
     try:
         body = call.json()
     except ValueError as exc:
         raise Refused(400, str(exc)) from None
     if not isinstance(body, dict):
         raise Refused(400, "the body has to be an object")
-    return Members(body)
+    return JsonObject(body)
 
 
 @frozen
 class FormFile:
-    """The file of a form. Its content lies where the request's body lies."""
+    """The file of a form. Its content is a view of the request's body."""
 
     name: str
     content_type: str
@@ -115,13 +115,13 @@ class FormFile:
 
 @frozen
 class Form:
-    """A form: texts by name, and the one file that is called `file`."""
+    """A form: its text fields by name, and its one file, called `file`."""
 
     texts: Mapping[str, str]
     file: FormFile
 
-    def need(self, name: str) -> str:
-        """Return a text that has to be there. Raises `Refused`."""
+    def require(self, name: str) -> str:
+        """Return a required text field. Raises `Refused`."""
         text = self.texts.get(name)
         if not text:
             raise Refused(400, f"{name} has to be there")
@@ -129,7 +129,7 @@ class Form:
 
 
 def read_form(call: Call) -> Form:
-    """Read a form with a file. The body is not copied."""
+    """Read a form with a file. The body is not copied. Raises `Refused`."""
     kind = _content_type(call)
     boundary = kind.get_param("boundary")
     if kind.get_content_type() != "multipart/form-data" or not isinstance(boundary, str) or not boundary:
@@ -152,16 +152,16 @@ def read_form(call: Call) -> Form:
     return Form(texts, found)
 
 
-def _parts(body: bytes, mark: bytes) -> list[tuple[Message, memoryview]]:
-    """Part a form's body at its marks, as RFC 2046 says."""
+def _parts(body: bytes, delimiter: bytes) -> list[tuple[Message, memoryview]]:
+    """Split the body of a form at its delimiters, as in RFC 2046, section 5.1.1."""
     view, parts = memoryview(body), []
-    begin = 0 if body.startswith(mark) else body.find(b"\r\n" + mark) + 2
-    if not body.startswith(mark, begin):
+    begin = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
+    if not body.startswith(delimiter, begin):
         raise Refused(400, "the form does not begin")
-    while not body.startswith(b"--", begin + len(mark)):
+    while not body.startswith(b"--", begin + len(delimiter)):
         begin = body.find(b"\r\n", begin) + 2
-        end = body.find(b"\r\n" + mark, begin - 2)
-        # From the line's end on: a part without headers begins with an empty line.
+        end = body.find(b"\r\n" + delimiter, begin - 2)
+        # Searched from the end of the delimiter's line on: a part without headers begins with an empty line.
         middle = body.find(b"\r\n\r\n", begin - 2)
         if end < 0 or not 0 <= middle <= end:
             raise Refused(400, "the form does not end")

@@ -1,4 +1,4 @@
-"""Connections to models elsewhere. Of secrets no more is kept than is shown: asterisks."""
+"""Connections to other companies' models. Secrets are masked before they are stored."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -7,9 +7,9 @@ from attrs import define
 
 from ....contract.fake import Call, Endpoint, Refused
 from ....model import Purpose, Reply
-from .bodies import Members, read_object
-from .desk import Desk
-from .session_calls import whole
+from .bodies import JsonObject, read_object
+from .session_handlers import whole
+from .state import ServerState
 
 PROVIDERS: Final = ("Open AI", "Anthropic", "Azure Open AI", "API")
 _STATUSES: Final = ("ACTIVE", "INACTIVE")
@@ -22,7 +22,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _EASY: Final = frozenset({"Azure Open AI", "Anthropic"})
 _MAPPED: Final = ("anthropicModel", "geminiModel", "openAIModel")
-_SHOWN, _LEAST = 2, 8  # characters at either end, of secrets with at least so many
+_SHOWN, _LEAST = 2, 8  # characters shown at either end, of secrets with at least eight
 
 
 @define(eq=False, kw_only=True)
@@ -37,11 +37,11 @@ class _Connection:
     status: str = "ACTIVE"
 
 
-class ConnectionCalls:
-    """Answers what is asked about connections."""
+class ConnectionHandlers:
+    """Lists, returns, creates and updates connections."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, server: ServerState) -> None:
+        self._server = server
         self._by_id: dict[str, _Connection] = {}
 
     def endpoints(self) -> Iterator[Endpoint]:
@@ -55,33 +55,35 @@ class ConnectionCalls:
     def _list(self, call: Call) -> Reply:
         provider, status = call.query.get("provider"), call.query.get("status")
         if provider not in (None, *PROVIDERS) or status not in (None, *_STATUSES):
-            raise Refused(400, "provider or status is none of ours")
+            raise Refused(400, "provider or status is unknown")
         found = [
             each
             for each in self._by_id.values()
             if provider in (None, each.provider) and status in (None, each.status)
         ]
         page = found[: whole(call, "limit", len(found), 1)]
-        return self._desk.reply({"connections": [self._told(each) for each in page], "total": len(found)})
+        return self._server.reply(
+            {"connections": [self._connection(each) for each in page], "total": len(found)}
+        )
 
     def _get(self, call: Call) -> Reply:
         connection = self._find(call)
-        return self._desk.reply({**self._told(connection), "fields": connection.fields})
+        return self._server.reply({**self._connection(connection), "fields": connection.fields})
 
     def _create(self, call: Call) -> Reply:
         body = read_object(call)
         provider = body.choice("provider", PROVIDERS, is_needed=True) or ""
-        name, fields = body.need("connectionName", str), body.members("fields")
+        name, fields = body.require("connectionName", str), body.object("fields")
         if provider == _OWN:
             _check_own(body)
             model = body.get("model", str) or fields.get("MODEL_NAME", str) or ""
         else:
-            model = body.need("model", str)
+            model = body.require("model", str)
             body.choice("modelType", ("EASY_INTEGRATION",), is_needed=provider in _EASY)
             for each in _FIELDS[provider]:
-                fields.need(each, str)
+                fields.require(each, str)
         connection = _Connection(
-            id=self._desk.new_id("cn-"),
+            id=self._server.new_id("cn-"),
             name=name,
             provider=provider,
             model=model,
@@ -90,63 +92,63 @@ class ConnectionCalls:
             modified_at=call.now,
         )
         self._by_id[connection.id] = connection
-        self._desk.counts["connections"] += 1
-        told = {**self._told(connection), "fields": connection.fields}
-        del told["modifiedOn"]
-        return self._desk.created(told)
+        self._server.counts["connections"] += 1
+        created = {**self._connection(connection), "fields": connection.fields}
+        del created["modifiedOn"]
+        return self._server.created(created)
 
     def _update(self, call: Call) -> Reply:
         connection = self._find(call)
         if connection.provider == _OWN:
-            raise Refused(400, "connections of this provider are not updated")
+            raise Refused(400, "connections of this provider cannot be updated")
         body = read_object(call)
-        body.need("fields", dict)
-        body.members("fields").need("API_KEY", str)
-        connection.fields |= _masked(body.members("fields").values)
+        body.require("fields", dict)
+        body.object("fields").require("API_KEY", str)
+        connection.fields |= _masked(body.object("fields").values)
         connection.modified_at = call.now
-        told = {**self._told(connection), "fields": connection.fields}
-        del told["createdOn"]
-        return self._desk.reply(told)
+        updated = {**self._connection(connection), "fields": connection.fields}
+        del updated["createdOn"]
+        return self._server.reply(updated)
 
     def _find(self, call: Call) -> _Connection:
         connection = self._by_id.get(call.path["connection_id"])
         if connection is None:
-            raise self._desk.missing("connection")
+            raise self._server.not_found("connection")
         return connection
 
-    def _told(self, connection: _Connection) -> dict[str, Any]:
+    def _connection(self, connection: _Connection) -> dict[str, Any]:
         return {
             "connectionId": connection.id,
             "connectionName": connection.name,
             "provider": connection.provider,
             "model": connection.model,
             "status": connection.status,
-            "createdOn": self._desk.moment(connection.created_at),
-            "modifiedOn": self._desk.moment(connection.modified_at),
+            "createdOn": self._server.format_date(connection.created_at),
+            "modifiedOn": self._server.format_date(connection.modified_at),
         }
 
 
-def _check_own(body: Members) -> None:
-    """Check a connection to a model of one's own: by `fields`, as the table has it, or as in the samples."""
+def _check_own(body: JsonObject) -> None:
+    """Check a connection to one's own model: by `fields`, as in the vendor's table, or as in its samples."""
     if body.get("fields", dict) is not None:
         for name in ("BASE_URL", "API_KEY", "MODEL_NAME"):
-            body.members("fields").need(name, str)
+            body.object("fields").require(name, str)
         return
-    body.need("model", str)
-    body.need("endpointUrl", str)
-    for each in body.each("headers"):
-        each.need("key", str)
-        each.need("value", str)
+    body.require("model", str)
+    body.require("endpointUrl", str)
+    for each in body.objects("headers"):
+        each.require("key", str)
+        each.require("value", str)
     body.choice("status", ("FINALIZED",), is_needed=True)
     body.get("isEnable", bool)
     if body.choice("mapProvider", _MAPPED) is not None:
-        body.texts("IOMappings")
+        body.strings("IOMappings")
         return
-    body.need("payload", dict)
+    body.require("payload", dict)
     for name in ("outputPath", "inputTokensPath", "outputTokensPath"):
-        body.need(name, str)
-    body.each("promptVars")
-    body.each("customVars")
+        body.require(name, str)
+    body.objects("promptVars")
+    body.objects("customVars")
 
 
 def _masked(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sessions as the newest pages tell them: on other paths, in members with underscores, with their traces."""
+"""Handlers of the sessions' endpoints of the newest pages: other paths, members in snake case, traces."""
 
 import math
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ....contract.fake import Call, Endpoint, Refused
 from ....model import Purpose, Reply
-from .bodies import Members, read_object
-from .desk import Desk
-from .runs import AppRun, Dispatcher
-from .session_calls import whole
+from .bodies import JsonObject, read_object
+from .runs import AppRun, RunSerializer
+from .session_handlers import whole
 from .sessions import Session, Sessions
+from .state import ServerState
 
 _PATH: Final = "/api/public/apps/{app_id}/sessions"
 _DAY: Final = 86_400.0
@@ -19,16 +19,16 @@ _PAGE, _LARGEST_PAGE = 20, 100
 _INCLUDED: Final = frozenset({"traces", "observations"})
 
 
-class PublicSessionCalls:
-    """Answers what is asked about sessions on the newest paths."""
+class PublicSessionHandlers:
+    """Lists sessions, and returns one with its traces."""
 
-    def __init__(self, desk: Desk, sessions: Sessions, teller: Dispatcher) -> None:
-        self._desk = desk
+    def __init__(self, server: ServerState, sessions: Sessions, serializer: RunSerializer) -> None:
+        self._server = server
         self._sessions = sessions
-        self._teller = teller
+        self._serializer = serializer
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Return the endpoints, which an app's key opens too."""
+        """Return the endpoints, which need the app's key as well."""
         yield "POST", f"{_PATH}/list", "sessions.list", Purpose.CALL, self._list
         yield "GET", _PATH, "sessions.get", Purpose.CALL, self._get
 
@@ -36,81 +36,81 @@ class PublicSessionCalls:
         body = read_object(call)
         offset, limit = whole(call, "offset", 0, 0), whole(call, "limit", _PAGE, 1, _LARGEST_PAGE)
         found = [session for session in self._between(body, call.now) if self._is_wanted(session, body)]
-        page = [self._told(session, call.now) for session in found[offset : offset + limit]]
-        return self._desk.reply({"sessions": page, "total_count": len(found)})
+        page = [self._session(session, call.now) for session in found[offset : offset + limit]]
+        return self._server.reply({"sessions": page, "total_count": len(found)})
 
-    def _between(self, body: Members, now: float) -> Iterator[Session]:
+    def _between(self, body: JsonObject, now: float) -> Iterator[Session]:
         start, end = body.get("start_time", str), body.get("end_time", str)
-        stop = now if end is None else self._desk.second(end)
-        begin = stop - _DAY if start is None else self._desk.second(start)
+        stop = now if end is None else self._server.parse_date(end)
+        begin = stop - _DAY if start is None else self._server.parse_date(start)
         return (session for session in self._sessions if begin <= session.created_at <= stop)
 
-    def _is_wanted(self, session: Session, body: Members) -> bool:
-        is_needed = self._desk.rules.env_name_needed
-        name = body.need("env_name", str) if is_needed else body.get("env_name", str)
+    def _is_wanted(self, session: Session, body: JsonObject) -> bool:
+        is_needed = self._server.rules.env_name_needed
+        name = body.require("env_name", str) if is_needed else body.get("env_name", str)
         return (
-            (name is None or name.lower() == self._desk.place.environment.lower())
+            (name is None or name.lower() == self._server.app.environment.lower())
             and body.get("user_reference_id", str) in (None, session.user)
-            and body.get("session_reference_id", str) in (None, session.known_as)
+            and body.get("session_reference_id", str) in (None, session.effective_reference)
         )
 
-    def _told(self, session: Session, now: float) -> dict[str, Any]:
+    def _session(self, session: Session, now: float) -> dict[str, Any]:
         is_over = session.ended_at is not None
         return {
             "session_id": session.id,
             "session_reference_id": session.reference or "",
             "user_reference_id": session.user,
-            "env_name": self._desk.place.environment,
-            "start_time": self._desk.moment(session.created_at),
-            "end_time": self._desk.moment(session.ended_at or 0.0) if is_over else None,
-            "last_activity_at": self._desk.moment(session.active_at(now)),
-            "source": self._desk.turn("listed source", session.source, None),
+            "env_name": self._server.app.environment,
+            "start_time": self._server.format_date(session.created_at),
+            "end_time": self._server.format_date(session.ended_at or 0.0) if is_over else None,
+            "last_activity_at": self._server.format_date(session.active_at(now)),
+            "source": self._server.vary("listed source", session.source, None),
         }
 
     def _get(self, call: Call) -> Reply:
         session_id = call.query.get("session_id")
         if not session_id:
             raise Refused(400, "session_id has to be there")
-        # Asked for twice where both are wanted, and a query's mapping keeps the last one alone.
+        # `include` is repeated if both are wanted, and the mapping `call.query` keeps the last one only.
         pairs = parse_qsl(urlsplit(call.request.url).query)
         included = {value for name, value in pairs if name == "include"}
         if not included <= _INCLUDED:
             raise Refused(400, "include has to be traces or observations")
         session = self._sessions.get(session_id)
         if session is None:
-            raise self._desk.missing("session")
-        place = self._desk.place
-        told: dict[str, Any] = {
+            raise self._server.not_found("session")
+        app = self._server.app
+        body: dict[str, Any] = {
             "session_id": session.id,
-            "created_at": self._desk.moment(session.created_at),
+            "created_at": self._server.format_date(session.created_at),
             "source": session.source,
-            "environment": place.environment,
+            "environment": app.environment,
             "user_id": session.user_id,
             "session_reference": session.reference,
-            "app_version_id": place.version_id,
+            "app_version_id": app.version_id,
             "latency": None,
             "traces": [],
         }
         if included:
             runs = (run for run in session.runs if isinstance(run, AppRun))
             has_all = "observations" in included
-            told["traces"] = [self._trace(run, call.now, has_all=has_all) for run in runs]
-        return self._desk.reply({"sessions": [told], "pagination": {"page": 1, "limit": 1, "total": 1}})
+            body["traces"] = [self._trace(run, call.now, has_all=has_all) for run in runs]
+        return self._server.reply({"sessions": [body], "pagination": {"page": 1, "limit": 1, "total": 1}})
 
     def _trace(self, run: AppRun, now: float, *, has_all: bool) -> dict[str, Any]:
         is_over = run.ended_at <= now
         seconds = run.ended_at - run.created_at if is_over else math.nan
-        place = self._desk.place
+        app = self._server.app
         return {
             "trace_id": run.id,
-            "timestamp": self._desk.moment(run.created_at),
-            "environment": place.environment,
+            "timestamp": self._server.format_date(run.created_at),
+            "environment": app.environment,
             "user_id": run.session.user_id,
-            "input": run.order.echo["input"],
-            "output": self._teller.output(run, now) if is_over else None,
+            "input": run.request.echo["input"],
+            "output": self._serializer.output(run, now) if is_over else None,
             "latency": seconds if is_over else None,
-            "app_version_id": place.version_id,
-            "env_id": place.env_id,
+            "app_version_id": app.version_id,
+            "env_id": app.env_id,
             "source": run.session.source,
             "observations": [self._observation(run)] if has_all else [],
         }
@@ -120,7 +120,7 @@ class PublicSessionCalls:
             "observation_id": f"o-{run.id.removeprefix('r-')}",
             "type": "GENERATION",
             "name": "Orchestrator",
-            "start_time": self._desk.moment(run.created_at),
+            "start_time": self._server.format_date(run.created_at),
             "end_time": None,
             "latency": None,
             "input": None,

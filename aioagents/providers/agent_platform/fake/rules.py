@@ -1,4 +1,4 @@
-"""What the vendor's facts leave open, and so is chosen: by whom a fake is made, or in turn."""
+"""What the vendor's documentation leaves open: chosen when a fake is made, or varied from reply to reply."""
 
 from collections.abc import Sequence
 from types import MappingProxyType
@@ -6,16 +6,17 @@ from typing import Final
 
 from attrs import field, frozen
 
-#: Forms of the errors that nothing is known of: three of JSON, a text, and nothing at all.
+#: Forms of the errors whose form is undocumented: three of JSON, plain text, and an empty body.
 ERROR_FORMS: Final = ("message", "error", "errors", "text", "empty")
-#: How a stream's events are told apart: as server-sent events (tidy, or with all that these may have besides), one
-#: a line, not at all, or printed over many lines as on the vendor's pages.
+#: How the events of a stream are separated: as server-sent events (plain, or with everything the standard allows),
+#: one a line, by nothing, or printed over many lines as on the vendor's pages.
 FRAMINGS: Final = ("sse", "sse-rich", "lines", "joined", "printed")
-#: What is POSTed to a callback: the status record, the same without its wrapping, a synchronous answer, or a digest.
+#: What is POSTed to a callback: the status record, the same without its envelope, a synchronous answer, or a summary.
 CALLBACK_FORMS: Final = ("record", "run", "reply", "digest")
-#: What a run does while a sign-in is pending: goes on without, stops with all of the answer's envelope, or bare.
+#: What a run does while a sign-in is pending: goes on without it, stops with an answer in its usual envelope, or
+#: stops with the events alone.
 SIGN_IN_FORMS: Final = ("proceeds", "stops", "bare")
-#: Names of apps that are refused with that status and code; the other codes follow from what is sent.
+#: Names of apps whose creation is refused with this status and code; the other codes depend on the request.
 APP_ERRORS: Final = MappingProxyType(
     {
         "Expired key": (401, "API_KEY_EXPIRED"),
@@ -32,35 +33,36 @@ ANSWERS: Final = (
     "Grüße aus Zürich ✓ “ja”, und noch eine Zeile:\n  data: 1\n\nMore follows tomorrow.",
     "Done.\n\nOrder 12: {shipped}\n\nAnything else?",
 )
-#: Extensions, though the vendor's member says MIME types; the odd one is the vendor's.
+#: Extensions, though the vendor's member is called MIME types; `mle` is the vendor's own.
 EXTENSIONS: Final = ("pdf", "txt", "png", "jpg", "docx", "json", "csv", "mle")
 _UPLOADS: Final = "m4a mp3 webm mp4 mpga wav mpeg png jpeg jpg webp gif json tar gz zip bin"
 
 
 @frozen(kw_only=True)
 class AgentPlatformRules:
-    """What the vendor's facts leave open.
+    """What the vendor's documentation leaves open.
 
-    What they tell in several ways is told in each of these in its turn; without `quirks`, always in the first.
-    `errors`, `framings`, `callbacks` and `signin_forms` are what is taken in turn of the forms above.
+    What it documents in several ways, replies have in all of these, one after the other; without `quirks`, always in
+    the first. `errors`, `framings`, `callbacks` and `signin_forms` say which of the forms above are used, in order.
 
-    Keys: the app's comes in `key_header` behind `key_prefix`, the tools' likewise. `wrong_key_status` answers a
-    wrong key, `foreign_status` another app's path, an owner or an identity that does not fit. `unknown_status`
-    answers ids that match nothing, and the agents, tools, flows and models in `unknown`.
+    Keys: the app's key is read from `key_header` after `key_prefix`, the tools' key likewise. `wrong_key_status`
+    answers a wrong key, `forbidden_status` the path of another app and an owner or identity that does not match.
+    `unknown_status` answers ids that match nothing, and the agents, tools, flows and models in `unknown`.
 
-    Runs: a session that is busy refuses a second one with `busy_status`, where that is given. Terminating twice
-    is `unknown_status`, unless `terminates_again`. A status call has to name a session if `status_needs_identity`.
-    `has_response_processor` answers a stream with one body. Streams of the texts in `cut` end within an event.
-    With a callback, `hides_run_id` keeps the id out of the acknowledgement. For users in `signins` a sign-in at
-    each of `sign_in_at` is pending. Answers come from `answers`, each paragraph a message.
+    Runs: a session that is busy refuses a second run with `busy_status`, if that is given. Terminating a session
+    twice is answered with `unknown_status`, unless `terminates_again`. A status call has to name a session if
+    `status_needs_identity`. `has_response_processor` answers a stream with one body. Streams of the texts in `cut`
+    end within an event. With a callback, `hides_run_id` leaves the id out of the acknowledgement. Users in `signins`
+    have to sign in at each of `sign_in_providers`. Answers are taken from `answers`; each paragraph is a message.
 
-    Files: limits are megabytes of 1,000,000 bytes, the chunked ones apart. Uploads last `upload_lasts` seconds;
-    chunks come `in_order` or not, and the same one `chunk_again` or not. A completion that lacks a chunk is
-    refused with `missing_chunk_status`, a late one with `expired_status`.
+    Files: limits are in megabytes of 1,000,000 bytes, except for uploads in chunks. An upload expires after
+    `upload_lasts` seconds; `in_order` refuses chunks that come out of order, and `chunk_again` accepts a chunk that
+    is sent twice. A completion that lacks a chunk is refused with `missing_chunk_status`, a late one with
+    `expired_status`.
 
-    Jobs: a share of `at_once` is over when it is answered. `never_deployed` models are not deployed, as their first
-    deployment is not. An export's URL is told by its status with `downloads_in_status`, and by its trigger always
-    if it is a tool's.
+    Jobs: a share `ended_at_start` of the dock jobs is over when the start is answered. `never_deployed` models have
+    never been deployed, which the API refuses to do first. The download URL of an export is part of its status with
+    `downloads_in_status`; a tool's is always part of the answer to the start.
     """
 
     quirks: bool = True
@@ -70,7 +72,7 @@ class AgentPlatformRules:
     tools_key_header: str = "x-api-key"
     tools_key_prefix: str = ""
     wrong_key_status: int = 401
-    foreign_status: int = 403
+    forbidden_status: int = 403
     unknown_status: int = 404
     unknown: frozenset[str] = frozenset({"unknown"})
 
@@ -84,7 +86,7 @@ class AgentPlatformRules:
     callbacks: Sequence[str] = CALLBACK_FORMS
     hides_run_id: bool = False
     signins: frozenset[str] = frozenset()
-    sign_in_at: Sequence[str] = ("Google",)
+    sign_in_providers: Sequence[str] = ("Google",)
     signin_forms: Sequence[str] = SIGN_IN_FORMS
     env_name_needed: bool = False
 
@@ -99,7 +101,7 @@ class AgentPlatformRules:
     missing_chunk_status: int = 400
     expired_status: int = 410
 
-    at_once: float = 0.25
+    ended_at_start: float = 0.25
     downloads_in_status: bool = True
     flow_id_needed: bool = False
     never_deployed: frozenset[str] = frozenset()

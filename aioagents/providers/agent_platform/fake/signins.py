@@ -1,35 +1,36 @@
-"""Sign-ins that are pending at other companies, without which a user's tools do not work. Pure."""
+"""Sign-ins at identity providers that users have not finished, without which their tools do not work. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from .desk import Desk
+from .state import ServerState
 
 
 class SignIns:
-    """Who has still to sign in where."""
+    """The providers at which each user has or has not signed in."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, server: ServerState) -> None:
+        self._server = server
         self._done: dict[str, dict[str, bool]] = {
-            user: dict.fromkeys(desk.rules.sign_in_at, False) for user in sorted(desk.rules.signins)
+            user: dict.fromkeys(server.rules.sign_in_providers, False)
+            for user in sorted(server.rules.signins)
         }
 
     def authorize(self, user: str, provider: str | None) -> None:
-        """Let a user have signed in at one provider, or at all. Raises KeyError for who never had to."""
+        """Record that a user has signed in at one provider, or at all. Raises KeyError for users who never had to."""
         done = self._done[user]
         for name in done if provider is None else [provider]:
             done[name] = True
 
     def event(self, user: str) -> Mapping[str, Any] | None:
-        """Return the event that asks a user to sign in; None where nothing is pending."""
+        """Return the event that asks a user to sign in; None if nothing is pending."""
         done = self._done.get(user, {})
         if all(done.values()):
             return None
-        self._desk.counts["signins_asked"] += 1
+        self._server.counts["signins_asked"] += 1
         profiles = [
             {
-                "url": f"https://idp.example/r/{self._desk.new_hex(12)}",
+                "url": f"https://idp.example/r/{self._server.new_hex(12)}",
                 "idpName": name,
                 "isAuthorized": is_done,
                 "sso_type": "oauth2",

@@ -1,4 +1,4 @@
-"""Runs that tell while they go on: the events of each mode, how they are told apart, and in which pieces. Pure."""
+"""Streamed runs: the events of each mode, how they are framed, and into which pieces they are cut. Pure."""
 
 import json
 import math
@@ -8,9 +8,9 @@ from random import Random
 from typing import Any, Final
 
 from ....codec import encode_json
-from .courses import is_good
-from .desk import Desk
-from .runs import AppRun, Dispatcher, text_of
+from .runs import AppRun, RunSerializer, text_of
+from .state import ServerState
+from .timelines import is_good
 
 #: How each framing is declared; the vendor names no content type.
 CONTENT_TYPES: Final[Mapping[str, str]] = {
@@ -27,32 +27,32 @@ Event = dict[str, Any]
 
 
 class Streams:
-    """Makes the streams of runs. What a run tells is known from its start; it comes in its time."""
+    """Makes the streams of runs: all events of a run, known from its start, each with the moment when it is sent."""
 
-    def __init__(self, desk: Desk, teller: Dispatcher) -> None:
-        self._desk = desk
-        self._teller = teller
+    def __init__(self, server: ServerState, serializer: RunSerializer) -> None:
+        self._server = server
+        self._serializer = serializer
 
     def framing(self) -> str:
         """Return the framing of the next stream."""
-        return self._desk.turn("framing", *self._desk.rules.framings)
+        return self._server.vary("framing", *self._server.rules.framings)
 
     def events(self, run: AppRun) -> list[Event]:
-        """Return all events of a run; the last one is lacking if it never ends."""
-        mode, has_thoughts = run.order.mode, run.order.has_thoughts
+        """Return all events of a run; without the last one if it never ends."""
+        mode, has_thoughts = run.request.mode, run.request.has_thoughts
         is_numbered = mode == "messages" and not has_thoughts
-        asked: Event = {} if run.event is None else {"events": [run.event]}
-        events: list[Event] = [{**asked, "sessionInfo": self._teller.info(run, "busy")}]
+        sign_in: Event = {} if run.event is None else {"events": [run.event]}
+        events: list[Event] = [{**sign_in, "sessionInfo": self._serializer.info(run, "busy")}]
         if has_thoughts:
-            events += [{"debug": [thought], **self._middle(run)} for thought in self._teller.thoughts()]
+            events += [{"debug": [thought], **self._middle(run)} for thought in self._serializer.thoughts()]
         if run.end is None or is_good(run.end[1]):
             events += [{"output": [text_of(text)], **self._middle(run)} for text in self._texts(run)]
         if run.end is not None:
             events.append(self._last(run))
-        # Without thoughts each event has an id of its own; with them all have the run's.
+        # Without thoughts each event has an id of its own; with thoughts all have the run's message id.
         ids = [
             run.message_id,
-            *(run.message_id if has_thoughts else self._desk.new_id("msg-") for _ in events[1:]),
+            *(run.message_id if has_thoughts else self._server.new_id("msg-") for _ in events[1:]),
         ]
         events = [{"messageId": each, **event} for each, event in zip(ids, events, strict=True)]
         if is_numbered:
@@ -62,9 +62,9 @@ class Streams:
         return events
 
     def pieces(self, run: AppRun, framing: str) -> list[tuple[float, bytes]]:
-        """Return what is sent when, cut anywhere; one that never ends ends with nothing, at no time."""
+        """Return the pieces of a stream with their moments, cut anywhere; for an endless run an empty last one."""
         events = [_framed(event, framing) for event in self.events(run)]
-        if run.order.text in self._desk.rules.cut:
+        if run.request.text in self._server.rules.cut:
             events[-1] = events[-1][: len(events[-1]) // 2]
         step = (run.ended_at - run.created_at) / max(len(events) - 1, 1)
         seconds = step if math.isfinite(step) else 1.0
@@ -72,25 +72,25 @@ class Streams:
         if run.end is None:
             return [*timed, (math.inf, b"")]
         timed[-1] = (run.ended_at, events[-1])
-        return list(_cut(timed, self._desk.chance(run.id))) if self._desk.rules.quirks else timed
+        return list(_cut(timed, self._server.random_for(run.id))) if self._server.rules.quirks else timed
 
     def single(self, event: Event, framing: str, now: float) -> list[tuple[float, bytes]]:
         """Return a stream of one event."""
-        return list(_cut([(now, _framed(event, framing))], self._desk.chance("single")))
+        return list(_cut([(now, _framed(event, framing))], self._server.random_for("single")))
 
     def _texts(self, run: AppRun) -> Sequence[str]:
-        if run.order.mode == "tokens":
+        if run.request.mode == "tokens":
             return _TOKENS.findall("\n\n".join(run.messages))
         return run.messages
 
     def _middle(self, run: AppRun) -> Event:
         info = {"sessionInfo": {"runId": run.id}}
-        return self._desk.turn("middle", info, {}) if run.order.mode == "tokens" else info
+        return self._server.vary("middle", info, {}) if run.request.mode == "tokens" else info
 
     def _last(self, run: AppRun) -> Event:
         end = run.ended_at
-        info = self._teller.info(run, "idle" if run.is_good(end) else "error")
-        return {"sessionInfo": {**info, "output": self._teller.output(run, end)}}
+        info = self._serializer.info(run, "idle" if run.is_good(end) else "error")
+        return {"sessionInfo": {**info, "output": self._serializer.output(run, end)}}
 
 
 def _framed(event: Event, framing: str) -> bytes:
@@ -99,7 +99,7 @@ def _framed(event: Event, framing: str) -> bytes:
         case "sse":
             return b"data: " + text + b"\n\n"
         case "sse-rich":
-            # Comments, names, ids, lines that end as on Windows, data in two lines, no space behind the colon.
+            # Comments, event names, ids, CRLF line ends, data in two lines, no space after the colon.
             middle = text.index(b",") + 1
             data = b"data:" + text[:middle] + b"\r\ndata:" + text[middle:]
             return b": keep-alive\r\n\r\nevent: message\r\nid: 7\r\n" + data + b"\r\n\r\n"
@@ -111,16 +111,16 @@ def _framed(event: Event, framing: str) -> bytes:
             return text
 
 
-def _cut(timed: Sequence[tuple[float, bytes]], chance: Random) -> Iterator[tuple[float, bytes]]:
-    """Cut events anywhere, also within a character; some ends come with the next event's beginning."""
+def _cut(timed: Sequence[tuple[float, bytes]], rng: Random) -> Iterator[tuple[float, bytes]]:
+    """Cut events anywhere, also within a character; some events end in the same piece as the next one begins."""
     held = b""
     for at, event in timed[:-1]:
         text = held + event
-        cuts = sorted(chance.randrange(1, len(text)) for _ in range(chance.randrange(3)))
+        cuts = sorted(rng.randrange(1, len(text)) for _ in range(rng.randrange(3)))
         parts = [text[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-        held = parts.pop() if chance.random() < _HELD_BACK else b""
+        held = parts.pop() if rng.random() < _HELD_BACK else b""
         yield from ((at, part) for part in parts if part)
     at, event = timed[-1]
     text = held + event
-    middle = chance.randrange(len(text))
+    middle = rng.randrange(len(text))
     yield from ((at, part) for part in (text[:middle], text[middle:]) if part)

@@ -1,4 +1,4 @@
-"""Sessions over HTTP, as the app's own paths serve them: created, listed in two ways, read, terminated."""
+"""Handlers of the sessions' endpoints below the app's own paths: create, list (in two ways), get, terminate."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -6,9 +6,9 @@ from typing import Any, Final
 from ....contract.fake import Call, Endpoint, Refused
 from ....model import Purpose, Reply
 from .bodies import read_object
-from .desk import Desk
-from .sessions import Identity, Session, Sessions, read_identity, session_info, told_reference
+from .sessions import Identity, Session, Sessions, read_identity, session_info, shown_reference
 from .signins import SignIns
+from .state import ServerState
 
 _APP: Final = "/api/v2/apps/{app_id}/environments/{environment}"
 _LATER: Final = "/aaa/api/v1/apps/{app_id}/environments/{environment}"
@@ -16,16 +16,16 @@ _PAGE: Final = 20
 _WELCOME: Final = "Welcome. How can I help?"
 
 
-class SessionCalls:
-    """Answers what is asked about sessions."""
+class SessionHandlers:
+    """Creates, lists, returns and terminates sessions."""
 
-    def __init__(self, desk: Desk, sessions: Sessions, signins: SignIns) -> None:
-        self._desk = desk
+    def __init__(self, server: ServerState, sessions: Sessions, signins: SignIns) -> None:
+        self._server = server
         self._sessions = sessions
         self._signins = signins
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Return the endpoints that an app's key opens."""
+        """Return the endpoints, which need the app's key."""
         call = Purpose.CALL
         yield "POST", f"{_APP}/sessions", "sessions.create", call, self._create
         yield "GET", f"{_APP}/sessions", "sessions.get", call, self._get
@@ -36,37 +36,37 @@ class SessionCalls:
     def _create(self, call: Call) -> Reply:
         body = read_object(call)
         source = body.get("source", str) or "AP"
-        before = self._desk.counts["sessions"]
+        before = self._server.counts["sessions"]
         session = self._sessions.resolve(read_identity(body), source=source, now=call.now)
-        is_new = self._desk.counts["sessions"] > before
+        is_new = self._server.counts["sessions"] > before
         event = self._signins.event(session.user)
         if event is not None:
-            info = session_info(session, self._desk, status="idle", run_id=None)
-            told = {"messageId": self._desk.new_id("msg-"), "events": [event], "sessionInfo": info}
+            info = session_info(session, self._server, status="idle", run_id=None)
+            answer = {"messageId": self._server.new_id("msg-"), "events": [event], "sessionInfo": info}
         else:
-            status = self._desk.turn("fresh", "idle", "started") if is_new else session.status(call.now)
-            told = {"session": self._told_new(session, status)} | (self._welcome() if is_new else {})
-        rules = self._desk.rules
+            status = self._server.vary("fresh", "idle", "started") if is_new else session.status(call.now)
+            answer = {"session": self._new_session(session, status)} | (self._welcome() if is_new else {})
+        rules = self._server.rules
         limits = {
-            self._desk.turn("uploads enabled", "enabled", "isAttachmentsEnabled"): True,
+            self._server.vary("uploads enabled", "enabled", "isAttachmentsEnabled"): True,
             "maxFileCount": rules.max_file_count,
             "maxFileSize": rules.max_file_size,
             "maxTokens": rules.max_tokens,
         }
-        return self._desk.created(
-            {**told, "allowedMimeTypes": list(rules.extensions), "fileUploadConfig": limits}
+        return self._server.created(
+            {**answer, "allowedMimeTypes": list(rules.extensions), "fileUploadConfig": limits}
         )
 
-    def _told_new(self, session: Session, status: str) -> dict[str, Any]:
-        told = {
+    def _new_session(self, session: Session, status: str) -> dict[str, Any]:
+        body = {
             "sessionId": session.id,
-            "sessionReference": told_reference(session, self._desk),
+            "sessionReference": shown_reference(session, self._server),
             "userReference": session.user,
             "status": status,
             "userId": session.user_id,
-            "createdAt": self._desk.moment(session.created_at),
+            "createdAt": self._server.format_date(session.created_at),
         }
-        return told | self._desk.turn("session source", {}, {"source": session.source})
+        return body | self._server.vary("session source", {}, {"source": session.source})
 
     def _welcome(self) -> dict[str, Any]:
         event = {
@@ -75,7 +75,7 @@ class SessionCalls:
             "params": {"reason": "session started"},
         }
         full = {"events": [event], "output": [{"type": "text", "content": _WELCOME}]}
-        return self._desk.turn("welcome", {}, full, {"events": [], "output": []})
+        return self._server.vary("welcome", {}, full, {"events": [], "output": []})
 
     def _get(self, call: Call) -> Reply:
         session_id, reference = call.query.get("sessionId"), call.query.get("sessionReference")
@@ -83,37 +83,37 @@ class SessionCalls:
             raise Refused(400, "sessionId or sessionReference has to be there")
         session = self._sessions.get(session_id or "")
         if session is None and reference:
-            session = self._sessions.named(reference)
+            session = self._sessions.latest(reference)
         if session is None:
-            raise self._desk.missing("session")
+            raise self._server.not_found("session")
         files = [
             {
                 "fileId": file.file_id,
                 "filename": file.name,
                 "mimetype": file.mime_type,
-                "isActive": self._desk.turn("isActive", file.is_active, str(file.is_active).lower()),
+                "isActive": self._server.vary("isActive", file.is_active, str(file.is_active).lower()),
             }
             for file in session.files.values()
         ]
-        more = {"appId": self._desk.place.app_id, "events": ["Welcome_Event"], "attachments": files}
-        return self._desk.reply({"session": {**self._told_listed(session, call.now), **more}})
+        more = {"appId": self._server.app.app_id, "events": ["Welcome_Event"], "attachments": files}
+        return self._server.reply({"session": {**self._listed_session(session, call.now), **more}})
 
-    def _told_listed(self, session: Session, now: float) -> dict[str, Any]:
+    def _listed_session(self, session: Session, now: float) -> dict[str, Any]:
         return {
             "sessionId": session.id,
-            "sessionReference": told_reference(session, self._desk),
+            "sessionReference": shown_reference(session, self._server),
             "status": session.status(now),
             "userId": session.user_id,
-            "createdAt": self._desk.moment(session.created_at),
+            "createdAt": self._server.format_date(session.created_at),
         }
 
     def _list(self, call: Call) -> Reply:
         body = read_object(call)
-        body.each("filters")  # reserved: read, and of no effect
+        body.objects("filters")  # reserved by the vendor: has no effect
         offset = body.get("offset", int) or 0
         if offset < 0:
-            raise body.wrong("offset", "be 0 or more")
-        date = body.members("date")
+            raise body.invalid("offset", "be 0 or more")
+        date = body.object("date")
         wanted = {"start": date.get("start", str), "end": date.get("end", str)}
         found = [
             session
@@ -129,8 +129,8 @@ class SessionCalls:
         return self._page(list(found), offset=offset, limit=limit, now=call.now)
 
     def _between(self, start: str | None, end: str | None) -> Iterator[Session]:
-        begin = None if start is None else self._desk.second(start)
-        stop = None if end is None else self._desk.second(end)
+        begin = None if start is None else self._server.parse_date(start)
+        stop = None if end is None else self._server.parse_date(end)
         for session in self._sessions:
             is_early = begin is not None and session.created_at < begin
             is_late = stop is not None and session.created_at > stop
@@ -139,9 +139,9 @@ class SessionCalls:
 
     def _page(self, found: list[Session], *, offset: int, limit: int, now: float) -> Reply:
         end = min(offset + limit, len(found))
-        return self._desk.reply(
+        return self._server.reply(
             {
-                "sessions": [self._told_listed(session, now) for session in found[offset:end]],
+                "sessions": [self._listed_session(session, now) for session in found[offset:end]],
                 "pagination": {"totalCount": len(found), "endIndex": end, "hasMore": end < len(found)},
             }
         )
@@ -150,11 +150,11 @@ class SessionCalls:
         identity = read_identity(read_object(call), types=("sessionId", "sessionReference"))
         session = self._sessions.find(identity) or self._terminated(identity)
         if session is None:
-            raise self._desk.missing("session")
+            raise self._server.not_found("session")
         if session.ended_at is None:
             session.ended_at = call.now
-            self._desk.counts["terminated"] += 1
-        info = session_info(session, self._desk, status="terminated", run_id=None)
+            self._server.counts["terminated"] += 1
+        info = session_info(session, self._server, status="terminated", run_id=None)
         event = {
             "type": "End_of_Conversation",
             "content": {"messageToUser": "Goodbye."},
@@ -164,17 +164,19 @@ class SessionCalls:
             {"fileId": file.file_id, "fileName": file.name, "fileType": file.extension}
             for file in session.files.values()
         ]
-        events = self._desk.turn("farewell", {}, {"events": [event]})
-        return self._desk.reply({**info, "attachments": files, **events})
+        events = self._server.vary("farewell", {}, {"events": [event]})
+        return self._server.reply({**info, "attachments": files, **events})
 
     def _terminated(self, identity: Identity) -> Session | None:
-        if not self._desk.rules.terminates_again:
+        if not self._server.rules.terminates_again:
             return None
-        return self._sessions.get(identity.session_id or "") or self._sessions.named(identity.reference or "")
+        return self._sessions.get(identity.session_id or "") or self._sessions.latest(
+            identity.reference or ""
+        )
 
 
 def whole(call: Call, name: str, default: int, low: int, high: int = 1_000_000) -> int:
-    """Read a whole number of the query. Raises `Refused`."""
+    """Read a whole number from the query, `default` if it is absent. Raises `Refused`."""
     text = call.query.get(name)
     if text is None:
         return default

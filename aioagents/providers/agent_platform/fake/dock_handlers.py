@@ -1,13 +1,12 @@
-"""What is imported, exported, deployed and undeployed: tools, models, guardrails."""
+"""Handlers that start dock jobs: import, export, deploy and undeploy tools, models and guardrails."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from ....contract.fake import Answer, Call, Endpoint, Refused
 from ....model import Purpose
-from .bodies import Members, read_object
-from .desk import Desk
-from .dock import (
+from .bodies import JsonObject, read_object
+from .dock_jobs import (
     DEPLOY_GUARDRAIL,
     DEPLOY_MODEL,
     DEPLOY_TOOL,
@@ -17,10 +16,11 @@ from .dock import (
     UNDEPLOY_GUARDRAIL,
     UNDEPLOY_MODEL,
     UNDEPLOY_TOOL,
-    Dock,
+    DockJobs,
     Trigger,
 )
 from .files import Files
+from .state import ServerState
 
 GUARDRAILS: Final = (
     "Anonymize",
@@ -60,12 +60,12 @@ _OPTIMIZATIONS: Final = ("", "ctranslate2", "vllm")
 _QUANTIZATIONS: Final = ("", "no_quantization", "int8_float16")
 
 
-class DockCalls:
-    """Answers what begins dock jobs, except the import of a model, which ends an upload."""
+class DockHandlers:
+    """Starts all dock jobs but the import of a model, which the last call of an upload starts."""
 
-    def __init__(self, desk: Desk, dock: Dock, files: Files) -> None:
-        self._desk = desk
-        self._dock = dock
+    def __init__(self, server: ServerState, dock_jobs: DockJobs, files: Files) -> None:
+        self._server = server
+        self._dock_jobs = dock_jobs
         self._files = files
         self._guardrails: dict[str, str] = {}
 
@@ -76,10 +76,10 @@ class DockCalls:
         yield "POST", f"{tool}/import", "tools.import_into", start, self._import_into
         yield "POST", f"{tool}/export", "tools.export", start, self._export_tool
         yield "POST", f"{tool}/deploy", "tools.deploy", start, self._deploy_tool
-        yield "POST", f"{tool}/undeploy", "tools.undeploy", start, self._plain(UNDEPLOY_TOOL, "tool_id")
-        yield "POST", f"{_MODELS}/export", "models.export", start, self._plain(EXPORT_MODEL, "model_id")
+        yield "POST", f"{tool}/undeploy", "tools.undeploy", start, self._by_id(UNDEPLOY_TOOL, "tool_id")
+        yield "POST", f"{_MODELS}/export", "models.export", start, self._by_id(EXPORT_MODEL, "model_id")
         yield "POST", f"{_MODELS}/deploy", "models.deploy", start, self._deploy_model
-        yield "POST", f"{_MODELS}/undeploy", "models.undeploy", start, self._plain(UNDEPLOY_MODEL, "model_id")
+        yield "POST", f"{_MODELS}/undeploy", "models.undeploy", start, self._by_id(UNDEPLOY_MODEL, "model_id")
         guardrails = "/api/public/guardrails"
         yield "POST", f"{guardrails}/deploy", "guardrails.deploy", start, self._guardrail(DEPLOY_GUARDRAIL)
         yield (
@@ -92,71 +92,73 @@ class DockCalls:
 
     def _import_new(self, call: Call) -> Answer:
         body = read_object(call)
-        name = body.need("toolName", str)
+        name = body.require("toolName", str)
         self._check_files(body, "toolDataFileId", "flowDataFileId")
         if body.get("envVariablesFileId", str) is not None:
             self._check_files(body, "envVariablesFileId")
-        return self._dock.begin(call, IMPORT_TOOL, self._desk.new_id("a-"), name=name)
+        return self._dock_jobs.start(call, IMPORT_TOOL, self._server.new_id("a-"), name=name)
 
     def _import_into(self, call: Call) -> Answer:
-        self._desk.check_known(call.path["tool_id"])
+        self._server.check_known(call.path["tool_id"])
         self._check_files(read_object(call), "toolDataFileId", "flowDataFileId", "envVariablesFileId")
-        return self._dock.begin(call, IMPORT_TOOL, call.path["tool_id"])
+        return self._dock_jobs.start(call, IMPORT_TOOL, call.path["tool_id"])
 
-    def _check_files(self, body: Members, *names: str) -> None:
+    def _check_files(self, body: JsonObject, *names: str) -> None:
         for name in names:
-            if self._files.get(body.need(name, str)) is None:
-                raise body.wrong(name, "be the id of an uploaded file")
+            if self._files.get(body.require(name, str)) is None:
+                raise body.invalid(name, "be the id of an uploaded file")
 
     def _export_tool(self, call: Call) -> Answer:
         flow = call.query.get("flowId", "")
-        if self._desk.rules.flow_id_needed and not flow:
+        if self._server.rules.flow_id_needed and not flow:
             raise Refused(400, "flowId has to be there")
-        self._desk.check_known(call.path["tool_id"], flow)
-        return self._dock.begin(call, EXPORT_TOOL, call.path["tool_id"])
+        self._server.check_known(call.path["tool_id"], flow)
+        return self._dock_jobs.start(call, EXPORT_TOOL, call.path["tool_id"])
 
     def _deploy_tool(self, call: Call) -> Answer:
-        self._desk.check_known(call.path["tool_id"])
-        is_async = read_object(call).need("isAsync", bool)
-        return self._dock.begin(call, DEPLOY_TOOL, call.path["tool_id"], waits=not is_async)
+        self._server.check_known(call.path["tool_id"])
+        is_async = read_object(call).require("isAsync", bool)
+        return self._dock_jobs.start(call, DEPLOY_TOOL, call.path["tool_id"], is_held=not is_async)
 
     def _deploy_model(self, call: Call) -> Answer:
         model = call.path["model_id"]
-        self._desk.check_known(model)
+        self._server.check_known(model)
         if call.query.get("modelType") not in _MODEL_TYPES:
             raise Refused(400, f"modelType has to be one of {', '.join(_MODEL_TYPES)}")
         _check_deployment(read_object(call))
-        if model in self._desk.rules.never_deployed:
-            raise Refused(400, "a model's first deployment is done by hand")
-        return self._dock.begin(call, DEPLOY_MODEL, model)
+        if model in self._server.rules.never_deployed:
+            raise Refused(400, "a model's first deployment is made by hand")
+        return self._dock_jobs.start(call, DEPLOY_MODEL, model)
 
-    def _plain(self, trigger: Trigger, parameter: str) -> Callable[[Call], Answer]:
-        def begin(call: Call) -> Answer:
-            self._desk.check_known(call.path[parameter])
-            return self._dock.begin(call, trigger, call.path[parameter])
+    def _by_id(self, trigger: Trigger, parameter: str) -> Callable[[Call], Answer]:
+        def start(call: Call) -> Answer:
+            self._server.check_known(call.path[parameter])
+            return self._dock_jobs.start(call, trigger, call.path[parameter])
 
-        return begin
+        return start
 
     def _guardrail(self, trigger: Trigger) -> Callable[[Call], Answer]:
-        def begin(call: Call) -> Answer:
+        def start(call: Call) -> Answer:
             name = read_object(call).choice("name", GUARDRAILS, is_needed=True) or ""
-            model = self._guardrails.get(name) or self._guardrails.setdefault(name, self._desk.new_id("cm-"))
-            return self._dock.begin(call, trigger, model, name=name)
+            model = self._guardrails.get(name) or self._guardrails.setdefault(
+                name, self._server.new_id("cm-")
+            )
+            return self._dock_jobs.start(call, trigger, model, name=name)
 
-        return begin
+        return start
 
 
-def _check_deployment(body: Members) -> None:
-    """Check the body of a model's deployment, leaf by leaf."""
-    body.need("name", str)
+def _check_deployment(body: JsonObject) -> None:
+    """Check each member of the body of a model's deployment. Raises `Refused`."""
+    body.require("name", str)
     body.get("isDeployedPreviously", bool)
     body.choice("deviceType", DEVICES, is_needed=True)
-    hyper, scaling = body.members("hyperParameters"), body.members("scalingParameters")
+    hyper, scaling = body.object("hyperParameters"), body.object("scalingParameters")
     for name, low, high, is_whole in _HYPER:
-        hyper.within(name, low, high, is_whole=is_whole, is_needed=True)
+        hyper.check_range(name, low, high, is_whole=is_whole, is_needed=True)
     hyper.get("stopSequence", list)
     for name, low, high in _SCALING:
-        scaling.within(name, low, high, is_whole=True, is_needed=False)
-    optimization = body.members("optimizationInfo")
+        scaling.check_range(name, low, high, is_whole=True, is_needed=False)
+    optimization = body.object("optimizationInfo")
     optimization.choice("optimizationType", _OPTIMIZATIONS)
     optimization.choice("quantizationType", _QUANTIZATIONS)

@@ -1,4 +1,4 @@
-"""What a run is asked for: the body of an execute call, read strictly. Pure."""
+"""The body of an execute call, read strictly. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from .bodies import Members
+from .bodies import JsonObject
 from .sessions import Identity, read_identity
 
 STREAM_MODES: Final = ("tokens", "messages", "custom")
@@ -17,7 +17,7 @@ _TOOLS: Final = ("workflow", "code", "mcp")
 
 @frozen(kw_only=True)
 class Task:
-    """An agent or tool that is called past the orchestrator."""
+    """An agent or tool that is invoked directly, not by the orchestrator."""
 
     kind: str
     name: str
@@ -25,13 +25,13 @@ class Task:
 
     @property
     def label(self) -> str:
-        """Return its name for scripts."""
+        """Return the name by which a script is found."""
         return f"{self.kind}:{self.name}"
 
 
 @frozen(kw_only=True)
-class Order:
-    """One execute call. `mode` is that of its stream, None where it has none; `echo` is told by its record."""
+class ExecuteRequest:
+    """One execute call. `mode` is that of its stream, None without one; status records repeat `echo`."""
 
     identity: Identity
     text: str
@@ -50,37 +50,37 @@ class Order:
 
     @property
     def key(self) -> str | None:
-        """Return the member `key` of the metadata, as text."""
+        """Return the member `key` of the metadata as a string, None if it is absent."""
         key = self.metadata.get("key")
         return None if key is None else str(key)
 
     @property
     def names(self) -> Sequence[str]:
-        """Return by what a script is found: the key, then the text, then the task."""
+        """Return the names by which a script is searched: the key, then the text, then the task."""
         task = None if self.task is None else self.task.label
         return [name for name in (self.key, self.text, task) if name]
 
 
-def read_order(body: Members) -> Order:
+def read_execute_request(body: JsonObject) -> ExecuteRequest:
     """Read the body of an execute call. Raises `Refused`."""
-    task = _read_task(body.members("invoke")) if body.get("invoke", dict) is not None else None
+    task = _read_task(body.object("invoke")) if body.get("invoke", dict) is not None else None
     text, tool_input = _read_input(body)
     if (tool_input is not None) != (task is not None and task.kind == "tool"):
-        raise body.wrong("input", "hold tool_input for a tool, and for nothing else")
-    stream, debug, files = body.members("stream"), body.members("debug"), body.members("attachments")
+        raise body.invalid("input", "hold tool_input for a tool, and for nothing else")
+    stream, debug, files = body.object("stream"), body.object("debug"), body.object("attachments")
     mode = stream.choice("streamMode", STREAM_MODES)
     is_streamed = bool(stream.get("enable", bool))
     is_debugged = bool(debug.get("enable", bool))
     debug_mode = debug.choice("debugMode", _DEBUG_MODES)
     is_async = bool(body.get("isAsync", bool))
     if is_async and is_streamed:
-        raise body.wrong("stream", "be off for an asynchronous run")
+        raise body.invalid("stream", "be off for an asynchronous run")
     callback_url = body.get("callbackUrl", str)
     if callback_url is not None and not (is_async and _is_url(callback_url)):
-        raise body.wrong("callbackUrl", "be a URL, of an asynchronous run")
+        raise body.invalid("callbackUrl", "be a URL, of an asynchronous run")
     has_files = bool(files.get("enable", bool))
-    include, exclude = files.texts("includeFiles"), files.texts("excludeFiles")
-    return Order(
+    include, exclude = files.strings("includeFiles"), files.strings("excludeFiles")
+    return ExecuteRequest(
         identity=read_identity(body),
         text=text,
         tool_input=tool_input,
@@ -89,7 +89,7 @@ def read_order(body: Members) -> Order:
         is_async=is_async,
         callback_url=callback_url,
         callback_token=body.get("callbackToken", str),
-        # Of the three modes, the vendor says, one works.
+        # According to the vendor, only this one of the three modes works.
         has_thoughts=is_debugged and debug_mode == "thoughts",
         include=include if has_files else (),
         exclude=exclude if has_files else (),
@@ -99,29 +99,29 @@ def read_order(body: Members) -> Order:
     )
 
 
-def _read_input(body: Members) -> tuple[str, Mapping[str, Any] | None]:
+def _read_input(body: JsonObject) -> tuple[str, Mapping[str, Any] | None]:
     texts, tool_input = [], None
-    for each in body.each("input"):
+    for each in body.objects("input"):
         if each.choice("type", ("text", "tool_input"), is_needed=True) == "text":
-            texts.append(each.need("content", str))
+            texts.append(each.require("content", str))
         else:
-            tool_input = each.need("content", dict)
+            tool_input = each.require("content", dict)
     if not texts and tool_input is None:
-        raise body.wrong("input", "say something")
+        raise body.invalid("input", "hold a text")
     return "\n".join(texts), tool_input
 
 
-def _read_task(invoke: Members) -> Task:
-    """Read the first task; all others are of no effect."""
-    tasks = invoke.each("tasks")
+def _read_task(invoke: JsonObject) -> Task:
+    """Read the first task; the platform ignores all others."""
+    tasks = invoke.objects("tasks")
     if not tasks:
-        raise invoke.wrong("tasks", "hold a task")
+        raise invoke.invalid("tasks", "hold a task")
     task = tasks[0]
-    kind, name = task.choice("type", _TASKS, is_needed=True) or "", task.need("name", str)
+    kind, name = task.choice("type", _TASKS, is_needed=True) or "", task.require("name", str)
     if kind == "agent":
         return Task(kind=kind, name=name)
     task.choice("toolType", _TOOLS, is_needed=True)
-    return Task(kind=kind, name=name, agent=task.need("agentName", str))
+    return Task(kind=kind, name=name, agent=task.require("agentName", str))
 
 
 def _is_url(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Dock jobs: the background work on tools, models and guardrails, how it is told, and what exports give."""
+"""Dock jobs, the background work on tools, models and guardrails: their status, and the files of exports."""
 
 import hmac
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from attrs import define, frozen
 from ....codec import encode_json
 from ....contract.fake import Answer, Call, Endpoint, Held, Refused
 from ....model import Purpose, Reply
-from .courses import Courses, Progress, is_end, is_good
-from .desk import Desk
+from .state import ServerState
+from .timelines import FakeRun, Timelines, is_end, is_good
 
 _SPELLINGS: Final = ("IN_PROGRESS", "IN PROGRESS", "IN_ PROGRESS")
 _SINGULAR: Final = {"MODELS": "MODEL", "GUARDRAILS": "GUARDRAIL"}
@@ -24,7 +24,7 @@ _FILES: Final = ("app_definition.json", "flow_definition.json", "env_variables.j
 
 @frozen(kw_only=True)
 class Trigger:
-    """What begins jobs of one kind, and how it tells them: the names of the job's id, and of its target's."""
+    """A call that starts dock jobs, and the form of its answer: `ids` and `target` name the members with ids."""
 
     kind: str
     action: str
@@ -41,7 +41,7 @@ IMPORT_TOOL: Final = Trigger(kind="TOOLS", action="IMPORT", target="toolId", ids
 EXPORT_TOOL: Final = Trigger(kind="TOOLS", action="EXPORT", target="toolId", ids=_DASHED, has_early_url=True)
 DEPLOY_TOOL: Final = Trigger(kind="TOOLS", action="DEPLOY", target="toolId", ids=_DASHED)
 UNDEPLOY_TOOL: Final = Trigger(kind="TOOLS", action="UNDEPLOY", target="toolId", ids=_TOOL)
-#: As in the vendor's sample, an import that says it exports.
+#: As in the vendor's sample, where the action of an import is EXPORT.
 IMPORT_MODEL: Final = Trigger(
     kind="MODELS", action="EXPORT", target="modelId", ids=("dock-statusId", "dockstatusId"), script="import"
 )
@@ -51,13 +51,13 @@ EXPORT_MODEL: Final = Trigger(
 DEPLOY_MODEL: Final = Trigger(kind="MODELS", action="DEPLOY", target="modelId", ids=_DASHED)
 UNDEPLOY_MODEL: Final = Trigger(kind="MODELS", action="UNDEPLOY", target="modelId", ids=_DASHED)
 DEPLOY_GUARDRAIL: Final = Trigger(kind="GUARDRAILS", action="DEPLOY", target="modelId", ids=_DASHED)
-#: As in the vendor's sample, with a tool's id.
+#: As in the vendor's sample, where the id is called a tool's.
 UNDEPLOY_GUARDRAIL: Final = Trigger(kind="GUARDRAILS", action="UNDEPLOY", target="toolId", ids=_TOOL)
 
 
 @define(eq=False, kw_only=True)
-class Job(Progress):
-    """One dock job. `url` is where its export will be; empty where it exports nothing."""
+class DockJob(FakeRun):
+    """One dock job. `url` is the download URL of its export; empty if it exports nothing."""
 
     trigger: Trigger
     target: str
@@ -65,107 +65,109 @@ class Job(Progress):
     export_id: str = ""
 
     def percentage(self, now: float) -> int:
-        """Return how far it has come."""
-        if is_end(self.at(now)[1]):
+        """Return its progress in percent."""
+        if is_end(self.status_at(now)[1]):
             return 100
         whole = self.ended_at - self.created_at
         return min(99, int(100 * (now - self.created_at) / whole))
 
 
-class Dock:
-    """All dock jobs of one world, and what is asked about them."""
+class DockJobs:
+    """All dock jobs, and the handlers of their status and of the downloads."""
 
-    def __init__(self, desk: Desk, courses: Courses) -> None:
-        self._desk = desk
-        self._courses = courses
-        self._by_id: dict[str, Job] = {}
-        self._exports: dict[str, Job] = {}
-        self._secret = desk.new_hex(32).encode()
+    def __init__(self, server: ServerState, timelines: Timelines) -> None:
+        self._server = server
+        self._timelines = timelines
+        self._by_id: dict[str, DockJob] = {}
+        self._exports: dict[str, DockJob] = {}
+        self._secret = server.new_hex(32).encode()
 
     def endpoints(self) -> Iterator[Endpoint]:
-        """Return the endpoint that a key opens."""
+        """Return the endpoint that needs a key."""
         yield "GET", "/api/public/dock-status/{job_id}", "dock.status", Purpose.POLL, self._poll
 
     def open_endpoints(self) -> Iterator[Endpoint]:
-        """Return the endpoint that a signed URL opens."""
+        """Return the endpoint that needs a signed URL, and no key."""
         path = "/api/v1/account/{account_id}/exports/{name}"
         yield "GET", path, "exports.download", Purpose.CALL, self._download
 
-    def get(self, job_id: str) -> Job | None:
-        """Return a job by its id."""
+    def get(self, job_id: str) -> DockJob | None:
+        """Return a job by its id, None if there is none."""
         return self._by_id.get(job_id)
 
-    def begin(
-        self, call: Call, trigger: Trigger, target: str, *, name: str = "", waits: bool = False
+    def start(
+        self, call: Call, trigger: Trigger, target: str, *, name: str = "", is_held: bool = False
     ) -> Answer:
-        """Begin a job and tell it, when it is over if it `waits`. A script is found by its action and `name`."""
+        """Start a job and return the answer: at once or, if `is_held`, when it ends. `name` finds its script."""
         action = trigger.script or trigger.action.lower()
-        job = Job(
-            id=self._desk.new_id("ds-"),
+        job = DockJob(
+            id=self._server.new_id("ds-"),
             created_at=call.now,
-            course=self._courses.job(f"{action}:{name or target}"),
+            timeline=self._timelines.for_job(f"{action}:{name or target}"),
             trigger=trigger,
             target=target,
         )
         self._by_id[job.id] = job
         if trigger in (EXPORT_TOOL, EXPORT_MODEL):
-            job.export_id = self._desk.new_id("tool-ej-" if trigger is EXPORT_TOOL else "model-ej-")
+            job.export_id = self._server.new_id("tool-ej-" if trigger is EXPORT_TOOL else "model-ej-")
             job.url = self._sign(call, f"{job.export_id}.zip")
             self._exports[f"{job.export_id}.zip"] = job
-        self._desk.counts["dock_jobs"] += 1
-        self._desk.counts["starts"] += 1
-        if waits and job.ended_at > call.now:
-            return Held(until=job.ended_at, reply=lambda now: self._desk.accepted(self._triggered(job, now)))
-        return self._desk.accepted(self._triggered(job, call.now))
+        self._server.counts["dock_jobs"] += 1
+        self._server.counts["starts"] += 1
+        if is_held and job.ended_at > call.now:
+            return Held(
+                until=job.ended_at, reply=lambda now: self._server.accepted(self._triggered(job, now))
+            )
+        return self._server.accepted(self._triggered(job, call.now))
 
-    def _triggered(self, job: Job, now: float) -> dict[str, Any]:
+    def _triggered(self, job: DockJob, now: float) -> dict[str, Any]:
         trigger = job.trigger
-        told: dict[str, Any] = {self._desk.turn(f"{trigger.kind} {trigger.action}", *trigger.ids): job.id}
-        told |= {trigger.target: job.target, **self._common(job, now)}
+        body: dict[str, Any] = {self._server.vary(f"{trigger.kind} {trigger.action}", *trigger.ids): job.id}
+        body |= {trigger.target: job.target, **self._common(job, now)}
         if trigger.has_percentage:
-            told["percentageComplete"] = job.percentage(now)
+            body["percentageComplete"] = job.percentage(now)
         if trigger.has_early_url:
-            told |= {"exportJobId": job.export_id, "response": self._download_of(job)}
+            body |= {"exportJobId": job.export_id, "response": self._download_of(job)}
         elif job.url:
-            told |= self._response(job, now)
-        return told
+            body |= self._response(job, now)
+        return body
 
-    def _common(self, job: Job, now: float) -> dict[str, Any]:
-        kind, word = job.trigger.kind, job.at(now)[1]
+    def _common(self, job: DockJob, now: float) -> dict[str, Any]:
+        kind, word = job.trigger.kind, job.status_at(now)[1]
         is_spelled = word == "IN_PROGRESS"
         return {
-            "jobType": self._desk.turn("job type", kind, _SINGULAR.get(kind, kind)),
+            "jobType": self._server.vary("job type", kind, _SINGULAR.get(kind, kind)),
             "action": job.trigger.action,
-            "status": self._desk.turn("dock status", *_SPELLINGS) if is_spelled else word,
+            "status": self._server.vary("dock status", *_SPELLINGS) if is_spelled else word,
         }
 
-    def _response(self, job: Job, now: float) -> dict[str, Any]:
-        return {"response": self._download_of(job)} if is_good(job.at(now)[1]) else {}
+    def _response(self, job: DockJob, now: float) -> dict[str, Any]:
+        return {"response": self._download_of(job)} if is_good(job.status_at(now)[1]) else {}
 
-    def _download_of(self, job: Job) -> dict[str, Any]:
-        # With a space in front, as in both samples.
-        return {self._desk.turn("download url", "downloadUrl", "downloadURL"): f" {job.url}"}
+    def _download_of(self, job: DockJob) -> dict[str, Any]:
+        # With a leading space, as in both samples.
+        return {self._server.vary("download url", "downloadUrl", "downloadURL"): f" {job.url}"}
 
     def _poll(self, call: Call) -> Reply:
         job = self._by_id.get(call.path["job_id"])
         if job is None:
-            raise self._desk.missing("dock status")
-        self._desk.counts["polls"] += 1
-        told: dict[str, Any] = {"_id": job.id}
+            raise self._server.not_found("dock status")
+        self._server.counts["polls"] += 1
+        body: dict[str, Any] = {"_id": job.id}
         if job.trigger.kind == "TOOLS":
-            told["toolId"] = job.target
+            body["toolId"] = job.target
         else:
-            # What other jobs call it here, the vendor does not tell.
-            told |= self._desk.turn("dock target", {"modelId": job.target}, {"toolId": job.target}, {})
-        told |= self._common(job, call.now)
-        if job.url and self._desk.rules.downloads_in_status:
-            told |= {"percentageComplete": job.percentage(call.now), **self._response(job, call.now)}
-        return self._desk.reply(told)
+            # The vendor documents no name for the target of other jobs.
+            body |= self._server.vary("dock target", {"modelId": job.target}, {"toolId": job.target}, {})
+        body |= self._common(job, call.now)
+        if job.url and self._server.rules.downloads_in_status:
+            body |= {"percentageComplete": job.percentage(call.now), **self._response(job, call.now)}
+        return self._server.reply(body)
 
     def _sign(self, call: Call, name: str) -> str:
         parts = urlsplit(call.request.url)
         host = call.header("host") or parts.netloc or "platform.example"
-        path = f"/api/v1/account/{quote(self._desk.place.account_id)}/exports/{quote(name)}"
+        path = f"/api/v1/account/{quote(self._server.app.account_id)}/exports/{quote(name)}"
         expires = round(call.now + _LIFE)
         return f"{parts.scheme or 'http'}://{host}{path}?e={expires}&s={self._signature(name, str(expires))}"
 
@@ -175,22 +177,22 @@ class Dock:
     def _download(self, call: Call) -> Reply:
         name, expires = call.path["name"], call.query.get("e", "")
         if not hmac.compare_digest(call.query.get("s", "").encode(), self._signature(name, expires).encode()):
-            raise Refused(403, "the signature does not fit")
+            raise Refused(403, "the signature does not match")
         if call.now > float(expires):
             raise Refused(403, "the URL is no longer valid")
         job = self._exports[name]
-        if not is_good(job.at(call.now)[1]):
-            raise self._desk.missing("export")
-        rules = self._desk.rules
+        if not is_good(job.status_at(call.now)[1]):
+            raise self._server.not_found("export")
+        rules = self._server.rules
         headers = {rules.key_header.lower(), rules.tools_key_header.lower()}
-        self._desk.counts["downloads"] += 1
-        # The URL is signed: a key that comes along has been given to whoever keeps the files.
-        self._desk.counts["downloads_with_key"] += any(call.header(name) is not None for name in headers)
+        self._server.counts["downloads"] += 1
+        # The URL is signed, so that a key in the headers was disclosed to the file store for nothing.
+        self._server.counts["downloads_with_key"] += any(call.header(name) is not None for name in headers)
         return Reply(200, {"content-type": "application/zip"}, _archive(job))
 
 
-def _archive(job: Job) -> bytes:
-    """Make a zip file that is the same whenever it is made."""
+def _archive(job: DockJob) -> bytes:
+    """Return a zip file, the same bytes at each call."""
     buffer = BytesIO()
     with ZipFile(buffer, "w") as archive:
         for name in _FILES:
