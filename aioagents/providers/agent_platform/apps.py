@@ -1,4 +1,4 @@
-"""Kore Agent Platform: apps, and the one call that makes them."""
+"""Kore Agent Platform: creation of apps."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from .settings import VENDOR, check_header_value
 
 _CALL: Final = "apps.create"
 _ADVICE: Final = (
-    "Look for the name among the workspace's apps: names are unique, so a second app cannot be there."
+    "Search the workspace's apps for the name: names are unique, so there cannot be a second app."
 )
 _LOGOS: Final = tuple(f"logo{number}" for number in range(1, 11))
 _COLOR: Final = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -28,7 +28,7 @@ _COLOR: Final = re.compile(r"#[0-9A-Fa-f]{6}")
 class AppIcon:
     """The icon of an app: one of the platform's logos, `logo1` to `logo10`, and a color like `#B2CCFF`.
 
-    Raises ValueError for others. Agent Platform API, section 6.9.
+    Raises ValueError for other values. Agent Platform API, section 6.9.
     """
 
     name: str
@@ -43,7 +43,7 @@ class AppIcon:
 
 @frozen(kw_only=True)
 class App:
-    """An app as it was made. Keys for it are made in its own settings."""
+    """An app as it was created. Its API keys are created in its settings."""
 
     app_id: str
     name: str = ""
@@ -59,7 +59,7 @@ class App:
 
 
 class Apps:
-    """The apps of a workspace. Made by `AgentPlatform.apps`."""
+    """The apps of a workspace, available as `AgentPlatform.apps`."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -67,14 +67,15 @@ class Apps:
     async def create(
         self, name: str, description: str, icon: AppIcon | None = None, *, account_id: str, user_id: str
     ) -> App:
-        """Make an app, once, for a user of an account; without an icon it gets one by chance.
+        """Create an app for a user of an account; without an icon the platform chooses one at random.
 
-        Errors carry the vendor's own `code`: `BadRequest` has `VALIDATION_ERROR`, `INVALID_NAME_FORMAT` or
-        `INVALID_APP_ICON` (of which the vendor leaves open whether the app was made nevertheless);
-        `AuthenticationError` `UNAUTHORIZED`, `API_KEY_EXPIRED` or `API_KEY_REVOKED`; `PermissionDenied`
-        `INSUFFICIENT_SCOPE`, `ACCOUNT_ACCESS_DENIED` or `USER_PERMISSION_DENIED`; `Conflict` `RESOURCE_CONFLICT`,
-        for a name that is taken. Raises `StartUnknown` where the app may be there all the same, also after
-        `INTERNAL_ERROR` and `SERVICE_UNAVAILABLE`, which its cause then tells. Agent Platform API, section 6.9.
+        The request is sent once. Errors carry the vendor's own `code`: `BadRequest` has `VALIDATION_ERROR`,
+        `INVALID_NAME_FORMAT` or `INVALID_APP_ICON` (for which the vendor does not document whether the app was
+        created all the same); `AuthenticationError` has `UNAUTHORIZED`, `API_KEY_EXPIRED` or `API_KEY_REVOKED`;
+        `PermissionDenied` has `INSUFFICIENT_SCOPE`, `ACCOUNT_ACCESS_DENIED` or `USER_PERMISSION_DENIED`; `Conflict`
+        has `RESOURCE_CONFLICT`, for a name that is in use. Raises `StartUnknown` if the app may have been created,
+        also after `INTERNAL_ERROR` and `SERVICE_UNAVAILABLE`, which are then its cause. Agent Platform API, section
+        6.9.
         """
         body: dict[str, Any] = {
             "name": check_text(name, "name"),

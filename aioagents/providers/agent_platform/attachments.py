@@ -1,4 +1,4 @@
-"""Kore Agent Platform: attachments, which are files that a user gives to an app."""
+"""Kore Agent Platform: attachments, the files that users send to an app."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -25,7 +25,7 @@ _DELETE = "attachments.delete"
 
 @frozen(kw_only=True)
 class UploadedAttachment:
-    """An attachment as it was taken in. No run uses it before one includes its `file_id`."""
+    """An uploaded attachment. Runs use it from the one that first includes its `file_id`."""
 
     file_id: str
     file_name: str = field(default="", repr=False)
@@ -38,10 +38,10 @@ class UploadedAttachment:
 
 
 class Attachments:
-    """The attachments of an app. Made by `AgentPlatform.attachments`.
+    """The attachments of an app, available as `AgentPlatform.attachments`.
 
     All methods raise `ReplyError`, `TransportError`, `DecodeError` and `PoolClosed`, and ValueError or TypeError for
-    what cannot be sent. Passing faults are tried again.
+    arguments that cannot be sent. Requests that fail for a passing reason are retried.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -51,12 +51,12 @@ class Attachments:
     async def upload(
         self, file: Uploadable, *, user_reference: str, file_name: str | None = None
     ) -> UploadedAttachment:
-        """Upload a file for a user, reading it while it is sent: a path, bytes, a stream, or a file that is open.
+        """Upload a file for a user: a path, bytes, a stream or an open file, which is read while it is sent.
 
-        What is no path needs a `file_name`. A stream can be read once, so that a lost reply is not tried again; what
-        is tried again may leave a second copy behind, which no run uses. Runs take it up by `RunFiles`. What an app
-        takes, and how much, its sessions tell (`Session.limits`). Raises OSError for a file that cannot be read.
-        Agent Platform API, section 6.7.
+        Everything but a path needs a `file_name`. A stream can be read only once, so that it is not sent again after
+        a lost reply; other files are, which may leave a second copy that no run uses. Runs include the file by
+        `RunFiles`. `Session.limits` has the types and sizes that an app accepts. Raises OSError for a file that
+        cannot be read. Agent Platform API, section 6.7.
         """
         fields = {"userReference": check_text(user_reference, "user_reference"), "uploadType": "runtime"}
         async with opened(file, file_name) as source:
@@ -70,10 +70,10 @@ class Attachments:
     async def delete(
         self, file_id: str, *, session_id: str | None = None, session_reference: str | None = None
     ) -> None:
-        """Delete an attachment; its session may be named.
+        """Delete an attachment, optionally naming its session.
 
-        When an earlier try of this call may have done it, that it is gone is no error. Raises `NotFound`, and
-        `ReplyError` where the answer says that it was not deleted. Agent Platform API, section 6.8.
+        Raises `NotFound`, but not after a retry, since an earlier attempt may have deleted it, and `ReplyError` if
+        the answer says that it was not deleted. Agent Platform API, section 6.8.
         """
         body = None
         if session_id is not None or session_reference is not None:
@@ -110,7 +110,7 @@ def _attachment(reply: Reply, call: str) -> UploadedAttachment:
 
 
 def _deleted(reply: Reply, call: str) -> None:
-    """Read the answer to a deletion, in which `success` is a text, and an empty one is as good."""
+    """Read the answer to a deletion, where `success` is a string. An empty body counts as success."""
     if not reply.body.strip():
         return
     raw = Fields(object_in(reply, call))

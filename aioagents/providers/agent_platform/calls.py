@@ -1,4 +1,4 @@
-"""Kore Agent Platform: the way by which its resources make calls, one for each of the two keys."""
+"""Kore Agent Platform: how its resources make calls, one `Calls` for each of the two keys."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @frozen
 class Calls:
-    """Calls with one key, at one base URL. Without a key every call raises ValueError that names the setting."""
+    """Calls with one key to one base URL. Without a key every call raises ValueError, which names the setting."""
 
     pool: SessionPool
     url: str
@@ -26,7 +26,7 @@ class Calls:
 
     @property
     def account(self) -> Account:
-        """Return the account. Raises ValueError, which names the setting, where there is no key."""
+        """Return the account. Raises ValueError, which names the setting, if there is no key."""
         if self.key is None:
             raise ValueError(
                 f"this call needs {self.setting} (AGENT_PLATFORM_{self.setting.upper()} in the environment)"
@@ -34,25 +34,25 @@ class Calls:
         return self.key
 
     def ensure_usable(self) -> None:
-        """Raise ValueError where there is no key, PoolClosed where the pool is not open."""
+        """Raise ValueError if there is no key, PoolClosed if the pool is not open."""
         _ = self.account
         self.pool.ensure_open()
 
     async def call(self, request: Request, read: Callable[[Reply, str], T]) -> T:
-        """Make a call that may be repeated, and give what `read` makes of the reply and the call's name."""
+        """Make a call that may be repeated, and return `read(reply, name of the call)`."""
         self.pool.ensure_open()
         return await self.pool.caller.call(self.account, request, lambda reply: read(reply, request.call))
 
     async def start(self, start: Start[T]) -> T:
-        """Send, once, what starts or makes something. Raises as `Caller.start`."""
+        """Send a request that starts or creates something, once. Raises as `Caller.start`."""
         self.pool.ensure_open()
         return await self.pool.caller.start(self.account, start)
 
 
-def require(
+def require_authorized(
     profiles: tuple[AuthorizationProfile, ...], call: str, found: object, run: Run | None = None
 ) -> None:
-    """Raise AuthorizationRequired where sign-ins are pending; it carries them, and what was answered besides."""
+    """Raise AuthorizationRequired, with the pending sign-ins and the answer `found`, if any are pending."""
     if profiles:
         raise AuthorizationRequired(
             f"{VENDOR}: {call} was answered, and {len(profiles)} sign-in(s) of its end user are pending",

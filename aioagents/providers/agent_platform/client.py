@@ -36,17 +36,18 @@ from .settings import (
 )
 from .tools import Guardrails, Tools
 
-_NOBODY: Final = "no-such-session"
-_NONE: Final = "no-such-id"
+_UNKNOWN_SESSION: Final = "no-such-session"
+_UNKNOWN_ID: Final = "no-such-id"
 
 
 class AgentPlatform(RunClient):
-    """Talks to one app of Kore Agent Platform, and keeps the tools, models and files of its account.
+    """Client of one app of Kore Agent Platform, and of the tools, models and files of its account.
 
-    The app's key (`app_key`, in `key_header` after `key_prefix`) opens `sessions`, `runs` and `attachments`; the
-    account's (`tools_key`, always in `x-api-key`) opens `tools`, `models`, `guardrails`, `files`, `connections`,
-    `apps` and `dock_status`, which raise ValueError without it. Each has limits of its own. Raises ValueError for
-    what cannot be sent, and for a base URL that is neither https nor loopback (`allow_insecure` lets it through).
+    The app's key (`app_key`, sent in `key_header` after `key_prefix`) is for `sessions`, `runs` and `attachments`;
+    the account's key (`tools_key`, always sent in `x-api-key`) is for `tools`, `models`, `guardrails`, `files`,
+    `connections`, `apps` and `dock_status`, which raise ValueError without it. Each key has limits of its own. Raises
+    ValueError for settings that cannot be sent, and for a base URL that is neither https nor loopback, unless
+    `allow_insecure` is set.
     """
 
     vendor: ClassVar[str] = VENDOR
@@ -69,55 +70,55 @@ class AgentPlatform(RunClient):
         app_url = app_base(base_url, allow_insecure=allow_insecure)
         tools_url = tools_base(tools_url, app_url, allow_insecure=allow_insecure)
         app = path_segment(app_id, "app_id")
-        place = f"apps/{app}/environments/{path_segment(environment, 'environment')}"
+        app_path = f"apps/{app}/environments/{path_segment(environment, 'environment')}"
         key = Secret.of(app_key)
         headers = key_headers(key, "app_key", header=key_header, prefix=key_prefix)
         self._app = Calls(
             pool,
-            f"{app_url}/{place}",
+            f"{app_url}/{app_path}",
             "app_key",
-            self._opened(app_url, key, headers, f"{key_header}: {key_prefix}"),
+            self._account(app_url, key, headers, f"{key_header}: {key_prefix}"),
         )
         account = None
         if tools_key is not None:
             key = Secret.of(tools_key)
-            account = self._opened(tools_url, key, key_headers(key, "tools_key"))
+            account = self._account(tools_url, key, key_headers(key, "tools_key"))
         self._tools = Calls(pool, tools_url, "tools_key", account)
         self._dock = Dock(self._tools)
         urls = SessionUrls(
             app=self._app.url,
             newest=f"{tools_url}/apps/{app}/sessions",
-            later=f"{origin_of(app_url)}/aaa/api/v1/{place}",
+            later=f"{origin_of(app_url)}/aaa/api/v1/{app_path}",
             environment=environment,
         )
         #: Conversations of the app with its users.
         self.sessions = Sessions(self._app, urls)
-        #: What the app is asked for in them.
+        #: Runs of the app in these sessions.
         self.runs = Runs(self._app, app_id)
-        #: Files that users give to the app.
+        #: Files that users send to the app.
         self.attachments = Attachments(self._app)
         #: The workspace's apps.
         self.apps = Apps(self._tools)
-        #: The account's files, which imports take.
+        #: The account's files, which imports use.
         self.files = Files(self._tools)
         #: The account's tools.
         self.tools = Tools(self._tools, self._dock)
         #: The account's models.
         self.models = Models(self._tools, self._dock)
-        #: What watches over inputs and outputs.
+        #: Filters of the inputs and outputs of models.
         self.guardrails = Guardrails(self._tools, self._dock)
-        #: The account's connections to models elsewhere.
+        #: The account's connections to other companies' models.
         self.connections = Connections(self._tools)
 
-    def _opened(self, url: str, key: Secret, headers: Mapping[str, str], how: str = "") -> Account:
+    def _account(self, url: str, key: Secret, headers: Mapping[str, str], header: str = "") -> Account:
         digest = sha256(f"{url}\n{key.reveal()}".encode()).hexdigest()[:8]
         return self._pool.account(
-            (VENDOR, url, key, how), name=f"{VENDOR}-{digest}", vendor=VENDOR, headers=headers
+            (VENDOR, url, key, header), name=f"{VENDOR}-{digest}", vendor=VENDOR, headers=headers
         )
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from the `AGENT_PLATFORM_*` variables. Raises ValueError naming those which are missing."""
+        """Make a client from the `AGENT_PLATFORM_*` variables. Raises ValueError that names the missing ones."""
         found = read_settings(REQUIRED, VARIABLES, environ)
         return cls(
             pool,
@@ -132,17 +133,19 @@ class AgentPlatform(RunClient):
         )
 
     async def check(self) -> None:
-        """Read a run and, with a `tools_key`, a dock job that are none: any answer but a refusal shows a good key.
+        """Check the keys: read a run and, with a `tools_key`, a dock job that do not exist.
+
+        Any answer but a refusal of the key means that it is valid. The platform has no call for this.
 
         Raises `AuthenticationError`, `PermissionDenied`, `ServerError`, `Throttled`, `TransportError`,
         `PoolClosed`.
         """
         self._pool.ensure_open()
-        # An id is what names a session without ever making one.
-        run = RunRef(VENDOR, f"{SESSION_ID}={_NOBODY}", _NONE)
+        # By its id: no other identifier names a session without creating one.
+        run = RunRef(VENDOR, f"{SESSION_ID}={_UNKNOWN_SESSION}", _UNKNOWN_ID)
         await self._probe(self._app, run_wire.status_request(self._app.url, run))
         if self._tools.key is not None:
-            job = RunRef(VENDOR, DOCK, _NONE)
+            job = RunRef(VENDOR, DOCK, _UNKNOWN_ID)
             await self._probe(self._tools, dock_wire.status_request(self._tools.url, job))
 
     async def _probe(self, calls: Calls, request: Request) -> None:
@@ -151,12 +154,12 @@ class AgentPlatform(RunClient):
         except (AuthenticationError, PermissionDenied, ServerError, Throttled):
             raise
         except ReplyError:
-            return  # what is unknown is answered in an undocumented way, by which the key was good
+            return  # the answer to an unknown id is undocumented; any shows that the key was accepted
 
     async def start(self, row: BatchRow) -> RunHandle:
-        """Start a row of a batch: its target is the session's reference, its message the text.
+        """Start a run for a row of a batch: its target is the session's reference, its message the text.
 
-        Its input, if any, is the run's metadata. As `Runs.start`; raises ValueError without a message.
+        Its input, if any, is the run's metadata. Raises what `Runs.start` raises, and ValueError without a message.
         """
         if not row.message.strip():
             raise ValueError("a run of an app needs a message")
@@ -165,11 +168,11 @@ class AgentPlatform(RunClient):
         )
 
     def dock_status(self, job_id: str) -> DockHandle:
-        """Follow a dock job by its id, whoever started it. Raises ValueError for what cannot be one."""
+        """Return a handle on a dock job by its id. Raises ValueError for an invalid id."""
         return self._dock.follow(job_id)
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Follow a run or a dock job by its reference. Raises ValueError for one of another vendor."""
+        """Return a handle on a run or dock job by its reference. Raises ValueError for one of another vendor."""
         parsed = RunRef.parse(ref) if isinstance(ref, str) else ref
         if parsed.vendor != VENDOR:
             raise ValueError(f"{parsed} is not a run of {VENDOR}")

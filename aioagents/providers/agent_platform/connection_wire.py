@@ -1,6 +1,6 @@
-"""Kore Agent Platform: connections to models elsewhere, checked, written and read. Pure.
+"""Kore Agent Platform: connections to other companies' models, checked, written and read. Pure.
 
-What belongs to which provider is the table of Agent Platform API, section 9.5.
+The fields of each provider are those of the table in Agent Platform API, section 9.5.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from ...contract import check_text
 from ...model import Reply, Secret
 from .reading import Fields, object_in, wrong
 
-#: The members of `fields`, which may hold secrets: those are sent, and shown nowhere.
+#: The members of `fields`. They may hold secrets, which are sent and shown nowhere.
 FieldValues: TypeAlias = Mapping[str, str | Secret]
 
 
 class ModelProvider(StrEnum):
-    """Whose models a connection leads to. `API` is any other, or one's own."""
+    """The company whose models a connection is for. `API` is any other, or one's own."""
 
     OPEN_AI = "Open AI"
     ANTHROPIC = "Anthropic"
@@ -36,13 +36,13 @@ _FIELDS: Final[Mapping[ModelProvider, tuple[str, ...]]] = {
     ModelProvider.API: ("BASE_URL", "API_KEY", "MODEL_NAME"),
 }
 _TYPED: Final = frozenset({ModelProvider.ANTHROPIC, ModelProvider.AZURE_OPEN_AI})
-#: What an error may show of a connection that was to be made: none of the rest is known to be no secret.
+#: The members that errors may show: any other one may hold a secret.
 _SHOWN: Final = ("provider", "connectionName", "model", "modelType")
 
 
 @frozen(kw_only=True)
 class Connection:
-    """A connection to a model. `fields` come with asterisks in place of secrets, and not with lists."""
+    """A connection to a model. Secrets in `fields` are masked by asterisks; lists leave `fields` out."""
 
     connection_id: str
     name: str = ""
@@ -56,7 +56,7 @@ class Connection:
 
 
 def check_provider(provider: str) -> ModelProvider:
-    """Read a provider's name. Raises ValueError that lists them."""
+    """Return the provider with this name. Raises ValueError, which lists the names, if there is none."""
     try:
         return ModelProvider(provider)
     except ValueError:
@@ -72,27 +72,27 @@ def creation_body(
     fields: FieldValues | None,
     settings: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Write what a connection is made of, by its provider's rules. Raises ValueError that names the member."""
-    whose = check_provider(provider)
-    body: dict[str, Any] = {"provider": whose.value, "connectionName": check_text(name, "name")}
-    if model is not None or whose is not ModelProvider.API:
+    """Return the body that creates a connection of a provider. Raises ValueError, which names the member."""
+    known = check_provider(provider)
+    body: dict[str, Any] = {"provider": known.value, "connectionName": check_text(name, "name")}
+    if model is not None or known is not ModelProvider.API:
         body["model"] = check_text(model or "", "model")
-    if model_type is not None or whose in _TYPED:
+    if model_type is not None or known in _TYPED:
         body["modelType"] = check_text(_EASY if model_type is None else model_type, "model_type")
     if settings is not None:
-        if whose is not ModelProvider.API:
-            raise ValueError(f"settings: belong to the provider API alone, not to {whose}")
+        if known is not ModelProvider.API:
+            raise ValueError(f"settings: belong to the provider API alone, not to {known}")
         codec.encode_object(settings, "settings")
         for taken in body.keys() & settings.keys():
             raise ValueError(f"settings.{taken}: has an argument of its own")
         body |= settings
     if fields is not None or settings is None:
-        body["fields"] = field_values(fields or {}, _FIELDS[whose])
+        body["fields"] = field_values(fields or {}, _FIELDS[known])
     return body
 
 
 def field_values(fields: FieldValues, needed: tuple[str, ...] = ("API_KEY",)) -> dict[str, str]:
-    """Write the member `fields`, secrets included. Raises ValueError or TypeError that names the member."""
+    """Return the member `fields`, secrets included. Raises ValueError or TypeError, which names the member."""
     if not isinstance(fields, Mapping):
         raise TypeError(f"fields: expected a mapping, not {type(fields).__name__}")
     for name in needed:
@@ -107,17 +107,17 @@ def field_values(fields: FieldValues, needed: tuple[str, ...] = ("API_KEY",)) ->
 
 
 def shown(body: Mapping[str, Any]) -> bytes:
-    """Write what errors may carry of a body."""
+    """Return the part of a body that errors may carry, as JSON."""
     return codec.encode_json({name: body[name] for name in _SHOWN if name in body})
 
 
 def read_connection(reply: Reply, call: str) -> Connection:
-    """Read the answer that is a connection. Raises DecodeError."""
+    """Read one connection. Raises DecodeError."""
     return _connection(Fields(object_in(reply, call)), call, "$")
 
 
 def read_connections(reply: Reply, call: str) -> list[Connection]:
-    """Read the answer that holds connections. Raises DecodeError."""
+    """Read a list of connections. Raises DecodeError."""
     found = object_in(reply, call).get("connections")
     if not isinstance(found, list):
         raise wrong(call, "$.connections")

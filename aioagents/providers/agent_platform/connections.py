@@ -1,4 +1,4 @@
-"""Kore Agent Platform: connections to models of other companies, and to one's own."""
+"""Kore Agent Platform: connections to other companies' models, and to one's own."""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
@@ -22,15 +22,16 @@ from .connection_wire import (
 from .session_wire import JSON
 from .settings import VENDOR
 
-_ADVICE: Final = "List the connections and look for one of this name: names may repeat."
+_ADVICE: Final = "List the connections and look for one of this name; names are not unique."
 _STATUSES: Final = ("ACTIVE", "INACTIVE")
 _Connections: TypeAlias = list[Connection]  # in the class, `list` is its method
 
 
 class Connections:
-    """The connections of an account. Made by `AgentPlatform.connections`; raises and tries again as `Sessions` does.
+    """The connections of an account, available as `AgentPlatform.connections`.
 
-    Secrets are sent and never told again: what comes back has asterisks. The platform publishes no way to delete one.
+    Methods raise and retry as in `Sessions`. The platform never returns secrets, but asterisks in place of
+    them, and publishes no call that deletes a connection.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -40,9 +41,10 @@ class Connections:
     async def list(
         self, *, provider: str | None = None, status: str | None = None, limit: int | None = None
     ) -> _Connections:
-        """Return the connections, without their fields: all, or those of a `ModelProvider`, or `ACTIVE`, `INACTIVE`.
+        """Return the connections, without their fields.
 
-        There are no pages: with a `limit`, the rest cannot be had. Agent Platform API, section 9.5.
+        `provider` is a `ModelProvider`, `status` is `ACTIVE` or `INACTIVE`. There are no pages: a `limit` cuts the
+        list off. Agent Platform API, section 9.5.
         """
         query: dict[str, str] = {}
         if provider is not None:
@@ -55,8 +57,8 @@ class Connections:
             if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
                 raise ValueError(f"limit has to be a whole number above 0, not {limit!r}")
             query["limit"] = str(limit)
-        asked = f"?{urlencode(query, quote_via=quote)}" if query else ""
-        request = Request(method="GET", url=self._url + asked, call="connections.list")
+        suffix = f"?{urlencode(query, quote_via=quote)}" if query else ""
+        request = Request(method="GET", url=self._url + suffix, call="connections.list")
         return await self._calls.call(request, read_connections)
 
     async def get(self, connection_id: str) -> Connection:
@@ -74,13 +76,14 @@ class Connections:
         fields: FieldValues | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Connection:
-        """Make a connection, once.
+        """Create a connection. The request is sent once.
 
-        `Open AI` takes `model` and the field `API_KEY`; `Anthropic` the same, and `Azure Open AI` besides the fields
-        `api_version`, `your_resource_name`, `deployment_id`, both of a `model_type` that is filled in. `API` takes
-        the fields `BASE_URL`, `API_KEY`, `MODEL_NAME` as the vendor's table has it, or in `settings` the members that
-        its samples have: `endpointUrl`, `headers`, `status` ... A value may be a `Secret`. Raises `StartUnknown`,
-        which holds no secret, where the connection may be there. Agent Platform API, section 9.5.
+        `Open AI` and `Anthropic` need `model` and the field `API_KEY`, `Azure Open AI` in addition the fields
+        `api_version`, `your_resource_name` and `deployment_id`; `model_type` has a default for the latter two. `API`
+        needs the fields `BASE_URL`, `API_KEY` and `MODEL_NAME`, as in the vendor's table, or in `settings` the
+        members of its samples: `endpointUrl`, `headers`, `status` ... A value may be a `Secret`. Raises
+        `StartUnknown`, which holds no secret, if the connection may have been created. Agent Platform API, section
+        9.5.
         """
         body = creation_body(
             provider, name, model=model, model_type=model_type, fields=fields, settings=settings
@@ -107,7 +110,7 @@ class Connections:
         )
 
     async def update(self, connection_id: str, *, fields: FieldValues) -> Connection:
-        """Change the fields of a connection, `API_KEY` among them. Of the provider `API` none can be changed."""
+        """Change fields of a connection; `API_KEY` is required. The platform refuses this for the provider `API`."""
         body = codec.encode_json({"fields": field_values(fields)})
         request = Request(
             method="PATCH",

@@ -1,9 +1,9 @@
-"""The events of a stream, read from bytes however they are framed and cut into chunks. Pure.
+"""Decoder of the events of a stream, in any framing and cut into any chunks. Pure.
 
-The platform's pages show one JSON object per event and say nothing of what stands between them. So all that is
-usual is read: objects one after the other, on lines of their own or not, printed over one line or many; the same
-as the data of server-sent events; and one plain object, which an app with a response processor answers. Each byte
-is polled once.
+The platform's pages show one JSON object per event and do not document what separates them. So all usual forms are
+read: objects one after the other, on lines of their own or not, printed over one line or many; the same as the data
+of server-sent events; and one plain object, the answer of an app with a response processor. Each byte is examined
+once.
 """
 
 import re
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
-#: How much of an event that is not whole an error carries.
-_MOST_CARRIED: Final = 64 * 1024
+#: Bytes of an incomplete event that an error carries at most.
+_MAX_RECEIVED: Final = 64 * 1024
 _DETAIL: Final = 500
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -26,14 +26,14 @@ _LF, _CR, _COLON, _QUOTE, _BACKSLASH, _BRACKET, _D = b'\n\r:"\\[D'
 _BLANKS: Final = b" \t"
 _LINE_ENDS: Final = b"\r\n"
 _DATA: Final = b"data"
-#: The fields of a server-sent event. Others are no part of it: a line that looks like one says what broke.
+#: The fields of a server-sent event. A line with any other name is an error, since it shows what went wrong.
 _FIELDS: Final = (_DATA, b"event", b"id", b"retry")
 _FIELDS_BEGIN: Final = bytes(name[0] for name in _FIELDS)
 _DONE: Final = b"[DONE]"
 
 _OPENING: Final = b"{["
 _LINE_END: Final = re.compile(rb"[\r\n]")
-#: What nearly every event is: an object on a line of its own, bare or as data, that came at once.
+#: The fast path for nearly all events: an object on a line of its own, bare or as data, within one chunk.
 _WHOLE_LINE: Final = re.compile(rb"(?:data:)?[ \t]*({[^\r\n]*})[ \t]*(?:\r\n|\n)")
 _NOT_BLANK: Final = re.compile(rb"[^ \t]")
 _OF_TEXT: Final = re.compile(rb'["\r\n]|\\.?', re.DOTALL)
@@ -41,37 +41,37 @@ _OF_VALUE: Final = re.compile(rb'[{}\[\]"\r\n]')
 
 
 class EventDecoder:
-    """Reads events as they come: `feed` it the pieces of a body, then say that this was the `end`.
+    """Decodes events incrementally: `feed` it the pieces of a body, then call `end`.
 
-    `vendor` and `call` are what errors name. No event may be larger than `max_event_bytes`.
+    Errors name `vendor` and `call`. No event may be larger than `max_event_bytes`.
     """
 
     def __init__(self, *, vendor: str, call: str, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._vendor = vendor
         self._call = call
-        self._most = max_event_bytes
-        #: How many events were given.
+        self._max_event_bytes = max_event_bytes
+        #: Number of events returned so far.
         self.events = 0
-        #: Whether the stream said by `[DONE]` that nothing more comes.
+        #: Whether the stream has ended with `[DONE]`.
         self.is_done = False
-        #: What is wrong after the events that were given; raised by the next call.
+        #: The error that follows the events returned; raised by the next call.
         self.fault: AgentsError | None = None
-        self._take: Callable[[EventDecoder, bytes, int], int] = EventDecoder._take_mark
-        self._given: list[Any] = []
-        self._value = bytearray()  # the event that is not whole
-        self._word = bytearray()  # of a line: its beginning, as long as it says too little of the rest
+        self._take: Callable[[EventDecoder, bytes, int], int] = EventDecoder._take_bom
+        self._decoded: list[Any] = []
+        self._value = bytearray()  # the incomplete event
+        self._word = bytearray()  # the beginning of a line, while its kind is not known
         self._depth = 0
         self._is_text = False  # within a string
-        self._is_escaped = False  # right behind a backslash
-        self._is_data = False  # whether the event comes as data of server-sent lines
-        self._has_fields = False  # whether server-sent lines have announced an event that did not come yet
-        self._is_after_return = False  # whether a line's feed now would belong to the end of the line before
+        self._is_escaped = False  # right after a backslash
+        self._is_data = False  # whether the event is the data of a server-sent event
+        self._has_fields = False  # whether server-sent fields came whose event is not complete
+        self._is_after_return = False  # whether a line feed here would belong to the end of the previous line
 
     def feed(self, chunk: bytes) -> list[Any]:
-        """Return the events that are whole with these bytes, as JSON objects or arrays.
+        """Return the events that these bytes complete, as JSON objects or arrays.
 
-        Raises `DecodeError` for what is no event, and `StreamCut` for one that is too large: at once where no event
-        came before it, else by the next call, and `fault` has it meanwhile.
+        Raises `DecodeError` for anything but events, and `StreamCut` for an event that is too large. If events
+        precede the error, they are returned, and the next call raises it; until then `fault` holds it.
         """
         if self.fault is not None:
             raise self.fault
@@ -81,33 +81,33 @@ class EventDecoder:
                 at = self._take(self, chunk, at)
         except AgentsError as error:
             self.fault = error
-            if not self._given:
+            if not self._decoded:
                 raise
-        events, self._given = self._given, []
+        events, self._decoded = self._decoded, []
         self.events += len(events)
         return events
 
     def end(self) -> None:
-        """Note that nothing more comes. Raises `StreamCut` where this is in the middle of an event."""
+        """End the stream. Raises `StreamCut` if this is in the middle of an event."""
         if self.fault is not None:
             raise self.fault
         if self._value or self._word or self._has_fields or self._take is EventDecoder._take_rest:
             raise self.cut("it ended in the middle of an event")
 
     def cut(self, reason: str, *, run: Run | None = None) -> StreamCut:
-        """Build the error that says why no more events come, with what came of the next one."""
-        events = self.events + len(self._given)
+        """Return the error for a stream that ends early, with the bytes received of the incomplete event."""
+        events = self.events + len(self._decoded)
         return StreamCut(
             f"{self._vendor}: the stream of {self._call} was cut after {events} events: {reason}",
             vendor=self._vendor,
             call=self._call,
             events=events,
-            received=bytes((self._value or self._word)[:_MOST_CARRIED]),
+            received=bytes((self._value or self._word)[:_MAX_RECEIVED]),
             run=run,
         )
 
-    def _wrong(self, reason: str, text: bytes) -> DecodeError:
-        events = self.events + len(self._given)
+    def _invalid(self, reason: str, text: bytes) -> DecodeError:
+        events = self.events + len(self._decoded)
         return DecodeError(
             f"{self._vendor}: the stream of {self._call} has {reason} after {events} events",
             vendor=self._vendor,
@@ -115,13 +115,13 @@ class EventDecoder:
             detail=text[:_DETAIL].decode("utf-8", "replace"),
         )
 
-    # Each of these takes what it knows of, from `at` on, and gives where the next one goes on.
+    # States of the decoder: each consumes its part of the chunk from `at` on, and returns the position after it.
 
-    def _take_mark(self, chunk: bytes, at: int) -> int:
-        """Take the mark that a body of UTF-8 may begin with."""
+    def _take_bom(self, chunk: bytes, at: int) -> int:
+        """Consume the byte order mark that a body may begin with."""
         if chunk[at] != _BOM[len(self._word)]:
             if self._word:
-                raise self._wrong("something that is no JSON", bytes(self._word))
+                raise self._invalid("bytes that are no JSON", bytes(self._word))
             self._take = EventDecoder._take_line
             return at
         self._word.append(chunk[at])
@@ -131,14 +131,14 @@ class EventDecoder:
         return at + 1
 
     def _take_line(self, chunk: bytes, at: int) -> int:
-        """Take the beginning of a line, up to where it says of which kind it is."""
-        if not self._value and (line := _WHOLE_LINE.match(chunk, at)) and self._is_given(line[1]):
+        """Consume the beginning of a line, until its kind is known."""
+        if not self._value and (line := _WHOLE_LINE.match(chunk, at)) and self._decode_line(line[1]):
             return line.end()
         byte, was_after_return = chunk[at], self._is_after_return
         self._is_after_return = False
         if byte == _LF and was_after_return:
             return at + 1
-        if byte in _BLANKS:  # all at once, so that they are polled once
+        if byte in _BLANKS:  # all at once, so that each is examined once
             found = _NOT_BLANK.search(chunk, at)
             return len(chunk) if found is None else found.start()
         if byte in _LINE_ENDS:
@@ -148,35 +148,35 @@ class EventDecoder:
             self._take = EventDecoder._take_rest
         elif byte in _FIELDS_BEGIN:
             self._take = EventDecoder._take_field
-        elif self._value:  # its other lines are without `data:`
+        elif self._value:  # the event's other lines have no `data:`
             self._take = EventDecoder._take_value
         else:
             self._is_data = False
             self._take = EventDecoder._take_between
         return at
 
-    def _is_given(self, text: bytes) -> bool:
-        """Return an event that is the whole of a line. False where it is none: the line is then taken bit by bit."""
-        if len(text) > self._most:
+    def _decode_line(self, text: bytes) -> bool:
+        """Decode a line that is a whole event. Return False if it is not: the line is then read byte by byte."""
+        if len(text) > self._max_event_bytes:
             return False
         try:
-            self._given.append(decode_json(text))
+            self._decoded.append(decode_json(text))
         except ValueError:
             return False
         self._is_after_return = self._has_fields = False
         return True
 
     def _take_field(self, chunk: bytes, at: int) -> int:
-        """Take the name of a server-sent field, and what ends it."""
+        """Consume the name of a server-sent field, and its end."""
         byte = chunk[at]
         if byte != _COLON and byte not in _LINE_ENDS:
             self._word.append(byte)
             if not any(name.startswith(bytes(self._word)) for name in _FIELDS):
-                raise self._wrong("a line that is no JSON", bytes(self._word))
+                raise self._invalid("a line that is no JSON", bytes(self._word))
             return at + 1
         name = bytes(self._word)
         if name not in _FIELDS:
-            raise self._wrong("a line that is no JSON", name)
+            raise self._invalid("a line that is no JSON", name)
         self._word.clear()
         self._has_fields = True
         if byte != _COLON:
@@ -191,7 +191,7 @@ class EventDecoder:
         return at + 1
 
     def _take_rest(self, chunk: bytes, at: int) -> int:
-        """Take the rest of a line that says nothing."""
+        """Consume the rest of a line that is ignored."""
         found = _LINE_END.search(chunk, at)
         return len(chunk) if found is None else self._end_line(chunk, found.start())
 
@@ -201,7 +201,7 @@ class EventDecoder:
         return at + 1
 
     def _take_between(self, chunk: bytes, at: int) -> int:
-        """Take what stands before an event or behind it, and an event's first byte."""
+        """Consume blanks between events, and the first byte of an event."""
         found = _NOT_BLANK.search(chunk, at)
         if found is None:
             return len(chunk)
@@ -210,28 +210,28 @@ class EventDecoder:
         if byte in _LINE_ENDS:
             return self._end_line(chunk, at)
         if byte not in _OPENING:
-            raise self._wrong("something that is no JSON", chunk[at : at + 1])
+            raise self._invalid("bytes that are no JSON", chunk[at : at + 1])
         self._value.append(byte)
         self._depth = 1
         self._take = EventDecoder._take_bracket if byte == _BRACKET else EventDecoder._take_value
         return at + 1
 
     def _take_bracket(self, chunk: bytes, at: int) -> int:
-        """Tell a list from the word by which a stream may end."""
+        """Distinguish an array from `[DONE]`, by which a stream may end."""
         self._take = EventDecoder._take_done if chunk[at] == _D else EventDecoder._take_value
         return at
 
     def _take_done(self, chunk: bytes, at: int) -> int:
         self._value.append(chunk[at])
         if not _DONE.startswith(bytes(self._value)):
-            raise self._wrong("something that is no JSON", bytes(self._value))
+            raise self._invalid("bytes that are no JSON", bytes(self._value))
         if len(self._value) == len(_DONE):
             self.is_done = True
             self._end_event()
         return at + 1
 
     def _take_value(self, chunk: bytes, at: int) -> int:
-        """Take an event up to its last byte, or the end of a line of data, or of the chunk."""
+        """Consume an event up to its last byte, or the end of a line of data, or of the chunk."""
         begin = at
         if self._is_escaped:
             self._is_escaped = False
@@ -242,36 +242,36 @@ class EventDecoder:
             if byte == _BACKSLASH:
                 self._is_escaped = at == found.start() + 1
             elif byte not in _LINE_ENDS:
-                self._turn(byte)
+                self._count_depth(byte)
                 if self._depth == 0:
-                    self._keep(chunk[begin:at])
-                    self._give()
+                    self._append(chunk[begin:at])
+                    self._finish_event()
                     return at
             elif self._is_text or self._is_data:
-                self._keep(chunk[begin:at])
+                self._append(chunk[begin:at])
                 if self._is_text:
-                    raise self._wrong("a line that ends within a string", bytes(self._value))
+                    raise self._invalid("a line that ends within a string", bytes(self._value))
                 return self._end_line(chunk, at - 1)
-        self._keep(chunk[begin:])
+        self._append(chunk[begin:])
         return len(chunk)
 
-    def _turn(self, byte: int) -> None:
+    def _count_depth(self, byte: int) -> None:
         if byte == _QUOTE:
             self._is_text = not self._is_text
         else:
             self._depth += 1 if byte in _OPENING else -1
 
-    def _keep(self, part: bytes) -> None:
+    def _append(self, part: bytes) -> None:
         self._value += part
-        if len(self._value) > self._most:
-            del self._value[self._most :]
-            raise self.cut(f"an event is larger than {self._most} bytes (max_event_bytes)")
+        if len(self._value) > self._max_event_bytes:
+            del self._value[self._max_event_bytes :]
+            raise self.cut(f"an event is larger than {self._max_event_bytes} bytes (max_event_bytes)")
 
-    def _give(self) -> None:
+    def _finish_event(self) -> None:
         try:
-            self._given.append(decode_json(bytes(self._value)))
+            self._decoded.append(decode_json(bytes(self._value)))
         except ValueError as exc:
-            raise self._wrong("an event that is no JSON", bytes(self._value)) from exc
+            raise self._invalid("an event that is no JSON", bytes(self._value)) from exc
         self._end_event()
 
     def _end_event(self) -> None:

@@ -1,6 +1,6 @@
-"""Kore Agent Platform: how a model is deployed, checked before it is sent. Pure.
+"""Kore Agent Platform: options of a model's deployment, checked before they are sent. Pure.
 
-Ranges and words are the table of Agent Platform API, section 9.3.
+Ranges and words are those of the table in Agent Platform API, section 9.3.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ _QUANTIZATIONS: Final = ("", "no_quantization", "int8_float16")
 
 
 class ModelType(StrEnum):
-    """Which kind of model is deployed."""
+    """The type of a model that is deployed."""
 
     OPEN_SOURCE = "openSource"
     FINE_TUNE = "fineTune"
 
 
 def _within(path: str, low: float, high: float, *, is_whole: bool = True) -> Any:
-    """Make a validator that names the member as it stands on the wire."""
+    """Return a validator, whose errors name the member of the request."""
     kinds = int if is_whole else int | float
 
     def check(_: object, __: "Attribute[Any]", value: Any) -> None:
@@ -77,7 +77,7 @@ class HyperParameters:
     stop_sequence: tuple[str, ...] = field(default=(), converter=_words)
 
     def wire(self) -> dict[str, Any]:
-        """Write the member `hyperParameters`."""
+        """Return the member `hyperParameters` of the request."""
         written: dict[str, Any] = {
             "temperature": self.temperature,
             "maxTokens": self.max_tokens,
@@ -89,10 +89,10 @@ class HyperParameters:
 
 @frozen(kw_only=True)
 class Scaling:
-    """How many replicas a model has, 1 to 10 at least and 1 to 50 at most, and how fast that changes.
+    """How many replicas a model has, and how fast that number changes.
 
-    `scale_up_delay` is 1 to 1000 and `scale_down_delay` 50 to 2000, in what the vendor calls milliseconds;
-    `max_batch_size` is 1 to 256.
+    `min_replicas` is 1 to 10, `max_replicas` 1 to 50, `scale_up_delay` 1 to 1000 and `scale_down_delay` 50 to 2000,
+    both in milliseconds according to the vendor, `max_batch_size` 1 to 256.
     """
 
     max_batch_size: int | None = _optional("scalingParameters.maxBatchSize", 1, 256)
@@ -102,7 +102,7 @@ class Scaling:
     scale_down_delay: int | None = _optional("scalingParameters.scaleDownDelay", 50, 2000)
 
     def wire(self) -> dict[str, Any]:
-        """Write the member `scalingParameters`; what is not set is left to the platform."""
+        """Return the member `scalingParameters` of the request, without what is left to the platform."""
         written = {
             "maxBatchSize": self.max_batch_size,
             "minReplicas": self.min_replicas,
@@ -123,7 +123,10 @@ def _one_of(path: str, words: Sequence[str]) -> Any:
 
 @frozen(kw_only=True)
 class Optimization:
-    """What makes a model smaller or faster: `ctranslate2` or `vllm`; `no_quantization` or `int8_float16`."""
+    """How a model is optimized.
+
+    `type` is `ctranslate2` or `vllm`, `quantization` is `no_quantization` or `int8_float16`.
+    """
 
     type: str = _one_of("optimizationInfo.optimizationType", _OPTIMIZATIONS)
     quantization: str = _one_of("optimizationInfo.quantizationType", _QUANTIZATIONS)
@@ -134,14 +137,14 @@ class Optimization:
 
 
 def check_device(device_type: str) -> str:
-    """Return the name of a machine. Raises ValueError for one that models are not deployed on."""
+    """Return `device_type`. Raises ValueError, which lists them, for one that is not in `DEVICES`."""
     if device_type not in DEVICES:
         raise ValueError(f"deviceType: has to be one of {', '.join(DEVICES)}, not {device_type!r}")
     return device_type
 
 
 def check_model_type(model_type: str) -> str:
-    """Return the name of a kind of models. Raises ValueError that lists them."""
+    """Return the value of a `ModelType`. Raises ValueError, which lists them, for any other."""
     try:
         return ModelType(model_type).value
     except ValueError:

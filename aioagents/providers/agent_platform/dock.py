@@ -1,4 +1,4 @@
-"""Kore Agent Platform: dock jobs, started and followed."""
+"""Kore Agent Platform: dock jobs, started and polled."""
 
 from typing import Any, Final
 
@@ -13,15 +13,15 @@ from .download import Download
 from .settings import VENDOR
 
 _ADVICE: Final = (
-    "The platform lists no dock jobs: look at the tool, model or guardrail in its console, since a second job may "
-    "do the work twice."
+    "The platform has no list of dock jobs: check the tool, model or guardrail in its console before you start a "
+    "second job, which may do the work twice."
 )
 
 
 class DockHandle(RunHandle):
-    """Follows a dock job. `result()` gives what it was about, or what it exported.
+    """Handle on a dock job. `result()` returns the `DockJob`, or the `Download` of an export.
 
-    The runs of it have a `DockJob` as output, also while it goes on.
+    The output of its `Run` is a `DockJob`, also while the job is in progress.
     """
 
     __slots__ = ("_calls", "_exports")
@@ -35,32 +35,32 @@ class DockHandle(RunHandle):
 
     @property
     def job(self) -> DockJob | None:
-        """Return what is known of the job; None before the first poll at one that was started elsewhere."""
+        """Return the job as last seen; None for a job started elsewhere before its first poll."""
         return _job_of(self.last)
 
     @property
     def progress(self) -> float | None:
-        """Return how far it has come, from 0 to 100; None where the platform does not tell."""
+        """Return the progress in percent; None if the platform does not report it."""
         return None if self.job is None else self.job.progress
 
     async def result(self) -> Any:
-        """Wait for the end and give the `Download` of an export, else the `DockJob`.
+        """Wait for the end and return the `Download` of an export, else the `DockJob`.
 
-        Of a job that was started elsewhere, what has a download URL counts as an export. Raises `RunFailed`,
-        `DecodeError` for an export that told no download URL, and whatever `wait` raises.
+        A job that was started elsewhere counts as an export if it has a download URL. Raises `RunFailed`,
+        `DecodeError` for an export without a download URL, and everything that `wait` raises.
         """
         job: DockJob = await super().result()
         if self._exports is False:
             return job
-        # The status need not repeat what the start told already.
-        begun = _job_of(self.accepted)
-        url = job.download_url or ("" if begun is None else begun.download_url)
+        # The status need not repeat the URL that the answer to the start had.
+        started = _job_of(self.accepted)
+        url = job.download_url or ("" if started is None else started.download_url)
         if url:
             return Download(url, self._calls)
         if self._exports is None:
             return job
         raise DecodeError(
-            f"{VENDOR}: the export {self.ref} ended as {job.status}, and told no download URL",
+            f"{VENDOR}: the export {self.ref} ended as {job.status}, without a download URL",
             vendor=VENDOR,
             call=STATUS,
             ref=self.ref,
@@ -73,7 +73,7 @@ def _job_of(run: Run | None) -> DockJob | None:
 
 
 class Dock:
-    """Starts and follows the dock jobs of one account."""
+    """Starts and polls the dock jobs of one account."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -81,14 +81,14 @@ class Dock:
         self._source: Source | None = None
 
     def follow(self, job_id: str, *, exports: bool | None = None) -> DockHandle:
-        """Make a handle on a job by its id. Raises ValueError for what cannot be one."""
+        """Return a handle on a job by its id. Raises ValueError for an invalid id."""
         ref = RunRef(VENDOR, DOCK, job_id)
         status_request(self._calls.url, ref)
-        return DockHandle(self._calls, self._ready(), ref, exports=exports)
+        return DockHandle(self._calls, self._source_of_jobs(), ref, exports=exports)
 
     async def start(self, request: Request, *, target: str, action: str, exports: bool = False) -> DockHandle:
-        """Send, once, what starts a job, and give a handle on it; one that is over at once is never polled."""
-        source = self._ready()
+        """Start a job by a request that is sent once, and return a handle. A job already over is never polled."""
+        source = self._source_of_jobs()
 
         def read(reply: Reply) -> DockHandle:
             clock = self._pool.clock
@@ -100,8 +100,8 @@ class Dock:
             Start(vendor=VENDOR, request=request, read=read, target=target, advice=_ADVICE, action=action)
         )
 
-    def _ready(self) -> Source:
-        """Return the lane. Raises ValueError, which names the setting, where there is no key."""
+    def _source_of_jobs(self) -> Source:
+        """Return the source of dock jobs. Raises ValueError, which names the setting, if there is no key."""
         account, url = self._calls.account, self._calls.url
         if self._source is None:
             reader = RunReader(

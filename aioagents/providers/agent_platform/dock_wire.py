@@ -1,7 +1,7 @@
-"""Kore Agent Platform: dock jobs, the background work on tools, models and guardrails, as they are told. Pure.
+"""Kore Agent Platform: requests and answers about dock jobs, background work on tools, models, guardrails. Pure.
 
-The id by which a job is asked for is spelled in four ways, and what started it may already be over when it is
-answered (Agent Platform API, sections 8.3 and 8.4).
+The member with a job's id is spelled in four ways, and a job may already be over when its start is answered (Agent
+Platform API, sections 8.3 and 8.4).
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from .session_wire import JSON
 from .settings import VENDOR
 from .states import dock_state
 
-#: The scope of references to dock jobs. Those to runs name their session there.
+#: The scope of references to dock jobs. In references to runs, the scope names the session.
 DOCK: Final = "dock"
 STATUS: Final = "dock.status"
 #: `dock-statusId` and `dockstatusId` are the same to `Fields`.
@@ -27,11 +27,11 @@ _IDS: Final = ("dockStatusId", "_id")
 
 @frozen(kw_only=True)
 class DockJob:
-    """What the platform tells of a dock job: the output of its run, also while it goes on.
+    """The status of a dock job: the output of its `Run`, also while it is in progress.
 
-    `tool_id` or `model_id` is what it is about, where it is told; `progress` goes from 0 to 100 where there is one.
-    `download_url` may be there before the file is. `action` is not to be relied on: the import of a model may say
-    `EXPORT`. Agent Platform API, sections 8.1 and 9.
+    `tool_id` or `model_id` is its target, if the platform names it; `progress` is a percentage, if there is one.
+    `download_url` may be set before the file exists. `action` is not reliable: it may be `EXPORT` for the import of a
+    model. Agent Platform API, sections 8.1 and 9.
     """
 
     job_id: str
@@ -45,7 +45,7 @@ class DockJob:
 
 
 def status_request(tools_url: str, ref: RunRef) -> Request:
-    """Build a poll at a dock job. Raises ValueError for an id that cannot be one."""
+    """Build the request that polls a dock job. Raises ValueError for an invalid id."""
     return Request(
         method="GET",
         url=f"{tools_url}/dock-status/{path_segment(ref.id, 'job_id')}",
@@ -62,7 +62,7 @@ def start_request(
     is_long: bool = False,
     timeout: float | None = None,
 ) -> Request:
-    """Build what starts a dock job. Sent once."""
+    """Build the request that starts a dock job, which is sent once."""
     return Request(
         method="POST",
         url=url,
@@ -76,7 +76,7 @@ def start_request(
 
 
 def read_started(reply: Reply, call: str, seen_at: datetime) -> Run:
-    """Read the answer to what started a job. Raises DecodeError when it names none."""
+    """Read the answer to the start of a job. Raises DecodeError if it names none."""
     raw = object_in(reply, call)
     job_id = Fields(raw).text(*_IDS).strip()
     if not job_id:
@@ -86,7 +86,7 @@ def read_started(reply: Reply, call: str, seen_at: datetime) -> Run:
 
 
 def read_job(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
-    """Read the answer to a poll. Raises DecodeError where it tells no status."""
+    """Read the answer to a poll. Raises DecodeError if it has no status."""
     raw = object_in(reply, STATUS)
     return _run(raw, ref, codec.text_in(raw, "status", vendor=VENDOR, call=STATUS), seen_at)
 
@@ -118,6 +118,6 @@ def _run(raw: dict[str, Any], ref: RunRef, status: str, seen_at: datetime) -> Ru
 
 
 def _reason(raw: Fields, response: Fields) -> str | None:
-    """Find why a job failed; whether the platform says so is not published."""
+    """Return why a job failed, None if unknown; where the platform reports that is undocumented."""
     names = ("error", "errorMessage", "message", "failureReason")
     return raw.text(*names) or raw.inner("error").text("message") or response.text(*names) or None

@@ -1,7 +1,7 @@
-"""Kore Agent Platform: what an export gave, fetched into a file.
+"""Kore Agent Platform: download of an export into a file.
 
-Whether a download needs the key is not published, nor where it lies (Agent Platform API, section 9.0.3). So the key
-is kept from whoever keeps the files, unless that is the platform's own host, and it asked for it.
+The vendor documents neither whether a download needs the key nor which host serves it (Agent Platform API, section
+9.0.3). So the key is sent only to the platform's own host, and only after that has refused a request without it.
 """
 
 import os
@@ -24,49 +24,50 @@ from .calls import Calls
 from .settings import VENDOR, origin_of
 
 _CALL: Final = "exports.download"
-#: Characters of a URL that stay as they are: what is encoded already, and what has a meaning.
-_AS_THEY_ARE: Final = "%/:?#[]@!$&'()*+,;=~"
+#: Characters of a URL that are not encoded: reserved ones, and the percent sign of what is encoded already.
+_NOT_ENCODED: Final = "%/:?#[]@!$&'()*+,;=~"
 
-#: Is told how many bytes have come, and of how many; None where the server does not say.
+#: Called with the number of bytes received and the total; None if the server does not send it.
 Progress: TypeAlias = Callable[[int, int | None], object]
 
 
 @frozen
 class Download:
-    """A file that an export made. `url` may hold a signature, and is shown nowhere."""
+    """The file of an export. `url` may hold a signature, and is shown nowhere."""
 
     url: str = field(repr=False)
     _calls: Calls = field(repr=False, eq=False)
 
     async def save(self, path: str | PathLike[str], *, progress: Progress | None = None) -> Path:
-        """Fetch the file into `path`, and give that; what was there before is replaced once all has come.
+        """Download the file to `path`, and return `path`. An existing file is replaced once all bytes have arrived.
 
-        It is written beside, a piece at a time, under a name of its own, which is gone whatever happens. Passing
-        faults are tried again from the beginning. The key is sent only to the platform's own host, and only after a
-        401 or 403 without it. `progress` is called with the bytes that have come, and how many there are. Raises
-        `ReplyError`, `TransportError`, `DecodeError` for a URL that cannot be asked safely, `PoolClosed`, OSError.
+        The bytes are written piece by piece to a temporary file in the same folder, which is removed in any case. A
+        download that fails for a passing reason is retried from the beginning. The key is sent only to the platform's
+        own host, and only after a 401 or 403 without it. `progress` is called with the bytes received and the total.
+        Raises `ReplyError`, `TransportError`, `DecodeError` for a URL that is not safe to request, `PoolClosed`,
+        OSError.
         """
         target = Path(fspath(path))
-        request = Request(method="GET", url=self._checked(), call=_CALL, headers={"Accept": "*/*"})
+        request = Request(method="GET", url=self._safe_url(), call=_CALL, headers={"Accept": "*/*"})
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
             await self._fetch(request, part, progress)
             await run_sync(os.replace, part, target)
         finally:
-            _forget(part)
+            _remove(part)
         return target
 
-    def _checked(self) -> str:
-        """Return the URL as it is asked for: whole, encoded, and not in clear text over a network."""
+    def _safe_url(self) -> str:
+        """Return the URL to request: absolute, encoded, and https unless it is loopback or the platform's own."""
         url, is_good, is_safe = "", False, False
         try:
-            url = urljoin(self._calls.url, quote(self.url, safe=_AS_THEY_ARE))
+            url = urljoin(self._calls.url, quote(self.url, safe=_NOT_ENCODED))
             parts = urlsplit(url)
             is_safe = parts.scheme == "https" or is_loopback(parts.hostname or "")
             is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         except ValueError:
             is_good = False
-        if is_good and (is_safe or self._is_at_home(url)):
+        if is_good and (is_safe or self._is_own_host(url)):
             return url
         raise DecodeError(
             f"{VENDOR}: the export has a download URL that is neither https nor the platform's own",
@@ -75,7 +76,7 @@ class Download:
             path="$.response.downloadUrl",
         )
 
-    def _is_at_home(self, url: str) -> bool:
+    def _is_own_host(self, url: str) -> bool:
         return origin_of(url) == origin_of(self._calls.url)
 
     async def _fetch(self, request: Request, part: Path, progress: Progress | None) -> None:
@@ -90,20 +91,20 @@ class Download:
                 async with pool.caller.stream(account, start) as reply:
                     fault = await _receive(reply, part, progress)
             except (AuthenticationError, PermissionDenied):
-                if account is self._calls.key or not self._is_at_home(request.url):
+                if account is self._calls.key or not self._is_own_host(request.url):
                     raise
                 account = self._calls.account
                 continue
             if fault is None:
                 return
-            # What befell the request itself was tried again there.
+            # Failures of the request itself were retried in `stream` already.
             failures += 1
             fault.tries = failures
             await pool.caller.pause(account, request, fault, failures=failures, deadline=deadline)
 
 
 async def _receive(reply: Streaming, part: Path, progress: Progress | None) -> ReplyLost | None:
-    """Write what comes into `part`, from its beginning; gives what broke it off."""
+    """Write the body into `part`, from its beginning; return the error that broke it off, if any."""
     length = reply.headers.get("content-length", "")
     whole = int(length) if length.isdecimal() else None
     count = 0
@@ -117,15 +118,15 @@ async def _receive(reply: Streaming, part: Path, progress: Progress | None) -> R
                     progress(count, whole)
         except ReplyLost as error:
             return error
-        await run_sync(_settle, file)
+        await run_sync(_sync, file)
     return None
 
 
-def _settle(file: IO[bytes]) -> None:
-    """Have all of it on the disk, before it takes the place of what was there."""
+def _sync(file: IO[bytes]) -> None:
+    """Write everything to the disk, so that a crash cannot leave an empty file after the replacement."""
     file.flush()
     os.fsync(file.fileno())
 
 
-def _forget(path: Path) -> None:
+def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)

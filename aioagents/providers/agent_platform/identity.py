@@ -1,8 +1,8 @@
-"""Kore Agent Platform: which session is meant. Pure.
+"""Kore Agent Platform: the identifiers that name a session. Pure.
 
-Up to three identifiers may be given; they are tried from the first to the last, and the first that matches decides:
-`sessionId` finds a session and never makes one; `sessionReference` finds one or makes one; `userReference` always
-makes one (Agent Platform API, section 4.2). Pages that print the reverse order are outvoted there.
+A request has up to three identifiers, which the platform tries in this order; the first that matches decides:
+`sessionId` finds a session and never creates one; `sessionReference` finds or creates one; `userReference` always
+creates one (Agent Platform API, section 4.2, which also says why pages with the reverse order are wrong).
 """
 
 from typing import Any, Final, Self
@@ -21,7 +21,7 @@ _TYPES: Final = (SESSION_ID, SESSION_REFERENCE, USER_REFERENCE)
 
 @frozen
 class Identity:
-    """What names a session: at least one of the three."""
+    """The identifiers of a session, at least one of the three."""
 
     session_id: str | None = None
     session_reference: str | None = None
@@ -34,7 +34,7 @@ class Identity:
         session_reference: str | None = None,
         user_reference: str | None = None,
     ) -> Self:
-        """Take what was given. Raises ValueError where nothing was, or something that names nobody."""
+        """Make an identity. Raises ValueError if all three are None, or one of them is blank."""
         given = {
             "session_id": session_id,
             "session_reference": session_reference,
@@ -48,28 +48,28 @@ class Identity:
         return cls(session_id, session_reference, user_reference)
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Return what was given, by its type on the wire, in the order in which the platform tries it."""
+        """Return pairs of the vendor's type and the value, in the order in which the platform tries them."""
         values = (self.session_id, self.session_reference, self.user_reference)
         return [(kind, value) for kind, value in zip(_TYPES, values, strict=True) if value is not None]
 
     def wire(self) -> list[dict[str, Any]]:
-        """Write the member `sessionIdentity` of a request."""
+        """Return the member `sessionIdentity` of a request."""
         return [{"type": kind, "value": value} for kind, value in self.pairs()]
 
     @property
     def is_repeatable(self) -> bool:
         """Return whether the same identity always leads to the same session.
 
-        With a user's reference and no session's, each request may make another one: the user's alone never finds
-        one, and an id that matches nothing falls through to it.
+        With a user's reference but no session's, each request may create another one: a user's reference never finds
+        a session, and it also decides if the id matches nothing.
         """
         return self.user_reference is None or self.session_reference is not None
 
     def scope(self) -> str:
-        """Write the scope of references to runs of this session: `sessionReference=chat-7`.
+        """Return the scope of references to runs of this session: `sessionReference=chat-7`.
 
-        What the platform does not need to find the session again is left out: the user's reference, which may be
-        somebody's name, where there is a session's.
+        With a session's reference, the user's is left out: the platform does not need it to find the session, and it
+        may be somebody's name.
         """
         pairs = self.pairs()
         if self.session_reference is not None:
@@ -78,7 +78,7 @@ class Identity:
 
     @classmethod
     def parse(cls, scope: str) -> Self:
-        """Read a scope back. Raises ValueError for one that names no session."""
+        """Parse a scope. Raises ValueError for one that names no session."""
         split = (pair.partition("=") for pair in scope.split("&"))
         found = {kind: unquote(value) for kind, _, value in split}
         if not set(found) <= set(_TYPES) or not all(value.strip() for value in found.values()):

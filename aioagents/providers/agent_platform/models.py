@@ -10,14 +10,14 @@ from .calls import Calls
 from .deployments import HyperParameters, Optimization, Scaling, check_device, check_model_type
 from .dock import Dock, DockHandle
 from .dock_wire import start_request
-from .files import CHUNK, Chunks, Meter, Progress, check_chunk
+from .files import CHUNK, Chunks, Progress, ProgressReporter, check_chunk
 from .sources import Uploadable, opened
 
 _CONTEXT = "model"
 
 
 class Models:
-    """The models of an account. Made by `AgentPlatform.models`; as `Tools`."""
+    """The models of an account, available as `AgentPlatform.models`. Methods raise and retry as in `Tools`."""
 
     def __init__(self, calls: Calls, dock: Dock) -> None:
         self._calls = calls
@@ -34,19 +34,19 @@ class Models:
         progress: Progress | None = None,
         chunk_bytes: int = CHUNK,
     ) -> DockHandle:
-        """Upload a model (a `tar` file) in chunks and start its import; `result().model_id` names it.
+        """Upload a model (a `tar` file) and start its import; `result().model_id` names the model.
 
-        The file goes up as `Files.upload` tells, in chunks whatever its size; the last step starts the import, and is
-        never sent twice. Raises what `Files.upload` raises, besides. Agent Platform API, section 9.1.
+        The file is uploaded as by `Files.upload`, but in chunks whatever its size; the last step starts the import,
+        and is never sent twice. Also raises what `Files.upload` raises. Agent Platform API, section 9.1.
         """
         check_chunk(chunk_bytes)
         self._calls.ensure_usable()
         more = {} if is_adapter is None else {"isAdapter": _flag(is_adapter, "is_adapter")}
         async with opened(file, file_name, is_spooled=True) as source:
-            meter = Meter(progress, source.size or 0)
+            reporter = ProgressReporter(progress, source.size or 0)
             session = await self._chunks.begin(source, _CONTEXT, chunk_bytes, **more)
-            await self._chunks.send(session, source, chunk_bytes, meter)
-            meter.tell(source.size or 0)
+            await self._chunks.send(session, source, chunk_bytes, reporter)
+            reporter.report(source.size or 0)
         request = attrs.evolve(self._chunks.completion(session), purpose=Purpose.START)
         return await self._dock.start(
             request, target=session.model_id or source.name, action="began to import a model"
@@ -71,10 +71,10 @@ class Models:
         optimization: Optimization | None = None,
         is_deployed_previously: bool | None = None,
     ) -> DockHandle:
-        """Deploy a model, of a `ModelType`, under a name and on a kind of machine (`DEVICES`).
+        """Deploy a model, of a `ModelType`, under a name and on a machine type of `DEVICES`.
 
-        It has to be ready to deploy, and its very first deployment is made by hand in the platform.
-        Agent Platform API, section 9.3.
+        The model has to be ready to deploy. Its first deployment has to be made by hand in the platform. Agent
+        Platform API, section 9.3.
         """
         body: dict[str, Any] = {"name": check_text(name, "name"), "hyperParameters": hyper_parameters.wire()}
         if is_deployed_previously is not None:
@@ -89,7 +89,7 @@ class Models:
         return await self._dock.start(request, target=model_id, action="began to deploy a model")
 
     async def undeploy(self, model_id: str) -> DockHandle:
-        """Take a model out of service. Agent Platform API, section 9.4."""
+        """Undeploy a model. Agent Platform API, section 9.4."""
         request = start_request(self._of(model_id, "undeploy"), "models.undeploy")
         return await self._dock.start(request, target=model_id, action="began to undeploy a model")
 

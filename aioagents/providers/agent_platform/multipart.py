@@ -1,6 +1,6 @@
 """Kore Agent Platform: forms with one file, written while they are sent.
 
-`multipart/form-data` as in RFC 7578: the fields first, the file behind them.
+`multipart/form-data` as in RFC 7578: the fields first, then the file.
 """
 
 import mimetypes
@@ -14,13 +14,13 @@ from ...model import Upload
 
 _END: Final = "\r\n"
 _ANY_TYPE: Final = "application/octet-stream"
-#: What would end a quoted name, as browsers write it.
+#: Characters that would end a quoted name, escaped as browsers do.
 _QUOTED: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 
 @frozen
 class Form:
-    """A form ready to be sent: its body, and the headers that say how to read it."""
+    """A form ready to be sent: its body, and the headers that describe it."""
 
     body: Upload
     headers: Mapping[str, str]
@@ -34,8 +34,8 @@ def file_form(
     size: int | None,
     is_once: bool = False,
 ) -> Form:
-    """Write a form whose file is called `file`; `pieces` gives its bytes anew for each try, `size` of them."""
-    boundary = secrets.token_hex(16)  # which no content holds but by a chance of 1 in 2**128
+    """Return a form whose file is called `file`. `pieces` returns its `size` bytes, anew for each attempt."""
+    boundary = secrets.token_hex(16)  # in no content, but for a chance of 1 in 2**128
     head = "".join(
         f'--{boundary}{_END}Content-Disposition: form-data; name="{name.translate(_QUOTED)}"{_END}{_END}{value}{_END}'
         for name, value in fields.items()

@@ -1,6 +1,6 @@
-"""Kore Agent Platform: what a run is asked for, checked and written. Pure.
+"""Kore Agent Platform: the options of a run, checked and written as the body of an execute call. Pure.
 
-Agent Platform API, section 6.5.1: names in camel case, real booleans and lists, though some samples have others.
+Agent Platform API, section 6.5.1: names in camel case, real booleans and lists, although some samples differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from ...contract import check_text
 from .identity import Identity
 
 _TASK_TOOLS: Final = ("workflow", "code", "mcp")
-#: What is said: a text, or the items of the member `input`.
+#: The input of a run: a text, or the items of the member `input`.
 Input: TypeAlias = str | Sequence[Mapping[str, Any]]
 
 
 class Debug(StrEnum):
-    """What a run tells of its way. `THOUGHTS` is the only one that works at present, says the vendor."""
+    """What a run reports about its progress. According to the vendor, only `THOUGHTS` works at present."""
 
     THOUGHTS = "thoughts"
     FUNCTION_CALL = "function-call"
@@ -27,7 +27,7 @@ class Debug(StrEnum):
 
 
 class StreamMode(StrEnum):
-    """How a stream comes: the answer piece by piece, a whole message or thought at a time, or as the app has it."""
+    """What one event of a stream holds: a piece of the answer, a whole message or thought, or app-specific data."""
 
     TOKENS = "tokens"
     MESSAGES = "messages"
@@ -36,7 +36,7 @@ class StreamMode(StrEnum):
 
 @frozen(kw_only=True)
 class Invoke:
-    """An agent or tool that is called directly, past the orchestrator. Agent Platform API, section 6.5.6."""
+    """An agent or tool that is invoked directly, bypassing the orchestrator. Agent Platform API, section 6.5.6."""
 
     type: str
     name: str
@@ -46,14 +46,14 @@ class Invoke:
 
     @classmethod
     def agent(cls, name: str) -> Self:
-        """Have one agent answer. Raises ValueError for a blank name."""
+        """Invoke one agent. Raises ValueError for a blank name."""
         return cls(type="agent", name=check_text(name, "name"))
 
     @classmethod
     def tool(
         cls, name: str, tool_type: str, agent_name: str, arguments: Mapping[str, Any] | None = None
     ) -> Self:
-        """Run one tool of an agent, which takes `arguments` in place of a text.
+        """Invoke one tool of an agent, with `arguments` in place of a text.
 
         `tool_type` is `workflow`, `code` or `mcp`. Raises ValueError, and TypeError for arguments that are no JSON.
         """
@@ -71,11 +71,11 @@ class Invoke:
 
     @property
     def is_tool(self) -> bool:
-        """Return whether it is a tool."""
+        """Return whether a tool is invoked."""
         return self.type == "tool"
 
     def wire(self) -> dict[str, Any]:
-        """Write the member `invoke`."""
+        """Return the member `invoke` of the request."""
         task = {"type": self.type, "name": self.name}
         if self.tool_type is not None:
             task["toolType"] = self.tool_type
@@ -92,26 +92,25 @@ def _ids(value: Any) -> tuple[str, ...]:
 
 @frozen(kw_only=True)
 class RunFiles:
-    """Attachments that a run takes up, and such that it leaves out, by the file ids that `attachments.upload` gave.
+    """Attachments that a run includes and excludes, by the file ids that `attachments.upload` returned.
 
-    An uploaded file counts from the run that includes it on, until one excludes it (Agent Platform API, section
-    6.5.7).
+    A file is used from the run that includes it until one excludes it (Agent Platform API, section 6.5.7).
     """
 
     include: tuple[str, ...] = field(default=(), converter=_ids)
     exclude: tuple[str, ...] = field(default=(), converter=_ids)
 
     def wire(self) -> dict[str, Any]:
-        """Write the member `attachments`."""
+        """Return the member `attachments` of the request."""
         return {"enable": True, "includeFiles": list(self.include), "excludeFiles": list(self.exclude)}
 
 
 class RunOptions(TypedDict, total=False):
-    """What every way to run takes, by name. At least one of the first three says which session is meant.
+    """The keyword arguments of all ways to run. At least one of the first three is needed: they name the session.
 
-    `attachments` are files to take up and to leave out (a list is taken up), `metadata` goes to the session's memory
-    for as long as it lives, `debug` asks for thoughts, `invoke` calls an agent or tool directly, `source` says where
-    the conversation comes from.
+    `attachments` are files to include and exclude (a list is included), `metadata` is stored in the session's memory
+    while it exists, `debug` requests thoughts, `invoke` invokes an agent or tool directly, `source` names the origin
+    of the conversation.
     """
 
     session_id: str | None
@@ -125,21 +124,21 @@ class RunOptions(TypedDict, total=False):
 
 
 def identity_of(options: RunOptions) -> Identity:
-    """Return the session that is meant. Raises ValueError."""
+    """Return the identity of the session. Raises ValueError without any identifier."""
     return Identity.of(
         options.get("session_id"), options.get("session_reference"), options.get("user_reference")
     )
 
 
-def execute_body(said: Input | None, options: RunOptions) -> dict[str, Any]:
-    """Write the body of an execute call, without how it is to be answered. Raises ValueError or TypeError."""
+def execute_body(given: Input | None, options: RunOptions) -> dict[str, Any]:
+    """Return the body of a synchronous execute call. Raises ValueError or TypeError."""
     unknown = set(options) - set(RunOptions.__annotations__)
     if unknown:
         raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
     invoke = options.get("invoke")
     body: dict[str, Any] = {
         "sessionIdentity": identity_of(options).wire(),
-        "input": _input(said, invoke),
+        "input": _input(given, invoke),
         "isAsync": False,
     }
     files = options.get("attachments")
@@ -161,22 +160,24 @@ def execute_body(said: Input | None, options: RunOptions) -> dict[str, Any]:
 
 
 def stream_member(mode: str) -> dict[str, Any]:
-    """Write the member `stream`. Raises ValueError for a mode that there is not."""
+    """Return the member `stream` of the request. Raises ValueError for an unknown mode."""
     return {"enable": True, "streamMode": _word(StreamMode, mode, "mode")}
 
 
-def _input(said: Input | None, invoke: Invoke | None) -> list[dict[str, Any]]:
+def _input(given: Input | None, invoke: Invoke | None) -> list[dict[str, Any]]:
     if invoke is not None and invoke.is_tool:
-        if said is not None:
-            raise ValueError("a tool that is called directly takes its arguments, and no text")
+        if given is not None:
+            raise ValueError("a tool that is invoked directly takes arguments, not a text")
         return [{"type": "tool_input", "content": dict(invoke.arguments)}]
-    if isinstance(said, str):
-        return [{"type": "text", "content": check_text(said, "text")}]
-    if said is None or not isinstance(said, Sequence) or not said:
-        raise ValueError("say something: a text, or a list of items like {'type': 'text', 'content': ...}")
-    for number, each in enumerate(said):
+    if isinstance(given, str):
+        return [{"type": "text", "content": check_text(given, "text")}]
+    if given is None or not isinstance(given, Sequence) or not given:
+        raise ValueError(
+            "no input: expected a text, or a list of items like {'type': 'text', 'content': ...}"
+        )
+    for number, each in enumerate(given):
         codec.encode_object(each, f"text[{number}]")
-    return [dict(each) for each in said if isinstance(each, Mapping)]
+    return [dict(each) for each in given if isinstance(each, Mapping)]
 
 
 def _word(words: type[StrEnum], value: str, name: str) -> str:

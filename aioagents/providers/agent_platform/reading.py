@@ -1,8 +1,8 @@
 """Kore Agent Platform: tolerant reading of its answers. Pure.
 
-Its pages disagree about how members are called (`fileName`, `filename`; `dockStatusId`, `dock-statusId`,
-`dockstatusId`; `sessionId`, `session_id`), and write booleans and numbers as strings now and then. So names are
-compared without case, hyphens and underscores, and what is of another kind than expected counts as left out.
+Its pages disagree about the names of members (`fileName`, `filename`; `dockStatusId`, `dock-statusId`,
+`dockstatusId`; `sessionId`, `session_id`), and sometimes write booleans and numbers as strings. So names are compared
+without case, hyphens and underscores, and a value of an unexpected type counts as absent.
 """
 
 import math
@@ -20,12 +20,12 @@ _FOLDED: Final = str.maketrans("", "", "-_")
 
 
 def fold(name: str) -> str:
-    """Return a name as names are compared."""
+    """Return a name in the form in which names are compared."""
     return name.translate(_FOLDED).lower()
 
 
 class Fields:
-    """The members of one object, asked for by any of their names. `raw` is the object as received."""
+    """The members of one object, by any spelling of their names. `raw` is the object as received."""
 
     __slots__ = ("_members", "raw")
 
@@ -40,7 +40,7 @@ class Fields:
         return bool(self.raw)
 
     def get(self, *names: str) -> Any:
-        """Return the first of these members that is there and not null."""
+        """Return the first of these members that is not null; None if there is none."""
         for name in names:
             value = self._members.get(fold(name))
             if value is not None:
@@ -48,7 +48,7 @@ class Fields:
         return None
 
     def text(self, *names: str) -> str:
-        """Return the first of these texts that is not empty; empty where there is none."""
+        """Return the first of these strings that is not empty; an empty one if there is none."""
         for name in names:
             value = self._members.get(fold(name))
             if isinstance(value, str) and value:
@@ -56,11 +56,11 @@ class Fields:
         return ""
 
     def flag(self, *names: str) -> bool | None:
-        """Return a boolean, also one that is written as a string; None where there is none."""
+        """Return a boolean, which may be written as a string; None if there is none."""
         return read_flag(self.get(*names))
 
     def number(self, *names: str) -> float | None:
-        """Return a number, also one that is written as a string; None where there is none."""
+        """Return a number, which may be written as a string; None if there is none."""
         value = self.get(*names)
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             return None
@@ -71,30 +71,30 @@ class Fields:
         return number if math.isfinite(number) else None
 
     def count(self, *names: str) -> int | None:
-        """Return a whole number; None where there is none."""
+        """Return a number cut to an integer; None if there is none."""
         value = self.number(*names)
         return None if value is None else int(value)
 
     def moment(self, *names: str) -> datetime | None:
-        """Return a date-time; None where there is none that can be read."""
+        """Return a date-time; None if there is none that can be parsed."""
         return parse_moment(self.get(*names))
 
     def inner(self, *names: str) -> "Fields":
-        """Return an object within; an empty one where there is none."""
+        """Return an object inside this one; an empty one if there is none."""
         return Fields(self.get(*names))
 
     def items(self, *names: str) -> tuple[Any, ...]:
-        """Return a list; empty where there is none."""
+        """Return the items of an array; no items if there is none."""
         value = self.get(*names)
         return tuple(value) if isinstance(value, list) else ()
 
     def objects(self, *names: str) -> Iterator["Fields"]:
-        """Return the objects of a list, leaving out what is none."""
+        """Return the objects of an array, without other items."""
         return (Fields(each) for each in self.items(*names) if isinstance(each, dict))
 
 
 def read_flag(value: Any) -> bool | None:
-    """Read a boolean, also one that is written as a string; None for anything else."""
+    """Return a boolean, which may be written as a string; None for anything else."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and (word := value.strip().lower()) in {"true", "false"}:
@@ -103,7 +103,7 @@ def read_flag(value: Any) -> bool | None:
 
 
 def object_in(reply: Reply, call: str) -> dict[str, Any]:
-    """Read the object that an answer is. Raises DecodeError."""
+    """Return the JSON object that is the body of an answer. Raises DecodeError."""
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
     if not isinstance(raw, dict):
         raise wrong(call, "$")
@@ -111,6 +111,6 @@ def object_in(reply: Reply, call: str) -> dict[str, Any]:
 
 
 def wrong(call: str, path: str) -> DecodeError:
-    """Make the error that says where an answer has the wrong shape."""
+    """Return the error for an answer that has the wrong shape at `path`."""
     message = f"{VENDOR}: the answer to {call} has the wrong shape at {path}"
     return DecodeError(message, vendor=VENDOR, call=call, path=path)

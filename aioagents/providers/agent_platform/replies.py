@@ -1,4 +1,4 @@
-"""Kore Agent Platform: the answer to a run that was waited for. Pure."""
+"""Kore Agent Platform: the answer to a synchronous run. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,12 +23,12 @@ from .values import (
 
 @frozen(kw_only=True)
 class RunReply:
-    """What a run answered, and how its session stands.
+    """The answer to a run, and the state of its session.
 
-    `output` holds the items as received, `text` their texts. That an answer came is no proof of success: `is_error`
-    tells of a run that went wrong, `pending_authorizations` of sign-ins without which tools do not work, and each
-    file of `attachments` of an `error` of its own. `artifacts` are the results of tools that were set up to give
-    them. Agent Platform API, section 6.5.2.
+    `output` holds the items as received, `text` their texts. An answer does not imply success: `is_error` is set if
+    the run failed, `pending_authorizations` are sign-ins without which tools do not work, and each file of
+    `attachments` may have an `error`. `artifacts` are the results of tools that are configured to return them. Agent
+    Platform API, section 6.5.2.
     """
 
     message_id: str = ""
@@ -43,17 +43,17 @@ class RunReply:
 
     @property
     def text(self) -> str:
-        """Return the texts of the output, a line each; empty where there are none."""
+        """Return the texts of the output, a line each; empty if there are none."""
         return text_of(self.output)
 
     @property
     def run_id(self) -> str:
-        """Return the run's id; empty where the platform did not tell it."""
+        """Return the run's id; empty if the platform did not send it."""
         return self.session.run_id
 
     @property
     def is_error(self) -> bool:
-        """Return whether the run went wrong, which no HTTP status tells."""
+        """Return whether the run failed, which the HTTP status does not show."""
         return self.session.is_error
 
     @property
@@ -63,7 +63,7 @@ class RunReply:
 
 
 def reply_in(reply: Reply, call: str) -> RunReply:
-    """Read the answer to a synchronous run. Raises DecodeError where it is no object, or one that holds nothing."""
+    """Read the answer to a synchronous run. Raises DecodeError unless it is an object with a known member."""
     body = object_in(reply, call)
     found = Fields(body)
     if not any(found.get(name) for name in ("output", "sessionInfo", "events", "messageId")):
@@ -72,7 +72,7 @@ def reply_in(reply: Reply, call: str) -> RunReply:
 
 
 def read_reply(body: Mapping[str, Any]) -> RunReply:
-    """Read an answer that is decoded already."""
+    """Read an answer from its decoded body."""
     raw = Fields(body)
     events = read_events(raw)
     return RunReply(

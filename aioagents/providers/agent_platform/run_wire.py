@@ -1,4 +1,4 @@
-"""Kore Agent Platform: requests about runs, and what their answers hold. Pure."""
+"""Kore Agent Platform: requests and answers about runs. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,9 +26,9 @@ _REDACTED: Final = "***"
 def execute_request(
     app_url: str, call: str, body: Mapping[str, Any], timeout: float | None = None
 ) -> Request:
-    """Build what starts a run, in whichever way. Sent once.
+    """Build the request that starts a run, synchronous or not, which is sent once.
 
-    Waited for apart from other requests where the answer comes when the run is over, or while it goes on.
+    It is a long request unless the run is asynchronous: its answer comes at the end of the run, or during it.
     """
     return Request(
         method="POST",
@@ -43,12 +43,12 @@ def execute_request(
 
 
 def shown_body(body: Mapping[str, Any]) -> bytes:
-    """Write what errors may carry of a body: all but the token for callbacks."""
+    """Return the part of a body that errors may carry, as JSON: all but the token for callbacks."""
     return codec.encode_json({name: value for name, value in body.items() if name != _CALLBACK_TOKEN})
 
 
 def status_request(app_url: str, ref: RunRef) -> Request:
-    """Build a poll at a run: a POST that only reads. Raises ValueError for an id or scope of no use."""
+    """Build the request that polls a run, a POST that only reads. Raises ValueError for an invalid id or scope."""
     segment = path_segment(ref.id, "run_id")
     return Request(
         method="POST",
@@ -61,7 +61,7 @@ def status_request(app_url: str, ref: RunRef) -> Request:
 
 
 def check_callback(url: str) -> str:
-    """Return `url`. Raises ValueError unless the platform could call it."""
+    """Return `url`. Raises ValueError unless it is an http or https URL."""
     check_text(url, "callback_url")
     try:
         parts = urlsplit(url)
@@ -74,10 +74,10 @@ def check_callback(url: str) -> str:
 
 
 def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
-    """Read the acknowledgement of a run. Raises DecodeError when it names none.
+    """Read the acknowledgement of a run. Raises DecodeError if it names none.
 
-    Where it names none and asks for a sign-in, nothing was begun: raises AuthorizationRequired. An acknowledgement
-    is no end, whatever its status says: it tells no output (section 6.5.3).
+    If it names none and asks for a sign-in, no run has started: raises AuthorizationRequired. Whatever the status of
+    an acknowledgement, the run is not over: there is no output (section 6.5.3).
     """
     raw = object_in(reply, call)
     run_id = _run_id(Fields(raw))
@@ -85,7 +85,7 @@ def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
         pending = pending_in(read_events(Fields(raw)))
         if pending:
             raise AuthorizationRequired(
-                f"{VENDOR}: {call} began no run: {len(pending)} sign-in(s) of its end user are pending",
+                f"{VENDOR}: {call} started no run: {len(pending)} sign-in(s) of its end user are pending",
                 vendor=VENDOR,
                 call=call,
                 pending_authorizations=pending,
@@ -109,10 +109,10 @@ def _run_id(raw: Fields) -> str:
 
 
 def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
-    """Read the answer to a poll. Raises DecodeError where it tells no status."""
+    """Read the answer to a poll. Raises DecodeError if it has no status."""
     raw = object_in(reply, STATUS)
     run = raw.get("run", raw)
-    # Written now in one case, now in another, which is no change of the run (section 6.6); `raw` keeps it as it is.
+    # Lower case, since the platform writes it in either, which is no change (section 6.6); `raw` has it as received.
     path = "$" if run is raw else "$.run"
     status = codec.text_in(run, "status", vendor=VENDOR, call=STATUS, path=path).lower()
     state = run_state(status)
@@ -132,7 +132,7 @@ def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
 
 
 def _reason(output: Any) -> str | None:
-    """Find why a run failed. Where the platform says so, and how, is not published (section 6.6)."""
+    """Return why a run failed, None if unknown; where the platform reports that is undocumented (section 6.6)."""
     if isinstance(output, str):
         return output or None
     if isinstance(output, dict):
@@ -142,7 +142,7 @@ def _reason(output: Any) -> str | None:
 
 
 def redacted(raw: dict[str, Any], body: bytes) -> dict[str, Any]:
-    """Return an answer without the token for callbacks, which status records echo."""
+    """Return an answer without the token for callbacks, which status records repeat."""
     if not any(each in body for each in _ECHOES):
         return raw
     clean: dict[str, Any] = _without_secrets(raw)
@@ -161,10 +161,10 @@ def _without_secrets(value: Any) -> Any:
 
 
 def read_delivery(content: Any) -> tuple[str, str | None] | None:
-    """Read what a callback was sent, whose form is not published: the run it names, if any, and its status.
+    """Return the run id, empty if there is none, and the status in the body of a callback; None if it is no object.
 
-    A run's record, with or without its wrapping, a synchronous answer, and a digest of them are understood; of any
-    other object, the callback's own URL says which run it is about.
+    The form of the body is undocumented. A run's record, with or without its envelope, a synchronous answer, and a
+    summary of these are recognized; for any other object, the URL of the callback identifies the run.
     """
     if not isinstance(content, dict):
         return None

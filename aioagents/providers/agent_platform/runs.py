@@ -1,4 +1,4 @@
-"""Kore Agent Platform: runs of an app: waited for, followed, or listened to."""
+"""Kore Agent Platform: runs of an app: synchronous, in the background, or streamed."""
 
 import secrets
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from ...contract import RunReader, WebhookRegistration
 from ...model import Reply, RunRef, Secret
 from ...polling import RunHandle
 from ...webhooks import WebhookReceiver
-from .calls import Calls, require
+from .calls import Calls, require_authorized
 from .identity import Identity
 from .options import Input, RunOptions, StreamMode, execute_body, identity_of, stream_member
 from .reading import Fields
@@ -29,19 +29,19 @@ from .values import SessionInfo, pending_in, read_events
 
 TIMEOUT: Final = 600.0
 _ADVICE: Final = (
-    "The platform lists no runs and knows no idempotency key: read the session with its traces, "
-    "sessions.get(session_id=..., include=['traces']), where each run that was begun has one."
+    "The platform has no list of runs and no idempotency key: read the session with its traces, "
+    "sessions.get(session_id=..., include=['traces']); each run that was started has one."
 )
 
 
 class Runs:
-    """The runs of an app. Made by `AgentPlatform.runs`.
+    """The runs of an app, available as `AgentPlatform.runs`.
 
-    What begins a run is sent once. It raises `StartUnknown` when the reply was lost and a run may have begun; the
-    refusal, `NotSent` and cancellation are as `Leena.execute` tells; ValueError or TypeError for what cannot be sent,
-    before anything is. `text` is what the user says, or the items of the request's `input`; `RunOptions` tells what
-    else there is, which names the session above all: an id finds one, a session's reference finds or makes one, a
-    user's reference alone makes a new one each time.
+    A request that starts a run is sent once. All methods raise `StartUnknown` if the reply was lost and a run may
+    have started; refusals, `NotSent` and cancellation are as documented at `Leena.execute`; ValueError or TypeError
+    for arguments that cannot be sent, before any request. `text` is the user's message, or the items of the request's
+    `input`; `RunOptions` has the other arguments, the identifiers of the session among them: an id finds one, a
+    session's reference finds or creates one, a user's reference alone creates a new one each time.
     """
 
     def __init__(self, calls: Calls, app_id: str) -> None:
@@ -61,12 +61,12 @@ class Runs:
         require_authorization: bool = False,
         **options: Unpack[RunOptions],
     ) -> RunReply:
-        """Run, wait for the answer for at most `timeout` seconds, and give it.
+        """Run synchronously: wait at most `timeout` seconds for the answer, and return it.
 
-        An answer may tell of a failure (`RunReply.is_error`), of files that were too large, and of sign-ins that the
-        user still owes: with `require_authorization` these raise `AuthorizationRequired`, which carries them as
-        `pending_authorizations` and the answer as `reply`; repeat the call once the user has signed in. After the
-        timeout `StartUnknown` is raised, since the run may go on. Agent Platform API, sections 5 and 6.5.
+        An answer may report a failure (`RunReply.is_error`), files that were too large, and pending sign-ins of the
+        user: with `require_authorization` the latter raise `AuthorizationRequired`, which carries them as
+        `pending_authorizations` and the answer as `reply`; repeat the call when the user has signed in. Raises
+        `StartUnknown` after the timeout, since the run may go on. Agent Platform API, sections 5 and 6.5.
         """
         body = execute_body(text, options)
         request = execute_request(self._calls.url, "runs.execute", body, _seconds(timeout))
@@ -80,7 +80,7 @@ class Runs:
             )
         )
         if require_authorization:
-            require(found.pending_authorizations, request.call, found)
+            require_authorized(found.pending_authorizations, request.call, found)
         return found
 
     async def start(
@@ -92,25 +92,25 @@ class Runs:
         require_authorization: bool = False,
         **options: Unpack[RunOptions],
     ) -> RunHandle:
-        """Start a run in the background and give a handle on it, whose `result()` is the list of what it says.
+        """Start a run in the background and return a handle on it, whose `result()` is the list of its output items.
 
-        With a `WebhookReceiver` the run gets a URL and a bearer token of its own there: a delivery wakes the handle,
-        and while the receiver works the regular polls go at the cadence's slowest. Any other `callback_url` is told
-        as it is, and `callback_token` is what the platform will send there as bearer token. An acknowledgement that
-        names no run, which it may with a callback, raises `StartUnknown`: a run has begun then, and nobody can follow
-        it. Where it names none because the user has to sign in first, `AuthorizationRequired` is raised; with
-        `require_authorization` also where a run has begun without, which goes on and is the error's `run`.
-        Agent Platform API, sections 6.5.3 and 6.5.4.
+        With a `WebhookReceiver` as `callback_url`, the run gets a URL and a bearer token of its own there: a delivery
+        wakes the handle, and while the receiver is running, regular polls use the longest gap of the cadence. Any
+        other `callback_url` is sent as it is, and the platform sends `callback_token` there as bearer token. Raises
+        `StartUnknown` if the acknowledgement names no run, which is possible with a callback: a run has started that
+        cannot be followed. Raises `AuthorizationRequired` if it names none because the user has to sign in first;
+        with `require_authorization` also if a run has started without the sign-in, which goes on as the error's
+        `run`. Agent Platform API, sections 6.5.3 and 6.5.4.
         """
         body = execute_body(text, options)
         body["isAsync"] = True
         token = None if callback_token is None else _token(callback_token)
         if isinstance(callback_url, WebhookReceiver):
             if token is not None:
-                raise ValueError("callback_token: a receiver makes one of its own for each run")
+                raise ValueError("callback_token: a receiver generates one for each run")
             token = Secret(secrets.token_urlsafe(24))
         elif callback_url is None and token is not None:
-            raise ValueError("callback_token: there is no callback_url that it would be sent to")
+            raise ValueError("callback_token: needs a callback_url")
         with WebhookRegistration.to(callback_url, bearer=token, read=read_delivery) as registration:
             if registration.url is not None:
                 body["callbackUrl"] = check_callback(registration.url)
@@ -119,7 +119,7 @@ class Runs:
             handle = await self._begin(body, registration, options)
             if require_authorization and handle.accepted is not None:
                 events = read_events(Fields(handle.accepted.raw))
-                require(pending_in(events), "runs.start", None, handle.accepted)
+                require_authorized(pending_in(events), "runs.start", None, handle.accepted)
             return handle
 
     def stream(
@@ -130,21 +130,21 @@ class Runs:
         silence: float | None = None,
         **options: Unpack[RunOptions],
     ) -> RunStream:
-        """Run, and give what comes of it as it comes: `async for event in platform.runs.stream(...)`.
+        """Return a stream of the events of a new run: `async for event in platform.runs.stream(...)`.
 
-        Nothing is sent before the reading begins. `mode` is a `StreamMode`; `debug` adds thoughts, which come whole
-        in each of them. `silence` bounds each pause, in seconds, in place of the pool's. An app with an active
-        response processor streams nothing: its whole answer is the one event. Raises while it is read what `execute`
-        raises, and `StreamCut` where the stream breaks off. Agent Platform API, section 6.5.5.
+        Nothing is sent before the stream is read or entered. `mode` is a `StreamMode`; `debug` adds thoughts, which
+        are whole in each mode. `silence` is the longest pause allowed, in seconds, in place of the pool's. An app
+        with an active response processor does not stream: its whole answer is the only event. Reading raises what
+        `execute` raises, and `StreamCut` if the stream breaks off. Agent Platform API, section 6.5.5.
         """
         body = execute_body(text, options)
         body["stream"] = stream_member(mode)
         identity = identity_of(options)
 
-        def refer(session: SessionInfo, run_id: str) -> RunRef:
-            # A user's reference alone names many sessions, of which the stream tells the one.
-            is_vague = not identity.is_repeatable and bool(session.session_id)
-            scope = Identity(session.session_id).scope() if is_vague else identity.scope()
+        def ref_of(session: SessionInfo, run_id: str) -> RunRef:
+            # A user's reference alone names many sessions; the events of the stream identify this one.
+            is_ambiguous = not identity.is_repeatable and bool(session.session_id)
+            scope = Identity(session.session_id).scope() if is_ambiguous else identity.scope()
             return RunRef(VENDOR, scope, run_id)
 
         start = StartRequest(
@@ -153,7 +153,7 @@ class Runs:
             target=_target(options),
             advice=_ADVICE,
         )
-        return RunStream(self._calls, start, mode, refer)
+        return RunStream(self._calls, start, mode, ref_of)
 
     async def _begin(
         self, body: Mapping[str, Any], registration: WebhookRegistration, options: RunOptions
@@ -161,7 +161,7 @@ class Runs:
         request = execute_request(self._calls.url, "runs.start", body)
         scope, target = identity_of(options).scope(), _target(options)
         invoke = options.get("invoke")
-        # How long runs take is learned by what they run; sessions come and go.
+        # Durations are learned per app or invoked agent, since sessions are too short-lived.
         kind = self._app_id if invoke is None else invoke.name
 
         def read(reply: Reply) -> RunHandle:
@@ -188,21 +188,21 @@ class Runs:
         session_reference: str | None = None,
         user_reference: str | None = None,
     ) -> RunHandle:
-        """Follow a run by its id and its session, whoever started it. Raises ValueError for what names none.
+        """Return a handle on a run by its id and session. Raises ValueError if these are invalid.
 
-        The session is what the platform checks before it tells of the run. Agent Platform API, section 6.6.
+        The platform checks that the run belongs to the session. Agent Platform API, section 6.6.
         """
         scope = Identity.of(session_id, session_reference, user_reference).scope()
         return self.follow(RunRef(VENDOR, scope, run_id))
 
     def follow(self, ref: RunRef) -> RunHandle:
-        """Follow a run by its reference. Raises ValueError for one that names no session or no run."""
+        """Return a handle on a run by its reference. Raises ValueError for one that names no session or no run."""
         status_request(self._calls.url, ref)
         return RunHandle(self._source, ref)
 
 
 def _target(options: RunOptions) -> str:
-    """Name what is run, for errors and events: the session; its user only where nothing else is known."""
+    """Return the target for errors and events: the session, or its user if nothing else is known."""
     identity = identity_of(options)
     return identity.session_id or identity.session_reference or identity.user_reference or ""
 

@@ -1,7 +1,7 @@
-"""Kore Agent Platform: requests about sessions, and what their answers hold. Pure.
+"""Kore Agent Platform: requests and answers about sessions. Pure.
 
-Listing and reading were published in generations that have little in common (Agent Platform API, sections 6.2, 6.3);
-each has its own paths, names and paging, and all are read into the same values.
+The vendor's pages document listing and reading in generations with little in common (Agent Platform API, sections
+6.2, 6.3); each has its own paths, names and paging, and all are read into the same values.
 """
 
 from collections.abc import Collection, Mapping
@@ -35,11 +35,11 @@ _OK: Final = 200
 
 
 class Generation(StrEnum):
-    """How sessions are listed and read; three generations of the vendor's pages contradict each other.
+    """The calls that list and read sessions: three generations of the vendor's pages contradict each other.
 
     `NEWEST`: under `/api/public/apps/{app}/sessions` (`POST .../list`, `GET ...`), with names in snake case.
     `LATER`: listed by `GET .../sessions/list` under `/aaa/api/v1`, bounded by dates; read as `OLDER`.
-    `OLDER`: listed by `POST .../sessions/list`, read by `GET .../sessions`, both beside the other calls of the app.
+    `OLDER`: listed by `POST .../sessions/list`, read by `GET .../sessions`, both under the paths of the app.
     """
 
     NEWEST = "newest"
@@ -48,18 +48,18 @@ class Generation(StrEnum):
 
     @classmethod
     def of(cls, name: str) -> "Generation":
-        """Read a generation's name. Raises ValueError that lists them."""
+        """Return the generation with this name. Raises ValueError, which lists the names, if there is none."""
         try:
             return cls(name)
         except ValueError:
             raise ValueError(f"generation has to be one of {', '.join(cls)}, not {name!r}") from None
 
 
-#: A moment that goes out: an aware datetime or ISO 8601 text.
+#: A moment in a request: an aware datetime or ISO 8601 text.
 Moment: TypeAlias = datetime | str
-#: Includes that the newest generation knows.
+#: Values of `include` in the newest generation.
 INCLUDES: Final = ("traces", "observations")
-#: Filters of a list that each generation knows.
+#: Filters of a list in each generation.
 FILTERS: Final[Mapping[Generation, Collection[str]]] = {
     Generation.NEWEST: ("user_reference", "session_reference", "start", "end", "limit"),
     Generation.LATER: ("start", "end", "limit"),
@@ -69,7 +69,7 @@ FILTERS: Final[Mapping[Generation, Collection[str]]] = {
 
 @frozen
 class SessionUrls:
-    """Where sessions are: beside the app's other calls, and where the newest and later pages have them."""
+    """Base URLs of the calls about sessions: under the app's paths, and in the newest and later generation."""
 
     app: str
     newest: str
@@ -78,7 +78,7 @@ class SessionUrls:
 
 
 def create_request(app_url: str, identity: Identity, source: str | None) -> Request:
-    """Build what gives a session, found or made."""
+    """Build the request that finds or creates a session."""
     body: dict[str, Any] = {"sessionIdentity": identity.wire()}
     if source is not None:
         body["source"] = source
@@ -86,25 +86,25 @@ def create_request(app_url: str, identity: Identity, source: str | None) -> Requ
 
 
 def terminate_request(app_url: str, identity: Identity) -> Request:
-    """Build the end of a session."""
+    """Build the request that terminates a session."""
     return post(f"{app_url}/sessions/terminate", "sessions.terminate", {"sessionIdentity": identity.wire()})
 
 
 def get_request(url: str, query: Mapping[str, str], include: tuple[str, ...] = ()) -> Request:
-    """Build a question for one session."""
-    asked = [*query.items(), *(("include", each) for each in include)]
-    return Request(method="GET", url=f"{url}?{urlencode(asked, quote_via=quote)}", call="sessions.get")
+    """Build the request for one session."""
+    pairs = [*query.items(), *(("include", each) for each in include)]
+    return Request(method="GET", url=f"{url}?{urlencode(pairs, quote_via=quote)}", call="sessions.get")
 
 
 def list_request(
     urls: SessionUrls, generation: Generation, filters: Mapping[str, str], offset: int
 ) -> Request:
-    """Build a question for one page of a list, which begins at `offset`."""
+    """Build the request for the page of a list that begins at `offset`."""
     call = "sessions.list"
     start, end = filters.get("start"), filters.get("end")
     if generation is Generation.LATER:
-        asked = _given({"startDate": start, "endDate": end, "offset": str(offset), "limit": filters["limit"]})
-        return attrs.evolve(get_request(f"{urls.later}/sessions/list", asked), call=call)
+        query = _given({"startDate": start, "endDate": end, "offset": str(offset), "limit": filters["limit"]})
+        return attrs.evolve(get_request(f"{urls.later}/sessions/list", query), call=call)
     if generation is Generation.OLDER:
         body = {
             "sessionId": filters.get("session_id"),
@@ -130,13 +130,13 @@ def _given(members: Mapping[str, Any]) -> dict[str, Any]:
 
 def post(url: str, call: str, body: Mapping[str, Any], query: Mapping[str, str] | None = None) -> Request:
     """Build a POST that may be repeated."""
-    asked = f"?{urlencode(query, quote_via=quote)}" if query else ""
-    return Request(method="POST", url=url + asked, call=call, headers=JSON, body=codec.encode_json(body))
+    suffix = f"?{urlencode(query, quote_via=quote)}" if query else ""
+    return Request(method="POST", url=url + suffix, call=call, headers=JSON, body=codec.encode_json(body))
 
 
 @frozen(kw_only=True)
 class Page:
-    """One page of a list; `has_more` is what the platform says of the next."""
+    """One page of a list; `has_more` says whether the platform reports another one."""
 
     sessions: tuple[Session, ...]
     length: int
@@ -144,7 +144,7 @@ class Page:
 
 
 def read_page(reply: Reply, call: str, offset: int) -> Page:
-    """Read a list of any generation, which began at `offset`. Raises DecodeError."""
+    """Read the page of a list of any generation that began at `offset`. Raises DecodeError."""
     raw = Fields(object_in(reply, call))
     found = raw.get("sessions")
     if not isinstance(found, list):
@@ -153,17 +153,17 @@ def read_page(reply: Reply, call: str, offset: int) -> Page:
     total = raw.number("total_count")
     if total is None:
         total = paging.number("totalCount")
-    told = paging.flag("hasMore")
-    has_more = told if told is not None else total is not None and offset + len(found) < total
+    flag = paging.flag("hasMore")
+    has_more = flag if flag is not None else total is not None and offset + len(found) < total
     sessions = tuple(_session(Fields(each), call, f"$.sessions[{n}]") for n, each in enumerate(found))
     return Page(sessions=sessions, length=len(found), has_more=has_more)
 
 
 def read_session(reply: Reply, call: str) -> Session:
-    """Read the answer that holds one session, in whichever envelope. Raises DecodeError, NotFound for an empty list.
+    """Read an answer with one session, in any envelope. Raises DecodeError, and NotFound for an empty list.
 
-    A session stands in `session`, with a sign-in pending in `sessionInfo`, in `sessions` of the newest generation,
-    and by itself where it was terminated.
+    The session is the member `session`, with a sign-in pending `sessionInfo`, the first item of `sessions` in the
+    newest generation, and the body itself after a termination.
     """
     raw = Fields(object_in(reply, call))
     for name in ("session", "sessionInfo"):
@@ -237,7 +237,7 @@ def _observation(raw: Fields) -> Observation:
 
 
 def write_moment(value: Moment, name: str) -> str:
-    """Write a moment, an aware datetime or ISO 8601 text. Raises ValueError or TypeError."""
+    """Return an aware datetime or ISO 8601 text as text. Raises ValueError or TypeError for anything else."""
     if isinstance(value, str):
         if parse_moment(value) is None:
             raise ValueError(f"{name}: expected an ISO 8601 date-time, not {value!r}")

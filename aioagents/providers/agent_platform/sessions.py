@@ -1,4 +1,4 @@
-"""Kore Agent Platform: sessions, which are conversations of an app with one of its users."""
+"""Kore Agent Platform: sessions, the conversations of an app with its users."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from functools import partial
@@ -10,7 +10,7 @@ from ...calls import Start
 from ...contract import check_text
 from ...errors import NotFound
 from ...model import Purpose, Request
-from .calls import Calls, require
+from .calls import Calls, require_authorized
 from .identity import Identity
 from .session_wire import (
     FILTERS,
@@ -35,10 +35,10 @@ _TERMINATED: Final = "terminated"
 
 
 class Sessions:
-    """The sessions of an app. Made by `AgentPlatform.sessions`.
+    """The sessions of an app, available as `AgentPlatform.sessions`.
 
     All methods raise `ReplyError`, `TransportError`, `DecodeError` and `PoolClosed`, and ValueError or TypeError for
-    what cannot be sent. Passing faults are tried again, save where `create` says otherwise.
+    arguments that cannot be sent. Requests that fail for a passing reason are retried, except as noted at `create`.
     """
 
     def __init__(self, calls: Calls, urls: SessionUrls) -> None:
@@ -54,14 +54,14 @@ class Sessions:
         source: str | None = None,
         require_authorization: bool = False,
     ) -> Session:
-        """Return a session: the one that is meant, or a new one. Give at least one of the three.
+        """Return an existing session or a new one. At least one of the three identifiers is needed.
 
-        An id finds a session; a reference of the caller's own finds one, or names the new one; a user's reference
-        makes a new one each time. So a request with a user's reference and no session's is sent once, and
-        `StartUnknown` raised when its reply was lost; all others are repeated, and lead to the same session.
-        `source` says where the conversation comes from (`AP` by the platform's default). With
-        `require_authorization`, sign-ins that the user owes raise `AuthorizationRequired`, which carries them as
-        `pending_authorizations` and the session as `reply`. Agent Platform API, sections 4, 5 and 6.1.
+        An id finds a session; a session's reference, chosen by the caller, finds one or names the new one; a user's
+        reference creates a new one each time. So a request with a user's reference and no session's is sent once, and
+        raises `StartUnknown` if its reply was lost; all others are retried, and lead to the same session. `source`
+        names the origin of the conversation (by the platform's default `AP`). With `require_authorization`, pending
+        sign-ins of the user raise `AuthorizationRequired`, which carries them as `pending_authorizations` and the
+        session as `reply`. Agent Platform API, sections 4, 5 and 6.1.
         """
         identity = Identity.of(session_id, session_reference, user_reference)
         if source is not None:
@@ -72,7 +72,7 @@ class Sessions:
         else:
             session = await self._create_once(request, identity)
         if require_authorization:
-            require(session.pending_authorizations, request.call, session)
+            require_authorized(session.pending_authorizations, request.call, session)
         return session
 
     async def _create_once(self, request: Request, identity: Identity) -> Session:
@@ -97,8 +97,8 @@ class Sessions:
     ) -> Session:
         """Return a session as it is now.
 
-        The newest generation finds it by its id alone, and adds what `include` names: `traces`, `observations`. The
-        older ones find it by id or reference, and tell its attachments. Raises `NotFound`. Agent Platform API,
+        The newest generation finds it only by its id, and adds what `include` names: `traces`, `observations`. The
+        older ones find it by id or reference, and return its attachments. Raises `NotFound`. Agent Platform API,
         section 6.3.
         """
         found = Generation.of(generation)
@@ -132,10 +132,10 @@ class Sessions:
     ) -> AsyncIterator[Session]:
         """Iterate over the sessions of the app's environment: `async for session in platform.sessions.list()`.
 
-        Read page by page; one that moves from page to page meanwhile is given once. The newest generation covers the
-        24 hours before `end` (by default now) unless `start` says otherwise, and has no `session_id`; the later one
-        takes dates alone; the older one no session's reference, and no page size. Raises ValueError for a
-        filter that the generation does not know. Agent Platform API, section 6.2.
+        The pages are read one by one; a session that moves to another page meanwhile is returned once. The newest
+        generation covers the 24 hours before `end` (by default now) without a `start`, and has no filter
+        `session_id`; the later one has only dates and page sizes; the older one has no session's reference and no
+        page size. Raises ValueError for a filter that the generation does not have. Agent Platform API, section 6.2.
         """
         found = Generation.of(generation)
         given = {
@@ -150,7 +150,7 @@ class Sessions:
         for name in filters:
             if name not in FILTERS[found]:
                 shown = "page_size" if name == "limit" else name
-                raise ValueError(f"{shown}: the {found} generation cannot be asked by it")
+                raise ValueError(f"{shown}: the {found} generation has no such filter")
         if found is not Generation.OLDER:
             filters.setdefault("limit", str(PAGE_SIZE))
         return self._pages(found, filters)
@@ -164,7 +164,7 @@ class Sessions:
             for session in fresh:
                 seen.add(session.session_id)
                 yield session
-            # A server that does not know the offset tells the same page for ever.
+            # A server that ignores the offset would return the same page for ever.
             if not (page.has_more and fresh):
                 return
             offset += page.length
@@ -172,10 +172,10 @@ class Sessions:
     async def terminate(
         self, *, session_id: str | None = None, session_reference: str | None = None
     ) -> Session:
-        """End a session, whose memory is deleted, and give it as it then is (`status` is `terminated`).
+        """Terminate a session, whose memory is deleted, and return it; its `status` is `terminated`.
 
-        A user's reference ends none. When an earlier try of this call may have done it, that there is no such
-        session is no error. Raises `NotFound`. Agent Platform API, section 6.4.
+        A session cannot be terminated by its user's reference. Raises `NotFound`, but not after a retry, since an
+        earlier attempt may have terminated it. Agent Platform API, section 6.4.
         """
         identity = Identity.of(session_id, session_reference)
         try:

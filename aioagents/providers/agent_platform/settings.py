@@ -1,4 +1,4 @@
-"""Kore Agent Platform: where it is, and with what it is spoken to. Pure."""
+"""Kore Agent Platform: base URLs, variables, and the headers that carry the keys. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from ...contract import check_base_url
 from ...model import Secret
 
 VENDOR: Final = "agent-platform"
-#: The header that every endpoint's page names; the introduction of the app's APIs names `Authorization` instead.
+#: The header on the page of every endpoint; the introduction of the app's APIs has `Authorization` instead.
 KEY_HEADER: Final = "x-api-key"
-#: Where the app's APIs and the tools' APIs begin, on a host that was given without a path.
+#: Paths of the app's APIs and the tools' APIs, appended to a base URL without a path.
 APP_PATH: Final = "/api/v2"
 TOOLS_PATH: Final = "/api/public"
 
@@ -24,7 +24,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "AGENT_PLATFORM_TOOLS_URL": f"base URL of the tools' APIs; the app's host and {TOOLS_PATH} when unset",
     "AGENT_PLATFORM_TOOLS_KEY": "API key of the account's API scopes, for tools, models, files and connections",
     "AGENT_PLATFORM_KEY_HEADER": f"header that carries the app's key, in place of {KEY_HEADER}",
-    "AGENT_PLATFORM_KEY_PREFIX": "what stands before the app's key in that header, like Bearer",
+    "AGENT_PLATFORM_KEY_PREFIX": "prefix of the app's key in that header, like Bearer",
 }
 REQUIRED: Final = (
     "AGENT_PLATFORM_BASE_URL",
@@ -34,19 +34,19 @@ REQUIRED: Final = (
 )
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-#: Headers that say how a request is to be read, so that none of them can carry a key.
+#: Headers with a meaning of their own, so that they cannot carry a key.
 _TAKEN: Final = frozenset(
     {"accept", "connection", "content-length", "content-type", "host", "transfer-encoding"}
 )
 
 
 def app_base(url: str, *, allow_insecure: bool = False) -> str:
-    """Return the base URL of the app's APIs. Raises ValueError for one of no use."""
+    """Return the base URL of the app's APIs. Raises ValueError for an invalid one."""
     return _with_path(check_base_url(url, "base_url", allow_insecure=allow_insecure), APP_PATH)
 
 
 def tools_base(url: str | None, app_url: str, *, allow_insecure: bool = False) -> str:
-    """Return the base URL of the tools' APIs; without one it is on the host of `app_url`. Raises ValueError."""
+    """Return the base URL of the tools' APIs, by default on the host of `app_url`. Raises ValueError."""
     if url is None:
         return origin_of(app_url) + TOOLS_PATH
     return _with_path(check_base_url(url, "tools_url", allow_insecure=allow_insecure), TOOLS_PATH)
@@ -63,9 +63,9 @@ def _with_path(url: str, path: str) -> str:
 
 
 def key_headers(key: Secret, name: str, *, header: str = KEY_HEADER, prefix: str = "") -> Mapping[str, str]:
-    """Build the header that carries a key. Raises ValueError, which calls the key `name`, for what none can carry.
+    """Return the header that carries a key, called `name` in errors. Raises ValueError for what no header can carry.
 
-    A prefix that ends in a letter or digit, like `Bearer`, is set off by a space.
+    A prefix that ends in a letter or digit, like `Bearer`, is separated from the key by a space.
     """
     if not key:
         raise ValueError(f"{name} is empty")
@@ -79,7 +79,7 @@ def key_headers(key: Secret, name: str, *, header: str = KEY_HEADER, prefix: str
 
 
 def check_header_value(text: str, name: str) -> str:
-    """Return `text`. Raises ValueError, which does not quote it, for what no header can carry."""
+    """Return `text`. Raises ValueError, which does not quote it, if a header cannot carry it."""
     if not (isinstance(text, str) and text.isascii() and text.isprintable()) or text.strip() != text:
-        raise ValueError(f"{name} holds what no header can carry, such as a line's end")
+        raise ValueError(f"{name} holds characters that no header can carry, such as a line break")
     return text

@@ -1,4 +1,4 @@
-"""Kore Agent Platform: what is uploaded, read a piece at a time: a file by its path, bytes, or a stream."""
+"""Kore Agent Platform: files to upload, read a piece at a time: by their path, from bytes, or from a stream."""
 
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,30 +14,30 @@ from attrs import field, frozen
 
 from ...contract import check_text
 
-#: Bytes that are in memory at once.
+#: Bytes that are read at a time.
 PIECE: Final = 256 * 1024
 
 
 class Readable(Protocol):
-    """A file that was opened for reading bytes."""
+    """A file that is open for reading bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most so many bytes, none at the end."""
+        """Return at most `size` bytes, none at the end."""
         ...
 
 
-#: What can be uploaded: the path of a file, bytes, an asynchronous iterator of bytes, a file that is open.
+#: What can be uploaded: the path of a file, bytes, an asynchronous iterator of bytes, an open file.
 Uploadable: TypeAlias = (
     "str | PathLike[str] | bytes | bytearray | memoryview | AsyncIterator[bytes] | Readable"
 )
 
-#: Returns a part of what is uploaded: so many bytes from there on, all where the number is None.
+#: Called with a start and a length, returns that part of a file; all from the start on if the length is None.
 Opener: TypeAlias = Callable[[int, int | None], AsyncIterator[bytes]]
 
 
 @frozen(kw_only=True)
 class Source:
-    """What is uploaded. `size` is None where it is not known, and then it can be opened once alone."""
+    """A file to upload. If its `size` is not known, it is None, and the file can be opened only once."""
 
     name: str
     size: int | None
@@ -45,12 +45,12 @@ class Source:
 
     @property
     def is_once(self) -> bool:
-        """Return whether it can be read once alone."""
+        """Return whether it can be read only once."""
         return self.size is None
 
     @property
     def extension(self) -> str:
-        """Return the extension of the name, without its dot. Raises ValueError where there is none."""
+        """Return the extension of the name, without its dot. Raises ValueError if there is none."""
         extension = PurePath(self.name).suffix.removeprefix(".")
         if not extension:
             raise ValueError(f"file_name: the platform needs an extension, and {self.name!r} has none")
@@ -61,10 +61,10 @@ class Source:
 async def opened(
     what: Uploadable, file_name: str | None, *, is_spooled: bool = False
 ) -> AsyncIterator[Source]:
-    """Make what is to be uploaded readable while the block runs.
+    """Return a context manager that yields a source to read from.
 
-    A stream is read once, as it comes; `is_spooled`, it is first written to a temporary file, which has a size and
-    may be read again. Raises ValueError, TypeError, or OSError for a file that cannot be read.
+    A stream is read once, while it is sent; with `is_spooled` it is first written to a temporary file, which has a
+    size and can be read again. Raises ValueError, TypeError, or OSError for a file that cannot be read.
     """
     if file_name is not None:
         check_text(file_name, "file_name")
@@ -73,7 +73,7 @@ async def opened(
         yield Source(name=file_name or path.name, size=await _size_of(path), open=_from_path(path))
         return
     if file_name is None:
-        raise ValueError("file_name: has to be given for what is no path")
+        raise ValueError("file_name: is needed unless the file is given by its path")
     if isinstance(what, bytes | bytearray | memoryview):
         data = bytes(what)
         yield Source(name=file_name, size=len(data), open=_from_bytes(data))
@@ -90,7 +90,7 @@ async def opened(
 async def _size_of(path: Path) -> int:
     found = await anyio.Path(path).stat()
     if not S_ISREG(found.st_mode):
-        raise ValueError(f"{path.name!r} is no regular file; a stream can be uploaded as one")
+        raise ValueError(f"{path.name!r} is no regular file; upload its content as a stream")
     return found.st_size
 
 
@@ -110,7 +110,7 @@ async def _spool(pieces: AsyncIterator[bytes], file: IO[bytes]) -> int:
     size = 0
     async for piece in pieces:
         if not isinstance(piece, bytes | bytearray | memoryview):
-            raise TypeError(f"a stream that is uploaded gives bytes, not {type(piece).__name__}")
+            raise TypeError(f"a stream that is uploaded yields bytes, not {type(piece).__name__}")
         size += await run_sync(file.write, piece)
     await run_sync(file.flush)
     return size
@@ -145,7 +145,7 @@ def _from_bytes(data: bytes) -> Opener:
 
 
 async def _read(read: Callable[[int], Awaitable[bytes]], length: int | None) -> AsyncIterator[bytes]:
-    """Read so many bytes, or to the end; what is shorter than that says so by its length."""
+    """Yield `length` bytes, or all up to the end; fewer if the file is shorter, which the form's length reveals."""
     left = length
     while left is None or left > 0:
         piece = await read(PIECE if left is None else min(PIECE, left))

@@ -1,4 +1,4 @@
-"""Kore Agent Platform: its words for where runs and dock jobs stand. Pure."""
+"""Kore Agent Platform: its status words of runs and dock jobs. Pure."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -6,8 +6,8 @@ from typing import Final
 
 from ...model import RunState
 
-# Written in either case on the vendor's page, so compared in lower case. `processing` stands in acknowledgements
-# alone, outside of the set that the status call lists (Agent Platform API, sections 6.5.3 and 6.6).
+# The vendor's page writes them in either case, so they are compared in lower case. `processing` occurs only in
+# acknowledgements, not in the list of the status call (Agent Platform API, sections 6.5.3 and 6.6).
 RUN_STATES: Final[Mapping[str, RunState]] = MappingProxyType(
     {
         "pending": RunState.QUEUED,
@@ -29,10 +29,10 @@ DOCK_STATES: Final[Mapping[str, RunState]] = MappingProxyType(
 
 
 def run_state(status: str) -> RunState:
-    """Return the state for a run's status word; one that is not known is watched on, never an end."""
+    """Return the state for a run's status word: UNKNOWN, which is not terminal, for unknown words."""
     return RUN_STATES.get(status.strip().lower(), RunState.UNKNOWN)
 
 
 def dock_state(status: str) -> RunState:
-    """Return the state for a dock job's status word; one that is not known is watched on, never an end."""
+    """Return the state for a dock job's status word: UNKNOWN, which is not terminal, for unknown words."""
     return DOCK_STATES.get("_".join(status.replace("_", " ").split()).upper(), RunState.UNKNOWN)

@@ -1,4 +1,4 @@
-"""Kore Agent Platform: a run that tells while it goes on."""
+"""Kore Agent Platform: streamed runs."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from inspect import isasyncgen
@@ -27,17 +27,21 @@ from .values import (
     text_of,
 )
 
-#: What stands between the texts of two events; a token brings its own spaces along.
-_BETWEEN: Final[Mapping[str, str]] = {StreamMode.TOKENS: "", StreamMode.MESSAGES: "\n", StreamMode.CUSTOM: ""}
+#: The separator between the texts of two events; tokens include their own spaces.
+_SEPARATORS: Final[Mapping[str, str]] = {
+    StreamMode.TOKENS: "",
+    StreamMode.MESSAGES: "\n",
+    StreamMode.CUSTOM: "",
+}
 
 
 @frozen(kw_only=True)
 class StreamEvent:
-    """One event of a stream. `text` is what it adds: a piece of the answer, or a whole message, as the mode has it.
+    """One event of a stream. `text` is what it adds: a piece of the answer or a whole message, depending on the mode.
 
-    `index` counts from 0 where the platform numbers its events. `session` is whole in the first and last event, and
-    may be empty in between. `whole_output` repeats, in the last event, all that was said. Agent Platform API,
-    section 6.5.5.
+    `index` counts from 0 if the platform numbers the events. `session` is complete in the first and last event, and
+    may be empty in others. `whole_output` of the last event repeats the whole output. Agent Platform API, section
+    6.5.5.
     """
 
     index: int | None = None
@@ -52,21 +56,21 @@ class StreamEvent:
 
     @property
     def text(self) -> str:
-        """Return what this event adds to the answer; empty where it adds nothing."""
+        """Return the text that this event adds to the answer; empty if it adds none."""
         return text_of(self.output)
 
     @property
     def pending_authorizations(self) -> tuple[AuthorizationProfile, ...]:
-        """Return the sign-ins that the end user owes, where this event asks for them."""
+        """Return the pending sign-ins of the end user that this event asks for."""
         return pending_in(self.events)
 
 
 @frozen(kw_only=True)
 class StreamResult:
-    """What a stream has told so far, or in all once `is_complete`.
+    """The sum of the events read so far; of all events if `is_complete`.
 
-    `text` is made of the events' texts, or of what the last event repeats where they had none. `is_error` tells of a
-    run that went wrong, which no HTTP status does.
+    `text` consists of the events' texts, or of the repeated output of the last event if they had none. `is_error` is
+    set if the run failed, which the HTTP status does not show.
     """
 
     text: str = field(default="", repr=False)
@@ -79,12 +83,12 @@ class StreamResult:
 
     @property
     def is_error(self) -> bool:
-        """Return whether the run went wrong."""
+        """Return whether the run failed."""
         return self.session.is_error
 
 
 def read_event(body: Mapping[str, Any]) -> StreamEvent:
-    """Read one event; a whole answer, where the app streams none, is one."""
+    """Read one event. The whole answer of an app that does not stream is read as one."""
     raw = Fields(body)
     info = raw.inner("sessionInfo")
     return StreamEvent(
@@ -100,11 +104,11 @@ def read_event(body: Mapping[str, Any]) -> StreamEvent:
     )
 
 
-class Tally:
-    """Adds events up. Pure."""
+class ResultBuilder:
+    """Adds up the events of a stream. Pure."""
 
     def __init__(self, mode: str) -> None:
-        self._between = _BETWEEN[mode]
+        self._separator = _SEPARATORS[mode]
         self._texts: list[str] = []
         self._whole = ""
         self._thoughts: list[Thought] = []
@@ -115,7 +119,7 @@ class Tally:
         self.is_complete = False
 
     def add(self, event: StreamEvent) -> None:
-        """Note an event."""
+        """Add an event."""
         self.events += 1
         self.is_complete |= event.is_last
         self.run_id = self.run_id or event.session.run_id
@@ -129,14 +133,14 @@ class Tally:
 
     @property
     def session(self) -> SessionInfo:
-        """Return the latest that was told of the session as a whole."""
+        """Return the session as in the latest event that describes it, not just its run id."""
         return self._session
 
     def result(self) -> StreamResult:
-        """Return the sum."""
+        """Return the result of the events so far."""
         return StreamResult(
-            # What the last event repeats counts only where nothing came before it.
-            text=self._between.join(self._texts) if self._texts else self._whole,
+            # The last event repeats the texts of the others, and counts only if these had none.
+            text=self._separator.join(self._texts) if self._texts else self._whole,
             thoughts=tuple(self._thoughts),
             session=self._session,
             run_id=self.run_id,
@@ -147,49 +151,49 @@ class Tally:
 
 
 class RunStream:
-    """A run that tells while it goes on: `async for event in platform.runs.stream(...)`, read once.
+    """The events of a run while it is in progress: `async for event in platform.runs.stream(...)`. Read once.
 
-    The run is started when the reading begins, or where the stream is entered (`async with`). Leaving the loop or the
-    block closes the connection; the run itself goes on. Read event by event (`anext`), it is closed by its end or
-    `aclose`. A stream that breaks off, also in the middle of an event,
-    raises `StreamCut`, which carries what came of that event, and the `run` as far as it is known: look at it, for
-    the platform resumes no stream. Made by `Runs.stream`.
+    The run is started by the first read, or by entering the stream (`async with`). Leaving the loop or the block
+    closes the connection; the run itself goes on. If single events are read (`anext`), the end of the stream or
+    `aclose` closes it. A stream that breaks off, also in the middle of an event, raises `StreamCut`, which carries
+    the bytes received of that event and the `run`, if it is known: poll it, since the platform cannot resume a
+    stream. Returned by `Runs.stream`.
     """
 
     def __init__(
-        self, calls: Calls, start: StartRequest, mode: str, refer: Callable[[SessionInfo, str], RunRef]
+        self, calls: Calls, start: StartRequest, mode: str, ref_of: Callable[[SessionInfo, str], RunRef]
     ) -> None:
         self._calls = calls
         self._start = start
-        self._refer = refer
+        self._ref_of = ref_of
         self._decoder = EventDecoder(vendor=VENDOR, call=start.request.call)
-        self._tally = Tally(mode)
+        self._builder = ResultBuilder(mode)
         self._streaming: Streaming | None = None
         self._is_read = False
         self._is_closed = False
-        # Held only where it is read event by event: a loop that is left has to drop it.
+        # Set only if single events are read: leaving a loop must drop the last reference to the generator.
         self._events: AsyncGenerator[StreamEvent, None] | None = None
 
     @property
     def result(self) -> StreamResult:
-        """Return what was told so far."""
-        return self._tally.result()
+        """Return the result of the events read so far."""
+        return self._builder.result()
 
     @property
     def ref(self) -> RunRef | None:
-        """Return the reference by which any process can follow the run; None before the platform told its id."""
-        run_id = self._tally.run_id
-        return self._refer(self._tally.session, run_id) if run_id else None
+        """Return the reference by which any process can follow the run; None before an event has its id."""
+        run_id = self._builder.run_id
+        return self._ref_of(self._builder.session, run_id) if run_id else None
 
     async def read(self) -> StreamResult:
-        """Read to the end, and give what was told in all."""
+        """Read to the end, and return the result."""
         async for _ in self:
             pass
         return self.result
 
     async def __aenter__(self) -> Self:
         if self._streaming is not None:
-            raise RuntimeError("a stream is begun once")
+            raise RuntimeError("a stream can be entered only once")
         await self._begin()
         return self
 
@@ -218,28 +222,28 @@ class RunStream:
             await self._streaming.__aexit__(None, None, None)
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
-        return self._events or self._told()
+        return self._events or self._read_events()
 
     async def __anext__(self) -> StreamEvent:
         if self._events is None:
             if self._is_closed:
                 raise StopAsyncIteration
-            self._events = self._told()
+            self._events = self._read_events()
         return await anext(self._events)
 
-    async def _told(self) -> AsyncGenerator[StreamEvent, None]:
+    async def _read_events(self) -> AsyncGenerator[StreamEvent, None]:
         if self._is_read:
-            raise RuntimeError("a stream is read once")
+            raise RuntimeError("a stream can be read only once")
         self._is_read = True
-        streaming, is_told = self._streaming or await self._begin(), False
+        streaming, is_reported = self._streaming or await self._begin(), False
         try:
             pieces = streaming.pieces()
             while (events := await self._next(streaming, pieces)) is not None:
                 for event in events:
-                    self._tally.add(event)
-                    if not is_told and (run := self._run()) is not None:
+                    self._builder.add(event)
+                    if not is_reported and (run := self._run()) is not None:
                         streaming.began(run)
-                        is_told = True
+                        is_reported = True
                     yield event
                     if event.is_last:
                         return
@@ -247,7 +251,7 @@ class RunStream:
             await self._close()
 
     async def _next(self, streaming: Streaming, pieces: AsyncIterator[bytes]) -> list[StreamEvent] | None:
-        """Wait for what comes next, and give the events that are whole with it; None at the end."""
+        """Wait for the next piece, and return the events that it completes; None at the end."""
         decoder = self._decoder
         try:
             if decoder.fault is not None:
@@ -257,7 +261,7 @@ class RunStream:
                 return _events_in(decoder.feed(piece))
             if not decoder.is_done:
                 decoder.end()
-            if self._tally.events == 0:
+            if self._builder.events == 0:
                 raise wrong(self._start.request.call, "$")
         except ReplyLost as error:
             raise decoder.cut("the connection was lost", run=self._run()) from error
@@ -265,27 +269,27 @@ class RunStream:
             error.run, error.ref = self._run(), self.ref
             raise
         except DecodeError as error:
-            if self._tally.events == 0:
+            if self._builder.events == 0:
                 raise streaming.unknown(error) from error
             streaming.note(error)
             error.run, error.ref = self._run(), self.ref
             raise
-        self._tally.is_complete = True
+        self._builder.is_complete = True
         return None
 
     def _run(self) -> Run | None:
-        """Return the run as the stream tells of it: its end is for a poll to see."""
+        """Return the run as the events describe it, never as ended: only a poll shows that."""
         ref = self.ref
         if ref is None:
             return None
-        status = self._tally.session.status
-        raw = self._tally.session.raw
+        status = self._builder.session.status
+        raw = self._builder.session.raw
         return Run(
             ref=ref, state=RunState.RUNNING, status=status, raw=raw, seen_at=self._calls.pool.clock.utcnow()
         )
 
 
 def _events_in(bodies: list[Any]) -> list[StreamEvent]:
-    """Read the events in what came; one that comes as a list is as many as it holds."""
+    """Read decoded events. An array is read as the events that it holds."""
     flat = [each for body in bodies for each in (body if isinstance(body, list) else [body])]
     return [read_event(each) for each in flat if isinstance(each, dict)]

@@ -13,12 +13,12 @@ TIMEOUT: Final = 600.0
 
 
 class Tools:
-    """The tools of an account. Made by `AgentPlatform.tools`.
+    """The tools of an account, available as `AgentPlatform.tools`.
 
-    Each method starts a background job of the platform, once, and gives a handle on it, which may be over already:
-    `await handle.result()`. Raises `StartUnknown` when the reply was lost and a job may have begun; the refusal,
-    `NotSent` and cancellation are as `Leena.execute` tells; ValueError for what cannot be sent. Files are uploaded
-    before, by `AgentPlatform.files`.
+    Each method starts a background job of the platform by a request that is sent once, and returns a handle on it;
+    the job may be over already: `await handle.result()`. Raises `StartUnknown` if the reply was lost and a job may
+    have started; refusals, `NotSent` and cancellation are as documented at `Leena.execute`; ValueError for arguments
+    that cannot be sent. Files for imports are uploaded first, by `AgentPlatform.files`.
     """
 
     def __init__(self, calls: Calls, dock: Dock) -> None:
@@ -33,7 +33,7 @@ class Tools:
         flow_data_file_id: str,
         env_variables_file_id: str | None = None,
     ) -> DockHandle:
-        """Import a new tool; `result().tool_id` names it.
+        """Import a new tool; `result().tool_id` is its id.
 
         The files are an export's `app_definition.json`, `flow_definition.json` and, if any, `env_variables.json`.
         Agent Platform API, section 9.0.1.
@@ -48,7 +48,7 @@ class Tools:
     async def import_into(
         self, tool_id: str, *, tool_data_file_id: str, flow_data_file_id: str, env_variables_file_id: str
     ) -> DockHandle:
-        """Import into a tool that is there. All three files are needed here (Agent Platform API, section 9.0.2)."""
+        """Import into an existing tool, which needs all three files. Agent Platform API, section 9.0.2."""
         body = _files(tool_data_file_id, flow_data_file_id)
         body["envVariablesFileId"] = check_text(env_variables_file_id, "env_variables_file_id")
         request = start_request(self._of(tool_id, "import"), "tools.import_into", body)
@@ -57,7 +57,7 @@ class Tools:
     async def export(self, tool_id: str, *, flow_id: str | None = None) -> DockHandle:
         """Export a tool; `result()` is a `Download` of a zip file.
 
-        The vendor's table asks for the flow's id, its sample leaves it out. Agent Platform API, section 9.0.3.
+        The vendor's table has the flow's id as required; its sample has none. Agent Platform API, section 9.0.3.
         """
         query = "" if flow_id is None else f"?flowId={quote(check_text(flow_id, 'flow_id'), safe='')}"
         request = start_request(self._of(tool_id, "export") + query, "tools.export")
@@ -66,7 +66,7 @@ class Tools:
     async def deploy(
         self, tool_id: str, *, is_async: bool = True, timeout: float | None = TIMEOUT
     ) -> DockHandle:
-        """Deploy a tool. Without `is_async` the platform answers when it is done, for at most `timeout` seconds.
+        """Deploy a tool. Unless `is_async`, wait for the answer, which comes at the end, at most `timeout` seconds.
 
         Agent Platform API, section 9.0.4.
         """
@@ -84,7 +84,7 @@ class Tools:
         return await self._dock.start(request, target=tool_id, action="began to deploy a tool")
 
     async def undeploy(self, tool_id: str) -> DockHandle:
-        """Take a tool out of service. Agent Platform API, section 9.0.5."""
+        """Undeploy a tool. Agent Platform API, section 9.0.5."""
         request = start_request(self._of(tool_id, "undeploy"), "tools.undeploy")
         return await self._dock.start(request, target=tool_id, action="began to undeploy a tool")
 
@@ -103,7 +103,7 @@ def _files(tool_data_file_id: str, flow_data_file_id: str) -> dict[str, Any]:
 
 
 class Guardrail(StrEnum):
-    """What watches over inputs and outputs of models."""
+    """A filter of the inputs and outputs of models."""
 
     ANONYMIZE = "Anonymize"
     BAN_TOPICS = "Ban topics"
@@ -114,9 +114,9 @@ class Guardrail(StrEnum):
 
 
 class Guardrails:
-    """The guardrails of an account. Made by `AgentPlatform.guardrails`; as `Tools`.
+    """The guardrails of an account, available as `AgentPlatform.guardrails`. Methods raise and retry as in `Tools`.
 
-    The vendor's newest list of calls has left them out, and its scopes have not (Agent Platform API, section 10).
+    The vendor's newest list of calls does not have them, but its scopes do (Agent Platform API, section 10).
     """
 
     def __init__(self, calls: Calls, dock: Dock) -> None:
@@ -124,11 +124,11 @@ class Guardrails:
         self._url = f"{calls.url}/guardrails"
 
     async def deploy(self, name: str) -> DockHandle:
-        """Put a `Guardrail` into service."""
+        """Deploy a `Guardrail`."""
         return await self._start(name, "deploy")
 
     async def undeploy(self, name: str) -> DockHandle:
-        """Take a `Guardrail` out of service."""
+        """Undeploy a `Guardrail`."""
         return await self._start(name, "undeploy")
 
     async def _start(self, name: str, verb: str) -> DockHandle:

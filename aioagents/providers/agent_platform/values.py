@@ -1,7 +1,7 @@
-"""Kore Agent Platform: what its answers about sessions and runs hold, as values. Pure.
+"""Kore Agent Platform: values read from its answers about sessions and runs. Pure.
 
-`raw` keeps each object as received. What was said, and what a user's browser is to open, may be personal data: such
-members stay out of the repr.
+`raw` is each object as received. Texts of conversations and URLs for a user's browser may be personal data, and are
+not part of the repr.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from .reading import Fields
 
-#: The event by which the platform says that an end user has to sign in somewhere first (section 5).
+#: The event that asks an end user to sign in somewhere (section 5).
 SIGN_IN: Final = "IDP_Redirect"
 _TEXT: Final = "text"
 
@@ -46,9 +46,9 @@ class Event:
 
 @frozen(kw_only=True)
 class Attachment:
-    """A file of a session. `is_active` says whether the run used it; None where the platform does not tell.
+    """A file of a session. `is_active` says whether the run used it; None if the platform does not report it.
 
-    `error` is set where its text was too large for the model, which no status tells (section 6.5.7).
+    `error` is set if its text was too large for the model, which no status shows (section 6.5.7).
     """
 
     file_id: str
@@ -62,7 +62,7 @@ class Attachment:
 
 @frozen(kw_only=True)
 class UploadLimits:
-    """What a session takes as attachments. `extensions` are file extensions, though the platform calls them types.
+    """The attachments that a session accepts. `extensions` are file extensions, though the platform calls them types.
 
     Agent Platform API, section 6.1.
     """
@@ -76,7 +76,7 @@ class UploadLimits:
 
 @frozen(kw_only=True)
 class Thought:
-    """What an agent, or the orchestrator (`source`), thought on its way. Told where `debug` asks for it."""
+    """A thought of an agent or the orchestrator (`source`) during a run. Only sent if `debug` requests thoughts."""
 
     text: str = field(repr=False)
     source: str = ""
@@ -84,7 +84,7 @@ class Thought:
 
 @frozen(kw_only=True)
 class SessionInfo:
-    """What an answer says of its session. `status` is the platform's word: `idle`, `busy`, `error`, or another.
+    """The session as described in an answer. `status` is the platform's word: `idle`, `busy`, `error`, or another.
 
     Agent Platform API, section 6.5.2.
     """
@@ -103,12 +103,12 @@ class SessionInfo:
 
     @property
     def is_error(self) -> bool:
-        """Return whether the run went wrong, which no HTTP status tells."""
+        """Return whether the run failed, which the HTTP status does not show."""
         return self.status.strip().lower() == "error"
 
 
 def text_of(output: Any) -> str:
-    """Return the texts of an output (`Run.output`, `RunReply.output`), a line each; empty where there are none."""
+    """Return the texts of an output (`Run.output`, `RunReply.output`), a line each; empty if there are none."""
     return "\n".join(texts_in(output))
 
 
@@ -132,7 +132,7 @@ def read_thoughts(raw: Fields) -> tuple[Thought, ...]:
 
 
 def read_events(raw: Fields) -> tuple[Event, ...]:
-    """Read the member `events`, in which older pages have mere strings."""
+    """Read the member `events`, whose items are strings on older pages."""
     return tuple(_event(each) for each in raw.items("events") if isinstance(each, dict | str))
 
 
@@ -146,7 +146,7 @@ def _event(raw: Any) -> Event:
 
 
 def pending_in(events: Iterable[Event]) -> tuple[AuthorizationProfile, ...]:
-    """Return the sign-ins that are still missing."""
+    """Return the sign-ins that are still pending."""
     profiles = (
         _profile(each)
         for event in events
@@ -167,7 +167,7 @@ def _profile(raw: Fields) -> AuthorizationProfile:
 
 
 def read_attachments(raw: Fields) -> tuple[Attachment, ...]:
-    """Read the member `attachments`; its files' members are called in three ways."""
+    """Read the member `attachments`, whose files have members in three spellings."""
     return tuple(_attachment(each) for each in raw.objects("attachments"))
 
 
@@ -185,7 +185,7 @@ def _attachment(raw: Fields) -> Attachment:
 
 
 def read_session_info(raw: Fields) -> SessionInfo:
-    """Read what stands in `sessionInfo`. An unset reference is the user's (section 4.2)."""
+    """Read a session as in the member `sessionInfo`. An unset reference is the user's (section 4.2)."""
     user = raw.text("userReference", "user_reference_id")
     return SessionInfo(
         session_id=raw.text("sessionId"),
@@ -203,7 +203,7 @@ def read_session_info(raw: Fields) -> SessionInfo:
 
 
 def read_limits(raw: Fields) -> UploadLimits:
-    """Read what a session takes as attachments, from the whole answer."""
+    """Read the limits of attachments from a whole answer."""
     limits = raw.inner("fileUploadConfig")
     return UploadLimits(
         is_enabled=limits.flag("isAttachmentsEnabled", "enabled"),
@@ -218,9 +218,9 @@ def read_limits(raw: Fields) -> UploadLimits:
 class Session:
     """A conversation of an app with one of its users.
 
-    `session_reference` is the caller's own name for it, and the user's where none was set. `status` is the
-    platform's word, from an open set. `pending_authorizations` are sign-ins that the user still owes, `output` is
-    what the app said by itself, `limits` what it takes as attachments; `traces` are told where they were asked for.
+    `session_reference` is the caller's name for it, the user's reference if none was set. `status` is the platform's
+    word, from an open set. `pending_authorizations` are pending sign-ins of the user, `output` is what the app said
+    without being asked, `limits` are those of attachments; `traces` are empty unless requested.
     """
 
     session_id: str
@@ -244,7 +244,7 @@ class Session:
 
     @property
     def text(self) -> str:
-        """Return what the app said by itself, a welcome for example; empty where it said nothing."""
+        """Return the texts that the app said without being asked, a welcome for example; empty if there are none."""
         return text_of(self.output)
 
 
@@ -268,7 +268,7 @@ class Observation:
 
 @frozen(kw_only=True)
 class Trace:
-    """What one run of a session did; its id is the run's. Agent Platform API, section 6.3."""
+    """The record of what one run of a session did; its id is the run's. Agent Platform API, section 6.3."""
 
     trace_id: str
     began_at: datetime | None = None

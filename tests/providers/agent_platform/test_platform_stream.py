@@ -26,7 +26,7 @@ from aioagents.model import Purpose, Reply, Request
 from aioagents.observe import RequestDone, RunStarted, StartAbandoned
 from aioagents.providers.agent_platform import Invoke, RunStream, StreamEvent, StreamResult, text_of
 from aioagents.providers.agent_platform.fake import FRAMINGS
-from aioagents.providers.agent_platform.stream import Tally, read_event
+from aioagents.providers.agent_platform.stream import ResultBuilder, read_event
 from tests.fakes import FakeSend, WorldStream, settle
 from tests.polling.rig import begin, reply
 from tests.providers.agent_platform.platform_rig import APP_URL, HELLO, PlatformRig, platform_rig, sample_body
@@ -496,14 +496,14 @@ async def test_streams_that_cannot_be_asked_for(
 
 def test_what_the_last_event_repeats_counts_once() -> None:
     """The whole answer in the last event is the text only where no event before it had one."""
-    tally = Tally("messages")
+    builder = ResultBuilder("messages")
     last = read_event({"sessionInfo": {"status": "idle", "output": [{"type": "text", "content": "All."}]}})
-    tally.add(last)
-    assert tally.result().text == "All."
-    tally = Tally("messages")
-    tally.add(read_event({"output": [{"type": "text", "content": "All."}]}))
-    tally.add(last)
-    assert tally.result().text == "All."
+    builder.add(last)
+    assert builder.result().text == "All."
+    builder = ResultBuilder("messages")
+    builder.add(read_event({"output": [{"type": "text", "content": "All."}]}))
+    builder.add(last)
+    assert builder.result().text == "All."
 
 
 def test_events_as_sampled() -> None:
@@ -523,12 +523,12 @@ def test_events_as_sampled() -> None:
 )
 def test_no_piece_is_lost_or_told_twice(pieces: Sequence[Sequence[str]], mode: str) -> None:
     """The text of a stream is that of its events, each once and in order."""
-    tally = Tally(mode)
+    builder = ResultBuilder(mode)
     for texts in pieces:
-        tally.add(read_event({"output": [{"type": "text", "content": text} for text in texts]}))
+        builder.add(read_event({"output": [{"type": "text", "content": text} for text in texts]}))
     between = "\n" if mode == "messages" else ""
-    assert tally.result().text == between.join(text for text in map("\n".join, pieces) if text)
-    assert tally.result().events == len(pieces)
+    assert builder.result().text == between.join(text for text in map("\n".join, pieces) if text)
+    assert builder.result().events == len(pieces)
 
 
 async def test_many_streams_at_once() -> None:
