@@ -1,4 +1,4 @@
-"""Asks the fake Agent Platform as a client would, with either key."""
+"""Requests to the fake Agent Platform as a client would send them, with either key."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -21,8 +21,8 @@ BAD: Final = (Step("pending", 1), Step("running", 9), Step("failed"))
 SCRIPTS: Final = {"good": GOOD, "bad": BAD, "endless": (Step("running"),), "at once": (Step("success"),)}
 
 
-class PlatformAsker:
-    """Asks one world. `app` calls come with the app's key, `account` calls with the tools'."""
+class FakeClient:
+    """Sends requests to one fake: with the app's key by default, those of `account` with the tools'."""
 
     def __init__(self, fake: FakeAgentPlatform) -> None:
         self.fake = fake
@@ -36,7 +36,7 @@ class PlatformAsker:
         headers: Mapping[str, str] = APP_KEY,
         now: float = 0.0,
     ) -> Answer:
-        """Ask, with JSON or with bytes; gives whatever the world gives."""
+        """Send a request with JSON or bytes, and return the answer, which may be held or streamed."""
         is_json = body is not None and not isinstance(body, bytes)
         request = Request(
             method=method,
@@ -48,25 +48,25 @@ class PlatformAsker:
         return ask([self.fake], request, now=now)
 
     def reply(self, method: str, path: str, body: Any = None, **more: Any) -> Reply:
-        """Ask for what is answered at once."""
+        """Send a request that is answered immediately."""
         reply = self.ask(method, path, body, **more)
         assert isinstance(reply, Reply)
         return reply
 
     def account(self, method: str, path: str, body: Any = None, **more: Any) -> Reply:
-        """Ask with the tools' key for what is answered at once, below `/api/public`."""
+        """Send a request with the tools' key, below `/api/public`, that is answered immediately."""
         return self.reply(method, PUBLIC + path, body, headers=TOOLS_KEY, **more)
 
-    def told(self, method: str, path: str, body: Any = None, **more: Any) -> dict[str, Any]:
-        """Ask for an object that is given at once."""
+    def body(self, method: str, path: str, body: Any = None, **more: Any) -> dict[str, Any]:
+        """Send a request that is answered immediately by an object, and return the object."""
         return read(self.reply(method, path, body, **more))
 
     def execute(self, text: str = "good", *, now: float = 0.0, **more: Any) -> Answer:
         """Execute a run of the session `chat`, synchronously unless `more` says otherwise."""
-        return self.ask("POST", f"{APP}/runs/execute", order(text, **more), now=now)
+        return self.ask("POST", f"{APP}/runs/execute", execute_body(text, **more), now=now)
 
     def start(self, text: str = "good", *, now: float = 0.0, **more: Any) -> str:
-        """Begin an asynchronous run, and give its id."""
+        """Start an asynchronous run, and return its id."""
         reply = self.execute(text, now=now, isAsync=True, **more)
         assert isinstance(reply, Reply)
         run_id: str = read(reply)["runId"]
@@ -76,36 +76,36 @@ class PlatformAsker:
         """Return the record of a run."""
         named = identity or {"sessionReference": "chat"}
         body = {"sessionIdentity": identify(**named)}
-        record: dict[str, Any] = self.told("POST", f"{APP}/runs/{run_id}/status", body, now=now)["run"]
+        record: dict[str, Any] = self.body("POST", f"{APP}/runs/{run_id}/status", body, now=now)["run"]
         return record
 
     def create(self, *, now: float = 0.0, source: str | None = None, **identity: str) -> dict[str, Any]:
-        """Create a session, or find it."""
+        """Create or find a session."""
         body: dict[str, Any] = {"sessionIdentity": identify(**identity)}
         if source is not None:
             body["source"] = source
-        return self.told("POST", f"{APP}/sessions", body, now=now)
+        return self.body("POST", f"{APP}/sessions", body, now=now)
 
     def count(self, name: str) -> int:
-        """Return one of the world's counts."""
+        """Return one of the fake's counters."""
         return self.fake.statistics().get(name, 0)
 
 
-def asker(
+def fake_client(
     *, plan: Mapping[str, Any] | None = None, scripts: Mapping[str, Sequence[Step]] = SCRIPTS, **rules: Any
-) -> PlatformAsker:
-    """Make a world with these rules, and who asks it."""
+) -> FakeClient:
+    """Return a client of a new fake with these rules."""
     runs = RunPlan(scripts=scripts, **(plan or {}))
-    return PlatformAsker(FakeAgentPlatform(runs, rules=AgentPlatformRules(**rules)))
+    return FakeClient(FakeAgentPlatform(runs, rules=AgentPlatformRules(**rules)))
 
 
 def identify(**identity: str) -> list[dict[str, str]]:
-    """Write by what a session is named."""
+    """Return the member `sessionIdentity`."""
     return [{"type": kind, "value": value} for kind, value in identity.items()]
 
 
-def order(text: str = "good", **more: Any) -> dict[str, Any]:
-    """Write the body of an execute call."""
+def execute_body(text: str = "good", **more: Any) -> dict[str, Any]:
+    """Return the body of an execute call."""
     return {
         "sessionIdentity": identify(sessionReference="chat"),
         "input": [{"type": "text", "content": text}],
@@ -114,36 +114,41 @@ def order(text: str = "good", **more: Any) -> dict[str, Any]:
 
 
 def read(reply: Answer) -> dict[str, Any]:
-    """Read the object of a good reply."""
+    """Return the object of a successful reply."""
     assert isinstance(reply, Reply)
     assert reply.is_success, reply
-    told: dict[str, Any] = decode_json(reply.body)
-    return told
+    answer: dict[str, Any] = decode_json(reply.body)
+    return answer
 
 
-def awaited(answer: Answer) -> dict[str, Any]:
-    """Read the object of a reply that is owed, at the second at which it is due."""
+def read_held(answer: Answer) -> dict[str, Any]:
+    """Return the object of a held reply, at the moment when it is due."""
     assert isinstance(answer, Held)
     return read(answer.reply(answer.until))
 
 
 def streamed(answer: Answer) -> Streamed:
-    """Return a stream."""
+    """Return an answer that has to be a stream."""
     assert isinstance(answer, Streamed)
     return answer
 
 
 def form(*parts: tuple[str, bytes], boundary: str = "b0undary") -> tuple[bytes, dict[str, str]]:
-    """Write a form of parts, each a disposition and its content; gives the body and its header."""
-    mark = b"--" + boundary.encode()
+    """Return a form of parts, each with its disposition and content, as the body and its header."""
+    delimiter = b"--" + boundary.encode()
     body = b"".join(
-        mark + b'\r\nContent-Disposition: form-data; name="' + name.encode() + b"\r\n\r\n" + content + b"\r\n"
+        delimiter
+        + b'\r\nContent-Disposition: form-data; name="'
+        + name.encode()
+        + b"\r\n\r\n"
+        + content
+        + b"\r\n"
         for name, content in parts
     )
-    return body + mark + b"--\r\n", {"content-type": f'multipart/form-data; boundary="{boundary}"'}
+    return body + delimiter + b"--\r\n", {"content-type": f'multipart/form-data; boundary="{boundary}"'}
 
 
 def upload(content: bytes, file_name: str, **texts: str) -> tuple[bytes, dict[str, str]]:
-    """Write a form with one file and texts."""
+    """Return a form with one file and text fields."""
     texts_of = [(f'{name}"', text.encode()) for name, text in texts.items()]
     return form((f'file"; filename="{file_name}"\r\nContent-Type: text/plain', content), *texts_of)

@@ -1,4 +1,4 @@
-"""A pool, its one Agent Platform client, the fake vendor behind it and a receiver for callbacks: all in memory."""
+"""A pool, its one Agent Platform client, the fake vendor and a receiver for callbacks: all in memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
@@ -39,23 +39,23 @@ _SAMPLES: Final = Path(__file__).parents[2] / "samples" / "agent_platform"
 
 
 def sample(name: str) -> Reply:
-    """Return a reply as it was received: `runs_status/200-success`."""
+    """Return a reply as it was received, by its path: `runs_status/200-success`."""
     path = _SAMPLES / f"{name}.json"
     return Reply(int(path.name[:3]), {"content-type": "application/json"}, path.read_bytes())
 
 
 def sample_body(name: str) -> Any:
-    """Return what a sample holds, also one of a delivery."""
+    """Return the decoded body of a sample, which may be that of a delivery."""
     return decode_json((_SAMPLES / f"{name}.json").read_bytes())
 
 
 def script(*steps: tuple[str, float] | str) -> Sequence[Step]:
-    """Write a script: words with the seconds they last; the last one lasts for ever."""
+    """Return a script: status words with their seconds; the last one lasts for ever."""
     return [Step(step) if isinstance(step, str) else Step(*step) for step in steps]
 
 
-def world_of(*steps: tuple[str, float] | str, **rules: Any) -> FakeAgentPlatform:
-    """Make a world in which runs that are greeted, and all jobs named so, go by one script."""
+def fake_of(*steps: tuple[str, float] | str, **rules: Any) -> FakeAgentPlatform:
+    """Return a fake in which runs with the text `HELLO`, and jobs with that name, follow one script."""
     jobs = ("import", "export", "deploy", "undeploy")
     names = [HELLO, *(f"{job}:{HELLO}" for job in jobs)]
     plan = RunPlan(scripts=dict.fromkeys(names, script(*steps)))
@@ -63,7 +63,7 @@ def world_of(*steps: tuple[str, float] | str, **rules: Any) -> FakeAgentPlatform
 
 
 async def deliver(receiver: WebhookReceiver, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-    """POST `body` to a URL of the receiver's, as an ASGI server would, and give the status."""
+    """POST `body` to a URL of the receiver, as an ASGI server would, and return the status."""
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -80,7 +80,7 @@ async def deliver(receiver: WebhookReceiver, url: str, body: bytes, headers: Map
 
 
 class PlatformRig:
-    """All that a test asks questions of."""
+    """Everything that a test uses."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class PlatformRig:
     ) -> None:
         self.clock = FakeClock()
         chosen = steps or (("pending", 2.0), ("running", 23.0), "success")
-        self.fake = fake or world_of(*chosen, **(rules or {}))
+        self.fake = fake or fake_of(*chosen, **(rules or {}))
         self.send = send(self.fake, clock=self.clock)
         self.events: list[Event] = []
         self.receiver = WebhookReceiver(PUBLIC)
@@ -111,7 +111,7 @@ class PlatformRig:
 
     @property
     def now(self) -> float:
-        """Return the seconds since the rig was made."""
+        """Return the seconds since the rig was created."""
         return self.clock.now() - self._began_at
 
     @property
@@ -131,7 +131,7 @@ class PlatformRig:
 
     @property
     def body(self) -> Any:
-        """Return what the latest request held."""
+        """Return the decoded body of the latest request."""
         return decode_json(self.last.body or b"null")
 
     async def __aenter__(self) -> Self:
@@ -142,12 +142,12 @@ class PlatformRig:
     async def __aexit__(self, *_: object) -> None:
         await self.pool.aclose()
 
-    def told(self, kind: type[E]) -> list[E]:
+    def events_of(self, kind: type[E]) -> list[E]:
         """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def answer(self, call: str, *answers: Reply | Exception) -> None:
-        """Have the next requests of one call answered so, and all others as ever."""
+        """Answer the next requests of one call with these answers, and all others as usual."""
         left = list(answers)
         before: Callable[[Request], Reply | None] | None = self.send.before
 
@@ -155,27 +155,27 @@ class PlatformRig:
             if request.call == call and left:
                 first = left.pop(0)
                 if isinstance(first, Exception):
-                    raise copy(first)  # a case's own would keep the frames of its test alive
+                    raise copy(first)  # the original would keep the frames of its test alive
                 return first
             return before(request) if before is not None else None
 
         self.send.before = reply
 
     async def until(self, waiter: asyncio.Task[T]) -> T:
-        """Let time pass, and threads that read and write files go on, until a task is over."""
+        """Advance the clock, and let threads that read and write files run, until a task is done."""
         while not waiter.done():
             await self.clock.advance(1)
             await run_sync(int)
         return await waiter
 
-    async def announce(self) -> list[int]:
-        """Send what the vendor announces by now, and give what it was answered."""
+    async def send_webhooks(self) -> list[int]:
+        """Send the webhooks that are due by now, and return the statuses."""
         due = self.fake.take_webhooks(self.now)
         return [await deliver(self.receiver, each.url, each.body, each.headers) for each in due]
 
 
 @asynccontextmanager
 async def platform_rig(*steps: tuple[str, float] | str, **options: Any) -> AsyncIterator[PlatformRig]:
-    """Have a rig whose pool is open."""
+    """Return a context manager that yields a rig with an open pool."""
     async with PlatformRig(*steps, **options) as made:
         yield made

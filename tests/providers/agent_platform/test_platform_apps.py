@@ -1,4 +1,4 @@
-"""Making apps: what is sent, what comes back, and each of the vendor's error codes."""
+"""Creation of apps: the request, the answer, and each of the vendor's error codes."""
 
 import re
 from typing import Any
@@ -26,7 +26,7 @@ _WHO: dict[str, Any] = {"account_id": "acc-1", "user_id": "u-1"}
 
 
 async def test_app() -> None:
-    """An app is made in the name of a user, with the account's key, and told as it then is."""
+    """An app is created for a user with the account's key, and returned as the platform describes it."""
     async with platform_rig() as r:
         app = await r.platform.apps.create("Calendar", "Keeps dates.", AppIcon("logo5", "#B2ccFF"), **_WHO)
         assert (r.last.method, r.last.url, r.last.purpose) == (
@@ -61,7 +61,7 @@ async def test_app() -> None:
         plain = await r.platform.apps.create("Tasks", "d", **_WHO)
         assert "appIcon" not in r.body
         assert plain.icon_name.startswith("logo")
-        assert r.told(RunStarted) == []
+        assert r.events_of(RunStarted) == []
 
 
 _KINDS = {400: BadRequest, 401: AuthenticationError, 403: PermissionDenied, 409: Conflict}
@@ -69,7 +69,7 @@ _KINDS = {400: BadRequest, 401: AuthenticationError, 403: PermissionDenied, 409:
 
 @pytest.mark.parametrize("name", APP_ERRORS)
 async def test_codes(name: str) -> None:
-    """Each of the vendor's codes comes as a fact of the right error; a failure of the server leaves things open."""
+    """Each of the vendor's codes is an attribute of the right error; after a server error the outcome is unknown."""
     status, code = APP_ERRORS[name]
     async with platform_rig() as r:
         kind: type[Exception] = _KINDS.get(status, StartUnknown)
@@ -82,8 +82,8 @@ async def test_codes(name: str) -> None:
         assert len(r.send.sent) == 1
 
 
-async def test_codes_that_follow_from_what_is_sent() -> None:
-    """A name of odd characters and one that is taken have codes, and so has a wrong key."""
+async def test_codes_that_depend_on_the_request() -> None:
+    """A name with special characters, a name in use and a wrong key have codes of their own."""
     async with platform_rig() as r:
         with pytest.raises(BadRequest) as odd:
             await r.platform.apps.create("Cal/endar", "d", **_WHO)
@@ -108,7 +108,7 @@ async def test_codes_that_follow_from_what_is_sent() -> None:
     ids=str,
 )
 async def test_app_whose_answer_is_lost(fault: Any) -> None:
-    """Whatever becomes of the answer, no second app is made."""
+    """After a lost answer of any kind, no second app is created."""
     async with platform_rig() as r:
         r.answer("apps.create", fault)
         with pytest.raises(StartUnknown, match="created an app") as caught:
@@ -129,8 +129,8 @@ async def test_app_whose_answer_is_lost(fault: Any) -> None:
         ("logo1", None),
     ],
 )
-def test_icons_that_there_are_not(name: Any, color: Any) -> None:
-    """An icon that the platform would refuse is refused when it is made."""
+def test_invalid_icons(name: Any, color: Any) -> None:
+    """An icon that the platform would refuse raises when it is constructed."""
     with pytest.raises(ValueError, match="icon"):
         AppIcon(name, color)
 
@@ -146,7 +146,7 @@ def test_icons_that_there_are_not(name: Any, color: Any) -> None:
     ],
 )
 async def test_apps_that_cannot_be_sent(changes: dict[str, Any], message: str) -> None:
-    """What cannot be sent is refused by its name before anything is."""
+    """Invalid arguments are refused by name before anything is sent."""
     async with platform_rig() as r:
         given = {"name": "Calendar", "description": "d", **_WHO, **changes}
         with pytest.raises(ValueError, match=re.escape(message)):

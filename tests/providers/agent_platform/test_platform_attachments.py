@@ -1,4 +1,4 @@
-"""Attachments against the fake: uploaded from wherever they come, used by runs, deleted; what is tried again."""
+"""Attachments against the fake: uploaded from any source, used by runs, deleted; which calls are retried."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ _KINDS = ["path", "text", "bytes", "bytearray", "memoryview", "stream", "open fi
 
 @pytest.mark.parametrize("kind", _KINDS)
 async def test_upload(tmp_path: Path, kind: str) -> None:
-    """Whatever a file is given as, all of it arrives under its name, for its user."""
+    """A file from any source arrives completely, under its name, for its user."""
     async with platform_rig() as r:
         name = None if kind in {"path", "text"} else "a.pdf"
         waiter = await begin(
@@ -65,7 +65,7 @@ async def test_upload(tmp_path: Path, kind: str) -> None:
 
 
 async def test_forms() -> None:
-    """A form knows its size by the byte where its file's is known, and is as often to be read as its file."""
+    """The size of a form is exact if that of its file is known; a form can be read as often as its file."""
     form = file_form({"a": "ü"}, "b.pdf", lambda: _stream(b"12", b"345"), size=5)
     for _ in range(2):
         body = b"".join([piece async for piece in form.body.open()])
@@ -79,7 +79,7 @@ async def test_forms() -> None:
 
 @pytest.mark.parametrize("name", ['a"b\r\nc.pdf', "grün ✓.pdf", "a b;c=d.pdf", "%22.pdf"])
 async def test_odd_names(name: str) -> None:
-    """A name of whatever characters cannot end its header, and arrives as browsers send it."""
+    """No character of a name can end its header; names arrive as browsers send them."""
     async with platform_rig() as r:
         await r.platform.attachments.upload(b"x", user_reference='u"\r\n1', file_name=name)
         (stored,) = r.fake.attachments
@@ -89,7 +89,7 @@ async def test_odd_names(name: str) -> None:
 
 
 async def test_boundaries_differ() -> None:
-    """Each form has a boundary of its own, which nobody can guess."""
+    """Each form has a boundary of its own that cannot be guessed."""
     async with platform_rig() as r:
         for _ in range(5):
             await r.platform.attachments.upload(b"x", user_reference=_USER, file_name="a.pdf")
@@ -98,7 +98,7 @@ async def test_boundaries_differ() -> None:
 
 @pytest.mark.parametrize("kind", _KINDS)
 async def test_lost_answer(tmp_path: Path, kind: str) -> None:
-    """What can be read again is sent again; a stream is not, and the fault is told."""
+    """After a lost answer a file that can be read again is sent again; for a stream the error is raised."""
     async with platform_rig() as r:
         r.answer("attachments.upload", ReplyLost("lost"))
         waiter = await begin(
@@ -115,7 +115,7 @@ async def test_lost_answer(tmp_path: Path, kind: str) -> None:
 
 
 async def test_source_that_breaks() -> None:
-    """What a stream raises is raised by the upload, and nothing is taken in."""
+    """The upload raises what its stream raises, and nothing is stored."""
 
     async def breaking() -> AsyncIterator[bytes]:
         yield b"x"
@@ -128,7 +128,7 @@ async def test_source_that_breaks() -> None:
 
 
 async def test_file_that_shrinks(tmp_path: Path) -> None:
-    """A file that has become shorter than it was said to be is not taken for whole."""
+    """A file that became shorter than its declared size is not stored as complete."""
     path = tmp_path / "a.pdf"
     path.write_bytes(b"x" * (3 * PIECE))
     async with platform_rig() as r:
@@ -156,8 +156,8 @@ async def test_file_that_shrinks(tmp_path: Path) -> None:
         ({"file": "/"}, ValueError, "no regular file"),
     ],
 )
-async def test_uploads_that_cannot_be(options: dict[str, Any], error: type[Exception], message: str) -> None:
-    """What cannot be uploaded is refused before anything is sent."""
+async def test_invalid_uploads(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    """Invalid uploads are refused before anything is sent."""
     async with platform_rig() as r:
         given = {"file": b"x", "file_name": "a.pdf", "user_reference": _USER, **options}
         with pytest.raises(error, match=message):
@@ -166,7 +166,7 @@ async def test_uploads_that_cannot_be(options: dict[str, Any], error: type[Excep
 
 
 async def test_refused_upload() -> None:
-    """What the platform does not take is its refusal."""
+    """A file that the platform refuses raises its refusal."""
     async with platform_rig() as r:
         with pytest.raises(BadRequest):
             await r.platform.attachments.upload(b"x", user_reference=_USER, file_name="a.exe")
@@ -187,7 +187,7 @@ async def _uploaded(r: PlatformRig) -> str:
 
 
 async def test_delete() -> None:
-    """A file is deleted by its id; its session is named where it was given, by the names of this call."""
+    """A file is deleted by its id; the session, if given, is named by the members of this call."""
     async with platform_rig() as r:
         first, second = await _uploaded(r), await _uploaded(r)
         await r.platform.attachments.delete(first)
@@ -205,7 +205,7 @@ async def test_delete() -> None:
 
 
 async def test_delete_whose_answer_was_lost() -> None:
-    """What an earlier try has deleted is deleted: that it is gone is no error."""
+    """A file that an earlier attempt deleted counts as deleted: NotFound is no error then."""
     async with platform_rig() as r:
         file = await _uploaded(r)
 
@@ -221,7 +221,7 @@ async def test_delete_whose_answer_was_lost() -> None:
 
 
 async def test_answers_to_a_deletion() -> None:
-    """`success` is a text in the vendor's sample; one that denies it is an error, an empty answer is none."""
+    """`success` is a string in the vendor's sample; "false" is an error, an empty answer is success."""
     async with platform_rig() as r:
         r.answer("attachments.delete", sample("attachments_delete/200-deleted"), Reply(204))
         await r.platform.attachments.delete("f-demo")

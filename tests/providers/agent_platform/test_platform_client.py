@@ -1,4 +1,4 @@
-"""The client as a whole: both keys, checks, secrets that show nowhere, and the simulator over sockets."""
+"""The client as a whole: both keys, checks, secrets that are never shown, and the simulator over sockets."""
 
 import asyncio
 import logging
@@ -47,8 +47,8 @@ from tests.providers.agent_platform.platform_rig import (
         ("apikey", "", "demo-app-key"),
     ],
 )
-async def test_how_keys_are_carried(header: str, prefix: str, value: str) -> None:
-    """The app's key goes where it was said to; the account's always where the tools' pages have it."""
+async def test_headers_of_the_keys(header: str, prefix: str, value: str) -> None:
+    """The app's key is sent in the configured header; the account's always in the header of the tools' pages."""
     settings = {"key_header": header, "key_prefix": prefix}
     async with platform_rig("SUCCESS", settings=settings, rules=settings) as r:
         await r.platform.sessions.create(session_reference="chat-7")
@@ -60,7 +60,7 @@ async def test_how_keys_are_carried(header: str, prefix: str, value: str) -> Non
 
 
 async def test_variables_of_the_simulator() -> None:
-    """The variables that the fake gives make a client that it lets in."""
+    """The variables of the fake make a client that it accepts."""
     settings: dict[str, Any] = {"key_header": "Authorization", "key_prefix": "Bearer"}
     async with platform_rig("success", rules=settings) as r:
         client = AgentPlatform.from_env(r.pool, r.fake.environment("http://127.0.0.1"))
@@ -72,7 +72,7 @@ async def test_variables_of_the_simulator() -> None:
 
 
 async def test_check() -> None:
-    """A check asks for a run and a job that are none, with either key, and starts nothing."""
+    """A check polls a run and a job that do not exist, with either key, and starts nothing."""
     async with platform_rig() as r:
         await r.platform.check()
         assert r.calls == ["runs.status", "dock.status"]
@@ -85,7 +85,7 @@ async def test_check() -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 404, 422])
 async def test_check_that_is_answered_otherwise(status: int) -> None:
-    """Whatever is answered about what there is not, the keys were good."""
+    """Any answer about unknown ids shows that the keys are valid."""
     async with platform_rig() as r:
         r.answer("runs.status", Reply(status))
         await r.platform.check()
@@ -103,8 +103,8 @@ async def test_check_that_is_refused(call: str, status: int, kind: type[Exceptio
             await r.platform.check()
 
 
-async def test_check_of_what_does_not_work() -> None:
-    """A platform that fails all the time is told, and so is a closed pool."""
+async def test_check_of_a_platform_that_fails() -> None:
+    """A platform that keeps failing raises its error, and so does a closed pool."""
     async with platform_rig() as r:
         r.answer("runs.status", *[Reply(500)] * 5)
         waiter = await begin(r.platform.check())
@@ -116,7 +116,7 @@ async def test_check_of_what_does_not_work() -> None:
 
 
 async def test_wrong_keys() -> None:
-    """A wrong key is refused by name, on either side."""
+    """A wrong key of either kind raises an authentication error."""
     for name in ("app_key", "tools_key"):
         async with platform_rig(settings={name: "demo-wrong"}) as r:
             with pytest.raises(AuthenticationError):
@@ -124,7 +124,7 @@ async def test_wrong_keys() -> None:
 
 
 async def test_limits_of_each_key() -> None:
-    """What throttles one key leaves the other alone."""
+    """Throttling of one key does not slow down the other."""
     async with platform_rig("SUCCESS") as r:
         r.answer("sessions.create", Reply(429, {"retry-after": "60"}))
         waiter = await begin(r.platform.sessions.create(session_reference="chat-7"))
@@ -141,7 +141,7 @@ _SECRETS = (APP_KEY, TOOLS_KEY, "sk-demo-secret", "demo-token")
 
 
 async def _everything(r: PlatformRig) -> list[object]:
-    """Do a bit of everything, and give what came of it."""
+    """Do a bit of everything, and return what came of it."""
     p = r.platform
     seen: list[object] = [p, p.sessions, p.runs, p.tools, r.pool, r.receiver]
     seen.append(await p.sessions.create(session_reference="chat-7"))
@@ -178,8 +178,8 @@ async def _everything(r: PlatformRig) -> list[object]:
     ]
 
 
-async def test_secrets_show_nowhere(caplog: pytest.LogCaptureFixture) -> None:
-    """No key, token or field shows in a repr, an error, an event or a log line."""
+async def test_secrets_are_never_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """No key, token or field appears in a repr, an error, an event or a log line."""
     caplog.set_level(logging.DEBUG)
     async with platform_rig() as r:
         shown = " ".join(f"{each!r} {each!s}" for each in await _everything(r))
@@ -195,7 +195,7 @@ def _plan() -> RunPlan:
 
 
 async def test_simulator(tmp_path: Path) -> None:
-    """Against the simulator all of it works over sockets: runs, streams, files, exports, callbacks."""
+    """Against the simulator everything works over sockets: runs, streams, files, exports, callbacks."""
     delivered = asyncio.Event()
     async with (
         Simulator(plan=_plan(), speed=20.0) as simulator,
@@ -228,7 +228,7 @@ async def test_simulator(tmp_path: Path) -> None:
 
 
 async def test_attach_by_text() -> None:
-    """A reference's text is enough for any client, of runs and of jobs."""
+    """The text of a reference is enough for any client to follow runs and jobs."""
     async with platform_rig("SUCCESS") as r:
         job = await r.platform.tools.deploy(HELLO)
         assert r.platform.attach(str(job.ref)).ref == job.ref

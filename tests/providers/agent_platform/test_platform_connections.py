@@ -1,4 +1,4 @@
-"""Connections to models elsewhere: each provider's rules, secrets that are sent and shown nowhere, faults."""
+"""Connections to other companies' models: each provider's rules, secrets that are never shown, failures."""
 
 from typing import Any
 
@@ -74,7 +74,7 @@ async def _open_ai(r: PlatformRig, name: str = "GPT") -> Connection:
     ],
 )
 async def test_each_provider(options: dict[str, Any], sent: dict[str, Any]) -> None:
-    """Each provider's connection is made of what its rules say; what comes back shows no secret."""
+    """A connection is created by its provider's rules; the answer shows no secret."""
     async with platform_rig() as r:
         made = await r.platform.connections.create(name="Mine", **options)
         assert (r.last.method, r.last.url, r.last.purpose) == (
@@ -90,7 +90,7 @@ async def test_each_provider(options: dict[str, Any], sent: dict[str, Any]) -> N
 
 
 async def test_list_and_get() -> None:
-    """Connections are listed by provider and status, without their fields, and read one by one with them."""
+    """Connections are listed by provider and status, without fields, and read one by one with fields."""
     async with platform_rig() as r:
         made = [await _open_ai(r, f"GPT {n}") for n in range(3)]
         await r.platform.connections.create(
@@ -117,7 +117,7 @@ async def test_list_and_get() -> None:
 
 
 async def test_update() -> None:
-    """The fields of a connection are changed, which may be repeated; those of `API` cannot be."""
+    """Fields of a connection are changed, a call that is retried; those of `API` cannot be changed."""
     async with platform_rig() as r:
         made = await _open_ai(r)
         r.answer("connections.update", ReplyLost("lost"))
@@ -136,7 +136,7 @@ async def test_update() -> None:
 @pytest.mark.parametrize("fault", [ReplyLost("lost"), Reply(500), reply(200, b"{}")], ids=str)
 @pytest.mark.parametrize("is_own", [True, False])
 async def test_connection_whose_answer_is_lost(fault: Any, is_own: bool) -> None:
-    """Whatever becomes of the answer, no second connection is made, and the error holds no secret."""
+    """After a lost answer of any kind no second connection is created, and the error holds no secret."""
     async with platform_rig() as r:
         r.answer("connections.create", fault)
         options: dict[str, Any] = {"provider": "Open AI", "fields": {"API_KEY": _KEY}}
@@ -179,10 +179,8 @@ async def test_connection_whose_answer_is_lost(fault: Any, is_own: bool) -> None
         ],
     ],
 )
-async def test_connections_that_cannot_be_made(
-    options: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    """What its provider's rules do not allow is refused by the member's name, without its value."""
+async def test_invalid_connections(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    """Connections against the provider's rules are refused by the member's name, without its value."""
     async with platform_rig() as r:
         given = {
             "provider": "Open AI",
@@ -208,8 +206,8 @@ async def test_connections_that_cannot_be_made(
         (lambda c: c.update("cn-1", fields={}), r"fields\.API_KEY"),
     ],
 )
-async def test_what_cannot_be_asked_for(work: Any, message: str) -> None:
-    """What cannot be sent is refused before anything is."""
+async def test_invalid_arguments(work: Any, message: str) -> None:
+    """Invalid arguments are refused before anything is sent."""
     async with platform_rig() as r:
         with pytest.raises(ValueError, match=message):
             await work(r.platform.connections)
@@ -220,7 +218,7 @@ async def test_what_cannot_be_asked_for(work: Any, message: str) -> None:
     ("body", "path"), [(b"{}", "$.connections"), (b'{"connections": [{}]}', "$.connections[0].connectionId")]
 )
 async def test_lists_that_cannot_be_read(body: bytes, path: str) -> None:
-    """A list of the wrong shape is told by where it is wrong."""
+    """The error for a list of the wrong shape has the path of the wrong member."""
     async with platform_rig() as r:
         r.answer("connections.list", reply(200, body))
         with pytest.raises(DecodeError) as caught:

@@ -1,4 +1,4 @@
-"""Events of a stream: the same in any framing and any chunks, complete before any cut, and never a wrong one."""
+"""Decoding of streams: the same events in any framing and any chunks, and an error wherever one is cut."""
 
 import json
 import pickle
@@ -32,7 +32,7 @@ def _decoder(max_event_bytes: int | None = None) -> EventDecoder:
 def _read(
     chunks: Sequence[bytes], decoder: EventDecoder | None = None
 ) -> tuple[list[Any], AgentsError | None]:
-    """Return all events, and what was raised after them."""
+    """Return all events, and the error raised after them, if any."""
     decoder = decoder or _decoder()
     events: list[Any] = []
     try:
@@ -52,7 +52,7 @@ def _bytes(body: bytes) -> Iterator[bytes]:
 
 
 class Framed:
-    """A body in the making: where each event is whole, and where a cut must not go unseen."""
+    """A body under construction, with the ends of its events and the positions where a cut has to be noticed."""
 
     def __init__(self) -> None:
         self.body = bytearray()
@@ -61,29 +61,29 @@ class Framed:
         self.ends: list[int] = []
         self.dirty: set[int] = set()
 
-    def between(self, text: bytes) -> None:
-        """Add what belongs to no event."""
+    def separator(self, text: bytes) -> None:
+        """Add bytes that belong to no event."""
         self.body += text
 
     def unfinished(self, text: bytes) -> None:
-        """Add what has begun something: a cut within it, or behind it, is in the middle."""
+        """Add bytes that begin something: a cut inside or right after them is in the middle."""
         begin = len(self.body)
         self.body += text
         self.dirty.update(range(begin + 1, len(self.body) + 1))
 
-    def over(self, text: bytes) -> None:
-        """Add what ends the unfinished, with its first byte."""
+    def end_unfinished(self, text: bytes) -> None:
+        """Add bytes of which the first ends what was unfinished."""
         self.body += text
 
     def comment(self, line_end: bytes) -> None:
-        """Add a line that says nothing; a cut within it cuts the stream all the same."""
+        """Add a line that is ignored; a cut inside it is an error all the same."""
         self.unfinished(b': {"no": "event"}')
-        self.over(line_end)
+        self.end_unfinished(line_end)
 
     def event(
         self, event: Any, lines: Sequence[bytes], *, before: bytes = b"", line_end: bytes = b""
     ) -> None:
-        """Add an event, whose text comes in lines that each begin so."""
+        """Add an event, whose text is split into lines with this prefix."""
         for index, line in enumerate(lines):
             self.unfinished(before + line + (line_end if index < len(lines) - 1 else b""))
         self.dirty.discard(len(self.body))
@@ -120,25 +120,25 @@ def _lines(draw: st.DrawFn, event: Any) -> list[bytes]:
 
 @st.composite
 def _bare(draw: st.DrawFn) -> Framed:
-    """Objects after each other: on lines of their own or not, printed over one line or many."""
+    """Objects one after the other: on lines of their own or not, printed over one line or many."""
     framed, line_end = Framed(), draw(_line_ends)
     if draw(st.booleans()):
         framed.unfinished(b"\xef\xbb\xbf")
         framed.dirty.discard(len(framed.body))
     for event in draw(st.lists(_events, max_size=4)):
-        framed.between(draw(st.sampled_from([b"", line_end, line_end * 2, b" ", b"\t"])))
+        framed.separator(draw(st.sampled_from([b"", line_end, line_end * 2, b" ", b"\t"])))
         framed.event(event, _lines(draw, event), line_end=line_end)
-    framed.between(draw(st.sampled_from([b"", line_end, line_end * 2, b" "])))
+    framed.separator(draw(st.sampled_from([b"", line_end, line_end * 2, b" "])))
     if draw(st.booleans()):
         framed.unfinished(b"[DONE]")
         framed.dirty.discard(len(framed.body))
-        framed.between(line_end)
+        framed.separator(line_end)
     return framed
 
 
 @st.composite
 def _server_sent(draw: st.DrawFn) -> Framed:
-    """Server-sent events, with all that they may have beside their data."""
+    """Server-sent events, with everything that the standard allows beside their data."""
     framed, line_end = Framed(), draw(_line_ends)
     field = st.sampled_from([b"event: message", b"id: 7", b"id", b"retry:3000", b"event:", b"data:", b"data"])
     if draw(st.booleans()):
@@ -152,14 +152,14 @@ def _server_sent(draw: st.DrawFn) -> Framed:
         before = draw(st.sampled_from([b"data: ", b"data:", b"data:  "]))
         if event is not None:
             framed.event(event, _lines(draw, event), before=before, line_end=line_end)
-            framed.between(draw(st.sampled_from([b"", b" "])) + line_end)
+            framed.separator(draw(st.sampled_from([b"", b" "])) + line_end)
         for line in draw(st.lists(field, max_size=1)):
             framed.unfinished(line + line_end)
-        framed.over(line_end)
+        framed.end_unfinished(line_end)
     if draw(st.booleans()):
         framed.unfinished(b"data: [DONE]")
         framed.dirty.discard(len(framed.body))
-        framed.between(line_end + draw(st.sampled_from([b"", line_end])))
+        framed.separator(line_end + draw(st.sampled_from([b"", line_end])))
     return framed
 
 
@@ -167,14 +167,14 @@ _framed = _bare() | _server_sent()
 
 
 def _chunks(body: bytes, cuts: Sequence[int]) -> list[bytes]:
-    places = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
-    return [body[begin:end] for begin, end in pairwise(places)] or [b""]
+    positions = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
+    return [body[begin:end] for begin, end in pairwise(positions)] or [b""]
 
 
 @settings(deadline=None)
 @given(_framed, st.lists(st.integers(0, 10_000), max_size=6))
 def test_any_chunks_of_any_framing_give_the_same_events(framed: Framed, cuts: list[int]) -> None:
-    """Whatever frames the events, and wherever their bytes are cut into chunks, the events are the same."""
+    """In any framing, and cut into any chunks, the events are the same."""
     body = bytes(framed.body)
     for chunks in (_chunks(body, cuts), [body], list(_bytes(body))):
         assert _read(chunks) == (framed.events, None)
@@ -186,10 +186,10 @@ def _bare_of_spaces(text: bytes) -> bytes:
 
 @settings(deadline=None)
 @given(_framed, st.lists(st.integers(0, 10_000), max_size=3), st.lists(st.integers(0, 10_000), max_size=12))
-def test_a_cut_gives_what_was_whole_and_then_the_error(
+def test_a_cut_body_returns_complete_events_and_then_the_error(
     framed: Framed, cuts: list[int], ends: list[int]
 ) -> None:
-    """A body that ends anywhere gives the events before, and an error wherever that is in the middle of anything."""
+    """A cut body has the events before the cut, and an error if the cut is in the middle of something."""
     for end in (each % (len(framed.body) + 1) for each in ends):
         whole = sum(each <= end for each in framed.ends)
         events, error = _read(_chunks(bytes(framed.body[:end]), cuts))
@@ -210,7 +210,7 @@ def test_a_cut_gives_what_was_whole_and_then_the_error(
      b'data: {"a":1}\nid: 5\n', b'data: {"a":1}\n\nevent: x\n', b'data: {"a":\n\n', b'{"a": "\\']
 )  # fmt: skip
 def test_these_ends_are_in_the_middle(body: bytes) -> None:
-    """What was announced and did not come whole is a cut, down to a single byte."""
+    """An end inside an event, or after a field without its event, is an error, to the single byte."""
     for chunks in ([body], list(_bytes(body))):
         assert isinstance(_read(chunks)[1], StreamCut)
 
@@ -222,8 +222,8 @@ def test_these_ends_are_in_the_middle(body: bytes) -> None:
      (b'event: x\ndata: {"a":1}\n', 1), (b'event: x\ndata: {"a":1}', 1), (b'data: {"a":1}\n\n{"b"\n: 2}', 2),
      (b'{"a":1}\ndata: {"b":2}\n{"c":3} {"d":4}\n\n', 4), (b'  {"a":1}\t\r\n\t', 1), (b"[]\n[{}]", 2)]
 )  # fmt: skip
-def test_these_ends_are_ends(body: bytes, count: int) -> None:
-    """Where all that was announced has come, or an empty line took it back, the end is one."""
+def test_these_ends_are_complete(body: bytes, count: int) -> None:
+    """An end after all events, or after an empty line that discards a field, is no error."""
     for chunks in ([body], list(_bytes(body))):
         events, error = _read(chunks)
         assert (len(events), error) == (count, None)
@@ -238,22 +238,24 @@ _tokens = st.sampled_from(
 @settings(deadline=None)
 @given(st.lists(_tokens, max_size=14).map(b"".join), st.lists(st.integers(0, 10_000), max_size=6))
 @example(b'{"a":1}\r\n\n{', [8, 9])
-def test_whatever_comes_is_told_alike_in_any_chunks(body: bytes, cuts: list[int]) -> None:
-    """Any bytes at all give events, or one of two errors: the same ones however they were cut."""
+def test_any_bytes_are_read_alike_in_any_chunks(body: bytes, cuts: list[int]) -> None:
+    """Any bytes give events or one of two errors, the same ones in any chunks."""
     outcomes = set()
     for chunks in (_chunks(body, cuts), [body], list(_bytes(body))):
         events, error = _read(chunks, _decoder(12))
         assert error is None or isinstance(error, StreamCut | DecodeError)
-        told = None if error is None else (type(error), str(error), error.detail, vars(error).get("received"))
-        outcomes.add(json.dumps([events, repr(told)]))
+        raised = (
+            None if error is None else (type(error), str(error), error.detail, vars(error).get("received"))
+        )
+        outcomes.add(json.dumps([events, repr(raised)]))
     assert len(outcomes) == 1
 
 
 # ── one by one ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_events_are_given_with_their_last_byte() -> None:
-    """An event does not wait for what follows it: neither for a line's end nor for the next one."""
+def test_events_are_returned_with_their_last_byte() -> None:
+    """An event is returned without waiting for a line end or for the next event."""
     decoder, text = _decoder(), json.dumps(EVENT).encode()
     for before, after in ((b"", b""), (b"\n", b"\n"), (b"event: x\ndata: ", b"\n\n")):
         assert decoder.feed(before + text[:-1]) == []
@@ -264,21 +266,21 @@ def test_events_are_given_with_their_last_byte() -> None:
 
 
 def test_one_plain_body_is_one_event() -> None:
-    """What an app with a response processor answers is read like a stream of one."""
+    """The answer of an app with a response processor is read like a stream of one event."""
     body = json.dumps(EVENT, indent=4).encode()
     assert _read([body]) == ([EVENT], None)
     assert _read([b""]) == ([], None)
     assert _read([b"\n \n"]) == ([], None)
 
 
-def test_lines_behind_the_first_may_lack_their_data() -> None:
-    """Data printed over many lines of which the first alone says so is one event, with comments between."""
+def test_later_lines_may_lack_the_field_name() -> None:
+    """Data over many lines, of which only the first has `data:`, is one event, with comments in between."""
     body = b'data: {\n  "a": [1,\n: ping\n   2]\ndata: ,"b": 3\n}\n\n'
     assert _read([body]) == ([{"a": [1, 2], "b": 3}], None)
 
 
-def test_the_end_may_be_told() -> None:
-    """`[DONE]` is no event, and says that nothing more comes; what comes all the same is given."""
+def test_done_ends_the_stream() -> None:
+    """`[DONE]` is no event, and ends the stream; events after it are returned all the same."""
     decoder = _decoder()
     assert decoder.feed(b'data: {"a":1}\n\ndata: [DON') == [{"a": 1}]
     assert not decoder.is_done
@@ -316,8 +318,8 @@ def test_the_end_may_be_told() -> None:
     ],
 )
 @pytest.mark.parametrize("is_first", [True, False])
-def test_what_is_no_event_is_told(body: bytes, detail: str, is_first: bool) -> None:
-    """What is no JSON object is an error that names vendor and call, carries the text and prints none of it."""
+def test_bytes_that_are_no_event_raise(body: bytes, detail: str, is_first: bool) -> None:
+    """The error for bytes that are no JSON names vendor and call; it carries the text and does not print it."""
     before = b"" if is_first else b'data: {"good": 1}\n\n'
     if not is_first and body.startswith(b"\xef"):
         detail = "\ufffd"
@@ -331,8 +333,8 @@ def test_what_is_no_event_is_told(body: bytes, detail: str, is_first: bool) -> N
     assert "hunter2" not in f"{error} {error!r} {error.__cause__}"
 
 
-def test_a_fault_comes_after_the_events_before_it() -> None:
-    """Events in the same bytes as what is wrong are given first; then every call raises the same."""
+def test_an_error_comes_after_the_events_before_it() -> None:
+    """Events in the same bytes as an error are returned first; then every call raises this error."""
     decoder = _decoder()
     assert decoder.feed(b'{"a":1}{"b":2}<html>{"c":3}') == [{"a": 1}, {"b": 2}]
     fault = decoder.fault
@@ -347,7 +349,7 @@ def test_a_fault_comes_after_the_events_before_it() -> None:
 
 @pytest.mark.parametrize("before", [b"", b"data: ", b"\n  "])
 def test_an_event_has_a_bound(before: bytes) -> None:
-    """An event of as many bytes as are allowed is read, a larger one is not kept; so it is in any chunks."""
+    """An event of the largest size is read; of a larger one no more is kept, in any chunks."""
     fits, exceeds = b'{"a":"%s"}' % (b"x" * 92), b'{"a":"%s"}' % (b"x" * 93)
     for chunks in ([before + fits], list(_bytes(before + fits)), [before + fits + b"\n"]):
         assert _read(chunks, _decoder(100)) == ([{"a": "x" * 92}], None)
@@ -359,15 +361,15 @@ def test_an_event_has_a_bound(before: bytes) -> None:
         assert (error.events, error.received) == (1, exceeds[:100])
 
 
-def test_what_says_nothing_has_no_bound() -> None:
+def test_ignored_bytes_have_no_bound() -> None:
     """Comments, blanks and other fields may be longer than any event: nothing of them is kept."""
     long = b"x" * 1000
     body = b": " + long + b"\nevent: " + long + b"\n" + b" " * 1000 + b"data: " + b" " * 1000 + b"{}\n\n"
     assert _read([body], _decoder(10)) == ([{}], None)
 
 
-def test_a_cut_carries_what_came_of_the_event() -> None:
-    """The error has the beginning of the event, at most 64 KiB, and the run; it prints neither and can be pickled."""
+def test_a_cut_carries_the_incomplete_event() -> None:
+    """The error has at most 64 KiB of the event, and the run; it prints neither and can be pickled."""
     run = Run(
         ref=RunRef("agent-platform", "", "r-1"),
         state=RunState.RUNNING,
@@ -403,8 +405,8 @@ _LARGE = {
 @pytest.mark.parametrize(
     ("name", "size"), [("long", 1), *((name, size) for name in _LARGE for size in (65536, 10_000_000))]
 )
-def test_each_byte_is_looked_at_once(name: str, size: int) -> None:
-    """A megabyte is read in any portions, a byte at a time too, in time that grows with its size alone."""
+def test_each_byte_is_examined_once(name: str, size: int) -> None:
+    """A megabyte is read in any portions, also byte by byte, in time proportional to its size."""
     decoder, body = _decoder(), _LARGE[name]
     chunks = [body[at : at + size] for at in range(0, len(body), size)]
     events, error = _read(chunks, decoder)

@@ -1,4 +1,4 @@
-"""Dock jobs against the fake: followed to their end, over at once, with progress, and with what exports give."""
+"""Dock jobs against the fake: followed to their end, over at the start, with progress, and exports."""
 
 import asyncio
 import pickle
@@ -36,7 +36,7 @@ _HYPER = HyperParameters(temperature=0.7, max_tokens=256, top_p=1, top_k=40)
 _GUARDRAIL = Guardrail.BAN_TOPICS
 _FILES = {"tool_data_file_id": "f-1", "flow_data_file_id": "f-2"}
 
-#: What starts jobs, each with how its script is called.
+#: The calls that start jobs, each with the name of its script.
 _VERBS: dict[str, Callable[[Any], Awaitable[DockHandle]]] = {
     "tools.export": lambda p: p.tools.export(HELLO),
     "tools.deploy": lambda p: p.tools.deploy(HELLO),
@@ -47,7 +47,7 @@ _VERBS: dict[str, Callable[[Any], Awaitable[DockHandle]]] = {
     ),
     "models.undeploy": lambda p: p.models.undeploy(HELLO),
 }
-#: Those whose fake goes its own way, since no script can be called after them.
+#: Those that follow the fake's drawn timelines, since no script can have their name.
 _ALL: dict[str, Callable[[Any], Awaitable[DockHandle]]] = {
     **_VERBS,
     "tools.import_new": lambda p: p.tools.import_new(HELLO, **_FILES),
@@ -60,7 +60,7 @@ _IN_PROGRESS: tuple[Any, ...] = (("IN_PROGRESS", 25.0), "SUCCESS")
 
 @pytest.mark.parametrize("verb", _VERBS)
 async def test_job_from_start_to_end(verb: str) -> None:
-    """Each start gives a handle at once, and awaiting it gives the end."""
+    """Each start returns a handle at once; awaiting it returns the end."""
     async with platform_rig(*_IN_PROGRESS) as r:
         job = await _VERBS[verb](r.platform)
         assert (r.last.call, r.last.purpose, r.last.headers["x-api-key"]) == (
@@ -78,7 +78,7 @@ async def test_job_from_start_to_end(verb: str) -> None:
         assert (done.ref, done.state, done.status) == (job.ref, RunState.COMPLETED, "SUCCESS")
         assert r.calls == [verb, *["dock.status"] * 3]
         assert (r.last.method, r.last.url) == ("GET", f"{TOOLS_URL}/dock-status/{job.id}")
-        (started,) = r.told(RunStarted)
+        (started,) = r.events_of(RunStarted)
         assert (started.target, started.run) == (HELLO, job.accepted)
         result = await job.result()
         if verb.endswith("export"):
@@ -90,12 +90,12 @@ async def test_job_from_start_to_end(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", _ALL)
 async def test_job_that_is_over_at_once(verb: str) -> None:
-    """A start that is answered with the end gives a handle that is over, without a poll."""
+    """A job that is over when its start is answered has a terminal handle, and is not polled."""
     async with platform_rig() as r:
         target = "toolId" if verb.startswith("tools") else "modelId"
-        told = {"dock-statusId": "ds-1", target: HELLO, "status": "SUCCESS"}
+        started = {"dock-statusId": "ds-1", target: HELLO, "status": "SUCCESS"}
         url = {"response": {"downloadUrl": " https://host.example/x"}}
-        r.answer(verb, Reply(200, {}, encode_json({**told, **(url if verb.endswith("export") else {})})))
+        r.answer(verb, Reply(200, {}, encode_json({**started, **(url if verb.endswith("export") else {})})))
         job = await _ALL[verb](r.platform)
         assert (await job).state is RunState.COMPLETED
         result = await job.result()
@@ -111,7 +111,7 @@ async def test_job_that_is_over_at_once(verb: str) -> None:
     "fault", [ReplyLost("lost"), Reply(500), Reply(503), reply(200, b"{}"), reply(200, b"[")], ids=str
 )
 async def test_start_whose_answer_is_lost(verb: str, fault: Any) -> None:
-    """Whatever becomes of the answer, no job is begun twice."""
+    """After a lost answer of any kind, no second job is started."""
     async with platform_rig() as r:
         r.answer(verb, fault)
         with pytest.raises(StartUnknown, match="began to") as caught:
@@ -123,7 +123,7 @@ async def test_start_whose_answer_is_lost(verb: str, fault: Any) -> None:
 
 @pytest.mark.parametrize("verb", _ALL)
 async def test_start_that_was_refused_or_not_sent(verb: str) -> None:
-    """What surely began nothing is tried again where that may help."""
+    """A start that certainly had no effect is retried where that may help."""
     async with platform_rig() as r:
         r.answer(verb, NotSent("no"), Reply(400))
         waiter = await begin(_as_coroutine(_ALL[verb](r.platform)))
@@ -139,7 +139,7 @@ async def _as_coroutine(work: Awaitable[DockHandle]) -> DockHandle:
 
 @pytest.mark.parametrize("verb", _VERBS)
 async def test_job_that_fails(verb: str) -> None:
-    """A job that failed ends the wait, and `result()` raises it."""
+    """A failed job ends the wait, and `result()` raises."""
     async with platform_rig(("IN_PROGRESS", 5.0), "FAILED") as r:
         job = await _VERBS[verb](r.platform)
         waiter = await begin(job.result())
@@ -150,7 +150,7 @@ async def test_job_that_fails(verb: str) -> None:
 
 
 async def test_job_from_another_process() -> None:
-    """A job is followed by its id or reference alone."""
+    """A job can be followed by its id or reference alone."""
     async with platform_rig(*_IN_PROGRESS) as r:
         job = await r.platform.tools.deploy(HELLO)
         async with platform_rig(fake=r.fake) as other:
@@ -169,7 +169,7 @@ async def test_job_from_another_process() -> None:
 
 
 async def test_progress() -> None:
-    """Where the platform tells how far a job has come, the handle does, and each step is a change."""
+    """The handle has the progress that the platform reports, and each step is an update."""
     async with platform_rig(*_IN_PROGRESS) as r:
         job = await r.platform.models.export(HELLO)
         assert job.progress == 0.0
@@ -194,10 +194,10 @@ async def _exported(r: PlatformRig, job: DockHandle) -> Any:
     return await waiter
 
 
-@pytest.mark.parametrize("is_told", [True, False])
-async def test_url_that_was_told_at_the_start_alone(is_told: bool) -> None:
-    """A tool's export whose status does not repeat the URL has the one that its start told, trimmed."""
-    async with platform_rig(*_IN_PROGRESS, rules={"downloads_in_status": is_told}) as r:
+@pytest.mark.parametrize("is_repeated", [True, False])
+async def test_url_only_in_the_answer_to_the_start(is_repeated: bool) -> None:
+    """If the status does not repeat the URL of a tool's export, that of the start is used, trimmed."""
+    async with platform_rig(*_IN_PROGRESS, rules={"downloads_in_status": is_repeated}) as r:
         job = await r.platform.tools.export(HELLO)
         assert job.job is not None
         url = job.job.download_url
@@ -209,18 +209,18 @@ async def test_url_that_was_told_at_the_start_alone(is_told: bool) -> None:
 
 
 async def test_export_without_a_url() -> None:
-    """An export that nowhere told a URL cannot be fetched, and says so."""
+    """An export that never had a URL cannot be fetched, and the error says so."""
     async with platform_rig(*_IN_PROGRESS, rules={"downloads_in_status": False}) as r:
         job = await r.platform.models.export(HELLO)
-        with pytest.raises(DecodeError, match="no download URL") as caught:
+        with pytest.raises(DecodeError, match="without a download URL") as caught:
             await _exported(r, job)
         assert (caught.value.ref, caught.value.path) == (job.ref, "$.response.downloadUrl")
-        # Of a job that was started elsewhere nobody knows that it is an export.
+        # Whether a job that was started elsewhere is an export is unknown.
         assert isinstance(await _exported(r, r.platform.dock_status(job.id)), DockJob)
 
 
 async def test_export_that_was_started_elsewhere() -> None:
-    """A job with a download URL is an export, whoever started it; an import that says it exports is none."""
+    """A job with a download URL counts as an export, also from elsewhere; an import called EXPORT does not."""
     async with platform_rig() as r:
         r.answer("dock.status", sample("dock_status/200-export"))
         waiter = await begin(r.platform.dock_status("ds-demo").result())
@@ -238,7 +238,7 @@ async def test_export_that_was_started_elsewhere() -> None:
 
 
 async def test_cancelled_start() -> None:
-    """A start that was cancelled once it was sent is told with its job, and is not forgotten."""
+    """A start that is cancelled after it was sent is reported with its job by an event."""
     async with platform_rig(*_IN_PROGRESS) as r:
         waiter = asyncio.ensure_future(r.platform.tools.deploy(HELLO))
         while not r.send.sent:  # noqa: ASYNC110 - the very moment when it was sent
@@ -246,16 +246,16 @@ async def test_cancelled_start() -> None:
         waiter.cancel()
         await settle()
         assert waiter.cancelled()
-        (told,) = r.told(StartAbandoned)
-        assert told.run is not None
-        assert (await r.platform.attach(told.run.ref).poll()).state is RunState.RUNNING
+        (event,) = r.events_of(StartAbandoned)
+        assert event.run is not None
+        assert (await r.platform.attach(event.run.ref).poll()).state is RunState.RUNNING
 
 
 # The key
 
 
 async def test_calls_without_the_tools_key() -> None:
-    """Without the account's key each of its calls is refused by the setting's name, before anything is sent."""
+    """Without the account's key each of its calls raises an error that names the setting, and sends nothing."""
     async with platform_rig(settings={"tools_key": None}) as r:
         p = r.platform
         works: list[Callable[[], Any]] = [

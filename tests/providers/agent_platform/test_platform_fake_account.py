@@ -1,4 +1,4 @@
-"""The fake Agent Platform's apps, whose errors are documented, and its connections, whose secrets are not shown."""
+"""The fake Agent Platform's apps, whose errors are documented, and its connections, whose secrets are masked."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,8 +12,8 @@ from tests.providers.agent_platform.platform_fake_rig import (
     APP_KEY,
     PUBLIC,
     TOOLS_KEY,
-    PlatformAsker,
-    asker,
+    FakeClient,
+    fake_client,
     read,
 )
 
@@ -23,25 +23,25 @@ _ICON: Final = {"name": "logo10", "type": "logo", "color": "#b2CCFF"}
 
 
 def _make(
-    a: PlatformAsker, body: Any, headers: Mapping[str, str] = TOOLS_KEY, who: Mapping[str, str] = _WHO
+    client: FakeClient, body: Any, headers: Mapping[str, str] = TOOLS_KEY, who: Mapping[str, str] = _WHO
 ) -> Reply:
-    return a.reply("POST", f"{PUBLIC}/apps/createApp", body, headers={**headers, **who})
+    return client.reply("POST", f"{PUBLIC}/apps/createApp", body, headers={**headers, **who})
 
 
 @pytest.mark.parametrize("icon", [None, _ICON])
-def test_an_app_is_made(icon: Mapping[str, str] | None) -> None:
-    """A new app is told in full with 201, with an icon of the platform's own where none was sent."""
-    a = asker()
-    reply = _make(a, _APP if icon is None else {**_APP, "appIcon": icon})
+def test_an_app_is_created(icon: Mapping[str, str] | None) -> None:
+    """A new app is returned completely with 201, with an icon of the platform's if none was sent."""
+    client = fake_client()
+    reply = _make(client, _APP if icon is None else {**_APP, "appIcon": icon})
     assert reply.status == 201
-    told = read(reply)
-    assert tuple(told) == ("success", "data", "meta")
-    data = told["data"]
+    answer = read(reply)
+    assert tuple(answer) == ("success", "data", "meta")
+    data = answer["data"]
     assert (data["name"], data["status"], data["type"]) == ("Calendar", "IN_DEVELOPMENT", "Agentic")
     assert (data["accountId"], data["createdBy"]["id"]) == ("acc-1", "u-1")
     assert data["appIcon"]["type"] == "logo"
     assert icon in (None, data["appIcon"])
-    assert a.count("apps") == 1
+    assert client.count("apps") == 1
 
 
 @pytest.mark.parametrize(
@@ -62,23 +62,23 @@ def test_an_app_is_made(icon: Mapping[str, str] | None) -> None:
         ({**_APP, "appIcon": {"name": "logo1", "type": "logo"}}, 400, "INVALID_APP_ICON"),
         ({**_APP, "appIcon": {}}, 400, "INVALID_APP_ICON"),
         ({**_APP, "name": "Taken"}, 409, "RESOURCE_CONFLICT"),
-        *(({**_APP, "name": name}, *told) for name, told in APP_ERRORS.items()),
+        *(({**_APP, "name": name}, *error) for name, error in APP_ERRORS.items()),
     ],
 )
 def test_apps_are_refused_with_a_code(body: Any, status: int, code: str) -> None:
-    """Each documented error can be had, as the vendor documents it; then there is no app."""
-    a = asker()
-    assert _make(a, {**_APP, "name": "Taken"}).status == 201
-    reply = _make(a, body)
-    told = decode_json(reply.body)
-    assert (reply.status, told["success"], told["error"]["code"]) == (status, False, code)
-    assert told["error"]["message"]
-    assert set(told["meta"]) == {"requestId", "timestamp"}
-    assert (a.count("apps"), a.count(f"refused_{status}")) == (1, 1)
+    """Each documented error is returned in the documented form, and no app is created."""
+    client = fake_client()
+    assert _make(client, {**_APP, "name": "Taken"}).status == 201
+    reply = _make(client, body)
+    answer = decode_json(reply.body)
+    assert (reply.status, answer["success"], answer["error"]["code"]) == (status, False, code)
+    assert answer["error"]["message"]
+    assert set(answer["meta"]) == {"requestId", "timestamp"}
+    assert (client.count("apps"), client.count(f"refused_{status}")) == (1, 1)
 
 
 def test_all_documented_codes_are_there() -> None:
-    """The names that are refused, and what else is wrong, cover the vendor's table."""
+    """The names that are refused, and the other mistakes, cover the vendor's table of codes."""
     natural = {
         "VALIDATION_ERROR",
         "INVALID_APP_ICON",
@@ -91,9 +91,9 @@ def test_all_documented_codes_are_there() -> None:
 
 
 @pytest.mark.parametrize("missing", ["accountid", "userid"])
-def test_who_makes_an_app_has_to_be_told(missing: str) -> None:
+def test_creation_of_an_app_needs_both_headers(missing: str) -> None:
     """Both headers are needed, and the error says which one is missing."""
-    reply = _make(asker(), _APP, who={name: text for name, text in _WHO.items() if name != missing})
+    reply = _make(fake_client(), _APP, who={name: text for name, text in _WHO.items() if name != missing})
     assert reply.status == 400
     assert decode_json(reply.body)["error"]["details"] == {"header": missing}
 
@@ -101,7 +101,7 @@ def test_who_makes_an_app_has_to_be_told(missing: str) -> None:
 @pytest.mark.parametrize("headers", [{}, APP_KEY])
 def test_a_wrong_key_has_the_documented_body(headers: Mapping[str, str]) -> None:
     """Without the account's key the error has the documented form and code."""
-    reply = _make(asker(), _APP, headers)
+    reply = _make(fake_client(), _APP, headers)
     assert (reply.status, decode_json(reply.body)["error"]["code"]) == (401, "UNAUTHORIZED")
 
 
@@ -147,24 +147,24 @@ _BY_TABLE: Final[Mapping[str, Any]] = {
 }
 
 
-def _connect(a: PlatformAsker, body: Mapping[str, Any], now: float = 0.0) -> dict[str, Any]:
-    return read(a.account("POST", "/connections", body, now=now))
+def _connect(client: FakeClient, body: Mapping[str, Any], now: float = 0.0) -> dict[str, Any]:
+    return read(client.account("POST", "/connections", body, now=now))
 
 
 @pytest.mark.parametrize("body", [_OPEN_AI, _ANTHROPIC, _AZURE, _OWN, _MAPPED, _BY_TABLE])
-def test_connections_are_made_per_provider(body: Mapping[str, Any]) -> None:
-    """Each provider has its own members; secrets are never shown, and what is stored is active."""
-    a = asker()
-    told = _connect(a, body)
+def test_connections_are_created_per_provider(body: Mapping[str, Any]) -> None:
+    """Each provider has its own members; secrets are never shown, and new connections are active."""
+    client = fake_client()
+    answer = _connect(client, body)
     names = {"connectionId", "fields", "connectionName", "provider", "model", "status", "createdOn"}
-    assert set(told) == names
-    assert (told["status"], told["provider"]) == ("ACTIVE", body["provider"])
-    got = read(a.account("GET", f"/connections/{told['connectionId']}"))
+    assert set(answer) == names
+    assert (answer["status"], answer["provider"]) == ("ACTIVE", body["provider"])
+    got = read(client.account("GET", f"/connections/{answer['connectionId']}"))
     assert set(got) == names | {"modifiedOn"}
-    assert got["fields"] == told["fields"]
+    assert got["fields"] == answer["fields"]
     secret = body.get("fields", {}).get("API_KEY")
     assert secret is None or (secret not in str(got) and "********" in got["fields"]["API_KEY"])
-    assert a.count("connections") == 1
+    assert client.count("connections") == 1
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,9 @@ def test_connections_are_made_per_provider(body: Mapping[str, Any]) -> None:
     [("sk-very-secret-AA", "sk********AA"), ("12345678", "12********78"), ("short", "********")],
 )
 def test_secrets_are_masked(secret: str, shown: str) -> None:
-    """Of a long secret two characters are shown at either end, of a short one nothing; other fields are told."""
-    told = _connect(asker(), {**_AZURE, "fields": {**_AZURE["fields"], "API_KEY": secret}})
-    assert told["fields"] == {**_AZURE["fields"], "API_KEY": shown}
+    """Of a long secret two characters at either end are shown, of a short one none; other fields are shown."""
+    answer = _connect(fake_client(), {**_AZURE, "fields": {**_AZURE["fields"], "API_KEY": secret}})
+    assert answer["fields"] == {**_AZURE["fields"], "API_KEY": shown}
 
 
 @pytest.mark.parametrize(
@@ -206,10 +206,10 @@ def test_secrets_are_masked(secret: str, shown: str) -> None:
     ],
 )
 def test_connections_are_read_strictly(body: Mapping[str, Any], change: Mapping[str, Any]) -> None:
-    """What a provider needs and does not get, or gets of another kind, is refused."""
-    a = asker()
-    assert a.account("POST", "/connections", {**body, **change}).status == 400
-    assert a.count("connections") == 0
+    """A member that is missing or of the wrong type for its provider is refused."""
+    client = fake_client()
+    assert client.account("POST", "/connections", {**body, **change}).status == 400
+    assert client.count("connections") == 0
 
 
 @pytest.mark.parametrize(
@@ -223,31 +223,31 @@ def test_connections_are_read_strictly(body: Mapping[str, Any], change: Mapping[
     ],
 )
 def test_connections_are_listed(query: str, names: list[str], total: int) -> None:
-    """A list is filtered by provider and status, bounded, and tells how many there are; no fields are told."""
-    a = asker()
+    """A list is filtered by provider and status, has a limit and the total, and no fields."""
+    client = fake_client()
     for name, body in (("A", _OPEN_AI), ("B", _ANTHROPIC), ("C", _OPEN_AI)):
-        _connect(a, {**body, "connectionName": name})
-    told = read(a.account("GET", f"/connections{query}"))
-    assert [each["connectionName"] for each in told["connections"]] == names
-    assert told["total"] == total
-    assert not any("fields" in each for each in told["connections"])
+        _connect(client, {**body, "connectionName": name})
+    answer = read(client.account("GET", f"/connections{query}"))
+    assert [each["connectionName"] for each in answer["connections"]] == names
+    assert answer["total"] == total
+    assert not any("fields" in each for each in answer["connections"])
 
 
 @pytest.mark.parametrize("query", ["provider=OpenAI", "status=active", "limit=0", "limit=x"])
-def test_lists_of_connections_are_asked_for_strictly(query: str) -> None:
+def test_filters_of_connections_are_checked(query: str) -> None:
     """Filters that the vendor does not have are refused."""
-    assert asker().account("GET", f"/connections?{query}").status == 400
+    assert fake_client().account("GET", f"/connections?{query}").status == 400
 
 
 def test_connections_are_updated() -> None:
-    """A new key changes the mask and the date of the change, which stands in the place of the other date."""
-    a = asker()
-    connection_id = _connect(a, _OPEN_AI)["connectionId"]
+    """A new key changes the mask and the date of change, which is returned in place of the creation date."""
+    client = fake_client()
+    connection_id = _connect(client, _OPEN_AI)["connectionId"]
     body = {"fields": {"API_KEY": "zz-secret-zz"}}
-    told = read(a.account("PATCH", f"/connections/{connection_id}", body, now=60.0))
-    assert told["fields"] == {"API_KEY": "zz********zz"}
-    assert (told["modifiedOn"], "createdOn" in told) == ("2026-01-05T09:01:00.000Z", False)
-    got = read(a.account("GET", f"/connections/{connection_id}"))
+    answer = read(client.account("PATCH", f"/connections/{connection_id}", body, now=60.0))
+    assert answer["fields"] == {"API_KEY": "zz********zz"}
+    assert (answer["modifiedOn"], "createdOn" in answer) == ("2026-01-05T09:01:00.000Z", False)
+    got = read(client.account("GET", f"/connections/{connection_id}"))
     assert (got["createdOn"], got["modifiedOn"]) == ("2026-01-05T09:00:00.000Z", "2026-01-05T09:01:00.000Z")
 
 
@@ -262,14 +262,14 @@ def test_connections_are_updated() -> None:
     ],
 )
 def test_updates_are_read_strictly(body: Mapping[str, Any], change: Mapping[str, Any], status: int) -> None:
-    """An update needs a key, and is not for connections to a model of one's own."""
-    a = asker()
-    path = f"/connections/{_connect(a, body)['connectionId']}"
-    assert a.account("PATCH", path, change).status == status
+    """An update needs a key, and is refused for connections to one's own models."""
+    client = fake_client()
+    path = f"/connections/{_connect(client, body)['connectionId']}"
+    assert client.account("PATCH", path, change).status == status
 
 
 def test_unknown_connections_are_not_found() -> None:
-    """A connection that does not exist is neither told nor updated."""
-    a = asker()
-    assert a.account("GET", "/connections/cn-0").status == 404
-    assert a.account("PATCH", "/connections/cn-0", {"fields": {"API_KEY": "x"}}).status == 404
+    """A connection that does not exist is neither returned nor updated."""
+    client = fake_client()
+    assert client.account("GET", "/connections/cn-0").status == 404
+    assert client.account("PATCH", "/connections/cn-0", {"fields": {"API_KEY": "x"}}).status == 404

@@ -1,4 +1,4 @@
-"""The fake Agent Platform's sessions: created, found, told in all generations, ended."""
+"""The fake Agent Platform's sessions: created, found, listed in all generations, terminated."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,10 @@ from tests.providers.agent_platform.platform_fake_rig import (
     APP,
     LATER,
     PUBLIC,
-    PlatformAsker,
-    asker,
+    FakeClient,
+    execute_body,
+    fake_client,
     identify,
-    order,
     read,
 )
 
@@ -22,45 +22,45 @@ _SESSIONS = f"{APP}/sessions"
 _NEWEST = f"{PUBLIC}/apps/aa-demo/sessions"
 
 
-def _session(a: PlatformAsker, **identity: Any) -> dict[str, Any]:
-    told: dict[str, Any] = a.create(**identity)["session"]
-    return told
+def _session(client: FakeClient, **identity: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = client.create(**identity)["session"]
+    return answer
 
 
-def test_a_new_session_is_told_in_the_vendors_ways() -> None:
-    """Over a few sessions every spelling comes: of the status, of what is unset, of names, with and without more."""
-    a = asker()
-    told = [a.create(userReference="u") for _ in range(12)]
-    sessions = [each["session"] for each in told]
+def test_a_new_session_has_each_spelling() -> None:
+    """Over a few sessions every variant appears: status, unset members, names, with and without extras."""
+    client = fake_client()
+    answers = [client.create(userReference="u") for _ in range(12)]
+    sessions = [each["session"] for each in answers]
     assert {session["status"] for session in sessions} == {"idle", "started"}
     assert {session["sessionReference"] for session in sessions} == {"u", None, ""}
     assert {session["userReference"] for session in sessions} == {"u"}
     assert {"source" in session for session in sessions} == {True, False}
-    assert {next(iter(each["fileUploadConfig"])) for each in told} == {"enabled", "isAttachmentsEnabled"}
-    assert [each.get("output") for each in told].count(None) == 4
-    assert {event["type"] for each in told for event in each.get("events", [])} == {"Welcome_Event"}
-    assert "mle" in told[0]["allowedMimeTypes"]
+    assert {next(iter(each["fileUploadConfig"])) for each in answers} == {"enabled", "isAttachmentsEnabled"}
+    assert [each.get("output") for each in answers].count(None) == 4
+    assert {event["type"] for each in answers for event in each.get("events", [])} == {"Welcome_Event"}
+    assert "mle" in answers[0]["allowedMimeTypes"]
     assert len({session["sessionId"] for session in sessions}) == 12
     assert len({session["userId"] for session in sessions}) == 1
 
 
 def test_creation_may_be_200_or_201() -> None:
-    """What is created is answered with either status."""
-    a = asker()
+    """A creation is answered with either status."""
+    client = fake_client()
     body = {"sessionIdentity": identify(userReference="u")}
-    assert {a.reply("POST", _SESSIONS, body).status for _ in range(2)} == {200, 201}
+    assert {client.reply("POST", _SESSIONS, body).status for _ in range(2)} == {200, 201}
 
 
-def test_creating_what_there_is_gives_it_again() -> None:
-    """With a reference, or an id, creation finds the session; no second welcome is given."""
-    a = asker()
-    first = _session(a, sessionReference="chat", userReference="u")
-    again = [a.create(sessionReference="chat", userReference="u", now=5.0) for _ in range(3)]
+def test_creation_finds_an_existing_session() -> None:
+    """With a reference or an id creation finds the session; there is no second welcome."""
+    client = fake_client()
+    first = _session(client, sessionReference="chat", userReference="u")
+    again = [client.create(sessionReference="chat", userReference="u", now=5.0) for _ in range(3)]
     assert {each["session"]["sessionId"] for each in again} == {first["sessionId"]}
     assert {each["session"]["createdAt"] for each in again} == {first["createdAt"]}
     assert {tuple(each) for each in again} == {("session", "allowedMimeTypes", "fileUploadConfig")}
-    assert _session(a, sessionId=first["sessionId"])["status"] == "idle"
-    assert a.count("sessions") == 1
+    assert _session(client, sessionId=first["sessionId"])["status"] == "idle"
+    assert client.count("sessions") == 1
 
 
 @pytest.mark.parametrize(
@@ -82,50 +82,50 @@ def test_creating_what_there_is_gives_it_again() -> None:
 )
 @pytest.mark.parametrize("path", [_SESSIONS, f"{_SESSIONS}/terminate", f"{APP}/runs/execute"])
 def test_identities_are_read_strictly(path: str, identity: Any) -> None:
-    """An identity that is missing, empty, misspelled or doubled is refused, and makes no session."""
-    a = asker()
-    body = {**order(), "sessionIdentity": identity}
-    assert a.reply("POST", path, body).status == 400
-    assert (a.count("sessions"), a.count("starts")) == (0, 0)
+    """An identity that is missing, empty, misspelled or doubled is refused, and creates no session."""
+    client = fake_client()
+    body = {**execute_body(), "sessionIdentity": identity}
+    assert client.reply("POST", path, body).status == 400
+    assert (client.count("sessions"), client.count("starts")) == (0, 0)
 
 
 @pytest.mark.parametrize(("status", "rules"), [(404, {}), (409, {"unknown_status": 409})])
-def test_an_id_alone_never_makes_a_session(status: int, rules: Mapping[str, Any]) -> None:
-    """A session id that matches nothing is refused, unless another identifier goes with it."""
-    a = asker(**rules)
+def test_an_id_alone_never_creates_a_session(status: int, rules: Mapping[str, Any]) -> None:
+    """A session id that matches nothing is refused, unless there is another identifier."""
+    client = fake_client(**rules)
     lost = {"sessionIdentity": identify(sessionId="s-0")}
-    assert a.reply("POST", _SESSIONS, lost).status == status
-    assert _session(a, sessionId="s-0", userReference="u")["userReference"] == "u"
-    assert _session(a, sessionId="s-0", sessionReference="chat")["userReference"] == "chat"
+    assert client.reply("POST", _SESSIONS, lost).status == status
+    assert _session(client, sessionId="s-0", userReference="u")["userReference"] == "u"
+    assert _session(client, sessionId="s-0", sessionReference="chat")["userReference"] == "chat"
 
 
 @pytest.mark.parametrize("kind", ["sessionId", "sessionReference"])
 def test_a_sessions_owner_is_checked(kind: str) -> None:
-    """Another user's reference beside what finds a session is refused, with the status that was chosen."""
+    """Another user's reference together with a matching identifier is refused, with the configured status."""
     for status in (403, 409):
-        a = asker(forbidden_status=status)
-        session = _session(a, sessionReference="chat", userReference="u")
+        client = fake_client(forbidden_status=status)
+        session = _session(client, sessionReference="chat", userReference="u")
         value = session["sessionId"] if kind == "sessionId" else "chat"
         body = {"sessionIdentity": identify(**{kind: value, "userReference": "v"})}
-        assert a.reply("POST", _SESSIONS, body).status == status
-        assert a.count("sessions") == 1
+        assert client.reply("POST", _SESSIONS, body).status == status
+        assert client.count("sessions") == 1
 
 
 class _Model:
-    """The vendor's rules for which session is meant: living ones are (name, reference, user), in their order."""
+    """The vendor's rules of session resolution: open sessions are (name, reference, user), in order."""
 
     def __init__(self) -> None:
         self.living: list[tuple[str, str, str]] = []
         self.made = 0
 
     def find(self, name: str | None, reference: str | None) -> tuple[str, str, str] | None:
-        """Return the session that matches by name, or else the latest that does by reference."""
+        """Return the session that matches by name, else the latest one that matches by reference."""
         by_name = [each for each in self.living if each[0] == name]
         by_reference = [each for each in self.living if each[1] == reference]
         return next(iter([*by_name, *by_reference[-1:]]), None)
 
     def resolve(self, name: str | None, reference: str | None, user: str | None) -> str | None:
-        """Return the name of the session that is found, a new one's if it is made, None for a refusal."""
+        """Return the name of the session found or created, None for a refusal."""
         found = self.find(name, reference)
         if found is not None:
             return found[0] if user in (None, found[2]) else None
@@ -137,7 +137,7 @@ class _Model:
         return made[0]
 
     def end(self, name: str | None, reference: str | None, user: str | None) -> str | None:
-        """End a session and give its name, None for a refusal."""
+        """Terminate a session and return its name, None for a refusal."""
         found = None if user is not None else self.find(name, reference)
         if found is None:
             return None
@@ -154,8 +154,8 @@ _WISH = st.tuples(_KINDS, st.none() | st.integers(0, 5), st.none() | _NAMES, st.
 def test_sessions_resolve_as_a_model_says(
     wishes: list[tuple[str, int | None, str | None, str | None]],
 ) -> None:
-    """Whatever is asked in whatever order, by creation, run or termination, the session meant is the model's."""
-    a, model = asker(), _Model()
+    """In any sequence of creations, runs and terminations, the session is the one of the model."""
+    client, model = fake_client(), _Model()
     ids: dict[str, str] = {}
     paths = {"create": _SESSIONS, "run": f"{APP}/runs/execute", "end": f"{_SESSIONS}/terminate"}
     for kind, index, reference, user in wishes:
@@ -163,22 +163,22 @@ def test_sessions_resolve_as_a_model_says(
         session_id = None if name is None else ids.get(name, name)
         named = {"userReference": user, "sessionReference": reference, "sessionId": session_id}
         identity = identify(**{each: text for each, text in named.items() if text})
-        reply = a.reply("POST", paths[kind], order("at once", sessionIdentity=identity))
+        reply = client.reply("POST", paths[kind], execute_body("at once", sessionIdentity=identity))
         expected = (model.end if kind == "end" else model.resolve)(name, reference, user)
         assert reply.is_success == (expected is not None)
         if expected is not None:
-            told = read(reply)
-            found = (told.get("session") or told.get("sessionInfo") or told)["sessionId"]
+            answer = read(reply)
+            found = (answer.get("session") or answer.get("sessionInfo") or answer)["sessionId"]
             assert ids.setdefault(expected, found) == found
-    assert len(ids) == len(set(ids.values())) == a.count("sessions")
+    assert len(ids) == len(set(ids.values())) == client.count("sessions")
 
 
 def test_a_user_alone_always_gets_a_new_session() -> None:
-    """A request with a user's reference alone never finds a session; its reference finds the latest of them."""
-    a = asker()
-    ids = [_session(a, userReference="u")["sessionId"] for _ in range(3)]
+    """A user's reference alone never finds a session; as a session's reference it finds the user's latest."""
+    client = fake_client()
+    ids = [_session(client, userReference="u")["sessionId"] for _ in range(3)]
     assert len(set(ids)) == 3
-    assert _session(a, sessionReference="u")["sessionId"] == ids[-1]
+    assert _session(client, sessionReference="u")["sessionId"] == ids[-1]
 
 
 @pytest.mark.parametrize(
@@ -197,39 +197,41 @@ def test_a_user_alone_always_gets_a_new_session() -> None:
     ],
 )
 def test_a_session_is_read(query: str, status: int) -> None:
-    """One of two identifiers is needed; of both, the id decides where it matches."""
-    a = asker()
-    session = _session(a, sessionReference="chat", userReference="u")
-    reply = a.reply("GET", _SESSIONS + query.replace("{id}", session["sessionId"]))
+    """One of two identifiers is needed; of both, the id decides if it matches."""
+    client = fake_client()
+    session = _session(client, sessionReference="chat", userReference="u")
+    reply = client.reply("GET", _SESSIONS + query.replace("{id}", session["sessionId"]))
     assert reply.status == status
     if status == 200:
-        told = read(reply)["session"]
-        assert told["sessionId"] == session["sessionId"]
-        assert " ".join(told) == "sessionId sessionReference status userId createdAt appId events attachments"
-        assert (told["sessionReference"], told["appId"], told["status"]) == ("chat", "aa-demo", "idle")
+        answer = read(reply)["session"]
+        assert answer["sessionId"] == session["sessionId"]
+        assert (
+            " ".join(answer) == "sessionId sessionReference status userId createdAt appId events attachments"
+        )
+        assert (answer["sessionReference"], answer["appId"], answer["status"]) == ("chat", "aa-demo", "idle")
 
 
 def test_a_sessions_status_follows_its_runs() -> None:
-    """It is busy while a run goes on, in error after one that failed, idle after one that did not."""
-    a = asker()
-    a.start("good", now=0.0)
-    a.start("bad", now=20.0)
-    a.start("at once", now=50.0)
+    """A session is busy during a run, in error after a failed one, idle after one that succeeded."""
+    client = fake_client()
+    client.start("good", now=0.0)
+    client.start("bad", now=20.0)
+    client.start("at once", now=50.0)
     path = f"{_SESSIONS}?sessionReference=chat"
     for now, status in ((5.0, "busy"), (25.0, "busy"), (50.0, "idle")):
-        assert a.told("GET", path, now=now)["session"]["status"] == status
-    b = asker()
+        assert client.body("GET", path, now=now)["session"]["status"] == status
+    b = fake_client()
     b.start("bad")
-    assert [b.told("GET", path, now=now)["session"]["status"] for now in (9.0, 10.0)] == ["busy", "error"]
+    assert [b.body("GET", path, now=now)["session"]["status"] for now in (9.0, 10.0)] == ["busy", "error"]
 
 
-def _many(count: int = 25) -> PlatformAsker:
-    a = asker(quirks=False)
+def _many(count: int = 25) -> FakeClient:
+    client = fake_client(quirks=False)
     for number in range(count):
-        a.create(
+        client.create(
             sessionReference=f"c{number}", userReference=f"u{number % 5}", now=60.0 * number, source="AIW"
         )
-    return a
+    return client
 
 
 @pytest.mark.parametrize(
@@ -248,13 +250,13 @@ def _many(count: int = 25) -> PlatformAsker:
 def test_sessions_are_listed_the_older_way(
     body: Mapping[str, Any], count: int, paging: tuple[int, int, bool]
 ) -> None:
-    """The oldest list takes its filters in a body, and pages by twenty."""
-    told = _many().told("POST", f"{_SESSIONS}/list", body, now=3000.0)
-    assert len(told["sessions"]) == count
-    assert tuple(told["pagination"].items()) == tuple(
+    """The oldest list reads its filters from a body, and has pages of twenty."""
+    answer = _many().body("POST", f"{_SESSIONS}/list", body, now=3000.0)
+    assert len(answer["sessions"]) == count
+    assert tuple(answer["pagination"].items()) == tuple(
         zip(("totalCount", "endIndex", "hasMore"), paging, strict=True)
     )
-    for session in told["sessions"]:
+    for session in answer["sessions"]:
         assert " ".join(session) == "sessionId sessionReference status userId createdAt"
 
 
@@ -272,7 +274,7 @@ def test_sessions_are_listed_the_older_way(
     ],
 )
 def test_older_lists_are_read_strictly(body: Any) -> None:
-    """Filters of the wrong kind are refused."""
+    """Filters of a wrong type are refused."""
     assert _many(1).reply("POST", f"{_SESSIONS}/list", body).status == 400
 
 
@@ -287,15 +289,15 @@ def test_older_lists_are_read_strictly(body: Any) -> None:
     ],
 )
 def test_sessions_are_listed_the_later_way(query: str, references: list[str]) -> None:
-    """The later list, on a path of its own, takes its filters in the query."""
-    told = _many().told("GET", f"{LATER}/sessions/list{query}")
-    assert [session["sessionReference"] for session in told["sessions"]] == references
+    """The later list has a path of its own, and its filters in the query."""
+    answer = _many().body("GET", f"{LATER}/sessions/list{query}")
+    assert [session["sessionReference"] for session in answer["sessions"]] == references
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "offset=-1", "startDate=today", "endDate="])
 def test_later_lists_are_read_strictly(query: str) -> None:
     """Filters that are no numbers, or no dates, are refused."""
-    assert asker().reply("GET", f"{LATER}/sessions/list?{query}").status == 400
+    assert fake_client().reply("GET", f"{LATER}/sessions/list?{query}").status == 400
 
 
 @pytest.mark.parametrize(
@@ -315,19 +317,21 @@ def test_later_lists_are_read_strictly(query: str) -> None:
 def test_sessions_are_listed_the_newest_way(
     query: str, body: Mapping[str, Any], references: list[str], total: int
 ) -> None:
-    """The newest list has names of its own, and by default a window of a day before its end."""
-    told = _many().told("POST", f"{_NEWEST}/list{query}", body, now=3000.0)
-    assert [session["session_reference_id"] for session in told["sessions"]] == references
-    assert told["total_count"] == total
+    """The newest list has names of its own, and by default covers the day before its end."""
+    answer = _many().body("POST", f"{_NEWEST}/list{query}", body, now=3000.0)
+    assert [session["session_reference_id"] for session in answer["sessions"]] == references
+    assert answer["total_count"] == total
 
 
-def test_the_newest_list_tells_of_ends() -> None:
-    """It tells what is unset as empty or null, when sessions ended, and when something last happened in them."""
-    a = asker()
-    a.create(userReference="u", now=0.0)
-    a.start("good", now=10.0)
-    a.told("POST", f"{_SESSIONS}/terminate", {"sessionIdentity": identify(sessionReference="chat")}, now=30.0)
-    pages = [a.told("POST", f"{_NEWEST}/list", {}, now=60.0)["sessions"] for _ in range(2)]
+def test_the_newest_list_has_ends() -> None:
+    """Unset members are empty or null; the list has when sessions ended and were last active."""
+    client = fake_client()
+    client.create(userReference="u", now=0.0)
+    client.start("good", now=10.0)
+    client.body(
+        "POST", f"{_SESSIONS}/terminate", {"sessionIdentity": identify(sessionReference="chat")}, now=30.0
+    )
+    pages = [client.body("POST", f"{_NEWEST}/list", {}, now=60.0)["sessions"] for _ in range(2)]
     first, second = pages[0]
     assert (first["session_reference_id"], first["end_time"], first["env_name"]) == ("", None, "draft")
     assert second["end_time"] == "2026-01-05T09:00:30.000Z"
@@ -348,29 +352,29 @@ def test_the_newest_list_tells_of_ends() -> None:
 def test_newest_lists_are_read_strictly(
     query: str, body: Mapping[str, Any], rules: Mapping[str, Any]
 ) -> None:
-    """Bounds hold, dates are dates, and the environment is needed where the rules say so."""
-    a = asker(**rules)
-    a.create(userReference="u")
-    assert a.reply("POST", f"{_NEWEST}/list{query}", body).status == 400
+    """Limits and dates are checked, and the environment is needed if the rules say so."""
+    client = fake_client(**rules)
+    client.create(userReference="u")
+    assert client.reply("POST", f"{_NEWEST}/list{query}", body).status == 400
 
 
 def test_a_session_is_read_the_newest_way() -> None:
-    """The newest read gives a list of one, with traces and observations where these are included."""
-    a = asker()
-    session = _session(a, sessionReference="chat", userReference="u")
-    good, endless = a.start("good"), a.start("endless")
+    """The newest read returns a list of one, with traces and observations if included."""
+    client = fake_client()
+    session = _session(client, sessionReference="chat", userReference="u")
+    good, endless = client.start("good"), client.start("endless")
     path = f"{_NEWEST}?session_id={session['sessionId']}"
-    plain = a.told("GET", path, now=20.0)
+    plain = client.body("GET", path, now=20.0)
     assert plain["pagination"] == {"page": 1, "limit": 1, "total": 1}
-    (told,) = plain["sessions"]
-    assert (told["session_reference"], told["environment"], told["traces"]) == ("chat", "draft", [])
-    (told,) = a.told("GET", f"{path}&include=traces", now=20.0)["sessions"]
-    first, second = told["traces"]
+    (answer,) = plain["sessions"]
+    assert (answer["session_reference"], answer["environment"], answer["traces"]) == ("chat", "draft", [])
+    (answer,) = client.body("GET", f"{path}&include=traces", now=20.0)["sessions"]
+    first, second = answer["traces"]
     assert (first["trace_id"], first["latency"], first["observations"]) == (good, 10.0, [])
-    assert first["output"] == a.poll(good, now=20.0)["kwargs"]["output"]
+    assert first["output"] == client.poll(good, now=20.0)["kwargs"]["output"]
     assert (second["trace_id"], second["latency"], second["output"]) == (endless, None, None)
-    (told,) = a.told("GET", f"{path}&include=observations&include=traces", now=20.0)["sessions"]
-    assert told["traces"][0]["observations"][0]["token_usage"] == {"input": 12, "output": 5, "total": 17}
+    (answer,) = client.body("GET", f"{path}&include=observations&include=traces", now=20.0)["sessions"]
+    assert answer["traces"][0]["observations"][0]["token_usage"] == {"input": 12, "output": 5, "total": 17}
 
 
 @pytest.mark.parametrize(
@@ -379,26 +383,26 @@ def test_a_session_is_read_the_newest_way() -> None:
 )
 def test_newest_reads_are_read_strictly(query: str, status: int) -> None:
     """The newest read needs the id, under its own name."""
-    assert asker().reply("GET", _NEWEST + query).status == status
+    assert fake_client().reply("GET", _NEWEST + query).status == status
 
 
 def test_termination_answers_flat_and_once() -> None:
-    """An ended session is told without a wrapping, at times with an event, and is not found again."""
-    a = asker()
+    """A terminated session is returned without an envelope, sometimes with an event, and not found again."""
+    client = fake_client()
     seen = []
     for number in range(2):
-        session = _session(a, sessionReference=f"chat{number}", userReference="u")
+        session = _session(client, sessionReference=f"chat{number}", userReference="u")
         body = {"sessionIdentity": identify(sessionReference=f"chat{number}")}
-        told = a.told("POST", f"{_SESSIONS}/terminate", body)
-        assert (told["status"], told["sessionId"]) == ("terminated", session["sessionId"])
-        assert "runId" not in told
-        assert a.reply("POST", f"{_SESSIONS}/terminate", body).status == 404
-        by_id = a.told("GET", f"{_SESSIONS}?sessionId={session['sessionId']}")["session"]
+        answer = client.body("POST", f"{_SESSIONS}/terminate", body)
+        assert (answer["status"], answer["sessionId"]) == ("terminated", session["sessionId"])
+        assert "runId" not in answer
+        assert client.reply("POST", f"{_SESSIONS}/terminate", body).status == 404
+        by_id = client.body("GET", f"{_SESSIONS}?sessionId={session['sessionId']}")["session"]
         assert by_id["status"] == "terminated"
-        assert _session(a, sessionReference=f"chat{number}")["sessionId"] != session["sessionId"]
-        seen.append([event["type"] for event in told.get("events", [])])
+        assert _session(client, sessionReference=f"chat{number}")["sessionId"] != session["sessionId"]
+        seen.append([event["type"] for event in answer.get("events", [])])
     assert sorted(seen) == [[], ["End_of_Conversation"]]
-    assert (a.count("terminated"), a.count("sessions")) == (2, 4)
+    assert (client.count("terminated"), client.count("sessions")) == (2, 4)
 
 
 @pytest.mark.parametrize(
@@ -412,36 +416,36 @@ def test_termination_answers_flat_and_once() -> None:
     ],
 )
 def test_termination_takes_no_user(identity: Mapping[str, str], status: int) -> None:
-    """A session is ended by its id or reference alone, and none is made for it."""
-    a = asker()
-    a.create(sessionReference="chat", userReference="u")
+    """A session is terminated by its id or reference only; a termination never creates one."""
+    client = fake_client()
+    client.create(sessionReference="chat", userReference="u")
     body = {"sessionIdentity": identify(**identity)}
-    assert a.reply("POST", f"{_SESSIONS}/terminate", body).status == status
-    assert a.count("sessions") == 1
+    assert client.reply("POST", f"{_SESSIONS}/terminate", body).status == status
+    assert client.count("sessions") == 1
 
 
 def test_termination_may_be_repeated_where_rules_say_so() -> None:
-    """With such rules a session that has ended is told again, by id and reference, and still ended once."""
-    a = asker(terminates_again=True)
-    session = _session(a, sessionReference="chat")
+    """With such rules a terminated session is returned again, by id and reference, and counted once."""
+    client = fake_client(terminates_again=True)
+    session = _session(client, sessionReference="chat")
     for identity in (
         {"sessionReference": "chat"},
         {"sessionId": session["sessionId"]},
         {"sessionReference": "chat"},
     ):
-        told = a.told("POST", f"{_SESSIONS}/terminate", {"sessionIdentity": identify(**identity)})
-        assert told["sessionId"] == session["sessionId"]
+        answer = client.body("POST", f"{_SESSIONS}/terminate", {"sessionIdentity": identify(**identity)})
+        assert answer["sessionId"] == session["sessionId"]
     body = {"sessionIdentity": identify(sessionReference="none")}
-    assert a.reply("POST", f"{_SESSIONS}/terminate", body).status == 404
-    assert a.count("terminated") == 1
+    assert client.reply("POST", f"{_SESSIONS}/terminate", body).status == 404
+    assert client.count("terminated") == 1
 
 
 def test_a_pending_sign_in_changes_the_envelope() -> None:
-    """Creation for a user who has to sign in tells an event beside `sessionInfo`, until the user has."""
-    a = asker(signins=frozenset({"u"}), sign_in_providers=("Google", "GitHub"))
-    told = a.create(userReference="u")
-    assert set(told) == {"messageId", "events", "sessionInfo", "allowedMimeTypes", "fileUploadConfig"}
-    (event,) = told["events"]
+    """Creation for a user with a pending sign-in returns an event and `sessionInfo`, until the sign-in."""
+    client = fake_client(signins=frozenset({"u"}), sign_in_providers=("Google", "GitHub"))
+    answer = client.create(userReference="u")
+    assert set(answer) == {"messageId", "events", "sessionInfo", "allowedMimeTypes", "fileUploadConfig"}
+    (event,) = answer["events"]
     assert event["type"] == "IDP_Redirect"
     profiles = event["content"]["auth_profiles"]
     assert [(each["idpName"], each["isAuthorized"]) for each in profiles] == [
@@ -450,12 +454,12 @@ def test_a_pending_sign_in_changes_the_envelope() -> None:
     ]
     assert {each["sso_type"] for each in profiles} == {"oauth2"}
     assert len({each["url"] for each in profiles}) == 2
-    a.fake.authorize("u", "Google")
-    profiles = a.create(userReference="u")["events"][0]["content"]["auth_profiles"]
+    client.fake.authorize("u", "Google")
+    profiles = client.create(userReference="u")["events"][0]["content"]["auth_profiles"]
     assert [each["isAuthorized"] for each in profiles] == [True, False]
-    a.fake.authorize("u")
-    assert _session(a, userReference="u")["userReference"] == "u"
-    assert _session(a, userReference="v")["userReference"] == "v"
-    assert a.count("signins_asked") == 2
+    client.fake.authorize("u")
+    assert _session(client, userReference="u")["userReference"] == "u"
+    assert _session(client, userReference="v")["userReference"] == "v"
+    assert client.count("signins_asked") == 2
     with pytest.raises(KeyError):
-        a.fake.authorize("v")
+        client.fake.authorize("v")

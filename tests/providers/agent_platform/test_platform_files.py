@@ -1,4 +1,4 @@
-"""Files of the account against the fake: in one call or in chunks, each tried again alone, with progress."""
+"""Files of the account against the fake: in one call or in chunks, each retried by itself, with progress."""
 
 import hashlib
 import tempfile
@@ -23,7 +23,7 @@ _MB = 1_000_000
 
 
 def _sparse(folder: Path, size: int, name: str = "a.json") -> Path:
-    """Make a file of so many bytes that takes no room."""
+    """Create a file of this size that takes no room on the disk."""
     path = folder / name
     with path.open("wb") as file:
         file.truncate(size)
@@ -39,7 +39,7 @@ async def _pieces(size: int, piece: int = 70_000) -> AsyncIterator[bytes]:
 
 
 async def test_small_file() -> None:
-    """A small file goes up in one call, under its context, and is known by its id."""
+    """A small file is uploaded in one call, with its context, and gets an id."""
     async with platform_rig() as r:
         sent: list[tuple[int, int]] = []
         found = await r.platform.files.upload(
@@ -60,7 +60,7 @@ async def test_small_file() -> None:
     ("size", "is_chunked"), [(ONE_CALL - 1, False), (ONE_CALL, False), (ONE_CALL + 1, True)]
 )
 async def test_where_chunks_begin(tmp_path: Path, size: int, is_chunked: bool) -> None:
-    """25,000,000 bytes are the most that go up in one call."""
+    """At most 25,000,000 bytes are uploaded in one call."""
     async with platform_rig() as r:
         await r.platform.files.upload(_sparse(tmp_path, size))
         assert ("files.upload" not in r.calls) == is_chunked
@@ -73,7 +73,7 @@ async def test_where_chunks_begin(tmp_path: Path, size: int, is_chunked: bool) -
 
 @pytest.mark.parametrize("kind", ["path", "stream", "open file", "bytes"])
 async def test_large_file(tmp_path: Path, kind: str) -> None:
-    """A large file, whatever it is given as, goes up in chunks in order, and arrives whole."""
+    """A large file from any source is uploaded in chunks in order, and arrives completely."""
     size = 26 * _MB
     content = b"x" * size
     path = tmp_path / "tool.json"
@@ -116,7 +116,7 @@ async def test_large_file(tmp_path: Path, kind: str) -> None:
 
 
 async def test_size_of_chunks(tmp_path: Path) -> None:
-    """Chunks are as large as they are said to be; the last one is what is left."""
+    """Chunks have the requested size; the last one has the rest."""
     async with platform_rig() as r:
         await r.platform.files.upload(_sparse(tmp_path, 30 * _MB), chunk_bytes=ONE_CALL)
         assert r.calls.count("files.chunk") == 2
@@ -131,8 +131,8 @@ async def test_size_of_chunks(tmp_path: Path) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("call", ["files.start", "files.chunk", "files.complete"])
-async def test_each_step_is_tried_again_alone(tmp_path: Path, call: str, fault: Any) -> None:
-    """A step that fails for a passing reason is made again, and no other one."""
+async def test_each_step_is_retried_by_itself(tmp_path: Path, call: str, fault: Any) -> None:
+    """A step that fails for a passing reason is retried, and no other one."""
     async with platform_rig() as r:
         path = _sparse(tmp_path, 26 * _MB)
         r.answer(call, fault)
@@ -148,7 +148,7 @@ async def test_each_step_is_tried_again_alone(tmp_path: Path, call: str, fault: 
 
 
 def _lose_first(r: PlatformRig, call: str) -> None:
-    """Have the first answer of a call come to nothing, after the server has acted upon it."""
+    """Lose the first answer of a call after the server has acted upon the request."""
     lost: list[str] = []
 
     def lose(request: Request, answer: Reply) -> Reply:
@@ -162,7 +162,7 @@ def _lose_first(r: PlatformRig, call: str) -> None:
 
 @pytest.mark.parametrize("takes_again", [True, False])
 async def test_chunk_whose_answer_was_lost(tmp_path: Path, takes_again: bool) -> None:
-    """A chunk that arrived is sent again after its answer was lost; that it came before does no harm."""
+    """A chunk is sent again after its answer was lost; that the first one had arrived does no harm."""
     async with platform_rig(rules={"chunk_again": takes_again}) as r:
         _lose_first(r, "files.chunk")
         waiter = await begin(r.platform.files.upload(_sparse(tmp_path, 26 * _MB)))
@@ -172,7 +172,7 @@ async def test_chunk_whose_answer_was_lost(tmp_path: Path, takes_again: bool) ->
 
 
 async def test_last_step_whose_answer_was_lost(tmp_path: Path) -> None:
-    """Where the last step's answer was lost and it cannot be repeated, the file's id is, too."""
+    """If the last step's answer was lost, its retry raises `NotFound`, and the file's id is unknown."""
     async with platform_rig() as r:
         _lose_first(r, "files.complete")
         waiter = await begin(r.platform.files.upload(_sparse(tmp_path, 26 * _MB)))
@@ -182,7 +182,7 @@ async def test_last_step_whose_answer_was_lost(tmp_path: Path) -> None:
 
 
 async def test_refusals(tmp_path: Path) -> None:
-    """A refusal ends the upload where it comes."""
+    """A refusal of any step ends the upload."""
     async with platform_rig() as r:
         path = _sparse(tmp_path, 26 * _MB)
         r.answer("files.chunk", Reply(409))
@@ -194,7 +194,7 @@ async def test_refusals(tmp_path: Path) -> None:
 
 
 async def test_step_that_fails_for_good(tmp_path: Path) -> None:
-    """After the last try of a chunk the upload ends with its fault."""
+    """After the last attempt of a chunk the upload raises its error."""
     async with platform_rig() as r:
         r.answer("files.chunk", *[ReplyLost("lost")] * 5)
         waiter = await begin(r.platform.files.upload(_sparse(tmp_path, 26 * _MB)))
@@ -204,7 +204,7 @@ async def test_step_that_fails_for_good(tmp_path: Path) -> None:
 
 
 async def test_progress_that_breaks() -> None:
-    """What the callback raises ends the upload."""
+    """An exception of the callback ends the upload."""
 
     def break_off(_done: int, _whole: int) -> None:
         raise ZeroDivisionError
@@ -225,7 +225,7 @@ async def test_progress_that_breaks() -> None:
     ],
 )
 async def test_answers_that_cannot_be_read(tmp_path: Path, call: str, body: bytes, path: str) -> None:
-    """A step whose answer has the wrong shape ends the upload, by where it is wrong."""
+    """An answer of the wrong shape ends the upload with an error that has the path."""
     async with platform_rig() as r:
         r.answer(call, reply(200, body))
         with pytest.raises(DecodeError) as caught:
@@ -234,7 +234,7 @@ async def test_answers_that_cannot_be_read(tmp_path: Path, call: str, body: byte
 
 
 async def test_answers_as_sampled() -> None:
-    """The vendor's samples are read: an upload's session, a chunk's number as text, a file."""
+    """The vendor's samples are read: an upload session, a chunk's number as a string, a file."""
     async with platform_rig() as r:
         r.answer("files.start", sample("files_start/200-model"))
         r.answer("files.chunk", sample("files_chunk/200-text"))
@@ -261,8 +261,8 @@ async def test_answers_as_sampled() -> None:
         ({"file": object()}, TypeError, "expected a path"),
     ],
 )
-async def test_uploads_that_cannot_be(options: dict[str, Any], error: type[Exception], message: str) -> None:
-    """What cannot be uploaded is refused before anything is sent."""
+async def test_invalid_uploads(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    """Invalid uploads are refused before anything is sent."""
     async with platform_rig() as r:
         given: dict[str, Any] = {"file": b"x", "file_name": "a.json", **options}
         with pytest.raises(error, match=message):
@@ -270,20 +270,20 @@ async def test_uploads_that_cannot_be(options: dict[str, Any], error: type[Excep
         assert r.send.sent == []
 
 
-async def test_streams_that_give_no_bytes() -> None:
-    """A stream of texts is refused when it gives one."""
+async def test_streams_that_yield_no_bytes() -> None:
+    """A stream of strings is refused at its first item."""
 
     async def texts() -> AsyncIterator[Any]:
         yield "text"
 
     async with platform_rig() as r:
-        with pytest.raises(TypeError, match="gives bytes, not str"):
+        with pytest.raises(TypeError, match="yields bytes, not str"):
             await r.platform.files.upload(texts(), file_name="a.json")
         assert r.send.sent == []
 
 
 async def test_large_file_without_an_extension(tmp_path: Path) -> None:
-    """A file that goes up in chunks needs an extension, which the platform asks for."""
+    """A file that is uploaded in chunks needs an extension, since the platform does."""
     async with platform_rig() as r:
         with pytest.raises(ValueError, match="extension"):
             await r.platform.files.upload(_sparse(tmp_path, 26 * _MB, "tool"))
@@ -291,7 +291,7 @@ async def test_large_file_without_an_extension(tmp_path: Path) -> None:
 
 
 async def test_closed_pool() -> None:
-    """A closed pool sends nothing, and does not read a stream for nothing."""
+    """A closed pool sends nothing, and does not read a stream in vain."""
     async with platform_rig() as r:
         pass
     pieces = _pieces(10)
@@ -308,7 +308,7 @@ async def test_closed_pool() -> None:
     st.sampled_from(["bytes", "path", "stream"]),
 )
 async def test_any_part_of_any_source(size: int, start: int, length: int, kind: str) -> None:
-    """Each part of a source is what stands there, in pieces that are never large, as often as it is read."""
+    """Each part of any source is the right one, in small pieces, as often as it is read."""
     content = bytes(n % 251 for n in range(251)) * (size // 251 + 1)
     content = content[:size]
     start = min(start, size)

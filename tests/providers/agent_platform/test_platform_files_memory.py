@@ -1,4 +1,4 @@
-"""What uploads and downloads keep in memory, measured in a process of their own, over sockets."""
+"""Memory used by uploads and downloads, measured in a separate process, over sockets."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ _SIZE = 200_000_000
 _MOST = 40 * 1024 * 1024
 _STATUS = Path("/proc/self/status")
 
-#: Uploads once what is small, so that all is loaded; then what is large, and tells how much its peak is above that.
+#: Uploads a small file first, so that everything is loaded; then a large one, and prints by how much memory peaked.
 _PROGRAM = """
 import asyncio, json, re, sys
 from pathlib import Path
@@ -54,7 +54,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 class _Server:
-    """Takes uploads and keeps nothing of them but their size and hash; gives one large download."""
+    """Accepts uploads, of which it keeps only size and hash, and serves one large download."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -69,7 +69,7 @@ class _Server:
         if path == "file":
             return await self._give(request)
         if path == "files/session/s-1":
-            self._take(await request.read())
+            self._take_file(await request.read())
         return web.json_response(
             {
                 "sessionId": "s-1",
@@ -80,8 +80,8 @@ class _Server:
             }
         )
 
-    def _take(self, body: bytes) -> None:
-        """Take the file out of a form whose last part it is."""
+    def _take_file(self, body: bytes) -> None:
+        """Cut the file out of a form whose last part it is."""
         begin = body.index(b"\r\n\r\n", body.index(b'name="file"')) + 4
         file = memoryview(body)[begin : body.rindex(b"\r\n--", 0, -2)]
         self.largest = max(self.largest, len(file))
@@ -126,21 +126,23 @@ async def _run(url: str, kind: str, path: Path) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.skipif(not _STATUS.exists(), reason="where a process's memory is told, is the system's own")
+@pytest.mark.skipif(
+    not _STATUS.exists(), reason="the path of a process's memory figures depends on the system"
+)
 @pytest.mark.parametrize("kind", ["path", "stream"])
 async def test_large_upload_takes_little_memory(tmp_path: Path, kind: str) -> None:
-    """A file of 200 MB goes up in chunks of 10 MB, whole, and takes less than 40 MB of memory."""
+    """A file of 200 MB is uploaded in chunks of 10 MB, completely, with less than 40 MB of memory."""
     path = tmp_path / "large.bin"
     with path.open("wb") as file:
         file.truncate(_SIZE)
     async with _server() as server:
-        told = await _run(server.url, kind, path)
+        measured = await _run(server.url, kind, path)
         assert server.calls.count("files/session/s-1") == 20
         assert (server.received, server.largest) == (_SIZE, 10_000_000)
         assert server.digest.digest() == await asyncio.to_thread(_digest_of_nothing)
-    assert told["progress"] == [[_SIZE, _SIZE]]
-    assert told["steps"] > 200
-    assert told["grew"] < _MOST
+    assert measured["progress"] == [[_SIZE, _SIZE]]
+    assert measured["steps"] > 200
+    assert measured["grew"] < _MOST
 
 
 def _digest_of_nothing() -> bytes:
@@ -150,12 +152,14 @@ def _digest_of_nothing() -> bytes:
     return digest.digest()
 
 
-@pytest.mark.skipif(not _STATUS.exists(), reason="where a process's memory is told, is the system's own")
+@pytest.mark.skipif(
+    not _STATUS.exists(), reason="the path of a process's memory figures depends on the system"
+)
 async def test_large_download_takes_little_memory(tmp_path: Path) -> None:
-    """An export of 200 MB is written as it comes, and takes less than 40 MB of memory."""
+    """An export of 200 MB is written while it is received, with less than 40 MB of memory."""
     path = tmp_path / "export.zip"
     async with _server() as server:
-        told = await _run(server.url, "download", path)
+        measured = await _run(server.url, "download", path)
         assert server.calls[-1] == "file"
     assert path.stat().st_size == _SIZE
-    assert told["grew"] < _MOST
+    assert measured["grew"] < _MOST

@@ -1,4 +1,4 @@
-"""What is sent to import, export, deploy and undeploy models, and what cannot be."""
+"""Requests that import, export, deploy and undeploy models, and invalid arguments."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ async def _deploy(r: PlatformRig, **changes: Any) -> Any:
 
 
 async def test_deployment_with_everything() -> None:
-    """All that a deployment takes goes out nested as in the vendor's samples."""
+    """All options of a deployment are sent nested as in the vendor's samples."""
     async with platform_rig("SUCCESS") as r:
         job = await _deploy(
             r,
@@ -71,7 +71,7 @@ async def test_deployment_with_everything() -> None:
 
 
 async def test_deployment_with_the_least() -> None:
-    """What was not given is left to the platform."""
+    """Options that are not given are left to the platform."""
     async with platform_rig("SUCCESS") as r:
         await _deploy(r, scaling=Scaling(), optimization=Optimization())
         assert r.last.url.endswith("?modelType=fineTune")
@@ -109,7 +109,7 @@ _GOOD: dict[str, Any] = {"temperature": 1, "max_tokens": 1, "top_p": 1, "top_k":
     ],
 )
 def test_ranges_of_hyper_parameters(member: str, name: str, low: int, high: int, is_whole: bool) -> None:
-    """Each has to be there and within its range, ends included, and is refused by its name on the wire."""
+    """Each is required and has an inclusive range; errors have its name in the request."""
     for fine in (low, high):
         assert getattr(HyperParameters(**{**_GOOD, name: fine}), name) == fine
     for bad in (low - 1, high + 1, low - 0.001, high + 0.001, float("nan"), None, "1", True):
@@ -134,7 +134,7 @@ def test_ranges_of_hyper_parameters(member: str, name: str, low: int, high: int,
     ],
 )
 def test_ranges_of_scaling(member: str, name: str, low: int, high: int) -> None:
-    """Each may be left out, else has to be within its range, and is refused by its name on the wire."""
+    """Each is optional and has a range; errors have its name in the request."""
     for fine in (low, high):
         assert Scaling(**{name: fine}).wire() == {member: fine}
     bad: Any
@@ -155,7 +155,7 @@ def test_ranges_of_scaling(member: str, name: str, low: int, high: int) -> None:
 async def test_deployments_that_cannot_be_sent(
     changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """What the platform would refuse is refused by its name before anything is sent."""
+    """Invalid arguments are refused by name before anything is sent."""
     async with platform_rig() as r:
         with pytest.raises(error, match=message):
             await _deploy(r, **changes)
@@ -163,7 +163,7 @@ async def test_deployments_that_cannot_be_sent(
 
 
 def test_words_of_optimization() -> None:
-    """Other words than the vendor's are refused by their name on the wire."""
+    """Other words than the vendor's are refused; errors have the name in the request."""
     with pytest.raises(ValueError, match=r"optimizationInfo\.optimizationType: .*ctranslate2, vllm"):
         Optimization(type="tensorrt")
     with pytest.raises(ValueError, match=r"optimizationInfo\.quantizationType"):
@@ -176,7 +176,7 @@ def test_words_of_optimization() -> None:
 
 
 async def test_import() -> None:
-    """A model goes up in chunks whatever its size, and the last step starts its import."""
+    """A model of any size is uploaded in chunks, and the last step starts its import."""
     async with platform_rig(("IN_PROGRESS", 5.0), "SUCCESS") as r:
         sent: list[tuple[int, int]] = []
         job = await r.platform.models.import_(
@@ -203,13 +203,13 @@ async def test_import() -> None:
         waiter = await begin(job.result())
         await r.clock.advance(60)
         if (end := await job).state is RunState.COMPLETED:
-            # An import that says it exports is none.
+            # An import with the action EXPORT is no export.
             assert (await waiter).action == "EXPORT"
         assert end.output.job_id == job.id
 
 
 async def test_import_whose_last_step_is_lost() -> None:
-    """The step that starts the import is made once, while chunks are tried again."""
+    """The step that starts the import is sent once, while chunks are retried."""
     async with platform_rig() as r:
         r.answer("files.chunk", ReplyLost("lost"))
         r.answer("files.complete", ReplyLost("lost"))
@@ -221,14 +221,14 @@ async def test_import_whose_last_step_is_lost() -> None:
         assert caught.value.target.startswith("cm-")
 
 
-async def test_chunk_that_came_before() -> None:
-    """A chunk that an earlier try has brought is refused as such, which does no harm; otherwise it does."""
+async def test_chunk_that_was_sent_before() -> None:
+    """A conflict on a chunk is ignored after a retry, since an earlier attempt may have sent it; else raised."""
     async with platform_rig() as r:
         r.answer("files.chunk", ReplyLost("lost"), Reply(409))
         waiter = await begin(r.platform.models.import_(b"x", file_name="m.tar"))
         await r.clock.advance(10)
         with pytest.raises(Exception, match=r"files\.complete"):
-            await waiter  # the fake has not got it, and finds out in the end
+            await waiter  # the fake lacks the chunk, which the completion reveals
         r.answer("files.chunk", Reply(409))
         with pytest.raises(Conflict):
             await r.platform.models.import_(b"x", file_name="m.tar")
@@ -242,13 +242,13 @@ async def test_chunk_that_came_before() -> None:
         ({"chunk_bytes": 0}, ValueError, "chunk_bytes"),
         ({"chunk_bytes": 25_000_001}, ValueError, "chunk_bytes"),
         ({"is_adapter": "yes"}, TypeError, "is_adapter"),
-        ({"file": b""}, ValueError, "nothing in it"),
+        ({"file": b""}, ValueError, "is empty"),
     ],
 )
 async def test_imports_that_cannot_be_sent(
     options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """What the platform could not take is refused before anything is sent."""
+    """Invalid arguments are refused before anything is sent."""
     async with platform_rig() as r:
         given = {"file": b"x", "file_name": "m.tar", **options}
         with pytest.raises(error, match=message):

@@ -1,4 +1,4 @@
-"""Runs against the fake: waited for or followed; sign-ins, faults, cancellation, batches."""
+"""Runs against the fake: synchronous or followed; sign-ins, failures, cancellation, batches."""
 
 import asyncio
 import pickle
@@ -33,11 +33,11 @@ _LOST = [ReplyLost("lost"), Reply(500), Reply(502), Reply(503), reply(200, b"<ht
 _SAID = "my order 12 of someone@example.com"
 
 
-# Waited for
+# Synchronous
 
 
 async def test_execute() -> None:
-    """A run is waited for, by a request of its own time, and its answer told."""
+    """A synchronous run is one long request, whose answer is returned."""
     async with platform_rig() as r:
         waiter = await begin(
             r.platform.runs.execute(HELLO, session_reference="chat-7", user_reference="cust-42")
@@ -64,18 +64,18 @@ async def test_execute() -> None:
         assert (found.text, found.is_error, found.session.status) == ("It ships today.", False, "idle")
         assert found.run_id.startswith("r-")
         assert found.session.session_reference == "chat-7"
-        assert (r.pool.statistics().starts, r.told(RunStarted)) == (1, [])
+        assert (r.pool.statistics().starts, r.events_of(RunStarted)) == (1, [])
 
 
 async def test_execute_a_run_that_fails() -> None:
-    """A failure is a fact of the answer, and no error."""
+    """A failure is an attribute of the answer, not an exception."""
     async with platform_rig("failed") as r:
         found = await r.platform.runs.execute(HELLO, session_reference="chat-7")
         assert found.is_error
 
 
 async def test_all_options() -> None:
-    """What a run takes goes out under the names of the vendor's table, in real booleans and lists."""
+    """Options are sent under the names of the vendor's table, as real booleans and lists."""
     async with platform_rig("success") as r:
         files = [(await _uploaded(r, f"{n}.pdf")) for n in range(3)]
         await r.platform.runs.execute(HELLO, session_reference="cust-42", attachments=files)
@@ -115,7 +115,7 @@ async def _uploaded(r: Any, name: str) -> str:
 
 
 async def test_direct_tool() -> None:
-    """A tool that is called directly takes its arguments as the input."""
+    """A tool that is invoked directly has its arguments as input."""
     async with platform_rig("success") as r:
         tool = Invoke.tool("get_balance", "code", "Accounts", {"accountId": "123"})
         found = await r.platform.runs.execute(
@@ -136,11 +136,11 @@ async def test_direct_tool() -> None:
 @pytest.mark.parametrize(
     ("said", "options", "error", "message"),
     [
-        (None, {}, ValueError, "say something"),
+        (None, {}, ValueError, "no input"),
         ("", {}, ValueError, "text"),
         (" \n", {}, ValueError, "text"),
-        ([], {}, ValueError, "say something"),
-        (7, {}, ValueError, "say something"),
+        ([], {}, ValueError, "no input"),
+        (7, {}, ValueError, "no input"),
         (["hello"], {}, TypeError, r"text\[0\]"),
         ([{"type": "text", "content": float("nan")}], {}, TypeError, r"text\[0\]"),
         ("hi", {"session_reference": None}, ValueError, "session_id, session_reference, user_reference"),
@@ -154,13 +154,13 @@ async def test_direct_tool() -> None:
         ("hi", {"timeout": 0}, ValueError, "timeout"),
         ("hi", {"timeout": float("nan")}, ValueError, "timeout"),
         ("hi", {"session": "s-1"}, TypeError, "no option session"),
-        ("hi", {"invoke": Invoke.tool("t", "code", "A")}, ValueError, "no text"),
+        ("hi", {"invoke": Invoke.tool("t", "code", "A")}, ValueError, "not a text"),
     ],
 )
-async def test_runs_that_cannot_be_asked_for(
+async def test_invalid_arguments_of_runs(
     said: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """What cannot be sent is refused by its name before anything is sent."""
+    """Invalid arguments are refused by name before anything is sent."""
     async with platform_rig() as r:
         with pytest.raises(error, match=message):
             await r.platform.runs.execute(said, **{"session_reference": "chat-7", **options})
@@ -177,15 +177,15 @@ async def test_runs_that_cannot_be_asked_for(
         (lambda: Invoke.tool("t", "code", "A", [1]), TypeError, "arguments"),  # type: ignore[arg-type]
     ],
 )
-def test_invocations_of_no_use(make: Any, error: type[Exception], message: str) -> None:
-    """A direct call that the platform would refuse is refused when it is made."""
+def test_invalid_invocations(make: Any, error: type[Exception], message: str) -> None:
+    """An invocation that the platform would refuse raises when it is constructed."""
     with pytest.raises(error, match=message):
         make()
 
 
 @pytest.mark.parametrize("fault", _LOST, ids=str)
 async def test_execute_whose_answer_is_lost(fault: Any) -> None:
-    """Whatever becomes of the answer, a run is not begun twice; what was sent is in no text."""
+    """After a lost answer of any kind, no second run is started; the error prints nothing of the request."""
     async with platform_rig() as r:
         r.answer("runs.execute", fault)
         with pytest.raises(StartUnknown, match="started a run") as caught:
@@ -197,7 +197,7 @@ async def test_execute_whose_answer_is_lost(fault: Any) -> None:
 
 
 async def test_execute_that_was_refused_or_not_sent() -> None:
-    """What surely began no run is tried again, or told as it is."""
+    """A request that certainly started no run is retried, or its error is raised."""
     async with platform_rig("success") as r:
         r.answer("runs.execute", NotSent("no"), Reply(429, {"retry-after": "3"}))
         waiter = await begin(r.platform.runs.execute(HELLO, session_reference="chat-7"))
@@ -212,17 +212,17 @@ async def test_execute_that_was_refused_or_not_sent() -> None:
         assert r.fake.statistics()["runs"] == 0
 
 
-async def test_execute_past_its_time_is_cancelled_from_outside() -> None:
-    """Who stops waiting leaves a run behind, whose answer is told by an event."""
+async def test_execute_that_is_cancelled() -> None:
+    """A caller that is cancelled leaves a run behind, whose answer is reported by an event."""
     async with platform_rig() as r:
         waiter = await begin(r.platform.runs.execute(HELLO, session_reference="chat-7"))
         waiter.cancel()
         await settle()
         assert waiter.cancelled()
-        assert r.told(StartAbandoned) == []
+        assert r.events_of(StartAbandoned) == []
         await r.clock.advance(30)
-        (told,) = r.told(StartAbandoned)
-        assert (told.error, told.target) == (None, "chat-7")
+        (event,) = r.events_of(StartAbandoned)
+        assert (event.error, event.target) == (None, "chat-7")
 
 
 # Sign-ins
@@ -233,7 +233,7 @@ _SIGN_IN: dict[str, Any] = {"signins": frozenset({"cust-42"})}
 
 @pytest.mark.parametrize("form", ["proceeds", "stops", "bare"])
 async def test_execute_with_a_sign_in(form: str) -> None:
-    """A sign-in that is owed is a fact of the answer, and an error for who asks for that; repeating it helps."""
+    """A pending sign-in is an attribute of the answer, and an exception on request; a later repetition succeeds."""
     async with platform_rig("success", rules={**_SIGN_IN, "signin_forms": (form,), "answers": ("Hi",)}) as r:
         runs = r.platform.runs
         found = await runs.execute(HELLO, session_reference="cust-42")
@@ -253,7 +253,7 @@ async def test_execute_with_a_sign_in(form: str) -> None:
 @pytest.mark.parametrize("form", ["proceeds", "stops", "bare"])
 @pytest.mark.parametrize("is_required", [True, False])
 async def test_start_with_a_sign_in(form: str, is_required: bool) -> None:
-    """Where no run has begun the sign-in is an error; a run that has begun without is told with it by wish."""
+    """A sign-in without a run is an exception; with a run that has started, only on request."""
     async with platform_rig("success", rules={**_SIGN_IN, "signin_forms": (form,)}) as r:
         work = r.platform.runs.start(HELLO, session_reference="cust-42", require_authorization=is_required)
         if form == "proceeds" and not is_required:
@@ -273,7 +273,7 @@ async def test_start_with_a_sign_in(form: str, is_required: bool) -> None:
 
 
 async def test_run_from_start_to_end() -> None:
-    """A start gives a handle at once, and awaiting it gives the end; polls are POSTs with the session."""
+    """A start returns a handle at once, awaiting it returns the end; polls are POSTs with the session."""
     async with platform_rig() as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7", user_reference="cust-42")
         assert r.body["isAsync"] is True
@@ -293,7 +293,7 @@ async def test_run_from_start_to_end() -> None:
             Purpose.POLL,
             {"sessionIdentity": [{"type": "sessionReference", "value": "chat-7"}]},
         )
-        (started,) = r.told(RunStarted)
+        (started,) = r.events_of(RunStarted)
         assert (started.target, started.run) == ("chat-7", run.accepted)
         assert r.fake.statistics()["polls_without_identity"] == 0
         assert await run.result() == done.output
@@ -303,7 +303,7 @@ async def test_run_from_start_to_end() -> None:
     "identity", [{"session_id": None}, {"session_reference": "chat-7"}, {"user_reference": "cust-42"}]
 )
 async def test_run_from_another_process(identity: dict[str, Any]) -> None:
-    """Whichever identifier a run was started by, its reference alone lets any client follow it."""
+    """Whatever identifier a run was started by, its reference alone lets any client follow it."""
     async with platform_rig(("running", 5.0), "success", rules={"status_needs_identity": True}) as r:
         if "session_id" in identity:
             session = await r.platform.sessions.create(session_reference="chat-8")
@@ -322,7 +322,7 @@ async def test_run_from_another_process(identity: dict[str, Any]) -> None:
 
 
 async def test_run_that_fails() -> None:
-    """A run that failed ends the wait, and `result()` raises it without its words."""
+    """A failed run ends the wait, and `result()` raises without printing its output."""
     async with platform_rig(("running", 5.0), "failed", rules={"quirks": False}) as r:
         run = await r.platform.runs.start(_SAID, session_reference="chat-7", metadata={"key": HELLO})
         waiter = await begin(run.result())
@@ -335,20 +335,20 @@ async def test_run_that_fails() -> None:
         assert pickle.loads(pickle.dumps(caught.value)).run.status == "failed"  # noqa: S301
 
 
-async def test_new_words_are_watched_on() -> None:
-    """A status that is not known ends no wait and is told once."""
+async def test_unknown_status_words_end_no_wait() -> None:
+    """An unknown status word ends no wait and is reported once."""
     async with platform_rig(("queued_elsewhere", 25.0), "success") as r:
         waiter = await begin(until_end(await r.platform.runs.start(HELLO, session_reference="chat-7")))
         await r.clock.advance(25)
         assert not waiter.done()
         await r.clock.advance(10)
         assert (await waiter).state is RunState.COMPLETED
-        (told,) = r.told(StatusUnknown)
-        assert told.run.status == "queued_elsewhere"
+        (event,) = r.events_of(StatusUnknown)
+        assert event.run.status == "queued_elsewhere"
 
 
-async def test_polls_are_tried_again() -> None:
-    """A look is repeated after passing faults, though it is a POST; they end no wait."""
+async def test_polls_are_retried() -> None:
+    """A poll is retried for passing reasons, though it is a POST; such failures end no wait."""
     async with platform_rig(("running", 5.0), "success") as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7")
         r.answer(
@@ -361,7 +361,7 @@ async def test_polls_are_tried_again() -> None:
 
 
 async def test_run_that_is_not_found_at_first() -> None:
-    """A run that is not found right after its start is waited for, while one that nobody started is not."""
+    """A run that is not found right after its start is waited for; one that was not started here is not."""
     async with platform_rig(("running", 5.0), "success") as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7")
         r.answer("runs.status", Reply(404))
@@ -374,7 +374,7 @@ async def test_run_that_is_not_found_at_first() -> None:
 
 
 async def test_run_of_another_session() -> None:
-    """A look that names a session of somebody else is refused, which ends the wait."""
+    """A poll with another user's session is refused, which ends the wait."""
     async with platform_rig() as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7")
         await r.platform.sessions.create(session_reference="chat-8")
@@ -384,7 +384,7 @@ async def test_run_of_another_session() -> None:
 
 @pytest.mark.parametrize("fault", _LOST, ids=str)
 async def test_start_whose_answer_is_lost(fault: Any) -> None:
-    """Whatever becomes of the answer, a run is not started twice; what was sent is in no text."""
+    """After a lost answer of any kind, no second run is started; the error prints nothing of the request."""
     async with platform_rig() as r:
         r.answer("runs.start", fault)
         with pytest.raises(StartUnknown) as caught:
@@ -396,7 +396,7 @@ async def test_start_whose_answer_is_lost(fault: Any) -> None:
 
 
 async def test_start_that_is_throttled() -> None:
-    """A start that was refused for now is made when the vendor says, and the run begins once."""
+    """A throttled start is sent again when the vendor allows it, and the run starts once."""
     async with platform_rig("success") as r:
         r.answer("runs.start", Reply(429, {"retry-after": "20"}))
         waiter = await begin(r.platform.runs.start(HELLO, session_reference="chat-7"))
@@ -412,7 +412,7 @@ async def test_start_that_is_throttled() -> None:
 
 
 async def test_cancelled_start() -> None:
-    """A start that was cancelled once it was sent is told with its run, and is not forgotten."""
+    """A start that is cancelled after it was sent is reported with its run by an event."""
     async with platform_rig() as r:
         waiter = asyncio.ensure_future(r.platform.runs.start(HELLO, session_reference="chat-7"))
         while not r.send.sent:  # noqa: ASYNC110 - the very moment when it was sent
@@ -420,13 +420,13 @@ async def test_cancelled_start() -> None:
         waiter.cancel()
         await settle()
         assert waiter.cancelled()
-        (told,) = r.told(StartAbandoned)
-        assert told.run is not None
-        assert (await r.platform.attach(told.run.ref).poll()).state is RunState.QUEUED
+        (event,) = r.events_of(StartAbandoned)
+        assert event.run is not None
+        assert (await r.platform.attach(event.run.ref).poll()).state is RunState.QUEUED
 
 
 async def test_cancelled_before_it_is_sent() -> None:
-    """A start that was cancelled before is not sent."""
+    """A start that is cancelled before it was sent is not sent."""
     async with platform_rig() as r:
         waiter = asyncio.ensure_future(r.platform.runs.start(HELLO, session_reference="chat-7"))
         waiter.cancel()
@@ -444,7 +444,7 @@ async def test_cancelled_before_it_is_sent() -> None:
         "r-1",
     ],
 )
-async def test_references_of_no_run(text: str) -> None:
+async def test_invalid_references(text: str) -> None:
     """A reference of another vendor, or without a session, cannot be followed."""
     async with platform_rig() as r:
         with pytest.raises(ValueError, match=r"agent-platform|session|reference"):
@@ -488,7 +488,7 @@ async def test_closed_pool() -> None:
 
 
 async def test_odd_answers_are_kept() -> None:
-    """Members that nobody knows stay in `raw`, of answers and of runs."""
+    """Unknown members stay in `raw`, of answers and of runs."""
     async with platform_rig() as r:
         body = decode_json(sample("runs_execute/200-idle").body) | {"novel": {"a": [1]}}
         r.answer("runs.execute", Reply(200, {}, encode_json(body)))

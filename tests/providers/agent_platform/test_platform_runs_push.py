@@ -1,4 +1,4 @@
-"""Runs whose end is announced to a callback: what the platform is told, and what its deliveries do."""
+"""Runs with a callback: what is sent to the platform, and what its deliveries do."""
 
 import gc
 from http import HTTPStatus
@@ -29,14 +29,14 @@ _STEPS: tuple[Any, ...] = (("running", 40.0), "success")
 
 
 @pytest.mark.parametrize("form", CALLBACK_FORMS)
-async def test_announced_run_costs_one_poll(form: str) -> None:
-    """A run is not polled before its delivery, in whichever form that comes, and once after it."""
+async def test_run_with_a_callback_costs_one_poll(form: str) -> None:
+    """A run is not polled before its delivery, of any form, and once after it."""
     async with platform_rig(*_STEPS, cadence=_RARE, rules={"callbacks": (form,)}) as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7", callback_url=r.receiver)
         waiter = await begin(until_end(run))
         await r.clock.advance(40.0)
         assert r.polls == 0
-        assert await r.announce() == [HTTPStatus.ACCEPTED]
+        assert await r.send_webhooks() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert (await waiter).state is RunState.COMPLETED
         assert r.polls == 1
@@ -45,7 +45,7 @@ async def test_announced_run_costs_one_poll(form: str) -> None:
 
 
 async def test_run_without_a_receiver() -> None:
-    """The same run costs a dozen polls by the ordinary cadence where the callback is elsewhere."""
+    """The same run costs a dozen polls at the regular cadence if the callback goes elsewhere."""
     async with platform_rig(*_STEPS, cadence=_RARE) as r:
         run = await r.platform.runs.start(
             HELLO,
@@ -64,15 +64,15 @@ async def test_run_without_a_receiver() -> None:
 
 
 async def test_each_run_has_a_url_and_a_token_of_its_own() -> None:
-    """Each start carries a URL under the receiver's and a token, and no two have the same."""
+    """Each start sends a URL under the receiver's and a token, all of them different."""
     async with platform_rig("running") as r:
-        handles, told = [], set()
+        handles, values = [], set()
         for n in range(20):
             handles.append(
                 await r.platform.runs.start(HELLO, session_reference=f"chat-{n}", callback_url=r.receiver)
             )
-            told |= {r.body["callbackUrl"], r.body["callbackToken"]}
-        assert len(told) == 40
+            values |= {r.body["callbackUrl"], r.body["callbackToken"]}
+        assert len(values) == 40
         assert r.receiver.statistics().tickets == 20
         del handles
         await settle()
@@ -82,7 +82,7 @@ async def test_each_run_has_a_url_and_a_token_of_its_own() -> None:
 
 @pytest.mark.parametrize("authorization", ["", "Bearer wrong", "Basic eDp5"])
 async def test_deliveries_without_the_token(authorization: str) -> None:
-    """A delivery that does not carry its run's token is refused and wakes nothing."""
+    """A delivery without its run's token is refused and wakes nothing."""
     async with platform_rig(*_STEPS, cadence=_RARE) as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7", callback_url=r.receiver)
         url, token = r.body["callbackUrl"], r.body["callbackToken"]
@@ -101,7 +101,7 @@ async def test_deliveries_without_the_token(authorization: str) -> None:
 
 @pytest.mark.parametrize("form", ["nameless", "digest"])
 async def test_deliveries_that_name_no_run_or_another(form: str) -> None:
-    """What names no run wakes the one of its URL; what names another is refused."""
+    """A delivery that names no run wakes the one of its URL; one that names another run is refused."""
     async with platform_rig(*_STEPS, cadence=_RARE) as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7", callback_url=r.receiver)
         headers = {"Authorization": f"Bearer {r.body['callbackToken']}"}
@@ -114,7 +114,7 @@ async def test_deliveries_that_name_no_run_or_another(form: str) -> None:
 
 
 async def test_lies_are_not_believed() -> None:
-    """A delivery with an end that does not hold wakes the run, and nothing more."""
+    """A delivery with a wrong outcome wakes the run, and nothing else."""
     async with platform_rig(*_STEPS, cadence=_RARE) as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7", callback_url=r.receiver)
         waiter = await begin(until_end(run))
@@ -127,7 +127,7 @@ async def test_lies_are_not_believed() -> None:
 
 
 async def test_lost_delivery() -> None:
-    """Where no delivery comes, the next regular look finds the end."""
+    """Without a delivery, the next regular poll finds the end."""
     async with platform_rig(*_STEPS, cadence=_RARE) as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7", callback_url=r.receiver)
         waiter = await begin(until_end(run))
@@ -137,7 +137,7 @@ async def test_lost_delivery() -> None:
 
 
 async def test_acknowledgement_without_a_run() -> None:
-    """With a callback the platform may name no run: then it has begun, and cannot be followed."""
+    """With a callback the platform may name no run: then one has started that cannot be followed."""
     async with platform_rig(*_STEPS, rules={"hides_run_id": True}) as r:
         with pytest.raises(StartUnknown) as caught:
             await r.platform.runs.start(HELLO, session_reference="chat-7", callback_url=r.receiver)
@@ -151,7 +151,7 @@ async def test_acknowledgement_without_a_run() -> None:
 
 @pytest.mark.parametrize("fault", [NotSent("no"), ReplyLost("lost"), Reply(400)], ids=str)
 async def test_start_that_fails_takes_its_url_back(fault: Any) -> None:
-    """A start that did not come about leaves no URL behind."""
+    """A start that fails leaves no URL registered."""
     async with platform_rig(rules={"signins": frozenset({"cust-42"}), "signin_forms": ("proceeds",)}) as r:
         r.answer("runs.start", *[fault] * 5)
         waiter = await begin(
@@ -183,8 +183,8 @@ async def test_start_that_fails_takes_its_url_back(fault: Any) -> None:
         ({"callback_token": "", "callback_url": "https://cb.example"}, "callback_token"),
     ],
 )
-async def test_callbacks_that_cannot_be(options: dict[str, Any], message: str) -> None:
-    """A callback that could not be called, or be told its token, is refused before anything is sent."""
+async def test_invalid_callbacks(options: dict[str, Any], message: str) -> None:
+    """An invalid callback URL or token is refused before anything is sent."""
     async with platform_rig() as r:
         with pytest.raises(ValueError, match=message) as caught:
             await r.platform.runs.start(HELLO, session_reference="chat-7", **options)

@@ -1,4 +1,4 @@
-"""Sessions against the fake: made, found, listed in three generations, ended, and what of that is tried again."""
+"""Sessions against the fake: created, found, listed in three generations, terminated, and retries."""
 
 import asyncio
 import pickle
@@ -42,11 +42,11 @@ async def _made(r: PlatformRig, count: int) -> list[Session]:
     return [await r.platform.sessions.create(session_reference=f"chat-{n}") for n in range(count)]
 
 
-# Made and found
+# Created and found
 
 
 async def test_session_by_reference() -> None:
-    """A reference makes a session once, and finds it from then on."""
+    """A reference creates a session once, and then finds it."""
     async with platform_rig() as r:
         first = await r.platform.sessions.create(
             session_reference="chat-7", user_reference="cust-42", source="AIW"
@@ -70,7 +70,7 @@ async def test_session_by_reference() -> None:
 
 
 async def test_session_by_id() -> None:
-    """An id finds a session and never makes one; a session that has ended is not found."""
+    """An id finds a session and never creates one; a terminated session is not found."""
     async with platform_rig() as r:
         first = await r.platform.sessions.create(user_reference="cust-42")
         assert (await r.platform.sessions.create(session_id=first.session_id)).session_id == first.session_id
@@ -80,13 +80,13 @@ async def test_session_by_id() -> None:
 
 
 async def test_session_by_user() -> None:
-    """A user's reference makes a session each time; where it tells no reference of its own, it is the user's."""
+    """A user's reference creates a session each time; an unset session reference is the user's."""
     async with platform_rig() as r:
         made = [await r.platform.sessions.create(user_reference="cust-42") for _ in range(3)]
         assert len({each.session_id for each in made}) == 3
         assert {each.session_reference for each in made} == {"cust-42"}
         assert {request.purpose for request in r.send.sent} == {Purpose.START}
-        assert (r.told(RunStarted), r.pool.statistics().starts) == ([], 0)
+        assert (r.events_of(RunStarted), r.pool.statistics().starts) == ([], 0)
 
 
 async def test_session_of_another_user() -> None:
@@ -99,7 +99,7 @@ async def test_session_of_another_user() -> None:
 
 @pytest.mark.parametrize("name", ["200-idle", "200-sign-in", "200-started-without-reference"])
 async def test_either_envelope(name: str) -> None:
-    """A session is read from either envelope, with what stands beside it."""
+    """A session is read from either envelope, with the members beside it."""
     async with platform_rig() as r:
         r.answer("sessions.create", sample(f"sessions_create/{name}"))
         found = await r.platform.sessions.create(session_reference="chat-7")
@@ -116,8 +116,8 @@ async def test_either_envelope(name: str) -> None:
         assert "idp.example" not in repr(found)
 
 
-async def test_sign_in_by_wish() -> None:
-    """A sign-in that is owed is a fact of the session, and an error for who asks for that; repeating it helps."""
+async def test_sign_in_as_exception_on_request() -> None:
+    """A pending sign-in is an attribute of the session, and an exception on request; a later repetition succeeds."""
     async with platform_rig(
         rules={"signins": frozenset({"cust-42"}), "sign_in_providers": ("Google", "Jira")}
     ) as r:
@@ -139,8 +139,8 @@ async def test_sign_in_by_wish() -> None:
 
 
 @pytest.mark.parametrize("identity", [{}, {"session_id": ""}, {"session_reference": " "}, {"source": "AP"}])
-async def test_sessions_that_nothing_names(identity: dict[str, str]) -> None:
-    """What names no session is refused before anything is sent."""
+async def test_sessions_without_an_identifier(identity: dict[str, str]) -> None:
+    """A call without an identifier is refused before anything is sent."""
     async with platform_rig() as r:
         with pytest.raises(ValueError, match="session_"):
             await r.platform.sessions.create(**identity)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ async def test_sessions_that_nothing_names(identity: dict[str, str]) -> None:
         assert r.send.sent == []
 
 
-# Tried again, or not
+# Retried, or not
 
 _FAULTS = [ReplyLost("lost"), Reply(500), Reply(502), Reply(503)]
 
@@ -160,7 +160,7 @@ _FAULTS = [ReplyLost("lost"), Reply(500), Reply(502), Reply(503)]
     [{"session_reference": "chat-7"}, {"session_reference": "chat-7", "user_reference": "cust-42"}],
 )
 async def test_repeatable_creation(identity: dict[str, Any], fault: Any) -> None:
-    """With a session's reference the request is made again after passing faults, and makes one session."""
+    """With a session's reference the request is retried for passing reasons, and creates one session."""
     async with platform_rig() as r:
         r.answer("sessions.create", fault)
         waiter = await begin(r.platform.sessions.create(**identity))
@@ -174,7 +174,7 @@ async def test_repeatable_creation(identity: dict[str, Any], fault: Any) -> None
     "identity", [{"user_reference": "cust-42"}, {"session_id": "s-none", "user_reference": "cust-42"}]
 )
 async def test_creation_that_is_never_repeated(identity: dict[str, Any], fault: Any) -> None:
-    """Without a session's reference the request is made once: another might make another session."""
+    """Without a session's reference the request is sent once: another might create another session."""
     async with platform_rig() as r:
         r.answer("sessions.create", fault)
         with pytest.raises(StartUnknown, match="created a session") as caught:
@@ -187,7 +187,7 @@ async def test_creation_that_is_never_repeated(identity: dict[str, Any], fault: 
 
 
 async def test_creation_that_was_not_sent_or_refused() -> None:
-    """What surely made no session is tried again, or told as the refusal."""
+    """A request that certainly created no session is retried, or its refusal is raised."""
     async with platform_rig() as r:
         r.answer("sessions.create", NotSent("no"), reply(429), reply(400, b'{"message": "no"}'))
         waiter = await begin(r.platform.sessions.create(user_reference="cust-42"))
@@ -198,7 +198,7 @@ async def test_creation_that_was_not_sent_or_refused() -> None:
 
 
 async def test_cancelled_creation() -> None:
-    """Who cancels a creation that was sent is told of its outcome by an event."""
+    """A creation that is cancelled after it was sent is reported by an event."""
     async with platform_rig() as r:
         r.answer("sessions.create", ReplyLost("lost"))
         waiter = asyncio.ensure_future(r.platform.sessions.create(user_reference="cust-42"))
@@ -207,15 +207,15 @@ async def test_cancelled_creation() -> None:
         waiter.cancel()
         await settle()
         assert waiter.cancelled()
-        (told,) = r.told(StartAbandoned)
-        assert isinstance(told.error, StartUnknown)
+        (event,) = r.events_of(StartAbandoned)
+        assert isinstance(event.error, StartUnknown)
 
 
 # Read
 
 
 async def test_session_of_the_newest_generation() -> None:
-    """The newest generation reads a session by its id, and its traces where they are asked for."""
+    """The newest generation reads a session by its id, and its traces on request."""
     async with platform_rig("success") as r:
         made = await r.platform.sessions.create(session_reference="chat-7")
         run = await r.platform.runs.execute(HELLO, session_id=made.session_id)
@@ -244,7 +244,7 @@ async def test_session_of_the_newest_generation() -> None:
 
 
 async def test_session_with_traces_as_sampled() -> None:
-    """All that a trace and its steps tell is read; what people said is in no repr."""
+    """All members of traces and observations are read; texts of conversations are in no repr."""
     async with platform_rig() as r:
         r.answer("sessions.get", sample("sessions_get/200-newest"))
         found = await r.platform.sessions.get(session_id="s-demo")
@@ -294,15 +294,15 @@ async def test_session_of_older_generations(generation: str) -> None:
     ],
 )
 async def test_reads_that_cannot_be_sent(options: dict[str, Any], message: str) -> None:
-    """What a generation cannot be asked for is refused before anything is sent, saying what it takes."""
+    """Arguments that a generation does not have are refused before anything is sent."""
     async with platform_rig() as r:
         with pytest.raises(ValueError, match=message):
             await r.platform.sessions.get(**options)
         assert r.send.sent == []
 
 
-async def test_session_that_there_is_not() -> None:
-    """An id that matches nothing is `NotFound`, in each generation."""
+async def test_unknown_session() -> None:
+    """An id that matches nothing raises `NotFound`, in each generation."""
     async with platform_rig() as r:
         for generation in _GENERATIONS:
             with pytest.raises(NotFound):
@@ -318,7 +318,7 @@ async def _listed(r: PlatformRig, **options: Any) -> list[str]:
 
 @pytest.mark.parametrize("generation", _GENERATIONS)
 async def test_list_of_several_pages(generation: Generation) -> None:
-    """All sessions are given once, page by page."""
+    """All sessions are returned once, page by page."""
     async with platform_rig() as r:
         made = [each.session_id for each in await _made(r, 45)]
         await r.clock.advance(1)
@@ -328,7 +328,7 @@ async def test_list_of_several_pages(generation: Generation) -> None:
 
 
 async def test_list_of_one_large_page() -> None:
-    """Unless told otherwise, pages are as large as the platform allows."""
+    """By default, pages are as large as the platform allows."""
     async with platform_rig() as r:
         made = [each.session_id for each in await _made(r, 100)]
         for generation in (Generation.NEWEST, Generation.LATER):
@@ -338,7 +338,7 @@ async def test_list_of_one_large_page() -> None:
 
 
 async def test_requests_of_each_generation() -> None:
-    """Each generation is asked at its own place, by its own names, with the filters that it knows."""
+    """Each generation has its own path, names and filters."""
     async with platform_rig() as r:
         start = datetime(2026, 1, 2, tzinfo=UTC)
         await _listed(
@@ -387,7 +387,7 @@ async def test_filters() -> None:
             assert await _listed(r, end=noon, start=EPOCH, generation=generation) == [one.session_id]
 
 
-async def test_what_lists_tell() -> None:
+async def test_values_of_lists() -> None:
     """Each generation's names are read into the same values."""
     async with platform_rig() as r:
         r.answer("sessions.list", sample("sessions_list/200-newest"))
@@ -407,7 +407,7 @@ async def test_what_lists_tell() -> None:
 
 
 async def test_list_without_an_end() -> None:
-    """A server that heeds no offset, or promises more and gives nothing, does not keep the list going."""
+    """A server that ignores the offset, or promises more and returns nothing, does not keep the list going."""
     async with platform_rig() as r:
         more = {"pagination": {"hasMore": True}}
         r.answer("sessions.list", *[sample("sessions_list/200-older")] * 9)
@@ -418,7 +418,7 @@ async def test_list_without_an_end() -> None:
         assert r.calls.count("sessions.list") == 3
 
 
-async def test_list_is_tried_again_page_by_page() -> None:
+async def test_lists_are_retried_page_by_page() -> None:
     """A page that fails for a passing reason is read again."""
     async with platform_rig() as r:
         made = [each.session_id for each in await _made(r, 3)]
@@ -445,10 +445,10 @@ async def test_list_is_tried_again_page_by_page() -> None:
         ({"generation": "new"}, ValueError, "generation"),
     ],
 )
-async def test_lists_that_cannot_be_asked_for(
+async def test_filters_of_other_generations(
     options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """What a generation cannot be asked by is refused at once, by its name."""
+    """A filter that a generation does not have is refused immediately, by its name."""
     async with platform_rig() as r:
         with pytest.raises(error, match=message):
             r.platform.sessions.list(**options)
@@ -464,7 +464,7 @@ async def test_lists_that_cannot_be_asked_for(
     ],
 )
 async def test_lists_that_cannot_be_read(body: Any, path: str) -> None:
-    """A list of the wrong shape is told by where it is wrong."""
+    """The error for a list of the wrong shape has the path of the wrong member."""
     async with platform_rig() as r:
         r.answer("sessions.list", Reply(200, {}, encode_json(body)))
         with pytest.raises(DecodeError) as caught:
@@ -481,7 +481,7 @@ async def test_lists_that_cannot_be_read(body: Any, path: str) -> None:
     ],
 )
 async def test_sessions_that_cannot_be_read(body: Any, path: str) -> None:
-    """A session without an id is none."""
+    """A session without an id raises an error."""
     async with platform_rig() as r:
         r.answer("sessions.get", Reply(200, {}, encode_json(body)))
         with pytest.raises(DecodeError) as caught:
@@ -489,11 +489,11 @@ async def test_sessions_that_cannot_be_read(body: Any, path: str) -> None:
         assert caught.value.path == path
 
 
-# Ended
+# Terminated
 
 
 async def test_terminate() -> None:
-    """A session is ended by id or reference, and told as it then is."""
+    """A session is terminated by id or reference, and returned as it then is."""
     async with platform_rig() as r:
         made = await r.platform.sessions.create(session_reference="chat-7")
         done = await r.platform.sessions.terminate(session_reference="chat-7")
@@ -511,7 +511,7 @@ async def test_terminate() -> None:
 
 
 async def test_terminate_whose_reply_was_lost() -> None:
-    """What an earlier try has ended is ended: that it is not found any more is no error."""
+    """A session that an earlier attempt terminated counts as terminated: NotFound is no error then."""
     async with platform_rig() as r:
         made = await r.platform.sessions.create(session_reference="chat-7")
 
@@ -528,11 +528,11 @@ async def test_terminate_whose_reply_was_lost() -> None:
         assert r.fake.statistics()["terminated"] == 1
 
 
-# All
+# All methods
 
 
-async def test_faults_that_do_not_pass() -> None:
-    """Tries end, refusals are told as they are, and a closed pool sends nothing."""
+async def test_final_errors() -> None:
+    """The number of attempts is limited, refusals are raised, and a closed pool sends nothing."""
     async with platform_rig() as r:
         r.answer("sessions.get", *[Reply(500)] * 5)
         waiter = await begin(r.platform.sessions.get(session_id="s-1"))

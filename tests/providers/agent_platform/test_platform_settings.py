@@ -1,4 +1,4 @@
-"""Where Agent Platform is, and with which keys it is spoken to."""
+"""Base URLs of Agent Platform, and the headers that carry its keys."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from tests.providers.agent_platform.platform_rig import SETTINGS
     ],
 )
 def test_base_of_the_app(given: str, read: str) -> None:
-    """A host alone gets the documented path; a path that was given is kept."""
+    """A host alone gets the documented path; a given path is kept."""
     assert app_base(given) == read
 
 
@@ -34,7 +34,7 @@ def test_base_of_the_app(given: str, read: str) -> None:
     ],
 )
 def test_base_of_the_tools(given: str | None, read: str) -> None:
-    """The tools' APIs are on the app's host, unless one was given, which gets the documented path."""
+    """The tools' APIs are on the app's host by default; a given host gets the documented path."""
     assert tools_base(given, "https://kore.example.com:444/gate/api/v2") == read
 
 
@@ -42,16 +42,16 @@ def test_base_of_the_tools(given: str | None, read: str) -> None:
 @pytest.mark.parametrize(
     "url", ["http://kore.example.com", "kore.example.com", "https://u:p@h", "https://h?x=1"]
 )
-async def test_urls_of_no_use(name: str, url: str) -> None:
-    """What would send a key in clear text, or is no base URL, is refused by the name of its setting."""
+async def test_invalid_urls(name: str, url: str) -> None:
+    """A URL that would send a key in clear text, or is no base URL, is refused by the name of its setting."""
     async with SessionPool() as pool:
         with pytest.raises(ValueError, match=name) as caught:
             AgentPlatform(pool, **{**SETTINGS, name: url})
         assert "demo-" not in str(caught.value)
 
 
-async def test_insecure_by_wish() -> None:
-    """With `allow_insecure`, http goes to any host."""
+async def test_allow_insecure() -> None:
+    """With `allow_insecure`, http works with any host."""
     async with SessionPool() as pool:
         settings = {**SETTINGS, "base_url": "http://kore.lan", "tools_url": "http://tools.lan"}
         client = AgentPlatform(pool, allow_insecure=True, **settings)
@@ -70,7 +70,7 @@ async def test_insecure_by_wish() -> None:
     ],
 )
 def test_header_of_a_key(header: str, prefix: str, value: str) -> None:
-    """A key goes in any header, behind any prefix; one that ends in a letter is set off."""
+    """A key is sent in any header, after any prefix; one that ends in a letter is followed by a space."""
     assert dict(key_headers(Secret("k-1"), "app_key", header=header, prefix=prefix)) == {header: value}
 
 
@@ -95,7 +95,7 @@ def test_header_of_a_key(header: str, prefix: str, value: str) -> None:
     ],
 )
 async def test_settings_that_cannot_be_sent(options: dict[str, Any], name: str) -> None:
-    """What no header or path can carry is refused by the name of its setting, without its value."""
+    """A setting that no header or path can carry is refused by its name, without its value."""
     async with SessionPool() as pool:
         with pytest.raises(ValueError, match=name) as caught:
             AgentPlatform(pool, **{**SETTINGS, **options})
@@ -103,7 +103,7 @@ async def test_settings_that_cannot_be_sent(options: dict[str, Any], name: str) 
 
 
 async def test_settings_from_the_environment() -> None:
-    """All eight variables are read; four have to be there, and the error names those which are missing."""
+    """All eight variables are read; four are required, and the error names the missing ones."""
     given = {
         "AGENT_PLATFORM_BASE_URL": "https://kore.example.com",
         "AGENT_PLATFORM_APP_ID": "aa/1",
@@ -130,7 +130,7 @@ async def test_settings_from_the_environment() -> None:
 
 
 async def test_accounts_are_shared_by_key() -> None:
-    """Clients with the same key at the same place share their limits; other keys, places and headers do not."""
+    """Clients with the same key and URL share their limits; other keys, URLs and headers do not."""
     async with SessionPool() as pool:
         for _ in range(2):
             AgentPlatform(pool, **SETTINGS)

@@ -1,4 +1,4 @@
-"""Runs that are listened to: each mode in each framing, cut and left in the middle, and what is told of them."""
+"""Streamed runs: each mode in each framing, cut streams, streams left early, and events to hooks."""
 
 import asyncio
 import gc
@@ -56,7 +56,7 @@ def _listen(r: PlatformRig, text: str = HELLO, **options: Any) -> RunStream:
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("mode", _MODES)
 async def test_each_mode_in_each_framing(mode: str, framing: str) -> None:
-    """Events come typed and in order, however they are framed and cut; together they are the answer, once."""
+    """Events are typed and in order, in any framing and cut anywhere; together they are the answer, once."""
     async with platform_rig(rules={"framings": (framing,), **_ANSWERS}) as r:
         stream = _listen(r, mode=mode)
         assert r.send.sent == []
@@ -90,7 +90,7 @@ async def test_each_mode_in_each_framing(mode: str, framing: str) -> None:
 
 
 async def test_events_come_when_they_are_sent() -> None:
-    """Each event is given when it comes, not when the run is over."""
+    """Each event is returned when it arrives, not when the run is over."""
     async with platform_rig(("running", 30.0), "success", rules={"quirks": False, **_ANSWERS}) as r:
         waiter = await begin(_all(stream := _listen(r, mode="messages")))
         seen = []
@@ -102,7 +102,7 @@ async def test_events_come_when_they_are_sent() -> None:
 
 
 async def test_thoughts() -> None:
-    """Thoughts come whole, as events of their own, with who had them."""
+    """Thoughts are whole events of their own, with their source."""
     async with platform_rig() as r:
         stream = _listen(r, debug="thoughts")
         events = await _read(r, stream)
@@ -114,7 +114,7 @@ async def test_thoughts() -> None:
 
 
 async def test_app_that_streams_nothing() -> None:
-    """An app with a response processor answers once; that is the one event, and the end."""
+    """The answer of an app with a response processor is the only event, and the end."""
     async with platform_rig(rules={"has_response_processor": True}) as r:
         stream = _listen(r)
         (event,) = await _read(r, stream)
@@ -123,7 +123,7 @@ async def test_app_that_streams_nothing() -> None:
 
 
 async def test_run_that_fails() -> None:
-    """A failure is a fact of the result, and no error."""
+    """A failure is an attribute of the result, not an exception."""
     async with platform_rig("failed") as r:
         stream = _listen(r, mode="messages")
         result = await stream.read()
@@ -133,7 +133,7 @@ async def test_run_that_fails() -> None:
 @pytest.mark.parametrize("form", ["proceeds", "stops", "bare"])
 @pytest.mark.parametrize("mode", ["tokens", "messages"])
 async def test_sign_in(mode: str, form: str) -> None:
-    """Sign-ins that are owed are told by the event that asks for them, and by the result."""
+    """Pending sign-ins are attributes of the event that asks for them, and of the result."""
     rules = {"signins": frozenset({"chat-7"}), "signin_forms": (form,)}
     async with platform_rig("success", rules=rules) as r:
         stream = _listen(r, mode=mode)
@@ -145,33 +145,33 @@ async def test_sign_in(mode: str, form: str) -> None:
 
 
 async def test_direct_tool_is_streamed() -> None:
-    """What a run takes, a streamed one takes as well."""
+    """Streamed runs have the same options as others."""
     async with platform_rig("success") as r:
         tool = Invoke.tool("t", "code", "A", {"n": 1})
         stream = r.platform.runs.stream(session_reference="chat-7", invoke=tool, metadata={"key": HELLO})
         assert '"n"' in (await stream.read()).text
 
 
-# What is known of the run
+# References and events of the run
 
 
-async def test_run_is_told_once() -> None:
-    """A run counts, and is told to hooks, when its first event names it."""
+async def test_run_is_reported_once() -> None:
+    """A run is counted, and reported to hooks, when its first event names it."""
     async with platform_rig() as r:
         stream = _listen(r)
         waiter = await begin(_all(stream))
         assert r.pool.statistics().starts == 1
-        (started,) = r.told(RunStarted)
+        (started,) = r.events_of(RunStarted)
         assert (started.target, started.run.ref) == ("chat-7", stream.ref)
         assert started.run.state is RunState.RUNNING
         await r.clock.advance(60)
         await waiter
-        assert len(r.told(RunStarted)) == 1
-        assert len(r.told(RequestDone)) == 1
+        assert len(r.events_of(RunStarted)) == 1
+        assert len(r.events_of(RequestDone)) == 1
 
 
 async def test_run_is_followed_by_its_reference() -> None:
-    """The reference that a stream gives leads to its run; with a user alone it names the session that came of it."""
+    """The reference of a stream can be followed; with a user's reference alone it names the new session."""
     async with platform_rig(("running", 30.0), "success", rules={"status_needs_identity": True}) as r:
         several: list[dict[str, Any]] = [{}, {"session_reference": None, "user_reference": "cust-42"}]
         for options in several:
@@ -187,12 +187,12 @@ async def test_run_is_followed_by_its_reference() -> None:
             assert run.state is RunState.RUNNING
 
 
-# Left
+# Left early
 
 
 @pytest.mark.parametrize("how", ["with", "aclosing", "break"])
 async def test_leaving_closes_the_connection(how: str) -> None:
-    """Whoever leaves the loop or the block drops the connection, and the run goes on."""
+    """Leaving the loop or the block closes the connection, and the run goes on."""
     async with platform_rig(("running", 30.0), "success") as r:
         stream = _listen(r, mode="messages")
         if how == "with":
@@ -209,7 +209,7 @@ async def test_leaving_closes_the_connection(how: str) -> None:
         gc.collect()
         await settle()
         assert r.fake.statistics()["dropped"] == 1
-        assert (stream.result.is_complete, r.told(StartAbandoned)) == (False, [])
+        assert (stream.result.is_complete, r.events_of(StartAbandoned)) == (False, [])
         assert r.clock.timers == 0
 
 
@@ -222,7 +222,7 @@ async def _some(stream: RunStream, count: int) -> Any:
 
 
 async def test_last_event_ends_the_stream() -> None:
-    """After the event that says it is the last, nothing more is waited for."""
+    """After the last event of the mode, nothing more is waited for."""
     async with platform_rig() as r:
         last = b'{"isLastEvent": true, "messageId": "m"}\n'
         r.answer("runs.stream", reply(200, last + b'{"output": [{"content": "late"}]}\n{"cut'))
@@ -236,28 +236,28 @@ async def test_last_event_ends_the_stream() -> None:
 
 
 async def test_cancelled_while_waiting() -> None:
-    """Who is cancelled between events drops the connection."""
+    """Cancellation between events closes the connection."""
     async with platform_rig(("running", 30.0), "success") as r:
         waiter = await begin(_all(_listen(r, mode="messages")))
         waiter.cancel()
         await settle()
         assert waiter.cancelled()
         assert r.fake.statistics()["dropped"] == 1
-        assert r.told(StartAbandoned) == []
+        assert r.events_of(StartAbandoned) == []
 
 
 async def test_left_before_anything_came() -> None:
-    """A stream that was sent and left before its first event is told to hooks: a run may have begun."""
+    """A stream that is left after it was sent, before its first event, is reported: a run may have started."""
     async with platform_rig() as r:
         async with _listen(r):
             pass
-        (told,) = r.told(StartAbandoned)
-        assert isinstance(told.error, StartUnknown)
-        assert told.target == "chat-7"
+        (event,) = r.events_of(StartAbandoned)
+        assert isinstance(event.error, StartUnknown)
+        assert event.target == "chat-7"
 
 
 async def test_read_event_by_event() -> None:
-    """A stream is an async iterator: its next event can be asked for, and a loop goes on from there to its end."""
+    """A stream is an async iterator: single events can be read, and a loop continues from there to the end."""
     async with platform_rig("success") as r:
         stream = _listen(r)
         assert isinstance(stream, AsyncIterator)
@@ -275,7 +275,7 @@ async def test_read_event_by_event() -> None:
 
 @pytest.mark.parametrize("is_waiting", [False, True])
 async def test_closed_event_by_event(is_waiting: bool) -> None:
-    """Closed, a stream that is read event by event drops its connection and is at its end, also for who waits."""
+    """Closing a stream that is read event by event closes its connection and ends it, also for a waiting reader."""
     async with platform_rig(("running", 30.0), "success") as r:
         async with aclosing(_listen(r, mode="messages")) as stream:
             assert not (await anext(stream)).is_last
@@ -291,18 +291,18 @@ async def test_closed_event_by_event(is_waiting: bool) -> None:
 
 
 async def test_read_once() -> None:
-    """A stream is begun and read once; what was not read at all sent nothing."""
+    """A stream is entered and read once; one that was never read sent nothing."""
     async with platform_rig("success") as r:
         stream = _listen(r)
         await stream.read()
-        with pytest.raises(RuntimeError, match="read once"):
+        with pytest.raises(RuntimeError, match="read only once"):
             await stream.read()
-        with pytest.raises(RuntimeError, match="begun once"):
+        with pytest.raises(RuntimeError, match="entered only once"):
             async with stream:
                 pass
         unread = _listen(r)
         await unread.aclose()
-        with pytest.raises(RuntimeError, match="read once"):
+        with pytest.raises(RuntimeError, match="read only once"):
             await unread.read()
         assert (len(r.send.sent), unread.result) == (1, StreamResult())
 
@@ -332,7 +332,7 @@ _BODY = b"".join(encode_json(event) + b"\n" for event in _EVENTS)
 
 @pytest.mark.parametrize("keep", [1, 50, len(_BODY) - 2, len(_BODY) - 90])
 async def test_cut_within_an_event(keep: int) -> None:
-    """A body that ends within an event is an error that carries what came of it, and the run."""
+    """A body that ends within an event raises an error with the bytes of that event, and the run."""
     async with platform_rig() as r:
         whole = _BODY[:keep].count(b"\n")
         r.answer("runs.stream", reply(200, _BODY[:keep]))
@@ -356,7 +356,7 @@ async def test_cut_within_an_event(keep: int) -> None:
 
 @pytest.mark.parametrize("mode", _MODES)
 async def test_cut_by_the_server(mode: str) -> None:
-    """Streams that the fake cuts within an event end so in each mode, after all that came whole."""
+    """Streams that the fake cuts within an event raise in each mode, after all complete events."""
     async with platform_rig(("running", 5.0), "success", rules={"cut": frozenset({HELLO}), **_ANSWERS}) as r:
         stream = _listen(r, mode=mode)
         with pytest.raises(StreamCut) as caught:
@@ -370,7 +370,7 @@ async def test_cut_by_the_server(mode: str) -> None:
 
 @pytest.mark.parametrize("bytes_left", [1, 200, 400])
 async def test_connection_that_is_lost(bytes_left: int) -> None:
-    """A connection that is lost in the middle is the same error, with its cause; nothing is sent again."""
+    """A connection lost in the middle raises the same error, with its cause; nothing is sent again."""
     async with platform_rig(("running", 5.0), "success", rules={"quirks": False}) as r:
         r.send.cut_after = lambda _: bytes_left
         stream = _listen(r, mode="messages")
@@ -382,7 +382,7 @@ async def test_connection_that_is_lost(bytes_left: int) -> None:
 
 
 async def test_connection_that_is_lost_before_anything_came() -> None:
-    """Where nothing came at all, whether a run began cannot be known."""
+    """If the connection is lost before any event, it is unknown whether a run has started."""
     async with platform_rig() as r:
         r.send.cut_after = lambda _: 0
         with pytest.raises(StartUnknown) as caught:
@@ -392,19 +392,19 @@ async def test_connection_that_is_lost_before_anything_came() -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>gone</html>", b": keep-alive\n\n", b"[]", b"7", b"[1, 2]\n", b""])
-async def test_answers_that_tell_nothing(body: bytes) -> None:
-    """An answer in which there is no event leaves open whether a run began, and is told so."""
+async def test_answers_without_an_event(body: bytes) -> None:
+    """An answer without an event leaves unknown whether a run has started, which is raised."""
     async with platform_rig() as r:
         r.answer("runs.stream", reply(200, body))
         with pytest.raises(StartUnknown, match="started a run") as caught:
             await _listen(r).read()
         assert isinstance(caught.value.__cause__, DecodeError)
         assert (len(r.send.sent), caught.value.target) == (1, "chat-7")
-        assert r.told(RunStarted) == []
+        assert r.events_of(RunStarted) == []
 
 
 async def test_nonsense_after_events() -> None:
-    """What is no event, after some that were, is told with the run; those before are given."""
+    """Invalid bytes after some events raise an error with the run, after these events."""
     async with platform_rig() as r:
         r.answer("runs.stream", reply(200, encode_json(_EVENTS[0]) + b"\n<html>"))
         stream = _listen(r)
@@ -415,7 +415,7 @@ async def test_nonsense_after_events() -> None:
 
 
 class _StuckStream(WorldStream):
-    """A reply that gives one piece, and then neither another one nor its end."""
+    """A reply with one piece, and then neither another one nor its end."""
 
     _is_given = False
 
@@ -427,7 +427,7 @@ class _StuckStream(WorldStream):
 
 
 class _StuckSend(FakeSend):
-    """Has all streams get stuck."""
+    """Makes all streams hang."""
 
     def stream(
         self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
@@ -435,8 +435,8 @@ class _StuckSend(FakeSend):
         return _StuckStream(self, super().stream(request, headers=headers, on_sent=on_sent).request, on_sent)
 
 
-async def test_nonsense_is_told_at_once() -> None:
-    """What is no event is told when it comes, and not when more comes, or nothing more."""
+async def test_nonsense_is_raised_at_once() -> None:
+    """Invalid bytes raise when they arrive, without waiting for more."""
     async with platform_rig("success", send=_StuckSend) as r:
         waiter = await begin(_all(_listen(r)))
         assert waiter.done()
@@ -445,7 +445,7 @@ async def test_nonsense_is_told_at_once() -> None:
 
 
 async def test_refusals() -> None:
-    """A stream is refused like any run, tried again where nothing can have begun, and never else."""
+    """A stream is refused like any run, and only retried if nothing can have started."""
     async with platform_rig("success") as r:
         r.answer("runs.stream", NotSent("no"), Reply(400))
         waiter = await begin(_all(_listen(r)))
@@ -462,7 +462,7 @@ async def test_refusals() -> None:
 
 
 async def test_closed_pool() -> None:
-    """A closed pool begins no stream, and one that is closed amid a stream ends it."""
+    """A closed pool starts no stream, and closing it during a stream ends that."""
     async with platform_rig() as r:
         stream = _listen(r)
     with pytest.raises(PoolClosed):
@@ -480,10 +480,10 @@ async def test_closed_pool() -> None:
         ({"is_async": True}, TypeError, "no option is_async"),
     ],
 )
-async def test_streams_that_cannot_be_asked_for(
+async def test_invalid_arguments_of_streams(
     options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """What cannot be sent is refused at once, by its name."""
+    """Invalid arguments are refused immediately, by name."""
     async with platform_rig() as r:
         with pytest.raises(error, match=message):
             _listen(r, **options)
@@ -491,11 +491,11 @@ async def test_streams_that_cannot_be_asked_for(
         assert r.send.sent == []
 
 
-# Adding up
+# Results
 
 
-def test_what_the_last_event_repeats_counts_once() -> None:
-    """The whole answer in the last event is the text only where no event before it had one."""
+def test_the_repeated_output_counts_once() -> None:
+    """The output in the last event is the text only if no event before it had one."""
     builder = ResultBuilder("messages")
     last = read_event({"sessionInfo": {"status": "idle", "output": [{"type": "text", "content": "All."}]}})
     builder.add(last)
@@ -507,7 +507,7 @@ def test_what_the_last_event_repeats_counts_once() -> None:
 
 
 def test_events_as_sampled() -> None:
-    """A whole answer is read as an event, files and all; what is unknown stays in `raw`."""
+    """A whole answer is read as an event, files included; unknown members stay in `raw`."""
     body = sample_body("runs_execute/200-all") | {"isLastEvent": "true", "eventIndex": "3"}
     event = read_event(body)
     assert (event.index, event.is_last, event.message_id) == (3, True, "msg-demo")
@@ -521,7 +521,7 @@ def test_events_as_sampled() -> None:
     st.lists(st.lists(st.text(), max_size=3), max_size=8),
     st.sampled_from(_MODES),
 )
-def test_no_piece_is_lost_or_told_twice(pieces: Sequence[Sequence[str]], mode: str) -> None:
+def test_no_text_is_lost_or_repeated(pieces: Sequence[Sequence[str]], mode: str) -> None:
     """The text of a stream is that of its events, each once and in order."""
     builder = ResultBuilder(mode)
     for texts in pieces:
@@ -532,7 +532,7 @@ def test_no_piece_is_lost_or_told_twice(pieces: Sequence[Sequence[str]], mode: s
 
 
 async def test_many_streams_at_once() -> None:
-    """Streams of one session and of many go on side by side, and each tells its own."""
+    """Streams of one session and of many run concurrently, and each has its own events."""
     async with platform_rig(rules={"answers": [f"answer {n}" for n in range(50)]}) as r:
         streams = [_listen(r, session_reference=f"chat-{n}") for n in range(50)]
         waiters = [asyncio.ensure_future(stream.read()) for stream in streams]

@@ -1,4 +1,4 @@
-"""What is sent to import, export, deploy and undeploy tools and guardrails, and what cannot be."""
+"""Requests that import, export, deploy and undeploy tools and guardrails, and invalid arguments."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ async def _files(r: PlatformRig) -> list[str]:
 
 
 async def test_import_of_a_new_tool() -> None:
-    """Files go by their ids; the environment's may be left out, and the result names the tool."""
+    """Files are named by their ids; the variables are optional, and the result has the tool's id."""
     async with platform_rig("SUCCESS") as r:
         data, flow, env = await _files(r)
         job = await r.platform.tools.import_new(HELLO, tool_data_file_id=data, flow_data_file_id=flow)
@@ -30,7 +30,7 @@ async def test_import_of_a_new_tool() -> None:
 
 
 async def test_import_into_a_tool() -> None:
-    """All three files go to a tool that is there."""
+    """All three files are sent to an existing tool."""
     async with platform_rig("SUCCESS") as r:
         data, flow, env = await _files(r)
         job = await r.platform.tools.import_into(
@@ -42,7 +42,7 @@ async def test_import_into_a_tool() -> None:
 
 
 async def test_export_of_a_flow() -> None:
-    """The flow goes as a query, where one was given, and there is no body."""
+    """The flow is a query, if it is given, and there is no body."""
     async with platform_rig("SUCCESS", rules={"flow_id_needed": True}) as r:
         await r.platform.tools.export("a/b", flow_id="f 1&x")
         assert (r.last.url, r.last.body) == (f"{TOOLS_URL}/tools/a%2Fb/export?flowId=f%201%26x", None)
@@ -52,7 +52,7 @@ async def test_export_of_a_flow() -> None:
 
 
 async def test_deployment_that_is_waited_for() -> None:
-    """Without `is_async` the answer comes when the work is done, and is its end."""
+    """Without `is_async` the answer comes when the job is done, and is its end."""
     async with platform_rig(("IN_PROGRESS", 300.0), "SUCCESS") as r:
         waiter = await begin(r.platform.tools.deploy(HELLO, is_async=False))
         assert (r.body, r.last.is_long, r.last.timeout) == ({"isAsync": False}, True, 600.0)
@@ -70,7 +70,7 @@ async def test_deployment_that_is_waited_for() -> None:
 
 @pytest.mark.parametrize("name", GUARDRAILS)
 async def test_guardrails(name: str) -> None:
-    """Each guardrail goes into and out of service by its name."""
+    """Each guardrail is deployed and undeployed by its name."""
     async with platform_rig() as r:
         for verb in ("deploy", "undeploy"):
             job = await getattr(r.platform.guardrails, verb)(name)
@@ -120,8 +120,8 @@ async def test_guardrails(name: str) -> None:
         (lambda p: p.guardrails.deploy("ban topics"), ValueError, "Anonymize, Ban topics"),
     ],
 )
-async def test_what_cannot_be_sent(work: Any, error: type[Exception], message: str) -> None:
-    """What the platform would refuse is refused by its name before anything is sent."""
+async def test_invalid_arguments(work: Any, error: type[Exception], message: str) -> None:
+    """Invalid arguments are refused by name before anything is sent."""
     async with platform_rig() as r:
         with pytest.raises(error, match=message):
             await work(r.platform)

@@ -1,4 +1,4 @@
-"""What exports gave, fetched into files: whole or not at all, and the key kept from strangers."""
+"""Downloads of exports: complete or not at all, and the key is sent to no other host."""
 
 import os
 import stat
@@ -30,7 +30,7 @@ _ELSEWHERE = "https://files.example.com/x?s=1"
 
 
 async def _download(r: PlatformRig, url: str | None = None) -> Download:
-    """Return what an export gave, at a URL of the test's if there is one."""
+    """Return the download of an export, at a URL of the test's if there is one."""
     job = await r.platform.tools.export(HELLO)
     waiter = await begin(job.result())
     await r.clock.advance(15)
@@ -48,18 +48,20 @@ def _names(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("as_text", [True, False])
 async def test_save(tmp_path: Path, as_text: bool) -> None:
-    """The file is there when the call is over, as the platform made it, and the key was given to nobody."""
+    """The file is complete when the call returns, and the key was sent to nobody."""
     async with platform_rig(("IN_PROGRESS", 5.0), "SUCCESS") as r:
         download = await _download(r)
-        told: list[tuple[int, int | None]] = []
+        reported: list[tuple[int, int | None]] = []
         path = tmp_path / "tool.zip"
         path.write_bytes(b"older")
-        saved = await download.save(str(path) if as_text else path, progress=lambda *now: told.append(now))
+        saved = await download.save(
+            str(path) if as_text else path, progress=lambda *now: reported.append(now)
+        )
         assert saved == path
         with ZipFile(BytesIO(path.read_bytes())) as archive:
             assert "app_definition.json" in archive.namelist()
         assert _names(tmp_path) == ["tool.zip"]
-        assert told[-1][0] == path.stat().st_size
+        assert reported[-1][0] == path.stat().st_size
         assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()
         assert (_keys(r), r.fake.statistics()["downloads_with_key"]) == ([False], 0)
         assert r.pool.statistics().starts == 1
@@ -73,7 +75,7 @@ def _umask() -> int:
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_key_for_the_platform_alone(tmp_path: Path, status: int) -> None:
-    """The key follows where the platform's own host asks for it, and nowhere else."""
+    """The key is sent only if the platform's own host asks for it."""
     async with platform_rig(("IN_PROGRESS", 5.0), "SUCCESS") as r:
         download = await _download(r)
         r.answer(_CALL, Reply(status))
@@ -91,8 +93,8 @@ async def test_key_for_the_platform_alone(tmp_path: Path, status: int) -> None:
         assert _names(tmp_path) == ["a.zip"]
 
 
-async def test_faults_are_tried_again(tmp_path: Path) -> None:
-    """Passing faults, also in the middle of the file, begin the download anew; what there was stays until its end."""
+async def test_downloads_are_retried(tmp_path: Path) -> None:
+    """A passing failure, also within the file, restarts the download; an existing file stays until its end."""
     async with platform_rig(("IN_PROGRESS", 5.0), "SUCCESS") as r:
         download = await _download(r)
         path = tmp_path / "tool.zip"
@@ -134,25 +136,25 @@ class _CutSend(FakeSend):
 
 @pytest.mark.parametrize("cuts", [1, 4, 5])
 async def test_cut_downloads(tmp_path: Path, cuts: int) -> None:
-    """A download that breaks off is begun anew, as often as other calls are tried."""
+    """A download that breaks off is restarted, as often as other calls are retried."""
     async with platform_rig(("IN_PROGRESS", 5.0), "SUCCESS", send=_CutSend) as r:
         assert isinstance(r.send, _CutSend)
         r.send.cuts = cuts
         download = await _download(r)
-        told: list[int] = []
-        waiter = await begin(download.save(tmp_path / "x", progress=lambda done, _: told.append(done)))
+        reported: list[int] = []
+        waiter = await begin(download.save(tmp_path / "x", progress=lambda done, _: reported.append(done)))
         if cuts < 5:
             await r.until(waiter)
-            assert told[:cuts] == [10] * cuts
-            assert (tmp_path / "x").stat().st_size == told[-1] > 10
+            assert reported[:cuts] == [10] * cuts
+            assert (tmp_path / "x").stat().st_size == reported[-1] > 10
             return
         with pytest.raises(ReplyLost) as caught:
             await r.until(waiter)
         assert (caught.value.tries, _names(tmp_path)) == (5, [])
 
 
-async def test_faults_that_do_not_pass(tmp_path: Path) -> None:
-    """After the last try nothing is left behind, and what there was stays."""
+async def test_final_errors(tmp_path: Path) -> None:
+    """After the last attempt no temporary file is left, and an existing file stays."""
     async with platform_rig(("IN_PROGRESS", 5.0), "SUCCESS") as r:
         download = await _download(r)
         path = tmp_path / "tool.zip"
@@ -170,7 +172,7 @@ async def test_faults_that_do_not_pass(tmp_path: Path) -> None:
 
 
 async def test_file_that_cannot_be_written(tmp_path: Path) -> None:
-    """A place where nothing can be written is the system's error, and leaves nothing behind."""
+    """A path that cannot be written to raises the system's error, and no temporary file is left."""
     async with platform_rig(("IN_PROGRESS", 5.0), "SUCCESS") as r:
         download = await _download(r)
         with pytest.raises(OSError, match="nowhere"):
@@ -199,8 +201,8 @@ async def test_file_that_cannot_be_written(tmp_path: Path) -> None:
         "file:///etc/passwd",
     ],
 )
-async def test_urls_that_are_not_asked(tmp_path: Path, url: str) -> None:
-    """A URL in clear text over a network, or none at all, is refused without being asked or shown."""
+async def test_unsafe_urls_are_not_requested(tmp_path: Path, url: str) -> None:
+    """A URL in clear text over a network, or an invalid one, is refused without a request, and not shown."""
     async with platform_rig(("IN_PROGRESS", 5.0), "SUCCESS") as r:
         download = await _download(r, url)
         with pytest.raises(DecodeError, match="neither https nor") as caught:
@@ -217,8 +219,8 @@ async def test_urls_that_are_not_asked(tmp_path: Path, url: str) -> None:
         ("http://localhost:8080/x", "http://localhost:8080/x"),
     ],
 )
-async def test_urls_that_are_mended(tmp_path: Path, url: str, asked: str) -> None:
-    """A URL is taken from the platform's host where it names none, and encoded where it is not."""
+async def test_urls_that_are_completed(tmp_path: Path, url: str, asked: str) -> None:
+    """A URL without a host gets the platform's, and is encoded if it is not."""
     async with platform_rig(("IN_PROGRESS", 5.0), "SUCCESS") as r:
         download = await _download(r, url)
         r.answer(_CALL, reply(200, b"content"))
@@ -228,8 +230,8 @@ async def test_urls_that_are_mended(tmp_path: Path, url: str, asked: str) -> Non
         assert r.last.headers["accept"] == "*/*"
 
 
-async def test_plain_host_of_ones_own(tmp_path: Path) -> None:
-    """Where the platform itself is spoken to in clear text by wish, its downloads are as well."""
+async def test_platform_over_http(tmp_path: Path) -> None:
+    """If the platform itself is used over http by choice, its downloads are as well."""
     settings = {"base_url": "http://kore.lan", "allow_insecure": True}
     async with platform_rig("SUCCESS", settings=settings) as r:
         job = await r.platform.tools.export(HELLO)
@@ -238,7 +240,7 @@ async def test_plain_host_of_ones_own(tmp_path: Path) -> None:
 
 
 async def test_downloads_are_values(tmp_path: Path) -> None:
-    """Two downloads of one URL are equal; a closed pool fetches none."""
+    """Two downloads of one URL are equal; a closed pool downloads nothing."""
     async with platform_rig(("IN_PROGRESS", 5.0), "SUCCESS") as r:
         download = await _download(r)
         assert download == Download(download.url, download._calls)  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""Which session is meant, how that goes over the wire, and how references to runs name it."""
+"""Session identities: their form in requests, and in references to runs."""
 
 import contextlib
 import itertools
@@ -14,7 +14,7 @@ _SOME = st.text(min_size=1).filter(lambda text: bool(text.strip()))
 
 
 def test_order_on_the_wire() -> None:
-    """Identifiers go out in the order in which the platform tries them, whichever are given."""
+    """Identifiers are sent in the order in which the platform tries them."""
     assert Identity.of("s-1", "chat-7", "cust-42").wire() == [
         {"type": "sessionId", "value": "s-1"},
         {"type": "sessionReference", "value": "chat-7"},
@@ -28,7 +28,7 @@ def test_order_on_the_wire() -> None:
 
 @pytest.mark.parametrize(("by_id", "by_reference", "by_user"), [*itertools.product([True, False], repeat=3)])
 def test_which_requests_may_be_repeated(by_id: bool, by_reference: bool, by_user: bool) -> None:
-    """With a user's reference and no session's, each request may make another session; no other one does."""
+    """With a user's reference and no session's, each request may create another session; no other one does."""
     if not (by_id or by_reference or by_user):
         with pytest.raises(
             ValueError, match="give at least one of session_id, session_reference, user_reference"
@@ -42,8 +42,8 @@ def test_which_requests_may_be_repeated(by_id: bool, by_reference: bool, by_user
 
 
 @pytest.mark.parametrize("name", ["session_id", "session_reference", "user_reference"])
-def test_identifiers_that_name_nobody(name: str) -> None:
-    """An identifier that is blank is refused by its name."""
+def test_blank_identifiers(name: str) -> None:
+    """A blank identifier is refused by its name."""
     with pytest.raises(ValueError, match=name):
         Identity.of(**{name: "  "})
 
@@ -60,7 +60,7 @@ def test_identifiers_that_name_nobody(name: str) -> None:
     ],
 )
 def test_scope(identity: Identity, scope: str) -> None:
-    """A scope says what finds the session again; a user is named only where nothing else surely would."""
+    """A scope has what finds the session again; the user is included only if nothing else surely would."""
     assert identity.scope() == scope
     ref = RunRef("agent-platform", scope, "r-1")
     assert RunRef.parse(str(ref)) == ref
@@ -68,7 +68,7 @@ def test_scope(identity: Identity, scope: str) -> None:
 
 @given(st.one_of(st.none(), _SOME), st.one_of(st.none(), _SOME), _SOME)
 def test_scope_is_read_back(session_id: str | None, reference: str | None, user: str) -> None:
-    """Reading a scope gives what it was written of, whatever characters identifiers have."""
+    """Parsing a scope returns the identity, whatever characters its identifiers have."""
     identity = Identity.of(session_id, reference, user)
     again = Identity.parse(identity.scope())
     assert again.scope() == identity.scope()
@@ -89,6 +89,6 @@ def test_scopes_that_name_no_session(scope: str) -> None:
     "scope", ["", "dock", "chat-7", "sessionReference", "sessionReference=", "sessionId=%20", "id=1"]
 )
 def test_scopes_of_no_session(scope: str) -> None:
-    """A scope without a known identifier and its value is refused, with the form that there is."""
+    """A scope without a known identifier and its value is refused, and the error has the form."""
     with pytest.raises(ValueError, match="names no session; the form is sessionReference="):
         Identity.parse(scope)

@@ -1,4 +1,4 @@
-"""How tolerantly answers are read: names in any spelling, booleans and numbers as texts, odd members."""
+"""Tolerant reading of answers: names in any spelling, booleans and numbers as strings, odd members."""
 
 import json
 from typing import Any
@@ -23,13 +23,13 @@ _JSON = st.recursive(
     "name", ["dockStatusId", "dock-statusId", "dockstatusId", "dock_status_id", "DOCKSTATUSID"]
 )
 def test_names_in_any_spelling(name: str) -> None:
-    """Case, hyphens and underscores do not tell names apart."""
+    """Names are equal without case, hyphens and underscores."""
     assert Fields({name: "ds-1"}).text("dockStatusId") == "ds-1"
     assert fold(name) == "dockstatusid"
 
 
 def test_first_of_two_spellings() -> None:
-    """Of two members that are called the same, the first one that is not null counts."""
+    """Of two spellings of a member, the first one that is not null counts."""
     assert Fields({"fileName": None, "filename": "b", "file_name": "c"}).text("fileName") == "b"
 
 
@@ -48,7 +48,7 @@ def test_first_of_two_spellings() -> None:
     ],
 )
 def test_booleans(value: Any, flag: bool | None) -> None:
-    """A boolean may be written as a text; anything else is none."""
+    """A boolean may be written as a string; anything else is None."""
     assert Fields({"success": value}).flag("success") is flag
 
 
@@ -69,14 +69,14 @@ def test_booleans(value: Any, flag: bool | None) -> None:
     ],
 )
 def test_numbers(value: Any, number: float | None) -> None:
-    """A number may be written as a text; what is none, or not finite, counts as left out."""
+    """A number may be written as a string; anything else, and what is not finite, counts as absent."""
     found = Fields({"n": value})
     assert found.number("n") == number
     assert found.count("n") == (None if number is None else int(number))
 
 
-def test_members_of_another_kind() -> None:
-    """What is of another kind than asked for counts as left out."""
+def test_members_of_another_type() -> None:
+    """A member of an unexpected type counts as absent."""
     found = Fields(
         {"a": 1, "b": "x", "c": [1, {"d": 2}], "e": {"f": "g"}, "h": "2026-01-02T03:04:05Z", "i": ""}
     )
@@ -98,7 +98,7 @@ def test_members_of_another_kind() -> None:
 
 @given(_JSON)
 def test_nothing_breaks_reading(value: Any) -> None:
-    """Whatever a member holds, asking for it in any way raises nothing."""
+    """Whatever a member holds, no method raises."""
     found = Fields({"m": value})
     for ask in (
         found.text,
@@ -118,7 +118,7 @@ def test_nothing_breaks_reading(value: Any) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'"x"', b"\xff"])
 def test_answers_that_are_no_object(body: bytes) -> None:
-    """An answer that is no object is told by its call, without what it holds."""
+    """The error for an answer that is no object names the call, without its content."""
     with pytest.raises(DecodeError, match=r"runs\.status") as caught:
         object_in(Reply(200, {}, body), "runs.status")
     assert (caught.value.vendor, caught.value.call) == ("agent-platform", "runs.status")

@@ -1,4 +1,4 @@
-"""What goes over the wire about runs and dock jobs, and what is read of replies kept as files."""
+"""Requests about runs and dock jobs, and what is read from replies kept as files."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -40,7 +40,7 @@ def _json(value: Any) -> Reply:
 
 @pytest.mark.parametrize(("word", "state"), RUN_STATES.items())
 def test_each_word_of_runs_has_a_sample(word: str, state: RunState) -> None:
-    """Each word of the vendor's table is read as the state it stands for."""
+    """Each word of the vendor's table is read as its state."""
     run = _run(f"200-{word}")
     assert (run.status, run.state) == (word, state)
     assert run.state.is_terminal == (word in {"success", "failed"})
@@ -51,7 +51,7 @@ def test_each_word_of_runs_has_a_sample(word: str, state: RunState) -> None:
     [("Pending", RunState.QUEUED), ("Running", RunState.RUNNING), (" SUCCESS ", RunState.COMPLETED)],
 )
 def test_letters_of_either_case(word: str, state: RunState) -> None:
-    """The words of runs are compared without case, which the vendor's page mixes, and told in lower case."""
+    """Status words of runs are compared without case, which the vendor's page mixes, and kept in lower case."""
     assert run_state(word) is state
     assert _run("200-pending-capital").status == "pending"
     assert _run("200-running-capital").state is RunState.RUNNING
@@ -59,7 +59,7 @@ def test_letters_of_either_case(word: str, state: RunState) -> None:
 
 @pytest.mark.parametrize(("word", "state"), DOCK_STATES.items())
 def test_each_word_of_jobs_has_a_sample(word: str, state: RunState) -> None:
-    """Each word of dock jobs is read as the state it stands for."""
+    """Each word of dock jobs is read as its state."""
     run, job = _job(f"200-{word.lower().replace('_', '-')}")
     assert (run.status, run.state, job.status) == (word, state, word)
     assert run.state.is_terminal == (word in {"SUCCESS", "FAILED"})
@@ -73,29 +73,29 @@ def test_spellings_of_a_job_in_progress(word: str) -> None:
 
 @pytest.mark.parametrize("word", ["", "expired", "cancelled", "IN_PROGRESS", "succeeded", "fail"])
 def test_other_words_of_runs_are_unknown(word: str) -> None:
-    """A word that is not in the table is watched on."""
+    """A word that is not in the table is UNKNOWN, which is not terminal."""
     assert run_state(word) is RunState.UNKNOWN
     assert _run("200-unknown-word").state is RunState.UNKNOWN
 
 
 @pytest.mark.parametrize("word", ["", "QUEUED", "CANCELLED", "running", "pending"])
 def test_other_words_of_jobs_are_unknown(word: str) -> None:
-    """A word that is not in the table is watched on, also one of runs."""
+    """A word that is not in the table is UNKNOWN, also one of runs."""
     assert dock_state(word) is RunState.UNKNOWN
 
 
 @given(st.text())
 def test_no_other_text_is_an_end(word: str) -> None:
-    """Nothing but the vendor's own words ends a run or a job."""
+    """Only the vendor's own words are terminal."""
     assert run_state(word).is_terminal == (word.strip().lower() in {"success", "failed"})
     assert not dock_state(word).is_terminal or dock_state(word.strip().upper()).is_terminal
 
 
-# Looks at runs
+# Polls of runs
 
 
-def test_look_at_a_run() -> None:
-    """A look is a POST that only reads, whose body names the session."""
+def test_poll_of_a_run() -> None:
+    """A poll is a POST that only reads, whose body names the session."""
     request = run_wire.status_request(
         APP_URL, RunRef("agent-platform", "sessionId=s-1&sessionReference=a%20b", "r/1")
     )
@@ -110,7 +110,7 @@ def test_look_at_a_run() -> None:
 
 
 def test_run_that_succeeded() -> None:
-    """Output and moments are told with the end."""
+    """At the end the run has its output and dates."""
     run = _run("200-success")
     assert run.output == [{"type": "text", "content": "It ships today."}]
     assert run.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -126,14 +126,14 @@ def test_run_that_goes_on() -> None:
 
 @pytest.mark.parametrize("name", ["200-failed", "200-failed-object", "200-failed-text"])
 def test_run_that_failed(name: str) -> None:
-    """The reason is found wherever the record has it."""
+    """The reason is found in any form of the record."""
     run = _run(name)
     assert (run.state, run.error, run.output) == (RunState.FAILED, "The tool did not answer.", None)
 
 
 @pytest.mark.parametrize("output", [[], None, "", {}, {"error": 7}, 7, [{"type": "image"}]])
 def test_run_that_failed_without_a_reason(output: Any) -> None:
-    """Where the record has no reason, there is none."""
+    """If the record has no reason, it is None."""
     body = sample_body("runs_status/200-failed")
     body["run"]["kwargs"] = {"output": output}
     assert run_wire.read_run(_json(body), _REF, _AT).error is None
@@ -141,8 +141,8 @@ def test_run_that_failed_without_a_reason(output: Any) -> None:
     assert run_wire.read_run(_json(body), _REF, _AT).state is RunState.FAILED
 
 
-def test_record_without_its_wrapping() -> None:
-    """A record that comes without `run` around it is read as well."""
+def test_record_without_its_envelope() -> None:
+    """A record without the envelope `run` is read as well."""
     body = sample_body("runs_status/200-success")["run"]
     assert run_wire.read_run(_json(body), _REF, _AT).state is RunState.COMPLETED
 
@@ -158,14 +158,14 @@ def test_record_without_its_wrapping() -> None:
     ],
 )
 def test_polls_without_a_status(body: Any, path: str) -> None:
-    """A record without a status is no answer to a poll, and the error says where it was sought."""
+    """A record without a status raises an error that has the path."""
     with pytest.raises(DecodeError, match=r"runs\.status") as caught:
         run_wire.read_run(_json(body), _REF, _AT)
     assert caught.value.path == path
 
 
 def test_tokens_of_callbacks_are_not_kept() -> None:
-    """The token that the record echoes is taken out of `raw`, wherever it stands, and nothing else is."""
+    """The token that the record echoes is masked in `raw`, wherever it occurs, and nothing else is."""
     reply = sample("runs_status/200-success")
     assert b"demo-token" in reply.body
     raw = run_wire.read_run(reply, _REF, _AT).raw
@@ -185,7 +185,7 @@ def test_tokens_of_callbacks_are_not_kept() -> None:
 
 
 def test_acknowledgement() -> None:
-    """An acknowledgement names the run; `processing` is no end."""
+    """An acknowledgement names the run; `processing` is not terminal."""
     run = run_wire.read_started(sample("runs_start/202-processing"), _SCOPE, "runs.start", _AT)
     assert (run.ref, run.state, run.status) == (_REF, RunState.QUEUED, "processing")
     assert run.output is None
@@ -201,29 +201,29 @@ def test_acknowledgement() -> None:
     ],
 )
 def test_acknowledgements_in_other_forms(body: Any) -> None:
-    """The id is found where other answers of the platform have it; an unknown word is watched on."""
+    """The id is found as in other answers of the platform; an unknown word is not terminal."""
     run = run_wire.read_started(_json(body), _SCOPE, "runs.start", _AT)
     assert (run.ref, run.state) == (_REF, RunState.UNKNOWN)
 
 
 @pytest.mark.parametrize("word", ["success", "failed"])
 def test_acknowledgement_is_no_end(word: str) -> None:
-    """An acknowledgement tells no output, so that a word which looks like an end is none there."""
+    """An acknowledgement has no output, so that a terminal word in it is not terminal."""
     run = run_wire.read_started(_json({"runId": "r-demo", "status": word}), _SCOPE, "runs.start", _AT)
     assert (run.state, run.status) == (RunState.QUEUED, word)
 
 
 @pytest.mark.parametrize("body", [{}, {"runId": ""}, {"runId": "  "}, {"runId": 7}, {"status": "processing"}])
 def test_acknowledgement_without_a_run(body: Any) -> None:
-    """What names no run is no acknowledgement."""
+    """An acknowledgement that names no run raises an error."""
     with pytest.raises(DecodeError) as caught:
         run_wire.read_started(_json(body), _SCOPE, "runs.start", _AT)
     assert caught.value.path == "$.runId"
 
 
 def test_acknowledgement_that_asks_for_a_sign_in() -> None:
-    """Where a sign-in is asked for in place of a run, that is what is told."""
-    with pytest.raises(AuthorizationRequired, match="began no run") as caught:
+    """An acknowledgement with a sign-in in place of a run raises AuthorizationRequired."""
+    with pytest.raises(AuthorizationRequired, match="started no run") as caught:
         run_wire.read_started(sample("runs_start/200-sign-in"), _SCOPE, "runs.start", _AT)
     (profile,) = caught.value.pending_authorizations
     assert (profile.name, profile.url) == ("Google", "https://idp.example/r/abc123")
@@ -233,7 +233,7 @@ def test_acknowledgement_that_asks_for_a_sign_in() -> None:
 
 
 def test_execute_requests() -> None:
-    """What is waited for has a connection of its own and its own time; what is acknowledged has neither."""
+    """Synchronous requests are long and have a timeout of their own; asynchronous ones are not."""
     request = run_wire.execute_request(APP_URL, "runs.execute", {"isAsync": False}, 600.0)
     assert (request.is_long, request.timeout, request.purpose) == (True, 600.0, Purpose.START)
     request = run_wire.execute_request(
@@ -269,14 +269,14 @@ def test_answer_with_everything() -> None:
 
 
 def test_answer_of_a_run_that_went_wrong() -> None:
-    """A failure is told as a fact of the answer."""
+    """A failure is an attribute of the answer."""
     found = reply_in(sample("runs_execute/200-error"), "runs.execute")
     assert (found.is_error, found.text) == (True, "")
 
 
 @pytest.mark.parametrize("name", ["200-sign-in", "200-sign-in-bare"])
 def test_answer_with_a_sign_in(name: str) -> None:
-    """Sign-ins that are owed are told beside the output; those that were made are left out."""
+    """Pending sign-ins are read along with the output; completed ones are left out."""
     found = reply_in(sample(f"runs_execute/{name}"), "runs.execute")
     (profile,) = found.pending_authorizations
     assert (profile.name, profile.sso_type, profile.is_authorized) == ("Google", "oauth2", False)
@@ -286,7 +286,7 @@ def test_answer_with_a_sign_in(name: str) -> None:
 
 @pytest.mark.parametrize("body", [{}, {"output": []}, {"status": "ok"}, {"sessionInfo": None}])
 def test_answers_that_hold_nothing(body: Any) -> None:
-    """An answer that tells nothing of a run is none."""
+    """An answer without any known member raises an error."""
     with pytest.raises(DecodeError):
         reply_in(_json(body), "runs.execute")
 
@@ -296,7 +296,7 @@ def test_answers_that_hold_nothing(body: Any) -> None:
 
 @pytest.mark.parametrize("form", ["record", "run", "reply", "digest"])
 def test_deliveries(form: str) -> None:
-    """Whichever form a callback is told in, the run is known, and the status is kept."""
+    """In any form of a callback's body, the run and the status are found."""
     found = run_wire.read_delivery(sample_body(f"webhook/{form}"))
     assert found == ("r-demo", "idle" if form == "reply" else "success")
 
@@ -305,7 +305,7 @@ def test_deliveries(form: str) -> None:
     ("body", "found"), [({}, ("", None)), ([], None), ("x", None), (None, None), (7, None)]
 )
 def test_deliveries_in_other_forms(body: Any, found: Any) -> None:
-    """Any other object is about the run of its URL; what is no object is no delivery."""
+    """Any other object is about the run of its URL; anything but an object is no delivery."""
     assert run_wire.read_delivery(body) == found
     assert run_wire.read_delivery(sample_body("webhook/nameless")) == ("", None)
 
@@ -313,8 +313,8 @@ def test_deliveries_in_other_forms(body: Any, found: Any) -> None:
 @pytest.mark.parametrize(
     "url", ["", "cb.example", "ftp://cb.example", "https://", "https://h:0", "https://[", 7]
 )
-def test_callbacks_that_cannot_be_called(url: Any) -> None:
-    """A callback has to be a URL, and is not quoted where it is none."""
+def test_invalid_callback_urls(url: Any) -> None:
+    """A callback has to be a URL; the error does not quote it."""
     with pytest.raises(ValueError, match="callback_url"):
         run_wire.check_callback(url)
     assert run_wire.check_callback("http://cb.example/x?s=1") == "http://cb.example/x?s=1"
@@ -340,7 +340,7 @@ _STARTED = {
 
 @pytest.mark.parametrize(("name", "state"), _STARTED.items())
 def test_starts_of_jobs(name: str, state: RunState) -> None:
-    """Every start's answer names its job, by whichever spelling, and may be its end."""
+    """The answer to each start names its job, in any spelling, and may be its end."""
     run = dock_wire.read_started(sample(name), "tools.deploy", _AT)
     assert (run.ref, run.state) == (_DOCK_REF, state)
     assert run.output.job_id == "ds-demo"
@@ -349,20 +349,20 @@ def test_starts_of_jobs(name: str, state: RunState) -> None:
 
 @pytest.mark.parametrize("body", [{}, {"_id": ""}, {"dockStatusId": 7}, {"toolId": "a-demo"}])
 def test_starts_of_jobs_without_an_id(body: Any) -> None:
-    """What names no job is no answer to a start."""
+    """An answer that names no job raises an error."""
     with pytest.raises(DecodeError) as caught:
         dock_wire.read_started(_json(body), "tools.deploy", _AT)
     assert caught.value.path == "$.dockStatusId"
 
 
 def test_start_of_a_job_without_a_status() -> None:
-    """A job that is known by its id alone is watched."""
+    """A job whose start has only an id is not terminal."""
     run = dock_wire.read_started(_json({"dockStatusId": "ds-demo"}), "tools.deploy", _AT)
     assert (run.state, run.status) == (RunState.UNKNOWN, "")
 
 
-def test_look_at_a_job() -> None:
-    """A look is a GET by the job's id."""
+def test_poll_of_a_job() -> None:
+    """A poll is a GET by the job's id."""
     request = dock_wire.status_request(TOOLS_URL, RunRef("agent-platform", "dock", "ds/1"))
     assert (request.method, request.url) == ("GET", f"{TOOLS_URL}/dock-status/ds%2F1")
     assert (request.purpose, request.body) == (Purpose.POLL, None)
@@ -377,7 +377,7 @@ def test_look_at_a_job() -> None:
     ],
 )
 def test_exports(reply: Reply) -> None:
-    """The download URL is told without the space in front, under either spelling, and is in no repr."""
+    """The download URL is read without its leading space, in either spelling, and is in no repr."""
     job = dock_wire.read_started(reply, "models.export", _AT).output
     assert job.download_url == "https://host.example/api/v1/account/x"
     assert job.progress in {100.0, None}
@@ -385,18 +385,20 @@ def test_exports(reply: Reply) -> None:
 
 
 def test_job_that_failed() -> None:
-    """A failed job's reason is told where there is one."""
+    """A failed job has its reason, if there is one."""
     assert _job("200-failed")[0].error is None
     run, job = _job("200-failed-with-reason")
     assert (run.error, job.model_id, job.action) == ("no machine", "cm-demo", "DEPLOY")
-    told = dock_wire.read_job(_json({"status": "FAILED", "response": {"message": "no room"}}), _DOCK_REF, _AT)
-    assert told.error == "no room"
+    other = dock_wire.read_job(
+        _json({"status": "FAILED", "response": {"message": "no room"}}), _DOCK_REF, _AT
+    )
+    assert other.error == "no room"
     fine = dock_wire.read_job(_json({"status": "SUCCESS", "message": "done"}), _DOCK_REF, _AT)
     assert fine.error is None
 
 
 @pytest.mark.parametrize("body", [{}, {"status": None}, {"status": {}}])
-def test_polls_at_jobs_without_a_status(body: Any) -> None:
-    """A record without a status is no answer to a poll."""
+def test_polls_of_jobs_without_a_status(body: Any) -> None:
+    """A record without a status raises an error."""
     with pytest.raises(DecodeError, match=r"dock\.status"):
         dock_wire.read_job(_json(body), _DOCK_REF, _AT)
