@@ -28,7 +28,7 @@ TRIGGER: Mapping[str, Any] = {
     "scope": "global",
     "name": "hook",
     "agent_name": "writer",
-    "prompt": "Look.",
+    "prompt": "Review.",
     "event": "webhook",
     "endpoint_slug": "hook",
     "webhook_secret_value": DEPLOY_SECRET,
@@ -39,7 +39,7 @@ Write = Callable[[Any], str]
 
 @pytest.fixture
 def file(tmp_path: Path) -> Write:
-    """Write a file, JSON unless it is text, and give its name."""
+    """Return a function that writes a file, as JSON unless it is text, and returns its path."""
 
     def write(content: Any) -> str:
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.txt"
@@ -51,7 +51,7 @@ def file(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def secret(file: Write) -> str:
-    """Return the file in which the secret of all triggers stands, as an editor leaves it."""
+    """Return the file with the secret of all triggers, which ends in a newline as editors write it."""
     return file(f"{DEPLOY_SECRET}\n")
 
 
@@ -60,7 +60,7 @@ def _wait_for(is_true: Callable[[], Any]) -> None:
         if is_true():
             return
         time.sleep(0.05)
-    raise AssertionError("it did not come about within 30 s")
+    raise AssertionError("it did not happen within 30 s")
 
 
 def _endpoint(cli: Any, name: str) -> str:
@@ -77,7 +77,7 @@ def _pages(command: click.Command, name: str) -> Iterator[tuple[str, click.Comma
 
 
 @pytest.mark.parametrize("name", [name for name, _ in _pages(commands.commands["agh"], "agh")])
-def test_help_tells_all(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_is_complete(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each page says what the command does, what every option means, and what exit codes there are."""
     assert main([*name.split(), "--help"]) == 0
     page = capsys.readouterr().out
@@ -92,7 +92,7 @@ def test_help_tells_all(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_jobs_are_listed(cli: Any) -> None:
-    """Jobs are a table, by name, with times people can read; with --json each is a line as the server tells it."""
+    """Jobs are a table, by name, with readable times; with --json each is a line as the server sends it."""
     found = cli("agh", "jobs", "list")
     heads, rule, *rows = found.out.splitlines()
     assert heads.split() == ["id", "name", "scope", "schedule", "enabled", "source", "next", "run"]
@@ -107,8 +107,8 @@ def test_jobs_are_listed(cli: Any) -> None:
     assert documents[0]["schedule"]["mode"] == "cron"
 
 
-def test_lists_are_narrowed(cli: Any) -> None:
-    """Scope, source, event and limit narrow lists; words that the server does not know exit with 2."""
+def test_lists_are_filtered(cli: Any) -> None:
+    """Scope, source, event and limit filter lists; words that the server does not know exit with 2."""
     assert len(cli("agh", "jobs", "list", "--limit", "2", "--scope", "global", "--json").documents) == 2
     assert cli("agh", "jobs", "list", "--source", "config", "--json").documents == []
     assert cli("agh", "triggers", "list", "--event", "session.created", "--json").documents == []
@@ -118,14 +118,14 @@ def test_lists_are_narrowed(cli: Any) -> None:
 
 
 def test_triggers_are_listed_with_their_endpoints(cli: Any) -> None:
-    """Triggers are listed with what deliveries go to."""
+    """Triggers are listed with the endpoints that deliveries use."""
     found = cli("agh", "triggers", "list")
     assert found.out.splitlines()[0].split()[4:] == ["endpoint", "enabled", "source"]
     assert _endpoint(cli, "good") in found.out
 
 
 def test_runs_are_listed(cli: Any) -> None:
-    """Runs of all, of one job and of one trigger are listed, the newest first, as many as are wanted."""
+    """Runs of all, of one job and of one trigger are listed, the newest first, up to the limit."""
     rows = cli("agh", "runs", "list").out.splitlines()[2:]
     assert len(rows) == 30
     assert rows == sorted(rows, key=lambda row: row.split()[4:6], reverse=True)
@@ -142,7 +142,7 @@ def test_runs_are_listed(cli: Any) -> None:
 
 
 def test_terminal_shows_whole_ids(on_terminal: Any) -> None:
-    """On a terminal of 80 columns a table does without some columns; ids that people copy are never folded."""
+    """On a terminal of 80 columns a table leaves out some columns; ids, which people copy, are never folded."""
     code, drawn = on_terminal("agh", "runs", "list", "--job", DIGEST_JOB, "--limit", "2").finish()
     assert code == 0
     assert "attempt" not in drawn
@@ -153,8 +153,8 @@ def test_terminal_shows_whole_ids(on_terminal: Any) -> None:
     assert all(trigger_id(name) in drawn for name in ("good", "endless", "stuck"))
 
 
-def test_cells_are_for_people() -> None:
-    """Flags are yes and no, what is not there is a dash, and what has members is JSON."""
+def test_cells_are_readable() -> None:
+    """Booleans are yes and no, absent values are a dash, and objects are JSON."""
     assert [cell(each) for each in (True, False, None, {"a": 1}, [1], 7)] == [
         "yes",
         "no",
@@ -169,7 +169,7 @@ def test_cells_are_for_people() -> None:
 
 
 def test_job_from_creation_to_deletion(cli: Any, file: Write) -> None:
-    """A job is made, shown, changed and deleted; what is empty is not shown."""
+    """A job is created, shown, changed and deleted; empty members are not shown."""
     made = cli("agh", "jobs", "create", file(JOB), "--json").documents[0]
     assert (made["name"], made["schedule"]) == ("digest", {"mode": "every", "interval": "90m"})
     shown = cli("agh", "jobs", "show", made["id"]).out
@@ -188,7 +188,7 @@ def test_job_from_creation_to_deletion(cli: Any, file: Write) -> None:
 
 
 def test_trigger_from_creation_to_deletion(cli: Any, file: Write) -> None:
-    """A trigger is made, shown, changed and deleted, and its secret is never told."""
+    """A trigger is created, shown, changed and deleted, and its secret is never shown."""
     made = cli("agh", "triggers", "create", file(TRIGGER), "--json").documents[0]
     assert made["webhook_secret_present"] is True
     changes = {"filter": {"data.action": "deploy"}, "webhook_secret_value": f"{DEPLOY_SECRET}-2"}
@@ -198,7 +198,7 @@ def test_trigger_from_creation_to_deletion(cli: Any, file: Write) -> None:
 
 
 def test_definition_from_stdin(command: Any, tmp_path: Path) -> None:
-    """A definition may come through a pipe."""
+    """A definition may come from a pipe."""
     path = tmp_path / "job.json"
     path.write_text(json.dumps(JOB))
     with path.open() as stdin:
@@ -229,10 +229,10 @@ def test_definition_from_stdin(command: Any, tmp_path: Path) -> None:
         (("triggers", "update", "trg-1"), {"filter": {"x": "y"}}, "filter[x]: expected "),
     ],
 )
-def test_wrong_members_are_usage(  # noqa: PLR0917 - fixtures
+def test_wrong_members_are_usage_errors(  # noqa: PLR0917 - fixtures
     cli: Any, simulator: Simulator, file: Write, arguments: tuple[str, ...], content: Any, words: str
 ) -> None:
-    """What FILE cannot hold exits with 2 and names the member, in one line, before anything is sent."""
+    """An invalid FILE exits with 2 and names the member, in one line, before anything is sent."""
     found = cli("agh", *arguments, file(content), "--json")
     assert found.code == 2
     assert words in found.err
@@ -242,14 +242,14 @@ def test_wrong_members_are_usage(  # noqa: PLR0917 - fixtures
     assert simulator.statistics().requests == 0
 
 
-def test_file_that_is_not_there(cli: Any) -> None:
+def test_missing_file(cli: Any) -> None:
     """A file that cannot be read exits with 2 and its reason."""
     found = cli("agh", "triggers", "create", "nowhere.json")
     assert (found.code, "nowhere.json: No such file or directory" in found.err) == (2, True)
 
 
-def test_what_is_not_there_is_1(cli: Any) -> None:
-    """No such job, trigger or run exits with 1, in the server's words."""
+def test_unknown_id_is_1(cli: Any) -> None:
+    """An unknown job, trigger or run exits with 1, in the server's words."""
     for arguments in (("jobs", "show"), ("jobs", "runs"), ("triggers", "show"), ("runs", "show")):
         found = cli("agh", *arguments, "nothing")
         assert found.code == 1
@@ -257,7 +257,7 @@ def test_what_is_not_there_is_1(cli: Any) -> None:
 
 
 def test_run_is_shown(cli: Any) -> None:
-    """The record of a run is shown a member a line, and with --json as the server tells it."""
+    """The record of a run is shown a member a line, and with --json as the server sends it."""
     [run] = cli("agh", "runs", "list", "--limit", "1", "--json").documents
     assert f"id          {run['id']}" in cli("agh", "runs", "show", run["id"]).out.splitlines()
     assert cli("agh", "runs", "show", run["id"], "--json").documents == [run]
@@ -283,7 +283,7 @@ def test_run_agh_that_fails_is_1(cli: Any) -> None:
 
 
 def test_run_agh_goes_on_with_the_task(cli: Any) -> None:
-    """A delegated run is over when its task is, whose result is the output."""
+    """A delegated run is over when its task is; its output is the task's result."""
     *_, ended = cli("run", "agh", job_id("task"), "--json").documents
     assert (ended["run"]["state"], ended["run"]["output"]) == ("completed", {"answer": "tea", "score": 0.5})
     assert set(ended["run"]["raw"]) == {"run", "task_run"}
@@ -296,7 +296,7 @@ def test_run_agh_times_out_with_3(cli: Any) -> None:
 
 
 def test_status_and_wait_know_agh(cli: Any) -> None:
-    """References of AGH Runtime's runs are followed by `status` and `wait` as all others."""
+    """References of AGH Runtime's runs are followed by `status` and `wait` like all others."""
     ref = cli("run", "agh", job_id("good"), "--no-wait").out.strip()
     assert cli("wait", ref).code == 0
     assert "state    completed" in cli("status", ref).out
@@ -306,7 +306,7 @@ def test_status_and_wait_know_agh(cli: Any) -> None:
 
 
 def test_no_such_job_is_1(cli: Any, simulator: Simulator) -> None:
-    """A job that is not there exits with 1, and nothing is begun."""
+    """An unknown job exits with 1, and nothing is started."""
     found = cli("run", "agh", "job-nothing")
     assert (found.code, "the server says: no such job" in found.err) == (1, True)
     assert "jobs.trigger" not in simulator.statistics().calls
@@ -319,8 +319,8 @@ def _limited_job(cli: Any, file: Write, window: str) -> str:
     return made
 
 
-def test_limits_tell_when_there_is_room(cli: Any, file: Write) -> None:
-    """At a limit the reason and the moment of the next slot are shown, for people and in JSON."""
+def test_limits_show_the_next_free_slot(cli: Any, file: Write) -> None:
+    """At a limit the reason and the moment of the next free slot are shown, as text and in JSON."""
     job = _limited_job(cli, file, "1000h")
     found = cli("run", "agh", job)
     assert found.code == 1
@@ -331,7 +331,7 @@ def test_limits_tell_when_there_is_room(cli: Any, file: Write) -> None:
 
 
 def test_waiting_for_a_slot(cli: Any, file: Write) -> None:
-    """With `--wait-for-slot` the limit is waited out."""
+    """With `--wait-for-slot` the command waits until the limit has a free slot."""
     job = _limited_job(cli, file, "60s")
     assert cli("run", "agh", job, "--wait-for-slot").code == 0
 
@@ -347,13 +347,13 @@ def test_lost_trigger_is_found(cli: Any, simulator: Simulator) -> None:
 
 
 def test_delivery_waits_for_the_end(cli: Any, secret: str) -> None:
-    """A delivery is told with its run, which has ended by then."""
+    """A delivery is shown with its run, which has ended by then."""
     endpoint = _endpoint(cli, "good")
     found = cli("agh", "deliver", endpoint, "--secret-file", secret, "--body", '{"a": 1}')
     assert found.code == 0
-    told, run = found.out.splitlines()
-    assert told.startswith("delivery ")
-    assert told.endswith(": matched 1")
+    delivery, run = found.out.splitlines()
+    assert delivery.startswith("delivery ")
+    assert delivery.endswith(": matched 1")
     assert run.startswith("completed  agh:/run_wbh_")
     options = ("--delivery-id", "d-1", "--trigger", trigger_id("good"), "--json")
     [document] = cli("agh", "deliver", endpoint, "--secret-file", secret, *options).documents
@@ -362,7 +362,7 @@ def test_delivery_waits_for_the_end(cli: Any, secret: str) -> None:
 
 
 def test_delivery_of_a_file(cli: Any, file: Write, secret: str, simulator: Simulator) -> None:
-    """`--body @FILE` delivers a file's bytes; what the filter does not let through matches nothing, and is well."""
+    """`--body @FILE` delivers a file's bytes; a body that the filter rejects matches nothing, and exits with 0."""
     made = cli(
         "agh",
         "triggers",
@@ -378,7 +378,7 @@ def test_delivery_of_a_file(cli: Any, file: Write, secret: str, simulator: Simul
 
 
 def test_delivery_whose_run_fails(cli: Any, secret: str) -> None:
-    """A run that fails exits with 1 where the trigger is named; without, nobody can tell: 4, with what to do."""
+    """A run that fails exits with 1 if the trigger is named; else it is unknown: 4, with advice."""
     arguments = ("agh", "deliver", _endpoint(cli, "bad"), "--secret-file", secret)
     found = cli(*arguments, "--trigger", trigger_id("bad"))
     assert found.code == 1
@@ -389,8 +389,8 @@ def test_delivery_whose_run_fails(cli: Any, secret: str) -> None:
 
 
 @pytest.mark.parametrize("speed", [1.0])
-def test_repeated_delivery_is_told(cli: Any, secret: str) -> None:
-    """A delivery that had arrived before is told so, begins nothing, and is over when its run is."""
+def test_repeated_delivery(cli: Any, secret: str) -> None:
+    """A repeated delivery is reported as such, starts nothing, and ends with the run of the first one."""
     arguments = ("agh", "deliver", _endpoint(cli, "quick"), "--secret-file", secret, "--delivery-id", "d-1")
     first = cli(*arguments, "--json").documents[0]
     again = cli(*arguments)
@@ -403,7 +403,7 @@ def test_repeated_delivery_is_told(cli: Any, secret: str) -> None:
 def test_repeated_delivery_of_a_run_that_goes_on(
     command: Any, cli: Any, secret: str, simulator: Simulator
 ) -> None:
-    """The run of a delivery that had arrived before is waited for, at most as long as was said."""
+    """A repeated delivery waits for the run of the first one, up to its timeout."""
     trigger = trigger_id("endless")
     options = ("--secret-file", secret, "--delivery-id", "d-1", "--trigger", trigger)
     arguments = ("agh", "deliver", _endpoint(cli, "endless"), *options)
@@ -433,10 +433,10 @@ def test_wrong_secret_is_5(cli: Any, file: Write) -> None:
         (("good--wbh_1", "--secret-file", "{secret}", "--delivery-id", "é"), "has to be printable ASCII"),
     ],
 )
-def test_what_cannot_be_delivered(  # noqa: PLR0917 - fixtures
+def test_invalid_deliveries(  # noqa: PLR0917 - fixtures
     cli: Any, simulator: Simulator, tmp_path: Path, file: Write, arguments: tuple[str, ...], words: str
 ) -> None:
-    """What cannot be delivered exits with 2, before anything is sent."""
+    """Invalid arguments exit with 2, before anything is sent."""
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     files = {"blank": file(" \n"), "bytes": str(tmp_path / "bytes"), "secret": file(DEPLOY_SECRET)}
     found = cli("agh", "deliver", *(each.format(**files) for each in arguments))
@@ -445,14 +445,14 @@ def test_what_cannot_be_delivered(  # noqa: PLR0917 - fixtures
 
 
 def test_secret_through_a_pipe(command: Any, cli: Any, secret: str) -> None:
-    """The secret may come through a pipe."""
+    """The secret may come from a pipe."""
     with Path(secret).open() as stdin:
         done = command("agh", "deliver", _endpoint(cli, "good"), "--secret-file", "-", stdin=stdin).finish()
     assert done.code == 0
 
 
 def test_timeout_cancels_the_run(cli: Any, secret: str) -> None:
-    """After `--timeout` the connection is closed, and the run is canceled: exit code 1 where it is known."""
+    """After `--timeout` the connection is closed, and the run is canceled: exit code 1 if it is known."""
     arguments = ("agh", "deliver", _endpoint(cli, "endless"), "--secret-file", secret, "--timeout", "0.5")
     found = cli(*arguments, "--trigger", trigger_id("endless"))
     assert found.code == 1
@@ -461,7 +461,7 @@ def test_timeout_cancels_the_run(cli: Any, secret: str) -> None:
 
 
 def test_ctrl_c_cancels_the_run(command: Any, cli: Any, secret: str, simulator: Simulator) -> None:
-    """Ctrl-C says that the server cancels the run, which it does; nothing is left unclosed or pending."""
+    """After Ctrl-C the command says that the server cancels the run, which it does; nothing stays pending."""
     trigger = trigger_id("endless")
     arguments = ("--secret-file", secret, "--trigger", trigger, "--json")
     running = command("agh", "deliver", _endpoint(cli, "endless"), *arguments)
@@ -476,8 +476,8 @@ def test_ctrl_c_cancels_the_run(command: Any, cli: Any, secret: str, simulator: 
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=60,only=jobs.create")])
-def test_ctrl_c_while_a_job_is_made(command: Any, file: Write, simulator: Simulator) -> None:
-    """Ctrl-C while a job is made tells that nobody knows whether it is there, and how to find out."""
+def test_ctrl_c_while_a_job_is_created(command: Any, file: Write, simulator: Simulator) -> None:
+    """Ctrl-C during a creation reports that its outcome is unknown, and how to find out."""
     running = command("agh", "jobs", "create", file(JOB))
     _wait_for(lambda: simulator.statistics().calls.get("jobs.create"))
     running.signal(signal.SIGINT)
@@ -491,7 +491,7 @@ def test_ctrl_c_while_a_job_is_made(command: Any, file: Write, simulator: Simula
 
 
 def test_doctor_knows_agh(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`doctor` asks whether the daemon serves."""
+    """`doctor` asks whether the daemon is serving."""
     found = cli("doctor", "agh")
     assert found.code == 0
     assert "AGH Runtime (agh)\n  set      AGH_BASE_URL\n" in found.out
@@ -499,8 +499,8 @@ def test_doctor_knows_agh(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "WRONG    settings: base_url: http to example.com " in cli("doctor", "agh").out
 
 
-def test_simulate_points_at_agh(command: Any) -> None:
-    """`simulate` tells where its AGH Runtime is, with jobs to trigger."""
+def test_simulate_serves_agh(command: Any) -> None:
+    """`simulate` prints the URL of its AGH Runtime, which has jobs to trigger."""
     serving = command("simulate", "--json")
     environment = json.loads(serving.line())
     done = command(
@@ -512,6 +512,6 @@ def test_simulate_points_at_agh(command: Any) -> None:
 
 
 def test_given_secrets_are_hidden() -> None:
-    """What a command was given as a secret is blotted out of a server's words; what is too short to be one is not."""
+    """A secret that a command was given is masked in a server's words, unless it is too short to be one."""
     out = Output(hidden=[DEPLOY_SECRET, "", "a"])
     assert out.hide(f"a secret {DEPLOY_SECRET}") == "a secret ***"

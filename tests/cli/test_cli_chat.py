@@ -1,4 +1,4 @@
-"""`chat agent-platform`: a conversation in a pipe, on a terminal, and what ends it."""
+"""`chat agent-platform`: a conversation in a pipe and on a terminal, and how it ends."""
 
 import signal
 import subprocess
@@ -17,11 +17,11 @@ CHAT = ("chat", "agent-platform")
 
 @pytest.fixture
 def chat(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Chat in this process, with so much on stdin."""
+    """Return a function that runs the chat in this process, with these bytes on stdin."""
 
-    def run(said: bytes, *arguments: str) -> Any:
-        file = tmp_path / "said"
-        file.write_bytes(said)
+    def run(typed: bytes, *arguments: str) -> Any:
+        file = tmp_path / "typed"
+        file.write_bytes(typed)
         with file.open() as stdin:
             monkeypatch.setattr(sys, "stdin", stdin)
             return cli(*CHAT, *arguments)
@@ -30,7 +30,7 @@ def chat(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 
 def test_each_line_is_answered_in_one_session(chat: Any, platform: FakeAgentPlatform) -> None:
-    """Each line that is not blank is a run, and all are of one session; in a pipe there is no prompt."""
+    """Each line that is not blank is a run, all of one session; in a pipe there is no prompt."""
     found = chat(b"good\n\n  \r\ngood\r\ngood")
     assert (found.code, found.err) == (0, "")
     assert found.out.startswith("It ships today.\n")
@@ -40,7 +40,7 @@ def test_each_line_is_answered_in_one_session(chat: Any, platform: FakeAgentPlat
 
 
 def test_chat_in_json(chat: Any) -> None:
-    """With --json all is JSON: the session, each event, and each answer as a whole with its reference."""
+    """With --json everything is JSON: the session, each event, and each whole answer with its reference."""
     found = chat(b"good\n", "--session", "tea", "--json")
     session, *events, answered = found.documents
     assert session == {"event": "session", "session_reference": "tea"}
@@ -52,22 +52,22 @@ def test_chat_in_json(chat: Any) -> None:
 
 @pytest.mark.parametrize("mode", ["tokens", "messages"])
 def test_answers_are_shown_whole(chat: Any, mode: str) -> None:
-    """In each mode an answer's paragraphs stand on lines of their own, and its end ends a line."""
+    """In each mode the paragraphs of an answer are separate lines, and its end ends a line."""
     found = chat(b"good\ngood\n", "--mode", mode)
     lines = [line for line in found.out.splitlines() if line]
     assert lines[:2] == ["It ships today.", "Grüße aus Zürich ✓ “ja”, und noch eine Zeile:"]
     assert lines[-1] == "More follows tomorrow."
 
 
-def test_thoughts_are_shown_when_asked_for(chat: Any) -> None:
-    """With --thoughts each thought is a line before the answer, with whose it is; else there are none."""
+def test_thoughts_are_shown_on_request(chat: Any) -> None:
+    """With --thoughts each thought is a line before the answer, with its source; else there are none."""
     assert "(Orchestrator)" not in chat(b"good\n").out
     lines = chat(b"good\n", "--thoughts").out.splitlines()
     assert lines[0] == "(Orchestrator) The user wants to know about an order."
 
 
 def test_sign_ins_are_shown(chat: Any) -> None:
-    """A sign-in that the user owes is told with the page to open."""
+    """A pending sign-in is shown with the page to open."""
     first, answer = chat(b"good\n", "--user", "ann").out.splitlines()
     assert first.startswith("sign in at Google: https://idp.example/r/")
     assert answer == "It ships today."
@@ -75,8 +75,8 @@ def test_sign_ins_are_shown(chat: Any) -> None:
     assert (asked["name"], asked["sso_type"]) == ("Google", "oauth2")
 
 
-def test_answer_that_breaks_off_is_told(chat: Any) -> None:
-    """What came of an answer that breaks off is shown, the run is named, and the chat goes on; then 1."""
+def test_answer_that_breaks_off(chat: Any) -> None:
+    """An answer that breaks off is shown so far, its run is named, and the chat goes on; it exits with 1."""
     found = chat(b"break off\ngood\n")
     assert found.code == 1
     assert found.out.startswith("It ships today.\nGr")
@@ -88,28 +88,28 @@ def test_answer_that_breaks_off_is_told(chat: Any) -> None:
     assert answered["text"] == "".join(each["text"] for each in events) != ""
 
 
-def test_answer_that_went_wrong_is_1(chat: Any) -> None:
-    """An answer that the platform calls an error is shown and told of, with its reference; it exits with 1."""
+def test_answer_that_failed_is_1(chat: Any) -> None:
+    """An answer that the platform calls an error is shown with a warning and its reference; it exits with 1."""
     found = chat(b"bad\n")
     assert (found.code, bool(found.out)) == (1, True)
-    assert "this answer went wrong" in found.err
+    assert "this answer failed" in found.err
     assert chat(b"bad\n", "--json").documents[-1]["is_error"] is True
 
 
-def test_agent_that_is_not_there(chat: Any) -> None:
-    """--agent names who answers; what the platform does not know is told, and exits with 1."""
+def test_unknown_agent(chat: Any) -> None:
+    """--agent names the agent that answers; an unknown one exits with 1."""
     assert chat(b"good\n", "--agent", "OrderAgent").code in {0, 1}
     found = chat(b"good\n", "--agent", "unknown", "--json")
     assert (found.code, found.documents[-1]["error"]["status"]) == (1, 404)
 
 
-def test_nothing_said_is_0(chat: Any, platform: FakeAgentPlatform) -> None:
+def test_empty_input_is_0(chat: Any, platform: FakeAgentPlatform) -> None:
     """An empty input ends the chat at once, and nothing is sent."""
     assert (chat(b"").code, platform.statistics()["starts"]) == (0, 0)
 
 
 def test_wrong_usage_of_chat_is_2(chat: Any, platform: FakeAgentPlatform) -> None:
-    """A blank name and a mode that there is not are told before anything is read or sent."""
+    """A blank name and an unknown mode are usage errors, before anything is read or sent."""
     for arguments in (("--session", " "), ("--agent", " "), ("--mode", "custom")):
         found = chat(b"good\n", *arguments)
         assert (found.code, found.out, len(found.err.splitlines())) == (2, "", 1)
@@ -117,7 +117,7 @@ def test_wrong_usage_of_chat_is_2(chat: Any, platform: FakeAgentPlatform) -> Non
 
 
 def test_wrong_key_ends_the_chat(chat: Any, monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> None:
-    """A key that is not accepted ends the chat at the first line, with 5, and is not shown."""
+    """A key that is refused ends the chat at the first line, with 5, and is not shown."""
     monkeypatch.setenv("AGENT_PLATFORM_APP_KEY", "wrong-key-1234")
     found = chat(b"good\ngood\n")
     assert (found.code, found.out) == (5, "")
@@ -126,7 +126,7 @@ def test_wrong_key_ends_the_chat(chat: Any, monkeypatch: pytest.MonkeyPatch, sim
 
 
 def test_ctrl_c_at_the_prompt_is_0(command: Any) -> None:
-    """Ctrl-C while the chat waits for a line ends it with 0, in silence."""
+    """Ctrl-C while the chat waits for a line ends it with 0, and prints nothing."""
     running = command(*CHAT, "--json", stdin=subprocess.PIPE)
     first = running.line()
     running.signal(signal.SIGINT)
@@ -145,14 +145,14 @@ def test_ctrl_c_during_an_answer_is_130(command: Any, platform: FakeAgentPlatfor
     running.signal(signal.SIGINT)
     done = running.finish()
     assert (done.code, first) == (130, "(Orchestrator) The user wants to know about an order.")
-    told, ref = done.err.splitlines()
-    assert told == "aioagents: interrupted; still running: 1"
+    summary, ref = done.err.splitlines()
+    assert summary == "aioagents: interrupted; still running: 1"
     assert ref.strip().startswith("agent-platform:sessionReference%3Dcli-")
     assert platform.statistics()["dropped"] == 1
 
 
 def test_sigterm_during_an_answer_is_143(command: Any) -> None:
-    """SIGTERM during an answer does as Ctrl-C does, with 143."""
+    """SIGTERM during an answer has the same effect as Ctrl-C, with 143."""
     running = command(*CHAT, "--json", stdin=subprocess.PIPE)
     running.process.stdin.write("endless\n")
     running.process.stdin.flush()
@@ -165,7 +165,7 @@ def test_sigterm_during_an_answer_is_143(command: Any) -> None:
 
 
 def test_terminal_has_a_prompt(on_terminal: Any) -> None:
-    """On a terminal there is a prompt for each line, and the session is told; Ctrl-D ends the chat."""
+    """On a terminal there is a prompt for each line, and the session is printed; Ctrl-D ends the chat."""
     code, drawn = on_terminal(*CHAT, "--session", "tea", typed="good\ngood\n\x04").finish()
     assert code == 0
     assert "session tea; Ctrl-D ends it" in drawn

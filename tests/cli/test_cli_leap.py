@@ -29,7 +29,7 @@ def test_run_leap_waits_for_the_end(cli: Any, simulator: Simulator) -> None:
 
 
 def test_run_leap_with_a_webhook_polls_once(cli: Any, simulator: Simulator) -> None:
-    """With `--webhook-port` the vendor's announcement ends the wait, with one poll."""
+    """With `--webhook-port` the vendor's webhook ends the wait, with one poll."""
     assert cli("run", "leap", "good", "--webhook-port", "0").code == 0
     assert simulator.statistics().fakes["leap"]["polls"] == 1
 
@@ -40,7 +40,7 @@ def test_run_leap_that_fails_is_1(cli: Any) -> None:
 
 
 def test_status_and_wait_know_leap(cli: Any) -> None:
-    """References of Leap's runs are followed by `status` and `wait` as all others."""
+    """References of Leap's runs are followed by `status` and `wait` like all others."""
     ref = cli("run", "leap", "good", "--no-wait").out.strip()
     assert RunRef.parse(ref).vendor == "leap"
     assert cli("wait", ref).code == 0

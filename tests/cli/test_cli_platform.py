@@ -20,7 +20,7 @@ from aioagents.simulator import FaultPlan, Simulator
 
 MODEL = ("--type", "openSource", "--name", "mine", "--device", "g5.xlarge", "--temperature", "0.5")
 HYPER = ("--max-tokens", "256", "--top-p", "0.9", "--top-k", "40")
-#: What a terminal is told so that what was drawn vanishes.
+#: The escape sequence that erases what was drawn.
 ERASED = "\x1b[1A\x1b[2K"
 
 
@@ -38,7 +38,7 @@ for _kind in ("RUN", "CHAT"):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_platform_help_tells_all(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_platform_help_is_complete(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each page says what the command does, what every option means, and what exit codes there are."""
     assert main([*name.split(), "--help"]) == 0
     page = capsys.readouterr().out
@@ -52,7 +52,7 @@ def test_platform_help_tells_all(name: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_run_platform_follows_a_run(cli: Any, simulator: Simulator) -> None:
-    """`run agent-platform` prints the reference at once, each change, and what the app answered."""
+    """`run agent-platform` prints the reference at once, each change, and the app's answer."""
     found = cli("run", "agent-platform", "--text", "good")
     ref, *changes, output = found.out.splitlines()
     assert (found.code, found.err) == (0, "")
@@ -63,7 +63,7 @@ def test_run_platform_follows_a_run(cli: Any, simulator: Simulator) -> None:
 
 
 def test_run_platform_in_json(cli: Any) -> None:
-    """With --json the start, the changes and the end are a line each; the conversation is in the reference."""
+    """With --json the start, the changes and the end are a line each; the reference has the conversation."""
     found = cli("run", "agent-platform", "--text", "good", "--session", "tea", "--user", "ann", "--json")
     started, *_, ended = found.documents
     assert (started["event"], ended["event"], found.code) == ("started", "ended", 0)
@@ -87,7 +87,7 @@ def test_run_platform_that_lasts_is_3(cli: Any) -> None:
 
 
 def test_run_platform_takes_metadata(cli: Any, platform: FakeAgentPlatform, tmp_path: Path) -> None:
-    """Metadata of pairs go over those of a file, and go to the platform."""
+    """--metadata overrides members of --metadata-file, and both are sent to the platform."""
     file = tmp_path / "metadata.json"
     file.write_text(json.dumps({"key": "of the file", "more": [1]}))
     arguments = ("--metadata-file", str(file), "--metadata", "key=good")
@@ -96,7 +96,7 @@ def test_run_platform_takes_metadata(cli: Any, platform: FakeAgentPlatform, tmp_
 
 
 def test_platform_runs_are_found_again(cli: Any) -> None:
-    """References of app runs and of dock jobs are followed by `status` and `wait` as all others."""
+    """References of app runs and of dock jobs are followed by `status` and `wait` like all others."""
     run = cli("run", "agent-platform", "--text", "good", "--no-wait").out.strip()
     job = cli("agent-platform", "tools", "deploy", "good", "--no-wait").out.strip()
     assert RunRef.parse(run).scope != RunRef.parse(job).scope
@@ -125,7 +125,7 @@ def test_ctrl_c_names_the_platform_run(command: Any) -> None:
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("lost=1,only=start")])
 def test_platform_start_without_reply_is_4(cli: Any, simulator: Simulator) -> None:
-    """A start whose reply is lost is sent once, exits with 4 and says where to look."""
+    """A start whose reply is lost is sent once, exits with 4 and says how to find the run."""
     found = cli("run", "agent-platform", "--text", "good", "--session", "tea", "--json")
     assert (found.code, found.documents[-1]["error"]["type"]) == (4, "StartUnknown")
     assert found.documents[-1]["error"]["target"] == "tea"
@@ -161,14 +161,14 @@ def test_jobs_are_followed(cli: Any, job: tuple[str, ...], simulator: Simulator)
 
 @pytest.mark.parametrize("job", [("tools", "undeploy", "bad"), ("models", "export", "bad")])
 def test_job_that_fails_is_1(cli: Any, job: tuple[str, ...]) -> None:
-    """A job that fails exits with 1; of a failed export nothing is downloaded."""
+    """A job that fails exits with 1; a failed export is not downloaded."""
     found = cli("agent-platform", *job, "--json")
     assert (found.code, found.documents[-1]["event"]) == (1, "ended")
     assert found.documents[-1]["run"]["state"] == "failed"
 
 
-def test_no_wait_gives_the_reference(cli: Any) -> None:
-    """With --no-wait the reference alone is printed; with --json together with what the platform accepted."""
+def test_no_wait_prints_the_reference(cli: Any) -> None:
+    """With --no-wait only the reference is printed; with --json also the run that the platform accepted."""
     ref, *more = cli("agent-platform", "models", "undeploy", "good", "--no-wait").out.splitlines()
     assert (RunRef.parse(ref).vendor, more) == ("agent-platform", [])
     [started] = cli("agent-platform", "models", "undeploy", "good", "--no-wait", "--json").documents
@@ -176,10 +176,12 @@ def test_no_wait_gives_the_reference(cli: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tools", "models"])
-def test_exports_are_told_and_saved(cli: Any, kind: str, tmp_path: Path, platform: FakeAgentPlatform) -> None:
-    """An export ends with its URL, or with the file that --save names, downloaded without a key."""
-    told = cli("agent-platform", kind, "export", "good")
-    assert (told.code, told.out.splitlines()[-1].split("http://")[0]) == (0, "download ")
+def test_exports_are_printed_and_saved(
+    cli: Any, kind: str, tmp_path: Path, platform: FakeAgentPlatform
+) -> None:
+    """An export ends with its URL, or with the file of --save, downloaded without a key."""
+    printed = cli("agent-platform", kind, "export", "good")
+    assert (printed.code, printed.out.splitlines()[-1].split("http://")[0]) == (0, "download ")
     exported = cli("agent-platform", kind, "export", "good", "--json").documents[-1]
     assert (exported["event"], exported["url"].startswith("http://127.0.0.1:")) == ("exported", True)
     assert platform.statistics()["downloads"] == 0
@@ -195,7 +197,7 @@ def test_exports_are_told_and_saved(cli: Any, kind: str, tmp_path: Path, platfor
 
 
 def test_export_that_cannot_be_saved_is_1(cli: Any, tmp_path: Path) -> None:
-    """A file that cannot be written is named, and exits with 1; the job was done all the same."""
+    """A file that cannot be written is named, and exits with 1, although the job was done."""
     file = tmp_path / "missing" / "export.zip"
     found = cli("agent-platform", "tools", "export", "good", "--save", str(file))
     assert found.code == 1
@@ -211,7 +213,7 @@ def _files(tmp_path: Path) -> list[str]:
 
 
 def test_tools_are_imported(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
-    """An import uploads the export's files, then imports them: as a new tool, or into one there is."""
+    """An import uploads the export's files, then imports them: as a new tool, or into an existing one."""
     files = _files(tmp_path)
     assert cli("agent-platform", "tools", "import", "good", *files[:4]).code == 0
     assert [each.name for each in platform.files] == ["tool.json", "flow.json"]
@@ -221,14 +223,14 @@ def test_tools_are_imported(cli: Any, tmp_path: Path, platform: FakeAgentPlatfor
 
 
 def test_import_into_needs_variables(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
-    """--into without --env-file is wrong usage, told before a byte is uploaded."""
+    """--into without --env-file is a usage error, before a byte is uploaded."""
     found = cli("agent-platform", "tools", "import", "any", "--into", "good", *_files(tmp_path)[:4])
     assert (found.code, list(platform.files)) == (2, [])
     assert "--env-file" in found.err
 
 
 def test_models_are_imported(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
-    """A model's file goes up in chunks, whatever its size, and its import is followed."""
+    """A model's file of any size is uploaded in chunks, and its import is followed."""
     file = tmp_path / "model.tar"
     file.write_bytes(b"x" * 1000)
     found = cli("agent-platform", "models", "import", str(file), "--adapter", "--json")
@@ -239,8 +241,8 @@ def test_models_are_imported(cli: Any, tmp_path: Path, platform: FakeAgentPlatfo
 # Uploads
 
 
-def test_small_file_goes_up_in_one_call(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
-    """A small file is one call; its id is printed, alone."""
+def test_small_file_is_uploaded_in_one_call(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
+    """A small file is one call; only its id is printed."""
     file = tmp_path / "small.json"
     file.write_bytes(b"{}")
     found = cli("agent-platform", "upload", str(file), "--context", "mine")
@@ -249,8 +251,8 @@ def test_small_file_goes_up_in_one_call(cli: Any, tmp_path: Path, platform: Fake
     assert (stored.name, stored.context, stored.size, stored.chunks) == ("small.json", "mine", 2, 0)
 
 
-def test_large_file_goes_up_in_chunks(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
-    """A file above the limit of one call goes up in chunks, whole and in order."""
+def test_large_file_is_uploaded_in_chunks(cli: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
+    """A file above the limit of one call is uploaded in chunks, completely and in order."""
     content = bytes(range(256)) * (ONE_CALL // 256 + 1)
     file = tmp_path / "large.json"
     file.write_bytes(content)
@@ -262,7 +264,7 @@ def test_large_file_goes_up_in_chunks(cli: Any, tmp_path: Path, platform: FakeAg
 
 
 def test_upload_draws_a_bar(on_terminal: Any, tmp_path: Path, platform: FakeAgentPlatform) -> None:
-    """On a terminal the bytes moved are drawn, and nothing but the id is left behind."""
+    """On a terminal the bytes transferred are drawn, and only the id stays."""
     file = tmp_path / "small.json"
     file.write_bytes(b"{}" * 500_000)
     code, drawn = on_terminal("agent-platform", "upload", str(file)).finish()
@@ -296,7 +298,7 @@ def test_upload_draws_a_bar(on_terminal: Any, tmp_path: Path, platform: FakeAgen
 def test_wrong_usage_of_platform_is_2(
     cli: Any, simulator: Simulator, arguments: tuple[str, ...], word: str
 ) -> None:
-    """Wrong usage is told in one line that names what is wrong; nothing is sent."""
+    """A usage error is one line that names the mistake; nothing is sent."""
     found = cli(*arguments)
     assert (found.code, found.out, len(found.err.splitlines())) == (2, "", 1)
     assert word in found.err
@@ -304,7 +306,7 @@ def test_wrong_usage_of_platform_is_2(
 
 
 def test_missing_tools_key_is_named(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the tools' key what needs it names the variable and exits with 2; runs need it not."""
+    """Commands that need the tools' key name the missing variable and exit with 2; runs do not need it."""
     monkeypatch.delenv("AGENT_PLATFORM_TOOLS_KEY")
     found = cli("agent-platform", "tools", "deploy", "good")
     assert (found.code, "AGENT_PLATFORM_TOOLS_KEY" in found.err) == (2, True)
@@ -312,7 +314,7 @@ def test_missing_tools_key_is_named(cli: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_missing_app_key_is_named(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the app's key a run is not begun, and the variable is named."""
+    """Without the app's key a run is not started, and the variable is named."""
     monkeypatch.delenv("AGENT_PLATFORM_APP_KEY")
     found = cli("run", "agent-platform", "--text", "good")
     assert (found.code, "AGENT_PLATFORM_APP_KEY" in found.err) == (2, True)
@@ -320,7 +322,7 @@ def test_missing_app_key_is_named(cli: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("name", ["AGENT_PLATFORM_APP_KEY", "AGENT_PLATFORM_TOOLS_KEY"])
 def test_wrong_key_is_5_and_not_shown(cli: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """A key that is not accepted exits with 5 and is not shown."""
+    """A key that is refused exits with 5 and is not shown."""
     monkeypatch.setenv(name, "wrong-key-1234")
     run = ("run", "agent-platform", "--text", "good")
     found = cli(*(run if "APP" in name else ("agent-platform", "tools", "deploy", "good")), "--json")
@@ -328,7 +330,7 @@ def test_wrong_key_is_5_and_not_shown(cli: Any, monkeypatch: pytest.MonkeyPatch,
     assert "wrong-key-1234" not in found.out + found.err
 
 
-def test_tool_that_is_not_there_is_1(cli: Any) -> None:
-    """A tool that the platform does not know is told, with the platform's words, and exits with 1."""
+def test_unknown_tool_is_1(cli: Any) -> None:
+    """An unknown tool exits with 1 and the platform's status."""
     found = cli("agent-platform", "tools", "export", "unknown", "--json")
     assert (found.code, found.documents[-1]["error"]["status"]) == (1, 404)

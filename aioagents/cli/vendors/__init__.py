@@ -1,6 +1,6 @@
-"""What each vendor adds to the command line, a module each. A new module is found without another file changing.
+"""Commands of each vendor, a module per vendor. A new module is found without a change to any other file.
 
-A module may have `RUN` and `REPORT`, commands named after the vendor whose options are the vendor's own, `GROUP`, a
-group of more commands called as the vendor, and `endpoints(environ)`, which gives the base URLs that its settings
-lead to, by what they are for.
+A module may have `RUN`, `CHAT` and `REPORT`, commands named after the vendor with options of its own, `GROUP`, a
+group of more commands named after the vendor, and `endpoints(environ)`, which returns the base URLs of its settings
+by their purpose.
 """

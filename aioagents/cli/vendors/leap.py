@@ -18,7 +18,7 @@ from ..runs import start
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Return the base URL of the API. Raises ValueError for a setting that makes no URL."""
+    """Return the base URL of the API. Raises ValueError for an invalid setting."""
     found = read_settings((), ("LEAP_BASE_URL",), environ)
     return {"workflows": check_base_url(found.get("LEAP_BASE_URL", BASE_URL), "LEAP_BASE_URL")}
 
@@ -27,21 +27,19 @@ def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
 @click.argument("workflow_id")
 @click.option("--input", "pairs", multiple=True, metavar="K=V", help="An input; repeatable.")
 @click.option(
-    "--input-file", metavar="FILE", help="The inputs as a JSON object, '-' for stdin; --input goes over it."
+    "--input-file", metavar="FILE", help="The inputs as a JSON object, '-' for stdin; --input overrides it."
 )
 @click.option(
     "--webhook-port",
     type=click.IntRange(0, 65535),
-    help="Listen on this port for the vendor's word that the run is over; 0 takes a free one.",
+    help="Listen on this port for the vendor's webhook when the run is over; 0 takes a free one.",
 )
 @click.option("--webhook-host", default="127.0.0.1", help="The address to listen on.", show_default=True)
-@click.option(
-    "--webhook-url", metavar="URL", help="Where the vendor reaches that port.  [default: its own address]"
-)
+@click.option("--webhook-url", metavar="URL", help="The public URL of that port.  [default: its own address]")
 @click.option(
     "--wait/--no-wait",
     default=True,
-    help="Follow the run, or print its reference and leave.  [default: wait]",
+    help="Follow the run, or print its reference and exit.  [default: wait]",
 )
 @timeout_option
 @json_option
@@ -60,7 +58,7 @@ def run_leap(
     """Start a run of the workflow called WORKFLOW_ID at Leap.
 
     The run's reference is printed as soon as it is known; 'aioagents wait REF' follows it from anywhere. A
-    start is never sent twice: when its reply is lost, that is told, with exit code 4.
+    start is never sent twice: if its reply is lost, the command reports it and exits with 4.
     """
     inputs = read_members(pairs, input_file, option="--input") if pairs or input_file else None
 

@@ -20,7 +20,7 @@ from ..runs import start
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Return the base URLs of the three surfaces. Raises ValueError for settings that make no URL."""
+    """Return the base URLs of the three APIs. Raises ValueError for invalid settings."""
     found = LeenaEndpoints.from_env(environ).completed(region_from_env(environ))
     return {"token": found.token or "", "aop": found.aop or "", "report": found.report or ""}
 
@@ -32,12 +32,12 @@ def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
 @click.option(
     "--context-file",
     metavar="FILE",
-    help="The context as a JSON object, '-' for stdin; --context goes over it.",
+    help="The context as a JSON object, '-' for stdin; --context overrides it.",
 )
 @click.option(
     "--wait/--no-wait",
     default=True,
-    help="Follow the run, or print its reference and leave.  [default: wait]",
+    help="Follow the run, or print its reference and exit.  [default: wait]",
 )
 @timeout_option
 @json_option
@@ -54,7 +54,7 @@ def run_leena(
     """Start a run of the AOP called AOP_ID (its slug or id) at Leena AI.
 
     The run's reference is printed as soon as it is known; 'aioagents wait REF' follows it from anywhere. A
-    start is never sent twice: when its reply is lost, that is told, with exit code 4.
+    start is never sent twice: if its reply is lost, the command reports it and exits with 4.
     """
     context = read_members(pairs, context_file, option="--context")
 
@@ -73,7 +73,7 @@ def run_leena(
 def report_leena(*, job: ReportJob) -> Exit:
     """Read Leena AI's total-runs report: the runs that started in a window of days.
 
-    What the vendor shows lags about two hours; whether the last day is included is undocumented.
+    The vendor's data is about two hours old; whether the last day is included is undocumented.
     """
 
     def ask(pool: SessionPool) -> Report:
@@ -92,7 +92,7 @@ def _violations(row: ReportRow) -> Cell:
 
 
 def _participants(row: ReportRow) -> Cell:
-    """Return roles and people as JSON: they nest too deep for cells."""
+    """Return roles and people as JSON: they are nested too deep for cells."""
     if not row.participants:
         return None
     return codec.encode_json([asdict(each) for each in row.participants]).decode()

@@ -47,7 +47,7 @@ _VERBS: dict[str, Callable[[Any], Awaitable[DockHandle]]] = {
     ),
     "models.undeploy": lambda p: p.models.undeploy(HELLO),
 }
-#: Those that follow the fake's drawn timelines, since no script can have their name.
+#: All calls that start jobs; those below follow drawn timelines, since no script can have their name.
 _ALL: dict[str, Callable[[Any], Awaitable[DockHandle]]] = {
     **_VERBS,
     "tools.import_new": lambda p: p.tools.import_new(HELLO, **_FILES),

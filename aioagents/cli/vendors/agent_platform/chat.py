@@ -1,4 +1,4 @@
-"""`chat agent-platform`: a conversation with an app, whose answers are shown while they come."""
+"""`chat agent-platform`: a conversation with an app, whose answers are shown while they arrive."""
 
 import asyncio
 import sys
@@ -21,7 +21,7 @@ from ...exits import Exit, code_of, worst
 from ...options import documented, json_option
 from ...output import Output
 from ...work import Work, perform
-from .lines import Lines
+from .stdin_lines import StdinLines
 
 _PROMPT: Final = "> "
 
@@ -31,17 +31,17 @@ _PROMPT: Final = "> "
     "--session", "session_reference", metavar="NAME", help="The conversation.  [default: a new one]"
 )
 @click.option(
-    "--user", "user_reference", metavar="NAME", help="Whom it is with.  [default: as the conversation]"
+    "--user", "user_reference", metavar="NAME", help="The end user.  [default: as the conversation]"
 )
-@click.option("--agent", metavar="NAME", help="The agent that answers.  [default: the app finds one]")
+@click.option("--agent", metavar="NAME", help="The agent that answers.  [default: the app chooses one]")
 @click.option(
     "--mode",
     type=click.Choice([StreamMode.TOKENS.value, StreamMode.MESSAGES.value]),
     default=StreamMode.TOKENS.value,
     show_default=True,
-    help="Show answers as they are written, or a message at a time.",
+    help="Show answers piece by piece, or a message at a time.",
 )
-@click.option("--thoughts", is_flag=True, help="Show what agents think on their way.")
+@click.option("--thoughts", is_flag=True, help="Show the thoughts of agents.")
 @json_option
 def _chat(
     *,
@@ -54,10 +54,10 @@ def _chat(
 ) -> Exit:
     """Talk to the app named by AGENT_PLATFORM_APP_ID, a line at a time, until Ctrl-D.
 
-    Each line of stdin is sent by itself, and its answer shown while it comes. At the prompt Ctrl-C ends the chat
-    with 0; during an answer it ends it with 130, and tells what goes on. With --json each event is a line
-    {"event": "answer", ...}, and each end of an answer a line {"event": "answered", ...}. At the end of the input
-    the worst answer decides the exit code.
+    Each line of stdin is sent by itself, and its answer is shown while it arrives. At the prompt Ctrl-C ends the chat
+    with 0; during an answer it ends the chat with 130, and the run that goes on is named. With --json each event is a
+    line {"event": "answer", ...}, and each end of an answer a line {"event": "answered", ...}. At the end of the
+    input the worst answer decides the exit code.
     """
     work = Work(Output(is_json=is_json))
     session = session_reference or f"cli-{uuid4().hex}"
@@ -76,11 +76,9 @@ def _chat(
                     debug=Debug.THOUGHTS if thoughts else None,
                 )
 
-            ask(
-                _PROMPT
-            )  # what no request can carry is refused before anybody has typed a word; nothing is sent
+            ask(_PROMPT)  # checks the options before anything is typed; nothing is sent before it is read
             work.out.document({"event": "session", "session_reference": session})
-            with Lines() as lines:
+            with StdinLines() as lines:
                 return await _Chat(work, ask, lines, mode).talk(session)
 
     return perform(work, job)
@@ -89,16 +87,16 @@ def _chat(
 class _Chat:
     """One conversation: a line, its answer, the next line."""
 
-    def __init__(self, work: Work, ask: Callable[[str], RunStream], lines: Lines, mode: str) -> None:
+    def __init__(self, work: Work, ask: Callable[[str], RunStream], lines: StdinLines, mode: str) -> None:
         self._work = work
         self._out = work.out
         self._ask = ask
         self._lines = lines
-        self._is_pieced = mode == StreamMode.TOKENS
+        self._in_pieces = mode == StreamMode.TOKENS
         self._is_prompted = not work.out.is_json and sys.stdin.isatty() and sys.stdout.isatty()
 
     async def talk(self, session: str) -> Exit:
-        """Answer lines until there are no more, or Ctrl-C; gives what the worst answer leads to."""
+        """Answer lines until their end or Ctrl-C, and return the exit code of the worst answer."""
         if self._is_prompted:
             self._out.note(f"session {session}; Ctrl-D ends it")
         codes: list[Exit] = []
@@ -107,7 +105,7 @@ class _Chat:
                 line = await self._next_line()
             except asyncio.CancelledError:
                 self._leave_prompt()
-                return Exit.OK  # nothing is under way: this is how people leave
+                return Exit.OK  # no answer is in progress: the usual way to leave
             if line is None:
                 self._leave_prompt()
                 return worst(codes)
@@ -124,8 +122,8 @@ class _Chat:
             self._out.line()
 
     async def _answer(self, line: str) -> Exit:
-        """Show the answer to a line. Raises what no other line would fare better with."""
-        stream, answer = self._ask(line), _Answer(self._out, is_pieced=self._is_pieced)
+        """Show the answer to a line. Raises errors that any other line would have as well."""
+        stream, answer = self._ask(line), _Answer(self._out, in_pieces=self._in_pieces)
         try:
             async with stream:
                 async for event in stream:
@@ -142,22 +140,22 @@ class _Chat:
         if stream.ref is not None:
             self._work.running.pop(stream.ref, None)
         if stream.result.is_error:
-            self._out.warn(f"{stream.ref or 'the run'}: the platform says that this answer went wrong")
+            self._out.warn(f"{stream.ref or 'the run'}: the platform reports that this answer failed")
             return Exit.FAILED
         return Exit.OK
 
 
 class _Answer:
-    """One answer on its way to people, or to a program."""
+    """Output of one answer, as text or as JSON."""
 
-    def __init__(self, out: Output, *, is_pieced: bool) -> None:
+    def __init__(self, out: Output, *, in_pieces: bool) -> None:
         self._out = out
-        self._is_pieced = is_pieced
+        self._in_pieces = in_pieces
         self._is_within_line = False
         self._has_text = False
 
     def show(self, event: StreamEvent) -> None:
-        """Show what an event adds."""
+        """Show the text, thoughts and sign-ins of an event."""
         self._out.document(_describe(event))
         for thought in event.thoughts:
             self.end_line()
@@ -169,7 +167,7 @@ class _Answer:
             self._say(event.text)
 
     def close(self, stream: RunStream) -> None:
-        """Note that no more comes: what only the last event told is shown."""
+        """End the answer, with the text that only its last event had."""
         result = stream.result
         if result.text and not self._has_text:
             self._say(result.text)
@@ -189,7 +187,7 @@ class _Answer:
         self._has_text = True
         self._out.piece(text)
         self._is_within_line = not text.endswith("\n")
-        if not self._is_pieced:
+        if not self._in_pieces:
             self.end_line()
 
     def end_line(self) -> None:

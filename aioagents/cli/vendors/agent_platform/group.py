@@ -1,4 +1,4 @@
-"""`agent-platform`: the group of all that Kore Agent Platform has besides runs to start."""
+"""`agent-platform`: the group of all commands of Kore Agent Platform but `run` and `chat`."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from .upload import upload
 
 @click.group("agent-platform", no_args_is_help=True)
 def _platform() -> None:
-    """Tools, models, guardrails and files of Kore Agent Platform; AGENT_PLATFORM_TOOLS_KEY opens them."""
+    """Tools, models, guardrails and files of Kore Agent Platform; needs AGENT_PLATFORM_TOOLS_KEY."""
 
 
 for _each in (guardrails, models, tools, upload):

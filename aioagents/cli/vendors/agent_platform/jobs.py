@@ -1,4 +1,4 @@
-"""`agent-platform tools|models|guardrails`: dock jobs, started and followed."""
+"""`agent-platform tools|models|guardrails`: start dock jobs and follow them."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -22,7 +22,7 @@ from ...exits import Exit
 from ...options import documented, json_option, timeout_option
 from ...output import Output
 from ...runs import start
-from .meter import Meter
+from .transfer_bar import TransferBar
 
 _Command = Callable[..., Any]
 _Begin = Callable[[AgentPlatform], Awaitable[DockHandle]]
@@ -33,7 +33,7 @@ def _job_options(command: _Command) -> _Command:
         click.option(
             "--wait/--no-wait",
             default=True,
-            help="Follow the job, or print its reference and leave.  [default: wait]",
+            help="Follow the job, or print its reference and exit.  [default: wait]",
         ),
         timeout_option,
         json_option,
@@ -43,15 +43,15 @@ def _job_options(command: _Command) -> _Command:
 
 
 def _save_option(command: _Command) -> _Command:
-    return click.option("--save", metavar="FILE", help="Write what was exported to this file.")(command)
+    return click.option("--save", metavar="FILE", help="Download the export to this file.")(command)
 
 
 def _follow(
     begin: _Begin, *, wait: bool, timeout: float | None, is_json: bool, save: str | None = None
 ) -> Exit:
-    """Start a dock job and follow it; an export's URL is printed, or what it names is saved."""
+    """Start a dock job and follow it; print the URL of an export, or download it to `save`."""
     if save is not None and not wait:
-        raise click.UsageError("--save needs the end of the job: leave --no-wait out")
+        raise click.UsageError("--save has to wait for the end of the job: leave out --no-wait")
 
     async def start_job(pool: SessionPool, _: AsyncExitStack) -> RunHandle:
         return await begin(AgentPlatform.from_env(pool))
@@ -69,15 +69,15 @@ async def _fetch(download: Download, out: Output, save: str | None) -> None:
         out.line(f"download {download.url}")
         out.document({"event": "exported", "url": download.url})
         return
-    with Meter(out, "saved") as meter:
-        await download.save(save, progress=meter.tell)
+    with TransferBar(out, "saved") as bar:
+        await download.save(save, progress=bar.update)
     out.line(f"saved {save}")
     out.document({"event": "saved", "file": save})
 
 
 @click.group("tools", no_args_is_help=True)
 def tools() -> None:
-    """Deploy, take out of service, import and export tools."""
+    """Deploy, undeploy, import and export tools."""
 
 
 @tools.command("deploy")
@@ -92,7 +92,7 @@ def _deploy_tool(*, tool_id: str, **options: Any) -> Exit:
 @click.argument("tool_id")
 @_job_options
 def _undeploy_tool(*, tool_id: str, **options: Any) -> Exit:
-    """Take the tool called TOOL_ID out of service."""
+    """Undeploy the tool called TOOL_ID."""
     return _follow(lambda client: client.tools.undeploy(tool_id), **options)
 
 
@@ -141,7 +141,7 @@ def _import_tool(
 
 @click.group("models", no_args_is_help=True)
 def models() -> None:
-    """Deploy, take out of service, import and export models."""
+    """Deploy, undeploy, import and export models."""
 
 
 @models.command("import")
@@ -152,8 +152,8 @@ def _import_model(*, file: str, is_adapter: bool | None, is_json: bool, **option
     """Upload FILE, a tar file, in chunks, and import it as a model."""
 
     async def begin(client: AgentPlatform) -> DockHandle:
-        with Meter(Output(is_json=is_json), "uploaded") as meter:
-            return await client.models.import_(file, is_adapter=is_adapter, progress=meter.tell)
+        with TransferBar(Output(is_json=is_json), "uploaded") as bar:
+            return await client.models.import_(file, is_adapter=is_adapter, progress=bar.update)
 
     return _follow(begin, is_json=is_json, **options)
 
@@ -174,23 +174,23 @@ def _export_model(*, model_id: str, **options: Any) -> Exit:
     "model_type",
     required=True,
     type=click.Choice([each.value for each in ModelType]),
-    help="Where it comes from.",
+    help="The type of the model.",
 )
-@click.option("--name", required=True, metavar="TEXT", help="What the deployment is called.")
+@click.option("--name", required=True, metavar="TEXT", help="The name of the deployment.")
 @click.option(
     "--device",
     "device_type",
     required=True,
     type=click.Choice(list(DEVICES)),
     metavar="NAME",
-    help=f"The machine: {', '.join(DEVICES)}.",
+    help=f"The machine type: {', '.join(DEVICES)}.",
 )
-@click.option("--temperature", type=click.FloatRange(0, 2), required=True, help="How freely it answers.")
-@click.option("--max-tokens", type=click.IntRange(0, 512), required=True, help="How long an answer may be.")
+@click.option("--temperature", type=click.FloatRange(0, 2), required=True, help="The temperature of answers.")
+@click.option("--max-tokens", type=click.IntRange(0, 512), required=True, help="Longest answer, in tokens.")
 @click.option("--top-p", type=click.FloatRange(0, 1), required=True, help="Share of the likeliest tokens.")
 @click.option("--top-k", type=click.IntRange(1, 100), required=True, help="How many of the likeliest tokens.")
-@click.option("--min-replicas", type=click.IntRange(1, 10), help="How many run at least.")
-@click.option("--max-replicas", type=click.IntRange(1, 50), help="How many run at most.")
+@click.option("--min-replicas", type=click.IntRange(1, 10), help="Smallest number of replicas.")
+@click.option("--max-replicas", type=click.IntRange(1, 50), help="Largest number of replicas.")
 @_job_options
 def _deploy_model(
     *,
@@ -206,7 +206,7 @@ def _deploy_model(
     max_replicas: int | None,
     **options: Any,
 ) -> Exit:
-    """Deploy the model called MODEL_ID; its very first deployment is made by hand in the platform."""
+    """Deploy the model called MODEL_ID. Its first deployment has to be made in the platform."""
 
     async def begin(client: AgentPlatform) -> DockHandle:
         given = {"min_replicas": min_replicas, "max_replicas": max_replicas}
@@ -229,13 +229,13 @@ def _deploy_model(
 @click.argument("model_id")
 @_job_options
 def _undeploy_model(*, model_id: str, **options: Any) -> Exit:
-    """Take the model called MODEL_ID out of service."""
+    """Undeploy the model called MODEL_ID."""
     return _follow(lambda client: client.models.undeploy(model_id), **options)
 
 
 @click.group("guardrails", no_args_is_help=True)
 def guardrails() -> None:
-    """Put what watches over inputs and outputs into service, and out of it."""
+    """Deploy and undeploy guardrails, the filters of inputs and outputs."""
 
 
 _GUARDRAIL = click.Choice([each.value for each in Guardrail], case_sensitive=False)
@@ -245,7 +245,7 @@ _GUARDRAIL = click.Choice([each.value for each in Guardrail], case_sensitive=Fal
 @click.argument("name", type=_GUARDRAIL)
 @_job_options
 def _deploy_guardrail(*, name: str, **options: Any) -> Exit:
-    """Put the guardrail called NAME into service."""
+    """Deploy the guardrail called NAME."""
     return _follow(lambda client: client.guardrails.deploy(name), **options)
 
 
@@ -253,7 +253,7 @@ def _deploy_guardrail(*, name: str, **options: Any) -> Exit:
 @click.argument("name", type=_GUARDRAIL)
 @_job_options
 def _undeploy_guardrail(*, name: str, **options: Any) -> Exit:
-    """Take the guardrail called NAME out of service."""
+    """Undeploy the guardrail called NAME."""
     return _follow(lambda client: client.guardrails.undeploy(name), **options)
 
 

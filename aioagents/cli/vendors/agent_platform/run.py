@@ -1,4 +1,4 @@
-"""`run agent-platform`: ask an app something in the background, and follow the run."""
+"""`run agent-platform`: start a run of an app in the background, and follow it."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -20,19 +20,19 @@ _URLS: Final = ("AGENT_PLATFORM_BASE_URL", "AGENT_PLATFORM_TOOLS_URL")
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Return the base URLs of the two sets of calls. Raises ValueError for a setting that makes no URL."""
+    """Return the base URLs of the app's and the tools' APIs. Raises ValueError for an invalid setting."""
     found = read_settings((), _URLS, environ)
     names = {"app": _URLS[0], "tools": _URLS[1]}
     return {name: check_base_url(found[each], each) for name, each in names.items() if each in found}
 
 
 @click.command("agent-platform")
-@click.option("--text", required=True, metavar="TEXT", help="What the app is asked.")
+@click.option("--text", required=True, metavar="TEXT", help="The user's message.")
 @click.option(
     "--session", "session_reference", metavar="NAME", help="The conversation.  [default: a new one]"
 )
 @click.option(
-    "--user", "user_reference", metavar="NAME", help="Whom it is with.  [default: as the conversation]"
+    "--user", "user_reference", metavar="NAME", help="The end user.  [default: as the conversation]"
 )
 @click.option(
     "--metadata", "pairs", multiple=True, metavar="K=V", help="A member of the metadata; repeatable."
@@ -40,12 +40,12 @@ def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
 @click.option(
     "--metadata-file",
     metavar="FILE",
-    help="The metadata as a JSON object, '-' for stdin; --metadata goes over it.",
+    help="The metadata as a JSON object, '-' for stdin; --metadata overrides it.",
 )
 @click.option(
     "--wait/--no-wait",
     default=True,
-    help="Follow the run, or print its reference and leave.  [default: wait]",
+    help="Follow the run, or print its reference and exit.  [default: wait]",
 )
 @timeout_option
 @json_option
@@ -63,7 +63,7 @@ def _run(
     """Start a run of the app named by AGENT_PLATFORM_APP_ID.
 
     The run's reference is printed as soon as it is known; 'aioagents wait REF' follows it from anywhere. A
-    start is never sent twice: when its reply is lost, that is told, with exit code 4.
+    start is never sent twice: if its reply is lost, the command reports it and exits with 4.
     """
     metadata = read_members(pairs, metadata_file, option="--metadata") if pairs or metadata_file else None
     session = session_reference or f"cli-{uuid4().hex}"

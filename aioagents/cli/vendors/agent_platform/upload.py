@@ -1,4 +1,4 @@
-"""`agent-platform upload`: bring a file to the platform, in chunks where it is large."""
+"""`agent-platform upload`: upload a file to the platform, in chunks if it is large."""
 
 import click
 
@@ -7,22 +7,24 @@ from ...exits import Exit
 from ...listing import ask
 from ...options import documented, json_option
 from ...output import Output
-from .meter import Meter
+from .transfer_bar import TransferBar
 
 
 @click.command("upload")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
-@click.option("--context", default="bulkImport", metavar="WORD", help="What it is for.", show_default=True)
+@click.option(
+    "--context", default="bulkImport", metavar="WORD", help="The purpose of the file.", show_default=True
+)
 @json_option
 def upload(*, file: str, context: str, is_json: bool) -> Exit:
-    """Upload FILE, and print the id by which imports name it.
+    """Upload FILE, and print its id, which imports use.
 
-    Up to 25 MB go up in one call, more in chunks, each of which is tried again by itself.
+    Up to 25 MB are sent in one call, more in chunks, each of which is retried by itself.
     """
 
     async def call(client: AgentPlatform, out: Output) -> Exit:
-        with Meter(out, "uploaded") as meter:
-            uploaded = await client.files.upload(file, context=context, progress=meter.tell)
+        with TransferBar(out, "uploaded") as bar:
+            uploaded = await client.files.upload(file, context=context, progress=bar.update)
         out.document({"file_id": uploaded.file_id})
         out.line(uploaded.file_id)
         return Exit.OK

@@ -1,4 +1,4 @@
-"""`agh deliver`: sets off a trigger by its webhook."""
+"""`agh deliver`: fire a trigger by its webhook."""
 
 import sys
 from pathlib import Path
@@ -13,40 +13,42 @@ from ...listing import ask
 from ...options import documented, json_option
 from ...output import Output, describe_run
 
-#: Seconds that the server may take to end a run whose connection was closed.
-_ENDING: Final = 10.0
+#: Seconds that the server may take to cancel a run whose connection was closed.
+_CANCEL_GRACE: Final = 10.0
 _PARTING: Final = "The connection is closed, by which the server cancels the run of this delivery."
 
 
 @click.command("deliver", short_help="Deliver a signed webhook, and wait for the end of its run.")
 @click.argument("endpoint")
 @click.option(
-    "--secret-file", required=True, metavar="FILE", help="Where the trigger's secret stands, '-' for stdin."
+    "--secret-file", required=True, metavar="FILE", help="The file with the trigger's secret, '-' for stdin."
 )
-@click.option("--body", default="", metavar="TEXT", help="What is delivered; @FILE reads a file, @- stdin.")
+@click.option("--body", default="", metavar="TEXT", help="The body; @FILE reads a file, @- stdin.")
 @click.option("--workspace", "workspace_id", metavar="ID", help="The trigger's workspace.  [default: global]")
 @click.option(
-    "--delivery-id", metavar="ID", help="What the server knows a repetition by.  [default: a new one]"
+    "--delivery-id",
+    metavar="ID",
+    help="The id by which the server recognizes a repetition.  [default: a new one]",
 )
 @click.option(
     "--trigger",
     "trigger_id",
     metavar="ID",
-    help="The trigger's id: by it the run is found whatever became of the answer, and one that failed as well.",
+    help="The trigger's id, which finds the run even if it failed or the answer was lost.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
-    help="Close the connection, and so have the run canceled, after so many seconds.  [default: never]",
+    help="Close the connection, which cancels the run, after this many seconds.  [default: never]",
 )
 @json_option
 def _deliver(*, endpoint: str, secret_file: str, body: str, is_json: bool, **options: Any) -> Exit:
-    """Deliver a webhook to ENDPOINT, as 'aioagents agh triggers list' tells it, and wait until its run has ended.
+    """Deliver a webhook to ENDPOINT, as listed by 'aioagents agh triggers list', and wait for the end of its run.
 
-    The server cancels the run when the connection is closed: Ctrl-C ends the command and the run. A delivery that
-    was lost on its way is repeated under the same id, which the server takes once within 300 seconds. Without
-    --trigger a run that failed cannot be told from one that is not known: exit code 4.
+    The server cancels the run when the connection is closed: Ctrl-C ends the command and the run. A delivery whose
+    answer is lost is repeated under the same id, which the server accepts once within 300 seconds. Without --trigger
+    a failed run cannot be distinguished from an unknown one: exit code 4.
     """
     if (secret_file, body) == ("-", "@-"):
         raise click.BadParameter("stdin holds the secret already", param_hint="--body")
@@ -55,21 +57,21 @@ def _deliver(*, endpoint: str, secret_file: str, body: str, is_json: bool, **opt
 
     async def call(client: Agh, out: Output) -> Exit:
         delivery = await client.webhooks.deliver(endpoint, content, secret=secret, **options)
-        return _tell(out, delivery, await _ended(delivery, options["timeout"]))
+        return _show_delivery(out, delivery, await _ended(delivery, options["timeout"]))
 
     return ask(Agh, call, is_json=is_json, hidden=[secret.reveal()], parting=_PARTING)
 
 
 async def _ended(delivery: Delivery, timeout: float | None) -> Run | None:
-    """Return the end of the delivery's run, None where it is not known. Raises `WaitTimeout`."""
+    """Wait for the end of the delivery's run and return it; None if the run is unknown. Raises `WaitTimeout`."""
     if delivery.run is None:
         return None
-    # By now the run is over, or about to be since its connection was closed; one that had arrived before may go on.
+    # The run is over, or being canceled since its connection was closed, unless the delivery is a repetition.
     is_ending = timeout is not None and not delivery.is_replay
-    return await delivery.run.wait(timeout=_ENDING if is_ending else timeout)
+    return await delivery.run.wait(timeout=_CANCEL_GRACE if is_ending else timeout)
 
 
-def _tell(out: Output, delivery: Delivery, run: Run | None) -> Exit:
+def _show_delivery(out: Output, delivery: Delivery, run: Run | None) -> Exit:
     out.document(
         {
             "delivery_id": delivery.delivery_id,
@@ -78,8 +80,8 @@ def _tell(out: Output, delivery: Delivery, run: Run | None) -> Exit:
             "run": None if run is None else describe_run(run),
         }
     )
-    told = "had arrived before" if delivery.is_replay else f"matched {delivery.matched}"
-    out.line(f"delivery {delivery.delivery_id}: {told}")
+    result = "had arrived before" if delivery.is_replay else f"matched {delivery.matched}"
+    out.line(f"delivery {delivery.delivery_id}: {result}")
     if run is not None:
         out.line(f"{run.status:<10} {run.ref}")
         if run.error is not None:

@@ -1,4 +1,4 @@
-"""`agh`: the group of all that AGH Runtime has besides runs to start."""
+"""`agh`: the group of all commands of AGH Runtime but `run`."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""`agh jobs`: what runs by a schedule."""
+"""`agh jobs`: runs by a schedule."""
 
 from typing import Any, Final
 
@@ -10,11 +10,11 @@ from ...exits import Exit
 from ...listing import ask, show_table
 from ...options import documented
 from ...output import Output
+from .resource_commands import Resource, add_commands, list_options
 from .runs import OF_ONE, history_options, show_history
-from .verbs import Resource, add_verbs, list_options
 
 _GUIDE: Final = """FILE holds 'scope' (global or workspace), 'name', 'schedule' and, unless there is a 'task',
-'agent_name' and 'prompt'; besides, where it is wanted, 'workspace_id', 'enabled', 'retry', 'fire_limit':
+'agent_name' and 'prompt'; optionally 'workspace_id', 'enabled', 'retry', 'fire_limit':
 
 \b
 {"scope": "global", "name": "digest", "agent_name": "writer",
@@ -29,7 +29,7 @@ _HEADS: Final = ("id", "name", "scope", "schedule", "enabled", "source", "next r
 
 @click.group("jobs", no_args_is_help=True)
 def _jobs() -> None:
-    """List and keep jobs. 'aioagents run agh JOB_ID' triggers one."""
+    """List, create, change and delete jobs. 'aioagents run agh JOB_ID' triggers one."""
 
 
 @_jobs.command("list")
@@ -61,7 +61,7 @@ def _list_runs(*, job_id: str, is_json: bool, **filters: Any) -> Exit:
     return show_history(lambda client: client.jobs.runs(job_id, **filters), is_json=is_json, spare=OF_ONE)
 
 
-add_verbs(
+add_commands(
     _jobs,
     Resource(
         name="job",

@@ -1,4 +1,4 @@
-"""`run agh`: triggers a job."""
+"""`run agh`: trigger a job."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -17,7 +17,7 @@ from ...runs import start
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Return the base URL of the runtime. Raises ValueError for a setting that makes no URL."""
+    """Return the base URL of the runtime. Raises ValueError for an invalid setting."""
     found = read_settings((), ("AGH_BASE_URL",), environ)
     return {"automation": check_base_url(found.get("AGH_BASE_URL", BASE_URL), "AGH_BASE_URL")}
 
@@ -27,21 +27,21 @@ def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
 @click.option(
     "--wait-for-slot",
     is_flag=True,
-    help="At a concurrency or fire limit, wait and try again until there is room.",
+    help="At a concurrency or fire limit, wait and retry until a slot is free.",
 )
 @click.option(
     "--wait/--no-wait",
     default=True,
-    help="Follow the run, or print its reference and leave.  [default: wait]",
+    help="Follow the run, or print its reference and exit.  [default: wait]",
 )
 @timeout_option
 @json_option
 def _run(*, job_id: str, wait_for_slot: bool, wait: bool, timeout: float | None, is_json: bool) -> Exit:
     """Trigger the job called JOB_ID at AGH Runtime.
 
-    The run's reference is printed as soon as the run is there; 'aioagents wait REF' follows it from anywhere. A
-    delegated run is followed to the end of its task. A trigger is never sent twice: when its run cannot be found,
-    that is told, with exit code 4. 'aioagents agh jobs list' tells the ids of jobs.
+    The run's reference is printed as soon as it is known; 'aioagents wait REF' follows it from anywhere. A
+    delegated run is followed to the end of its task. A trigger is never sent twice: if its run cannot be found, the
+    command reports it and exits with 4. 'aioagents agh jobs list' lists the ids of jobs.
     """
 
     async def begin(pool: SessionPool, _: AsyncExitStack) -> RunHandle:

@@ -13,7 +13,7 @@ from ...output import Output
 
 Command = Callable[..., Any]
 
-#: What a terminal that is too narrow does without, where all runs are of one owner.
+#: Columns that a narrow terminal leaves out, if all runs have one owner.
 OF_ONE: Final = ("owner", "attempt", "ended")
 _SPARE: Final = ("attempt", "ended", "owner")
 _HEADS: Final = ("id", "status", "attempt", "owner", "started", "ended")
@@ -28,17 +28,17 @@ def history_options(command: Command) -> Command:
             type=click.IntRange(min=0),
             default=50,
             metavar="N",
-            help="At most so many; 0 for all.",
+            help="At most this many; 0 for all.",
             show_default=True,
         ),
-        click.option("--until", metavar="MOMENT", help="Those that began no later."),
+        click.option("--until", metavar="MOMENT", help="Only runs that started no later."),
         click.option(
-            "--since", metavar="MOMENT", help="Those that began no sooner, as 2026-01-05T10:00:00Z."
+            "--since", metavar="MOMENT", help="Only runs that started no sooner, as 2026-01-05T10:00:00Z."
         ),
         click.option(
             "--status",
             metavar="WORD",
-            help="Those that stand so: scheduled, running, delegated, completed, failed or canceled.",
+            help="Only runs with this status: scheduled, running, delegated, completed, failed, canceled.",
         ),
     ):
         command = option(command)
@@ -48,7 +48,7 @@ def history_options(command: Command) -> Command:
 def show_history(
     list_runs: Callable[[Agh], RunHistory], *, is_json: bool, spare: Sequence[str] = _SPARE
 ) -> Exit:
-    """Print the runs of a history: a table, or a JSON value for each as it comes."""
+    """Print the runs of a history: a table, or a line of JSON for each as it arrives."""
 
     async def call(client: Agh, out: Output) -> Exit:
         rows = []
@@ -69,8 +69,10 @@ def _runs() -> None:
 
 
 @_runs.command("list")
-@click.option("--job", "job_id", metavar="ID", help="Those of this job, also if it is gone.")
-@click.option("--trigger", "trigger_id", metavar="ID", help="Those of this trigger, also if it is gone.")
+@click.option("--job", "job_id", metavar="ID", help="Only runs of this job, which may be deleted.")
+@click.option(
+    "--trigger", "trigger_id", metavar="ID", help="Only runs of this trigger, which may be deleted."
+)
 @history_options
 def _list(*, is_json: bool, **filters: Any) -> Exit:
     """List runs, the newest first."""
@@ -83,8 +85,8 @@ def _list(*, is_json: bool, **filters: Any) -> Exit:
 def _show(*, run_id: str, is_json: bool) -> Exit:
     """Show the record of the run called RUN_ID.
 
-    A record stays 'delegated' when its task is over, and one that has 'failed' may be tried again;
-    'aioagents status agh:/RUN_ID' tells where the work stands.
+    A record stays 'delegated' when its task is over, and one that has 'failed' may be retried;
+    'aioagents status agh:/RUN_ID' shows the state of the work itself.
     """
 
     async def call(client: Agh, out: Output) -> Exit:

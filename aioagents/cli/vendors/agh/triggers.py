@@ -1,4 +1,4 @@
-"""`agh triggers`: what runs when something happens."""
+"""`agh triggers`: runs on events."""
 
 from typing import Any, Final
 
@@ -10,12 +10,12 @@ from ...exits import Exit
 from ...listing import ask, show_table
 from ...options import documented
 from ...output import Output
+from .resource_commands import Resource, add_commands, list_options
 from .runs import OF_ONE, history_options, show_history
-from .verbs import Resource, add_verbs, list_options
 
 _GUIDE: Final = """FILE holds 'scope' (global or workspace), 'name', 'agent_name', 'prompt' and 'event'; with the
-event 'webhook' also 'endpoint_slug' and 'webhook_secret_value'; besides, where it is wanted, 'workspace_id',
-'filter', 'enabled', 'retry', 'fire_limit' and 'webhook_id':
+event 'webhook' also 'endpoint_slug' and 'webhook_secret_value'; optionally 'workspace_id', 'filter', 'enabled',
+'retry', 'fire_limit' and 'webhook_id':
 
 \b
 {"scope": "global", "name": "deploy-review", "agent_name": "reviewer",
@@ -29,14 +29,14 @@ _HEADS: Final = ("id", "name", "scope", "event", "endpoint", "enabled", "source"
 
 @click.group("triggers", no_args_is_help=True)
 def _triggers() -> None:
-    """List and keep triggers. 'aioagents agh deliver' sets one off by its webhook."""
+    """List, create, change and delete triggers. 'aioagents agh deliver' fires one by its webhook."""
 
 
 @_triggers.command("list")
-@click.option("--event", metavar="NAME", help="Those of this event, exactly.")
+@click.option("--event", metavar="NAME", help="Only triggers of exactly this event.")
 @list_options
 def _list(*, is_json: bool, **filters: Any) -> Exit:
-    """List triggers, by name. The endpoint is what 'aioagents agh deliver' takes."""
+    """List triggers, by name. The endpoint is the argument of 'aioagents agh deliver'."""
 
     async def call(client: Agh, out: Output) -> Exit:
         found = await client.triggers.list(**filters)
@@ -62,7 +62,7 @@ def _list_runs(*, trigger_id: str, is_json: bool, **filters: Any) -> Exit:
     )
 
 
-add_verbs(
+add_commands(
     _triggers,
     Resource(
         name="trigger",

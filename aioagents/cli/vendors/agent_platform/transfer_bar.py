@@ -1,4 +1,4 @@
-"""How far a transfer has come: a bar on a terminal, nothing in a pipe."""
+"""Progress bar of an upload or download: drawn on a terminal only."""
 
 import time
 from contextlib import ExitStack
@@ -13,8 +13,8 @@ _TICK: Final = 0.1  # seconds between two drawings
 _MEGA: Final = 1e6
 
 
-class Meter:
-    """Draws how many bytes of how many were moved; with `--json` it tells none of it."""
+class TransferBar:
+    """Draws the bytes transferred and the total; with `--json`, or in a pipe, nothing."""
 
     def __init__(self, out: Output, word: str) -> None:
         self._word = word
@@ -38,8 +38,8 @@ class Meter:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def tell(self, done: int, total: int | None) -> None:
-        """Note how far it has come."""
+    def update(self, done: int, total: int | None) -> None:
+        """Record the bytes transferred and the total, and redraw the bar if it is time."""
         self._done, self._total = done, total or 0
         if self._board is not None and (done == total or time.monotonic() >= self._draw_at):
             self._board.refresh()

@@ -1,4 +1,4 @@
-"""What can be done with jobs and triggers alike: `show`, `create`, `update`, `delete`, and the options of lists."""
+"""Commands that jobs and triggers share: `show`, `create`, `update`, `delete`, and the options of lists."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -20,10 +20,10 @@ _HINT: Final = "FILE"
 
 @frozen(kw_only=True)
 class Resource:
-    """Jobs or triggers: their `name`, where the client has them, and what their definitions are checked by.
+    """Jobs or triggers: their `name`, the client's attribute (`of`), and the checks of their definitions.
 
-    `check_new` and `check_changes` raise ValueError or TypeError that names the member; `members` are those of a new
-    one, and `guide` tells people of them. What is `shown` to people comes on top of what the server tells.
+    `check_new` and `check_changes` raise ValueError or TypeError, which names the member; `members` are those of a
+    new definition, which `guide` documents. `shown` returns members to show in addition to those of the server.
     """
 
     name: str
@@ -39,16 +39,20 @@ def list_options(command: Command) -> Command:
     """Add the options that narrow a list of definitions."""
     for option in (
         json_option,
-        click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many; 0 for all."),
-        click.option("--source", metavar="WORD", help="Those kept so: dynamic, config or package."),
-        click.option("--workspace", "workspace_id", metavar="ID", help="Those of this workspace."),
-        click.option("--scope", metavar="WORD", help="Those of this scope: global or workspace."),
+        click.option(
+            "--limit", type=click.IntRange(min=0), metavar="N", help="At most this many; 0 for all."
+        ),
+        click.option(
+            "--source", metavar="WORD", help="Only those of this source: dynamic, config or package."
+        ),
+        click.option("--workspace", "workspace_id", metavar="ID", help="Only those of this workspace."),
+        click.option("--scope", metavar="WORD", help="Only those of this scope: global or workspace."),
     ):
         command = option(command)
     return command
 
 
-def add_verbs(group: click.Group, resource: Resource) -> None:
+def add_commands(group: click.Group, resource: Resource) -> None:
     """Add `show`, `create`, `update` and `delete` to the group of a resource."""
     for command in (_show(resource), _create(resource), _update(resource), _delete(resource)):
         group.add_command(command)
@@ -60,7 +64,7 @@ def _show(resource: Resource) -> click.Command:
     @json_option
     def show(*, item_id: str, is_json: bool) -> Exit:
         async def call(client: Agh, out: Output) -> Exit:
-            return _tell(out, resource, await resource.of(client).get(item_id))
+            return _show_definition(out, resource, await resource.of(client).get(item_id))
 
         return ask(Agh, call, is_json=is_json)
 
@@ -68,7 +72,7 @@ def _show(resource: Resource) -> click.Command:
 
 
 def _create(resource: Resource) -> click.Command:
-    about = f"Make a {resource.name} of the JSON object in FILE"
+    about = f"Create a {resource.name} from the JSON object in FILE"
     more = f"{about}, '-' for stdin. It is sent once.\n\n{resource.guide}"
 
     @click.command("create", help=more, short_help=f"{about}.")
@@ -78,7 +82,7 @@ def _create(resource: Resource) -> click.Command:
         members = _read(file, lambda given: _check_new(resource, given))
 
         async def call(client: Agh, out: Output) -> Exit:
-            return _tell(out, resource, await resource.of(client).create(**members))
+            return _show_definition(out, resource, await resource.of(client).create(**members))
 
         return ask(Agh, call, is_json=is_json, hidden=_secrets(members))
 
@@ -87,7 +91,7 @@ def _create(resource: Resource) -> click.Command:
 
 def _update(resource: Resource) -> click.Command:
     about = f"Change the {resource.name} called ID by the JSON object in FILE"
-    more = "Members that it does not hold stay as they are; objects in it replace those that are there."
+    more = "Members that it does not have are not changed; objects in it replace existing ones."
 
     @click.command("update", help=f"{about}, '-' for stdin.\n\n{more}", short_help=f"{about}.")
     @click.argument("item_id", metavar="ID")
@@ -97,7 +101,7 @@ def _update(resource: Resource) -> click.Command:
         members = _read(file, resource.check_changes)
 
         async def call(client: Agh, out: Output) -> Exit:
-            return _tell(out, resource, await resource.of(client).update(item_id, **members))
+            return _show_definition(out, resource, await resource.of(client).update(item_id, **members))
 
         return ask(Agh, call, is_json=is_json, hidden=_secrets(members))
 
@@ -105,7 +109,7 @@ def _update(resource: Resource) -> click.Command:
 
 
 def _delete(resource: Resource) -> click.Command:
-    @click.command("delete", help=f"Delete the {resource.name} called ID; the history of its runs stays.")
+    @click.command("delete", help=f"Delete the {resource.name} called ID; the history of its runs is kept.")
     @click.argument("item_id", metavar="ID")
     @json_option
     def delete(*, item_id: str, is_json: bool) -> Exit:
@@ -120,14 +124,14 @@ def _delete(resource: Resource) -> click.Command:
     return documented(delete)
 
 
-def _tell(out: Output, resource: Resource, found: Job | Trigger) -> Exit:
+def _show_definition(out: Output, resource: Resource, found: Job | Trigger) -> Exit:
     out.document(found.raw)
     show_members(out, {**found.raw, **resource.shown(found)})
     return Exit.OK
 
 
 def _read(file: str, check: Callable[[Mapping[str, Any]], object]) -> dict[str, Any]:
-    """Read the members that a file holds. What the server would refuse is wrong usage, that names the member."""
+    """Read the members from a file. Raises BadParameter, which names the member, for what the server would refuse."""
     members = read_object(file, _HINT)
     try:
         check(members)
