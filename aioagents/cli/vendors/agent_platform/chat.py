@@ -191,7 +191,7 @@ class _Answer:
             self.end_line()
 
     def end_line(self) -> None:
-        """End the line that was begun, if any."""
+        """End the line in progress, if any."""
         if self._is_within_line:
             self._is_within_line = False
             self._out.line()

@@ -1,4 +1,4 @@
-"""Kore Agent Platform in memory: sessions, runs, files, tools and models, strict where the facts are known."""
+"""Kore Agent Platform in memory: sessions, runs, files, tools and models, strict wherever the API is documented."""
 
 from .attachments import Attachment
 from .dock_handlers import DEVICES, GUARDRAILS

@@ -89,7 +89,7 @@ class ServerState:
         return self.reply(body, self.vary("created", 200, 201))
 
     def accepted(self, body: Any) -> Reply:
-        """Return the reply to a call that began something, with status 200 or 202: the vendor documents neither."""
+        """Return the reply to a call that started something, with status 200 or 202: the vendor documents neither."""
         return self.reply(body, self.vary("accepted", 200, 202))
 
     def refusal(self, refused: Refused, now: float) -> Reply:  # noqa: ARG002 - the signature of all fakes
