@@ -433,31 +433,33 @@ def test_a_callbacks_acknowledgement_may_hide_the_run() -> None:
 
 
 def _call_execute(
-    client: FakeClient, body: dict[str, Any], *, hastens: bool
+    client: FakeClient, body: dict[str, Any], *, ends_at_start: bool
 ) -> tuple[dict[str, Any], list[str]]:
     asked: list[str] = []
 
-    def hasten(run: str) -> bool:
+    def end_at_start(run: str) -> bool:
         asked.append(run)
-        return hastens
+        return ends_at_start
 
     route: Route = next(route for route in client.fake.routes if route.call == "runs.execute")
     request = Request(
         method="POST", url=_EXECUTE, call="", headers={**APP_KEY, **JSON}, body=encode_json(body)
     )
     path = {"app_id": "aa-demo", "environment": "draft"}
-    answer = route.handler(Call(request=request, path=path, query={}, now=4.0, hastens=hasten))
+    answer = route.handler(Call(request=request, path=path, query={}, now=4.0, hastens=end_at_start))
     return read(answer), asked
 
 
-@pytest.mark.parametrize("hastens", [False, True])
-def test_a_run_with_a_callback_may_end_at_once(hastens: bool) -> None:
+@pytest.mark.parametrize("ends_at_start", [False, True])
+def test_a_run_with_a_callback_may_end_at_once(ends_at_start: bool) -> None:
     """The server is asked once whether a run with a callback is over at its start; for others never."""
     client = fake_client()
-    answer, asked = _call_execute(client, execute_body(isAsync=True, callbackUrl=_HOOK), hastens=hastens)
+    answer, asked = _call_execute(
+        client, execute_body(isAsync=True, callbackUrl=_HOOK), ends_at_start=ends_at_start
+    )
     assert asked == [answer["runId"]]
-    assert client.fake.next_webhook_at() == (4.0 if hastens else 14.0)
-    assert _call_execute(client, execute_body(isAsync=True), hastens=hastens)[1] == []
+    assert client.fake.next_webhook_at() == (4.0 if ends_at_start else 14.0)
+    assert _call_execute(client, execute_body(isAsync=True), ends_at_start=ends_at_start)[1] == []
 
 
 def _signed_out(*forms: str, **rules: Any) -> FakeClient:

@@ -34,9 +34,9 @@ class FakeAgentPlatform:
     The script of a run is found by the metadata's `key`, the input's text, or `agent:<name>` and `tool:<name>` for a
     direct invocation, the first that has one; that of a dock job by `import:<tool's name, or id, or model's file
     name>`, `export:<id>`, `deploy:<id>`, `undeploy:<id>`, with a guardrail's name in place of the id. Scripts use the
-    vendor's status words, for runs in any case; the status of the last step stays for ever. Synchronous runs and
-    deployments are answered with `Held`, streams with `Streamed`. The plan's `pausing` and `history` are ignored.
-    It is an `Announcer`: its callbacks are sent by the server that it runs in.
+    vendor's status words, for runs in any case; the status of the last step stays for ever. The plan's `pausing` and
+    `history` are ignored. Synchronous runs and deployments are answered with `Held`, streams with `Streamed`. Its
+    callbacks are sent by the server that it runs in.
     """
 
     def __init__(
