@@ -35,8 +35,8 @@ class FakeAgentPlatform:
     direct invocation, the first that has one; that of a dock job by `import:<tool's name, or id, or model's file
     name>`, `export:<id>`, `deploy:<id>`, `undeploy:<id>`, with a guardrail's name in place of the id. Scripts use the
     vendor's status words, for runs in any case; the status of the last step stays for ever. The plan's `pausing` and
-    `history` are ignored. Synchronous runs and deployments are answered with `Held`, streams with `Streamed`. Its
-    callbacks are sent by the server that it runs in.
+    `history` are ignored. Synchronous runs and deployments are answered with `Held`, streams with `Streamed`.
+    Callbacks are sent by the server that the fake runs in.
     """
 
     def __init__(
