@@ -51,7 +51,7 @@ class Emission(Protocol):
         """Return settled rows whose result was not given out, in the order of settling."""
         ...
 
-    async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
+    async def record_emitted(self, keys: Sequence[str], size: int) -> None:
         """Note that these were given out, after which the output has `size` bytes. All of it, or nothing."""
         ...
 
@@ -169,7 +169,7 @@ class ResultFile:
 
     async def _put(self, records: Sequence[Record], size: int) -> int:
         size = await self._in_thread(self._put_lines, records, size)
-        await self._journal.mark_emitted([record.key for record in records], size)
+        await self._journal.record_emitted([record.key for record in records], size)
         return size
 
     async def _rebuild(self) -> None:

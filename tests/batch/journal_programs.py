@@ -68,7 +68,7 @@ async def _emit(journal: Journal, output: Path, total: int) -> None:
             file.flush()
             os.fsync(file.fileno())
             if records:
-                await journal.mark_emitted([record.key for record in records], file.tell())
+                await journal.record_emitted([record.key for record in records], file.tell())
 
 
 def killed(path: str, rows: str, rounds: str, seed: str) -> None:

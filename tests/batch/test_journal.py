@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
-from aioagents.batch import BY_HAND, MOVES, BatchJournal, BatchRow, Journal, RowState
+from aioagents.batch import BY_HAND, TRANSITIONS, BatchJournal, BatchRow, Journal, RowState
 from aioagents.batch.journal import digest_of
 from aioagents.codec import encode_deep
 from aioagents.errors import JournalError
@@ -196,12 +196,12 @@ async def test_what_cannot_be_written_is_its_callers_fault(
 
 
 async def test_moves_are_those_of_the_table(path: Path) -> None:
-    """From each state, each move that `MOVES` has is made, and each other one is refused and changes nothing."""
+    """From each state, each move that `TRANSITIONS` has is made, and each other one is refused and changes nothing."""
     async with journal_at(path) as journal:
         for state, target in product(RowState, RowState):
             key = f"{state} {target}"
             await walk(journal, key, state)
-            if target in MOVES[state]:
+            if target in TRANSITIONS[state]:
                 await journal.record([change(key, target)])
                 expected = target
             else:
@@ -217,7 +217,7 @@ async def test_moves_by_hand_are_those_of_both_tables(path: Path) -> None:
         for state, target in product(RowState, RowState):
             key = f"{state} {target}"
             await walk(journal, key, state)
-            if target in MOVES[state] | BY_HAND.get(state, frozenset()):
+            if target in TRANSITIONS[state] | BY_HAND.get(state, frozenset()):
                 await journal.record([change(key, target, is_by_hand=True)])
                 assert (await find(journal, key)).state is target
             else:

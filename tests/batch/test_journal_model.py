@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from aioagents.batch import MOVES, BatchRow, Journal, RowState
+from aioagents.batch import TRANSITIONS, BatchRow, Journal, RowState
 from aioagents.batch.journal import digest_of
 from aioagents.errors import JournalError
 from tests.batch.journal_rig import at, change, journal_at
@@ -80,7 +80,7 @@ class _Model:
     def change(self, each: Any, owner: str) -> bool:
         """Make a change, or say that it is refused."""
         row = self.rows.get(each.key)
-        if row is None or each.state not in MOVES[row.state]:
+        if row is None or each.state not in TRANSITIONS[row.state]:
             return False
         if row.state is RowState.UNKNOWN:
             self.is_stale |= row.is_emitted
@@ -183,23 +183,23 @@ class _Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def advance(self, data: st.DataObject) -> None:
         """Make one legal move, so that the ends are reached."""
-        movable = [key for key, row in self.model.rows.items() if MOVES[row.state]]
+        movable = [key for key, row in self.model.rows.items() if TRANSITIONS[row.state]]
         if not movable:
             return
         key = data.draw(st.sampled_from(sorted(movable)))
-        state = data.draw(st.sampled_from(sorted(MOVES[self.model.rows[key].state])))
+        state = data.draw(st.sampled_from(sorted(TRANSITIONS[self.model.rows[key].state])))
         self.record([change(key, state, seconds=7)])
 
     @rule(keys=st.lists(_KEYS, min_size=1, max_size=3), size=st.integers(0, 10**12))
     def mark(self, keys: list[str], size: int) -> None:
         """Return out results, some of which may not be."""
         if set(keys) <= set(self.model.unemitted) and len(set(keys)) == len(keys):
-            self._do(lambda: self.journal.mark_emitted(keys, size))
+            self._do(lambda: self.journal.record_emitted(keys, size))
             self.model.size = size
             for key in keys:
                 self.model.rows[key].is_emitted = True
         else:
-            assert self._refuses(lambda: self.journal.mark_emitted(keys, size))
+            assert self._refuses(lambda: self.journal.record_emitted(keys, size))
 
     @rule(limit=st.integers(1, 3))
     def give_out(self, limit: int) -> None:

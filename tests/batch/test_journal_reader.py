@@ -32,7 +32,7 @@ async def test_summary_has_the_totals(path: Path) -> None:
         await walk(journal, "y", RowState.FAILED, kind="RunFailed", error="another")
         await walk(journal, "z", RowState.REFUSED, kind="BadRequest")
         await walk(journal, "w", RowState.COMPLETED, kind="Odd")
-        await journal.mark_emitted(["w", "x"], 321)
+        await journal.record_emitted(["w", "x"], 321)
     await clock.advance(60)
     async with journal_at(path, owner="there:2", clock=clock) as journal:
         await clock.advance(1)

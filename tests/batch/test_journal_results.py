@@ -54,13 +54,13 @@ async def test_each_result_is_given_out_once(path: Path) -> None:
         await claim(journal, "a", "b", "c")
         await journal.record([change(key, RowState.REFUSED) for key in "abc"])
         assert await journal.emitted_size() == 0
-        await journal.mark_emitted(["a", "c"], 120)
+        await journal.record_emitted(["a", "c"], 120)
         assert await _keys(journal) == ["b"]
     async with journal_at(path) as journal:
         assert (await _keys(journal), await journal.emitted_size()) == (["b"], 120)
-        await journal.mark_emitted(["b"], 180)
+        await journal.record_emitted(["b"], 180)
         assert (await _keys(journal), await journal.emitted_size()) == ([], 180)
-        await journal.mark_emitted([], 181)
+        await journal.record_emitted([], 181)
         assert await journal.emitted_size() == 181
 
 
@@ -75,9 +75,9 @@ async def test_what_cannot_be_given_out_is_refused(path: Path, keys: list[str]) 
         await claim(journal, "given", "free")
         await journal.record([change("given", RowState.REFUSED), change("free", RowState.REFUSED)])
         await walk(journal, "started", RowState.STARTED)
-        await journal.mark_emitted(["given"], 10)
+        await journal.record_emitted(["given"], 10)
         with pytest.raises(JournalError, match="given out once"):
-            await journal.mark_emitted(keys, 99)
+            await journal.record_emitted(keys, 99)
         assert (await _keys(journal), await journal.emitted_size()) == (["free"], 10)
 
 
@@ -88,10 +88,10 @@ async def test_doubles_are_found_however_many_there_are(path: Path) -> None:
         await claim(journal, *keys)
         await journal.record([change(key, RowState.REFUSED) for key in keys])
         with pytest.raises(JournalError, match="given out once"):
-            await journal.mark_emitted([*keys, "0"], 99)
+            await journal.record_emitted([*keys, "0"], 99)
         with pytest.raises(ValueError, match="0 or more"):
-            await journal.mark_emitted(keys, -1)
-        await journal.mark_emitted(keys, 99)
+            await journal.record_emitted(keys, -1)
+        await journal.record_emitted(keys, 99)
         assert await _keys(journal) == []
 
 
@@ -100,7 +100,7 @@ async def test_a_given_result_that_changes_makes_the_output_stale(path: Path) ->
     async with journal_at(path) as journal:
         await walk(journal, "known", RowState.COMPLETED)
         await walk(journal, "lost", RowState.UNKNOWN)
-        await journal.mark_emitted(["known", "lost"], 200)
+        await journal.record_emitted(["known", "lost"], 200)
         assert not await journal.is_output_stale()
         await journal.record([change("lost", RowState.STARTED)])
     async with journal_at(path) as journal:
@@ -118,7 +118,7 @@ async def test_a_given_refusal_that_is_taken_back_makes_the_output_stale(path: P
     async with journal_at(path) as journal:
         await claim(journal, "a", "b")
         await journal.record([change(key, RowState.REFUSED) for key in "ab"])
-        await journal.mark_emitted(["a", "b"], 20)
+        await journal.record_emitted(["a", "b"], 20)
         await journal.record([change("a", RowState.PLANNED, is_by_hand=True)])
         assert await journal.is_output_stale()
         assert await _keys(journal) == []
@@ -134,7 +134,7 @@ async def test_what_was_claimed_before_it_was_given_out_is_stale_too(path: Path)
         await find(journal, "lost")
         with pytest.raises(JournalError):
             await journal.record([change("lost", RowState.COMPLETED)])
-        await journal.mark_emitted(["lost"], 10)
+        await journal.record_emitted(["lost"], 10)
         await journal.record([change("lost", RowState.PLANNED)])
         assert await journal.is_output_stale()
 
@@ -152,7 +152,7 @@ async def test_a_refused_settling_leaves_the_output_good(path: Path) -> None:
     """A call that fails as a whole makes nothing stale."""
     async with journal_at(path) as journal:
         await walk(journal, "lost", RowState.UNKNOWN)
-        await journal.mark_emitted(["lost"], 10)
+        await journal.record_emitted(["lost"], 10)
         with pytest.raises(JournalError):
             await journal.record([change("lost", RowState.DROPPED), change("lost", RowState.STARTED)])
         assert not await journal.is_output_stale()

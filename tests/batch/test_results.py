@@ -79,9 +79,9 @@ class Failing:
         result: Sequence[Record] = await self._call(self._journal.unemitted, min(limit, 3))
         return result
 
-    async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
+    async def record_emitted(self, keys: Sequence[str], size: int) -> None:
         """Pass it on."""
-        await self._call(self._journal.mark_emitted, keys, size)
+        await self._call(self._journal.record_emitted, keys, size)
 
     async def emitted_size(self) -> int:
         """Pass it on."""
@@ -322,7 +322,7 @@ async def test_journal_that_refuses_is_believed_in_the_end(tmp_path: Path) -> No
     path = tmp_path / "results.jsonl"
 
     class _Full(Failing):
-        async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
+        async def record_emitted(self, keys: Sequence[str], size: int) -> None:
             raise JournalError("the disk is full")
 
     async with journal_in(tmp_path) as journal:

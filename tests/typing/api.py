@@ -231,7 +231,7 @@ async def journals(rows: Sequence[BatchRow]) -> None:
             await journal.record(
                 [Change(key=record.key, state=RowState.STARTED, ref=record.ref, at=datetime.now(UTC))]
             )
-        await journal.mark_emitted([record.key for record in await journal.unemitted(100)], 4096)
+        await journal.record_emitted([record.key for record in await journal.unemitted(100)], 4096)
         assert_type(await journal.emitted_size(), int)
         if await journal.is_output_stale():
             await journal.reset_emission()

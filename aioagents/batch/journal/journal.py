@@ -126,7 +126,7 @@ class Journal:
     async def record(self, changes: Sequence[Change]) -> None:
         """Make changes, all or none; they are on disk when this returns.
 
-        Refuses a move that `MOVES` does not have, so also one to the state that the row is in, and STARTED without a
+        Refuses a move that `TRANSITIONS` does not have, so also one to the state that the row is in, and STARTED without a
         reference; a change by hand may make the moves of `BY_HAND` too. What a change does not give stays; what went
         wrong before is forgotten as a row becomes SENDING, or is settled by hand. Of an output that JSON cannot hold,
         that is kept in its place.
@@ -154,7 +154,7 @@ class Journal:
         """Return settled rows whose results were not given out yet, at most `limit`, in the order of settling."""
         return await self._read(lambda store: store.unemitted(limit))
 
-    async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
+    async def record_emitted(self, keys: Sequence[str], size: int) -> None:
         """Note that the results of these rows were given out, and that the output has `size` bytes with them.
 
         Refuses a row that is not settled, or whose result was given out already.
@@ -162,7 +162,7 @@ class Journal:
         named = [written(key) for key in keys]
         if size < 0:
             raise ValueError(f"size has to be 0 or more, not {size}")
-        await self._submit(Kind.WRITE, lambda store: store.mark_emitted(named, size))
+        await self._submit(Kind.WRITE, lambda store: store.record_emitted(named, size))
 
     async def emitted_size(self) -> int:
         """Return how many bytes the output had when results were given out last."""

@@ -11,12 +11,12 @@ from ...codec import decode_json, encode_deep, encode_json
 from ...contract import BatchRow
 from ...errors import JournalError
 from ...model import RunRef
-from ..record import BY_HAND, MOVES, Change, Record, RowState
+from ..record import BY_HAND, TRANSITIONS, Change, Record, RowState
 
 # States as they are stored. A row changes thrice: making an enum's member of a word, or a word of it, would take
 # longer than the change.
 _WORDS: Final = {state: state.value for state in RowState}
-_MOVES: Final = {state.value: frozenset(move.value for move in moves) for state, moves in MOVES.items()}
+_MOVES: Final = {state.value: frozenset(move.value for move in moves) for state, moves in TRANSITIONS.items()}
 _BY_HAND: Final = {state.value: frozenset(move.value for move in moves) for state, moves in BY_HAND.items()}
 SETTLED: Final = frozenset(state.value for state in RowState if state.is_settled)
 PLANNED: Final = RowState.PLANNED.value

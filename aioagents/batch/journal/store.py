@@ -245,7 +245,7 @@ class Store:
             after = page[-1].settled or 0
         return found
 
-    def mark_emitted(self, keys: Sequence[str], size: int) -> None:
+    def record_emitted(self, keys: Sequence[str], size: int) -> None:
         """Note that results were given out, after which the output had `size` bytes. Raises JournalError."""
         chunks = list(_chunks(list(dict.fromkeys(keys))))
         count = sum(self._connection.execute(COUNT_UNEMITTED[n], some).fetchone()[0] for n, some in chunks)
