@@ -195,8 +195,8 @@ async def test_what_cannot_be_written_is_its_callers_fault(
     assert states_of(path) == {}
 
 
-async def test_moves_are_those_of_the_table(path: Path) -> None:
-    """From each state, each move that `TRANSITIONS` has is made, and each other one is refused and changes nothing."""
+async def test_transitions_are_those_of_the_table(path: Path) -> None:
+    """From each state, every transition of the table is made, and every other one is refused and changes nothing."""
     async with journal_at(path) as journal:
         for state, target in product(RowState, RowState):
             key = f"{state} {target}"
@@ -211,8 +211,8 @@ async def test_moves_are_those_of_the_table(path: Path) -> None:
             assert (await find(journal, key)).state is expected
 
 
-async def test_moves_by_hand_are_those_of_both_tables(path: Path) -> None:
-    """A change by hand may make the moves of `BY_HAND` as well, and begins anew: what went wrong is forgotten."""
+async def test_transitions_by_hand_are_those_of_both_tables(path: Path) -> None:
+    """A change by hand may use the transitions of `BY_HAND` as well, and clears earlier errors."""
     async with journal_at(path) as journal:
         for state, target in product(RowState, RowState):
             key = f"{state} {target}"

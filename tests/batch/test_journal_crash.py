@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aioagents.batch import TRANSITIONS, BatchRow, Journal, RowState
-from aioagents.batch.journal.opening import open_to_write
+from aioagents.batch.journal.opening import open_for_writing
 from tests.batch.journal_rig import change, claim, journal_at, states_of
 
 _ROOT = Path(__file__).parents[2]
@@ -145,7 +145,7 @@ async def test_commits_wait_for_the_disk(path: Path) -> None:
     """Connections that write sync each commit, the strict way where the system has two, and log before they write."""
     async with journal_at(path):
         pass
-    with closing(open_to_write(str(path))) as connection:
+    with closing(open_for_writing(str(path))) as connection:
         asked = ("synchronous", "fullfsync", "checkpoint_fullfsync", "journal_mode")
         assert [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in asked] == [2, 1, 1, "wal"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from aioagents.batch import BatchRow, Journal, RowState
-from aioagents.batch.journal.faults import fault
+from aioagents.batch.journal.faults import journal_error
 from aioagents.batch.journal.opening import lock
 from aioagents.errors import JournalError
 from tests.batch.journal_rig import ask, change, claim, contents, journal_at, states_of, walk
@@ -299,7 +299,7 @@ def test_faults_that_nobody_thought_of_are_told_as_they_are() -> None:
     """What SQLite says is passed on where there is no better advice, and the error keeps its cause."""
     with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(sqlite3.Error) as caught:
         connection.execute("no statement")
-    error = fault(caught.value, "batch.db")
+    error = journal_error(caught.value, "batch.db")
     assert str(error).endswith('near "no": syntax error (SQLITE_ERROR)')
     assert error.__cause__ is caught.value
     assert not error.is_passing

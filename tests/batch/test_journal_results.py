@@ -76,7 +76,7 @@ async def test_what_cannot_be_given_out_is_refused(path: Path, keys: list[str]) 
         await journal.record([change("given", RowState.REFUSED), change("free", RowState.REFUSED)])
         await walk(journal, "started", RowState.STARTED)
         await journal.record_emitted(["given"], 10)
-        with pytest.raises(JournalError, match="given out once"):
+        with pytest.raises(JournalError, match="recorded as emitted once"):
             await journal.record_emitted(keys, 99)
         assert (await _keys(journal), await journal.emitted_size()) == (["free"], 10)
 
@@ -87,7 +87,7 @@ async def test_doubles_are_found_however_many_there_are(path: Path) -> None:
     async with journal_at(path) as journal:
         await claim(journal, *keys)
         await journal.record([change(key, RowState.REFUSED) for key in keys])
-        with pytest.raises(JournalError, match="given out once"):
+        with pytest.raises(JournalError, match="recorded as emitted once"):
             await journal.record_emitted([*keys, "0"], 99)
         with pytest.raises(ValueError, match="0 or more"):
             await journal.record_emitted(keys, -1)
