@@ -127,8 +127,8 @@ class BatchJournal(Protocol):
     Every method may raise `JournalError`, and has then changed nothing. A journal is used by one run at a time.
 
     A journal that several owners use at the same time assigns each row, in whatever state, to one of them only, in
-    one atomic step: to the owner that claims it first, or that receives it as unfinished. An owner holds a row until its
-    next `begin`, or until the journal decides that the owner is gone; for all others the row is `is_held`.
+    one atomic step: to the owner that claims it first, or that receives it as unfinished. An owner holds a row until
+    its next `begin`, or until the journal decides that the owner is gone; for all others the row is `is_held`.
     """
 
     async def begin(self) -> None:

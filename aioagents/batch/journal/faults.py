@@ -1,4 +1,4 @@
-"""Turns errors of SQLite and of the operating system into a `JournalError` that says what to do."""
+"""Converts errors of SQLite and of the operating system to a `JournalError` that says what to do."""
 
 import sqlite3
 from types import MappingProxyType

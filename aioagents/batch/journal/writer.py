@@ -118,7 +118,7 @@ class Writer:
             self._asked = []
 
     def stop(self) -> None:
-        """Let the thread end after the jobs submitted so far."""
+        """Request that the thread end after the jobs submitted so far."""
         self._hand_over()
         self._handed.put(None)
 

@@ -1,4 +1,4 @@
-"""Where a batch's rows come from: a file, which can be looked through first, or a pipe, which cannot."""
+"""Reads the rows of a batch from a file, which can be checked first, or from a pipe, which cannot."""
 
 import asyncio
 import io
@@ -17,22 +17,22 @@ from .job import BatchJob
 Row: TypeAlias = BatchRow | RowFault
 
 _BLOCK: Final = 1024 * 1024
-_AHEAD: Final = 256  # rows of a pipe that are read before anybody asks
-_SLICE: Final = 500  # rows polled in one go
+_AHEAD: Final = 256  # rows that are read ahead from a pipe
+_SLICE: Final = 500  # rows that are checked between two pauses for the event loop
 
 
 @contextmanager
-def opened(job: BatchJob) -> "Iterator[Iterable[Row] | AsyncIterator[Row]]":
-    """Return the rows, lazily. What is no ordinary file is read in a thread: it may keep its reader waiting."""
-    if is_ordinary(job.file):
+def open_rows(job: BatchJob) -> "Iterator[Iterable[Row] | AsyncIterator[Row]]":
+    """Return the rows, read lazily. A pipe is read in a thread, since reading from it may block."""
+    if is_regular(job.file):
         yield _rows(job, job.file)
         return
-    with _Piped(job) as rows:
+    with _PipedRows(job) as rows:
         yield rows
 
 
-def is_ordinary(file: str) -> bool:
-    """Return whether a file can be read twice."""
+def is_regular(file: str) -> bool:
+    """Return whether this is a regular file, which can be read twice."""
     return file != "-" and Path(file).is_file()
 
 
@@ -42,20 +42,20 @@ def _rows(job: BatchJob, source: Source) -> Iterator[Row]:
 
 
 def _distinct(job: BatchJob, rows: Iterator[Row]) -> Iterator[Row]:
-    """Raise RowFault, with `--strict`, at a row whose key stood in the input before."""
+    """Return the rows; with `--strict`, raise RowFault for a row that repeats a key."""
     if not job.is_strict:
         yield from rows
         return
     with closing(Keys()) as keys:
         for row in rows:
             if isinstance(row, BatchRow) and (before := keys.add(row.key, row.line)) is not None:
-                raise RowFault(row.line or 0, f"the key {row.key!r} stands in line {before} already", row.key)
+                raise RowFault(row.line or 0, f"the key {row.key!r} is in line {before} already", row.key)
             yield row
 
 
-async def look_through(job: BatchJob) -> None:
-    """See that the file can be read, and with `--strict` that each line is a row. Raises ValueError and OSError."""
-    if not is_ordinary(job.file):
+async def check_rows(job: BatchJob) -> None:
+    """Raise ValueError or OSError if the file cannot be read or, with `--strict`, a line of it is not a row."""
+    if not is_regular(job.file):
         return
     for number, _ in enumerate(_distinct(job, _rows(job, job.file))):
         if not job.is_strict:
@@ -64,27 +64,27 @@ async def look_through(job: BatchJob) -> None:
             await asyncio.sleep(0)
 
 
-async def count(job: BatchJob) -> int | None:
-    """Return about how many rows the file has: its lines, of which some may be blank, or parts of one cell."""
-    if not is_ordinary(job.file):
+async def count_rows(job: BatchJob) -> int | None:
+    """Return the approximate number of rows: the lines, of which some may be blank or belong to one cell."""
+    if not is_regular(job.file):
         return None
     lines, last = 0, b"\n"
-    with Path(job.file).open("rb") as file:  # noqa: ASYNC230 - a block is read in no time
+    with Path(job.file).open("rb") as file:  # noqa: ASYNC230 - reading a block is fast
         while block := file.read(_BLOCK):
             lines, last = lines + block.count(b"\n"), block
             await asyncio.sleep(0)
     return max(0, lines + (not last.endswith(b"\n")) - (job.form == "csv"))
 
 
-class _Piped:
-    """Rows that a thread reads as they come. It is a daemon: nothing can end a read that waits for its pipe."""
+class _PipedRows:
+    """Rows that a thread reads as they come. It is a daemon: a read that waits for its pipe cannot be ended."""
 
     def __init__(self, job: BatchJob) -> None:
         self._job = job
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Row | None] = asyncio.Queue()
-        self._room = Semaphore(_AHEAD)
-        self._is_left = False
+        self._permits = Semaphore(_AHEAD)
+        self._is_closed = False
         self._failure: Exception | None = None
 
     def __enter__(self) -> Self:
@@ -92,8 +92,8 @@ class _Piped:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_left = True
-        self._room.release()
+        self._is_closed = True
+        self._permits.release()
 
     def __aiter__(self) -> AsyncIterator[Row]:
         return self
@@ -102,27 +102,27 @@ class _Piped:
         row = await self._queue.get()
         if row is None:
             raise self._failure or StopAsyncIteration
-        self._room.release()
+        self._permits.release()
         return row
 
     def _read(self) -> None:
         try:
             with _open(self._job.file) as file:
                 for row in _distinct(self._job, _rows(self._job, file)):
-                    self._tell(row)
-                    self._room.acquire()
-                    if self._is_left:
+                    self._put(row)
+                    self._permits.acquire()
+                    if self._is_closed:
                         return
-        except Exception as exc:  # noqa: BLE001 - raised at whoever asks for rows
+        except Exception as exc:  # noqa: BLE001 - raised by __anext__
             self._failure = exc
-        self._tell(None)
+        self._put(None)
 
-    def _tell(self, row: Row | None) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody asks any more
+    def _put(self, row: Row | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody reads any more
             self._loop.call_soon_threadsafe(self._queue.put_nowait, row)
 
 
 def _open(file: str) -> io.BufferedReader:
-    # Not the buffer that Python has for stdin: as it ends, it would wait for a read that may be under way.
-    place = sys.stdin.fileno() if file == "-" else file
-    return open(place, "rb", closefd=file != "-")
+    # Not sys.stdin.buffer: at its end, Python would wait for a read that may still be in progress.
+    source = sys.stdin.fileno() if file == "-" else file
+    return open(source, "rb", closefd=file != "-")
