@@ -1,8 +1,8 @@
-"""Processes that run the command line and are to be killed: fresh ones, and forked ones that begin at once.
+"""Processes that run the command line and are killed: new ones, and forked ones that begin at once.
 
-Python takes longer to start than a life is to last. As a program, this forks such processes, one at a time, from one
-that has imported everything and runs nothing. It tells 0 when it is ready. It is told the arguments, a JSON array on
-one line, or `kill`, and tells each exit code. It ends when its standard input does, and its process with it.
+Python takes longer to start than most processes here run. As a program, this module is a fork server: it has imported
+everything and forks such processes, one at a time. It prints 0 when it is ready. It reads arguments, a JSON array on
+one line, or `kill`, and prints each exit code. It ends, with the process it forked, at the end of its standard input.
 """
 
 import os
@@ -21,19 +21,19 @@ _TICK: Final = 0.002
 _KILL: Final = b"kill"
 
 
-class Life(Protocol):
+class Command(Protocol):
     """One process of the command line."""
 
     def poll(self) -> int | None:
-        """Return its exit code, None while it lives; below 0 is the signal that it died of."""
+        """Return the exit code, None while it runs; a value below 0 is the signal that ended it."""
         ...
 
     def kill(self) -> int:
-        """Kill it, if it still lives, and give its exit code."""
+        """Kill the process, if it still runs, and return its exit code."""
         ...
 
 
-class Fresh:
+class NewProcess:
     """A process that starts Python first."""
 
     def __init__(self, arguments: Sequence[str], *, environ: Mapping[str, str], errors: Path) -> None:
@@ -48,22 +48,22 @@ class Fresh:
             )
 
     def poll(self) -> int | None:
-        """Return its exit code, None while it lives."""
+        """Return the exit code, None while it runs."""
         return self._process.poll()
 
     def kill(self) -> int:
-        """Kill it, if it still lives, and give its exit code."""
+        """Kill the process, if it still runs, and return its exit code."""
         self._process.kill()
         return self._process.wait()
 
 
-class Nursery:
-    """Where lives begin at once, one at a time. A context manager: leaving it ends what lives."""
+class ForkServer:
+    """Forks processes that begin at once, one at a time. A context manager: leaving it ends the process."""
 
     def __init__(self, *, environ: Mapping[str, str], errors: Path) -> None:
         with errors.open("ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.lives"],
+                [sys.executable, "-m", "benchmarks.processes"],
                 cwd=ROOT,
                 env=environ,
                 stdin=subprocess.PIPE,
@@ -83,36 +83,36 @@ class Nursery:
                 stream.close()
         self._process.wait()
 
-    def begin(self, arguments: Sequence[str]) -> Life:
-        """Have a life begin; the one before has to be over."""
-        if not self._is_ready:  # until now it has imported what lives need
-            self._is_ready = self._hear() == 0
+    def begin(self, arguments: Sequence[str]) -> Command:
+        """Fork a process; the one before must have ended."""
+        if not self._is_ready:  # it is still importing modules
+            self._is_ready = self._read_code() == 0
         self._code = None
-        self._say(orjson.dumps(list(arguments)))
+        self._write_line(orjson.dumps(list(arguments)))
         return self
 
     def poll(self) -> int | None:
-        """Return the exit code of the life that was begun last, None while it lives."""
-        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        """Return the exit code of the process that was forked last, None while it runs."""
+        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe
         if self._code is None and select.select([self._process.stdout], [], [], 0)[0]:
-            self._hear()
+            self._read_code()
         return self._code
 
     def kill(self) -> int:
-        """Kill that life, if it still lives, and give its exit code."""
+        """Kill that process, if it still runs, and return its exit code."""
         if self.poll() is None:
-            self._say(_KILL)
-        return self._hear() if self._code is None else self._code
+            self._write_line(_KILL)
+        return self._read_code() if self._code is None else self._code
 
-    def _say(self, line: bytes) -> None:
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+    def _write_line(self, line: bytes) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - opened as a pipe
         self._process.stdin.write(line + b"\n")
 
-    def _hear(self) -> int:
-        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+    def _read_code(self) -> int:
+        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the program that forks has ended")
+            raise RuntimeError("the fork server has ended")
         self._code = int(line)
         return self._code
 
@@ -121,7 +121,7 @@ class Nursery:
 
 
 def _fork(arguments: Sequence[str]) -> int:
-    from aioagents.cli import main  # noqa: PLC0415 - who only speaks to the program needs none of it
+    from aioagents.cli import main  # noqa: PLC0415 - only the fork server needs it
 
     child = os.fork()
     if child:
@@ -137,14 +137,14 @@ def _fork(arguments: Sequence[str]) -> int:
 
 
 def _serve() -> None:
-    from aioagents.cli import commands  # noqa: F401, PLC0415 - imports all there is
+    from aioagents.cli import commands  # noqa: F401, PLC0415 - imports everything in advance
 
     os.write(1, b"0\n")
-    asked = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - for as long as the program lives
+    requests = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - open until the program ends
     child = 0
     while True:
-        if select.select([asked], [], [], _TICK if child else None)[0]:
-            line = asked.readline().strip()
+        if select.select([requests], [], [], _TICK if child else None)[0]:
+            line = requests.readline().strip()
             if child and line in {_KILL, b""}:
                 os.kill(child, signal.SIGKILL)
             if not line:
