@@ -116,7 +116,7 @@ async def _measure(options: argparse.Namespace) -> tuple[float, float]:
 
 
 async def _settle() -> None:
-    """Let every task take its first step, and collect garbage."""
+    """Run the first step of every task, and collect garbage."""
     for _ in range(3):
         await asyncio.sleep(0)
     gc.collect()

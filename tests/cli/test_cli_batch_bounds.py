@@ -67,7 +67,7 @@ def test_rate(cli: Any, fake: _Recording, tmp_path: Path) -> None:
 
 
 def test_in_flight(cli: Any, fake: _Recording, tmp_path: Path) -> None:
-    """With --in-flight 4 there are four runs under way, and a fifth begins only when one of them is left."""
+    """With --in-flight=4 there are four runs at a time, and a fifth begins only when one of them has ended."""
     path = write_rows(tmp_path, {str(n): "endless" for n in range(12)})
     done = cli("batch", str(path), "--vendor", "leena", "--in-flight", "4", "--timeout", "0.3", "--json")
     assert [row["error"]["type"] for row in events(done.documents, "row")] == ["WaitTimeout"] * 12

@@ -49,7 +49,7 @@ class Rig:
         return self._meter.progress(batch, polls=0, retries=0, limit=1.0, now=self.now)
 
     def draw_until(self, end: int) -> None:
-        """Let time pass, a draw every second."""
+        """Move the clock, and draw every second."""
         while self.now < end:
             self.now += 1
             self.display.draw()
