@@ -79,11 +79,10 @@ class ResultJournal(Emission, StaleOutput, Protocol):
 class ResultFile:
     """Writes a line for each settled row: `async with ResultFile(journal, "results.jsonl") as results`.
 
-    Call `write` now and then, and `finish` at the end. The format is CSV if the name ends in `.csv` or `form` says
-    so, with `output` as JSON text, else JSON lines; times are UTC. Entering opens the file and goes on where it was
-    left; with `is_rebuilt` it is rewritten from the first row. For a file that is not this journal's, or that another
-    process is writing, it raises ValueError that says what to do, and changes nothing. Errors of the disk are raised
-    as OSError; no line is lost by them.
+    Call `write` now and then, and `finish` at the end. The format is CSV (`output` is JSON text) if the name ends in
+    `.csv` or `form` says so, else JSON lines; times are UTC. Entering continues the file; with `is_rebuilt` it is
+    rewritten. For a file that is not this journal's, or that another process is writing, it raises ValueError that
+    says what to do, and changes nothing. Errors of the disk are raised as OSError; no line is lost by them.
     """
 
     def __init__(
@@ -191,7 +190,7 @@ class ResultFile:
     def _check_is_regular(self) -> None:
         """Raise ValueError for a device or a pipe: it must not be replaced, and cannot be truncated."""
         if self._path.exists() and not self._path.is_file():
-            raise ValueError(f"{self._path} is no ordinary file: name one for the results")
+            raise ValueError(f"{self._path} is not a regular file: name one for the results")
 
     def _reopen(self, size: int) -> None:
         """Open the file whose recorded size is `size`, or start one. Raise ValueError if there is none."""

@@ -127,7 +127,7 @@ async def test_folders_and_pipes_are_refused(tmp_path: Path) -> None:
         async with journal_at(tmp_path):
             pass
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(JournalError, match="no ordinary file"):
+    with pytest.raises(JournalError, match="not a regular file"):
         async with journal_at(tmp_path / "pipe"):
             pass
     with pytest.raises(JournalError, match=r"no folder .*missing: make it first"):

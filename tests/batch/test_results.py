@@ -433,7 +433,7 @@ async def test_only_regular_files_are_written(tmp_path: Path, *, is_rebuilt: boo
     link.symlink_to(tmp_path / "results.jsonl")
     async with journal_in(tmp_path) as journal:
         await settle_rows(journal, ["1"])
-        with pytest.raises(ValueError, match="no ordinary file"):
+        with pytest.raises(ValueError, match="not a regular file"):
             async with ResultFile(journal, pipe, is_rebuilt=is_rebuilt):
                 pass
         async with ResultFile(journal, link, is_rebuilt=is_rebuilt) as results:

@@ -99,7 +99,7 @@ def test_output_that_is_no_file(cli: Any, fake: FakeLeena, tmp_path: Path, outpu
     (tmp_path / "folder").mkdir()
     done = cli("batch", str(path), "--vendor", "leena", "--output", str(tmp_path / output))
     assert done.code == 2
-    assert "is no ordinary file" in done.err
+    assert "is not a regular file" in done.err
     assert ((tmp_path / "pipe").is_fifo(), (tmp_path / "folder").is_dir()) == (True, True)
     assert fake.statistics()["starts"] == 0
 

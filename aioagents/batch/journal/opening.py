@@ -60,7 +60,7 @@ def exists(path: str) -> bool:
     except OSError as exc:
         raise journal_error(exc, path) from exc
     if not stat.S_ISREG(found.st_mode):
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no ordinary file"
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise JournalError(f"{path} is {kind}: name the file that is to be the journal")
     if found.st_nlink > 1:
         # SQLite names its log after the file: opened by another name, the log would not be found.

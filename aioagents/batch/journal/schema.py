@@ -60,7 +60,7 @@ _CACHED_AS_JSON: Final = (
     "json_array(row.key, row.id, row.state, row.ref IS NULL AND row.output IS NULL AND row.status = '' "
     "AND row.kind = '' AND row.error = '', row.is_emitted)"
 )
-#: There is no index for this, since it is queried once: it would cost each row more than it saves all of them.
+#: There is no index for this: it is queried once, and an index would cost more for each row than it saves.
 _IS_OPEN: Final = "row.state IN ('sending', 'started')"
 #: Exactly as the index declares it; otherwise SQLite does not use the index.
 _IS_UNEMITTED: Final = "row.settled IS NOT NULL AND row.is_emitted = 0"

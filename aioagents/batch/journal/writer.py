@@ -130,9 +130,7 @@ class Writer:
         if self._ended.done():
             self._thread.join()
             return
-        words = (
-            f"the journal {self._path} did not finish writing within {self._grace:g} s: is its disk at hand?"
-        )
+        words = f"the journal {self._path} did not finish writing within {self._grace:g} s: is its disk available?"
         for job in self._waiting:
             if not job.future.done():
                 job.future.set_exception(JournalError(words))
