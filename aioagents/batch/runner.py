@@ -8,8 +8,7 @@ from typing import Literal
 
 from ..contract import BatchRow, RunClient
 from ..transport import RateLimit
-from .flow import Flow
-from .intake import Rows
+from .driver import BatchDriver, Rows
 from .journal import Journal
 from .outcome import BatchStatistics, Outcome
 from .record import BatchJournal, Change, Record, RowState
@@ -55,7 +54,7 @@ class Batch:
             timeout=timeout,
             grace=grace,
         )
-        self._flow: Flow | None = None
+        self._driver: BatchDriver | None = None
         self._grace: float | None = None
         self._is_running = False
 
@@ -74,18 +73,18 @@ class Batch:
         if self._is_running:
             raise RuntimeError("the batch is running; make another one, with another journal")
         self._is_running = True
-        self._flow = self._grace = None
+        self._driver = self._grace = None
         try:
             async with self._opened() as journal:
-                flow = self._flow = Flow(self._client, journal, self._settings)
+                driver = self._driver = BatchDriver(self._client, journal, self._settings)
                 try:
-                    await flow.open(rows)
+                    await driver.open(rows)
                     if self._grace is not None:
-                        flow.stop(self._grace)
-                    while (outcome := await flow.next()) is not None:
+                        driver.stop(self._grace)
+                    while (outcome := await driver.next()) is not None:
                         yield outcome
                 finally:
-                    await flow.aclose()
+                    await driver.aclose()
         finally:
             self._is_running = False
 
@@ -95,16 +94,16 @@ class Batch:
         Runs go on. At most `grace` seconds are waited, and a second call may shorten that. Harmless where nothing
         runs. To be called in the event loop.
         """
-        if self._is_running and self._flow is None:
+        if self._is_running and self._driver is None:
             self._grace = (
                 grace if self._grace is None else min(grace, self._grace)
             )  # its journal is being opened
-        elif self._is_running and self._flow is not None:
-            self._flow.stop(grace)
+        elif self._is_running and self._driver is not None:
+            self._driver.stop(grace)
 
     def statistics(self) -> BatchStatistics:
         """Return the numbers of the present run, or of the last one."""
-        return BatchStatistics() if self._flow is None else self._flow.statistics()
+        return BatchStatistics() if self._driver is None else self._driver.statistics()
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[BatchJournal]:

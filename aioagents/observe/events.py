@@ -90,6 +90,7 @@ class StartAbandoned(Event):
 
     target: str
     sent_at: datetime
+    ref: RunRef | None = None
     run: Run | None = None
     error: AgentsError | None = None
 
