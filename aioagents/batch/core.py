@@ -25,14 +25,13 @@ class BatchCore(BatchEvents):
         What frees a slot comes before what takes one, and that before what is recorded: what takes a slot is recorded
         together with what freed it, so the journal never has more rows SENDING than it may.
         """
-        if not self.is_over:
-            self._leave_late_runs(now)
-            self._slots.end_rests(now)
-            self._send_delayed(now, utc)
-            if not self.is_stopping:
-                self._follow_waiting(now)
-                self._take_ready(now, utc)
-                self._read_on()
+        self._leave_late_runs(now)
+        self._slots.end_rests(now)
+        self._send_recorded(now, utc)
+        if not self.is_stopping:
+            self._follow_waiting(now)
+            self._take_ready(now, utc)
+            self._read_on()
         changes = None if self._is_closed else self._backlog.next_call()
         if changes is not None:
             self._outbox.add(states.Save(changes))
@@ -54,16 +53,18 @@ class BatchCore(BatchEvents):
             words = f"run {row.ref} did not end within {timeout:g} s; {seen}; it goes on"
             self._report_started(row, WaitTimeout(words, vendor=self._vendor, ref=row.ref, run=last))
 
-    def _send_delayed(self, now: float, utc: datetime) -> None:
-        """Send the recorded rows whose moment has come; once the batch is stopping, return all of them instead."""
-        delayed = self._delayed
-        while delayed and (self.is_stopping or delayed[0][0] <= now):
-            row = delayed.popleft()[1]
+    def _send_recorded(self, now: float, utc: datetime) -> None:
+        """Send the rows that are on disk as SENDING and whose moment has come. After a stop, return all of them."""
+        recorded = self._recorded
+        while recorded and (self.is_stopping or recorded[0][0] <= now):
+            row = recorded.popleft()[1]
             if self.is_stopping:
                 self._slots.free()
                 self._return(row, utc)
             else:
-                self._send(row, utc)
+                row.sent_at = utc
+                row.move(Phase.SENT)
+                self._outbox.add(states.Start(row))
         if self._cancels_unsent:
             self._cancels_unsent = False
             self._outbox.add(states.CancelUnsent())
@@ -119,8 +120,8 @@ class BatchCore(BatchEvents):
         at = math.inf if self.is_over else self._ends_at
         if self._deadlines:
             at = min(at, next(iter(self._deadlines.values())))
-        if self._delayed:
-            at = min(at, self._delayed[0][0])
+        if self._recorded:
+            at = min(at, self._recorded[0][0])
         if not self.is_stopping and self._is_row_ready:
             at = min(at, self._slots.ready_at if self._slots.has_free else self._slots.rested_at)
         if at != self._wake_at:

@@ -265,7 +265,7 @@ class BatchDriver:
                 except Exception as error:  # noqa: BLE001 - whatever ails it, nothing may be started any more
                     self._core.record_failed(error, self._clock.now())
                 else:
-                    self._core.recorded(self._clock.now(), self._clock.utcnow())
+                    self._core.recorded(self._clock.now())
                 self._decide()
         finally:
             self._is_saving = False

@@ -59,7 +59,7 @@ class BatchEvents:
         self._slots = Slots(most=settings.sending, outage=settings.outage, rate=settings.starts_per_second)
         self._in_flight = 0
         self._starts = 0
-        self._delayed: deque[tuple[float, Row]] = deque()  # in order of their moments
+        self._recorded: deque[tuple[float, Row]] = deque()  # to be sent at a moment, in order
         self._deadlines: OrderedDict[Row, float] = OrderedDict()  # in order, since all have the same time
         self._ends_at = math.inf  # once it is stopping
         self._wake_at = math.inf
@@ -83,12 +83,12 @@ class BatchEvents:
         else:
             self.fail(error, now)
 
-    def recorded(self, now: float, utc: datetime, *, refused: Mapping[str, Exception] = _NOBODY) -> None:
+    def recorded(self, now: float, *, refused: Mapping[str, Exception] = _NOBODY) -> None:
         """Take the journal's answer to `Save`: all is recorded but for rows `refused`, which others have now."""
         for row in self._backlog.answered():
             error = refused.get(row.key) if refused else None
             if error is None:
-                self._answered(row, now, utc)
+                self._answered(row, now)
             else:
                 self._lose(row, error)
 
@@ -98,11 +98,12 @@ class BatchEvents:
         for row in self._backlog.failed():
             self._not_recorded(row)
 
-    def _answered(self, row: Row, now: float, utc: datetime) -> None:
+    def _answered(self, row: Row, now: float) -> None:
         """Decide what becomes of a row whose change is recorded; its phase says which change that was."""
         phase = row.phase
         if phase is Phase.RECORDING:
-            self._may_be_sent(row, now, utc)
+            row.move(Phase.RECORDED)
+            self._recorded.append((self._slots.reserve(now), row))
         elif phase is Phase.CONFIRMING:
             self._starts += 1
             self._follow(row, now)
@@ -236,6 +237,7 @@ class BatchEvents:
     def left(self, unread: Iterable[Emit]) -> None:
         """Note that nobody reads outcomes any more; `unread` are those given that nobody took."""
         self._outbox.is_left = True
+        self._outbox.unread = 0
         for _, row in unread:
             if row is not None:
                 self._outbox.abandon(row)
@@ -264,23 +266,6 @@ class BatchEvents:
             self._not_recorded(row)
 
     # Steps of a row
-
-    def _may_be_sent(self, row: Row, now: float, utc: datetime) -> None:
-        """Send a row that is on disk as SENDING, now or at its moment, unless the batch is stopping."""
-        at = now if self.is_stopping else self._slots.reserve(now)
-        if self.is_stopping:
-            self._slots.free()
-            self._return(row, utc)
-        elif at > now:
-            row.move(Phase.DELAYED)
-            self._delayed.append((at, row))
-        else:
-            self._send(row, utc)
-
-    def _send(self, row: Row, utc: datetime) -> None:
-        row.sent_at = utc
-        row.move(Phase.SENT)
-        self._outbox.add(states.Start(row))
 
     def _follow(self, row: Row, now: float) -> None:
         row.move(Phase.FOLLOWED)
@@ -326,7 +311,6 @@ class BatchEvents:
             return
         self.is_over = self.is_stopping = True
         self._deadlines.clear()
-        self._delayed.clear()
         for row in (*self.intake.active.values(), *self.intake.resumed.values()):
             if row.phase is Phase.FOLLOWED:
                 self._outbox.add(states.Unfollow(row))

@@ -7,8 +7,8 @@ looks at the phase. `J` is the state that the journal has, `asks` the change tha
     REPLANNING   UNKNOWN*  PLANNED                       answer: READY in input order, or gone
     LOST         SENDING   UNKNOWN                       answer: outcome UNKNOWN, or gone
     READY        PLANNED                                 slot and rate: RECORDING
-    RECORDING    PLANNED   SENDING                       answer: SENT, DELAYED, RETURNING (stopped), or gone
-    DELAYED      SENDING                                 its moment: SENT; stop: RETURNING
+    RECORDING    PLANNED   SENDING                       answer: RECORDED, or gone
+    RECORDED     SENDING                                 its moment: SENT; stop: RETURNING
     SENT         SENDING                                 handle: CONFIRMING; error: FAILING, RETURNING; lost: outcome
     RETURNING    SENDING   PLANNED                       answer: READY at the back, or outcome SENDING
     CONFIRMING   SENDING   STARTED                       answer: FOLLOWED, or outcome SENDING with the reference
@@ -45,7 +45,7 @@ class Phase(Enum):
     LOST = "lost"
     READY = "ready"
     RECORDING = "recording"
-    DELAYED = "delayed"
+    RECORDED = "recorded"
     SENT = "sent"
     RETURNING = "returning"
     CONFIRMING = "confirming"
@@ -61,8 +61,8 @@ PHASE_MOVES: Final[Mapping[Phase, frozenset[Phase]]] = MappingProxyType(
         Phase.REPLANNING: frozenset({Phase.READY, Phase.GONE}),
         Phase.LOST: frozenset({Phase.GONE}),
         Phase.READY: frozenset({Phase.RECORDING, Phase.GONE}),
-        Phase.RECORDING: frozenset({Phase.SENT, Phase.DELAYED, Phase.RETURNING, Phase.GONE}),
-        Phase.DELAYED: frozenset({Phase.SENT, Phase.RETURNING}),
+        Phase.RECORDING: frozenset({Phase.RECORDED, Phase.GONE}),
+        Phase.RECORDED: frozenset({Phase.SENT, Phase.RETURNING}),
         Phase.SENT: frozenset({Phase.CONFIRMING, Phase.FAILING, Phase.RETURNING, Phase.GONE}),
         Phase.RETURNING: frozenset({Phase.READY, Phase.GONE}),
         Phase.CONFIRMING: frozenset({Phase.FOLLOWED, Phase.GONE}),
@@ -74,7 +74,7 @@ PHASE_MOVES: Final[Mapping[Phase, frozenset[Phase]]] = MappingProxyType(
     }
 )
 #: Rows whose start may be out: so many a kill leaves unknown.
-SENDING_PHASES: Final = frozenset({Phase.RECORDING, Phase.DELAYED, Phase.SENT})
+SENDING_PHASES: Final = frozenset({Phase.RECORDING, Phase.RECORDED, Phase.SENT})
 #: Rows that count as in flight.
 IN_FLIGHT_PHASES: Final = SENDING_PHASES | {
     Phase.RETURNING,
