@@ -1,4 +1,4 @@
-"""What a batch does next. Pure: it is told what happened (`events.py`), and gives commands to its driver.
+"""What a batch does next. Pure: events say what happened (`events.py`), commands say what is to be done.
 
 Decisions are made in `BatchCore.commands`, in one fixed order, once for all that happened since the last time.
 """
@@ -78,7 +78,7 @@ class BatchCore(BatchEvents):
             self._follow(row, now)
 
     def _take_ready(self, now: float, utc: datetime) -> None:
-        """Have rows recorded as SENDING, as far as there are rows, slots and time."""
+        """Ask for rows to be recorded as SENDING, as far as there are rows, slots and time."""
         ready, slots = self.intake.ready, self._slots
         while self._is_row_ready and slots.has_free and slots.ready_at <= now:
             row = ready.popleft()

@@ -52,7 +52,9 @@ class BatchDriver:
         self._supervisor = Supervisor()
         self._loop = asyncio.get_running_loop()
         self._begun_at: datetime = self._clock.utcnow()
-        self._has_turn = False  # whether decisions are going to be made in this iteration of the loop
+        self._is_scheduled = (
+            False  # whether decisions are going to be made at the end of this iteration of the loop
+        )
         self._timer: Timer | None = None
         self._changes: Sequence[Change] = ()  # to be recorded next
         self._is_saving = False
@@ -78,7 +80,7 @@ class BatchDriver:
             states.End: self._end,
         }
 
-    # For whoever iterates
+    # For the reader
 
     async def open(self, rows: Rows) -> None:
         """Begin: with what an earlier run left open, then with the input."""
@@ -128,13 +130,13 @@ class BatchDriver:
     # Deciding
 
     def _happened(self) -> None:
-        """Have decisions made on what happened, once for all that happens in this iteration of the loop."""
-        if not self._has_turn:
-            self._has_turn = True
-            self._loop.call_soon(self._turn)
+        """Schedule a decision on what happened, one for all that happens in this iteration of the loop."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._decide_now)
 
-    def _turn(self) -> None:
-        self._has_turn = False
+    def _decide_now(self) -> None:
+        self._is_scheduled = False
         self._decide()
 
     def _decide(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens to a batch: the facts that its core is told. Pure.
+"""What happens to a batch: the events of its core. Pure.
 
 Each event is a method, which notes facts and asks for changes to be recorded; what is done next is decided in
 `core.py`. `now` is the monotonic time, by which is decided; `utc` is only copied into changes.
@@ -54,7 +54,7 @@ class BatchEvents:
         self._retry_delay = retry_delay
         self._outbox = Outbox()
         self._backlog = Backlog()
-        #: Told of the rows that are read.
+        #: Takes the events of rows that come in.
         self.intake = Intake(settings, self._outbox, self._backlog, reports_found=reports_found)
         self._slots = Slots(most=settings.sending, outage=settings.outage, rate=settings.starts_per_second)
         self._in_flight = 0
@@ -134,7 +134,7 @@ class BatchEvents:
             self._report_sending(row)
 
     def _lose(self, row: Row, error: Exception) -> None:
-        """Give up a row that somebody else has now: its outcome is reported there, what it started is not."""
+        """Forget a row that somebody else has now: its outcome is reported there, a run that began is not."""
         if row.phase is Phase.RECORDING:
             self._slots.free()
         if row.phase in {Phase.CONFIRMING, Phase.FAILING}:
@@ -201,7 +201,7 @@ class BatchEvents:
             self._return(row, utc)
 
     def _return(self, row: Row, utc: datetime) -> None:
-        """Have a row recorded as PLANNED that surely was not started. Its slot is free already."""
+        """Ask for a row that surely was not started to be recorded as PLANNED. Its slot is free already."""
         row.sent_at = row.error = None
         row.move(Phase.RETURNING)
         self._backlog.add(row, Change(key=row.key, state=RowState.PLANNED, at=utc))
@@ -259,7 +259,7 @@ class BatchEvents:
         self._wake_at = math.inf
 
     def close(self) -> None:
-        """Give up: the journal answers no more. What is owed counts as not recorded."""
+        """End, without waiting for the journal: what it has not answered counts as not recorded."""
         self.end()
         self._outbox.is_left = self._is_closed = True
         for row in self._backlog.give_up():

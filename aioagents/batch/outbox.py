@@ -27,7 +27,7 @@ class Outbox:
         self.states: Counter[RowState] = Counter()
 
     def add(self, command: Command) -> None:
-        """Give a command."""
+        """Add a command."""
         self._commands.append(command)
 
     def take(self) -> list[Command]:

@@ -1,4 +1,4 @@
-"""How many rows of a batch may be sent, and when. Pure: told the time and what became of each start.
+"""How many rows of a batch may be sent, and when. Pure: time and the result of each start come in by parameter.
 
 A row takes a slot before it is recorded as SENDING and frees it when its start has ended. A start that failed for
 a reason that other starts may meet as well leaves its slot resting for a while: an outage must not be answered by
@@ -63,7 +63,7 @@ class Slots:
             heappop(self._rests)
 
     def take(self, row: Row, now: float) -> None:
-        """Give a free slot to `row`."""
+        """Occupy a free slot with `row`."""
         self.sending += 1
         self._probe = row if self.is_outage else None
         if self._limiters is not None:

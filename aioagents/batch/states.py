@@ -1,7 +1,7 @@
 """What a row of a running batch goes through, and the commands by which its core acts. Data alone.
 
-A phase says what is known of a row and what the journal was asked for, so that an answer needs no callback: the core
-looks at the phase. `J` is the state that the journal has, `asks` the change that is being recorded.
+A phase says what is known of a row and what the journal was asked for, so that an answer needs no callback: the phase
+says what it is the answer to. `J` is the state that the journal has, `asks` the change that is being recorded.
 
     phase        J         asks                          leaves by, to
     REPLANNING   UNKNOWN*  PLANNED                       answer: READY in input order, or gone
@@ -152,7 +152,7 @@ class Claim(NamedTuple):
 
 
 class Save(NamedTuple):
-    """Have the journal record changes. Not given again before this one was answered."""
+    """Record changes in the journal. Not given again before this one was answered."""
 
     changes: Sequence[Change]
 
@@ -168,13 +168,13 @@ class CancelUnsent(NamedTuple):
 
 
 class Follow(NamedTuple):
-    """Have the end of the row's run reported; attach to the run where there is no handle."""
+    """Report the end of the row's run; attach to the run where there is no handle."""
 
     row: Row
 
 
 class Unfollow(NamedTuple):
-    """Have the end of the row's run reported no more."""
+    """Report the end of the row's run no more."""
 
     row: Row
 

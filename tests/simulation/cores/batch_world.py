@@ -34,12 +34,34 @@ from aioagents.batch import record as tables
 from aioagents.batch import states as commands
 from aioagents.batch.core import BatchCore
 from aioagents.batch.settings import BatchSettings
-from aioagents.batch.states import Phase, Row
+from aioagents.batch.states import Row
 
 _EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _MOST_STEPS: Final = 5000
 _MOST_LIVES: Final = 6
-_SETTLED: Final = frozenset(state for state in RowState if state.is_settled)
+#: What may become of a start, besides a handle.
+START_FAULTS: Final = (
+    "lost",
+    "refused",
+    "unsent",
+    "throttled",
+    "unknown",
+    "slots",
+    "credentials",
+    "cut",
+    "unbegun",
+)
+OTHER_FAULTS: Final = (
+    "wait",
+    "journal",
+    "claim",
+    "odd",
+    "slow_journal",
+    "slow_reader",
+    "late_runs",
+    "no_runs",
+    "late_input",
+)
 
 
 class Broken(AssertionError):
@@ -151,11 +173,7 @@ class Plan:
             )
         if rng.random() < 0.2:
             rows.insert(rng.randrange(len(rows) + 1), RowFault(1, "no row"))
-        kinds = (
-            "lost refused unsent throttled unknown slots credentials cut unbegun wait journal claim odd "
-            "slow_journal slow_reader late_runs no_runs late_input"
-        ).split()
-        faults = frozenset(kind for kind in kinds if rng.random() < 0.25)
+        faults = frozenset(kind for kind in (*START_FAULTS, *OTHER_FAULTS) if rng.random() < 0.25)
         is_resending = rng.random() < 0.3
         settings = BatchSettings(
             in_flight=rng.choice((1, 2, 3, 8)),
@@ -206,6 +224,20 @@ class Life:
         self._cancelled: set[str] = set()
         self._input: Iterator[object] = iter(self.plan.rows)
         self._open: list[list[Record]] = []
+        self._actions: dict[type, Callable[[Any], None]] = {
+            commands.ReadOpen: self._do_read_open,
+            commands.ReadInput: self._do_read_input,
+            commands.Claim: self._do_claim,
+            commands.Save: self._do_save,
+            commands.Start: self._do_start,
+            commands.CancelUnsent: self._do_cancel_unsent,
+            commands.Follow: self._do_follow,
+            commands.Unfollow: lambda _: None,
+            commands.Emit: self._do_emit,
+            commands.Abandon: self._do_abandon,
+            commands.WakeAt: self._do_wake_at,
+            commands.End: self._do_end,
+        }
         self.steps = 0
         self.last_step = -1 if is_last or how == "end" else int(math.exp(self.rng.uniform(0, math.log(400))))
 
@@ -257,7 +289,7 @@ class Life:
     def _decide(self) -> None:
         given = self.core.commands(self.now, self.utc)
         for command in given:
-            getattr(self, f"_do_{type(command).__name__}")(command)
+            self._actions[type(command)](command)
         self.core.check()
         self._check()
 
@@ -354,10 +386,10 @@ class Life:
                 return  # ReadInput comes
         self.later(self._read, 20.0 if "late_input" in self.faults else 1.0)
 
-    def _do_ReadOpen(self, _: commands.ReadOpen) -> None:
+    def _do_read_open(self, _: commands.ReadOpen) -> None:
         self.later(self._read_open)
 
-    def _do_ReadInput(self, _: commands.ReadInput) -> None:
+    def _do_read_input(self, _: commands.ReadInput) -> None:
         self.later(self._read)
 
     # The journal
@@ -365,7 +397,7 @@ class Life:
     def _delay(self) -> float:
         return 10.0 if "slow_journal" in self.faults else 0.3
 
-    def _do_Claim(self, command: commands.Claim) -> None:
+    def _do_claim(self, command: commands.Claim) -> None:
         promise(not self._claiming, "two claims at a time")
         promise(command.rows, "an empty claim")
         self._claiming = True
@@ -383,7 +415,7 @@ class Life:
         else:
             self.core.claimed(self.journal.claim(rows), self.utc)
 
-    def _do_Save(self, command: commands.Save) -> None:
+    def _do_save(self, command: commands.Save) -> None:
         promise(not self._saving, "two records at a time")
         promise(command.changes, "an empty record")
         self._saving = True
@@ -408,7 +440,7 @@ class Life:
 
     # Starts
 
-    def _do_Start(self, command: commands.Start) -> None:
+    def _do_start(self, command: commands.Start) -> None:
         row = command.row
         promise(self.journal.records[row.key].state is RowState.SENDING, "sent before it was recorded", row)
         promise(not self.core.is_stopping, "started after a stop", row)
@@ -420,11 +452,7 @@ class Life:
         if rate is not None and len(self.sent_at) > 1:
             gap = self.sent_at[-1] - self.sent_at[-2]
             promise(gap >= 1 / rate.per_second - 1e-6, "starts too close", gap)
-        kinds = [
-            kind
-            for kind in ("lost refused unsent throttled unknown slots credentials cut unbegun".split())
-            if kind in self.faults
-        ]
+        kinds = [kind for kind in START_FAULTS if kind in self.faults]
         kind = self.rng.choice(kinds) if kinds and self.rng.random() < 0.4 else "taken"
         self.later(lambda: self._arrive(row, kind), 5.0)
 
@@ -433,7 +461,7 @@ class Life:
         return self.vendor.accept(key)
 
     def _arrive(self, row: Row, kind: str) -> None:
-        """The request leaves now, unless it was cancelled before."""
+        """Let the request leave, unless it was cancelled before."""
         if row.key in self._cancelled:
             self._over(row, NotSent("cancelled before it was sent"))
         elif kind == "taken" or (kind in {"lost", "cut", "unknown"} and self.rng.random() < 0.5):
@@ -464,12 +492,12 @@ class Life:
     def _retry_delay(self, error: Exception) -> float | None:
         return 1.5 if isinstance(error, Conflict) else None
 
-    def _do_CancelUnsent(self, _: commands.CancelUnsent) -> None:
+    def _do_cancel_unsent(self, _: commands.CancelUnsent) -> None:
         self._cancelled.update(self._out)
 
     # Runs
 
-    def _do_Follow(self, command: commands.Follow) -> None:
+    def _do_follow(self, command: commands.Follow) -> None:
         row = command.row
         promise(
             self.journal.records[row.key].state is RowState.STARTED, "followed before it was recorded", row
@@ -495,12 +523,9 @@ class Life:
         end = Run(ref=ref, state=state, status="over", seen_at=self.utc)
         self.core.run_ended(row, end, self.now)
 
-    def _do_Unfollow(self, _: commands.Unfollow) -> None:
-        pass
-
     # The reader
 
-    def _do_Emit(self, command: commands.Emit) -> None:
+    def _do_emit(self, command: commands.Emit) -> None:
         promise(not self.is_left, "an outcome that nobody reads")
         outcome = command.outcome
         record = self.journal.records.get(outcome.key)
@@ -518,15 +543,12 @@ class Life:
             self.unread.pop(0)
             self.core.taken()
 
-    def _do_Abandon(self, command: commands.Abandon) -> None:
+    def _do_abandon(self, command: commands.Abandon) -> None:
         self.abandoned.setdefault(command.row.key, []).append((command.row, command.error))
-
-    def _do_Found(self, command: commands.Found) -> None:
-        raise Broken("nobody asked for that", command)
 
     # Time
 
-    def _do_WakeAt(self, command: commands.WakeAt) -> None:
+    def _do_wake_at(self, command: commands.WakeAt) -> None:
         promise(command.at > self.now, "woken in the past", command.at, self.now)
         promise(command.at != self._wake, "woken at the same moment twice")
         self._wake = command.at
@@ -538,7 +560,7 @@ class Life:
             self._wake = math.inf
             self.core.woken()
 
-    def _do_End(self, command: commands.End) -> None:
+    def _do_end(self, command: commands.End) -> None:
         promise(not self.is_over, "it ends twice")
         self.is_over = True
 
