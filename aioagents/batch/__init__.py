@@ -3,14 +3,14 @@
 from ..contract import BatchRow
 from .journal import Journal
 from .outcome import BatchStatistics, Outcome
-from .record import BY_HAND, TRANSITIONS, BatchJournal, Change, Record, RowState
+from .record import BY_HAND, MOVES, BatchJournal, Change, Record, RowState
 from .results import ResultFile, ResultJournal
 from .rows import RowFault, read_csv, read_jsonl
 from .runner import Batch
 
 __all__ = [
     "BY_HAND",
-    "TRANSITIONS",
+    "MOVES",
     "Batch",
     "BatchJournal",
     "BatchRow",

@@ -3,10 +3,10 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
@@ -19,8 +19,8 @@ from . import states
 from .core import BatchCore
 from .outcome import BatchStatistics, Outcome
 from .plan import CHECK_BY_HAND
-from .record import BatchJournal, Change, Record, RowState
-from .rows import RowFault
+from .reader import RowReader, Rows
+from .record import BatchJournal, Change
 from .settings import BatchSettings
 from .states import Emit, Phase, Row
 
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ..clock import Timer
-
-Rows: TypeAlias = Iterable[BatchRow | RowFault] | AsyncIterable[BatchRow | RowFault]
-
-_SLICE: Final = 0.02  # seconds for which an iterator that never waits may hold up the loop
 
 
 class BatchDriver:
@@ -62,12 +58,12 @@ class BatchDriver:
         self._unread: deque[Emit] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        # Resolved when reading may go on, which the core may say before anybody waits for it.
-        self._room_for_open: asyncio.Future[None] = self._loop.create_future()
-        self._room_for_input: asyncio.Future[None] = self._loop.create_future()
+        self._rows = RowReader(
+            self._core.intake, journal, self._clock, happened=self._happened, spawn=self._spawn
+        )
         self._actions: Mapping[type, Callable[[Any], None]] = {
-            states.ReadOpen: self._read_open,
-            states.ReadInput: self._read_input,
+            states.ReadOpen: lambda _: self._rows.read_open(),
+            states.ReadInput: lambda _: self._rows.read_input(),
             states.Claim: lambda command: self._spawn(self._claim(command.rows)),
             states.Save: self._save,
             states.Start: lambda command: self._start(command.row),
@@ -85,7 +81,7 @@ class BatchDriver:
     async def open(self, rows: Rows) -> None:
         """Begin: with what an earlier run left open, then with the input."""
         await self._supervisor.open()
-        self._spawn(self._read(rows))
+        self._spawn(self._rows.read(rows))
 
     async def next(self) -> Outcome | None:
         """Return the next outcome, None when there will be no more. Raise the error that ended it all."""
@@ -167,78 +163,6 @@ class BatchDriver:
         except PoolClosed as error:
             return error
         return AgentsError("a task of the batch was cancelled from outside")
-
-    # Reading
-
-    async def _read(self, rows: Rows) -> None:
-        """Read all there is, what an earlier run left first. Raises what the input raises."""
-        intake = self._core.intake
-        await self._journal.begin()
-        async with _closing(self._journal.unfinished()) as records:
-            async for record in records:
-                if record.state is RowState.SENDING and not self._found(record):
-                    await self._room_for_open
-        if not intake.sending_ended():
-            self._room_for_open = self._loop.create_future()
-            self._happened()
-            await self._room_for_open
-        started = self._journal.unfinished()
-        if await self._find_started(started):
-            self._spawn(self._find_more(started))  # the input is read meanwhile
-        if isinstance(rows, AsyncIterable):
-            async for row in rows:
-                if not self._take(row):
-                    await self._room_for_input
-        else:
-            await self._read_slices(rows)
-        intake.input_ended()
-        self._happened()
-
-    def _found(self, record: Record) -> bool:
-        has_room = self._core.intake.found_open(record, self._clock.utcnow())
-        if not has_room:
-            self._room_for_open = self._loop.create_future()
-        self._happened()
-        return has_room
-
-    async def _find_started(self, records: AsyncIterator[Record]) -> bool:
-        """Find runs that go on, as many as may wait to be followed; return whether there may be more."""
-        async for record in records:
-            if record.state is RowState.STARTED and not self._found(record):
-                return True
-        self._core.intake.open_ended()
-        self._happened()
-        return False
-
-    async def _find_more(self, records: AsyncIterator[Record]) -> None:
-        async with _closing(records):
-            await self._room_for_open
-            while await self._find_started(records):
-                await self._room_for_open
-
-    async def _read_slices(self, rows: "Iterable[BatchRow | RowFault]") -> None:
-        """Read an iterable, leaving time to the loop now and then."""
-        ends_at = self._clock.now() + _SLICE
-        for row in rows:
-            if not self._take(row):
-                await self._room_for_input
-            elif self._clock.now() < ends_at:
-                continue
-            await asyncio.sleep(0)
-            ends_at = self._clock.now() + _SLICE
-
-    def _take(self, row: BatchRow | RowFault) -> bool:
-        has_room = self._core.intake.read(row)
-        if not has_room:
-            self._room_for_input = self._loop.create_future()
-        self._happened()
-        return has_room
-
-    def _read_open(self, _: states.ReadOpen) -> None:
-        _resolve(self._room_for_open)
-
-    def _read_input(self, _: states.ReadInput) -> None:
-        _resolve(self._room_for_input)
 
     # The journal
 
@@ -372,17 +296,6 @@ class BatchDriver:
         self._timer = None
         self._core.woken()
         self._decide()
-
-
-@asynccontextmanager
-async def _closing(records: AsyncIterator[Record]) -> AsyncIterator[AsyncIterator[Record]]:
-    """Close an iterator when the block is left, where it can be: a cursor would not survive being collected."""
-    try:
-        yield records
-    finally:
-        close = getattr(records, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def _resolve(future: "asyncio.Future[None] | None") -> None:

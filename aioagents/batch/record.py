@@ -48,7 +48,7 @@ class RowState(StrEnum):
 _OPEN: Final = frozenset({RowState.PLANNED, RowState.SENDING, RowState.STARTED})
 _ENDS: Final = frozenset({RowState.COMPLETED, RowState.FAILED, RowState.ABORTED})
 
-TRANSITIONS: Final[Mapping[RowState, frozenset[RowState]]] = MappingProxyType(
+MOVES: Final[Mapping[RowState, frozenset[RowState]]] = MappingProxyType(
     {
         RowState.PLANNED: frozenset({RowState.SENDING, RowState.REFUSED}),
         RowState.SENDING: frozenset({RowState.STARTED, RowState.REFUSED, RowState.PLANNED, RowState.UNKNOWN}),

@@ -8,9 +8,10 @@ from typing import Literal
 
 from ..contract import BatchRow, RunClient
 from ..transport import RateLimit
-from .driver import BatchDriver, Rows
+from .driver import BatchDriver
 from .journal import Journal
 from .outcome import BatchStatistics, Outcome
+from .reader import Rows
 from .record import BatchJournal, Change, Record, RowState
 from .settings import BatchSettings
 

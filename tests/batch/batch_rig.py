@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import attrs
 
 from aioagents import JournalError, NotFound, Run, RunHandle, RunRef, RunState, SessionPool, Steady
-from aioagents.batch import TRANSITIONS, Batch, BatchRow, Change, Outcome, Record, RowFault, RowState
+from aioagents.batch import MOVES, Batch, BatchRow, Change, Outcome, Record, RowFault, RowState
 from aioagents.contract import RunClient
 from aioagents.polling import Cadence
 from tests.fakes import FakeClock, settle
@@ -185,7 +185,7 @@ class Notebook:
             await self.gate.wait()
         self._check(changes)
         for change in changes:
-            if change.state not in TRANSITIONS[self.records[change.key].state]:
+            if change.state not in MOVES[self.records[change.key].state]:
                 raise JournalError(f"{change.key}: {self.records[change.key].state} to {change.state}")
         self.groups.append(len(changes))
         for change in changes:

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
-from aioagents.batch import BY_HAND, TRANSITIONS, BatchJournal, BatchRow, Journal, RowState
+from aioagents.batch import BY_HAND, MOVES, BatchJournal, BatchRow, Journal, RowState
 from aioagents.batch.journal import digest_of
 from aioagents.codec import encode_deep
 from aioagents.errors import JournalError
@@ -199,7 +199,7 @@ async def test_transitions_are_those_of_the_table(path: Path) -> None:
         for state, target in product(RowState, RowState):
             key = f"{state} {target}"
             await walk(journal, key, state)
-            if target in TRANSITIONS[state]:
+            if target in MOVES[state]:
                 await journal.record([change(key, target)])
                 expected = target
             else:
@@ -215,7 +215,7 @@ async def test_transitions_by_hand_are_those_of_both_tables(path: Path) -> None:
         for state, target in product(RowState, RowState):
             key = f"{state} {target}"
             await walk(journal, key, state)
-            if target in TRANSITIONS[state] | BY_HAND.get(state, frozenset()):
+            if target in MOVES[state] | BY_HAND.get(state, frozenset()):
                 await journal.record([change(key, target, is_by_hand=True)])
                 assert (await find(journal, key)).state is target
             else:

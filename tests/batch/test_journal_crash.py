@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aioagents.batch import TRANSITIONS, BatchRow, Journal, RowState
+from aioagents.batch import MOVES, BatchRow, Journal, RowState
 from aioagents.batch.journal.opening import open_for_writing
 from tests.batch.journal_rig import change, claim, journal_at, states_of
 
@@ -53,7 +53,7 @@ def test_sigkill_loses_nothing_and_starts_nothing_twice(path: Path) -> None:
             case ["asked", key, word]:
                 # A change that was requested and not acknowledged before the kill was made as a whole, or not at all.
                 state = RowState(word)
-                assert any(state in TRANSITIONS[each] for each in possible[key]), (line, possible[key])
+                assert any(state in MOVES[each] for each in possible[key]), (line, possible[key])
                 possible[key].add(state)
             case ["made", key, word]:
                 possible[key] = {RowState(word)}

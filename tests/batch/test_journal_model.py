@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from aioagents.batch import TRANSITIONS, BatchRow, Journal, RowState
+from aioagents.batch import MOVES, BatchRow, Journal, RowState
 from aioagents.batch.journal import digest_of
 from aioagents.errors import JournalError
 from tests.batch.journal_rig import at, change, journal_at
@@ -80,7 +80,7 @@ class _Model:
     def change(self, each: Any, owner: str) -> bool:
         """Make a change, or return false if it has to be refused."""
         row = self.rows.get(each.key)
-        if row is None or each.state not in TRANSITIONS[row.state]:
+        if row is None or each.state not in MOVES[row.state]:
             return False
         if row.state is RowState.UNKNOWN:
             self.is_stale |= row.is_emitted
@@ -183,11 +183,11 @@ class _Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def advance(self, data: st.DataObject) -> None:
         """Make one legal transition, so that the end states are reached."""
-        movable = [key for key, row in self.model.rows.items() if TRANSITIONS[row.state]]
+        movable = [key for key, row in self.model.rows.items() if MOVES[row.state]]
         if not movable:
             return
         key = data.draw(st.sampled_from(sorted(movable)))
-        state = data.draw(st.sampled_from(sorted(TRANSITIONS[self.model.rows[key].state])))
+        state = data.draw(st.sampled_from(sorted(MOVES[self.model.rows[key].state])))
         self.record([change(key, state, seconds=7)])
 
     @rule(keys=st.lists(_KEYS, min_size=1, max_size=3), size=st.integers(0, 10**12))

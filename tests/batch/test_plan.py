@@ -25,7 +25,7 @@ from aioagents import (
     Throttled,
     WaitTimeout,
 )
-from aioagents.batch import TRANSITIONS, RowState
+from aioagents.batch import MOVES, RowState
 from aioagents.batch.plan import ENDS, StartFailure, classify, ended, unstarted
 from aioagents.errors import error_class
 from tests.fakes import EPOCH
@@ -71,7 +71,7 @@ def test_every_error_has_its_verdict(error: Exception, state: RowState, *, stops
     """The verdict is the table's, and is a move that a row which is SENDING may make; a plain no is no trouble."""
     is_no = state is RowState.REFUSED or getattr(error, "status", None) in {402, 403}
     assert classify(error) == StartFailure(state, stops, is_trouble=not is_no)
-    assert state in TRANSITIONS[RowState.SENDING]
+    assert state in MOVES[RowState.SENDING]
 
 
 @pytest.mark.parametrize("status", range(400, 500))
@@ -102,7 +102,7 @@ def test_end_is_written_down_with_its_run(state: RunState) -> None:
     assert (change.state.value, change.kind, change.at) == (state.value, kind, seen_at)
     assert change.ended_at == EPOCH
     assert (change.status, change.output, change.error) == ("word", [1], "why")
-    assert change.state in TRANSITIONS[RowState.STARTED]
+    assert change.state in MOVES[RowState.STARTED]
 
 
 def test_ends_are_the_runs_ends() -> None:

@@ -126,7 +126,7 @@ class Journal:
     async def record(self, changes: Sequence[Change]) -> None:
         """Make changes, all or none; they are on disk when this returns.
 
-        Raise JournalError for a transition that `TRANSITIONS` does not have, which includes one to the row's present
+        Raise JournalError for a transition that `MOVES` does not have, which includes one to the row's present
         state, and for STARTED without a reference. A change made by hand may use the transitions of `BY_HAND` too.
         Columns that a change does not give stay as they are; earlier errors are cleared when a row becomes SENDING
         or is settled by hand. An output that JSON cannot hold is replaced by a note that says so.

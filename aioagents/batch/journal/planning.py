@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 from attrs import evolve
 
 from ...errors import JournalError
-from ..record import BY_HAND, TRANSITIONS, Record, RowState
+from ..record import BY_HAND, MOVES, Record, RowState
 from .encoding import (
     PLANNED,
     REF,
@@ -19,9 +19,7 @@ from .encoding import (
     decode_row,
 )
 
-_TRANSITIONS: Final = {
-    state.value: frozenset(new.value for new in news) for state, news in TRANSITIONS.items()
-}
+_MOVES: Final = {state.value: frozenset(new.value for new in news) for state, news in MOVES.items()}
 _BY_HAND: Final = {state.value: frozenset(new.value for new in news) for state, news in BY_HAND.items()}
 
 #: What is cached of a row, which is all that a change of it needs: its number, its state, whether it has no facts
@@ -120,7 +118,7 @@ class ChangePlan:
         for key, state, at, run_ended, given, facts, is_asked_by_hand in changes:
             number, before, is_blank, is_emitted = cached.get(key) or _no_row(key)
             is_by_hand = is_asked_by_hand and state in _BY_HAND.get(before, ())
-            if state not in _TRANSITIONS[before] and not is_by_hand:
+            if state not in _MOVES[before] and not is_by_hand:
                 raise JournalError(
                     f"the row {key!r} is {before}, and cannot become {state} from there", key=key
                 )

@@ -29,8 +29,7 @@ from aioagents import (
     StartUnknown,
     Throttled,
 )
-from aioagents.batch import BatchRow, Change, Outcome, Record, RowFault, RowState
-from aioagents.batch import record as tables
+from aioagents.batch import MOVES, BatchRow, Change, Outcome, Record, RowFault, RowState
 from aioagents.batch import states as commands
 from aioagents.batch.core import BatchCore
 from aioagents.batch.settings import BatchSettings
@@ -143,9 +142,6 @@ class Journal:
     def count(self, state: RowState) -> int:
         """Count the rows of a state."""
         return sum(record.state is state for record in self.records.values())
-
-
-MOVES: Final = getattr(tables, "TRANSITIONS", None) or tables.MOVES
 
 
 @attrs.define
