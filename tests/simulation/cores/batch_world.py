@@ -207,6 +207,7 @@ class Life:
         self.abandoned: dict[str, list[tuple[Row, Exception | None]]] = {}
         self.is_over = self.is_closed = self.is_left = self.is_killed = False
         self.had_fault = False
+        self.is_calm = how == "end" or is_last
         self.accepted: set[str] = set()
         self.handed: Counter[str] = Counter()  # starts that were handed over, by key
         self.sent_at: list[float] = []
@@ -217,6 +218,13 @@ class Life:
         self._claiming = self._saving = False
         self._out: dict[str, Row] = {}  # starts handed over that have not ended
         self._arrived: set[str] = set()
+        self.read: list[Outcome] = []  # outcomes that the reader took
+        self._returned: set[str] = set()  # keys of starts that a stop cancelled
+        self._has_stopped = False  # whether decisions were made since the stop
+        self._again: set[str] = (
+            set()
+        )  # keys of a call that failed, each of which is to be asked for by itself
+        self._journal_fails = self.rng.choice((0.02, 0.1, 0.5)) if "journal" in self.faults else 0.0
         self._cancelled: set[str] = set()
         self._input: Iterator[object] = iter(self.plan.rows)
         self._open: list[list[Record]] = []
@@ -286,6 +294,7 @@ class Life:
         given = self.core.commands(self.now, self.utc)
         for command in given:
             self._actions[type(command)](command)
+        self._has_stopped |= self.core.is_stopping
         self.core.check()
         self._check()
 
@@ -309,7 +318,9 @@ class Life:
                 if key not in self._arrived | self._cancelled and self.rng.random() < 0.5:
                     self._accept(key)
         elif self.how == "stop":
-            for grace in self.rng.choice(((math.inf,), (2.0,), (math.inf, 0.0), (0.0,))):
+            graces = self.rng.choice(((math.inf,), (2.0,), (math.inf, 0.0), (0.0,)))
+            self.is_calm = graces == (math.inf,)
+            for grace in graces:
                 self.core.stop(grace, self.now)
                 self._decide()
         elif self.how == "fail":
@@ -415,7 +426,11 @@ class Life:
         promise(not self._saving, "two records at a time")
         promise(command.changes, "an empty record")
         self._saving = True
-        fails = "journal" in self.faults and self.rng.random() < 0.1
+        if self._again:
+            keys = {change.key for change in command.changes}
+            promise(len(keys) == 1 and keys <= self._again, "not asked for one by one", keys, self._again)
+            self._again -= keys
+        fails = self.rng.random() < self._journal_fails
         self.later(lambda: self._commit(command.changes, fails=fails), self._delay())
 
     def _commit(self, changes: Sequence[Change], *, fails: bool) -> None:
@@ -423,13 +438,15 @@ class Life:
         self.journal.check(changes)
         if not fails:
             self.journal.commit(changes)
-        self.later(lambda: self._answer(fails=fails), self._delay())
+        self.later(lambda: self._answer(changes, fails=fails), self._delay())
 
-    def _answer(self, *, fails: bool) -> None:
+    def _answer(self, changes: Sequence[Change], *, fails: bool) -> None:
         self._saving = False
         if self.is_closed:
             return
         if fails:
+            if len(changes) > 1:
+                self._again = {change.key for change in changes if change.state is not RowState.SENDING}
             self.core.record_failed(JournalError("the disk is full"), self.now)
         else:
             self.core.recorded(self.now)
@@ -458,6 +475,7 @@ class Life:
 
     def _arrive(self, row: Row, kind: str) -> None:
         """Let the request leave, unless it was cancelled before."""
+        promise(row.key in self._cancelled or not self._has_stopped, "sent after a stop", row)
         if row.key in self._cancelled:
             self._over(row, NotSent("cancelled before it was sent"))
         elif kind == "taken" or (kind in {"lost", "cut", "unknown"} and self.rng.random() < 0.5):
@@ -472,6 +490,8 @@ class Life:
         core, now, utc = self.core, self.now, self.utc
         self._out.pop(row.key, None)
         self._arrived.discard(row.key)
+        if core.is_stopping and (result == "unsent" or isinstance(result, NotSent)):
+            self._returned.add(row.key)
         if isinstance(result, RunRef):
             run = Run(ref=result, state=RunState.RUNNING, status="going", seen_at=utc)
             core.start_ended(row, Handle(result, run), now, utc)  # type: ignore[arg-type]  # stands for a handle
@@ -524,6 +544,8 @@ class Life:
     def _do_emit(self, command: commands.Emit) -> None:
         promise(not self.is_left, "an outcome that nobody reads")
         outcome = command.outcome
+        is_quiet = outcome.key in self._returned and outcome.state is RowState.PLANNED
+        promise(not is_quiet, "a row that a stop returned is reported", outcome)
         record = self.journal.records.get(outcome.key)
         is_refusal = outcome.state is RowState.REFUSED and outcome.target == ""
         if outcome.is_settled and not is_refusal:
@@ -536,7 +558,7 @@ class Life:
 
     def _take(self) -> None:
         if self.unread:
-            self.unread.pop(0)
+            self.read.append(self.unread.pop(0).outcome)
             self.core.taken()
 
     def _do_abandon(self, command: commands.Abandon) -> None:
@@ -558,6 +580,8 @@ class Life:
 
     def _do_end(self, command: commands.End) -> None:
         promise(not self.is_over, "it ends twice")
+        is_late = self.now >= self.core._ends_at  # noqa: SLF001 - whether time ended it
+        promise(is_late or self.is_left or not self._again, "not asked for once more", self._again)
         self.is_over = True
 
     # Afterwards
@@ -573,12 +597,13 @@ class Life:
             known = record.ref is not None or record.state is RowState.UNKNOWN
             is_told = any(
                 outcome.key == key and (outcome.ref or outcome.state in (RowState.SENDING, RowState.UNKNOWN))
-                for outcome in self.outcomes
+                for outcome in self.read
             )
             promise(known or is_told or key in self.abandoned, "a run was lost sight of", key, record)
-        if self.how == "end" and self.core.error is None and not self.had_fault:
-            for key, record in self.journal.records.items():
-                promise(record.state is not RowState.SENDING, "left as SENDING", key)
+        if self.core.error is None and not self.had_fault and self.is_calm:
+            for key in self.journal.changed:
+                state = self.journal.records[key].state
+                promise(state is not RowState.SENDING, "left as SENDING", key)
 
 
 _ERRORS: Final[dict[str, Callable[[], Exception]]] = {

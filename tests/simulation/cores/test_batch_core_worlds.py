@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.cores.batch_world import World
 
 _CHUNKS = 16
-_WORLDS = 125  # in each chunk
+_WORLDS = 375  # in each chunk
 
 
 @pytest.mark.parametrize("chunk", range(_CHUNKS))
