@@ -49,7 +49,7 @@ def is_outcome_unknown(request: Request, error: AgentsError) -> bool:
     return False
 
 
-def is_lost(error: AgentsError) -> bool:
+def is_reply_lost(error: AgentsError) -> bool:
     """Return whether the reply was lost on its way, so that the request may have been acted upon or not."""
     return isinstance(error, ReplyLost) or (isinstance(error, ServerError) and error.status in _GATEWAYS)
 

@@ -101,10 +101,10 @@ class FakeSend:
 
     def stream(
         self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
-    ) -> "WorldStream":
+    ) -> "FakeStream":
         """Ask the worlds, and have the reply come bit by bit; leaving drops the connection."""
         merged = {name.lower(): value for name, value in {**request.headers, **headers}.items()}
-        return WorldStream(self, attrs.evolve(request, headers=merged), on_sent)
+        return FakeStream(self, attrs.evolve(request, headers=merged), on_sent)
 
     @property
     def now(self) -> float:
@@ -126,7 +126,7 @@ class FakeSend:
         return [request for request in self.sent if request.call == name]
 
 
-class WorldStream:
+class FakeStream:
     """One request to the worlds of a `FakeSend`, and its reply as it comes."""
 
     def __init__(self, fake: FakeSend, request: Request, on_sent: Callable[[], None] | None) -> None:
@@ -184,7 +184,7 @@ class WorldStream:
         self._owed = answer if isinstance(answer, Streamed) else None
         return answer
 
-    def pieces(self) -> "WorldStream":
+    def pieces(self) -> "FakeStream":
         """Return the pieces, each at its time."""
         return self
 

@@ -239,7 +239,7 @@ class BatchDriver:
             fault = _unknown(row, error)
             if isinstance(error, AgentsError) and not isinstance(error, NotSent | PoolClosed):
                 fault = error
-        self._pool.caller.abandon(
+        self._pool.caller.emit_abandoned(
             StartAbandoned(
                 vendor=self._client.vendor,
                 target=row.target,

@@ -4,6 +4,6 @@ from .account import Account
 from .call import Caller
 from .pending import PendingStart, Start, StartRequest
 from .refusals import note_reply
-from .streams import Streaming
+from .streams import StreamingCall
 
-__all__ = ["Account", "Caller", "PendingStart", "Start", "StartRequest", "Streaming", "note_reply"]
+__all__ = ["Account", "Caller", "PendingStart", "Start", "StartRequest", "StreamingCall", "note_reply"]

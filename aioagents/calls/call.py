@@ -20,7 +20,7 @@ from .pending import PendingStart, Start, StartRequest
 from .permit import Permit
 from .refusals import bad_credentials, read_reply, refusal_of
 from .starts import Starts
-from .streams import Streaming
+from .streams import StreamingCall
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class Caller:
             except AgentsError as error:
                 failures += 1
                 error.tries = failures
-                await self.pause(account, request, error, failures=failures, deadline=deadline)
+                await self.wait_to_retry(account, request, error, failures=failures, deadline=deadline)
 
     def start(self, account: Account, start: Start[T]) -> Coroutine[Any, Any, T]:
         """Send what starts a run, once, and give what its `read` makes of the reply.
@@ -85,14 +85,14 @@ class Caller:
         """
         return self._starts.start(account, start)
 
-    def stream(self, account: Account, start: StartRequest) -> Streaming:
+    def stream(self, account: Account, start: StartRequest) -> StreamingCall:
         """Return what starts a run on entering, and then has its reply read while it arrives.
 
         It belongs to the task that enters it, not to the pool. Raises TypeError where the pool's `Send` gives none.
         """
         if not isinstance(self._send, StreamSend):
             raise TypeError(f"{type(self._send).__name__} gives no streams")
-        return Streaming(
+        return StreamingCall(
             self,
             self._send,
             account,
@@ -121,7 +121,7 @@ class Caller:
         """
         return self._starts.run_inline(work, on_end)
 
-    def abandon(self, event: StartAbandoned) -> None:
+    def emit_abandoned(self, event: StartAbandoned) -> None:
         """Tell what became of a start that was waited for, and is of no use to anybody any more."""
         self._emit(event)
 
@@ -150,7 +150,7 @@ class Caller:
                 failures += 1
                 if not error.is_passing:
                     raise bad_credentials(error) from error
-                await self.pause(None, request, error, failures=failures, deadline=math.inf)
+                await self.wait_to_retry(None, request, error, failures=failures, deadline=math.inf)
             except DecodeError as error:
                 # Some gateway's page, most likely, and asking for a token once more starts nothing.
                 error.vendor = vendor
@@ -161,9 +161,9 @@ class Caller:
             except AgentsError as error:
                 error.vendor = vendor
                 failures += 1
-                await self.pause(None, request, error, failures=failures, deadline=math.inf)
+                await self.wait_to_retry(None, request, error, failures=failures, deadline=math.inf)
 
-    async def pause(
+    async def wait_to_retry(
         self,
         account: Account | None,
         request: Request,

@@ -41,9 +41,9 @@ class StartRequest:
     advice: str | Callable[[], str]
     action: str = "started a run"
     is_run: bool = True
-    shown: bytes | None = None
+    redacted_body: bytes | None = None
     sign: Callable[[Request], Request] | None = None
-    handle: Callable[[Any], RunHandle | None] | None = None
+    find_handle: Callable[[Any], RunHandle | None] | None = None
 
 
 @quick
@@ -57,24 +57,24 @@ class Start(StartRequest, Generic[T]):
 
     read: Callable[[Reply], T]
     search: "Search[T] | None" = None
-    renew: Callable[[], Request | None] | None = None
+    next_attempt: Callable[[], Request | None] | None = None
 
 
 class Search(Protocol[T]):
     """Finds by other means what a start began."""
 
-    async def watch(self, pending: "PendingStart[T]") -> T:
+    async def find(self, pending: "PendingStart[T]") -> T:
         """Return the result once it is found, while the reply is out. Cancelled when the reply is there.
 
         An `AgentsError` that it raises drops the connection, and counts as what became of the reply.
         """
         ...
 
-    async def answered(self, result: T) -> T:
+    async def confirm(self, result: T) -> T:
         """Return the result that really is this start's, now that `result` was read in the reply."""
         ...
 
-    async def failed(self, error: AgentsError, pending: "PendingStart[T]") -> T | None:
+    async def recover(self, error: AgentsError, pending: "PendingStart[T]") -> T | None:
         """Look once more after `error`, which is raised where this finds nothing."""
         ...
 
@@ -112,7 +112,7 @@ class PendingStart(Generic[T]):
         self._was_out: bool | None = None  # when the caller noticed its cancellation
         self._sent_at: datetime | None = None
         #: When the first byte left, on the monotonic clock; None while nothing is out.
-        self.out_since: float | None = None
+        self.in_flight_since: float | None = None
 
     def signed(self, request: Request) -> Request:
         """Return what is to be sent now for `request`."""
@@ -126,15 +126,15 @@ class PendingStart(Generic[T]):
         self.is_sent = self.was_sent = True
         if not self.may_have_begun:
             self._sent_at = self._clock.utcnow()
-        self.out_since = self._clock.now()
+        self.in_flight_since = self._clock.now()
 
     def clear(self) -> None:
         """Note that the vendor refused, and started nothing by this try."""
         if not self.may_have_begun:
             self.is_sent = False
-            self.out_since = None
+            self.in_flight_since = None
 
-    def doubt(self) -> None:
+    def note_may_have_begun(self) -> None:
         """Note that something may have begun all the same, though the vendor refused."""
         self.is_sent = self.may_have_begun = True
 
@@ -174,7 +174,7 @@ class PendingStart(Generic[T]):
         if isinstance(exc, asyncio.CancelledError):
             return self._closed()
         error = exc if isinstance(exc, AgentsError) else self.foreign(exc)
-        return self.unknown(error) if self.is_sent else error  # whatever broke, a run may have begun
+        return self.start_unknown(error) if self.is_sent else error  # whatever broke, a run may have begun
 
     def drain(self, result: T) -> None:
         """Note that the start led to `result`."""
@@ -208,7 +208,7 @@ class PendingStart(Generic[T]):
         )
 
     def _run_of(self, result: T) -> Run | None:
-        find = self.start.handle
+        find = self.start.find_handle
         handle = result if find is None else find(result)
         return handle.accepted or handle.last if isinstance(handle, RunHandle) else None
 
@@ -220,9 +220,11 @@ class PendingStart(Generic[T]):
             return PoolClosed(
                 f"the pool was closed before {call} was sent", vendor=self.start.vendor, call=call
             )
-        return self.unknown(ReplyLost(f"the pool was closed while the reply to {call} was out", call=call))
+        return self.start_unknown(
+            ReplyLost(f"the pool was closed while the reply to {call} was out", call=call)
+        )
 
-    def unknown(self, cause: AgentsError) -> StartUnknown:
+    def start_unknown(self, cause: AgentsError) -> StartUnknown:
         """Build the error for a start whose fate cannot be known, because of `cause`."""
         start = self.start
         advice = start.advice if isinstance(start.advice, str) else start.advice()
@@ -233,7 +235,7 @@ class PendingStart(Generic[T]):
             action=start.action,
             target=start.target,
             sent_at=self._sent_at,
-            body=start.request.body if start.shown is None else start.shown,
+            body=start.request.body if start.redacted_body is None else start.redacted_body,
             advice=advice,
             status=cause.status,
             request_id=cause.request_id,

@@ -13,7 +13,7 @@ from ..clock import Clock
 from ..errors import AgentsError, PoolClosed
 from ..model import Reply, Request
 from ..observe import Dispatcher
-from ..retry import is_lost, is_outcome_unknown
+from ..retry import is_outcome_unknown, is_reply_lost
 from ..tasks import Supervisor
 from .account import Account
 from .pending import PendingStart, Search, Start, StartRequest
@@ -39,7 +39,7 @@ class Exchange(Protocol):
         """
         ...
 
-    async def pause(
+    async def wait_to_retry(
         self,
         account: Account | None,
         request: Request,
@@ -180,10 +180,10 @@ class Starts:
 
         async with anyio.create_task_group() as group:
             group.start_soon(take, partial(self._attempts, account, start, pending, deadline), answers)
-            group.start_soon(take, lambda: search.watch(pending), sightings)
+            group.start_soon(take, lambda: search.find(pending), sightings)
         for answer in answers:
             if not isinstance(answer, Exception):
-                return await search.answered(answer)
+                return await search.confirm(answer)
         # What was seen in the very moment of a refusal is not what this start began.
         for sighting in sightings if pending.is_sent or not answers else ():
             if not isinstance(sighting, Exception):
@@ -195,7 +195,7 @@ class Starts:
 
     async def _found(self, search: Search[T], pending: PendingStart[T], fault: Exception) -> T:
         """Return what is found after the reply told nothing, or raise why it did not."""
-        found = await search.failed(fault, pending) if isinstance(fault, AgentsError) else None
+        found = await search.recover(fault, pending) if isinstance(fault, AgentsError) else None
         if found is None:
             raise fault
         return found
@@ -215,7 +215,7 @@ class Starts:
                     note_reply(error, reply)
                 failures += 1
                 error.tries = failures
-                is_renewable = start.renew is not None and is_lost(error)
+                is_renewable = start.next_attempt is not None and is_reply_lost(error)
                 if not (pending.is_sent and is_outcome_unknown(request, error)):
                     pending.clear()
                 elif is_renewable:
@@ -224,10 +224,10 @@ class Starts:
                     raise
                 if not pending.may_resend:
                     raise
-                await self._exchange.pause(
+                await self._exchange.wait_to_retry(
                     account, request, error, failures=failures, deadline=deadline, is_safe=is_renewable
                 )
-                renewed = request if start.renew is None else start.renew()
+                renewed = request if start.next_attempt is None else start.next_attempt()
                 if renewed is None or not pending.may_resend:
                     raise  # it is too late, or nobody waits any more
                 request = renewed

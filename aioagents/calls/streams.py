@@ -19,7 +19,7 @@ from .refusals import note_reply
 from .starts import Exchange
 
 
-class Streaming:
+class StreamingCall:
     """A start whose reply is read while it arrives: sent on entering, its connection closed at once on leaving.
 
     Until it is left it takes one of the account's turns for long requests, which entering waits for.
@@ -82,7 +82,7 @@ class Streaming:
         """
         return self
 
-    def began(self, run: Run) -> None:
+    def note_run(self, run: Run) -> None:
         """Note the run that the reply told of first: it is counted, and told to hooks and log, once."""
         if not self._has_begun:
             self._has_begun = True
@@ -101,7 +101,7 @@ class Streaming:
                 if not (self._is_owed and self._flight.is_sent):
                     raise
                 error = exc if isinstance(exc, AgentsError) else self._flight.foreign(exc)
-                raise self.unknown(error) from error
+                raise self.start_unknown(error) from error
             except BaseException:
                 self._abandon()
                 raise
@@ -127,14 +127,14 @@ class Streaming:
             error.vendor = self._account.vendor
             self._fault = error
             if self._is_owed:
-                raise self.unknown(error) from error
+                raise self.start_unknown(error) from error
             raise
         if piece:
             self._is_owed = False
             return piece
         if self._is_owed:
             call = self._request.call
-            raise self.unknown(DecodeError(f"the answer to {call} was empty", call=call))
+            raise self.start_unknown(DecodeError(f"the answer to {call} was empty", call=call))
         raise StopAsyncIteration
 
     async def _open(self, deadline: float) -> None:
@@ -148,7 +148,7 @@ class Streaming:
                 if self._flight.is_sent and is_outcome_unknown(self._request, error):
                     raise
                 self._flight.clear()
-                await self._exchange.pause(
+                await self._exchange.wait_to_retry(
                     self._account, self._request, error, failures=failures, deadline=deadline
                 )
             else:
@@ -187,14 +187,14 @@ class Streaming:
                 )
             )
 
-    def unknown(self, cause: AgentsError) -> StartUnknown:
+    def start_unknown(self, cause: AgentsError) -> StartUnknown:
         """Build the error for what was sent, and whose answer tells nothing because of `cause`."""
         self._is_owed = False
         if isinstance(cause, DecodeError):
-            self.note(cause)
-        return self._flight.unknown(cause)
+            self.note_reply(cause)
+        return self._flight.start_unknown(cause)
 
-    def note(self, error: DecodeError) -> None:
+    def note_reply(self, error: DecodeError) -> None:
         """Note on `error` which reply it was that could not be read."""
         if self._reply is not None:
             note_reply(error, self._reply)
@@ -204,4 +204,4 @@ class Streaming:
         if self._is_owed and self._flight.is_sent:
             call = self._request.call
             lost = ReplyLost(f"{call} was left before anything of its answer came", call=call)
-            self._flight.abandon(None, self.unknown(lost))
+            self._flight.abandon(None, self.start_unknown(lost))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
 
 from .events import Event
-from .logs import complain, is_verbose, log_event
+from .logs import is_verbose, log_event, log_hook_error
 
 Hook = Callable[[Event], object]
 
@@ -36,4 +36,4 @@ class Dispatcher:
             except Exception as exc:  # noqa: BLE001 - a listener's fault is not the call's
                 if place not in self._complained:
                     self._complained.add(place)
-                    complain(hook, exc)
+                    log_hook_error(hook, exc)

@@ -34,6 +34,6 @@ def log_event(event: events.Event) -> None:
         _LOG.log(level, "%r", event, extra={"event": event})
 
 
-def complain(hook: Any, error: Exception) -> None:
+def log_hook_error(hook: Any, error: Exception) -> None:
     """Log, once for each hook, that it raised."""
     _LOG.error("the hook %r raised; further errors of it are not logged", hook, exc_info=error)

@@ -21,7 +21,7 @@ from attrs import field, frozen
 from ..codec import decode_json
 from ..errors import WebhookRejected
 from ..model import Secret
-from ..observe.logs import complain
+from ..observe.logs import log_hook_error
 
 #: Bytes that a delivery may have.
 LIMIT: Final = 1024 * 1024
@@ -262,7 +262,7 @@ class WebhookRouter:
         except Exception as exc:  # noqa: BLE001 - as above
             if not self._complained:
                 self._complained = True
-                complain(self._on_delivery, exc)
+                log_hook_error(self._on_delivery, exc)
 
     def _find(self, path: str) -> Ticket | None:
         """Find a ticket by the last two segments; the secret one is compared in constant time."""

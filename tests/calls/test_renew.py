@@ -52,7 +52,12 @@ class Signer:
 def renewed(rig: Rig, renew: Callable[[], Request | None] | None, **changes: Any) -> Awaitable[str]:
     """Start what can be renewed; its first request has no number."""
     start: Start[str] = Start(
-        vendor="leena", request=REFUSING, read=read_text, target="triage", advice="Look there.", renew=renew
+        vendor="leena",
+        request=REFUSING,
+        read=read_text,
+        target="triage",
+        advice="Look there.",
+        next_attempt=renew,
     )
     return rig.caller.start(rig.account, attrs.evolve(start, **changes))
 
@@ -83,13 +88,13 @@ class _Nothing:
         self.found = found
         self.was_sent: list[bool] = []
 
-    async def watch(self, pending: PendingStart[str]) -> str:
+    async def find(self, pending: PendingStart[str]) -> str:
         return await _never()
 
-    async def answered(self, result: str) -> str:
+    async def confirm(self, result: str) -> str:
         return result
 
-    async def failed(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
+    async def recover(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
         self.was_sent.append(pending.is_sent)
         return self.found
 
@@ -413,7 +418,7 @@ class _Story:
         self.renewals.append(attrs.evolve(REFUSING, headers={"number": str(len(self.renewals) + 1)}))
         return self.renewals[-1]
 
-    async def watch(self, pending: PendingStart[str]) -> str:
+    async def find(self, pending: PendingStart[str]) -> str:
         """See what is to be seen, if it can be this start's."""
         await self.until(self.plan.sight_at)
         if self.plan.sight == "never" or not pending.is_sent:
@@ -422,12 +427,12 @@ class _Story:
             raise ReplyLost("enough")
         return "seen"
 
-    async def answered(self, result: str) -> str:
+    async def confirm(self, result: str) -> str:
         """Take the answer, in time."""
         await self.until(self.plan.found_at)
         return result
 
-    async def failed(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
+    async def recover(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
         """Find what there is, in time."""
         await self.until(self.plan.found_at)
         return self.plan.found if pending.is_sent else None

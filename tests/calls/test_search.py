@@ -63,7 +63,7 @@ class Scout:
         self.faults: list[tuple[AgentsError, bool]] = []
         self.was_cancelled = False
 
-    async def watch(self, pending: PendingStart[RunHandle]) -> RunHandle:
+    async def find(self, pending: PendingStart[RunHandle]) -> RunHandle:
         """See the run once it is in sight."""
         self.asked.append("watch")
         try:
@@ -72,7 +72,7 @@ class Scout:
             self.was_cancelled = True
             raise
 
-    async def answered(self, result: RunHandle) -> RunHandle:
+    async def confirm(self, result: RunHandle) -> RunHandle:
         """Put another run in the place of the one that was answered."""
         self.asked.append("answered")
         assert isinstance(result, Handle)
@@ -81,7 +81,7 @@ class Scout:
             other = await other
         return result if other is None else Handle(other)
 
-    async def failed(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
+    async def recover(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
         """Look once more."""
         self.asked.append("failed")
         self.faults.append((error, pending.is_sent))
@@ -362,9 +362,9 @@ async def test_refusal_that_is_in_doubt() -> None:
     """A search that cannot tell what came before a refusal has it told as unknown."""
 
     class Doubting(Scout):
-        async def failed(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
-            pending.doubt()
-            return await super().failed(error, pending)
+        async def recover(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
+            pending.note_may_have_begun()
+            return await super().recover(error, pending)
 
     async with Rig(Reply(409)) as rig:
         ended = await outcome(await begin(rig, Doubting()))

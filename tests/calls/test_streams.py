@@ -8,7 +8,7 @@ import anyio
 import attrs
 import pytest
 
-from aioagents.calls import Caller, Start, StartRequest, Streaming
+from aioagents.calls import Caller, Start, StartRequest, StreamingCall
 from aioagents.errors import (
     AgentsError,
     AuthenticationError,
@@ -140,7 +140,7 @@ class StreamRig(Rig):
             chance=lambda: 0.5,
         )
 
-    def stream(self, request: Request = START) -> Streaming:
+    def stream(self, request: Request = START) -> StreamingCall:
         """Return a stream that was not entered."""
         return self.caller.stream(self.account, start(request))
 
@@ -219,7 +219,7 @@ async def test_the_first_run_is_told_and_counted_once() -> None:
         async with rig.stream() as streaming:
             assert rig.caller.starts == 0
             for _ in range(3):
-                streaming.began(RUN)
+                streaming.note_run(RUN)
         assert rig.told(RunStarted) == [RunStarted(vendor="leena", target="triage", run=RUN)]
         assert rig.caller.starts == 1
 
@@ -228,7 +228,7 @@ async def test_what_is_no_run_is_not_counted() -> None:
     """A launch of something else is told, and is no start that counts."""
     async with StreamRig(OK) as rig:
         async with rig.caller.stream(rig.account, attrs.evolve(start(), is_run=False)) as streaming:
-            streaming.began(RUN)
+            streaming.note_run(RUN)
             assert [piece async for piece in streaming.pieces()] == [b"ok"]
         assert rig.caller.starts == 0
 
@@ -447,7 +447,7 @@ async def test_an_answer_that_tells_nothing_is_unknown() -> None:
         async with rig.stream() as streaming:
             assert await anext(streaming.pieces()) == b"<html>"
             cause = DecodeError("wrong shape")
-            error = streaming.unknown(cause)
+            error = streaming.start_unknown(cause)
         assert (error.__cause__, error.target, error.body) == (cause, "triage", BODY)
         assert (error.status, error.request_id) == (201, "r-1")
 

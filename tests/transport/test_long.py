@@ -370,13 +370,13 @@ class _Sighting:
     def __init__(self) -> None:
         self.sight: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def watch(self, pending: PendingStart[str]) -> str:
+    async def find(self, pending: PendingStart[str]) -> str:
         return await self.sight
 
-    async def answered(self, result: str) -> str:
+    async def confirm(self, result: str) -> str:
         return result
 
-    async def failed(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
+    async def recover(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
         return None
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 from attrs import field, frozen
 
-from ...calls import StartRequest, Streaming
+from ...calls import StartRequest, StreamingCall
 from ...errors import DecodeError, PoolClosed, ReplyLost, StreamCut
 from ...model import Run, RunRef, RunState
 from .calls import Calls
@@ -164,7 +164,7 @@ class RunStream:
         self._refer = refer
         self._decoder = EventDecoder(vendor=VENDOR, call=start.request.call)
         self._tally = Tally(mode)
-        self._streaming: Streaming | None = None
+        self._streaming: StreamingCall | None = None
         self._is_read = False
         self._is_closed = False
         # Held only where it is read event by event: a loop that is left has to drop it.
@@ -193,7 +193,7 @@ class RunStream:
         await self._begin()
         return self
 
-    async def _begin(self) -> Streaming:
+    async def _begin(self) -> StreamingCall:
         self._calls.pool.ensure_open()
         streaming = self._calls.pool.caller.stream(self._calls.account, self._start)
         self._streaming = await streaming.__aenter__()
@@ -238,7 +238,7 @@ class RunStream:
                 for event in events:
                     self._tally.add(event)
                     if not is_told and (run := self._run()) is not None:
-                        streaming.began(run)
+                        streaming.note_run(run)
                         is_told = True
                     yield event
                     if event.is_last:
@@ -246,7 +246,7 @@ class RunStream:
         finally:
             await self._close()
 
-    async def _next(self, streaming: Streaming, pieces: AsyncIterator[bytes]) -> list[StreamEvent] | None:
+    async def _next(self, streaming: StreamingCall, pieces: AsyncIterator[bytes]) -> list[StreamEvent] | None:
         """Wait for what comes next, and give the events that are whole with it; None at the end."""
         decoder = self._decoder
         try:
@@ -266,8 +266,8 @@ class RunStream:
             raise
         except DecodeError as error:
             if self._tally.events == 0:
-                raise streaming.unknown(error) from error
-            streaming.note(error)
+                raise streaming.start_unknown(error) from error
+            streaming.note_reply(error)
             error.run, error.ref = self._run(), self.ref
             raise
         self._tally.is_complete = True

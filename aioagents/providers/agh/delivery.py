@@ -142,7 +142,7 @@ class Postman:
             " refused. With trigger_id the run can be found."
         )
 
-    async def watch(self, pending: PendingStart[Delivery]) -> Delivery:
+    async def find(self, pending: PendingStart[Delivery]) -> Delivery:
         """Return the delivery when its run was seen to have ended, and the answer did not come all the same.
 
         Raises `ReplyLost` once the time is up that the connection was to be kept, `NotSent` where it never was sent.
@@ -155,16 +155,16 @@ class Postman:
             if left is not None and left <= gap:
                 kind = ReplyLost if pending.is_sent else NotSent
                 raise kind(f"{CALL} was given up after {self._timeout:g} s", call=CALL)
-            if self._run is not None and pending.out_since is not None and await self._has_ended():
+            if self._run is not None and pending.in_flight_since is not None and await self._has_ended():
                 await sleep(self._clock, _REPLY_GRACE)
                 return self._found(self._run)
             gap = min(gap * _FACTOR, _LONGEST_GAP)
 
-    async def answered(self, result: Delivery) -> Delivery:
+    async def confirm(self, result: Delivery) -> Delivery:
         """Return the result as it is."""
         return result
 
-    async def failed(self, error: AgentsError, pending: PendingStart[Delivery]) -> Delivery | None:
+    async def recover(self, error: AgentsError, pending: PendingStart[Delivery]) -> Delivery | None:
         """Find the run after an answer that hides it, or none; a replay says that it has arrived."""
         if isinstance(error, Conflict):
             tell_conflict(error)

@@ -30,7 +30,7 @@ class Outgoing(Protocol):
     """A call on its way."""
 
     @property
-    def out_since(self) -> float | None:
+    def in_flight_since(self) -> float | None:
         """Give when its first byte left, on the monotonic clock; None while it is not out."""
         ...
 
@@ -56,9 +56,9 @@ class Claim:
         self.run_id: str | None = None
 
     @property
-    def out_since(self) -> float | None:
+    def in_flight_since(self) -> float | None:
         """Return when the call was sent; None while it is not out."""
-        return None if self.call is None else self.call.out_since
+        return None if self.call is None else self.call.in_flight_since
 
 
 class Ledger:
@@ -163,7 +163,7 @@ class Ledger:
 
     def _review(self, claim: Claim) -> None:
         """See to it that a call that is not out gets none of the runs that are noted by now."""
-        if claim.out_since is not None:
+        if claim.in_flight_since is not None:
             return
         if claim.call is None or not claim.call.was_sent:
             claim.base = self._next
@@ -172,15 +172,15 @@ class Ledger:
 
     def _settle(self, asked_at: float) -> None:
         waiting: list[Claim] = []
-        for claim in sorted(self._claims, key=lambda each: (-each.base, each.out_since or 0.0)):
+        for claim in sorted(self._claims, key=lambda each: (-each.base, each.in_flight_since or 0.0)):
             if claim.run_id is not None:
                 continue
             if claim.has_failed:  # answered: its run is in the list if there is one
                 self._pair([claim], asked_at, only_failed=True)
-            elif claim.out_since is not None:
+            elif claim.in_flight_since is not None:
                 waiting.append(claim)
         firm = [each for each in waiting if not each.is_lost]
-        settled = [each for each in firm if (each.out_since or 0.0) <= asked_at - _SETTLED]
+        settled = [each for each in firm if (each.in_flight_since or 0.0) <= asked_at - _SETTLED]
         # A run may be that of a call whose refusal is on its way. Where each call has one, none is.
         for claims in (waiting, firm, settled):
             if claims and self._pair(claims, asked_at):
@@ -197,7 +197,7 @@ class Ledger:
             free.remove(found)
             pairs.append((claim, found))
         for claim, found in pairs:
-            if (claim.out_since or 0.0) <= asked_at:
+            if (claim.in_flight_since or 0.0) <= asked_at:
                 self._take(found)
                 claim.run_id = found.id
         return True

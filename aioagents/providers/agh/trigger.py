@@ -17,7 +17,7 @@ from ...clock import sleep
 from ...errors import AgentsError, Conflict, NotFound, ServerError
 from ...model import Reply, Request
 from ...polling import RunHandle
-from ...retry import is_lost
+from ...retry import is_reply_lost
 from .calls import Calls
 from .ledger import Claim, Ledger, Sighting
 from .records import AutomationRun
@@ -164,21 +164,21 @@ class TriggerSearch:
             return f"{way} These are new, and nobody's as far as is known here: {shown}{more}."
         return f"{way} No new one was seen." if self._polled else way
 
-    async def watch(self, pending: PendingStart[RunHandle]) -> RunHandle:
+    async def find(self, pending: PendingStart[RunHandle]) -> RunHandle:
         """Return a handle on the run once the history shows it."""
         self._claim.call = pending
         gap = _FIRST_GAP
         while True:
             await sleep(self._clock, gap)
-            if pending.out_since is None:
+            if pending.in_flight_since is None:
                 continue
             run = await self._poll(after=self._clock.now() - _RECENT)
-            if run is not None and pending.out_since is not None:  # and was not refused meanwhile
+            if run is not None and pending.in_flight_since is not None:  # and was not refused meanwhile
                 self._book.close(self._claim, is_begun=True)
                 return self._handle(run)
             gap = min(gap * _FACTOR, _LONGEST_GAP)
 
-    async def answered(self, result: RunHandle) -> RunHandle:
+    async def confirm(self, result: RunHandle) -> RunHandle:
         """Return the handle on the run that was answered, or on the one that is left for this call.
 
         Where another call was taken to have begun that run, this one began the other's.
@@ -196,7 +196,7 @@ class TriggerSearch:
         finally:
             self._book.close(self._claim, is_begun=True)
 
-    async def failed(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
+    async def recover(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
         """Look for the run where the answer hides it, or was lost."""
         run = None
         try:
@@ -210,7 +210,7 @@ class TriggerSearch:
 
     async def _hidden(self, error: AgentsError) -> AutomationRun | None:
         self._claim.has_failed = isinstance(error, ServerError) and error.status == _FAILED
-        self._claim.is_lost = is_lost(error)
+        self._claim.is_lost = is_reply_lost(error)
         for gap in _GAPS_AFTER:
             await sleep(self._clock, gap)
             run = await self._poll(after=self._clock.now())
@@ -241,7 +241,7 @@ class TriggerSearch:
         self._polled = False
         run = await self._poll(after=self._clock.now())
         if not self._polled:
-            pending.doubt()  # or the call might be made again, on top of a run
+            pending.note_may_have_begun()  # or the call might be made again, on top of a run
         return run
 
     async def _poll(self, *, after: float) -> AutomationRun | None:

@@ -101,7 +101,7 @@ class Triggers:
                 advice=_ADVICE,
                 action="created a trigger",
                 is_run=False,
-                shown=encode_json({key: value for key, value in body.items() if key != _SECRET}),
+                redacted_body=encode_json({key: value for key, value in body.items() if key != _SECRET}),
             )
         )
 

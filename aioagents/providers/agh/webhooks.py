@@ -78,9 +78,9 @@ class Webhooks:
                 target=endpoint,
                 advice=postman.advice,
                 search=postman,
-                renew=postman.renew,
+                next_attempt=postman.renew,
                 sign=postman.sign,
-                handle=lambda delivery: delivery.run,
+                find_handle=lambda delivery: delivery.run,
             )
         )
 

@@ -27,7 +27,7 @@ from aioagents.observe import RequestDone, RunStarted, StartAbandoned
 from aioagents.providers.agent_platform import Invoke, RunStream, StreamEvent, StreamResult, text_of
 from aioagents.providers.agent_platform.fake import FRAMINGS
 from aioagents.providers.agent_platform.stream import Tally, read_event
-from tests.fakes import FakeSend, WorldStream, settle
+from tests.fakes import FakeSend, FakeStream, settle
 from tests.polling.rig import begin, reply
 from tests.providers.agent_platform.platform_rig import APP_URL, HELLO, PlatformRig, platform_rig, sample_body
 
@@ -414,7 +414,7 @@ async def test_nonsense_after_events() -> None:
         assert caught.value.run is not None
 
 
-class _StuckStream(WorldStream):
+class _StuckStream(FakeStream):
     """A reply that gives one piece, and then neither another one nor its end."""
 
     _is_given = False
@@ -431,7 +431,7 @@ class _StuckSend(FakeSend):
 
     def stream(
         self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
-    ) -> WorldStream:
+    ) -> FakeStream:
         return _StuckStream(self, super().stream(request, headers=headers, on_sent=on_sent).request, on_sent)
 
 

@@ -18,11 +18,11 @@ EARLY, NOW = 10.0, 100.0
 class _Call:
     """A call on its way, as a ledger sees it."""
 
-    out_since: float | None = None
+    in_flight_since: float | None = None
     was_sent: bool = False
 
     def send(self, at: float) -> None:
-        self.out_since, self.was_sent = at, True
+        self.in_flight_since, self.was_sent = at, True
 
 
 def ran(run_id: str, attempt: int = 1, *, failed: bool = False) -> Sighting:
@@ -167,7 +167,7 @@ def test_refused_call_gives_back_what_it_was_given() -> None:
     ledger.note([ran("a")], asked_at=NOW)
     assert (refused.run_id, began.run_id) == ("a", None)
     assert isinstance(refused.call, _Call)
-    refused.call.out_since = None
+    refused.call.in_flight_since = None
     ledger.note([ran("a")], asked_at=NOW)
     assert (refused.run_id, began.run_id) == (None, "a")
 
@@ -384,7 +384,7 @@ class _World:
         return trips[number % len(trips)] if trips else None
 
     def out(self) -> list[_Trip]:
-        return [each for each in self.trips if not each.is_over and each.call.out_since is not None]
+        return [each for each in self.trips if not each.is_over and each.call.in_flight_since is not None]
 
     @property
     def progress(self) -> int:
@@ -426,7 +426,7 @@ class _World:
     def hear_refusal(self, number: int) -> None:
         trip = self._one([each for each in self.out() if each.is_decided and each.run is None], number)
         if trip is not None:
-            trip.call.out_since = None
+            trip.call.in_flight_since = None
             if number % 2:  # else the next list finds that it is not out
                 self.ledger.close(trip.claim, is_begun=False)
                 trip.is_over = True
@@ -509,7 +509,7 @@ class _World:
         ]
         had_failed = [each for each in missing if each.claim.has_failed]
         is_easy = all(
-            each.call.out_since is not None and each.run is not None and each.run.id not in held
+            each.call.in_flight_since is not None and each.run is not None and each.run.id not in held
             for each in missing
         )
         self.list(0)
@@ -519,7 +519,7 @@ class _World:
         for trip in had_failed:
             assert trip.claim.run_id is None or trip.claim.run_id in failed
         for trip in self.trips:
-            if not trip.is_over and trip.call.was_sent and trip.call.out_since is None:
+            if not trip.is_over and trip.call.was_sent and trip.call.in_flight_since is None:
                 assert trip.claim.run_id is None, "a refused call has a run"
 
 
