@@ -33,10 +33,10 @@ TOKEN = Request(method="POST", url="https://x.example/token", call="token", purp
 class Attempt:
     """One sending: the request, its signature, and what says that its first byte leaves."""
 
-    def __init__(self, request: Request, headers: Mapping[str, str], mark: Callable[[], None]) -> None:
+    def __init__(self, request: Request, headers: Mapping[str, str], note_sent: Callable[[], None]) -> None:
         self.request = request
         self.signature = headers.get("Authorization", "")
-        self.mark = mark
+        self.note_sent = note_sent
 
 
 class ScriptSend:
@@ -58,7 +58,7 @@ class ScriptSend:
         if callable(step):
             return await step(attempt)
         if not isinstance(step, NotSent):
-            attempt.mark()
+            attempt.note_sent()
         await asyncio.sleep(0)
         if isinstance(step, Reply):
             return step
@@ -81,9 +81,9 @@ class Held:
         """Stand still until there is a reply."""
         if self.is_connecting:
             reply = await self.reply
-            attempt.mark()
+            attempt.note_sent()
             return reply
-        attempt.mark()
+        attempt.note_sent()
         return await self.reply
 
 
@@ -144,7 +144,7 @@ class Rig:
     async def __aexit__(self, *_: object) -> None:
         await self.supervisor.aclose()
 
-    def told(self, kind: type[E]) -> list[E]:
+    def emitted(self, kind: type[E]) -> list[E]:
         """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 

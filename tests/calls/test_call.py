@@ -158,7 +158,7 @@ async def test_retry_after_is_honoured(header: str, least: float, most: float, i
     """What the server asks for is waited out in full, in seconds or as a date, by starts as well."""
     async with Rig(_reply(429, retry_after=header), OK) as rig:
         await _see(rig, is_start, "ok", START if is_start else CALL)
-        (retry,) = rig.told(RetryScheduled)
+        (retry,) = rig.emitted(RetryScheduled)
         assert least <= retry.delay <= most
         assert retry.error.retry_after == least
 
@@ -167,8 +167,8 @@ async def test_waits_double_and_jitter() -> None:
     """Without a Retry-After the waits are drawn below a bound that doubles."""
     async with Rig(_reply(502)) as rig:
         await _see(rig, False, ServerError, CALL)
-        assert [retry.delay for retry in rig.told(RetryScheduled)] == [0.25, 0.5, 1.0, 2.0]
-        assert [retry.failures for retry in rig.told(RetryScheduled)] == [1, 2, 3, 4]
+        assert [retry.delay for retry in rig.emitted(RetryScheduled)] == [0.25, 0.5, 1.0, 2.0]
+        assert [retry.failures for retry in rig.emitted(RetryScheduled)] == [1, 2, 3, 4]
 
 
 async def test_refusals_carry_the_facts() -> None:
@@ -237,7 +237,7 @@ async def test_a_retry_that_cannot_finish_in_time_is_not_begun() -> None:
             with pytest.raises(Throttled):
                 await rig.start()
         assert rig.send.times == 2
-        assert rig.told(RetryScheduled) == []
+        assert rig.emitted(RetryScheduled) == []
         rig.send.steps = [_reply(429, retry_after="30"), OK]
         with anyio.fail_after(200):
             assert await rig.ends(rig.start()) == "ok"
@@ -286,7 +286,7 @@ async def test_throttling_lowers_the_rate() -> None:
     async with Rig(THROTTLED) as rig:
         for _ in range(5):
             await rig.begin(rig.poll())
-        assert len(rig.told(RateLowered)) == 1
+        assert len(rig.emitted(RateLowered)) == 1
         assert rig.account.limiter.statistics().per_second < 1.0
         await rig.clock.advance(5000)
 
@@ -361,11 +361,11 @@ async def test_requests_are_told_while_somebody_listens() -> None:
     """Each request is told with its status or its fault, and how long it took."""
     async with Rig(ReplyLost("x"), OK) as rig:
         await _see(rig, False, "ok", CALL)
-        assert [(done.status, type(done.error)) for done in rig.told(RequestDone)] == [
+        assert [(done.status, type(done.error)) for done in rig.emitted(RequestDone)] == [
             (None, ReplyLost),
             (200, type(None)),
         ]
-        assert all(done.call == "report.page" and done.vendor == "leena" for done in rig.told(RequestDone))
+        assert all(done.call == "report.page" and done.vendor == "leena" for done in rig.emitted(RequestDone))
 
 
 async def test_numbers_count_what_was_sent() -> None:

@@ -59,7 +59,7 @@ async def test_starts_are_not_forgotten() -> None:
         await settle()
         held.reply.set_result(OK)
         await settle()
-        assert len(rig.told(StartAbandoned)) == 1
+        assert len(rig.emitted(StartAbandoned)) == 1
         out = await rig.begin(rig.start())
         await rig.supervisor.aclose()
         with pytest.raises(StartUnknown):

@@ -65,7 +65,7 @@ async def test_raises_as_others_do(reply: Reply, error: type[AgentsError]) -> No
         carried = Carried(rig)
         await settle()
         assert type(carried.outcome) is error
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 

@@ -49,7 +49,7 @@ async def test_cancelled_at_the_gate_nothing_is_sent() -> None:
         held.reply.set_result(OK)
         assert await first == "ok"
         assert rig.send.times == 1
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
@@ -75,11 +75,11 @@ async def test_cancelled_between_two_tries_nothing_more_is_sent(step: Step) -> N
     """A start that was refused or not sent, and is cancelled in the wait before its next try, is over."""
     async with Rig(step, OK) as rig:
         task = await rig.begin(rig.start())
-        assert len(rig.told(RetryScheduled)) == 1
+        assert len(rig.emitted(RetryScheduled)) == 1
         await _cancel(task)
         await rig.clock.advance(1000)
         assert rig.send.times == 1
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
@@ -90,7 +90,7 @@ async def test_cancelled_while_connecting_nothing_is_sent() -> None:
         task = await rig.begin(rig.start())
         await _cancel(task)
         assert held.reply.cancelled()
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
@@ -145,12 +145,12 @@ async def test_cancelled_with_the_reply_out_it_goes_on(reply: Reply, error: type
         assert not held.reply.done()
         held.reply.set_result(reply)
         await rig.clock.advance(1000)
-        (told,) = rig.told(StartAbandoned)
-        assert (told.vendor, told.target, told.sent_at) == ("leena", "triage", EPOCH)
-        assert type(told.error) is (type(None) if error is None else error)
-        assert SECRET not in repr(told)
+        (event,) = rig.emitted(StartAbandoned)
+        assert (event.vendor, event.target, event.sent_at) == ("leena", "triage", EPOCH)
+        assert type(event.error) is (type(None) if error is None else error)
+        assert SECRET not in repr(event)
         assert rig.send.times == 1
-        assert rig.told(RetryScheduled) == []
+        assert rig.emitted(RetryScheduled) == []
         rig.assert_idle()
 
 
@@ -159,7 +159,7 @@ async def test_cancelled_with_the_reply_out_and_lost() -> None:
     lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def lose(attempt: Attempt) -> Reply:
-        attempt.mark()
+        attempt.note_sent()
         await lost
         raise ReplyLost("reset", call=attempt.request.call)
 
@@ -167,8 +167,8 @@ async def test_cancelled_with_the_reply_out_and_lost() -> None:
         await _cancel(await rig.begin(rig.start()))
         lost.set_result(None)
         await rig.clock.advance(1000)
-        (told,) = rig.told(StartAbandoned)
-        assert isinstance(told.error, StartUnknown)
+        (event,) = rig.emitted(StartAbandoned)
+        assert isinstance(event.error, StartUnknown)
         assert rig.send.times == 1
 
 
@@ -192,11 +192,11 @@ async def test_cancelled_as_the_reply_arrives(
         await settle()
         if was_done:
             assert outcome == "ok" if error is None else type(outcome) is error
-            assert rig.told(StartAbandoned) == []
+            assert rig.emitted(StartAbandoned) == []
         else:
             assert isinstance(outcome, asyncio.CancelledError)
-            (told,) = rig.told(StartAbandoned)
-            assert type(told.error) is (type(None) if error is None else error)
+            (event,) = rig.emitted(StartAbandoned)
+            assert type(event.error) is (type(None) if error is None else error)
         rig.assert_idle()
 
 
@@ -205,7 +205,7 @@ async def test_anyio_deadline_around_a_start() -> None:
     held = Held()
 
     async def pass_the_deadline(attempt: Attempt) -> Reply:
-        attempt.mark()
+        attempt.note_sent()
         scope.deadline = anyio.current_time()
         return await held.reply
 
@@ -215,7 +215,7 @@ async def test_anyio_deadline_around_a_start() -> None:
         assert scope.cancelled_caught
         held.reply.set_result(OK)
         await settle()
-        assert len(rig.told(StartAbandoned)) == 1
+        assert len(rig.emitted(StartAbandoned)) == 1
         assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
 
@@ -231,7 +231,7 @@ async def test_one_abandoned_start_disturbs_no_other() -> None:
         assert [
             task.done() and not task.cancelled() and task.result() for task in tasks if task is not tasks[3]
         ] == ["ok"] * 9
-        assert len(rig.told(StartAbandoned)) == 1
+        assert len(rig.emitted(StartAbandoned)) == 1
 
 
 # ── the pool goes away ──────────────────────────────────────────────────────────────────────────────────
@@ -288,8 +288,8 @@ async def test_pool_closed_after_the_caller_left() -> None:
     async with Rig(Held()) as rig:
         await _cancel(await rig.begin(rig.start()))
         await rig.supervisor.aclose()
-        (told,) = rig.told(StartAbandoned)
-        assert isinstance(told.error, StartUnknown)
+        (event,) = rig.emitted(StartAbandoned)
+        assert isinstance(event.error, StartUnknown)
 
 
 async def test_task_of_a_start_that_never_ran_settles_it() -> None:
@@ -343,7 +343,7 @@ async def test_foreign_faults_are_ours(is_sent: bool) -> None:
 
     async def break_down(attempt: Attempt) -> Reply:
         if is_sent:
-            attempt.mark()
+            attempt.note_sent()
         raise KeyError(SECRET)
 
     async with Rig(break_down) as rig:
@@ -393,8 +393,8 @@ async def test_accepted_runs_are_told(is_cancelled: bool) -> None:
             await settle()
         held.reply.set_result(OK)
         await settle()
-        assert [told.run for told in rig.told(RunStarted)] == [run]
-        assert [told.run for told in rig.told(StartAbandoned)] == ([run] if is_cancelled else [])
+        assert [event.run for event in rig.emitted(RunStarted)] == [run]
+        assert [event.run for event in rig.emitted(StartAbandoned)] == ([run] if is_cancelled else [])
         if not is_cancelled:
             assert (await task).accepted is run
 
@@ -413,7 +413,7 @@ async def test_called_off_what_is_not_out() -> None:
         out.reply.set_result(OK)
         assert await tasks[0] == "ok"
         assert await other == "ok"
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 

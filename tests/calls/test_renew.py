@@ -110,7 +110,7 @@ async def test_next_try_is_a_new_request(step: Step) -> None:
     async with Rig(step, step, OK) as rig:
         assert await ending(rig, Signer()) == "ok"
         assert numbers(rig) == ["0", "1", "2"]
-        assert len(rig.told(RetryScheduled)) == 2
+        assert len(rig.emitted(RetryScheduled)) == 2
         assert rig.caller.starts == 1
         rig.assert_idle()
 
@@ -272,7 +272,7 @@ async def test_retry_after_beyond_patience() -> None:
 
 
 async def _lost_with_a_wait(attempt: Attempt) -> Reply:
-    attempt.mark()
+    attempt.note_sent()
     raise ReplyLost("cut", call=attempt.request.call, retry_after=30.0)
 
 
@@ -285,8 +285,8 @@ async def test_cancelled_between_a_lost_try_and_the_next(found: str | None) -> N
         await asyncio.gather(task, return_exceptions=True)
         await rig.clock.advance(1000)
         assert rig.send.times == 1
-        (told,) = rig.told(StartAbandoned)
-        assert isinstance(told.error, StartUnknown) is (found is None)
+        (event,) = rig.emitted(StartAbandoned)
+        assert isinstance(event.error, StartUnknown) is (found is None)
         rig.assert_idle()
 
 
@@ -324,8 +324,8 @@ async def test_cancelled_while_the_renewed_request_connects() -> None:
         assert not connecting.reply.done()
         connecting.reply.set_result(OK)
         await settle()
-        (told,) = rig.told(StartAbandoned)
-        assert told.error is None
+        (event,) = rig.emitted(StartAbandoned)
+        assert event.error is None
 
 
 # ── any interleaving ────────────────────────────────────────────────────────────────────────────────────
@@ -401,7 +401,7 @@ class _Story:
         await self.until(sent_at)
         if fate == "not sent":
             raise NotSent("refused", call=attempt.request.call)
-        attempt.mark()
+        attempt.note_sent()
         self.sent.append((attempt.request, "dropped"))  # unless more is known of it later
         await self.until(self.now + later)
         self.sent[-1] = (attempt.request, fate)
@@ -500,7 +500,7 @@ async def test_any_interleaving(plan: _Plan) -> None:
 
 def _check_end(rig: Rig, story: _Story, task: "asyncio.Task[str]") -> None:
     story.check_sendings()
-    told = rig.told(StartAbandoned)
+    told = rig.emitted(StartAbandoned)
     error: BaseException | None
     if task.cancelled():
         assert len(told) <= 1

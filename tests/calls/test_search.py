@@ -126,13 +126,13 @@ async def outcome(task: "asyncio.Task[RunHandle]") -> str | BaseException:
 
 def assert_one_run(rig: Rig, name: str) -> None:
     """See that one run was told and counted."""
-    assert [event.run.ref.id for event in rig.told(RunStarted)] == [name]
+    assert [event.run.ref.id for event in rig.emitted(RunStarted)] == [name]
     assert rig.caller.starts == 1
 
 
 def assert_none(rig: Rig) -> None:
     """See that no run was told or counted."""
-    assert rig.told(RunStarted) == []
+    assert rig.emitted(RunStarted) == []
     assert rig.caller.starts == 0
 
 
@@ -151,7 +151,7 @@ async def test_found_while_the_reply_is_out() -> None:
         assert held.reply.cancelled()
         assert scout.asked == ["watch"]
         assert_one_run(rig, "seen")
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         await settle()
         assert asyncio.all_tasks() == tasks
         rig.assert_idle()
@@ -457,7 +457,7 @@ async def test_cancelled_before_the_first_byte(place: str) -> None:
         assert scout.asked == ["watch"]
         assert scout.was_cancelled
         assert rig.send.times == times
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         if first is not None:
             first.cancel()
         assert_none(rig)
@@ -474,7 +474,7 @@ async def test_cancelled_as_the_connection_is_made(rounds: int, is_cancelled_fir
 
     async def connect(attempt: Attempt) -> Reply:
         await connected
-        attempt.mark()
+        attempt.note_sent()
         left.append(attempt)
         return await answer
 
@@ -495,10 +495,10 @@ async def test_cancelled_as_the_connection_is_made(rounds: int, is_cancelled_fir
         await asyncio.gather(task, return_exceptions=True)
         assert task.cancelled()
         await settle()
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         answer.set_result(OK)
         await settle()
-        assert len(rig.told(StartAbandoned)) == len(left)
+        assert len(rig.emitted(StartAbandoned)) == len(left)
         assert rig.caller.starts == len(left)
         rig.assert_idle()
 
@@ -512,16 +512,16 @@ async def test_cancelled_while_it_is_out(means: str) -> None:
         scout.later = "found"
         task = await begin(rig, scout)
         await _leave(task)
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         assert not scout.was_cancelled
         if means == "sight":
             scout.sight.set_result("found")
         else:
             held.reply.set_result(Reply(200, {}, b"found") if means == "reply" else Reply(500))
         await settle()
-        (told,) = rig.told(StartAbandoned)
-        assert told.run is not None
-        assert (told.run.ref.id, told.error) == ("found", None)
+        (event,) = rig.emitted(StartAbandoned)
+        assert event.run is not None
+        assert (event.run.ref.id, event.error) == ("found", None)
         assert_one_run(rig, "found")
         assert rig.send.times == 1
         rig.assert_idle()
@@ -536,8 +536,8 @@ async def test_cancelled_and_never_found(reply: Reply, error: type[AgentsError])
         await _leave(await begin(rig, scout))
         held.reply.set_result(reply)
         await settle()
-        (told,) = rig.told(StartAbandoned)
-        assert type(told.error) is error
+        (event,) = rig.emitted(StartAbandoned)
+        assert type(event.error) is error
         assert rig.send.times == 1
 
 
@@ -550,9 +550,9 @@ async def test_cancelled_during_the_last_poll(found: str | None) -> None:
         await _leave(await begin(rig, scout))
         scout.later.set_result(found)
         await settle()
-        (told,) = rig.told(StartAbandoned)
-        assert (told.run is None) is (found is None)
-        assert isinstance(told.error, StartUnknown) is (found is None)
+        (event,) = rig.emitted(StartAbandoned)
+        assert (event.run is None) is (found is None)
+        assert isinstance(event.error, StartUnknown) is (found is None)
 
 
 async def test_cancelled_during_the_poll_after_a_refusal() -> None:
@@ -562,7 +562,7 @@ async def test_cancelled_during_the_poll_after_a_refusal() -> None:
         scout.later = asyncio.get_running_loop().create_future()
         await _leave(await begin(rig, scout))
         assert scout.later.cancelled()
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
 
 
 # ── the pool goes away ──────────────────────────────────────────────────────────────────────────────────
@@ -602,9 +602,9 @@ async def test_pool_closed_in_each_phase(phase: str, is_landed: bool, is_awaited
             # Without landing, a place at the gate may come free a moment before the end is known.
             is_late = phase == "at the gate" and not is_landed
             assert type(await outcome(task)) in {error, StartUnknown if is_late else error}
-            assert rig.told(StartAbandoned) == []
+            assert rig.emitted(StartAbandoned) == []
         else:
-            told = [type(event.error) for event in rig.told(StartAbandoned)]
+            told = [type(event.error) for event in rig.emitted(StartAbandoned)]
             assert told == ([StartUnknown] if error is StartUnknown else [])
         assert_none(rig)
         await settle()
@@ -625,7 +625,7 @@ async def test_found_while_landing(is_awaited: bool) -> None:
         await settle()
         assert landing.done()
         assert_one_run(rig, "seen")
-        assert [event.run is not None for event in rig.told(StartAbandoned)] == ([] if is_awaited else [True])
+        assert [event.run is not None for event in rig.emitted(StartAbandoned)] == ([] if is_awaited else [True])
         if is_awaited:
             assert await outcome(task) == "seen"
 
@@ -655,7 +655,7 @@ async def test_task_ended_from_outside() -> None:
         before = asyncio.all_tasks()
         task = await begin(rig, scout)
         for each in asyncio.all_tasks() - before - {task}:
-            if "_searched" in each.get_name():
+            if "_attempt_and_search" in each.get_name():
                 each.cancel()
         await settle()
         ended = await outcome(task)

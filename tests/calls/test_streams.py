@@ -220,7 +220,7 @@ async def test_the_first_run_is_told_and_counted_once() -> None:
             assert rig.caller.starts == 0
             for _ in range(3):
                 streaming.note_run(RUN)
-        assert rig.told(RunStarted) == [RunStarted(vendor="leena", target="triage", run=RUN)]
+        assert rig.emitted(RunStarted) == [RunStarted(vendor="leena", target="triage", run=RUN)]
         assert rig.caller.starts == 1
 
 
@@ -263,7 +263,7 @@ async def test_has_its_turn_until_it_is_left() -> None:
             assert await waiting[1] == b"one"
             await streaming.__aexit__()
             assert (waiting[0].cancelled(), rig.script.times) == (True, sent + 1)
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         assert not rig.account.limiter.long_permits.locked()
         rig.assert_idle()
 
@@ -300,8 +300,8 @@ async def test_what_surely_began_nothing_is_tried_again(step: Step) -> None:
     async with StreamRig(step, step, OK) as rig:
         assert await rig.ends(rig.read()) == b"ok"
         assert rig.send.times == 3
-        assert [event.failures for event in rig.told(RetryScheduled)] == [1, 2]
-        assert rig.told(StartAbandoned) == []
+        assert [event.failures for event in rig.emitted(RetryScheduled)] == [1, 2]
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
@@ -321,7 +321,7 @@ async def test_tries_end() -> None:
         error = await rig.ends(rig.read())
         assert isinstance(error, NotSent)
         assert (error.tries, error.vendor, rig.send.times) == (3, "leena", 3)
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
 
 
 async def test_tries_are_paid_from_the_budget() -> None:
@@ -380,7 +380,7 @@ async def test_a_start_whose_upload_broke_began_nothing() -> None:
     """Where the source of a start's body broke, the vendor did not get the whole: nothing is unknown."""
 
     async def broken(attempt: Attempt) -> Reply:
-        attempt.mark()
+        attempt.note_sent()
         raise FileNotFoundError(2, "gone")
 
     async def nothing() -> Any:
@@ -412,7 +412,7 @@ async def test_a_lost_beginning_is_unknown(step: Step) -> None:
         assert SECRET not in f"{error} {error!r}"
         assert isinstance(error.__cause__, AgentsError)
         assert rig.send.times == 1
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
@@ -425,7 +425,7 @@ async def test_an_answer_without_a_byte_is_unknown(parts: list[Part], kind: type
         error = await rig.ends(rig.read())
         assert isinstance(error, StartUnknown)
         assert type(error.__cause__) is kind
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
@@ -438,7 +438,7 @@ async def test_a_cut_after_the_first_byte_is_what_it_is() -> None:
             with pytest.raises(ReplyLost) as caught:
                 await anext(pieces)
         assert caught.value.vendor == "leena"
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
 
 
 async def test_an_answer_that_tells_nothing_is_unknown() -> None:
@@ -456,7 +456,7 @@ async def test_a_fault_of_ours_after_sending_is_unknown() -> None:
     """What breaks here after the first byte left hides no run; before that it is what it is."""
 
     async def broken(attempt: Attempt) -> Reply:
-        attempt.mark()
+        attempt.note_sent()
         raise ValueError("x")
 
     async def unmarked(_: Attempt) -> Reply:
@@ -474,7 +474,7 @@ async def test_a_fault_of_ours_after_sending_is_unknown() -> None:
 
 async def _abandoned(rig: StreamRig) -> None:
     """See that a start was told as abandoned, with a fate that nobody knows."""
-    (event,) = rig.told(StartAbandoned)
+    (event,) = rig.emitted(StartAbandoned)
     assert (event.vendor, event.target, event.sent_at, event.run) == ("leena", "triage", EPOCH, None)
     assert isinstance(event.error, StartUnknown)
     assert event.error.body == BODY
@@ -494,7 +494,7 @@ async def test_cancelled_before_the_first_byte_nothing_is_told() -> None:
         task = await rig.begin(rig.read())
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
@@ -585,20 +585,20 @@ async def test_each_request_is_told_when_it_is_over() -> None:
     async with StreamRig(THROTTLED, NotSent("x"), OK, parts=[b"one", forever], is_detailed=True) as rig:
         task = await rig.begin(rig.read())
         await rig.clock.advance(1000.0)
-        assert [event.status for event in rig.told(RequestDone)] == [429, None]
+        assert [event.status for event in rig.emitted(RequestDone)] == [429, None]
         forever.set()
         await task
-        *_, last = rig.told(RequestDone)
+        *_, last = rig.emitted(RequestDone)
         assert (last.status, last.call, last.method, last.error) == (200, "aop.execute", "POST", None)
         assert last.seconds > 900
-        assert isinstance(rig.told(RequestDone)[1].error, NotSent)
+        assert isinstance(rig.emitted(RequestDone)[1].error, NotSent)
 
 
 async def test_a_stream_that_broke_off_is_told_as_failed() -> None:
     """A reply that did not come whole is told with what befell it."""
     async with StreamRig(OK, parts=[b"one", ReplyLost("x")], is_detailed=True) as rig:
         await rig.ends(rig.read())
-        (event,) = rig.told(RequestDone)
+        (event,) = rig.emitted(RequestDone)
         assert event.status is None
         assert isinstance(event.error, ReplyLost)
 
@@ -607,7 +607,7 @@ async def test_refusals_lower_the_rate() -> None:
     """A stream that is throttled slows its account down like any other request."""
     async with StreamRig(THROTTLED, OK) as rig:
         assert await rig.ends(rig.read()) == b"ok"
-        assert len(rig.told(RateLowered)) == 1
+        assert len(rig.emitted(RateLowered)) == 1
 
 
 async def test_a_server_error_on_a_read_is_final_in_the_end() -> None:

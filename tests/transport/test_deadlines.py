@@ -83,7 +83,7 @@ def test_each_has_its_time(plan: list[tuple[float, float | None]]) -> None:
     for pause, lasts in plan:
         _pass(loop, deadlines, requests, pause)
         request = Request(loop)
-        deadlines.join(request, as_loop)
+        deadlines.add(request, as_loop)
         requests.append((request, loop.now, None if lasts is None else loop.now + lasts))
         assert len(loop.timers) <= 1
     _pass(loop, deadlines, requests, 100.0)
@@ -102,7 +102,7 @@ def _pass(
     for over_at, number in ending:
         if loop.now <= over_at <= ends_at and requests[number][0].expired_at is None:
             loop.advance(over_at - loop.now)
-            deadlines.leave(requests[number][0])
+            deadlines.discard(requests[number][0])
     loop.advance(ends_at - loop.now)
 
 
@@ -112,9 +112,9 @@ def test_a_thousand_that_are_in_time_set_one_timer() -> None:
     deadlines = Deadlines(10.0)
     for _ in range(1000):
         request = Request(loop)
-        deadlines.join(request, as_loop)
+        deadlines.add(request, as_loop)
         loop.advance(0.001)
-        deadlines.leave(request)
+        deadlines.discard(request)
     assert [handle.at for handle in loop.handles] == [110.0]
 
 
@@ -123,9 +123,9 @@ def test_closed() -> None:
     loop, as_loop = _loop()
     deadlines = Deadlines(10.0)
     request = Request(loop)
-    deadlines.join(request, as_loop)
+    deadlines.add(request, as_loop)
     deadlines.close()
     deadlines.close()
-    deadlines.leave(request)
+    deadlines.discard(request)
     loop.advance(100.0)
     assert (request.expired_at, loop.timers) == (None, [])

@@ -139,7 +139,7 @@ async def test_so_many_wait_for_their_answer_at_once() -> None:
         assert (numbers.under_way, numbers.waiting) == (0, 0)
         tasks[2].cancel()
         await settle()
-        assert (rig.send.times, rig.told(StartAbandoned)) == (2, [])
+        assert (rig.send.times, rig.emitted(StartAbandoned)) == (2, [])
         held[0].reply.set_result(OK)
         await settle()
         assert rig.send.times == 3

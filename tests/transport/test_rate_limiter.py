@@ -79,9 +79,9 @@ def test_throttling_never_raises_a_rate(quota: RateLimit, refusals: list[int], l
         rate_limiter.take(now)
         left.append(now)
         if place in refusals:
-            rate_limiter.refused(now, sent_at=now, retry_after=None)
+            rate_limiter.note_throttled(now, sent_at=now, retry_after=None)
         else:
-            rate_limiter.answered(now)
+            rate_limiter.note_answer(now)
     assert _most_in_a_window(left, quota.seconds) <= quota.requests
 
 
@@ -130,10 +130,10 @@ def _serve(
         if credit >= 1:
             credit -= 1
             answers += 1
-            rate_limiter.answered(now)
+            rate_limiter.note_answer(now)
         else:
             refusals += 1
-            rate_limiter.refused(now, sent_at=now, retry_after=None)
+            rate_limiter.note_throttled(now, sent_at=now, retry_after=None)
     return answers, refusals
 
 
@@ -152,8 +152,8 @@ def test_a_stray_refusal_costs_little() -> None:
     now = 0.0
     for _ in range(2000):
         now += 0.01
-        rate_limiter.answered(now)
-    assert rate_limiter.refused(now, sent_at=now, retry_after=30.0) == 0.0  # a stray one holds nobody
+        rate_limiter.note_answer(now)
+    assert rate_limiter.note_throttled(now, sent_at=now, retry_after=30.0) == 0.0  # a stray one holds nobody
     assert 80 <= rate_limiter.rate(now) <= 120
     assert rate_limiter.rate(now + 10) > rate_limiter.rate(now)
     assert rate_limiter.rate(now + 61) == math.inf
@@ -164,25 +164,25 @@ def test_one_round_of_refusals_lowers_once() -> None:
     """Refusals of requests that had left before the rate was lowered tell nothing new."""
     rate_limiter = RateLimiter(RateLimit(50))
     for place in range(200):
-        rate_limiter.answered(place / 50)
-    assert rate_limiter.refused(4.0, sent_at=3.9, retry_after=None) == 0.0
+        rate_limiter.note_answer(place / 50)
+    assert rate_limiter.note_throttled(4.0, sent_at=3.9, retry_after=None) == 0.0
     lowered = rate_limiter.rate(4.0)
     for _ in range(10):
-        assert rate_limiter.refused(4.2, sent_at=3.95, retry_after=None) is None
-        assert rate_limiter.refused(6.0, sent_at=3.99, retry_after=None) is None
+        assert rate_limiter.note_throttled(4.2, sent_at=3.95, retry_after=None) is None
+        assert rate_limiter.note_throttled(6.0, sent_at=3.99, retry_after=None) is None
     assert rate_limiter.rate(4.0) == lowered
-    assert rate_limiter.refused(6.0, sent_at=5.0, retry_after=None) is not None
+    assert rate_limiter.note_throttled(6.0, sent_at=5.0, retry_after=None) is not None
 
 
 def test_retry_after_holds_above_a_share_of_refusals() -> None:
     """A Retry-After stops the account once refusals are more than stray, and never for less than it was."""
     rate_limiter = RateLimiter()
-    rate_limiter.refused(10.0, sent_at=9.9, retry_after=60.0)
-    rate_limiter.refused(10.0, sent_at=9.9, retry_after=60.0)
+    rate_limiter.note_throttled(10.0, sent_at=9.9, retry_after=60.0)
+    rate_limiter.note_throttled(10.0, sent_at=9.9, retry_after=60.0)
     assert rate_limiter.ready_at <= 10.0
-    rate_limiter.refused(10.0, sent_at=9.9, retry_after=60.0)
+    rate_limiter.note_throttled(10.0, sent_at=9.9, retry_after=60.0)
     assert rate_limiter.ready_at == 70.0
-    rate_limiter.refused(10.0, sent_at=9.9, retry_after=1.0)
+    rate_limiter.note_throttled(10.0, sent_at=9.9, retry_after=1.0)
     assert rate_limiter.ready_at == 70.0
 
 
@@ -190,7 +190,7 @@ def test_something_is_always_tried() -> None:
     """An account that only ever meets refusals still sends one request in ten seconds."""
     rate_limiter = RateLimiter()
     for second in range(0, 100, 5):
-        rate_limiter.refused(float(second), sent_at=float(second), retry_after=None)
+        rate_limiter.note_throttled(float(second), sent_at=float(second), retry_after=None)
     assert rate_limiter.rate(95.0) == pytest.approx(0.1)
     rate_limiter.take(95.0)
     assert rate_limiter.ready_at == pytest.approx(105.0)

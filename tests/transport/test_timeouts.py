@@ -10,7 +10,7 @@ from aioagents.errors import AgentsError, NotSent, ReplyLost
 from aioagents.model import Purpose
 from aioagents.transport import Timeouts
 from aioagents.transport.deadlines import Deadlines
-from aioagents.transport.observer import SendObserver
+from aioagents.transport.send_observer import SendObserver
 from tests.transport.raw import OK, STREAM, Line, Serve, sender, serving
 
 #: Connecting may take far longer than any test; a reply may not.
@@ -92,14 +92,14 @@ async def test_time_that_is_over_hides_no_cancellation() -> None:
     async def wait(*, is_cancelled: bool) -> None:
         task = asyncio.current_task()
         assert task is not None
-        mark = SendObserver(None, Deadlines(0.0))
-        mark()
+        observer = SendObserver(None, Deadlines(0.0))
+        observer.note_sent()
         if is_cancelled:
             asyncio.get_running_loop().call_later(0.0, task.cancel)
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError as exc:
-            found.append((mark.take_back(exc), task.cancelling()))
+            found.append((observer.uncancel(exc), task.cancelling()))
 
     for is_cancelled in (False, True):
         await asyncio.gather(asyncio.ensure_future(wait(is_cancelled=is_cancelled)), return_exceptions=True)

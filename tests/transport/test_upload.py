@@ -225,12 +225,12 @@ async def test_a_source_that_cannot_be_opened() -> None:
 @pytest.mark.parametrize(
     ("pieces", "size", "words"),
     [
-        ((b"abc", b"d"), 3, "3 bytes gave more"),
-        ((b"abc", b"", b"d"), 3, "3 bytes gave more"),
-        ((b"abcd",), 3, "3 bytes gave more"),
-        ((b"a",), 0, "0 bytes gave more"),
-        ((b"ab",), 3, "3 bytes gave 2 alone"),
-        ((), 3, "3 bytes gave 0 alone"),
+        ((b"abc", b"d"), 3, "3 bytes yielded more"),
+        ((b"abc", b"", b"d"), 3, "3 bytes yielded more"),
+        ((b"abcd",), 3, "3 bytes yielded more"),
+        ((b"a",), 0, "0 bytes yielded more"),
+        ((b"ab",), 3, "3 bytes yielded only 2"),
+        ((), 3, "3 bytes yielded only 0"),
     ],
 )
 async def test_a_wrong_size_is_an_error_and_no_body(pieces: Sequence[bytes], size: int, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Where aiohttp's errors become ours."""
+"""Translates aiohttp's errors into those of `aioagents.errors`."""
 
 import asyncio
 import ssl
@@ -9,7 +9,7 @@ import aiohttp
 from ..errors import NotSent, ReplyLost, TransportError
 from ..model import Request
 
-# No whole connection was had, so nothing was sent.
+# The connection was not established, so nothing was sent.
 _NO_CONNECTION: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
@@ -18,11 +18,11 @@ _NO_CONNECTION: Final = (
 )
 
 
-def watch(response: aiohttp.ClientResponse) -> None:
-    """Have a body break off when its connection is gone.
+def fail_body_on_disconnect(response: aiohttp.ClientResponse) -> None:
+    """Make reading the body raise once its connection is lost.
 
-    aiohttp tells a reader nothing where the chunks of a body are framed wrongly, so that one without a bound would
-    wait for ever. The watch lasts as long as the connection.
+    Where the chunks of a body are framed wrongly, aiohttp does not wake a reader then, and one without a timeout
+    would wait for ever.
     """
     protocol = None if response.connection is None else response.connection.protocol
     if protocol is None:
@@ -31,7 +31,7 @@ def watch(response: aiohttp.ClientResponse) -> None:
 
     def end(_: object) -> None:
         if closed is not None and not closed.cancelled():
-            closed.exception()  # it is told to nobody else, and need not be
+            closed.exception()  # or asyncio would log that it was never retrieved
         if not body.is_eof() and body.exception() is None:
             body.set_exception(aiohttp.ClientPayloadError("the connection ended in the middle of a body"))
 
@@ -41,8 +41,11 @@ def watch(response: aiohttp.ClientResponse) -> None:
         closed.add_done_callback(end)
 
 
-def told(request: Request, exc: BaseException, *, was_sent: bool) -> TransportError:
-    """Say in our words why no reply came. The foreign text may name proxies and paths, so it is the cause."""
+def transport_error(request: Request, exc: BaseException, *, was_sent: bool) -> TransportError:
+    """Return the error for a request that got no whole reply because of `exc`.
+
+    Its message does not contain that of `exc`, which may name proxies and paths: raise it from `exc`.
+    """
     kind = type(exc).__name__
     where = f"{request.method} {request.call} at {request.origin}"
     if isinstance(exc, _NO_CONNECTION) or not was_sent:
@@ -50,8 +53,8 @@ def told(request: Request, exc: BaseException, *, was_sent: bool) -> TransportEr
     return ReplyLost(f"{where} was sent, and no whole reply came back: {kind}", call=request.call)
 
 
-def bare(exc: BaseException) -> BaseException:
-    """Return what may be shown of `exc`: aiohttp's own repr holds the request's headers and bits of the reply."""
+def redacted(exc: BaseException) -> BaseException:
+    """Return `exc`, or what may be shown of it: aiohttp's may hold the request's headers and parts of the reply."""
     if isinstance(exc, aiohttp.ClientResponseError):
         return aiohttp.ClientError(f"{type(exc).__name__}, status {exc.status}")
     return exc

@@ -1,4 +1,4 @@
-"""What a vendor says when it says no, or what cannot be read. Pure."""
+"""Errors made of replies: of a refusal, and of a body that cannot be read. Pure."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_DETAIL: Final = 500
+_MAX_DETAIL: Final = 500
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid")
 _MESSAGE_MEMBERS: Final = ("message", "error", "detail", "error_description")
 
 
-def refusal_of(vendor: str, request: Request, reply: Reply, *, utcnow: "datetime") -> ReplyError:
-    """Return the error that a reply which is no success stands for."""
+def error_of_reply(vendor: str, request: Request, reply: Reply, *, utcnow: "datetime") -> ReplyError:
+    """Return the error for a reply whose status is not 2xx."""
     after = read_retry_after(reply.headers.get("retry-after"), utcnow=utcnow)
-    words, code = _words_of(reply.body)
+    detail, code = _detail_of(reply.body)
     return error_class(reply.status)(
         f"{vendor}: {request.call} was answered with {reply.status}",
         vendor=vendor,
@@ -30,13 +30,13 @@ def refusal_of(vendor: str, request: Request, reply: Reply, *, utcnow: "datetime
         status=reply.status,
         retry_after=after,
         request_id=_request_id(reply.headers),
-        detail=words,
+        detail=detail,
         code=code,
     )
 
 
-def bad_credentials(error: ReplyError) -> AuthenticationError:
-    """Return the error for a token endpoint that refused."""
+def as_authentication_error(error: ReplyError) -> AuthenticationError:
+    """Return the error to raise for `error`, by which a token endpoint refused."""
     if isinstance(error, AuthenticationError):
         return error
     return AuthenticationError(
@@ -46,7 +46,7 @@ def bad_credentials(error: ReplyError) -> AuthenticationError:
 
 
 def read_reply(read: Callable[[Reply], T], reply: Reply) -> T:
-    """Return what `read` makes of a reply. Its DecodeError knows which reply it was."""
+    """Return what `read` makes of a reply. A DecodeError that it raises gets the reply's status and request id."""
     try:
         return read(reply)
     except DecodeError as error:
@@ -55,7 +55,7 @@ def read_reply(read: Callable[[Reply], T], reply: Reply) -> T:
 
 
 def note_reply(error: AgentsError, reply: Reply | StreamedReply) -> None:
-    """Note the status and the vendor's id of a reply on the error that it could not be read for."""
+    """Set the status and the vendor's request id of `reply` on `error`, which says that it could not be read."""
     if error.status is None:
         error.status = reply.status
     if error.request_id is None:
@@ -66,8 +66,8 @@ def _request_id(headers: Mapping[str, str]) -> str | None:
     return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
 
 
-def _words_of(body: bytes) -> tuple[str, str]:
-    """Find the server's own words in the body of a refusal, whatever its form, and its code where it has one."""
+def _detail_of(body: bytes) -> tuple[str, str]:
+    """Return the server's own message in the body of a refusal, whatever its form, and its code if it has one."""
     text: Any = None
     code: Any = None
     with suppress(ValueError):
@@ -79,5 +79,5 @@ def _words_of(body: bytes) -> tuple[str, str]:
         code = (inner if isinstance(inner, dict) else text).get("code")
         text = next((text[name] for name in _MESSAGE_MEMBERS if text.get(name)), "")
     if not isinstance(text, str):
-        text = body[: 4 * _DETAIL].decode("utf-8", "replace")
-    return str(text[:_DETAIL]).strip(), code[:_DETAIL] if isinstance(code, str) else ""
+        text = body[: 4 * _MAX_DETAIL].decode("utf-8", "replace")
+    return str(text[:_MAX_DETAIL]).strip(), code[:_MAX_DETAIL] if isinstance(code, str) else ""
