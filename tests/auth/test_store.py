@@ -124,7 +124,7 @@ async def test_folders_are_made(tmp_path: Path) -> None:
 
 def test_folder_is_no_file(tmp_path: Path) -> None:
     """A folder in place of a file is refused at once."""
-    with pytest.raises(IsADirectoryError, match="name the file"):
+    with pytest.raises(IsADirectoryError, match="name a file"):
         FileTokenStore(tmp_path)
 
 
