@@ -48,5 +48,5 @@ def test_values_stay_frozen() -> None:
 )
 def test_fields_that_do_more_are_refused(fault: dict[str, Any]) -> None:
     """A field that is more than a value would lose what it does: the class is refused."""
-    with pytest.raises(TypeError, match="no plain field"):
+    with pytest.raises(TypeError, match="not a plain field"):
         quick(attrs.make_class("Odd", {"member": attrs.field(**fault)}, frozen=True, slots=True))

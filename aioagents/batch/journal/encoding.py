@@ -115,7 +115,7 @@ def _encode_output(output: Any) -> str:
     except TypeError:
         pass
     try:
-        return encode_deep(output, deepest=_DEEPEST).decode()
+        return encode_deep(output, max_depth=_DEEPEST).decode()
     except TypeError as exc:
         return encode_json({"aioagents": f"the output could not be kept: {exc}"}).decode()
 
