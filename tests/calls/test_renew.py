@@ -1,4 +1,4 @@
-"""Starts that the vendor takes twice for one: repeated under a new request, and never beyond what is known."""
+"""Starts that the vendor treats as one when they are repeated: attempted again under a new request."""
 
 import asyncio
 import itertools
@@ -34,7 +34,7 @@ REFUSING = attrs.evolve(START, refused_by=frozenset({503}))
 
 
 class Signer:
-    """Renews a request by numbering it, so often."""
+    """Builds the request of the next attempt, numbered, for so many attempts."""
 
     def __init__(self, most: int = 100) -> None:
         self.left = most
@@ -49,30 +49,30 @@ class Signer:
         return attrs.evolve(REFUSING, headers={"number": str(self.made)})
 
 
-def renewed(rig: Rig, renew: Callable[[], Request | None] | None, **changes: Any) -> Awaitable[str]:
-    """Start what can be renewed; its first request has no number."""
+def repeated(rig: Rig, renew: Callable[[], Request | None] | None, **changes: Any) -> Awaitable[str]:
+    """Make a start that can be attempted again; its first request has no number."""
     start: Start[str] = Start(
         vendor="leena",
         request=REFUSING,
         read=read_text,
         target="triage",
-        advice="Look there.",
+        advice="Check there.",
         next_attempt=renew,
     )
     return rig.caller.start(rig.account, attrs.evolve(start, **changes))
 
 
 async def ending(rig: Rig, renew: Callable[[], Request | None], **changes: Any) -> str | Exception:
-    """Start it, let time pass, and give the result or what was raised."""
+    """Make the start, let time pass, and return the result or what was raised."""
 
     async def start() -> str:
-        return await renewed(rig, renew, **changes)
+        return await repeated(rig, renew, **changes)
 
     return await rig.ends(start())
 
 
 def numbers(rig: Rig) -> list[str]:
-    """Return the numbers of the requests that were tried."""
+    """Return the numbers of the requests that were attempted."""
     return [attempt.request.headers.get("number", "0") for attempt in rig.send.attempts]
 
 
@@ -99,14 +99,14 @@ class _Nothing:
         return self.found
 
 
-# ── what is renewed, and what is not ────────────────────────────────────────────────────────────────────
+# ── what is repeated, and what is not ───────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
     "step", [LOST, Reply(502), Reply(504), NotSent("refused"), Reply(429), Reply(503)], ids=repr
 )
-async def test_next_try_is_a_new_request(step: Step) -> None:
-    """After a lost reply, as after a refusal, the next try carries the renewed request."""
+async def test_next_attempt_is_a_new_request(step: Step) -> None:
+    """After a lost reply, as after a refusal, the next attempt is a new request."""
     async with Rig(step, step, OK) as rig:
         assert await ending(rig, Signer()) == "ok"
         assert numbers(rig) == ["0", "1", "2"]
@@ -116,16 +116,16 @@ async def test_next_try_is_a_new_request(step: Step) -> None:
 
 
 @pytest.mark.parametrize("step", [Reply(500), Reply(501), Reply(200), Reply(303)], ids=repr)
-async def test_answers_that_hide_something_are_not_renewed(step: Step) -> None:
-    """An answer that came, and does not tell what began, is followed by no other try."""
+async def test_replies_that_leave_the_outcome_unknown_are_final(step: Step) -> None:
+    """A reply that arrived, and does not say what began, is followed by no other attempt."""
     async with Rig(step, OK) as rig:
         assert isinstance(await ending(rig, Signer()), StartUnknown)
         assert numbers(rig) == ["0"]
 
 
 @pytest.mark.parametrize("step", [Reply(400), Reply(403), Reply(404), Reply(409)], ids=repr)
-async def test_refusals_are_not_renewed(step: Step) -> None:
-    """A refusal for good is raised at once."""
+async def test_refusals_are_not_repeated(step: Step) -> None:
+    """A final refusal is raised at once."""
     async with Rig(step, OK) as rig:
         ended = await ending(rig, Signer())
         assert isinstance(ended, AgentsError)
@@ -133,15 +133,15 @@ async def test_refusals_are_not_renewed(step: Step) -> None:
         assert numbers(rig) == ["0"]
 
 
-async def test_without_renewal_a_lost_reply_is_final() -> None:
-    """What the vendor would take twice is sent once."""
+async def test_without_next_attempt_a_lost_reply_is_final() -> None:
+    """Without `next_attempt`, a start is sent once, even if the vendor would treat a second one as the same."""
     async with Rig(LOST, OK) as rig:
         assert isinstance(await rig.ends(rig.start()), StartUnknown)
         assert rig.send.times == 1
 
 
 async def test_signed_at_the_moment_of_sending() -> None:
-    """What is sent is made of the request once its turn has come, at each try."""
+    """The request is signed once it has a permit, at each attempt."""
     moments: list[float] = []
     async with Rig(Reply(429), OK, limits=PoolLimits(requests_per_second=RateLimit(1, 50.0))) as rig:
 
@@ -167,8 +167,8 @@ async def test_signed_at_the_moment_of_sending() -> None:
         ([NotSent("refused")], NotSent),
     ],
 )
-async def test_too_late_to_renew(steps: list[Step], error: type[AgentsError]) -> None:
-    """Where it is too late for another try, what befell the last one is raised, unknown if any was lost."""
+async def test_too_late_for_another_attempt(steps: list[Step], error: type[AgentsError]) -> None:
+    """Where it is too late for another attempt, the last error is raised; unknown if any reply was lost."""
     async with Rig(*steps, OK) as rig:
         ended = await ending(rig, Signer(most=len(steps) - 1))
         assert isinstance(ended, error)
@@ -177,7 +177,7 @@ async def test_too_late_to_renew(steps: list[Step], error: type[AgentsError]) ->
         rig.assert_idle()
 
 
-# ── after a try that was lost ───────────────────────────────────────────────────────────────────────────
+# ── after a lost attempt ────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("is_signed", [True, False])
@@ -196,35 +196,35 @@ async def test_too_late_to_renew(steps: list[Step], error: type[AgentsError]) ->
     ],
     ids=repr,
 )
-async def test_refusal_after_a_lost_try(step: Step, cause: type[AgentsError], is_signed: bool) -> None:
-    """However a later try is refused, the earlier one may have begun something, which stays unknown."""
+async def test_refusal_after_a_lost_attempt(step: Step, cause: type[AgentsError], is_signed: bool) -> None:
+    """Although a later attempt is refused, a lost one may have begun something, which stays unknown."""
     async with Rig(LOST, step, is_signed=is_signed) as rig:
         search = _Nothing()
         ended = await ending(rig, Signer(), search=search)
         assert isinstance(ended, StartUnknown)
         assert isinstance(ended.__cause__, cause)
-        assert ended.sent_at == EPOCH  # of the try that may have begun something
+        assert ended.sent_at == EPOCH  # of the attempt that may have begun something
         assert search.was_sent == [True]
         assert rig.send.times > 1
         rig.assert_idle()
 
 
-async def test_refusal_after_a_lost_try_may_be_explained() -> None:
-    """A search that finds what the lost try began turns a later refusal into a result."""
+async def test_refusal_after_a_lost_attempt_may_be_explained() -> None:
+    """A search that finds what the lost attempt began turns a later refusal into a result."""
     async with Rig(LOST, Reply(409)) as rig:
         assert await ending(rig, Signer(), search=_Nothing("found")) == "found"
         assert rig.caller.starts == 1
 
 
-async def test_new_token_after_a_lost_try() -> None:
-    """A try that is refused for its token is made once more with a new one, also after a lost try."""
+async def test_new_token_after_a_lost_attempt() -> None:
+    """An attempt that is refused for its token is sent again with a new one, also after a lost attempt."""
     async with Rig(LOST, Reply(401), OK) as rig:
         assert await ending(rig, Signer()) == "ok"
         assert numbers(rig) == ["0", "1", "1"]
 
 
 async def test_lost_again_and_again() -> None:
-    """A start whose every reply is lost is tried as often as the policy says, then unknown."""
+    """A start whose every reply is lost is attempted as often as the policy says, then unknown."""
     async with Rig(LOST, retry=RetryPolicy(attempts=4)) as rig:
         ended = await ending(rig, Signer())
         assert isinstance(ended, StartUnknown)
@@ -233,8 +233,8 @@ async def test_lost_again_and_again() -> None:
         assert ended.__cause__.tries == 4
 
 
-async def test_budget_is_spent_by_renewals() -> None:
-    """Renewals are taken out of the account's budget, and there are none when it is empty."""
+async def test_repeated_attempts_spend_the_budget() -> None:
+    """Further attempts spend the account's retry budget, and there are none when it is empty."""
     async with Rig(LOST, retry=RetryPolicy(attempts=50, reserve=2, share=0.0)) as rig:
         task = await rig.begin(_start(rig))
         await rig.clock.advance(10.0)
@@ -245,14 +245,14 @@ async def test_budget_is_spent_by_renewals() -> None:
 
 def _start(rig: Rig, **changes: Any) -> Any:
     async def start() -> str:
-        return await renewed(rig, Signer(), **changes)
+        return await repeated(rig, Signer(), **changes)
 
     return start()
 
 
 @pytest.mark.parametrize("status", [429, 502, 504])
 async def test_retry_after_is_waited_out(status: int) -> None:
-    """What the server asks for is waited out before the renewed request is sent."""
+    """The server's `Retry-After` is waited in full before the next request is sent."""
     async with Rig(Reply(status, {"retry-after": "60"}), OK) as rig:
         task = await rig.begin(_start(rig))
         await rig.clock.advance(59.0)
@@ -262,13 +262,13 @@ async def test_retry_after_is_waited_out(status: int) -> None:
 
 
 async def test_retry_after_beyond_patience() -> None:
-    """A wait that is longer than the policy's patience is not begun."""
+    """A `Retry-After` beyond the policy's patience is not waited."""
     async with Rig(Reply(504, {"retry-after": "1000"}), OK) as rig:
         assert isinstance(await ending(rig, Signer()), StartUnknown)
         assert rig.send.times == 1
 
 
-# ── who asked, or the pool, goes away ───────────────────────────────────────────────────────────────────
+# ── the caller, or the pool, goes away ──────────────────────────────────────────────────────────────────
 
 
 async def _lost_with_a_wait(attempt: Attempt) -> Reply:
@@ -277,8 +277,8 @@ async def _lost_with_a_wait(attempt: Attempt) -> Reply:
 
 
 @pytest.mark.parametrize("found", [None, "found"])
-async def test_cancelled_between_a_lost_try_and_the_next(found: str | None) -> None:
-    """When who asked leaves after a lost try, none is made any more, and what became of it is told."""
+async def test_cancelled_after_a_lost_attempt(found: str | None) -> None:
+    """When the caller is cancelled after a lost attempt, no other is made, and the outcome is emitted."""
     async with Rig(_lost_with_a_wait, OK) as rig:
         task = await rig.begin(_start(rig, search=_Nothing(found)))
         task.cancel()
@@ -291,20 +291,20 @@ async def test_cancelled_between_a_lost_try_and_the_next(found: str | None) -> N
 
 
 @pytest.mark.parametrize("found", [None, "found"])
-async def test_landing_between_a_lost_try_and_the_next(found: str | None) -> None:
-    """While the pool lands, nothing is sent again; the start ends as what is known of its earlier try."""
+async def test_drained_after_a_lost_attempt(found: str | None) -> None:
+    """While the pool drains, nothing is sent again; the start ends as what is known of its earlier attempt."""
     async with Rig(_lost_with_a_wait, OK) as rig:
         task = await rig.begin(_start(rig, search=_Nothing(found)))
-        landing = await rig.begin(rig.caller.drain(60.0))
+        draining = await rig.begin(rig.caller.drain(60.0))
         await rig.clock.advance(1000)
-        assert landing.done()
+        assert draining.done()
         assert rig.send.times == 1
         ended = (await asyncio.gather(task, return_exceptions=True))[0]
         assert ended == found or (found is None and isinstance(ended, StartUnknown))
 
 
-async def test_pool_closed_between_a_lost_try_and_the_next() -> None:
-    """A start that waits for its next try after a lost one is unknown when the pool is closed."""
+async def test_pool_closed_after_a_lost_attempt() -> None:
+    """A start that waits for its next attempt after a lost one is unknown when the pool is closed."""
     async with Rig(_lost_with_a_wait, OK) as rig:
         task = await rig.begin(_start(rig))
         await rig.supervisor.aclose()
@@ -312,8 +312,8 @@ async def test_pool_closed_between_a_lost_try_and_the_next() -> None:
         rig.assert_idle()
 
 
-async def test_cancelled_while_the_renewed_request_connects() -> None:
-    """A start whose caller leaves during its second try goes on with it: what is lost may still become known."""
+async def test_cancelled_while_the_next_attempt_connects() -> None:
+    """A start whose caller is cancelled during its second attempt goes on: what is lost may still become known."""
     connecting = Held(is_connecting=True)
     async with Rig(LOST, connecting) as rig:
         task = await rig.begin(_start(rig))
@@ -330,87 +330,87 @@ async def test_cancelled_while_the_renewed_request_connects() -> None:
 
 # ── any interleaving ────────────────────────────────────────────────────────────────────────────────────
 
-_TURNS = 7
+_PHASES = 7
 _REFUSED = ("not sent", "429", "503", "400", "409")
 _HIDDEN = ("lost", "502", "500", "unreadable")
 
 
 @frozen(kw_only=True)
 class _Plan:
-    """What is to happen: all turns are numbered, and what waits for one that is over waits no more."""
+    """What happens in each of the numbered phases; what was due in a phase that has passed happens at once."""
 
-    #: For each try: its fate, the turn at which it is sent, and how many turns later it is answered.
+    #: For each attempt: its outcome, the phase in which it is sent, and how many phases later it is answered.
     tries: list[tuple[str, int, int]]
     renewals: list[bool] | None
     is_searched: bool
-    sight: str
-    sight_at: int
+    found_early: str
+    found_early_at: int
     found: str | None
     found_at: int
     cancelled_at: int | None
     closed_at: int | None
-    #: For each turn: whether what befalls the start comes first, ticks in between, and the time that passes.
-    long_permits: list[tuple[bool, int, float]]
+    #: For each phase: whether the order is reversed, loop steps in between, and the time that passes.
+    disorder: list[tuple[bool, int, float]]
 
 
-_turn = st.integers(0, _TURNS - 1)
+_phase = st.integers(0, _PHASES - 1)
 _plans = st.builds(
     _Plan,
     tries=st.lists(
-        st.tuples(st.sampled_from([*_REFUSED, *_HIDDEN, "ok"]), _turn, st.integers(-1, 2)),
+        st.tuples(st.sampled_from([*_REFUSED, *_HIDDEN, "ok"]), _phase, st.integers(-1, 2)),
         min_size=3,
         max_size=3,
     ),
     renewals=st.none() | st.lists(st.sampled_from([True, True, True, False]), min_size=3, max_size=3),
     is_searched=st.booleans(),
-    sight=st.sampled_from(["never", "seen", "gives up"]),
-    sight_at=_turn,
+    found_early=st.sampled_from(["never", "found early", "gives up"]),
+    found_early_at=_phase,
     found=st.sampled_from([None, "found"]),
-    found_at=_turn,
-    cancelled_at=st.none() | _turn,
-    closed_at=st.none() | _turn,
-    long_permits=st.lists(
+    found_at=_phase,
+    cancelled_at=st.none() | _phase,
+    closed_at=st.none() | _phase,
+    disorder=st.lists(
         st.tuples(st.booleans(), st.integers(0, 4), st.sampled_from([0.0, 0.3, 40.0])),
-        min_size=_TURNS,
-        max_size=_TURNS,
+        min_size=_PHASES,
+        max_size=_PHASES,
     ),
 )
 
 
 class _Story:
-    """One start at a vendor that does what it wants, with all that befalls it at turns of a wheel."""
+    """One start at a vendor that follows a plan, in phases."""
 
     def __init__(self, rig: Rig, plan: _Plan) -> None:
         self.rig = rig
         self.plan = plan
         loop = asyncio.get_running_loop()
-        self.wheel: list[asyncio.Future[None]] = [loop.create_future() for _ in range(_TURNS)]
+        self.phases: list[asyncio.Future[None]] = [loop.create_future() for _ in range(_PHASES)]
         self.now = 0
-        #: Each first byte that left: the request, and what the vendor made of it.
+        #: Each request that was sent, and its outcome.
         self.sent: list[tuple[Request, str]] = []
         self.renewals: list[Request] = []
 
-    async def until(self, turn: int) -> None:
-        """Wait for a turn that is not over."""
-        if self.now <= turn < _TURNS:
-            await asyncio.shield(self.wheel[turn])
+    async def until(self, phase: int) -> None:
+        """Wait for a phase, unless it has passed."""
+        if self.now <= phase < _PHASES:
+            await asyncio.shield(self.phases[phase])
 
     async def vendor(self, attempt: Attempt) -> Reply:
-        """Do with one try as planned."""
-        fate, sent_at, later = self.plan.tries[self.rig.send.times - 1]
+        """Answer one attempt as planned."""
+        outcome, sent_at, later = self.plan.tries[self.rig.send.times - 1]
         await self.until(sent_at)
-        if fate == "not sent":
+        if outcome == "not sent":
             raise NotSent("refused", call=attempt.request.call)
         attempt.note_sent()
-        self.sent.append((attempt.request, "dropped"))  # unless more is known of it later
+        self.sent.append((attempt.request, "dropped"))  # until it is answered
         await self.until(self.now + later)
-        self.sent[-1] = (attempt.request, fate)
-        if fate == "lost":
+        self.sent[-1] = (attempt.request, outcome)
+        if outcome == "lost":
             raise ReplyLost("cut", call=attempt.request.call)
         bodies = {"ok": b"ok", "unreadable": b""}
-        return Reply(200 if fate in bodies else int(fate), {}, bodies.get(fate, b"{}"))
+        return Reply(200 if outcome in bodies else int(outcome), {}, bodies.get(outcome, b"{}"))
 
-    def renew(self) -> Request | None:
+    def next_attempt(self) -> Request | None:
         """Return the next request, or None when it is too late."""
         assert self.plan.renewals is not None
         if not self.plan.renewals[len(self.renewals)]:
@@ -419,54 +419,54 @@ class _Story:
         return self.renewals[-1]
 
     async def find(self, pending: PendingStart[str]) -> str:
-        """See what is to be seen, if it can be this start's."""
-        await self.until(self.plan.sight_at)
-        if self.plan.sight == "never" or not pending.is_sent:
+        """Find what the plan says, if it can be this start's."""
+        await self.until(self.plan.found_early_at)
+        if self.plan.found_early == "never" or not pending.is_sent:
             return await _never()
-        if self.plan.sight == "gives up":
+        if self.plan.found_early == "gives up":
             raise ReplyLost("enough")
-        return "seen"
+        return "found early"
 
     async def confirm(self, result: str) -> str:
-        """Take the answer, in time."""
+        """Return the result, after a planned wait."""
         await self.until(self.plan.found_at)
         return result
 
     async def recover(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
-        """Find what there is, in time."""
+        """Return what the plan says, after a planned wait."""
         await self.until(self.plan.found_at)
         return self.plan.found if pending.is_sent else None
 
     async def start(self) -> str:
         """Make the start."""
-        renew = self.renew if self.plan.renewals is not None else None
-        return await renewed(self.rig, renew, search=self if self.plan.is_searched else None)
+        renew = self.next_attempt if self.plan.renewals is not None else None
+        return await repeated(self.rig, renew, search=self if self.plan.is_searched else None)
 
     async def close(self) -> None:
         """Close the pool as pools do."""
         await self.rig.caller.drain(0.0)
         await self.rig.supervisor.aclose()
 
-    async def turn(self, *acts: Callable[[], object]) -> None:
-        """Have everything go on that waits for this turn, and something else happen at about the same time."""
-        is_act_first, ticks, seconds = self.plan.long_permits[self.now]
-        wheel = self.wheel[self.now]
+    async def run_phase(self, *acts: Callable[[], object]) -> None:
+        """Set off all that waits for the present phase, and call `acts` at about the same time."""
+        is_reversed, ticks, seconds = self.plan.disorder[self.now]
+        phases = self.phases[self.now]
         self.now += 1
-        steps: list[Callable[[], object]] = [lambda: wheel.set_result(None), *acts]
-        for step in reversed(steps) if is_act_first else steps:
+        steps: list[Callable[[], object]] = [lambda: phases.set_result(None), *acts]
+        for step in reversed(steps) if is_reversed else steps:
             step()
             for _ in range(ticks if acts else 0):
                 await asyncio.sleep(0)
         await self.rig.clock.advance(seconds)
 
     def may_have_begun(self) -> bool:
-        """Return whether any try was sent that was not surely refused."""
-        return any(fate not in _REFUSED for _, fate in self.sent)
+        """Return whether any attempt was sent that was not refused for certain."""
+        return any(outcome not in _REFUSED for _, outcome in self.sent)
 
     def check_sendings(self) -> None:
-        """See that nothing was sent twice but what was refused, or renewed."""
-        for (_, fate), (second, _) in itertools.pairwise(self.sent):
-            assert fate in _REFUSED or (fate in {"lost", "502"} and second in self.renewals)
+        """Assert that nothing was sent twice except what was refused, or was repeated by `next_attempt`."""
+        for (_, outcome), (second, _) in itertools.pairwise(self.sent):
+            assert outcome in _REFUSED or (outcome in {"lost", "502"} and second in self.renewals)
         if self.plan.renewals is not None:
             requests = [id(request) for request, _ in self.sent]
             assert len(requests) == len(set(requests))
@@ -475,20 +475,20 @@ class _Story:
 @settings(max_examples=60, deadline=None)
 @given(plan=_plans)
 async def test_any_interleaving(plan: _Plan) -> None:
-    """Whatever happens when, a start ends once, is sent again only where that does no harm, and is not forgotten."""
+    """Whatever happens when, a start ends once, is sent again only where that does no harm, and is reported."""
     async with Rig(OK, retry=RetryPolicy(attempts=3), is_signed=False) as rig:
         story = _Story(rig, plan)
         rig.send.steps = [story.vendor]
         before = asyncio.all_tasks()
         task = asyncio.ensure_future(story.start())
         closings: list[asyncio.Future[None]] = []
-        for turn in range(_TURNS):
+        for phase in range(_PHASES):
             acts: list[Callable[[], object]] = []
-            if turn == plan.cancelled_at:
+            if phase == plan.cancelled_at:
                 acts.append(task.cancel)
-            if turn == plan.closed_at:
+            if phase == plan.closed_at:
                 acts.append(lambda: closings.append(asyncio.ensure_future(story.close())))
-            await story.turn(*acts)
+            await story.run_phase(*acts)
         await rig.clock.advance(1000)
         await asyncio.gather(*closings)
         await settle()
@@ -500,15 +500,15 @@ async def test_any_interleaving(plan: _Plan) -> None:
 
 def _check_end(rig: Rig, story: _Story, task: "asyncio.Task[str]") -> None:
     story.check_sendings()
-    told = rig.emitted(StartAbandoned)
+    events = rig.emitted(StartAbandoned)
     error: BaseException | None
     if task.cancelled():
-        assert len(told) <= 1
-        assert told or not story.may_have_begun(), "forgotten"
-        error = told[0].error if told else None
-        is_result = bool(told) and error is None
+        assert len(events) <= 1
+        assert events or not story.may_have_begun(), "forgotten"
+        error = events[0].error if events else None
+        is_result = bool(events) and error is None
     else:
-        assert told == []
+        assert events == []
         error = task.exception()
         is_result = error is None
     assert rig.caller.starts == is_result

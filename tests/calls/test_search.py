@@ -625,7 +625,9 @@ async def test_found_while_landing(is_awaited: bool) -> None:
         await settle()
         assert landing.done()
         assert_one_run(rig, "seen")
-        assert [event.run is not None for event in rig.emitted(StartAbandoned)] == ([] if is_awaited else [True])
+        assert [event.run is not None for event in rig.emitted(StartAbandoned)] == (
+            [] if is_awaited else [True]
+        )
         if is_awaited:
             assert await outcome(task) == "seen"
 
