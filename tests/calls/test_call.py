@@ -1,4 +1,4 @@
-"""Every row of the rules for trying again, and what holds for calls of every kind."""
+"""Every row of the retry rules, and what holds for calls of every kind."""
 
 import asyncio
 import pickle
@@ -55,7 +55,7 @@ def _reply(status: int, **headers: str) -> Reply:
 
 
 # What comes back; how often it is sent and what is raised: by a repeatable call, by a start.
-# Five is the policy's number of tries; "ok" is a result.
+# Five is the policy's number of attempts; "ok" is a result.
 TABLE: list[tuple[str, list[Step], tuple[int, object], tuple[int, object]]] = [
     ("not sent", [NotSent("x")], (5, NotSent), (5, NotSent)),
     ("not sent, then ok", [NotSent("x"), NotSent("x"), OK], (3, "ok"), (3, "ok")),
@@ -97,7 +97,7 @@ IDS = [row[0] for row in TABLE]
 
 
 async def _see(rig: Rig, is_start: bool, outcome: object, request: Request) -> AgentsError | None:
-    """Make the call and see that it ends as it should; gives what was raised."""
+    """Make the call and assert that it ends as it should; return what was raised."""
     work = rig.start(request) if is_start else rig.caller.call(rig.account, request, read_text)
     ended = await rig.ends(work)
     rig.assert_idle()
@@ -112,7 +112,7 @@ async def _see(rig: Rig, is_start: bool, outcome: object, request: Request) -> A
 @pytest.mark.parametrize(("steps", "expected"), [(row[1], row[2]) for row in TABLE], ids=IDS)
 @pytest.mark.parametrize("request_", [CALL, attrs.evolve(CALL, method="DELETE")], ids=["GET", "DELETE"])
 async def test_repeatable_calls(steps: list[Step], expected: tuple[int, object], request_: Request) -> None:
-    """A call that may be repeated is repeated after every fault that may pass, and after nothing else."""
+    """A call that may be repeated is retried after every passing error, and after nothing else."""
     async with Rig(*steps) as rig:
         error = await _see(rig, False, expected[1], request_)
         assert rig.send.times == expected[0]
@@ -121,7 +121,7 @@ async def test_repeatable_calls(steps: list[Step], expected: tuple[int, object],
 
 @pytest.mark.parametrize(("steps", "expected"), [(row[1], row[3]) for row in TABLE], ids=IDS)
 async def test_starts(steps: list[Step], expected: tuple[int, object]) -> None:
-    """A start is repeated only where it surely did not begin; where nobody knows, it is unknown."""
+    """A start is repeated only where it began nothing for certain; where that cannot be known, it is unknown."""
     async with Rig(*steps) as rig:
         error = await _see(rig, True, expected[1], START)
         assert rig.send.times == expected[0]
@@ -129,7 +129,7 @@ async def test_starts(steps: list[Step], expected: tuple[int, object]) -> None:
             assert (error.vendor, error.call, error.target) == ("leena", "aop.execute", "triage")
             assert error.sent_at is not None
             assert EPOCH <= error.sent_at <= rig.clock.utcnow()
-            assert (error.body, error.advice) == (BODY, "Look at the report.")
+            assert (error.body, error.advice) == (BODY, "Check the report.")
             assert isinstance(error.__cause__, AgentsError)
             assert error.status == error.__cause__.status
             assert SECRET not in f"{error} {error!r} {error.__cause__!r}"
@@ -138,7 +138,7 @@ async def test_starts(steps: list[Step], expected: tuple[int, object]) -> None:
 
 
 async def test_vendors_say_which_5xx_execute_nothing() -> None:
-    """A 503 by which the vendor says that nothing was executed is a refusal: the start is sent again."""
+    """A 503 that means, for this vendor, that nothing was executed is a refusal: the start is sent again."""
     async with Rig(_reply(503), OK) as rig:
         await _see(rig, True, "ok", REFUSING)
         assert rig.send.times == 2
@@ -155,7 +155,7 @@ async def test_vendors_say_which_5xx_execute_nothing() -> None:
     ("header", "least", "most"), [("7", 7.0, 7.7), (DATE, 20.0, 22.0), ("0", 0.0, 0.5), ("1.5", 1.5, 1.75)]
 )
 async def test_retry_after_is_honoured(header: str, least: float, most: float, is_start: bool) -> None:
-    """What the server asks for is waited out in full, in seconds or as a date, by starts as well."""
+    """`Retry-After` is waited in full, in seconds or as a date, by starts as well."""
     async with Rig(_reply(429, retry_after=header), OK) as rig:
         await _see(rig, is_start, "ok", START if is_start else CALL)
         (retry,) = rig.emitted(RetryScheduled)
@@ -172,7 +172,7 @@ async def test_waits_double_and_jitter() -> None:
 
 
 async def test_refusals_carry_the_facts() -> None:
-    """An error has the status, the request's id and the server's words, and shows none of the words."""
+    """An error has the status, the request id and the server's message, and prints nothing of the message."""
     async with Rig(_reply(403, x_request_id="req-1", retry_after="5")) as rig:
         error = await _see(rig, False, PermissionDenied, CALL)
         assert error is not None
@@ -199,8 +199,8 @@ async def test_refusals_carry_the_facts() -> None:
         (b'{"error": ' + b"[" * 900 + b"]" * 900 + b"}", '{"error": ' + "[" * 490),
     ],
 )
-async def test_words_of_a_refusal_in_any_form(body: bytes, detail: str) -> None:
-    """Whatever the body of a refusal is, reading it does not break, and its words are kept, cut short."""
+async def test_detail_of_a_refusal_in_any_form(body: bytes, detail: str) -> None:
+    """Whatever the body of a refusal is, it can be read, and its message is kept, truncated."""
     async with Rig(Reply(400, {}, body)) as rig:
         error = await _see(rig, False, BadRequest, CALL)
         assert error is not None
@@ -228,7 +228,7 @@ async def test_code_of_a_refusal(body: bytes, code: str, detail: str) -> None:
 
 
 async def test_a_retry_that_cannot_finish_in_time_is_not_begun() -> None:
-    """The caller's own deadline ends the tries as soon as the next wait would outlast it."""
+    """The caller's own deadline ends the attempts as soon as the next wait would outlast it."""
     async with Rig(_reply(429, retry_after="30"), OK) as rig:
         with anyio.fail_after(20):
             with pytest.raises(Throttled):
@@ -244,7 +244,7 @@ async def test_a_retry_that_cannot_finish_in_time_is_not_begun() -> None:
 
 
 async def test_polls_are_sent_once() -> None:
-    """A look is not repeated here: whoever polls plans the next try. Only a stale token is renewed."""
+    """A poll is not retried here, since the poller schedules retries itself. Only a stale token is renewed."""
     for step in (_reply(500), THROTTLED, ReplyLost("x"), NotSent("x")):
         async with Rig(step) as rig:
             assert isinstance(await rig.ends(rig.poll()), AgentsError)
@@ -263,7 +263,7 @@ async def test_fixed_headers_cannot_be_renewed() -> None:
 
 
 async def test_outage_costs_no_storm() -> None:
-    """All calls of an account share one budget, so that an outage does not multiply the requests."""
+    """All calls of an account share one retry budget, so that an outage does not multiply the requests."""
     policy = RetryPolicy(reserve=10, share=0.1, first=0.001)
     async with Rig(_reply(502), retry=policy) as rig:
         tasks = [asyncio.ensure_future(rig.caller.call(rig.account, CALL, read_text)) for _ in range(100)]
@@ -273,7 +273,7 @@ async def test_outage_costs_no_storm() -> None:
 
 
 async def test_throttling_spends_no_budget() -> None:
-    """Answers of 429 are paced instead: they cost nothing of the budget."""
+    """Retries after a 429 are slowed down by the rate limit instead, and spend nothing of the budget."""
     async with Rig(THROTTLED, OK, retry=RetryPolicy(reserve=0, share=0)) as rig:
         await _see(rig, False, "ok", CALL)
     async with Rig(_reply(502), OK, retry=RetryPolicy(reserve=0, share=0)) as rig:
@@ -282,7 +282,7 @@ async def test_throttling_spends_no_budget() -> None:
 
 
 async def test_throttling_lowers_the_rate() -> None:
-    """A 429 lowers the account's rate and is told once a second, not for each answer."""
+    """A 429 lowers the account's rate, and that is emitted once a second, not for each answer."""
     async with Rig(THROTTLED) as rig:
         for _ in range(5):
             await rig.begin(rig.poll())
@@ -292,7 +292,7 @@ async def test_throttling_lowers_the_rate() -> None:
 
 
 async def test_no_account_is_held_for_longer_than_patience() -> None:
-    """However long a server asks for, the account is held for no longer than the policy's patience."""
+    """Whatever a server asks for, the account is held for no longer than the policy's patience."""
     async with Rig(_reply(429, retry_after="31536000"), retry=RetryPolicy(patience=60)) as rig:
         for _ in range(8):
             await rig.begin(rig.poll())
@@ -304,7 +304,7 @@ async def test_no_account_is_held_for_longer_than_patience() -> None:
 
 
 async def test_quota_holds_for_those_that_waited_for_the_token() -> None:
-    """Callers that waited for a token leave at the account's rate, not all at once when it comes."""
+    """Requests that waited for a token are sent at the account's rate, not all at once when it arrives."""
     token: asyncio.Future[tuple[str, float]] = asyncio.get_running_loop().create_future()
 
     async def fetch() -> tuple[str, float]:
@@ -324,8 +324,8 @@ async def test_quota_holds_for_those_that_waited_for_the_token() -> None:
         assert min(gaps) >= 0.5
 
 
-async def test_token_that_ends_while_its_caller_is_in_line() -> None:
-    """A caller whose token ended in the line gets a new one, waits for it outside, and is signed with it."""
+async def test_token_that_expires_in_the_queue() -> None:
+    """A request whose token expired in the queue waits for a new one without a permit, and is signed with it."""
     held = Held()
     async with Rig(held, OK, limits=PoolLimits(requests_at_once=1)) as rig:
         first = await rig.begin(rig.caller.call(rig.account, CALL, read_text))
@@ -338,8 +338,8 @@ async def test_token_that_ends_while_its_caller_is_in_line() -> None:
         rig.assert_idle()
 
 
-async def test_token_that_cannot_be_had_gives_the_place_back() -> None:
-    """A caller whose token ended in the line, and who gets no new one, leaves nothing behind."""
+async def test_token_that_cannot_be_obtained_holds_no_permit() -> None:
+    """A request whose token expired in the queue, and that gets no new one, leaves nothing behind."""
     held = Held()
     async with Rig(held, OK, limits=PoolLimits(requests_at_once=1)) as rig:
         first = await rig.begin(rig.caller.call(rig.account, CALL, read_text))
@@ -357,8 +357,8 @@ async def test_token_that_cannot_be_had_gives_the_place_back() -> None:
         rig.assert_idle()
 
 
-async def test_requests_are_told_while_somebody_listens() -> None:
-    """Each request is told with its status or its fault, and how long it took."""
+async def test_requests_are_emitted_where_there_is_a_hook() -> None:
+    """Each request is emitted with its status or its error, and how long it took."""
     async with Rig(ReplyLost("x"), OK) as rig:
         await _see(rig, False, "ok", CALL)
         assert [(done.status, type(done.error)) for done in rig.emitted(RequestDone)] == [
@@ -383,8 +383,8 @@ def _read_token(reply: Reply) -> tuple[str, float]:
 
 
 @pytest.mark.parametrize("kind", ["call", "start", "token"])
-async def test_answers_that_cannot_be_read_are_known(kind: str) -> None:
-    """The error for an answer that cannot be read has its status, and the vendor's id of it."""
+async def test_decode_errors_name_the_reply(kind: str) -> None:
+    """The error for a reply that cannot be read has its status and its request id."""
     async with Rig(Reply(201, {"x-request-id": "r-1"}), retry=RetryPolicy(attempts=1)) as rig:
         if kind == "start":
             ended = await rig.ends(rig.start())
@@ -413,7 +413,7 @@ async def test_answers_that_cannot_be_read_are_known(kind: str) -> None:
     ],
 )
 async def test_token_requests(steps: list[Step], times: int, outcome: object) -> None:
-    """A token request is repeated after passing faults and odd answers; each refusal is an AuthenticationError."""
+    """A token request is retried after passing errors and odd replies; each refusal is an AuthenticationError."""
     async with Rig(*steps) as rig:
         ended = await rig.ends(rig.caller.fetch_token("leena", TOKEN, _read_token))
         assert rig.send.times == rig.caller.token_requests == times
@@ -428,8 +428,8 @@ async def test_token_requests(steps: list[Step], times: int, outcome: object) ->
 
 @pytest.mark.parametrize("step", [Reply(502), ReplyLost("x"), NotSent("x"), REFUSED, DecodeError("x")])
 @pytest.mark.parametrize("is_start", [False, True])
-async def test_failing_token_endpoint_is_told_as_it_is(step: Step, is_start: bool) -> None:
-    """Where no token can be had, nothing was sent: the fault is the token endpoint's, and no start is unknown."""
+async def test_error_of_the_token_endpoint_is_raised(step: Step, is_start: bool) -> None:
+    """Where no token is obtained, nothing was sent: the token endpoint's error is raised, and no start is unknown."""
     async with Rig(step) as rig:
         rig.source.fetch = lambda: rig.caller.fetch_token("leena", TOKEN, _read_token)
         ended = await rig.ends(rig.start() if is_start else rig.caller.call(rig.account, CALL, read_text))
@@ -441,7 +441,7 @@ async def test_failing_token_endpoint_is_told_as_it_is(step: Step, is_start: boo
 
 
 async def test_token_that_cannot_be_renewed_ends_a_refused_start() -> None:
-    """A start that was refused with 401 and finds no new token surely did not begin."""
+    """A start that was refused with 401 and gets no new token began nothing."""
 
     async def first_only() -> tuple[str, float]:
         rig.fetches += 1
@@ -455,8 +455,8 @@ async def test_token_that_cannot_be_renewed_ends_a_refused_start() -> None:
         assert rig.send.times == 1
 
 
-async def test_closed_pool_is_told() -> None:
-    """A call of a pool that is closed says so, instead of waiting for a token for ever."""
+async def test_closed_pool_is_raised() -> None:
+    """A call of a pool that is closed raises, instead of waiting for a token without end."""
     async with Rig(OK) as rig:
         await rig.supervisor.aclose()
         assert isinstance(await rig.ends(rig.caller.call(rig.account, CALL, read_text)), PoolClosed)
@@ -474,6 +474,6 @@ async def test_refused_token_is_replaced() -> None:
 
 
 async def test_account_shows_its_name_alone() -> None:
-    """The repr of an account holds its name and no credentials."""
+    """The repr of an account contains its name and no credentials."""
     async with Rig(OK) as rig:
         assert repr(rig.account) == "<Account k>"
