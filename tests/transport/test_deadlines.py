@@ -1,4 +1,4 @@
-"""One timer for all that have the same time."""
+"""One timer for all that have the same number of seconds."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Handle:
         self.is_cancelled = False
 
     def cancel(self) -> None:
-        """Forget the call."""
+        """Cancel the call."""
         self.is_cancelled = True
 
 
@@ -56,7 +56,7 @@ class Loop:
 
 
 class Request:
-    """What has to be over in time, and when it was told that it is not."""
+    """A thing with a deadline, and when it expired."""
 
     due_at = 0.0
 
@@ -65,7 +65,7 @@ class Request:
         self.expired_at: float | None = None
 
     def expire(self) -> None:
-        """Note when."""
+        """Record when."""
         self.expired_at = self._loop.now
 
 
@@ -75,8 +75,8 @@ def _loop() -> tuple[Loop, asyncio.AbstractEventLoop]:
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 5.0), st.none() | st.floats(0.0, 12.0)), max_size=30))
-def test_each_has_its_time(plan: list[tuple[float, float | None]]) -> None:
-    """Whoever is not over in time is told so at that very moment, and nobody else is; one timer is set at most."""
+def test_each_has_its_deadline(plan: list[tuple[float, float | None]]) -> None:
+    """Each expires at its deadline if it is not discarded before; one timer is set at most."""
     loop, as_loop = _loop()
     deadlines = Deadlines(10.0)
     requests: list[tuple[Request, float, float | None]] = []
@@ -96,7 +96,7 @@ def test_each_has_its_time(plan: list[tuple[float, float | None]]) -> None:
 def _pass(
     loop: Loop, deadlines: Deadlines, requests: list[tuple[Request, float, float | None]], seconds: float
 ) -> None:
-    """Let time pass, and requests end when they are over."""
+    """Let time pass, and discard requests when they end."""
     ends_at = loop.now + seconds
     ending = sorted((over_at, n) for n, (_, _, over_at) in enumerate(requests) if over_at is not None)
     for over_at, number in ending:
@@ -107,7 +107,7 @@ def _pass(
 
 
 def test_a_thousand_that_are_in_time_set_one_timer() -> None:
-    """A thousand requests, one after the other, cost one timer, which comes back when the next may be late."""
+    """A thousand requests, one after the other, cost one timer, which is set again for the next deadline."""
     loop, as_loop = _loop()
     deadlines = Deadlines(10.0)
     for _ in range(1000):
@@ -119,7 +119,7 @@ def test_a_thousand_that_are_in_time_set_one_timer() -> None:
 
 
 def test_closed() -> None:
-    """Closing forgets all and leaves no timer; leaving and closing again are harmless."""
+    """Closing drops all deadlines and the timer; discarding and closing again are harmless."""
     loop, as_loop = _loop()
     deadlines = Deadlines(10.0)
     request = Request(loop)
