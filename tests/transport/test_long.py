@@ -236,9 +236,9 @@ def sender(
     return HttpSend(limits=PoolLimits(per_host=per_host), timeouts=timeouts, session=session)
 
 
-async def send_it(send: HttpSend, request: Request, marks: list[None] | None = None) -> Reply:
+async def send_it(send: HttpSend, request: Request, on_sent_calls: list[None] | None = None) -> Reply:
     """Send, recording the first byte."""
-    return await send.send(request, headers={}, on_sent=lambda: (marks or []).append(None))
+    return await send.send(request, headers={}, on_sent=lambda: (on_sent_calls or []).append(None))
 
 
 async def test_each_has_a_connection_of_its_own() -> None:
@@ -256,10 +256,10 @@ async def test_each_has_a_connection_of_its_own() -> None:
 @pytest.mark.parametrize("is_start", [True, False])
 async def test_many_at_one_host_block_nobody(is_start: bool) -> None:
     """Any number may be in flight at a host that has one connection for everything else, which is free."""
-    marks: list[None] = []
+    on_sent_calls: list[None] = []
     async with serving() as server, sender(per_host=1) as send:
         request = server.request() if is_start else server.request(method="GET", purpose=Purpose.CALL)
-        tasks = [asyncio.ensure_future(send_it(send, request, marks)) for _ in range(40)]
+        tasks = [asyncio.ensure_future(send_it(send, request, on_sent_calls)) for _ in range(40)]
         await server.until(lambda: len(server.heads) == 40)
         assert (await send_it(send, server.request("/quick", is_long=False))).body == b"ok"
         server.answer.set()
@@ -289,13 +289,13 @@ async def test_bound_without_a_bound_on_connecting() -> None:
 
 async def test_not_sent_where_nobody_listens() -> None:
     """Without a connection a long request was not sent."""
-    marks: list[None] = []
+    on_sent_calls: list[None] = []
     async with serving() as server:
         request = server.request()
     async with sender() as send:
         with pytest.raises(NotSent):
-            await send_it(send, request, marks)
-    assert marks == []
+            await send_it(send, request, on_sent_calls)
+    assert on_sent_calls == []
 
 
 async def test_connecting_has_its_bound() -> None:
@@ -335,14 +335,14 @@ async def test_over_a_session_of_the_callers() -> None:
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.03)) as session,
     ):
         async with sender(timeouts=HURRIED, session=session) as send:
-            marks: list[None] = []
+            on_sent_calls: list[None] = []
             task = asyncio.ensure_future(
-                send.send(server.request(), headers={}, on_sent=lambda: marks.append(None))
+                send.send(server.request(), headers={}, on_sent=lambda: on_sent_calls.append(None))
             )
             await server.until(lambda: len(server.heads) == 1)
             with pytest.raises(ReplyLost):
                 await send_it(send, server.request(timeout=0.01))
-            assert (task.done(), len(marks)) == (False, 1)
+            assert (task.done(), len(on_sent_calls)) == (False, 1)
             server.answer.set()
             assert (await task).body == b"ok"
         assert not session.closed

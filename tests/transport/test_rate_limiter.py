@@ -153,9 +153,7 @@ def test_a_stray_refusal_costs_little() -> None:
     for _ in range(2000):
         now += 0.01
         rate_limiter.note_answer(now)
-    assert (
-        rate_limiter.note_throttled(now, sent_at=now, retry_after=30.0) == 0.0
-    )  # one holds nobody
+    assert rate_limiter.note_throttled(now, sent_at=now, retry_after=30.0) == 0.0  # one holds nobody
     assert 80 <= rate_limiter.rate(now) <= 120
     assert rate_limiter.rate(now + 10) > rate_limiter.rate(now)
     assert rate_limiter.rate(now + 61) == math.inf
