@@ -95,13 +95,13 @@ def encode_object(value: Any, name: str) -> bytes:
     """Return a mapping as a JSON object. Raises TypeError that calls it `name` and says what is accepted."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} has to be a mapping with string keys, not {type(value).__name__}")
-    fault = f"{name} has to hold JSON-able values under string keys"
+    message = f"{name} has to hold JSON-able values under string keys"
     try:
         body, is_finite = encode_json(dict(value)), _is_finite(value)
     except TypeError as exc:
-        raise TypeError(f"{fault}: {exc}") from exc
+        raise TypeError(f"{message}: {exc}") from exc
     if not is_finite:  # orjson writes null for it
-        raise TypeError(f"{fault}: NaN and infinity are not")
+        raise TypeError(f"{message}: NaN and infinity are not")
     return body
 
 
@@ -214,10 +214,10 @@ def _path_of_fault(value: Any, shape: type) -> str:
     return ""
 
 
-def _path_in(fault: BaseException, shape: Any) -> str:
-    if not isinstance(fault, BaseValidationError):
+def _path_in(error: BaseException, shape: Any) -> str:
+    if not isinstance(error, BaseValidationError):
         return ""
-    inner = fault.exceptions[0]
+    inner = error.exceptions[0]
     for note in getattr(inner, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
             return f".{_json_name(shape, note.name)}" + _path_in(inner, note.type)

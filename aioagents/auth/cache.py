@@ -57,9 +57,7 @@ class _Entry:
         self.failed_until = 0.0
         self.is_proven = False  # whether a token of these credentials was ever accepted
         self.is_accepted = False  # whether the present token was ever accepted
-        self.is_kept = (
-            False  # whether the present token was new when it was refused, and is kept all the same
-        )
+        self.is_kept = False  # whether the present token was refused when it was new, and is kept
         self.kept_until = 0.0  # until when it counts as new; one from a store never does
         self.rejected = ""  # the value of the latest token that was refused
         self.streak = 0  # how many new tokens in a row were refused
@@ -227,12 +225,12 @@ class TokenCache:
         try:
             yield
         finally:
-            fault = sys.exc_info()
+            exc_info = sys.exc_info()
             try:
                 if lock is not None:
-                    await lock.__aexit__(*fault)
+                    await lock.__aexit__(*exc_info)
             except Exception as exc:  # noqa: BLE001 - as in `_load`
-                if exc is not fault[1]:
+                if exc is not exc_info[1]:
                     source.emit(TokenStoreFailed(vendor=source.vendor, error=exc))
 
     async def _load(self, entry: _Entry, source: TokenSource) -> Token | None:

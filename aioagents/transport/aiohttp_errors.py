@@ -22,7 +22,7 @@ def fail_body_on_disconnect(response: aiohttp.ClientResponse) -> None:
     """Make reading the body raise once its connection is lost.
 
     Where the chunks of a body are framed wrongly, aiohttp does not wake a reader then, and one without a timeout
-    would wait for ever.
+    would wait without end.
     """
     protocol = None if response.connection is None else response.connection.protocol
     if protocol is None:

@@ -58,7 +58,7 @@ class HttpSend:
         self._refusal_timeout = (
             _REFUSAL_TIMEOUT if timeouts.read is None else min(_REFUSAL_TIMEOUT, timeouts.read)
         )
-        # Exact: aiohttp would round longer timeouts up to the next whole second.
+        # Exact: aiohttp would extend longer timeouts to the next whole second.
         self._without_end = aiohttp.ClientTimeout(
             total=None, connect=timeouts.connect, ceil_threshold=math.inf
         )

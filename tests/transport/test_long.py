@@ -26,7 +26,7 @@ QUICK = Timeouts(connect=5, read=5, start=5, close=0.01)
 HURRIED = Timeouts(connect=0.04, read=0.01, start=0.01)
 
 
-# ── their place among the account's requests ────────────────────────────────────────────────────────────
+# ── their permits ───────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_a_thousand_hold_no_permit() -> None:
@@ -386,7 +386,7 @@ def _account(pool: SessionPool) -> Account:
 
 def _start(server: Server, **changes: Any) -> Start[str]:
     start: Start[str] = Start(
-        vendor="v", request=server.request(), read=read_text, target="t", advice="Look there."
+        vendor="v", request=server.request(), read=read_text, target="t", advice="Check there."
     )
     return attrs.evolve(start, **changes)
 
