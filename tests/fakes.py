@@ -9,7 +9,7 @@ from typing import Self
 
 import attrs
 
-from aioagents.contract.fake import FakeServer, Held, Streamed, ask
+from aioagents.contract.fake import FakeServer, DelayedReply, StreamedReply, ask
 from aioagents.errors import ReplyLost
 from aioagents.model import Reply, Request
 from aioagents.transport.upload import pieces_of
@@ -132,8 +132,8 @@ class FakeStream:
     def __init__(self, fake: FakeSend, request: Request, on_sent: Callable[[], None] | None) -> None:
         self._fake = fake
         self._on_sent = on_sent
-        self._answer: Reply | Streamed = Reply(0)
-        self._owed: Held | Streamed | None = None  # whose `drop` is called when the connection is gone
+        self._answer: Reply | StreamedReply = Reply(0)
+        self._owed: DelayedReply | StreamedReply | None = None  # whose `on_disconnect` is called when the connection is gone
         self._parts: Iterator[tuple[float, bytes]] = iter(())
         self._left: int | None = None
         self.request = request
@@ -156,15 +156,15 @@ class FakeStream:
         except BaseException:
             self._drop()
             raise
-        parts = self._answer.pieces if isinstance(self._answer, Streamed) else [(0.0, self._answer.body)]
+        parts = self._answer.pieces if isinstance(self._answer, StreamedReply) else [(0.0, self._answer.body)]
         self._parts = iter(parts)
-        self._left = self._fake.cut_after(self.request) if isinstance(self._answer, Streamed) else None
+        self._left = self._fake.cut_after(self.request) if isinstance(self._answer, StreamedReply) else None
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._drop()
 
-    async def _asked(self) -> Reply | Streamed:
+    async def _asked(self) -> Reply | StreamedReply:
         fake, index = self._fake, len(self._fake.sent)
         fake.sent.append(self.request)
         if self._on_sent is not None:
@@ -177,11 +177,11 @@ class FakeStream:
             self.is_early = True
             return reply
         answer = ask(fake.fakes, self.request, now=fake.now)
-        while isinstance(answer, Held):
+        while isinstance(answer, DelayedReply):
             self._owed = answer
             if await fake.until(min(answer.until, fake.now + 1.0)) >= answer.until:
                 answer = answer.reply(max(fake.now, answer.until))
-        self._owed = answer if isinstance(answer, Streamed) else None
+        self._owed = answer if isinstance(answer, StreamedReply) else None
         return answer
 
     def pieces(self) -> "FakeStream":
@@ -211,5 +211,5 @@ class FakeStream:
 
     def _drop(self) -> None:
         owed, self._owed = self._owed, None
-        if owed is not None and owed.drop is not None:
-            owed.drop(self._fake.now)
+        if owed is not None and owed.on_disconnect is not None:
+            owed.on_disconnect(self._fake.now)

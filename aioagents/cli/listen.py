@@ -56,7 +56,7 @@ def _listen(*, port: int, host: str, public_url: str | None, is_json: bool) -> E
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 seen = receiver.statistics()
-                out.warn(f"{seen.heeded} deliveries, {seen.repeated} repeated, {seen.refused} refused")
+                out.warn(f"{seen.accepted} deliveries, {seen.repeated} repeated, {seen.refused} refused")
         return Exit.OK
 
     return perform(Work(out), job)

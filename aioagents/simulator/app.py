@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..contract.fake import Call, FakeServer, Match, Router, Streamed, json_reply, read_query
+from ..contract.fake import Call, FakeServer, Match, Router, StreamedReply, json_reply, read_query
 from ..model import Purpose, Reply, Request
 from .middleware import Wire, to_response
 from .owed import Owed
@@ -51,11 +51,11 @@ class App:
             return _too_large()
         if match is None:
             self.requests["unknown"] += 1
-            return to_response(self._router.missing(request.method, raw_path, self._now()))
+            return to_response(self._router.answer_unknown(request.method, raw_path, self._now()))
         self.requests[match.route.call] += 1
         if self._wire is None:
             reply = await self._ask(request, match, query, body)
-            if isinstance(reply, Streamed):
+            if isinstance(reply, StreamedReply):
                 return await self._streams.send(request, reply)
             return to_response(reply)
         ask = partial(self._ask, request, match, query, body)
@@ -65,7 +65,9 @@ class App:
         """End the requests whose replies the worlds still owe, without a reply."""
         self._owed.close()
 
-    async def _ask(self, request: web.BaseRequest, match: Match, query: str, body: bytes) -> Reply | Streamed:
+    async def _ask(
+        self, request: web.BaseRequest, match: Match, query: str, body: bytes
+    ) -> Reply | StreamedReply:
         route = match.route
         early: list[str] = []
 
@@ -90,8 +92,8 @@ class App:
                 query=read_query(query),
                 now=self._now(),
                 speed=self._speed,
-                hastens=hastens if route.purpose is Purpose.START else None,
-                moment=datetime.now(UTC),
+                should_end_at_start=hastens if route.purpose is Purpose.START else None,
+                client_time=datetime.now(UTC),
             )
         )
         self._courier.wake()

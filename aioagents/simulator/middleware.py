@@ -13,7 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..contract.fake import Match, Streamed, json_reply
+from ..contract.fake import Match, StreamedReply, json_reply
 from ..model import Purpose, Reply
 from .faults import Fault, Faults, Kind
 from .streams import Streams
@@ -24,7 +24,7 @@ _UNAUTHORIZED: Final = 401
 _STREAMED: Final = (None, Kind.TRUNCATE, Kind.SLOW)  # the faults by which a streamed reply comes all the same
 _PAGE: Final = b"<html><head><title>Please wait</title></head><body>Back in a moment.</body></html>"
 
-Ask = Callable[[], Awaitable[Reply | Streamed]]
+Ask = Callable[[], Awaitable[Reply | StreamedReply]]
 
 
 class Wire:
@@ -50,7 +50,7 @@ class Wire:
             self._faults.refused()
         if fault.kind is not None:
             self.happened[fault.kind.value] += 1
-        if isinstance(reply, Streamed):
+        if isinstance(reply, StreamedReply):
             if fault.kind in _STREAMED:
                 return await streams.send(request, reply, fault)
             streams.drop(reply)

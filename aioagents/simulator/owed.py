@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..contract.fake import Answer, Held, Streamed, no_such_endpoint
+from ..contract.fake import Answer, DelayedReply, StreamedReply, no_such_endpoint
 from ..model import Reply
 
 _DROPS_SEEN_EVERY: Final = 0.05  # seconds
@@ -24,19 +24,19 @@ class Owed:
         self._watch: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    async def settle(self, request: web.BaseRequest, reply: Answer) -> Reply | Streamed:
+    async def settle(self, request: web.BaseRequest, reply: Answer) -> Reply | StreamedReply:
         """Return the reply once it is due; one that nobody will read where the client left, or `close` was called."""
-        while isinstance(reply, Held):
+        while isinstance(reply, DelayedReply):
             if self._is_closed:
                 if request.transport is not None:
                     request.transport.abort()
                 return _NEVER_READ
-            if reply.drop is not None and request.transport is None:
-                reply.drop(self._now())
+            if reply.on_disconnect is not None and request.transport is None:
+                reply.on_disconnect(self._now())
                 return _NEVER_READ
             left = (reply.until - self._now()) / self._speed
             # Never nothing: a world that puts off what is due would keep the loop busy.
-            await self._wait(max(left, _LEAST), None if reply.drop is None else request)
+            await self._wait(max(left, _LEAST), None if reply.on_disconnect is None else request)
             if reply.until <= self._now() and not self._is_closed:
                 reply = reply.reply(self._now())
         return reply

@@ -19,7 +19,7 @@ from anyio.from_thread import start_blocking_portal
 from attrs import frozen
 
 from .. import providers
-from ..contract.fake import Announcer, FakeServer, RunPlan
+from ..contract.fake import FakeServer, RunPlan, SendsWebhooks
 from .app import App
 from .faults import FaultPlan, Faults
 from .middleware import Wire
@@ -90,7 +90,7 @@ class Simulator:
         drawn = Faults(faults, seed=seed or 0)
         drawn.check_names(route.call for fake in self._fakes.values() for route in fake.routes)
         self._wire = None if drawn.is_empty else Wire(drawn)
-        announcers = [fake for fake in self._fakes.values() if isinstance(fake, Announcer)]
+        announcers = [fake for fake in self._fakes.values() if isinstance(fake, SendsWebhooks)]
         self._courier = Courier(announcers, faults=drawn, now=self.now, speed=speed)
         self._app = App(
             list(self._fakes.values()), now=self.now, speed=speed, wire=self._wire, courier=self._courier

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..contract.fake import Streamed
+from ..contract.fake import StreamedReply
 from .faults import NO_FAULT, Fault, Kind
 from .owed import Owed
 
@@ -23,7 +23,7 @@ class Streams:
         self._speed = speed
 
     async def send(
-        self, request: web.BaseRequest, reply: Streamed, fault: Fault = NO_FAULT
+        self, request: web.BaseRequest, reply: StreamedReply, fault: Fault = NO_FAULT
     ) -> web.StreamResponse:
         """Send a reply: cut off in the middle of a piece, or dribbling, where that is the fault."""
         is_cut = fault.kind is Kind.TRUNCATE
@@ -45,10 +45,10 @@ class Streams:
                     request.transport.abort()
         return response
 
-    def drop(self, reply: Streamed) -> None:
+    def drop(self, reply: StreamedReply) -> None:
         """Tell the world that nobody reads its reply to the end."""
-        if reply.drop is not None:
-            reply.drop(self._now())
+        if reply.on_disconnect is not None:
+            reply.on_disconnect(self._now())
 
     async def _write(
         self, request: web.BaseRequest, response: web.StreamResponse, parts: Iterable[tuple[float, bytes]]
@@ -61,7 +61,7 @@ class Streams:
         return True
 
 
-def _cut(reply: Streamed, part: float) -> Sequence[tuple[float, bytes]]:
+def _cut(reply: StreamedReply, part: float) -> Sequence[tuple[float, bytes]]:
     """Return what is sent before the connection ends: some whole pieces, and one that is not."""
     last = int(len(reply.pieces) * part)
     return [
@@ -70,7 +70,7 @@ def _cut(reply: Streamed, part: float) -> Sequence[tuple[float, bytes]]:
     ]
 
 
-def _dribbling(reply: Streamed, seconds: float) -> Iterator[tuple[float, bytes]]:
+def _dribbling(reply: StreamedReply, seconds: float) -> Iterator[tuple[float, bytes]]:
     """Return each piece in a few portions, the last of them all so many seconds late."""
     gap = seconds / max(len(reply.pieces) * _DRIBBLES, 1)
     late = 0.0

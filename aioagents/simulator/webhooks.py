@@ -12,7 +12,7 @@ import aiohttp
 import attrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from ..contract.fake import Announcer, Webhook
+from ..contract.fake import SendsWebhooks, Webhook
 from ..tasks import Supervisor
 from .faults import Faults, Kind, WebhookFault
 
@@ -31,7 +31,7 @@ class Courier:
     """
 
     def __init__(
-        self, fakes: Sequence[Announcer], *, faults: Faults, now: Callable[[], float], speed: float
+        self, fakes: Sequence[SendsWebhooks], *, faults: Faults, now: Callable[[], float], speed: float
     ) -> None:
         self._fakes = fakes
         self._faults = faults
@@ -102,7 +102,7 @@ class Courier:
         self.wake()
         return tasks
 
-    def _send(self, fake: Announcer, webhook: Webhook) -> "list[asyncio.Task[None]]":
+    def _send(self, fake: SendsWebhooks, webhook: Webhook) -> "list[asyncio.Task[None]]":
         url = _loopback_url(webhook.url)
         if url is None:
             self.refused += 1
@@ -138,9 +138,9 @@ class Courier:
         self.failed += not is_taken
 
 
-def _wrong(fake: Announcer, webhook: Webhook, fault: WebhookFault) -> bytes:
+def _wrong(fake: SendsWebhooks, webhook: Webhook, fault: WebhookFault) -> bytes:
     """Choose evenly between garbage of any kind and each of the world's lies."""
-    lies = fake.lies(webhook)
+    lies = fake.false_bodies(webhook)
     which, rest = divmod(fault.part * (1 + len(lies)), 1)
     return lies[int(which) - 1] if which else _GARBAGE[int(rest * len(_GARBAGE))]
 

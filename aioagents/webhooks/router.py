@@ -25,7 +25,7 @@ from ..observe.logs import log_hook_error
 
 #: Bytes that a delivery may have.
 LIMIT: Final = 1024 * 1024
-_STATES_MOST: Final = 16  # different states of one run that are heeded; a run has five
+_STATES_MOST: Final = 16  # different states of one run that are accepted; a run has five
 _MISSES_MOST: Final = 3
 _TICKETS_MOST: Final = 1_000_000
 _BEARER: Final = "bearer "
@@ -143,9 +143,9 @@ class Ticket:
 
 @frozen(kw_only=True)
 class WebhookStatistics:
-    """What came in: deliveries heeded, repeated, and refused; `missed` runs ended unannounced, in a row."""
+    """What came in: deliveries accepted, repeated, and refused; `missed` runs ended unannounced, in a row."""
 
-    heeded: int
+    accepted: int
     repeated: int
     refused: int
     missed: int
@@ -164,7 +164,7 @@ class WebhookRouter:
         self._most = most
         self._complained = False
         self._tickets: dict[str, Ticket] = {}
-        self._heeded = 0
+        self._accepted = 0
         self._repeated = 0
         self._refused = 0
         self._missed = 0
@@ -181,7 +181,7 @@ class WebhookRouter:
     def statistics(self) -> WebhookStatistics:
         """Return the present numbers."""
         return WebhookStatistics(
-            heeded=self._heeded,
+            accepted=self._accepted,
             repeated=self._repeated,
             refused=self._refused,
             missed=self._missed,
@@ -239,7 +239,7 @@ class WebhookRouter:
         is_new = ticket.ring(run_id, status)
         self._missed = 0
         if is_new:
-            self._heeded += 1
+            self._accepted += 1
         else:
             self._repeated += 1
         self._tell(

@@ -8,9 +8,9 @@ import pytest
 from attrs import evolve
 
 from aioagents.contract.fake import (
+    AnswersUnknownPaths,
     Call,
-    Doorkeeper,
-    Held,
+    DelayedReply,
     Match,
     Refused,
     Route,
@@ -117,7 +117,7 @@ class _Desk:
         self.counts: Counter[str] = Counter()
         self.told_at: list[float] = []
         (self.route,) = make_routes(
-            [("GET", "/a", "a.get", Purpose.POLL, handler)], counts=self.counts, tell=self._tell, guard=guard
+            [("GET", "/a", "a.get", Purpose.POLL, handler)], counts=self.counts, refuse=self._tell, guard=guard
         )
 
     def _tell(self, refused: Refused, now: float) -> Reply:
@@ -150,18 +150,18 @@ def test_refusals_are_told_and_counted() -> None:
 def test_what_is_owed_may_be_refused_later() -> None:
     """A refusal that comes up when an owed reply is due is told and counted like any other, with its own time."""
 
-    def first(now: float) -> Held:
-        return Held(until=5.0, reply=second, drop=dropped.append)
+    def first(now: float) -> DelayedReply:
+        return DelayedReply(until=5.0, reply=second, on_disconnect=dropped.append)
 
     def second(now: float) -> Reply:
         raise Refused(500)
 
     dropped: list[float] = []
-    desk = _Desk(lambda call: Held(until=3.0, reply=first))
+    desk = _Desk(lambda call: DelayedReply(until=3.0, reply=first))
     owed = desk.ask()
-    assert (owed.until, owed.drop) == (3.0, None)
+    assert (owed.until, owed.on_disconnect) == (3.0, None)
     later = owed.reply(3.0)
-    assert (later.until, later.drop) == (5.0, dropped.append)
+    assert (later.until, later.on_disconnect) == (5.0, dropped.append)
     assert later.reply(5.5).status == 500
     assert (desk.counts, desk.told_at) == ({"refused_500": 1}, [5.5])
 
@@ -173,18 +173,18 @@ def test_answer_wants_a_reply_at_once() -> None:
         path="/a",
         call="a.get",
         purpose=Purpose.POLL,
-        handler=lambda call: Held(until=1.0, reply=lambda now: Reply(200)),
+        handler=lambda call: DelayedReply(until=1.0, reply=lambda now: Reply(200)),
     )
     request = Request(method="GET", url="http://h/a", call="a.get")
     with pytest.raises(TypeError, match=r"GET a\.get"):
         answer([_World(route)], request, now=0.0)
-    assert isinstance(ask([_World(route)], request, now=0.0), Held)
+    assert isinstance(ask([_World(route)], request, now=0.0), DelayedReply)
 
 
 class _Keeper(_World):
     """A world that knows its own unknown paths."""
 
-    def missing(self, method: str, raw_path: str, now: float) -> Reply | None:
+    def answer_unknown(self, method: str, raw_path: str, now: float) -> Reply | None:
         return Reply(405, {"at": str(now)}) if raw_path.startswith("/own/") else None
 
 
@@ -192,7 +192,7 @@ def test_worlds_answer_unknown_paths_of_their_own() -> None:
     """A world that has an answer for an unknown path gives it; the rest is nobody's."""
     fakes = [_World(_route("/a")), _Keeper(_route("/own/a"))]
     router = Router(fakes)
-    assert [isinstance(fake, Doorkeeper) for fake in fakes] == [False, True]
-    assert router.missing("GET", "/own/b", 2.0) == Reply(405, {"at": "2.0"})
-    assert router.missing("GET", "/b", 2.0).status == 404
+    assert [isinstance(fake, AnswersUnknownPaths) for fake in fakes] == [False, True]
+    assert router.answer_unknown("GET", "/own/b", 2.0) == Reply(405, {"at": "2.0"})
+    assert router.answer_unknown("GET", "/b", 2.0).status == 404
     assert answer(fakes, Request(method="PUT", url="http://h/own/a?x=1", call=""), now=1.0).status == 405

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from attrs import evolve
 
-from aioagents.contract.fake import Held, RunPlan, Step
+from aioagents.contract.fake import DelayedReply, RunPlan, Step
 from aioagents.model import Reply
 from aioagents.providers.agh.fake import AghRules, FakeAgh, sign
 from aioagents.simulator import FaultPlan, Simulator
@@ -262,14 +262,14 @@ class _Request:
         return self._transport
 
 
-def _held(clock: Callable[[], float], seconds: float, calls: list[str]) -> Held:
+def _held(clock: Callable[[], float], seconds: float, calls: list[str]) -> DelayedReply:
     """Owe a reply that puts itself off once."""
 
-    def reply(now: float) -> Reply | Held:
+    def reply(now: float) -> Reply | DelayedReply:
         calls.append("asked")
-        return Reply(200) if len(calls) > 1 else Held(until=clock(), reply=reply)
+        return Reply(200) if len(calls) > 1 else DelayedReply(until=clock(), reply=reply)
 
-    return Held(until=clock() + seconds, reply=reply)
+    return DelayedReply(until=clock() + seconds, reply=reply)
 
 
 async def test_what_is_due_already_is_asked_at_once() -> None:
@@ -286,7 +286,9 @@ async def test_a_client_that_had_left_before_is_not_waited_for() -> None:
     dropped: list[float] = []
     owed = Owed(now=lambda: 7.0, speed=1.0)
     request: Any = _Request(None)
-    await owed.settle(request, Held(until=1e9, reply=lambda now: Reply(200), drop=dropped.append))
+    await owed.settle(
+        request, DelayedReply(until=1e9, reply=lambda now: Reply(200), on_disconnect=dropped.append)
+    )
     assert dropped == [7.0]
 
 
@@ -295,7 +297,7 @@ async def test_nothing_is_waited_for_after_the_end() -> None:
     owed = Owed(now=lambda: 0.0, speed=1.0)
     owed.close()
     request: Any = _Request(None)
-    assert (await owed.settle(request, Held(until=1e9, reply=lambda now: Reply(200)))).status == 404
+    assert (await owed.settle(request, DelayedReply(until=1e9, reply=lambda now: Reply(200)))).status == 404
 
 
 async def test_nobody_polls_after_clients_that_need_not_stay() -> None:
@@ -304,8 +306,10 @@ async def test_nobody_polls_after_clients_that_need_not_stay() -> None:
     staying: Any = _Request(_Transport())
     free: Any = _Request(_Transport())
     soon = time.monotonic() + 0.12
-    held = Held(until=soon, reply=lambda now: Reply(200))
-    await asyncio.gather(owed.settle(staying, evolve(held, drop=lambda now: None)), owed.settle(free, held))
+    held = DelayedReply(until=soon, reply=lambda now: Reply(200))
+    await asyncio.gather(
+        owed.settle(staying, evolve(held, on_disconnect=lambda now: None)), owed.settle(free, held)
+    )
     assert staying.polls >= 2
     assert free.polls == 0
     polls = staying.polls
@@ -318,7 +322,9 @@ async def test_the_end_may_be_told_twice() -> None:
     owed = Owed(now=lambda: 0.0, speed=1.0)
     transport = _Transport()
     request: Any = _Request(transport)
-    wait = asyncio.create_task(owed.settle(request, Held(until=math.inf, reply=lambda now: Reply(200))))
+    wait = asyncio.create_task(
+        owed.settle(request, DelayedReply(until=math.inf, reply=lambda now: Reply(200)))
+    )
     await asyncio.sleep(0)
     owed.close()
     owed.close()

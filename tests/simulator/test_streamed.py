@@ -11,7 +11,7 @@ import pytest
 
 from aioagents import SessionPool
 from aioagents.calls import StartRequest
-from aioagents.contract.fake import Answer, Call, Held, Route, Streamed
+from aioagents.contract.fake import Answer, Call, DelayedReply, Route, StreamedReply
 from aioagents.errors import AgentsError, ReplyLost, StartUnknown
 from aioagents.model import Purpose, Reply, Request
 from aioagents.observe import Event, StartAbandoned
@@ -45,8 +45,10 @@ class StreamWorld:
 
     def _handle(self, call: Call) -> Answer:
         self.bodies.append(call.request.body or b"")
-        streamed = Streamed(pieces=self.pieces, status=self.status, headers=_TEXT, drop=self._drop)
-        return Held(until=self.until, reply=lambda _: streamed) if self.until else streamed
+        streamed = StreamedReply(
+            pieces=self.pieces, status=self.status, headers=_TEXT, on_disconnect=self._drop
+        )
+        return DelayedReply(until=self.until, reply=lambda _: streamed) if self.until else streamed
 
     def _plain(self, call: Call) -> Answer:
         self.bodies.append(call.request.body or b"")

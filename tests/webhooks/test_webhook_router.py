@@ -158,7 +158,7 @@ async def test_a_delivery_wakes_its_run() -> None:
     ticket, _ = bound(router, one), bound(router, other)
     assert router.take(path(ticket), body()) == HTTPStatus.ACCEPTED
     assert (one.woken, other.woken) == (1, 0)
-    assert router.statistics().heeded == 1
+    assert router.statistics().accepted == 1
 
 
 async def test_a_repeated_delivery_wakes_nobody() -> None:
@@ -169,7 +169,7 @@ async def test_a_repeated_delivery_wakes_nobody() -> None:
     assert [router.take(path(ticket), body()) for _ in range(5)] == [HTTPStatus.ACCEPTED] * 5
     assert bell.woken == 1
     assert seen == [False] + [True] * 4
-    assert (router.statistics().heeded, router.statistics().repeated) == (1, 4)
+    assert (router.statistics().accepted, router.statistics().repeated) == (1, 4)
 
 
 async def test_another_status_wakes_again() -> None:
@@ -308,7 +308,7 @@ async def test_forged_paths() -> None:
         assert router.take(forged, None) == HTTPStatus.NOT_FOUND
     assert bell.woken == 0
     assert router.statistics().refused == 36
-    assert router.statistics().heeded == 0
+    assert router.statistics().accepted == 0
 
 
 @given(st.text(), st.binary())
@@ -345,7 +345,7 @@ async def test_a_listener_that_raises_breaks_nothing(caplog: pytest.LogCaptureFi
     assert len(caplog.records) == 1
     assert "mine" in caplog.text
     assert "private" not in caplog.text
-    assert router.statistics().heeded == 2
+    assert router.statistics().accepted == 2
 
 
 def test_a_listener_is_not_awaited() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aioagents.codec import decode_json
-from aioagents.contract.fake import Announcer, FakeServer, Held, RunPlan, Step
+from aioagents.contract.fake import DelayedReply, FakeServer, RunPlan, SendsWebhooks, Step
 from aioagents.model import Reply
 from aioagents.providers.agent_platform.fake import (
     ERROR_FORMS,
@@ -170,13 +170,13 @@ def test_what_a_client_needs_is_told() -> None:
     }
     a = PlatformAsker(fake)
     path = "/api/v2/apps/aa%201/environments/prod/runs/execute"
-    assert isinstance(a.ask("POST", path, order(), headers={"x-api-key": "k1"}), Held)
+    assert isinstance(a.ask("POST", path, order(), headers={"x-api-key": "k1"}), DelayedReply)
 
 
 def test_the_world_is_what_simulators_serve() -> None:
     """It is a world that announces, made of a plan alone, without tokens that could be revoked."""
     fake: FakeServer = make_fake(RunPlan(seed=7))
-    assert isinstance(fake, Announcer)
+    assert isinstance(fake, SendsWebhooks)
     assert fake.vendor == "agent-platform"
     assert fake.revoke("Bearer x") is False
     counts = fake.statistics()

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aioagents.codec import decode_json, encode_json
-from aioagents.contract.fake import Answer, Call, Held, Router, RunPlan, Step, ask, read_query
+from aioagents.contract.fake import Answer, Call, DelayedReply, Router, RunPlan, Step, ask, read_query
 from aioagents.model import Reply, Request
 from aioagents.providers.agh.fake import AghRules, FakeAgh, sign
 
@@ -143,7 +143,7 @@ class Client:
         match = Router([self.fake]).find("POST", path)
         assert match is not None
         request = Request(method="POST", url=path, call="", headers=sent, body=body)
-        call = Call(request=request, path=match.path, query=read_query(""), now=now, moment=moment)
+        call = Call(request=request, path=match.path, query=read_query(""), now=now, client_time=moment)
         reply = match.route.handler(call)
         assert isinstance(reply, Answer)
         return reply
@@ -168,9 +168,9 @@ def scripted(*steps: Step, name: str = "digest", rules: AghRules | None = None, 
     return Client(FakeAgh(RunPlan(scripts={name: steps}, **plan), rules=rules))
 
 
-def held(reply: object) -> Held:
+def held(reply: object) -> DelayedReply:
     """Return a reply that is owed."""
-    assert isinstance(reply, Held)
+    assert isinstance(reply, DelayedReply)
     return reply
 
 
@@ -183,7 +183,7 @@ def settled(reply: Answer, now: float) -> Reply:
 
 def final(reply: Answer) -> Reply:
     """Wait for a reply, by the moments at which it wants to be asked again."""
-    while isinstance(reply, Held):
+    while isinstance(reply, DelayedReply):
         reply = reply.reply(reply.until)
     assert isinstance(reply, Reply)
     return reply

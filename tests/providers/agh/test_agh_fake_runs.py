@@ -35,7 +35,7 @@ def test_trigger_blocks_until_the_run_has_ended() -> None:
     client = scripted(*_RUN)
     job = client.job()
     reply = held(client.fire(job["id"], now=1.0))
-    assert (reply.until, reply.drop) == (6.0, None)
+    assert (reply.until, reply.on_disconnect) == (6.0, None)
     (run,) = client.runs(job["id"], now=1.0)
     assert re.fullmatch(r"run-[0-9a-f]{16}", run["id"])
     assert re.fullmatch(r"sess-[0-9a-f]{16}", run["session_id"])

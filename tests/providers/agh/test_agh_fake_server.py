@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aioagents.contract.fake import Held, RunPlan, Step
+from aioagents.contract.fake import DelayedReply, RunPlan, Step
 from aioagents.model import Purpose
 from aioagents.providers.agh import fake
 from aioagents.providers.agh.fake import AghRules, FakeAgh, make_fake
@@ -82,7 +82,7 @@ def test_exposed_daemons_let_nobody_in_but_deliveries() -> None:
         {**JOB, "event": "webhook", "endpoint_slug": "x", "webhook_secret_value": "k3y-for-docs-only"}
     )
     trigger = {"scope": "global", "endpoint_slug": "x", "webhook_id": fake_webhook_id(trigger_id)}
-    assert isinstance(client.deliver(trigger), Held)
+    assert isinstance(client.deliver(trigger), DelayedReply)
 
 
 def fake_webhook_id(trigger_id: str) -> str:
@@ -376,14 +376,14 @@ def test_made_world_has_something_in_it() -> None:
     assert endpoint(trigger) == f"/api/webhooks/global/{fake.DEPLOY_ENDPOINT}"
     at = 1_767_603_600
     headers = {"x-agh-webhook-signature": fake.sign(fake.DEPLOY_SECRET, at * SECOND, b"{}")}
-    assert held(client.deliver(trigger, headers=headers)).drop is not None
+    assert held(client.deliver(trigger, headers=headers)).on_disconnect is not None
     assert client.get(RUNS + "?until=2026-01-05T08:00:00Z")["runs"] == []
 
 
 def test_made_world_has_room() -> None:
     """Hundreds of runs of one job go at once."""
     client = Client(make_fake(RunPlan()))
-    assert {isinstance(client.fire(fake.DIGEST_JOB), Held) for _ in range(300)} == {True}
+    assert {isinstance(client.fire(fake.DIGEST_JOB), DelayedReply) for _ in range(300)} == {True}
 
 
 def test_made_world_has_what_scripts_name() -> None:

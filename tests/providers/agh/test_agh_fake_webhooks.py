@@ -494,8 +494,8 @@ def test_a_client_that_leaves_cancels_the_run() -> None:
     client = scripted(Step("running", 8), Step("completed"), name="review")
     trigger = client.trigger()
     reply = held(client.deliver(trigger))
-    assert reply.drop is not None
-    reply.drop(3.0)
+    assert reply.on_disconnect is not None
+    reply.on_disconnect(3.0)
     run = client.run(run_id_of(trigger), now=3.0)
     assert (run["status"], run["ended_at"]) == ("canceled", "2026-01-05T09:00:03Z")
     assert run["error"]
@@ -510,14 +510,14 @@ def test_a_client_that_leaves_between_attempts_ends_them() -> None:
     client = scripted(Step("failed"), Step("completed"), name="review")
     trigger = client.trigger(retry=BACKOFF)
     reply = held(client.deliver(trigger))
-    assert reply.drop is not None
-    reply.drop(3.0)
+    assert reply.on_disconnect is not None
+    reply.on_disconnect(3.0)
     run = client.run(run_id_of(trigger), now=99.0)
     assert (run["status"], run["attempt"]) == ("failed", 1)
     assert client.fake.ended_at(run["id"]) == 0.0
     late = held(client.deliver(trigger, now=100.0, delivery="d-2"))
-    assert late.drop is not None
-    late.drop(200.0)
+    assert late.on_disconnect is not None
+    late.on_disconnect(200.0)
     assert client.run(run_id_of(trigger, "d-2"), now=200.0)["status"] == "completed"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aioagents.codec import decode_json, encode_json
-from aioagents.contract.fake import Announcer, Call, Route, RunPlan, Step, Webhook
+from aioagents.contract.fake import Call, Route, RunPlan, SendsWebhooks, Step, Webhook
 from aioagents.model import Reply, Request
 from aioagents.providers.leap.fake import FakeLeap, LeapRules
 from aioagents.providers.leena.fake import FakeLeena
@@ -30,7 +30,11 @@ def _ask(fake: FakeLeap, name: str, now: float, **more: Any) -> dict[str, Any]:
         headers=headers,
         body=None if body is None else encode_json(body),
     )
-    reply = route.handler(Call(request=request, path=path, query={}, now=now, hastens=more.get("hastens")))
+    reply = route.handler(
+        Call(
+            request=request, path=path, query={}, now=now, should_end_at_start=more.get("should_end_at_start")
+        )
+    )
     assert isinstance(reply, Reply)
     assert reply.status == 200
     told: dict[str, Any] = decode_json(reply.body)
@@ -46,7 +50,7 @@ def _start(
     hastens: Callable[[str], bool] | None = None,
 ) -> dict[str, Any]:
     body = {"workflow_id": workflow} if hook is None else {"workflow_id": workflow, "webhook_url": hook}
-    return _ask(fake, "runs.run", now, body=body, hastens=hastens)
+    return _ask(fake, "runs.run", now, body=body, should_end_at_start=hastens)
 
 
 def _poll(fake: FakeLeap, run: dict[str, Any], now: float) -> dict[str, Any]:
@@ -55,8 +59,8 @@ def _poll(fake: FakeLeap, run: dict[str, Any], now: float) -> dict[str, Any]:
 
 def test_worlds_with_webhooks_are_announcers() -> None:
     """A world that sends webhooks is known by its methods; one that sends none needs nothing."""
-    assert isinstance(_fake(), Announcer)
-    assert not isinstance(FakeLeena(), Announcer)
+    assert isinstance(_fake(), SendsWebhooks)
+    assert not isinstance(FakeLeena(), SendsWebhooks)
 
 
 def test_end_is_announced_once_and_on_time() -> None:
@@ -159,7 +163,7 @@ def test_lies_differ_in_one_thing(end: str) -> None:
     (webhook,) = fake.take_webhooks(5.0)
     told = decode_json(webhook.body)
     for _ in range(2):
-        other, untrue = (decode_json(lie) for lie in fake.lies(webhook))
+        other, untrue = (decode_json(lie) for lie in fake.false_bodies(webhook))
         assert {**other, "id": told["id"]} == told
         assert other["id"] != run["id"]
         assert untrue["id"] == run["id"]

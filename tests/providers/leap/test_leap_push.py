@@ -56,7 +56,7 @@ async def test_announced_run_costs_one_poll() -> None:
         assert (await run).state is RunState.COMPLETED
         assert waiter.done()
         assert r.polls == 1
-        assert r.receiver.statistics().heeded == 1
+        assert r.receiver.statistics().accepted == 1
         assert r.receiver.statistics().missed == 0
 
 
@@ -201,7 +201,7 @@ async def test_early_delivery() -> None:
     """A delivery before the start's reply has the run polled as soon as somebody waits, without any gap."""
     fake, clock, held = world_of("completed"), FakeClock(), asyncio.Event()
 
-    class Held(FakeSend):
+    class DelayedReply(FakeSend):
         """Holds back the reply to a start, which tells of a run that is still running."""
 
         async def send(self, request: Request, **options: Any) -> Reply:
@@ -211,7 +211,7 @@ async def test_early_delivery() -> None:
             await held.wait()
             return Reply(200, {}, answer.body.replace(b'"completed"', b'"running"'))
 
-    async with leap_rig(fake=fake, clock=clock, send=Held(fake, clock=clock), cadence=_RARE) as r:
+    async with leap_rig(fake=fake, clock=clock, send=DelayedReply(fake, clock=clock), cadence=_RARE) as r:
         starting = await begin(r.leap.run(TEA, webhook_url=r.receiver))
         (due,) = fake.take_webhooks(0.0)
         assert await deliver(r.receiver, due.url, due.body) == HTTPStatus.ACCEPTED

@@ -111,7 +111,7 @@ class Desk:
         tell: Callable[[Refused, float], Reply] | None = None,
     ) -> tuple[Route, ...]:
         """Build routes that refuse as this desk does, unless they `tell` it otherwise."""
-        return make_routes(endpoints, counts=self.counts, tell=tell or self.refusal, guard=guard)
+        return make_routes(endpoints, counts=self.counts, refuse=tell or self.refusal, guard=guard)
 
     def missing(self, what: str) -> Refused:
         """Return the refusal of an id that matches nothing."""

@@ -11,7 +11,7 @@ from zipfile import ZipFile, ZipInfo
 from attrs import define, frozen
 
 from ....codec import encode_json
-from ....contract.fake import Answer, Call, Endpoint, Held, Refused
+from ....contract.fake import Answer, Call, DelayedReply, Endpoint, Refused
 from ....model import Purpose, Reply
 from .courses import Courses, Progress, is_end, is_good
 from .desk import Desk
@@ -115,7 +115,9 @@ class Dock:
         self._desk.counts["dock_jobs"] += 1
         self._desk.counts["starts"] += 1
         if waits and job.ended_at > call.now:
-            return Held(until=job.ended_at, reply=lambda now: self._desk.accepted(self._triggered(job, now)))
+            return DelayedReply(
+                until=job.ended_at, reply=lambda now: self._desk.accepted(self._triggered(job, now))
+            )
         return self._desk.accepted(self._triggered(job, call.now))
 
     def _triggered(self, job: Job, now: float) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ....contract.fake import Answer, Call, Endpoint, Held, Refused, Streamed
+from ....contract.fake import Answer, Call, DelayedReply, Endpoint, Refused, StreamedReply
 from ....model import Purpose, Reply
 from .attachments import Attachments
 from .bodies import Members, read_object
@@ -73,14 +73,18 @@ class RunCalls:
             return self._stream(framing, self._streams.pieces(run, framing))
         if run.ended_at <= call.now:
             return self._reply(run, call.now)
-        return Held(until=run.ended_at, reply=lambda now: self._reply(run, now), drop=self._drop)
+        return DelayedReply(
+            until=run.ended_at, reply=lambda now: self._reply(run, now), on_disconnect=self._drop
+        )
 
     def _reply(self, run: AppRun, now: float) -> Reply:
         return self._desk.reply(self._teller.reply(run, now))
 
-    def _stream(self, framing: str, pieces: list[tuple[float, bytes]]) -> Streamed:
+    def _stream(self, framing: str, pieces: list[tuple[float, bytes]]) -> StreamedReply:
         self._desk.counts["streams"] += 1
-        return Streamed(pieces=pieces, headers={"content-type": CONTENT_TYPES[framing]}, drop=self._drop)
+        return StreamedReply(
+            pieces=pieces, headers={"content-type": CONTENT_TYPES[framing]}, on_disconnect=self._drop
+        )
 
     def _drop(self, _: float) -> None:
         # The run goes on: that a client leaves ends nothing, as far as the vendor tells.
@@ -104,7 +108,7 @@ class RunCalls:
     def _acknowledge(self, run: AppRun, call: Call) -> Reply:
         order = run.order
         if order.callback_url is not None and run.end is not None:
-            if call.hastens is not None and call.hastens(run.id):
+            if call.should_end_at_start is not None and call.should_end_at_start(run.id):
                 run.hasten()
             self._callbacks.plan(run)
         told: dict[str, Any] = {"status": "processing"}

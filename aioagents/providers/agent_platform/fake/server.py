@@ -35,8 +35,8 @@ class FakeAgentPlatform:
     invoked, the first that there is; those of dock jobs by `import:<tool's name, or id, or model's file name>`,
     `export:<id>`, `deploy:<id>`, `undeploy:<id>`, or a guardrail's name in place of the id. Their words are the
     vendor's, for runs in any case; after the last step all stays as it is. Synchronous runs and deployments are
-    answered with `Held`, streams with `Streamed`. The plan's `pausing` and `history` have no meaning here.
-    It is an `Announcer`: who serves it takes what is due for callbacks and sends it.
+    answered with `DelayedReply`, streams with `StreamedReply`. The plan's `pausing` and `history` have no meaning
+    here. It implements `SendsWebhooks`: who serves it takes what is due for callbacks and sends it.
     """
 
     def __init__(
@@ -151,9 +151,9 @@ class FakeAgentPlatform:
         """Return the announcements of the runs that have ended by now, in the order of their ends, each once."""
         return self._callbacks.take(now)
 
-    def lies(self, webhook: Webhook) -> Sequence[bytes]:
+    def false_bodies(self, webhook: Webhook) -> Sequence[bytes]:
         """Return the same announcement with another run's id, and with an end that is not how it ended."""
-        return self._callbacks.lies(webhook)
+        return self._callbacks.false_bodies(webhook)
 
     def _make_routes(self) -> tuple[Route, ...]:
         desk, rules = self._desk, self._rules

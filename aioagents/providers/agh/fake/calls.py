@@ -1,6 +1,6 @@
 """The automation endpoints: jobs, triggers, runs and deliveries. Pure.
 
-Two of them block: what they owe is given as `Held`, which is asked again whenever something may have changed.
+Two of them block: what they owe is given as `DelayedReply`, which is asked again whenever something may have changed.
 """
 
 import math
@@ -9,7 +9,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from ....contract.fake import Call, Endpoint, Held, Refused
+from ....contract.fake import Call, DelayedReply, Endpoint, Refused
 from ....model import Purpose, Reply
 from .catalogue import Catalogue, listed
 from .definitions import Job
@@ -126,17 +126,17 @@ class AutomationCalls:
         self._desk.counts["polls"] += 1
         return self._desk.reply({"run": record.body()})
 
-    def _trigger_job(self, call: Call) -> Reply | Held:
+    def _trigger_job(self, call: Call) -> Reply | DelayedReply:
         job = self._catalogue.job(item_id(call))
         return self._owe(self._dispatcher.begin(job, Kind.MANUAL), lambda record: {"run": record.body()})
 
-    def _deliver_globally(self, call: Call) -> Reply | Held:
+    def _deliver_globally(self, call: Call) -> Reply | DelayedReply:
         return self._deliver(call, "global", "")
 
-    def _deliver_within(self, call: Call) -> Reply | Held:
+    def _deliver_within(self, call: Call) -> Reply | DelayedReply:
         return self._deliver(call, "workspace", call.path["workspace_id"].strip())
 
-    def _deliver(self, call: Call, scope: str, workspace_id: str) -> Reply | Held:
+    def _deliver(self, call: Call, scope: str, workspace_id: str) -> Reply | DelayedReply:
         delivery = Delivery.read(call)
         if not self._has_engine:
             raise Refused(503)
@@ -175,7 +175,7 @@ class AutomationCalls:
         dispatch: Dispatch,
         tell: Callable[[Record], Mapping[str, Any]],
         drop: Callable[[float], None] | None = None,
-    ) -> Reply | Held:
+    ) -> Reply | DelayedReply:
         """Answer when a dispatch is over."""
         if dispatch.is_over and not dispatch.is_lost:
             if dispatch.refusal is not None:
@@ -184,13 +184,13 @@ class AutomationCalls:
                 raise Refused(500)
             return self._desk.reply(tell(dispatch.record))
 
-        def reply(now: float) -> Reply | Held:
+        def reply(now: float) -> Reply | DelayedReply:
             self._desk.advance(now)
             return self._owe(dispatch, tell, drop)
 
         next_at = None if dispatch.is_lost else self._dispatcher.next_at(dispatch)
         until = math.inf if next_at is None else self._desk.due(next_at)
-        return Held(until=until, reply=reply, drop=drop)
+        return DelayedReply(until=until, reply=reply, on_disconnect=drop)
 
     def _drop(self, dispatch: Dispatch, now: float) -> None:
         self._desk.advance(now)

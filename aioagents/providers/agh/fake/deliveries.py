@@ -69,7 +69,7 @@ class Delivery:
 
         Fresh is what is fresh by the world's clock, or by the machine's where the client lives by that.
         """
-        clocks = [now] if call.moment is None else [now, nanoseconds(call.moment)]
+        clocks = [now] if call.client_time is None else [now, nanoseconds(call.client_time)]
         if all(abs(clock - self.at) > WINDOW for clock in clocks):
             raise Refused(401, "the webhook timestamp lies outside the freshness window")
         if not trigger.secret:

@@ -61,7 +61,7 @@ class Desk:
 
     def routes(self, endpoints: Sequence[Endpoint], guard: Callable[[Call], None]) -> tuple[Route, ...]:
         """Build routes that refuse as this desk does."""
-        return make_routes(endpoints, counts=self.counts, tell=self.refusal, guard=guard)
+        return make_routes(endpoints, counts=self.counts, refuse=self.refusal, guard=guard)
 
     def _headers(self, content_type: str) -> dict[str, str]:
         return {"content-type": content_type, "date": write_date(self.timeline.now)}

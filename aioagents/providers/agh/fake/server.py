@@ -54,8 +54,8 @@ class FakeAgh:
 
     Scripts go by the name or id of a job or trigger; their words are the vendor's own, a task run's for a job with
     a task. Behind an end, a script goes on with the next attempt; the last attempt's part serves all later ones.
-    Calls that block are answered with `Held`. Moments are `plan.epoch` and later, to the nanosecond; a delivery may
-    be dated by the caller's own clock as well (`Call.moment`). The plan's `pausing` has no meaning here.
+    Calls that block are answered with `DelayedReply`. Moments are `plan.epoch` and later, to the nanosecond; a
+    delivery may be dated by the caller's own clock as well (`Call.client_time`). The plan's `pausing` has no meaning here.
     """
 
     def __init__(self, plan: RunPlan | None = None, *, rules: AghRules | None = None) -> None:
@@ -156,7 +156,7 @@ class FakeAgh:
         self._desk.advance(now)
         self._scheduler.rebuild(self._catalogue.jobs)
 
-    def missing(self, method: str, raw_path: str, now: float) -> Reply | None:
+    def answer_unknown(self, method: str, raw_path: str, now: float) -> Reply | None:
         """Answer an unknown path below one of ours with text; one with a slash too many is sent to the right one."""
         parts = raw_path.split("/")
         if parts[1:2] != ["api"] or not _OWN.intersection(parts[2:3]):

@@ -55,7 +55,7 @@ class FakeLeap:
 
     A script's words are the vendor's own; after the last step the run stays as it is. A run is told in the
     dialect it was started in. `success_status` answers each accepted POST. The plan's `pausing` and `history`
-    have no meaning here. It is an `Announcer`: who serves it takes what is due and sends it.
+    have no meaning here. It implements `SendsWebhooks`: who serves it takes what is due and sends it.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class FakeLeap:
         self._counts: Counter[str] = Counter()
         self._by_key: Counter[str] = Counter()
         self._routes = make_routes(
-            self._endpoints(), counts=self._counts, tell=self._tell_refusal, guard=self._permit
+            self._endpoints(), counts=self._counts, refuse=self._tell_refusal, guard=self._permit
         )
 
     @property
@@ -137,7 +137,7 @@ class FakeLeap:
             due.append(Webhook(item.webhook_url, body, _JSON, at, item.id))
         return due
 
-    def lies(self, webhook: Webhook) -> Sequence[bytes]:
+    def false_bodies(self, webhook: Webhook) -> Sequence[bytes]:
         """Return the same announcement with another run's id, and with an end that is not how it ended."""
         body = decode_json(webhook.body)
         other = next((known for known in self._last_ids if known != webhook.run), "")
@@ -225,7 +225,7 @@ class FakeLeap:
         told = json_reply(item.body(call.now, self._telling), self._success_status)
         if item.webhook_url and item.end is not None and item.end[1] in self._rules.announced:
             self._counts["webhooks_planned"] += 1
-            is_hastened = call.hastens is not None and call.hastens(item.id)
+            is_hastened = call.should_end_at_start is not None and call.should_end_at_start(item.id)
             heappush(self._planned, (item.hasten() if is_hastened else item.end[0], item.index, item))
         return told
 

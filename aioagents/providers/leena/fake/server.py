@@ -77,7 +77,7 @@ class FakeLeena:
         self._counts: Counter[str] = Counter()
         self._by_key: Counter[str] = Counter()
         self._failing_reports: deque[str | None] = deque()
-        self._routes = make_routes(self._endpoints(), counts=self._counts, tell=_tell)
+        self._routes = make_routes(self._endpoints(), counts=self._counts, refuse=_tell)
 
     @property
     def vendor(self) -> str:
