@@ -1,4 +1,4 @@
-"""Replies that a world owes, over sockets: who waits, who leaves, and what ends it."""
+"""Delayed replies over sockets: clients that wait or disconnect, and the simulator's end."""
 
 import asyncio
 import math
@@ -17,7 +17,7 @@ from aioagents.contract.fake import DelayedReply, RunPlan, Step
 from aioagents.model import Reply
 from aioagents.providers.agh.fake import AghRules, FakeAgh, sign
 from aioagents.simulator import FaultPlan, Simulator
-from aioagents.simulator.owed import Owed
+from aioagents.simulator.delayed import DelayedReplies
 from tests.providers.agh.agh_fake_rig import HOOK, JOB, JOBS, MANY, SECRET, endpoint, run_id_of
 from tests.simulator.rig import until
 
@@ -65,12 +65,12 @@ class _Site:
         return runs
 
     async def status_of_delivery(self) -> str:
-        told = await self.get(f"/api/automation/runs/{run_id_of(self.trigger)}")
-        status: str = told.get("run", {}).get("status", "")
+        body = await self.get(f"/api/automation/runs/{run_id_of(self.trigger)}")
+        status: str = body.get("run", {}).get("status", "")
         return status
 
-    async def begun(self, count: int) -> None:
-        """Wait until so many runs have begun."""
+    async def started(self, count: int) -> None:
+        """Wait until this many runs have started."""
         await until(lambda: self.fake.statistics()["starts"] >= count)
 
 
@@ -87,35 +87,35 @@ async def _site(*, speed: float = 100.0, faults: FaultPlan | None = None) -> Asy
         yield site
 
 
-async def test_a_held_reply_comes_with_the_end() -> None:
-    """A triggered run is there at once, its reply when it has ended, with the world's dates."""
+async def test_a_delayed_reply_comes_with_the_runs_end() -> None:
+    """A triggered run can be read at once; the reply comes when it has ended, with the fake server's dates."""
     async with _site(speed=20.0) as site:
         call = asyncio.create_task(site.fire("quick"))
-        await site.begun(1)
+        await site.started(1)
         (running,) = await site.runs("quick")
         assert not call.done()
-        status, told = await call
-        assert (status, told["run"]["status"]) == (200, "completed")
-        assert (running["status"], running["id"]) == ("running", told["run"]["id"])
-        assert told["run"]["ended_at"].startswith("2026-01-05T09:00:")
+        status, body = await call
+        assert (status, body["run"]["status"]) == (200, "completed")
+        assert (running["status"], running["id"]) == ("running", body["run"]["id"])
+        assert body["run"]["ended_at"].startswith("2026-01-05T09:00:")
         assert await site.fire("failing") == (500, {"error": "Internal Server Error"})
 
 
 async def test_five_hundred_wait_at_once() -> None:
-    """Five hundred calls are held at once, each on its connection, and all are answered."""
+    """Five hundred calls wait at once, each on its connection, and all are answered."""
     async with _site(speed=4.0) as site:
         calls = [asyncio.create_task(site.fire("quick")) for _ in range(500)]
-        await site.begun(500)
+        await site.started(500)
         assert {run["status"] for run in await site.runs("quick")} == {"running"}
         answered = await asyncio.gather(*calls)
-        assert len({told["run"]["id"] for status, told in answered if status == 200}) == 500
+        assert len({body["run"]["id"] for status, body in answered if status == 200}) == 500
 
 
-async def test_a_client_that_leaves_a_delivery_cancels_its_run() -> None:
-    """The connection's end is seen while the reply is held, and breaks the run off."""
+async def test_a_client_that_disconnects_from_a_delivery_cancels_its_run() -> None:
+    """A disconnect is detected while the reply is delayed, and cancels the run."""
     async with _site() as site:
         call = asyncio.create_task(site.deliver())
-        await site.begun(1)
+        await site.started(1)
         assert await site.status_of_delivery() == "running"
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
@@ -124,11 +124,11 @@ async def test_a_client_that_leaves_a_delivery_cancels_its_run() -> None:
 
 
 async def test_a_client_that_stays_keeps_its_delivery() -> None:
-    """While one client leaves, the delivery of another that stays goes on."""
+    """When one client disconnects, the delivery of another goes on."""
     async with _site() as site:
         staying = asyncio.create_task(site.deliver())
         leaving = asyncio.create_task(site.fire("endless"))
-        await site.begun(2)
+        await site.started(2)
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
         await asyncio.sleep(0.12)
@@ -137,11 +137,11 @@ async def test_a_client_that_stays_keeps_its_delivery() -> None:
         staying.cancel()
 
 
-async def test_a_client_that_leaves_a_trigger_leaves_the_run_alone() -> None:
-    """The run of a trigger whose client has gone takes its course."""
+async def test_a_client_that_disconnects_from_a_trigger_does_not_end_the_run() -> None:
+    """A triggered run goes on when its client has disconnected."""
     async with _site() as site:
         call = asyncio.create_task(site.fire("quick"))
-        await site.begun(1)
+        await site.started(1)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         await until(lambda: site.simulator.now() > 30)
@@ -151,28 +151,28 @@ async def test_a_client_that_leaves_a_trigger_leaves_the_run_alone() -> None:
 
 @pytest.mark.parametrize("late", [0, 299, -299, 1000])
 async def test_deliveries_are_dated_by_the_machine(late: float) -> None:
-    """Over sockets a delivery is fresh by this machine's clock, whatever date the world has."""
+    """Over sockets a delivery is fresh by this machine's clock, whatever the fake server's date is."""
     async with _site() as site:
         call = asyncio.create_task(site.deliver(late=late))
         if late > 300:
             assert (await call)[0] == 401
         else:
-            await site.begun(1)
+            await site.started(1)
             call.cancel()
 
 
-async def test_leaving_while_replies_are_held() -> None:
-    """The simulator ends at once, also for clients that left before; those that wait get no reply."""
+async def test_closing_while_replies_are_delayed() -> None:
+    """The simulator closes at once, also with clients that disconnected before; those that wait get no reply."""
     before = asyncio.all_tasks()
     async with _site() as site:
         gone = [asyncio.create_task(site.fire("endless")) for _ in range(20)]
-        await site.begun(20)
+        await site.started(20)
         for call in gone:
             call.cancel()
         await asyncio.gather(*gone, return_exceptions=True)
         calls = [asyncio.create_task(site.fire("endless")) for _ in range(100)]
         calls.append(asyncio.create_task(site.deliver()))
-        await site.begun(121)
+        await site.started(121)
         async with asyncio.timeout(10):
             await site.simulator.__aexit__(None, None, None)
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -181,44 +181,44 @@ async def test_leaving_while_replies_are_held() -> None:
 
 
 @pytest.mark.parametrize("kind", ["lost", "truncate", "garble", "error", "slow"])
-async def test_faults_befall_a_held_reply_when_it_is_due(kind: str) -> None:
-    """A fault that lets the world act comes with the run's end, and not before."""
+async def test_faults_of_a_delayed_reply_happen_when_it_is_due(kind: str) -> None:
+    """A fault after the fake server acted happens at the run's end, and not before."""
     share: dict[str, Any] = {kind: 1.0}
     faults = FaultPlan(only="start", delay=0.0, **share)
     async with _site(faults=faults) as site:
         for _ in range(20):
-            told: Any = None
+            body: Any = None
             try:
-                told = await site.fire("quick")
+                body = await site.fire("quick")
             except aiohttp.ClientError:
                 assert kind in {"lost", "truncate", "garble"}
             if site.fake.statistics()["starts"]:
                 break
-        assert (told is not None) is (kind in {"error", "slow"})
+        assert (body is not None) is (kind in {"error", "slow"})
         (run,) = await site.runs("quick")
         assert run["status"] == "completed"
 
 
-async def test_reset_before_the_world_is_asked_holds_nothing() -> None:
-    """A reset that comes before leaves no run."""
+async def test_reset_before_the_request_starts_no_run() -> None:
+    """A reset before the request reaches the fake server leaves no run."""
     async with _site(faults=FaultPlan(only="start", reset=1.0)) as site:
         with pytest.raises(aiohttp.ClientError):
             await site.fire("endless")
         assert await site.runs("endless") == []
 
 
-async def test_a_delivery_that_is_lost_is_dropped_by_nobody() -> None:
-    """A client that waits for a lost reply does not cancel the run by that."""
+async def test_a_lost_reply_does_not_cancel_the_run() -> None:
+    """A run whose reply is going to be lost goes on while the client waits."""
     async with _site(faults=FaultPlan(only="start", lost=1.0)) as site:
         call = asyncio.create_task(site.deliver())
-        await site.begun(1)
+        await site.started(1)
         await asyncio.sleep(0.12)
         assert await site.status_of_delivery() == "running"
         call.cancel()
 
 
-async def test_unknown_paths_are_the_worlds_to_answer() -> None:
-    """Over sockets as well, unknown paths of a vendor are answered as it does, and counted as unknown."""
+async def test_unknown_paths_are_answered_by_the_fake_server() -> None:
+    """Over sockets too, unknown paths of a vendor are answered in its form, and counted as unknown."""
     async with _site() as site:
         async with site.session.get(site.url("/api/automation/nothing")) as reply:
             assert (reply.status, reply.content_type) == (404, "text/plain")
@@ -228,19 +228,19 @@ async def test_unknown_paths_are_the_worlds_to_answer() -> None:
         assert site.simulator.statistics().calls["unknown"] == 2
 
 
-async def test_large_bodies_reach_the_world() -> None:
-    """How much is too much is the world's to say: 1 MiB for a delivery, 4 MiB for the rest."""
+async def test_large_bodies_reach_the_fake_server() -> None:
+    """The size limit is the fake server's own: 1 MiB for a delivery, 4 MiB for other calls."""
     async with _site() as site:
         for size, status in ((4_194_304, 400), (4_194_305, 413)):
             async with site.session.post(site.url(JOBS), data=BytesIO(b" " * size)) as reply:
                 assert reply.status == status
 
 
-# What waits, by itself
+# `DelayedReplies` alone
 
 
 class _Transport:
-    """As much of a connection as is cut off."""
+    """The part of a transport that is used: it records that it was aborted."""
 
     def __init__(self) -> None:
         self.is_cut = False
@@ -250,83 +250,85 @@ class _Transport:
 
 
 class _Request:
-    """As much of a request as a wait needs; `polls` counts how often it was asked for its connection."""
+    """The part of a request that is used; `checks` counts how often its connection was checked."""
 
     def __init__(self, transport: _Transport | None) -> None:
         self._transport = transport
-        self.polls = 0
+        self.checks = 0
 
     @property
     def transport(self) -> _Transport | None:
-        self.polls += 1
+        self.checks += 1
         return self._transport
 
 
-def _held(clock: Callable[[], float], seconds: float, calls: list[str]) -> DelayedReply:
-    """Owe a reply that puts itself off once."""
+def _delayed_twice(clock: Callable[[], float], seconds: float, calls: list[str]) -> DelayedReply:
+    """Return a reply that is delayed once more when it is due."""
 
     def reply(now: float) -> Reply | DelayedReply:
-        calls.append("asked")
+        calls.append("called")
         return Reply(200) if len(calls) > 1 else DelayedReply(until=clock(), reply=reply)
 
     return DelayedReply(until=clock() + seconds, reply=reply)
 
 
-async def test_what_is_due_already_is_asked_at_once() -> None:
-    """A reply that was due when it was owed is asked for, and again when it puts itself off to now."""
+async def test_a_reply_that_is_due_already_comes_at_once() -> None:
+    """A reply that is due is called at once, and again when it returns one that is due now."""
     calls: list[str] = []
-    owed = Owed(now=time.monotonic, speed=1.0)
+    delayed = DelayedReplies(now=time.monotonic, speed=1.0)
     request: Any = _Request(_Transport())
-    settled = await owed.settle(request, _held(time.monotonic, -1.0, calls))
-    assert (settled.status, calls) == (200, ["asked", "asked"])
+    settled = await delayed.settle(request, _delayed_twice(time.monotonic, -1.0, calls))
+    assert (settled.status, calls) == (200, ["called", "called"])
 
 
-async def test_a_client_that_had_left_before_is_not_waited_for() -> None:
-    """Where the connection is gone already, what is owed is dropped at once, and only once."""
+async def test_no_wait_for_a_client_that_has_disconnected() -> None:
+    """With the connection lost already, `on_disconnect` is called at once, and only once."""
     dropped: list[float] = []
-    owed = Owed(now=lambda: 7.0, speed=1.0)
+    delayed = DelayedReplies(now=lambda: 7.0, speed=1.0)
     request: Any = _Request(None)
-    await owed.settle(
+    await delayed.settle(
         request, DelayedReply(until=1e9, reply=lambda now: Reply(200), on_disconnect=dropped.append)
     )
     assert dropped == [7.0]
 
 
-async def test_nothing_is_waited_for_after_the_end() -> None:
-    """What comes after the end is cut off, also where the connection is gone already."""
-    owed = Owed(now=lambda: 0.0, speed=1.0)
-    owed.close()
+async def test_no_wait_after_close() -> None:
+    """After `close`, waits end at once, also where the connection is lost already."""
+    delayed = DelayedReplies(now=lambda: 0.0, speed=1.0)
+    delayed.close()
     request: Any = _Request(None)
-    assert (await owed.settle(request, DelayedReply(until=1e9, reply=lambda now: Reply(200)))).status == 404
+    assert (
+        await delayed.settle(request, DelayedReply(until=1e9, reply=lambda now: Reply(200)))
+    ).status == 404
 
 
-async def test_nobody_polls_after_clients_that_need_not_stay() -> None:
-    """Connections are polled only while what is owed to them can be dropped, and until it is there."""
-    owed = Owed(now=time.monotonic, speed=1.0)
+async def test_connections_are_checked_only_where_it_matters() -> None:
+    """Connections are checked only while a reply with `on_disconnect` waits."""
+    delayed = DelayedReplies(now=time.monotonic, speed=1.0)
     staying: Any = _Request(_Transport())
     free: Any = _Request(_Transport())
     soon = time.monotonic() + 0.12
-    held = DelayedReply(until=soon, reply=lambda now: Reply(200))
+    reply = DelayedReply(until=soon, reply=lambda now: Reply(200))
     await asyncio.gather(
-        owed.settle(staying, evolve(held, on_disconnect=lambda now: None)), owed.settle(free, held)
+        delayed.settle(staying, evolve(reply, on_disconnect=lambda now: None)), delayed.settle(free, reply)
     )
-    assert staying.polls >= 2
-    assert free.polls == 0
-    polls = staying.polls
+    assert staying.checks >= 2
+    assert free.checks == 0
+    checks = staying.checks
     await asyncio.sleep(0.12)
-    assert staying.polls == polls
+    assert staying.checks == checks
 
 
-async def test_the_end_may_be_told_twice() -> None:
-    """What waits is cut off once, however often the end is told."""
-    owed = Owed(now=lambda: 0.0, speed=1.0)
+async def test_close_may_be_called_twice() -> None:
+    """Waits end and their connections are aborted once, however often `close` is called."""
+    delayed = DelayedReplies(now=lambda: 0.0, speed=1.0)
     transport = _Transport()
     request: Any = _Request(transport)
     wait = asyncio.create_task(
-        owed.settle(request, DelayedReply(until=math.inf, reply=lambda now: Reply(200)))
+        delayed.settle(request, DelayedReply(until=math.inf, reply=lambda now: Reply(200)))
     )
     await asyncio.sleep(0)
-    owed.close()
-    owed.close()
+    delayed.close()
+    delayed.close()
     assert (await wait).status == 404
     assert transport.is_cut

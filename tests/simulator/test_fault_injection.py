@@ -1,4 +1,4 @@
-"""Each fault as a client sees it, byte by byte."""
+"""Each injected fault as a client sees it, byte by byte."""
 
 import asyncio
 import base64
@@ -46,8 +46,8 @@ async def _ask(session: aiohttp.ClientSession, simulator: Simulator) -> tuple[in
         return reply.status, reply.headers, await reply.read()
 
 
-async def test_without_fault_the_world_answers() -> None:
-    """A plan whose faults do not befall a request leaves the world's reply as it is."""
+async def test_without_fault_the_reply_is_unchanged() -> None:
+    """Without a fault for a request the fake server's reply is sent unchanged."""
     async with _simulator(reset=1.0, only="start") as simulator:
         reply = await _raw(simulator)
         assert reply.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -55,20 +55,20 @@ async def test_without_fault_the_world_answers() -> None:
         assert simulator.statistics().faults == {}
 
 
-@pytest.mark.parametrize(("kind", "asked"), [("reset", 0), ("lost", 1)])
-async def test_reset_before_and_after_the_world_was_asked(kind: str, asked: int) -> None:
-    """The peer's connection is reset without a byte, with the world asked or not."""
+@pytest.mark.parametrize(("kind", "handled"), [("reset", 0), ("lost", 1)])
+async def test_reset_before_and_after_the_request_was_handled(kind: str, handled: int) -> None:
+    """The client's connection is reset without a byte, with the request handled or not."""
     faults: dict[str, Any] = {kind: 1.0}
     async with _simulator(**faults) as simulator:
         with pytest.raises(ConnectionResetError):
             await _raw(simulator)
         statistics = simulator.statistics()
     assert statistics.faults == {kind: 1}
-    assert (statistics.token_requests, statistics.requests) == (asked, 1)
+    assert (statistics.token_requests, statistics.requests) == (handled, 1)
 
 
 async def test_throttling_has_all_forms() -> None:
-    """429 comes with seconds, with a date that lies ahead by the plan's wait, and without any."""
+    """429 comes with seconds, with a date that is ahead by the plan's wait at most, and without `Retry-After`."""
     forms: dict[str, int] = {"seconds": 0, "date": 0, "none": 0}
     async with _simulator(throttle=1.0, retry_after=2) as simulator, aiohttp.ClientSession() as session:
         for _ in range(60):
@@ -89,8 +89,8 @@ async def test_throttling_has_all_forms() -> None:
     assert min(forms.values()) > 5
 
 
-async def test_server_errors_come_before_and_after_the_world_acted() -> None:
-    """500, 502, 503 and 504 occur; after some of them the world has acted, after none of the 503."""
+async def test_server_errors_come_before_and_after_the_server_acted() -> None:
+    """500, 502, 503 and 504 occur; with some of them the fake server has acted, with 503 never."""
     fake, seen = FakeLeena(), dict.fromkeys((500, 502, 503, 504), 0)
     acted = dict.fromkeys(seen, 0)
     async with _simulator(error=1.0, fake=fake) as simulator, aiohttp.ClientSession() as session:
@@ -105,7 +105,7 @@ async def test_server_errors_come_before_and_after_the_world_acted() -> None:
 
 
 async def test_truncated_body_is_shorter_than_promised() -> None:
-    """A truncated reply promises the whole body and ends before it."""
+    """A truncated reply announces the whole body's length and ends before it."""
     async with _simulator(truncate=1.0) as simulator, aiohttp.ClientSession() as session:
         for _ in range(10):
             head, _, body = (await _raw(simulator)).partition(b"\r\n\r\n")
@@ -117,7 +117,7 @@ async def test_truncated_body_is_shorter_than_promised() -> None:
 
 
 async def test_garbled_reply_is_a_page() -> None:
-    """A garbled reply is 200 with HTML, with the world asked or not."""
+    """A garbled reply is 200 with HTML, with the request handled or not."""
     async with _simulator(garble=1.0) as simulator, aiohttp.ClientSession() as session:
         for _ in range(40):
             status, headers, body = await _ask(session, simulator)
@@ -139,14 +139,14 @@ async def test_slow_body_comes_whole_and_in_pieces() -> None:
 
 
 async def test_latency_is_counted_and_answers() -> None:
-    """A request that was held back is answered in the end."""
+    """A request with latency is answered in the end."""
     async with _simulator(latency=1.0, delay=0.001) as simulator:
         assert b"access_token" in await _raw(simulator)
         assert simulator.statistics().faults == {"latency": 1}
 
 
-async def test_client_that_leaves_does_no_harm() -> None:
-    """A client that goes away during a slow reply leaves the simulator serving."""
+async def test_client_that_disconnects_does_no_harm() -> None:
+    """The simulator goes on serving after a client disconnected during a slow reply."""
     async with _simulator(slow=0.5, latency=0.5, delay=0.01) as simulator:
         for _ in range(8):
             with socket.create_connection(("127.0.0.1", simulator.port)) as peer:
@@ -173,8 +173,8 @@ async def test_faults_are_the_same_for_the_same_seed() -> None:
     assert {200, 429} < set(first)
 
 
-async def test_tokens_cease_early_and_their_successors_work() -> None:
-    """A token ceases long before its time; a fresh one serves at least its number of requests."""
+async def test_tokens_expire_early_and_new_ones_work() -> None:
+    """A token expires long before its time; a new one serves at least its number of requests."""
     path = "/api/v1/external/aop/items/000000000000000000000000/status"
     lives: list[int] = []
     uses, token = 0, ""
