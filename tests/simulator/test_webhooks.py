@@ -152,8 +152,8 @@ async def test_absent_receiver_is_a_failure() -> None:
 async def test_ends_without_a_webhook() -> None:
     """Nothing is sent for a cancelled run unless the rules say so."""
     plan = RunPlan(scripts={"w": [Step("cancelled")]})
-    for announced, count in ((frozenset({"completed"}), 0), (frozenset({"cancelled"}), 1)):
-        fake = FakeLeap(plan, rules=LeapRules(announced=announced))
+    for webhook_ends, count in ((frozenset({"completed"}), 0), (frozenset({"cancelled"}), 1)):
+        fake = FakeLeap(plan, rules=LeapRules(webhook_ends=webhook_ends))
         async with (
             receiving() as receiver,
             simulating(fake) as simulator,

@@ -74,7 +74,7 @@ def test_signatures_that_are_as_good(signature: str) -> None:
     ],
 )
 def test_wrong_signatures(signature: str) -> None:
-    """A value with another prefix, other digits, or bytes that are not text raises `WebhookRejected`, nothing else."""
+    """A value with another prefix, other digits, or bytes that are not text raises `WebhookRejected` alone."""
     with pytest.raises(WebhookRejected, match="signature is wrong") as caught:
         verify(_SECRET, _DEPLOY, timestamp=_STAMP, signature=signature, now=_AT)
     assert "089c" not in str(caught.value)
