@@ -244,7 +244,7 @@ def test_answer_that_names_no_run(reply: Reply, path: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-# Looks
+# Polls
 
 
 @pytest.mark.parametrize(
