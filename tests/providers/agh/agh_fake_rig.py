@@ -74,7 +74,7 @@ class Client:
         """Return the status alone."""
         return self.reply(method, path, body, now=now, **headers).status
 
-    def told(self, method: str, path: str, body: Any = None, *, now: float = 0.0) -> Any:
+    def json(self, method: str, path: str, body: Any = None, *, now: float = 0.0) -> Any:
         """Return what a successful call tells."""
         reply = self.reply(method, path, body, now=now)
         assert reply.is_success, reply.body
@@ -82,16 +82,16 @@ class Client:
 
     def get(self, path: str, *, now: float = 0.0) -> Any:
         """Read something."""
-        return self.told("GET", path, now=now)
+        return self.json("GET", path, now=now)
 
     def job(self, *, now: float = 0.0, **members: Any) -> dict[str, Any]:
         """Make a job like `JOB`, with other members."""
-        job: dict[str, Any] = self.told("POST", JOBS, {**JOB, **members}, now=now)["job"]
+        job: dict[str, Any] = self.json("POST", JOBS, {**JOB, **members}, now=now)["job"]
         return job
 
     def trigger(self, *, now: float = 0.0, **members: Any) -> dict[str, Any]:
         """Make a webhook trigger like `HOOK`, with other members."""
-        trigger: dict[str, Any] = self.told("POST", TRIGGERS, {**HOOK, **members}, now=now)["trigger"]
+        trigger: dict[str, Any] = self.json("POST", TRIGGERS, {**HOOK, **members}, now=now)["trigger"]
         return trigger
 
     def fire(self, job_id: str, *, now: float = 0.0) -> Answer:
@@ -197,7 +197,7 @@ def body_of(reply: Answer) -> Any:
 
 def error_of(reply: Answer) -> str:
     """Return what a refusal says, and see that it says nothing else."""
-    told = body_of(reply)
-    assert list(told) == ["error"]
-    text: str = told["error"]
+    body = body_of(reply)
+    assert list(body) == ["error"]
+    text: str = body["error"]
     return text

@@ -81,7 +81,7 @@ class AghRig:
         assert task.done(), f"not done within {within} s"
         return task.result()
 
-    def told(self, kind: type[E]) -> list[E]:
+    def events_of(self, kind: type[E]) -> list[E]:
         """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 

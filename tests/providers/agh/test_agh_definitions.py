@@ -101,14 +101,14 @@ def test_new_job_with_a_task(task: Any) -> None:
     [
         ({"scope": "everywhere"}, "scope: expected global or workspace, not 'everywhere'"),
         ({"scope": ""}, "scope: expected"),
-        ({"scope": "workspace"}, "workspace_id: has to be there where the scope is workspace"),
-        ({"scope": "workspace", "workspace_id": " "}, "workspace_id: has to be there"),
+        ({"scope": "workspace"}, "workspace_id: is required where the scope is workspace"),
+        ({"scope": "workspace", "workspace_id": " "}, "workspace_id: is required"),
         ({"workspace_id": "ws-1"}, "workspace_id: has to be left out where the scope is global"),
-        ({"name": " "}, "name: has to be there"),
-        ({"name": None}, "name: has to be there"),
-        ({"agent_name": ""}, "agent_name: has to be there"),
-        ({"prompt": ""}, "prompt: has to be there"),
-        ({"schedule": None}, "schedule: has to be there"),
+        ({"name": " "}, "name: is required"),
+        ({"name": None}, "name: is required"),
+        ({"agent_name": ""}, "agent_name: is required"),
+        ({"prompt": ""}, "prompt: is required"),
+        ({"schedule": None}, "schedule: is required"),
         ({"schedule": {"mode": "cron"}}, r"schedule\.expr: "),
         ({"retry": {}}, r"retry\.strategy: "),
         ({"fire_limit": {"max": 0, "window": "1h"}}, r"fire_limit\.max: "),
@@ -162,12 +162,12 @@ def test_changes_of_a_job(changes: Any, sent: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "there is nothing to change; give at least one of name, agent_name"),
-        ({"name": None}, "name: null leaves it alone on the server; leave it out"),
-        ({"task": None}, "task: null leaves it alone"),
+        ({}, "there is nothing to change; pass at least one of name, agent_name"),
+        ({"name": None}, "name: the server ignores null; leave it out"),
+        ({"task": None}, "task: the server ignores null"),
         ({"scope": "global"}, "scope: cannot be changed"),
-        ({"name": ""}, "name: has to be there"),
-        ({"workspace_id": " "}, "workspace_id: has to be there"),
+        ({"name": ""}, "name: is required"),
+        ({"workspace_id": " "}, "workspace_id: is required"),
         ({"schedule": {"mode": "at"}}, r"schedule\.time: "),
         ({"task": {}, "retry": Retry.backoff(1, 1)}, r"retry\.strategy: has to be none"),
     ],
@@ -180,7 +180,7 @@ def test_changes_of_a_job_that_cannot_be(changes: Any, words: str) -> None:
 @pytest.mark.parametrize("name", ["id", "source", "event", "Name", "next_run"])
 def test_members_that_jobs_have_not(name: str) -> None:
     """A member that cannot be changed is refused as Python refuses an unknown argument."""
-    _refused(job_changes, {name: "x"}, f"{name}: is no member that can be changed", TypeError)
+    _refused(job_changes, {name: "x"}, f"{name}: cannot be changed", TypeError)
 
 
 # Triggers
@@ -233,8 +233,8 @@ def test_filters(written: Any, sent: Any) -> None:
         ({"data.a..b": "x"}, r"filter\[data\.a\.\.b\]: expected"),
         ({"data. .b": "x"}, r"filter\[data\. \.b\]: expected"),
         ({"Kind": "x"}, r"filter\[Kind\]: expected"),
-        ({" ": "x"}, "filter key: has to be there"),
-        ({"kind": " "}, r"filter\[kind\]: has to be there"),
+        ({" ": "x"}, "filter key: is required"),
+        ({"kind": " "}, r"filter\[kind\]: is required"),
     ],
 )
 def test_filters_that_cannot_be(written: Any, words: str) -> None:
@@ -249,9 +249,9 @@ def test_filters_that_cannot_be(written: Any, words: str) -> None:
         ({"scope": "workspace"}, "workspace_id: "),
         ({"name": ""}, "name: "),
         ({"agent_name": " "}, "agent_name: "),
-        ({"prompt": ""}, "prompt: has to be there"),
-        ({"event": None}, "event: has to be there"),
-        ({"event": " "}, "event: has to be there"),
+        ({"prompt": ""}, "prompt: is required"),
+        ({"event": None}, "event: is required"),
+        ({"event": " "}, "event: is required"),
         ({"retry": {"strategy": "linear"}}, r"retry\.strategy: "),
         ({"fire_limit": {"max": 1}}, r"fire_limit\.window: "),
         ({"prompt": "{{ .Branch }}"}, r"prompt: the template asks for \.Branch"),
@@ -269,12 +269,12 @@ def test_new_triggers_that_cannot_be(change: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"endpoint_slug": None}, "endpoint_slug: has to be there where the event is webhook"),
-        ({"endpoint_slug": " ", "webhook_id": ""}, "endpoint_slug: has to be there"),
+        ({"endpoint_slug": None}, "endpoint_slug: is required where the event is webhook"),
+        ({"endpoint_slug": " ", "webhook_id": ""}, "endpoint_slug: is required"),
         ({"webhook_id": "mine"}, "webhook_id: has to begin with wbh_"),
-        ({"webhook_secret_value": None}, "webhook_secret_value: has to be there where the event is webhook"),
-        ({"webhook_secret_value": " \n"}, "webhook_secret_value: has to be there, and not blank"),
-        ({"webhook_secret_value": Secret("")}, "webhook_secret_value: has to be there, and not blank"),
+        ({"webhook_secret_value": None}, "webhook_secret_value: is required where the event is webhook"),
+        ({"webhook_secret_value": " \n"}, "webhook_secret_value: is required, and must not be blank"),
+        ({"webhook_secret_value": Secret("")}, "webhook_secret_value: is required, and must not be blank"),
     ],
 )
 def test_new_webhook_triggers_that_cannot_be(change: Any, words: str) -> None:
@@ -318,11 +318,11 @@ def test_changes_of_a_trigger(changes: Any, sent: Any) -> None:
     ("changes", "words"),
     [
         ({}, "there is nothing to change"),
-        ({"filter": None}, "filter: null leaves it alone on the server; leave it out"),
+        ({"filter": None}, "filter: the server ignores null; leave it out"),
         ({"scope": "workspace"}, "scope: cannot be changed"),
-        ({"agent_name": ""}, "agent_name: has to be there"),
+        ({"agent_name": ""}, "agent_name: is required"),
         ({"prompt": "{{ if .Data }}"}, "prompt: the template's 'if' has no end"),
-        ({"webhook_secret_value": ""}, "webhook_secret_value: has to be there, and not blank"),
+        ({"webhook_secret_value": ""}, "webhook_secret_value: is required, and must not be blank"),
         ({"webhook_id": "mine"}, "webhook_id: has to begin with wbh_"),
         ({"event": "ext.x", "endpoint_slug": "ship"}, "endpoint_slug: has to be left out"),
         ({"event": "ext.x", "webhook_secret_value": "s"}, "webhook_secret_value: has to be left out"),
@@ -337,7 +337,7 @@ def test_changes_of_a_trigger_that_cannot_be(changes: Any, words: str) -> None:
 def test_changes_are_those_of_the_types() -> None:
     """What the types let through is what the checks know."""
     for kind, check in ((JobChanges, job_changes), (TriggerChanges, trigger_changes)):
-        with pytest.raises(ValueError, match="give at least one of") as caught:
+        with pytest.raises(ValueError, match="pass at least one of") as caught:
             check({})
         named = str(caught.value).partition("one of ")[2].split(", ")
         assert set(named) == set(kind.__annotations__)
@@ -371,7 +371,7 @@ def test_what_lists_are_asked_for() -> None:
     ("arguments", "words"),
     [
         (("all", None, None), "scope: expected global or workspace"),
-        ((None, "", None), "workspace_id: has to be there"),
+        ((None, "", None), "workspace_id: is required"),
         ((None, None, "file"), "source: expected config or dynamic or package"),
     ],
 )
@@ -426,8 +426,8 @@ def test_templates_that_the_server_reads(text: str) -> None:
         ("{{ `x }}", "a text in the template has no end"),
         ("{{ if .Data }}", "the template's 'if' has no end"),
         ("{{ with .Data }}{{ if .x }}{{ end }}", "the template's 'with' has no end"),
-        ("{{ end }}", "an 'end' that belongs to nothing"),
-        ("{{ if .Data }}{{ end }}{{ else }}", "an 'else' that belongs to nothing"),
+        ("{{ end }}", "an 'end' without a block"),
+        ("{{ if .Data }}{{ end }}{{ else }}", "an 'else' without a block"),
         ("{{ upper .Kind }}", "calls 'upper'"),
         ("{{ .Kind | trim }}", "calls 'trim'"),
     ],

@@ -246,9 +246,9 @@ async def test_cancelling_keeps_the_connection() -> None:
         await settle()
         await rig.clock.advance(60.0)
         assert (await rig.agh.runs.get(webhook_run_id(trigger, "d-1"))).status == "completed"
-        (told,) = rig.told(StartAbandoned)
-        assert told.run is not None
-        assert told.run.ref.id == webhook_run_id(trigger, "d-1")
+        (body,) = rig.events_of(StartAbandoned)
+        assert body.run is not None
+        assert body.run.ref.id == webhook_run_id(trigger, "d-1")
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -257,10 +257,10 @@ async def test_run_is_told_once(known: bool) -> None:
     async with agh_rig(scripts=SCRIPTS) as rig:
         trigger = rig.trigger("bad" if known else "hook")
         await rig.done(_deliver(rig, trigger, known=known, delivery_id="d-1"))
-        assert [event.run.ref.id for event in rig.told(RunStarted)] == [webhook_run_id(trigger, "d-1")]
+        assert [event.run.ref.id for event in rig.events_of(RunStarted)] == [webhook_run_id(trigger, "d-1")]
         other = rig.trigger("other", filter={"data.action": "none"})
         assert (await rig.done(_deliver(rig, other, known=known))).matched == 0
-        assert len(rig.told(RunStarted)) == 1
+        assert len(rig.events_of(RunStarted)) == 1
 
 
 @pytest.mark.parametrize("known", [True, False])

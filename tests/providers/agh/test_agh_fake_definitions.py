@@ -116,7 +116,7 @@ def test_job_as_it_is_told() -> None:
     """A new job has its defaults, the scheduler's state, trimmed texts, and nothing that is empty."""
     client = Client()
     sent = {**JOB, "name": "  digest ", "prompt": " Sum up.\n", "schedule": _CRON, "workspace_id": ""}
-    job = client.told("POST", JOBS, sent, now=0.125)["job"]
+    job = client.json("POST", JOBS, sent, now=0.125)["job"]
     assert job["id"].startswith("job-")
     assert len(job["id"]) == 20
     assert job == {
@@ -149,7 +149,7 @@ def test_job_with_all_it_can_have() -> None:
     """Optional members are told when they were set, nested ones without what is empty."""
     task = {"title": "T", "description": "", "owner": {"kind": "human", "ref": "ann"}}
     sent = {"scope": "workspace", "workspace_id": " ws-1 ", "name": "n", "schedule": _CRON, "task": task}
-    job = Client().told("POST", JOBS, {**sent, "enabled": False})["job"]
+    job = Client().json("POST", JOBS, {**sent, "enabled": False})["job"]
     assert (job["workspace_id"], job["agent_name"], job["prompt"], job["enabled"]) == ("ws-1", "", "", False)
     assert job["task"] == {"title": "T", "owner": {"kind": "human", "ref": "ann"}}
     assert "next_run" not in job
@@ -245,7 +245,7 @@ def test_trigger_as_it_is_told() -> None:
 
 def test_trigger_without_webhook_tells_nothing_of_one() -> None:
     """Another event's trigger has no webhook members but the one that is always there."""
-    trigger = Client().told("POST", TRIGGERS, TRIGGER)["trigger"]
+    trigger = Client().json("POST", TRIGGERS, TRIGGER)["trigger"]
     assert {name for name in trigger if "webhook" in name or "endpoint" in name} == {"webhook_secret_present"}
     assert trigger["webhook_secret_present"] is False
     assert "filter" not in trigger
@@ -299,7 +299,7 @@ def test_triggers_are_filtered_by_event() -> None:
     """The event is compared exactly; jobs know no such filter."""
     client = Client()
     client.trigger()
-    client.told("POST", TRIGGERS, TRIGGER)
+    client.json("POST", TRIGGERS, TRIGGER)
     client.job()
     assert len(client.get(f"{TRIGGERS}?event=webhook")["triggers"]) == 1
     assert len(client.get(f"{TRIGGERS}?event=Webhook")["triggers"]) == 0
@@ -404,17 +404,17 @@ def test_changing_the_event_changes_the_rest() -> None:
     client = Client()
     trigger = client.trigger(filter={"data.a": "1"})
     path = f"{TRIGGERS}/{trigger['id']}"
-    other = client.told("PATCH", path, {**_EVENT, "filter": {}})["trigger"]
+    other = client.json("PATCH", path, {**_EVENT, "filter": {}})["trigger"]
     assert not {"webhook_id", "endpoint_slug", "webhook_secret_hash", "filter"} & other.keys()
     assert other["webhook_secret_present"] is False
     assert client.status("PATCH", path, {"event": "webhook", "endpoint_slug": "x"}) == 400
     assert client.status("PATCH", path, {"event": "webhook", "webhook_secret_value": "s"}) == 500
     both = {"event": "webhook", "endpoint_slug": "x", "webhook_secret_value": "s"}
-    again = client.told("PATCH", path, both)["trigger"]
+    again = client.json("PATCH", path, both)["trigger"]
     assert (again["webhook_id"], again["endpoint_slug"]) == (trigger["webhook_id"], "x")
-    named = client.told("PATCH", path, {"webhook_id": "wbh_own"})["trigger"]
+    named = client.json("PATCH", path, {"webhook_id": "wbh_own"})["trigger"]
     assert named["webhook_id"] == "wbh_own"
-    unnamed = client.told("PATCH", path, {"webhook_id": ""})["trigger"]
+    unnamed = client.json("PATCH", path, {"webhook_id": ""})["trigger"]
     assert unnamed["webhook_id"] == trigger["webhook_id"]
 
 
@@ -432,8 +432,8 @@ def test_definitions_of_others(source: str, place: str, body: Any) -> None:
     deleted = client.reply("DELETE", path)
     assert deleted.status == (400 if source == "config" else 409)
     assert ("read-only" in error_of(deleted)) is (source == "package")
-    told = client.get(path)["job" if place == JOBS else "trigger"]
-    assert (told["source"], told["enabled"]) == (source, source == "package")
+    answer = client.get(path)["job" if place == JOBS else "trigger"]
+    assert (answer["source"], answer["enabled"]) == (source, source == "package")
 
 
 def test_webhook_ids_are_unique_among_enabled_triggers() -> None:
@@ -446,8 +446,8 @@ def test_webhook_ids_are_unique_among_enabled_triggers() -> None:
     second = client.trigger(webhook_id="wbh_1", enabled=False)
     path = f"{TRIGGERS}/{second['id']}"
     assert client.status("PATCH", path, {"enabled": True}) == 409
-    assert client.told("PATCH", f"{TRIGGERS}/{first['id']}", {"enabled": False})["trigger"]
-    assert client.told("PATCH", path, {"enabled": True})["trigger"]["enabled"] is True
+    assert client.json("PATCH", f"{TRIGGERS}/{first['id']}", {"enabled": False})["trigger"]
+    assert client.json("PATCH", path, {"enabled": True})["trigger"]["enabled"] is True
     assert client.status("PATCH", f"{TRIGGERS}/{first['id']}", {"webhook_id": "wbh_1"}) == 200
 
 

@@ -263,5 +263,5 @@ def test_templates_are_read(text: str, is_read: bool) -> None:
     ],
 )
 def test_fields_that_an_event_lacks(text: str, missing: str | None) -> None:
-    """A field that is asked for in any case has to be there; a poll-up by `index` need not find anything."""
+    """A field that is asked for in any case is required; a poll-up by `index` need not find anything."""
     assert missing_field(text, {"a": {"b": 1}, "e": 5}) == missing

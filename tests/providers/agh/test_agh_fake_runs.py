@@ -79,7 +79,7 @@ def test_trigger_of_a_run_that_a_hook_vetoes() -> None:
 def test_trigger_of_a_run_that_ends_at_once() -> None:
     """What has nothing to wait for is answered at once."""
     client = scripted(Step("completed"))
-    assert client.told("POST", f"{JOBS}/{client.job()['id']}/trigger")["run"]["status"] == "completed"
+    assert client.json("POST", f"{JOBS}/{client.job()['id']}/trigger")["run"]["status"] == "completed"
 
 
 def test_trigger_of_a_run_that_never_ends() -> None:
@@ -177,7 +177,7 @@ def test_a_script_has_steps() -> None:
 def test_same_seed_same_bytes() -> None:
     """Two worlds with one seed say the same, byte by byte, whenever they are asked for ends; other seeds do not."""
 
-    def told(seed: int, *, peeks: bool) -> list[bytes]:
+    def body(seed: int, *, peeks: bool) -> list[bytes]:
         client = Client(FakeAgh(RunPlan(seed=seed, outcomes={"completed": 0.5, "failed": 0.5})))
         bodies = []
         for name in ("a", "b"):
@@ -188,7 +188,7 @@ def test_same_seed_same_bytes() -> None:
             bodies.append(client.reply("GET", f"{JOBS}/{job['id']}/runs", now=60).body)
         return bodies
 
-    assert told(1, peeks=True) == told(1, peeks=False) != told(2, peeks=False)
+    assert body(1, peeks=True) == body(1, peeks=False) != body(2, peeks=False)
 
 
 # Further attempts
@@ -269,7 +269,7 @@ def test_fire_limit_tells_when_it_ends() -> None:
     client = scripted(Step("completed"))
     job = client.job(fire_limit={"max": 2, "window": "90m"})
     for now in (0.123456789, 60.0):
-        assert client.told("POST", f"{JOBS}/{job['id']}/trigger", now=now)
+        assert client.json("POST", f"{JOBS}/{job['id']}/trigger", now=now)
     refused = client.fire(job["id"], now=100.0)
     text = error_of(refused)
     assert "fire limit" in text
@@ -306,7 +306,7 @@ def _history() -> tuple[Client, str, list[str]]:
     client = scripted(Step("completed"))
     job = client.job(fire_limit=MANY)["id"]
     for now in (0, 1, 1, 2, 2.000000001):
-        client.told("POST", f"{JOBS}/{job}/trigger", now=now)
+        client.json("POST", f"{JOBS}/{job}/trigger", now=now)
     runs = client.runs(job, now=9)
     assert runs == sorted(runs, key=lambda run: (_moment(run["started_at"]), run["id"]), reverse=True)
     return client, job, [run["id"] for run in runs]
@@ -393,7 +393,7 @@ def test_history_of_all() -> None:
     first, second = client.job()["id"], client.job()["id"]
     trigger = client.trigger(name="digest")
     for now, job in enumerate((first, second, first)):
-        client.told("POST", f"{JOBS}/{job}/trigger", now=now)
+        client.json("POST", f"{JOBS}/{job}/trigger", now=now)
     client.deliver(trigger, now=3)
 
     def owners(query: str) -> list[str]:
@@ -440,7 +440,7 @@ def test_a_job_with_a_task_is_delegated_at_once() -> None:
         "owner": {"kind": "human", "ref": "a"},
     }
     job = client.job(task=task)
-    run = client.told("POST", f"{JOBS}/{job['id']}/trigger", now=10)["run"]
+    run = client.json("POST", f"{JOBS}/{job['id']}/trigger", now=10)["run"]
     assert re.fullmatch(r"task-[0-9a-f]{16}", run["task_id"])
     assert re.fullmatch(r"run-[0-9a-f]{16}", run["task_run_id"])
     assert (run["status"], run["ended_at"], run["started_at"]) == ("delegated", _at(10), _at(10))
@@ -454,7 +454,7 @@ def test_a_task_run_takes_its_course() -> None:
     """A task run is queued, claimed, starting and running; what is known of it grows with it."""
     client = scripted(*_TASK, Step("completed"))
     job = client.job(task={"network_channel": "ops"})
-    run = client.told("POST", f"{JOBS}/{job['id']}/trigger")["run"]
+    run = client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]
     seen = [client.task_run(run["task_run_id"], now=now) for now in range(5)]
     assert [each["status"] for each in seen] == ["queued", "claimed", "starting", "running", "completed"]
     worker = {"kind": "agent_session", "ref": seen[1]["claimed_by"]["ref"]}
@@ -479,7 +479,7 @@ def test_a_task_run_takes_its_course() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "body"),
     [
         (["running", "failed"], {"status": "failed", "error": "the worker gave up on the task"}),
         (["canceled"], {"status": "canceled"}),
@@ -488,13 +488,13 @@ def test_a_task_run_takes_its_course() -> None:
         (["running", "brand-new-word"], {"status": "brand-new-word"}),
     ],
 )
-def test_a_task_run_ends_as_scripted(words: list[str], told: dict[str, str]) -> None:
+def test_a_task_run_ends_as_scripted(words: list[str], body: dict[str, str]) -> None:
     """Failing, being canceled, needing attention and being queued again show as they should."""
     client = scripted(*[Step(word, 1) for word in words])
-    run = client.told("POST", f"{JOBS}/{client.job(task={})['id']}/trigger")["run"]
+    run = client.json("POST", f"{JOBS}/{client.job(task={})['id']}/trigger")["run"]
     now = client.task_run(run["task_run_id"], now=9)
-    assert now | told == now
-    assert ("ended_at" in now) is (told["status"] in {"failed", "canceled"})
+    assert now | body == now
+    assert ("ended_at" in now) is (body["status"] in {"failed", "canceled"})
     assert ("claimed_by" in now) is ("running" in words and words[-1] != "queued")
     assert "result" not in now
 
@@ -506,7 +506,7 @@ def test_drawn_task_runs_go_through_all_words() -> None:
         FakeAgh(RunPlan(median=100, spread=0.0, delay=10, outcomes={"completed": 1.0}), rules=rules)
     )
     job = client.job(task={})
-    runs = [client.told("POST", f"{JOBS}/{job['id']}/trigger")["run"]["task_run_id"] for _ in range(3)]
+    runs = [client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]["task_run_id"] for _ in range(3)]
     words = [client.task_run(runs[0], now=now)["status"] for now in (0, 11.9, 12, 14, 16, 109.9, 110)]
     assert words == ["queued", "queued", "claimed", "starting", "running", "running", "completed"]
     assert [client.task_run(run, now=110)["result"] for run in runs] == ["tea", 7, "tea"]
@@ -545,7 +545,7 @@ def test_a_restart_frees_all_slots() -> None:
     """Orphans take no slot from those that come after the restart; task runs go on."""
     client = scripted(*_RUN, rules=AghRules(concurrency=1))
     job, delegating = client.job(), client.job(name="d", task={})
-    task_run = client.told("POST", f"{JOBS}/{delegating['id']}/trigger")["run"]["task_run_id"]
+    task_run = client.json("POST", f"{JOBS}/{delegating['id']}/trigger")["run"]["task_run_id"]
     client.fire(job["id"])
     client.fake.restart(1.0)
     assert held(client.fire(job["id"], now=1.0)).until == 6.0

@@ -206,14 +206,14 @@ def test_any_change_to_a_job_cuts_scheduled_runs_off(change: str) -> None:
         RunPlan(scripts={"digest": [Step("running", 25), Step("completed")], "other": [Step("failed")]})
     )
     client = Client(fake)
-    job, other = client.job(**_every("10s"))["id"], client.told("POST", JOBS, failing)["job"]["id"]
+    job, other = client.job(**_every("10s"))["id"], client.json("POST", JOBS, failing)["job"]["id"]
     third = client.job(**_every("24h"))["id"]
     manual = held(client.fire(third, now=10))
     match change:
         case "create":
             client.job(now=21)
         case "change":
-            client.told("PATCH", f"{JOBS}/{third}", {"name": "x"}, now=21)
+            client.json("PATCH", f"{JOBS}/{third}", {"name": "x"}, now=21)
         case _:
             assert client.status("DELETE", f"{JOBS}/{third}", now=21) == 204
     (run,), (waiting,) = client.runs(job, now=21), client.runs(other, now=21)
@@ -235,10 +235,10 @@ def test_changing_a_schedule_begins_it_anew() -> None:
     """Another schedule is reckoned from the change on, one that stayed the same is not."""
     client = scripted(Step("completed"))
     job, other = client.job(**_every("10s"))["id"], client.job(**_every("1m"))["id"]
-    changed = client.told("PATCH", f"{JOBS}/{job}", {"schedule": {"mode": "every", "interval": "30s"}}, now=4)
+    changed = client.json("PATCH", f"{JOBS}/{job}", {"schedule": {"mode": "every", "interval": "30s"}}, now=4)
     assert changed["job"]["next_run"] == "2026-01-05T09:00:34Z"
     assert _state(client, other, 4)["next_run_at"] == "2026-01-05T09:01:00Z"
-    client.told("PATCH", f"{JOBS}/{job}", {"schedule": {"mode": "cron", "expr": "* * * * *"}}, now=5)
+    client.json("PATCH", f"{JOBS}/{job}", {"schedule": {"mode": "cron", "expr": "* * * * *"}}, now=5)
     assert _state(client, job, 5)["next_run_at"] == "2026-01-05T09:01:00Z"
 
 
@@ -275,9 +275,9 @@ def test_next_fire_of_all() -> None:
     later, sooner = client.job(**_every("2h")), client.job(**_every("1h"))
     client.job(enabled=False)
     client.trigger(enabled=False)
-    told = client.get("/api/status")["automation"]
-    assert told["next_fire"] == "2026-01-05T10:00:00Z"
+    body = client.get("/api/status")["automation"]
+    assert body["next_fire"] == "2026-01-05T10:00:00Z"
     wanted = sorted([later["scheduler"], sooner["scheduler"]], key=lambda state: state["job_id"])
     fresh = [{**state, "updated_at": "2026-01-05T09:00:00Z"} for state in wanted]
-    assert told["scheduled_jobs"] == fresh
-    assert (told["jobs"], told["triggers"]) == ({"total": 3, "enabled": 2}, {"total": 1, "enabled": 0})
+    assert body["scheduled_jobs"] == fresh
+    assert (body["jobs"], body["triggers"]) == ({"total": 3, "enabled": 2}, {"total": 1, "enabled": 0})

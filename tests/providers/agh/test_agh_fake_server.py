@@ -181,9 +181,9 @@ def test_world_tells_how_to_reach_it() -> None:
 @pytest.mark.parametrize(("host", "port"), [("", 2123), ("127.0.0.1:8080", 8080), ("localhost", 2123)])
 def test_status(host: str, port: int) -> None:
     """The status tells version and port of the daemon."""
-    told = body_of(Client().reply("GET", "/api/status", host=host))
-    assert (told["daemon"]["http_port"], bool(told["daemon"]["version"])) == (port, True)
-    assert told["automation"] == {
+    body = body_of(Client().reply("GET", "/api/status", host=host))
+    assert (body["daemon"]["http_port"], bool(body["daemon"]["version"])) == (port, True)
+    assert body["automation"] == {
         "enabled": True,
         "jobs": {"total": 0, "enabled": 0},
         "triggers": {"total": 0, "enabled": 0},
@@ -199,7 +199,7 @@ def _queued() -> tuple[Client, dict[str, Any]]:
     client = scripted(Step("queued"))
     task = {"title": "Tea", "owner": {"kind": "pool", "ref": "p"}}
     job = client.job(task=task, scope="workspace", workspace_id="ws-1")
-    run: dict[str, Any] = client.told("POST", f"{JOBS}/{job['id']}/trigger")["run"]
+    run: dict[str, Any] = client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]
     return client, run
 
 
@@ -207,8 +207,8 @@ def test_task_run_with_its_task() -> None:
     """A task run is told with its task, its session once there is one, and a summary."""
     client, run = _queued()
     path = f"{_TASK_RUNS}/{run['task_run_id']}"
-    told = client.get(path)["run"]
-    assert told["task"] == {
+    body = client.get(path)["run"]
+    assert body["task"] == {
         "id": run["task_id"],
         "title": "Tea",
         "status": "ready",
@@ -217,12 +217,12 @@ def test_task_run_with_its_task() -> None:
         "owner": {"kind": "pool", "ref": "p"},
         "workspace_id": "ws-1",
     }
-    assert (told["summary"], told.keys()) == ({"status": "queued"}, {"run", "task", "summary"})
-    client.told("POST", f"{path}/claim")
-    client.told("POST", f"{path}/start")
-    told = client.get(path)["run"]
-    assert told["session"] == {"id": told["run"]["session_id"]}
-    assert told["task"]["status"] == "in_progress"
+    assert (body["summary"], body.keys()) == ({"status": "queued"}, {"run", "task", "summary"})
+    client.json("POST", f"{path}/claim")
+    client.json("POST", f"{path}/start")
+    body = client.get(path)["run"]
+    assert body["session"] == {"id": body["run"]["session_id"]}
+    assert body["task"]["status"] == "in_progress"
 
 
 def test_task_with_its_runs() -> None:
@@ -233,8 +233,8 @@ def test_task_with_its_runs() -> None:
     assert task["task"]["description"] == "Sum up."
     assert [task[part]["status"] for part in ("task", "summary")] == ["ready", "ready"]
     assert task["runs"] == [client.task_run(run["task_run_id"])]
-    client.told("POST", f"{_TASK_RUNS}/{run['task_run_id']}/cancel")
-    second = client.told("POST", f"/api/runs/{run['task_run_id']}/retry")["run"]
+    client.json("POST", f"{_TASK_RUNS}/{run['task_run_id']}/cancel")
+    second = client.json("POST", f"/api/runs/{run['task_run_id']}/retry")["run"]
     for query, count in (
         ("", 2),
         ("?limit=1", 1),
@@ -286,14 +286,14 @@ def test_acting_upon_task_runs(actions: list[str], status: str | None) -> None:
     if status is None:
         assert replies[-1].status == 409
         return
-    told = body_of(replies[-1])["run"]
-    assert told["status"] == status
-    assert told == client.task_run(run["task_run_id"], now=1e6)
-    assert ("ended_at" in told) is (status in {"completed", "failed", "canceled"})
-    assert told.get("result") == ([1] if status == "completed" else None)
-    assert told.get("error") == ("no tea" if status == "failed" else None)
-    assert ("claimed_by" in told) is ("claim" in actions)
-    ended = 0.0 if "ended_at" in told else None
+    body = body_of(replies[-1])["run"]
+    assert body["status"] == status
+    assert body == client.task_run(run["task_run_id"], now=1e6)
+    assert ("ended_at" in body) is (status in {"completed", "failed", "canceled"})
+    assert body.get("result") == ([1] if status == "completed" else None)
+    assert body.get("error") == ("no tea" if status == "failed" else None)
+    assert ("claimed_by" in body) is ("claim" in actions)
+    ended = 0.0 if "ended_at" in body else None
     assert client.fake.ended_at(run["id"]) == client.fake.ended_at(run["task_run_id"]) == ended
 
 
@@ -317,20 +317,20 @@ def test_actions_want_their_bodies(path: str, body: Any, status: int) -> None:
     reply = client.reply("POST", path.format(run["task_run_id"]), body)
     assert reply.status == status
     if status == 200:
-        told = body_of(reply)["run"]
-        assert (told["status"], told["error"], told["failure_kind"]) == ("failed", "stuck", "operator_forced")
+        answer = body_of(reply)["run"]
+        assert (answer["status"], answer["error"], answer["failure_kind"]) == ("failed", "stuck", "operator_forced")
 
 
 def test_a_workers_run_is_its_own() -> None:
     """What a worker has claimed cannot be ended well or badly by others, yet it can be canceled."""
     client = scripted(Step("running", 9), Step("completed"))
     job = client.job(task={})
-    run = client.told("POST", f"{JOBS}/{job['id']}/trigger")["run"]["task_run_id"]
+    run = client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]["task_run_id"]
     path = f"{_TASK_RUNS}/{run}"
     assert client.status("POST", f"{path}/complete", {}) == 403
     assert client.status("POST", f"{path}/fail", {"error": "x"}) == 403
     assert client.status("POST", f"{path}/start") == 403
-    assert client.told("POST", f"{path}/cancel")["run"]["status"] == "canceled"
+    assert client.json("POST", f"{path}/cancel")["run"]["status"] == "canceled"
     assert client.task_run(run, now=99)["status"] == "canceled"
 
 
@@ -338,11 +338,11 @@ def test_what_needs_attention_goes_on_in_a_successor() -> None:
     """A retry fails the run that needed attention, and queues one that knows it; it waits to be claimed."""
     client = scripted(Step("queued", 1), Step("needs_attention"))
     job = client.job(task={})
-    run = client.told("POST", f"{JOBS}/{job['id']}/trigger")["run"]
+    run = client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]
     assert client.get(f"{_TASKS}/{run['task_id']}", now=1)["task"]["task"]["status"] == "blocked"
     assert client.fake.ended_at(run["id"]) is None
     assert client.status("POST", f"{_TASK_RUNS}/{run['task_run_id']}/cancel", now=1) == 409
-    after = client.told("POST", f"/api/runs/{run['task_run_id']}/retry", now=2)["run"]
+    after = client.json("POST", f"/api/runs/{run['task_run_id']}/retry", now=2)["run"]
     assert (after["previous_run_id"], after["attempt"], after["status"]) == (run["task_run_id"], 2, "queued")
     assert "idempotency_key" not in after
     assert client.task_run(run["task_run_id"], now=2)["status"] == "failed"
@@ -353,7 +353,7 @@ def test_what_needs_attention_goes_on_in_a_successor() -> None:
 def test_forced_changes_are_limited() -> None:
     """Ten forced changes of one task in a minute are a 429 from then on, until the minute is over."""
     client, run = _queued()
-    client.told("POST", f"{_TASK_RUNS}/{run['task_run_id']}/cancel")
+    client.json("POST", f"{_TASK_RUNS}/{run['task_run_id']}/cancel")
     path = f"/api/runs/{run['task_run_id']}/retry"
     statuses = [client.status("POST", path, now=now) for now in range(11)]
     assert statuses == [200] * 10 + [429]
@@ -370,7 +370,7 @@ def test_made_world_has_something_in_it() -> None:
     assert jobs.keys() == {fake.DIGEST_JOB, fake.REVIEW_JOB, fake.IMPORT_JOB}
     assert jobs[fake.IMPORT_JOB]["retry"]["strategy"] == "backoff"
     assert held(client.fire(fake.DIGEST_JOB)).until > 0
-    assert client.told("POST", f"{JOBS}/{fake.REVIEW_JOB}/trigger")["run"]["status"] == "delegated"
+    assert client.json("POST", f"{JOBS}/{fake.REVIEW_JOB}/trigger")["run"]["status"] == "delegated"
     (trigger,) = client.get(TRIGGERS)["triggers"]
     assert trigger["id"] == fake.DEPLOY_TRIGGER
     assert endpoint(trigger) == f"/api/webhooks/global/{fake.DEPLOY_ENDPOINT}"
@@ -400,7 +400,7 @@ def test_made_world_has_what_scripts_name() -> None:
     assert held(client.fire(fake.job_id("plain"))).until == 1.0
     assert held(client.fire(fake.DIGEST_JOB)).until == 3.0
     for job, ends_at in ((fake.job_id("task"), 1.0), (fake.REVIEW_JOB, 4.0)):
-        run = client.told("POST", f"{JOBS}/{job}/trigger")["run"]
+        run = client.json("POST", f"{JOBS}/{job}/trigger")["run"]
         assert client.fake.ended_at(run["id"]) == ends_at
 
 

@@ -83,8 +83,8 @@ def test_ids_follow_from_trigger_and_delivery() -> None:
     trigger_id = fake.install_trigger(HOOK, trigger_id="trg-0011223344556677")
     client = Client(fake)
     trigger = client.get(f"{TRIGGERS}/{trigger_id}")["trigger"]
-    told = body_of(client.deliver(trigger, delivery="  order-1001 "))
-    (run,) = told["result"]["runs"]
+    body = body_of(client.deliver(trigger, delivery="  order-1001 "))
+    (run,) = body["result"]["runs"]
     assert run["id"] == "run_wbh_a5293902177aecadb3c43d92"
     assert run["fire_id"] == "webhook:a5293902177aecadb3c43d92814954f42d28d4e62fa591f7235cf634b6fe52b8"
     assert run["trigger_id"] == trigger_id
@@ -168,7 +168,7 @@ def test_checks_come_in_order() -> None:
         sent |= change
         sent["headers"] |= headers
     assert "secret" in error_of(reply)
-    client.told("PATCH", f"{TRIGGERS}/{trigger['id']}", {"webhook_secret_value": SECRET})
+    client.json("PATCH", f"{TRIGGERS}/{trigger['id']}", {"webhook_secret_value": SECRET})
     assert _status(client.deliver(trigger, **sent)) == 401
     sent["headers"][_SIGNATURE] = sign(SECRET, EPOCH * SECOND, b"{}")
     reply = client.deliver(trigger, **sent)
@@ -194,11 +194,11 @@ def test_disabled_and_other_triggers_do_not_answer() -> None:
     client = _done()
     trigger = client.trigger()
     path = f"{TRIGGERS}/{trigger['id']}"
-    client.told("PATCH", path, {"enabled": False})
+    client.json("PATCH", path, {"enabled": False})
     assert _status(client.deliver(trigger)) == 404
-    client.told("PATCH", path, {"enabled": True, "endpoint_slug": ""})
+    client.json("PATCH", path, {"enabled": True, "endpoint_slug": ""})
     assert _status(client.deliver(trigger)) == 404
-    client.told("PATCH", path, {"event": "session.created"})
+    client.json("PATCH", path, {"event": "session.created"})
     assert _status(client.deliver(trigger)) == 404
     local = client.trigger(scope="workspace", workspace_id="ws-1", endpoint_slug="a/b--c d")
     assert endpoint(local).startswith("/api/webhooks/workspaces/ws-1/a%2Fb--c%20d--wbh_")
@@ -211,7 +211,7 @@ def test_a_secret_is_changed_at_once() -> None:
     """After a rotation the new secret counts, and the old one no longer."""
     client = _done()
     trigger = client.trigger()
-    client.told("PATCH", f"{TRIGGERS}/{trigger['id']}", {"webhook_secret_value": "  new\n"})
+    client.json("PATCH", f"{TRIGGERS}/{trigger['id']}", {"webhook_secret_value": "  new\n"})
     new = {_SIGNATURE: sign("new", EPOCH * SECOND, b"{}")}
     assert _status(client.deliver(trigger)) == 401
     assert _status(client.deliver(trigger, headers=new)) == 200
@@ -441,10 +441,10 @@ def test_a_delivery_blocks_until_its_run_has_ended() -> None:
     assert reply.until == 9.0
     running = client.run(run_id_of(trigger), now=1.0)
     assert (running["status"], running["started_at"]) == ("running", "2026-01-05T09:00:01Z")
-    told = body_of(settled(reply, 9.0))
-    assert told["result"]["matched"] == 1
-    assert told["result"]["runs"] == [client.run(running["id"], now=9.0)]
-    assert told["result"]["runs"][0]["status"] == "completed"
+    body = body_of(settled(reply, 9.0))
+    assert body["result"]["matched"] == 1
+    assert body["result"]["runs"] == [client.run(running["id"], now=9.0)]
+    assert body["result"]["runs"][0]["status"] == "completed"
     assert client.fake.ended_at(running["id"]) == 9.0
     assert client.fake.starts_by_target == {trigger["id"]: 1}
 

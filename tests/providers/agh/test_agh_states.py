@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aioagents import Run, RunRef, RunState
 from aioagents.providers.agh import AutomationRun, Retry
-from aioagents.providers.agh.finality import MARGIN, needs_policy, read_record, seconds_until_final
+from aioagents.providers.agh.finality import MARGIN, needs_policy, run_from_record, seconds_until_final
 from aioagents.providers.agh.records import read_run
 from aioagents.providers.agh.states import RUN_STATES, TASK_RUN_STATES, run_state_of, task_run_state_of
 
@@ -36,7 +36,7 @@ def _task_run(status: str) -> Any:
 
 
 def _run(case: str, **options: Any) -> Run:
-    return read_record(_record(case), _REF, _AT, **options)
+    return run_from_record(_record(case), _REF, _AT, **options)
 
 
 def _failed(**facts: Any) -> AutomationRun:
@@ -123,7 +123,7 @@ def test_scheduled_fire_that_was_not_delivered() -> None:
 def test_delivery_errors_of_other_records(status: str, error: str | None) -> None:
     """A delivery error beside another word explains a failure, and changes no state."""
     record = AutomationRun(id="run_1", status=status, delivery_error="late", ended_at=_ENDED)
-    run = read_record(record, _REF, _AT)
+    run = run_from_record(record, _REF, _AT)
     assert (run.state, run.error) == (RUN_STATES[status], error)
 
 

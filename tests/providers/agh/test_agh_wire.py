@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aioagents import Conflict, DecodeError, NotFound
 from aioagents.model import Purpose, Reply
 from aioagents.providers.agh import FireLimit, JobTask, Retry, Schedule, TaskOwner, refusals, wire
-from aioagents.providers.agh.refusals import tell_conflict
+from aioagents.providers.agh.refusals import read_conflict
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "agh"
 _URL = "http://localhost:2123/api/automation"
@@ -46,7 +46,7 @@ def _json(value: Any) -> Reply:
 
 def _conflict(name: str) -> Conflict:
     error = Conflict("agh: no", detail=json.loads(sample(name).body)["error"])
-    tell_conflict(error)
+    read_conflict(error)
     return error
 
 
@@ -398,7 +398,7 @@ def test_facts_of_conflicts() -> None:
 def test_facts_that_cannot_be_read(detail: str) -> None:
     """Numbers and moments that are none leave their facts empty."""
     error = Conflict("agh: no", detail=detail)
-    tell_conflict(error)
+    read_conflict(error)
     assert (error.active, error.limit, error.retry_at) == (None, None, None)
     assert error.reason == ("fire" if "fire" in detail.lower() else "")
 
@@ -407,14 +407,14 @@ def test_facts_that_cannot_be_read(detail: str) -> None:
 def test_any_words_are_a_conflict(detail: str) -> None:
     """Whatever the server says, telling it raises nothing."""
     error = Conflict("agh: no", detail=detail)
-    tell_conflict(error)
+    read_conflict(error)
     assert isinstance(error.reason, str)
 
 
 def test_other_errors_stay_as_they_are() -> None:
     """Only a conflict has reasons."""
     error = NotFound("agh: no", detail="concurrency limit")
-    tell_conflict(error)
+    read_conflict(error)
     assert not hasattr(error, "reason")
 
 

@@ -52,10 +52,10 @@ class AghRules:
 class FakeAgh:
     """An AGH Runtime daemon as its facts describe it: jobs, triggers, runs, deliveries, tasks. Deterministic by seed.
 
-    Scripts go by the name or id of a job or trigger; their words are the vendor's own, a task run's for a job with
-    a task. Behind an end, a script goes on with the next attempt; the last attempt's part serves all later ones.
-    Calls that block are answered with `DelayedReply`. Moments are `plan.epoch` and later, to the nanosecond; a
-    delivery may be dated by the caller's own clock as well (`Call.client_time`). The plan's `pausing` has no meaning here.
+    Scripts go by the name or id of a job or trigger; their words are the vendor's own, a task run's for a job with a
+    task. Behind an end, a script goes on with the next attempt; the last attempt's part serves all later ones. Calls
+    that block are answered with `DelayedReply`. Moments are `plan.epoch` and later, to the nanosecond; a delivery may
+    be dated by the caller's own clock as well (`Call.client_time`). The plan's `pausing` has no meaning here.
     """
 
     def __init__(self, plan: RunPlan | None = None, *, rules: AghRules | None = None) -> None:

@@ -252,7 +252,7 @@ async def test_a_policy_that_cannot_be_read_holds_up_no_other_run() -> None:
             len(rig.calls("runs.list")) + len(rig.calls("runs.get")) - 3
         )  # of which three found them running
         assert len(rig.calls("jobs.get")) == polls
-        assert {event.ref.id for event in rig.told(PollFailed)} == {"run_a", "run_b"}
+        assert {event.ref.id for event in rig.events_of(PollFailed)} == {"run_a", "run_b"}
 
 
 async def test_old_runs_are_found_by_their_time() -> None:
@@ -294,7 +294,7 @@ async def test_a_run_that_is_not_there() -> None:
         wait = await rig.begin(_end(handle))
         await rig.clock.advance(25.0)
         assert not wait.done()
-        assert len(rig.told(PollFailed)) == 2
+        assert len(rig.events_of(PollFailed)) == 2
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"run":{}}', b'{"run":{"id":"x"}}', b'{"run":[]}'])

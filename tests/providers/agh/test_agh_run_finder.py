@@ -46,7 +46,7 @@ async def test_known_while_the_call_is_out() -> None:
         assert handle.accepted is not None
         assert handle.accepted.state is RunState.RUNNING
         assert len(rig.calls("jobs.trigger")) == 1
-        assert [event.target for event in rig.told(RunStarted)] == [job]
+        assert [event.target for event in rig.events_of(RunStarted)] == [job]
         assert rig.pool.statistics().starts == 1
         assert all(gate.under_way == 0 for gate in rig.pool.statistics().accounts.values())
 
@@ -152,7 +152,7 @@ async def test_unknown_where_nothing_is_found(answer: Reply) -> None:
         rig.answer("jobs.trigger", answer)
         with pytest.raises(StartUnknown) as caught:
             await rig.done(rig.agh.jobs.trigger(job))
-        assert "No new one was seen" in caught.value.advice
+        assert "No new one was listed" in caught.value.advice
         assert (caught.value.target, len(rig.calls("jobs.trigger"))) == (job, 1)
         assert caught.value.sent_at is not None
 
@@ -313,7 +313,7 @@ async def test_cancelled_while_it_is_out() -> None:
         assert len(rig.calls("jobs.trigger")) == 1
         task.cancel()
         await rig.clock.advance(2.0)
-        [abandoned] = rig.told(StartAbandoned)
+        [abandoned] = rig.events_of(StartAbandoned)
         assert abandoned.run is not None
         assert rig.fake.ended_at(abandoned.run.id) is not None
 
