@@ -1,21 +1,21 @@
-"""The endpoints of tasks and their runs. Pure."""
+"""Handlers of the endpoints of tasks and their runs. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ....contract.fake import Call, Endpoint, Refused
 from ....model import Purpose, Reply
-from .calls import item_id, read_json
+from .automation_handlers import item_id, read_json
 from .queries import read_count
-from .replies import Desk
+from .state import ServerState
 from .tasks import STATUSES, TaskRun, Tasks
 
 
-class TaskCalls:
-    """Answers what is asked of tasks, and lets their runs be acted upon as by a person at the runtime's own host."""
+class TaskHandlers:
+    """Answers requests for tasks, and changes their runs as a person at the runtime's host could."""
 
-    def __init__(self, desk: Desk, tasks: Tasks) -> None:
-        self._desk = desk
+    def __init__(self, state: ServerState, tasks: Tasks) -> None:
+        self._state = state
         self._tasks = tasks
 
     def endpoints(self) -> Iterator[Endpoint]:
@@ -31,25 +31,25 @@ class TaskCalls:
             ("fail", self._fail),
             ("cancel", self._cancel),
         ):
-            yield "POST", f"/api/task-runs/{{id}}/{name}", f"task-runs.{name}", call, self._acting(act)
-        yield "POST", "/api/runs/{id}/fail", "task-runs.force-fail", call, self._acting(self._force_fail)
-        yield "POST", "/api/runs/{id}/retry", "task-runs.retry", call, self._acting(self._retry)
+            yield "POST", f"/api/task-runs/{{id}}/{name}", f"task-runs.{name}", call, self._action(act)
+        yield "POST", "/api/runs/{id}/fail", "task-runs.force-fail", call, self._action(self._force_fail)
+        yield "POST", "/api/runs/{id}/retry", "task-runs.retry", call, self._action(self._retry)
 
     def _get(self, call: Call) -> Reply:
         run = self._tasks.find(item_id(call))
-        self._desk.counts["polls"] += 1
-        told: dict[str, Any] = {"run": run.body(), "task": run.task.reference()}
+        self._state.counts["polls"] += 1
+        body: dict[str, Any] = {"run": run.body(), "task": run.task.reference()}
         if run.session_id:
-            told["session"] = {"id": run.session_id}
-        told["summary"] = {"status": run.status}
-        return self._desk.reply({"run": told})
+            body["session"] = {"id": run.session_id}
+        body["summary"] = {"status": run.status}
+        return self._state.reply({"run": body})
 
     def _get_task(self, call: Call) -> Reply:
         task = self._tasks.find_task(item_id(call))
         reference = task.reference()
         full = reference | {"description": task.description}
         runs = [run.body() for run in task.runs]
-        return self._desk.reply({"task": {"summary": reference, "task": full, "runs": runs}})
+        return self._state.reply({"task": {"summary": reference, "task": full, "runs": runs}})
 
     def _list_runs(self, call: Call) -> Reply:
         task = self._tasks.find_task(item_id(call))
@@ -62,15 +62,15 @@ class TaskCalls:
             for run in task.runs
             if (not status or run.status == status) and (not session or run.session_id == session)
         ]
-        return self._desk.reply({"runs": runs[:limit] if limit > 0 else runs})
+        return self._state.reply({"runs": runs[:limit] if limit > 0 else runs})
 
-    def _acting(self, act: Callable[[TaskRun, Mapping[str, Any]], TaskRun]) -> Callable[[Call], Reply]:
+    def _action(self, act: Callable[[TaskRun, Mapping[str, Any]], TaskRun]) -> Callable[[Call], Reply]:
         def handle(call: Call) -> Reply:
             run = self._tasks.find(item_id(call))
             body = read_json(call) if call.request.body else {}
             if not isinstance(body, dict):
                 raise Refused(400, "the body has to be an object")
-            return self._desk.reply({"run": act(run, body).body()})
+            return self._state.reply({"run": act(run, body).body()})
 
         return handle
 

@@ -1,4 +1,4 @@
-"""The form of all replies, the time in which they are given, and what is counted. Pure."""
+"""State that all handlers of the fake server share: its events, counters, and the form of its replies. Pure."""
 
 import math
 from collections import Counter
@@ -10,58 +10,58 @@ from typing import Any, Final
 from ....codec import encode_json
 from ....contract.fake import Call, Endpoint, Refused, Route, make_routes
 from ....model import Reply
-from .courses import Timeline
+from .event_queue import EventQueue
 from .times import SECOND, nanoseconds, write_date
 
 _JSON: Final = "application/json; charset=utf-8"
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
-class Desk:
-    """Where calls are answered. `epoch` is the moment of the world's second 0."""
+class ServerState:
+    """The events and counters of one fake server, and the form of its replies. `epoch` is the date of second 0."""
 
     def __init__(self, epoch: datetime) -> None:
         self._epoch = nanoseconds(epoch.astimezone(UTC))
-        self.timeline = Timeline(self._epoch)
+        self.events = EventQueue(self._epoch)
         self.counts: Counter[str] = Counter()
 
     def advance(self, now: float) -> None:
-        """Let everything happen that is due by the world's second `now`."""
-        self.timeline.advance(self._epoch + round(now * SECOND))
+        """Advance to the server's second `now`: all events that are due by then happen."""
+        self.events.advance(self._epoch + round(now * SECOND))
 
     def seconds(self, moment: int) -> float:
-        """Return a moment as the world's second."""
+        """Return a moment as the server's second."""
         return (moment - self._epoch) / SECOND
 
     def due(self, moment: int) -> float:
-        """Return the first of the world's seconds at which a moment has come, also where these are coarse."""
+        """Return the first float, in the server's seconds, at which `advance` reaches a moment."""
         seconds = self.seconds(moment)
         while self._epoch + round(seconds * SECOND) < moment:
             seconds = math.nextafter(seconds, math.inf)
         return seconds
 
     def reply(self, body: Any, status: int = 200) -> Reply:
-        """Return JSON, with the world's date."""
+        """Return a JSON reply, with the server's date."""
         return Reply(status, self._headers(_JSON), encode_json(body))
 
     def empty(self) -> Reply:
-        """Return the reply that has nothing to tell."""
-        return Reply(HTTPStatus.NO_CONTENT, {"date": write_date(self.timeline.now)})
+        """Return a reply without content."""
+        return Reply(HTTPStatus.NO_CONTENT, {"date": write_date(self.events.now)})
 
     def text(self, status: int, body: bytes = b"", **headers: str) -> Reply:
-        """Return plain text."""
+        """Return a reply with plain text."""
         return Reply(status, self._headers(_TEXT) | headers, body)
 
     def refusal(self, refused: Refused, now: float) -> Reply:
-        """Tell a refusal; a 5xx never says what went wrong."""
+        """Return the reply to a refused call; a 5xx never says what went wrong."""
         self.advance(now)
         is_masked = refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         text = HTTPStatus(refused.status).phrase if is_masked else str(refused)
         return self.reply({"error": text}, refused.status)
 
     def routes(self, endpoints: Sequence[Endpoint], guard: Callable[[Call], None]) -> tuple[Route, ...]:
-        """Build routes that refuse as this desk does."""
+        """Build routes whose refusals have the form of `refusal`."""
         return make_routes(endpoints, counts=self.counts, refuse=self.refusal, guard=guard)
 
     def _headers(self, content_type: str) -> dict[str, str]:
-        return {"content-type": content_type, "date": write_date(self.timeline.now)}
+        return {"content-type": content_type, "date": write_date(self.events.now)}

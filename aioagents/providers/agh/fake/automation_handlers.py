@@ -1,6 +1,6 @@
-"""The automation endpoints: jobs, triggers, runs and deliveries. Pure.
+"""Handlers of the automation endpoints: jobs, triggers, runs and deliveries. Pure.
 
-Two of them block: what they owe is given as `DelayedReply`, which is asked again whenever something may have changed.
+Triggers of jobs and deliveries block: they return a `DelayedReply` until their run has ended.
 """
 
 import math
@@ -14,30 +14,30 @@ from ....model import Purpose, Reply
 from .catalogue import Catalogue, listed
 from .definitions import Job
 from .deliveries import WINDOW, Delivery, matches
-from .dispatch import Dispatch, Dispatcher, Kind
+from .dispatch import ActivationKind, Dispatch, Dispatcher
 from .queries import read_run_query
-from .replies import Desk
 from .runs import History, Query, Record
 from .schedule import Scheduler
+from .state import ServerState
 from .templates import missing_field
 
 _CREATED = HTTPStatus.CREATED
 
 
-class AutomationCalls:
-    """Answers what is asked of jobs, triggers and runs, and takes deliveries unless the engine is off."""
+class AutomationHandlers:
+    """Answers requests for jobs, triggers and runs, and accepts deliveries unless the engine is off."""
 
     def __init__(
         self,
         *,
-        desk: Desk,
+        state: ServerState,
         catalogue: Catalogue,
         history: History,
         dispatcher: Dispatcher,
         scheduler: Scheduler,
         has_engine: bool,
     ) -> None:
-        self._desk = desk
+        self._state = state
         self._catalogue = catalogue
         self._history = history
         self._dispatcher = dispatcher
@@ -72,22 +72,22 @@ class AutomationCalls:
 
     def _list_jobs(self, call: Call) -> Reply:
         found = listed(self._catalogue.jobs, call.query)
-        return self._desk.reply({"jobs": [self._job(job) for job in found]})
+        return self._state.reply({"jobs": [self._job(job) for job in found]})
 
     def _create_job(self, call: Call) -> Reply:
-        return self._desk.reply({"job": self._job(self._catalogue.create_job(read_json(call)))}, _CREATED)
+        return self._state.reply({"job": self._job(self._catalogue.create_job(read_json(call)))}, _CREATED)
 
     def _get_job(self, call: Call) -> Reply:
-        return self._desk.reply({"job": self._job(self._catalogue.job(item_id(call)))})
+        return self._state.reply({"job": self._job(self._catalogue.job(item_id(call)))})
 
     def _change_job(self, call: Call) -> Reply:
-        return self._desk.reply(
+        return self._state.reply(
             {"job": self._job(self._catalogue.change_job(item_id(call), read_json(call)))}
         )
 
     def _delete_job(self, call: Call) -> Reply:
         self._catalogue.delete_job(item_id(call))
-        return self._desk.empty()
+        return self._state.empty()
 
     def _list_job_runs(self, call: Call) -> Reply:
         job = self._catalogue.job(item_id(call))
@@ -95,22 +95,22 @@ class AutomationCalls:
 
     def _list_triggers(self, call: Call) -> Reply:
         found = listed(self._catalogue.triggers, call.query)
-        return self._desk.reply({"triggers": [trigger.body() for trigger in found]})
+        return self._state.reply({"triggers": [trigger.body() for trigger in found]})
 
     def _create_trigger(self, call: Call) -> Reply:
         trigger = self._catalogue.create_trigger(read_json(call))
-        return self._desk.reply({"trigger": trigger.body()}, _CREATED)
+        return self._state.reply({"trigger": trigger.body()}, _CREATED)
 
     def _get_trigger(self, call: Call) -> Reply:
-        return self._desk.reply({"trigger": self._catalogue.trigger(item_id(call)).body()})
+        return self._state.reply({"trigger": self._catalogue.trigger(item_id(call)).body()})
 
     def _change_trigger(self, call: Call) -> Reply:
         trigger = self._catalogue.change_trigger(item_id(call), read_json(call))
-        return self._desk.reply({"trigger": trigger.body()})
+        return self._state.reply({"trigger": trigger.body()})
 
     def _delete_trigger(self, call: Call) -> Reply:
         self._catalogue.delete_trigger(item_id(call))
-        return self._desk.empty()
+        return self._state.empty()
 
     def _list_trigger_runs(self, call: Call) -> Reply:
         trigger = self._catalogue.trigger(item_id(call))
@@ -123,12 +123,14 @@ class AutomationCalls:
         record = self._history.find(item_id(call))
         if record is None:
             raise Refused(404, "no such run")
-        self._desk.counts["polls"] += 1
-        return self._desk.reply({"run": record.body()})
+        self._state.counts["polls"] += 1
+        return self._state.reply({"run": record.body()})
 
     def _trigger_job(self, call: Call) -> Reply | DelayedReply:
         job = self._catalogue.job(item_id(call))
-        return self._owe(self._dispatcher.begin(job, Kind.MANUAL), lambda record: {"run": record.body()})
+        return self._answer_when_over(
+            self._dispatcher.begin(job, ActivationKind.MANUAL), lambda record: {"run": record.body()}
+        )
 
     def _deliver_globally(self, call: Call) -> Reply | DelayedReply:
         return self._deliver(call, "global", "")
@@ -141,26 +143,26 @@ class AutomationCalls:
         if not self._has_engine:
             raise Refused(503)
         triggers = self._catalogue.triggers.values()
-        trigger = next((each for each in triggers if delivery.fits(each, scope, workspace_id)), None)
+        trigger = next((each for each in triggers if delivery.answers_at(each, scope, workspace_id)), None)
         if trigger is None:
-            raise Refused(404, "no enabled trigger answers at this webhook endpoint")
-        now = self._desk.timeline.now
+            raise Refused(404, "no enabled trigger has this webhook endpoint")
+        now = self._state.events.now
         delivery.authenticate(trigger, call, now)
         record = self._reserve(delivery, trigger.id, now)
-        self._desk.counts["deliveries"] += 1
+        self._state.counts["deliveries"] += 1
         data = delivery.data()
         if not matches(trigger, data):
-            return self._desk.reply({"result": {"matched": 0}})
+            return self._state.reply({"result": {"matched": 0}})
         self._history.add(record)
         missing = missing_field(trigger.prompt, data)
         fault = "" if missing is None else f"the prompt asks for {missing}, which the event does not have"
-        dispatch = self._dispatcher.begin(trigger, Kind.DELIVERY, reserved=record, fault=fault)
+        dispatch = self._dispatcher.begin(trigger, ActivationKind.DELIVERY, reserved=record, fault=fault)
         if dispatch.record is None:
-            self._history.remove(record)  # no run came out of it: the id stays free
-        return self._owe(dispatch, _delivered, drop=partial(self._drop, dispatch))
+            self._history.remove(record)  # no run began: the delivery id stays free
+        return self._answer_when_over(dispatch, _delivered, on_disconnect=partial(self._cancel, dispatch))
 
     def _reserve(self, delivery: Delivery, trigger_id: str, now: int) -> Record:
-        """Make the record of a delivery whose id is free, in the place of one that had it long ago."""
+        """Make the record of a delivery whose id is free; it replaces one that had the same id long ago."""
         digest = delivery.digest(trigger_id)
         run_id = f"run_wbh_{digest[:24]}"
         old = self._history.find(run_id)
@@ -170,42 +172,42 @@ class AutomationCalls:
             self._history.remove(old)
         return Record(id=run_id, trigger_id=trigger_id, fire_id=f"webhook:{digest}", started_at=now)
 
-    def _owe(
+    def _answer_when_over(
         self,
         dispatch: Dispatch,
-        tell: Callable[[Record], Mapping[str, Any]],
-        drop: Callable[[float], None] | None = None,
+        to_body: Callable[[Record], Mapping[str, Any]],
+        on_disconnect: Callable[[float], None] | None = None,
     ) -> Reply | DelayedReply:
-        """Answer when a dispatch is over."""
+        """Return the reply of a dispatch, delayed until it has ended."""
         if dispatch.is_over and not dispatch.is_lost:
             if dispatch.refusal is not None:
                 raise dispatch.refusal
             if dispatch.record is None or dispatch.has_failed:
                 raise Refused(500)
-            return self._desk.reply(tell(dispatch.record))
+            return self._state.reply(to_body(dispatch.record))
 
         def reply(now: float) -> Reply | DelayedReply:
-            self._desk.advance(now)
-            return self._owe(dispatch, tell, drop)
+            self._state.advance(now)
+            return self._answer_when_over(dispatch, to_body, on_disconnect)
 
         next_at = None if dispatch.is_lost else self._dispatcher.next_at(dispatch)
-        until = math.inf if next_at is None else self._desk.due(next_at)
-        return DelayedReply(until=until, reply=reply, on_disconnect=drop)
+        until = math.inf if next_at is None else self._state.due(next_at)
+        return DelayedReply(until=until, reply=reply, on_disconnect=on_disconnect)
 
-    def _drop(self, dispatch: Dispatch, now: float) -> None:
-        self._desk.advance(now)
+    def _cancel(self, dispatch: Dispatch, now: float) -> None:
+        self._state.advance(now)
         self._dispatcher.cancel(dispatch)
 
     def _runs(self, query: Query) -> Reply:
-        self._desk.counts["lists"] += 1
-        return self._desk.reply({"runs": [record.body() for record in self._history.list(query)]})
+        self._state.counts["lists"] += 1
+        return self._state.reply({"runs": [record.body() for record in self._history.list(query)]})
 
     def _job(self, job: Job) -> dict[str, Any]:
         return job.body(self._scheduler.state(job.id))
 
 
 def read_json(call: Call) -> Any:
-    """Read a request's body. Raises `Refused`."""
+    """Return a request's body read as JSON. Raises `Refused`."""
     try:
         return call.json()
     except ValueError as exc:
@@ -213,7 +215,7 @@ def read_json(call: Call) -> Any:
 
 
 def item_id(call: Call) -> str:
-    """Return the id that the path names."""
+    """Return the id in the path."""
     return call.path["id"].strip()
 
 
