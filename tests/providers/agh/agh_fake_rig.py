@@ -1,4 +1,4 @@
-"""What the tests of the fake AGH Runtime share: a client that asks it directly, and says what came back."""
+"""What the tests of the fake AGH Runtime share: a client that calls it directly, and checks what comes back."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ MANY: Mapping[str, Any] = {"max": 1_000_000, "window": "1h"}
 
 
 class Client:
-    """Asks one world as a client would."""
+    """Calls one fake server as a client would."""
 
     def __init__(self, fake: FakeAgh | None = None) -> None:
         self.fake = FakeAgh() if fake is None else fake
@@ -75,7 +75,7 @@ class Client:
         return self.reply(method, path, body, now=now, **headers).status
 
     def json(self, method: str, path: str, body: Any = None, *, now: float = 0.0) -> Any:
-        """Return what a successful call tells."""
+        """Return the JSON of a successful call."""
         reply = self.reply(method, path, body, now=now)
         assert reply.is_success, reply.body
         return decode_json(reply.body)
@@ -85,12 +85,12 @@ class Client:
         return self.json("GET", path, now=now)
 
     def job(self, *, now: float = 0.0, **members: Any) -> dict[str, Any]:
-        """Make a job like `JOB`, with other members."""
+        """Create a job like `JOB`, with other members."""
         job: dict[str, Any] = self.json("POST", JOBS, {**JOB, **members}, now=now)["job"]
         return job
 
     def trigger(self, *, now: float = 0.0, **members: Any) -> dict[str, Any]:
-        """Make a webhook trigger like `HOOK`, with other members."""
+        """Create a webhook trigger like `HOOK`, with other members."""
         trigger: dict[str, Any] = self.json("POST", TRIGGERS, {**HOOK, **members}, now=now)["trigger"]
         return trigger
 
@@ -100,8 +100,8 @@ class Client:
 
     def runs(self, owner: str, query: str = "", *, now: float = 0.0) -> list[dict[str, Any]]:
         """Read the history of a job or trigger."""
-        place = JOBS if owner.startswith("job") else TRIGGERS
-        runs: list[dict[str, Any]] = self.get(f"{place}/{owner}/runs{query}", now=now)["runs"]
+        base = JOBS if owner.startswith("job") else TRIGGERS
+        runs: list[dict[str, Any]] = self.get(f"{base}/{owner}/runs{query}", now=now)["runs"]
         return runs
 
     def run(self, run_id: str, *, now: float = 0.0) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Client:
         return run
 
     def counted(self, figures: Mapping[str, int]) -> bool:
-        """Return whether the world counted so."""
+        """Return whether the counters have these values."""
         counts = self.fake.statistics()
         return {name: counts.get(name) for name in figures} == figures
 
@@ -131,7 +131,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         path: str | None = None,
     ) -> Answer:
-        """Deliver to a trigger, dated by the world's clock, signed with `SECRET`; `headers` replace what is sent."""
+        """Deliver to a trigger, dated by the server's clock, signed with `SECRET`; `headers` replace what is sent."""
         at = EPOCH + int(now)
         sent = {
             "x-agh-webhook-timestamp": str(at) if stamp is None else stamp,
@@ -150,7 +150,7 @@ class Client:
 
 
 def endpoint(trigger: Mapping[str, Any]) -> str:
-    """Return the path at which a trigger takes deliveries."""
+    """Return the path of a trigger's deliveries."""
     name = quote(f"{trigger['endpoint_slug']}--{trigger['webhook_id']}", safe="")
     if trigger["scope"] == "global":
         return f"/api/webhooks/global/{name}"
@@ -164,25 +164,25 @@ def run_id_of(trigger: Mapping[str, Any], delivery: str = "d-1") -> str:
 
 
 def scripted(*steps: Step, name: str = "digest", rules: AghRules | None = None, **plan: Any) -> Client:
-    """Return a client of a world in which runs of this name go so."""
+    """Return a client of a fake server with one script, for runs of this name."""
     return Client(FakeAgh(RunPlan(scripts={name: steps}, **plan), rules=rules))
 
 
-def held(reply: object) -> DelayedReply:
-    """Return a reply that is owed."""
+def delayed(reply: object) -> DelayedReply:
+    """Check that a reply is delayed, and return it."""
     assert isinstance(reply, DelayedReply)
     return reply
 
 
 def settled(reply: Answer, now: float) -> Reply:
-    """Return what an owed reply has become by `now`."""
-    later = held(reply).reply(now)
+    """Return the reply that a delayed one has become by `now`."""
+    later = delayed(reply).reply(now)
     assert isinstance(later, Reply)
     return later
 
 
 def final(reply: Answer) -> Reply:
-    """Wait for a reply, by the moments at which it wants to be asked again."""
+    """Return the complete reply, called at each time until which it is delayed."""
     while isinstance(reply, DelayedReply):
         reply = reply.reply(reply.until)
     assert isinstance(reply, Reply)
@@ -190,13 +190,13 @@ def final(reply: Answer) -> Reply:
 
 
 def body_of(reply: Answer) -> Any:
-    """Read a reply that is there."""
+    """Return the JSON of a complete reply."""
     assert isinstance(reply, Reply)
     return decode_json(reply.body)
 
 
 def error_of(reply: Answer) -> str:
-    """Return what a refusal says, and see that it says nothing else."""
+    """Return the text of a refusal, and check that it has no other member."""
     body = body_of(reply)
     assert list(body) == ["error"]
     text: str = body["error"]

@@ -1,4 +1,4 @@
-"""What is sent to make and to change jobs and triggers, and what is refused before."""
+"""The bodies that create and change jobs and triggers, and what is refused before."""
 
 import re
 from typing import Any
@@ -59,7 +59,7 @@ def test_new_job() -> None:
 
 
 def test_new_job_with_everything() -> None:
-    """Values and mappings are sent alike, texts without the white space around them."""
+    """Values and mappings are sent alike, texts stripped."""
     given_job = {
         "scope": " workspace ",
         "workspace_id": " ws-1 ",
@@ -86,7 +86,7 @@ def test_new_job_with_everything() -> None:
 
 @pytest.mark.parametrize("task", [{}, JobTask(), {"title": "Triage"}])
 def test_new_job_with_a_task(task: Any) -> None:
-    """A job that hands over a task needs no agent and no prompt; an empty task is one."""
+    """A job with a task needs no agent and no prompt; an empty task counts as one."""
     bare = {"scope": "global", "name": "triage", "schedule": Schedule.every(60)}
     body = job_body({**bare, "agent_name": "", "prompt": " ", "task": task, "retry": Retry.none()})
     assert set(body) == {"scope", "name", "schedule", "task", "retry"}
@@ -137,7 +137,7 @@ def test_new_jobs_that_cannot_be(change: Any, words: str) -> None:
     ],
 )
 def test_new_jobs_of_other_kinds(change: Any, words: str) -> None:
-    """A member of another kind is refused with TypeError, under its path."""
+    """A member of another type raises TypeError, under its path."""
     _refused(job_body, {**_JOB, **change}, words, TypeError)
 
 
@@ -173,7 +173,7 @@ def test_changes_of_a_job(changes: Any, sent: Any) -> None:
     ],
 )
 def test_changes_of_a_job_that_cannot_be(changes: Any, words: str) -> None:
-    """A change that changes nothing, or makes no sense of itself, is refused before it is sent."""
+    """A change without members, or one that is invalid in itself, is refused before it is sent."""
     _refused(job_changes, changes, words)
 
 
@@ -201,7 +201,7 @@ def test_new_webhook_trigger(secret: Any, more: Any) -> None:
 
 
 def test_webhook_trigger_by_its_id_alone() -> None:
-    """A webhook trigger that has an id and no slug is taken by the server, which nothing can reach then."""
+    """A webhook trigger that has an id and no slug is accepted by the server, though nothing can reach it."""
     body = trigger_body({**_WEBHOOK, "endpoint_slug": "", "webhook_id": "wbh_mine"})
     assert "endpoint_slug" not in body
 
@@ -219,7 +219,7 @@ def test_webhook_trigger_by_its_id_alone() -> None:
     ],
 )
 def test_filters(written: Any, sent: Any) -> None:
-    """Filters ask for the four plain keys, or for paths into the data; values are compared as they are."""
+    """Filters ask for the four plain keys, or for paths into the data; values are unchanged."""
     assert trigger_body({**_TRIGGER, "filter": written})["filter"] == sent
     assert trigger_changes({"filter": written}) == {"filter": sent}
 
@@ -238,7 +238,7 @@ def test_filters(written: Any, sent: Any) -> None:
     ],
 )
 def test_filters_that_cannot_be(written: Any, words: str) -> None:
-    """A key that the server does not know, and a blank key or value, is refused by the key."""
+    """A key that the server does not know, and a blank key or value, is refused with the key in the error."""
     _refused(trigger_body, {**_TRIGGER, "filter": written}, words)
     _refused(trigger_changes, {"filter": written}, words)
 
@@ -278,7 +278,7 @@ def test_new_triggers_that_cannot_be(change: Any, words: str) -> None:
     ],
 )
 def test_new_webhook_triggers_that_cannot_be(change: Any, words: str) -> None:
-    """A webhook needs a way to it and a secret."""
+    """A webhook needs a slug or an id, and a secret."""
     _refused(trigger_body, {**_WEBHOOK, **change}, words)
 
 
@@ -293,7 +293,7 @@ def test_new_webhook_triggers_that_cannot_be(change: Any, words: str) -> None:
     ],
 )
 def test_new_triggers_of_other_kinds(change: Any, words: str) -> None:
-    """A member of another kind is refused with TypeError, under its path."""
+    """A member of another type raises TypeError, under its path."""
     _refused(trigger_body, {**_WEBHOOK, **change}, words, TypeError)
 
 
@@ -335,7 +335,7 @@ def test_changes_of_a_trigger_that_cannot_be(changes: Any, words: str) -> None:
 
 
 def test_changes_are_those_of_the_types() -> None:
-    """What the types let through is what the checks know."""
+    """The types of changes have the members that the checks know."""
     for kind, check in ((JobChanges, job_changes), (TriggerChanges, trigger_changes)):
         with pytest.raises(ValueError, match="pass at least one of") as caught:
             check({})
@@ -344,7 +344,7 @@ def test_changes_are_those_of_the_types() -> None:
 
 
 def test_errors_do_not_show_secrets_and_prompts() -> None:
-    """No error shows a secret, a prompt or what a filter asks for."""
+    """No error shows a secret, a prompt or a filter's value."""
     private = "someone@example.com"
     for change in (
         {"webhook_id": "mine", "webhook_secret_value": private},
@@ -361,7 +361,7 @@ def test_errors_do_not_show_secrets_and_prompts() -> None:
 
 
 def test_what_lists_are_asked_for() -> None:
-    """Only what was given is asked for."""
+    """Only given arguments are in the query."""
     assert listing(None, None, None) == {}
     asked = listing("workspace", " ws-1 ", "package")
     assert asked == {"scope": "workspace", "workspace_id": "ws-1", "source": "package"}
@@ -376,7 +376,7 @@ def test_what_lists_are_asked_for() -> None:
     ],
 )
 def test_lists_that_cannot_be(arguments: Any, words: str) -> None:
-    """A word that the server does not know is refused before it is asked for."""
+    """A word that the server does not know is refused before anything is sent."""
     with pytest.raises(ValueError, match=words):
         listing(*arguments)
 
@@ -406,7 +406,7 @@ def test_lists_that_cannot_be(arguments: Any, words: str) -> None:
     ],
 )
 def test_templates_that_the_server_reads(text: str) -> None:
-    """Templates over the five fields are taken, whatever else Go lets them do."""
+    """Templates over the five fields are accepted, with all that Go templates can do."""
     check_template(text)
 
 
@@ -433,14 +433,14 @@ def test_templates_that_the_server_reads(text: str) -> None:
     ],
 )
 def test_templates_that_the_server_refuses(text: str, words: str) -> None:
-    """A template that cannot be read, or asks for what is not there, is refused with the reason."""
+    """A template that cannot be read, or uses an unknown field, is refused with the reason."""
     with pytest.raises(ValueError, match=re.escape(words)):
         check_template(text)
 
 
 @given(st.text("{}.-/*\"'`$ \n()KindDataifend|", max_size=60))
 def test_template_checks_end(text: str) -> None:
-    """Any text is taken or refused; without an opening brace pair it is always taken."""
+    """Any text is accepted or refused; without an opening brace pair it is always accepted."""
     try:
         check_template(text)
     except ValueError:

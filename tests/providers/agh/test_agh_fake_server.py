@@ -1,4 +1,4 @@
-"""The fake AGH Runtime as a whole: who gets in, what it is made with, tasks that are acted upon, and its status."""
+"""The fake AGH Runtime as a whole: access, default content, tasks and their operators, and its status."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ from tests.providers.agh.agh_fake_rig import (
     TRIGGERS,
     Client,
     body_of,
+    delayed,
     endpoint,
     error_of,
     final,
-    held,
     scripted,
 )
 
@@ -42,7 +42,7 @@ def test_all_seventeen_endpoints_and_some_more() -> None:
 
 
 def test_what_makes_something_new_counts_as_a_start() -> None:
-    """What a client sends once alone is a start, so that faults of starts befall it."""
+    """Calls that a client must send only once are starts, so that faults of starts apply to them."""
     starts = {route.call for route in FakeAgh().routes if route.purpose is Purpose.START}
     assert starts == {"jobs.create", "jobs.trigger", "triggers.create", "webhooks.deliver"}
 
@@ -86,7 +86,7 @@ def test_exposed_daemons_let_nobody_in_but_deliveries() -> None:
 
 
 def fake_webhook_id(trigger_id: str) -> str:
-    """Give the webhook id that a server makes up."""
+    """Return the webhook id that a server derives."""
     known = Client()
     made = known.fake.install_trigger(
         {**JOB, "event": "webhook", "endpoint_slug": "x", "webhook_secret_value": "s"}, trigger_id=trigger_id
@@ -139,8 +139,8 @@ def test_automation_may_be_off() -> None:
         ("GET", f"{JOBS}//", 404),
     ],
 )
-def test_unknown_paths_are_told_in_text(method: str, path: str, status: int) -> None:
-    """An unknown path and a wrong method are a plain 404; a slash too many is redirected."""
+def test_unknown_paths_are_answered_in_text(method: str, path: str, status: int) -> None:
+    """An unknown path and a wrong method are a plain 404; an extra slash is redirected."""
     reply = Client().reply(method, path, now=1)
     assert (reply.status, reply.headers["content-type"]) == (status, "text/plain; charset=utf-8")
     assert reply.headers["date"] == "Mon, 05 Jan 2026 09:00:01 GMT"
@@ -149,13 +149,13 @@ def test_unknown_paths_are_told_in_text(method: str, path: str, status: int) -> 
 
 @pytest.mark.parametrize("path", ["/api/v1/runs", "/v1/runs", "/api", "/", "/apis/automation/jobs"])
 def test_unknown_paths_of_others(path: str) -> None:
-    """What is not below one of its own is left to others."""
+    """Other paths than those below its own are left to other servers."""
     reply = Client().reply("GET", path)
     assert (reply.status, reply.headers["content-type"]) == (404, "application/json")
 
 
-def test_all_replies_tell_the_worlds_date() -> None:
-    """Replies are JSON in UTF-8 with the date of the world, refusals and what was owed as well."""
+def test_all_replies_have_the_servers_date() -> None:
+    """Replies are JSON in UTF-8 with the server's date, also refusals and delayed ones."""
     client = scripted(Step("running", 5), Step("failed"))
     replies = [
         client.reply("GET", JOBS, now=3.9),
@@ -164,14 +164,14 @@ def test_all_replies_tell_the_worlds_date() -> None:
         client.reply("GET", "/api/status", now=3.9),
     ]
     assert {reply.headers["date"] for reply in replies} == {"Mon, 05 Jan 2026 09:00:03 GMT"}
-    owed = final(client.fire(client.job()["id"], now=4))
-    assert owed.headers["date"] == "Mon, 05 Jan 2026 09:00:09 GMT"
-    kinds = {reply.headers["content-type"] for reply in (*replies, owed)}
+    delayed_reply = final(client.fire(client.job()["id"], now=4))
+    assert delayed_reply.headers["date"] == "Mon, 05 Jan 2026 09:00:09 GMT"
+    kinds = {reply.headers["content-type"] for reply in (*replies, delayed_reply)}
     assert kinds == {"application/json; charset=utf-8"}
 
 
-def test_world_tells_how_to_reach_it() -> None:
-    """A client needs the base URL alone."""
+def test_environment() -> None:
+    """A client needs only the base URL."""
     fake = FakeAgh()
     assert fake.vendor == "agh"
     assert fake.environment("http://127.0.0.1:1") == {"AGH_BASE_URL": "http://127.0.0.1:1"}
@@ -180,7 +180,7 @@ def test_world_tells_how_to_reach_it() -> None:
 
 @pytest.mark.parametrize(("host", "port"), [("", 2123), ("127.0.0.1:8080", 8080), ("localhost", 2123)])
 def test_status(host: str, port: int) -> None:
-    """The status tells version and port of the daemon."""
+    """The status has version and port of the daemon."""
     body = body_of(Client().reply("GET", "/api/status", host=host))
     assert (body["daemon"]["http_port"], bool(body["daemon"]["version"])) == (port, True)
     assert body["automation"] == {
@@ -195,7 +195,7 @@ def test_status(host: str, port: int) -> None:
 
 
 def _queued() -> tuple[Client, dict[str, Any]]:
-    """Return a delegated run whose task run waits for somebody."""
+    """Return a delegated run whose task run waits to be claimed."""
     client = scripted(Step("queued"))
     task = {"title": "Tea", "owner": {"kind": "pool", "ref": "p"}}
     job = client.job(task=task, scope="workspace", workspace_id="ws-1")
@@ -204,7 +204,7 @@ def _queued() -> tuple[Client, dict[str, Any]]:
 
 
 def test_task_run_with_its_task() -> None:
-    """A task run is told with its task, its session once there is one, and a summary."""
+    """A task run has its task, its session once there is one, and a summary."""
     client, run = _queued()
     path = f"{_TASK_RUNS}/{run['task_run_id']}"
     body = client.get(path)["run"]
@@ -226,7 +226,7 @@ def test_task_run_with_its_task() -> None:
 
 
 def test_task_with_its_runs() -> None:
-    """A task tells its runs, which are filtered and cut as lists are."""
+    """A task has its runs, which are filtered and limited as lists are."""
     client, run = _queued()
     path = f"{_TASKS}/{run['task_id']}"
     task = client.get(path)["task"]
@@ -274,7 +274,7 @@ def test_task_with_its_runs() -> None:
     ],
 )
 def test_acting_upon_task_runs(actions: list[str], status: str | None) -> None:
-    """A task run goes where it is led; what the rules of its life do not know is a 409."""
+    """An operator changes a task run; a change that its status does not permit is a 409."""
     client, run = _queued()
     bodies: dict[str, Any] = {
         "complete": {"result": [1]},
@@ -312,17 +312,21 @@ def test_acting_upon_task_runs(actions: list[str], status: str | None) -> None:
     ],
 )
 def test_actions_want_their_bodies(path: str, body: Any, status: int) -> None:
-    """An action that needs a text says so."""
+    """An action without its required text is refused."""
     client, run = _queued()
     reply = client.reply("POST", path.format(run["task_run_id"]), body)
     assert reply.status == status
     if status == 200:
         answer = body_of(reply)["run"]
-        assert (answer["status"], answer["error"], answer["failure_kind"]) == ("failed", "stuck", "operator_forced")
+        assert (answer["status"], answer["error"], answer["failure_kind"]) == (
+            "failed",
+            "stuck",
+            "operator_forced",
+        )
 
 
 def test_a_workers_run_is_its_own() -> None:
-    """What a worker has claimed cannot be ended well or badly by others, yet it can be canceled."""
+    """A run that a worker has claimed cannot be completed or failed by others, but it can be canceled."""
     client = scripted(Step("running", 9), Step("completed"))
     job = client.job(task={})
     run = client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]["task_run_id"]
@@ -335,7 +339,7 @@ def test_a_workers_run_is_its_own() -> None:
 
 
 def test_what_needs_attention_goes_on_in_a_successor() -> None:
-    """A retry fails the run that needed attention, and queues one that knows it; it waits to be claimed."""
+    """A retry fails the run that needed attention, and queues one that refers to it and waits to be claimed."""
     client = scripted(Step("queued", 1), Step("needs_attention"))
     job = client.job(task={})
     run = client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]
@@ -363,30 +367,30 @@ def test_forced_changes_are_limited() -> None:
 # What is in it at first
 
 
-def test_made_world_has_something_in_it() -> None:
-    """The world that the simulator serves has jobs of each sort and a trigger, under the names it tells."""
+def test_default_content() -> None:
+    """The default fake server has jobs of each sort and a trigger, under known ids."""
     client = Client(make_fake(RunPlan(median=5, outcomes={"completed": 1.0})))
     jobs = {job["id"]: job for job in client.get(JOBS)["jobs"]}
     assert jobs.keys() == {fake.DIGEST_JOB, fake.REVIEW_JOB, fake.IMPORT_JOB}
     assert jobs[fake.IMPORT_JOB]["retry"]["strategy"] == "backoff"
-    assert held(client.fire(fake.DIGEST_JOB)).until > 0
+    assert delayed(client.fire(fake.DIGEST_JOB)).until > 0
     assert client.json("POST", f"{JOBS}/{fake.REVIEW_JOB}/trigger")["run"]["status"] == "delegated"
     (trigger,) = client.get(TRIGGERS)["triggers"]
     assert trigger["id"] == fake.DEPLOY_TRIGGER
     assert endpoint(trigger) == f"/api/webhooks/global/{fake.DEPLOY_ENDPOINT}"
     at = 1_767_603_600
     headers = {"x-agh-webhook-signature": fake.sign(fake.DEPLOY_SECRET, at * SECOND, b"{}")}
-    assert held(client.deliver(trigger, headers=headers)).on_disconnect is not None
+    assert delayed(client.deliver(trigger, headers=headers)).on_disconnect is not None
     assert client.get(RUNS + "?until=2026-01-05T08:00:00Z")["runs"] == []
 
 
-def test_made_world_has_room() -> None:
+def test_default_concurrency() -> None:
     """Hundreds of runs of one job go at once."""
     client = Client(make_fake(RunPlan()))
     assert {isinstance(client.fire(fake.DIGEST_JOB), DelayedReply) for _ in range(300)} == {True}
 
 
-def test_made_world_has_what_scripts_name() -> None:
+def test_default_content_has_scripted_jobs() -> None:
     """Each other name that is scripted has a job, with a task where the words are a task run's."""
     scripts = {
         "plain": [Step("running", 1), Step("completed")],
@@ -397,14 +401,14 @@ def test_made_world_has_what_scripts_name() -> None:
     }
     client = Client(make_fake(RunPlan(scripts=scripts)))
     assert len(client.get(JOBS)["jobs"]) == 5
-    assert held(client.fire(fake.job_id("plain"))).until == 1.0
-    assert held(client.fire(fake.DIGEST_JOB)).until == 3.0
+    assert delayed(client.fire(fake.job_id("plain"))).until == 1.0
+    assert delayed(client.fire(fake.DIGEST_JOB)).until == 3.0
     for job, ends_at in ((fake.job_id("task"), 1.0), (fake.REVIEW_JOB, 4.0)):
         run = client.json("POST", f"{JOBS}/{job}/trigger")["run"]
         assert client.fake.ended_at(run["id"]) == ends_at
 
 
-def test_made_world_has_a_history() -> None:
+def test_default_history() -> None:
     """As many old runs of the digest as the plan wants, one a minute, which ended an hour ago and before."""
     plan = RunPlan(seed=3, history=50)
     client = Client(make_fake(plan))

@@ -17,15 +17,15 @@ BACKOFF = {"strategy": "backoff", "max_retries": 2, "base_delay": "30s"}
 
 
 async def _states(rig: AghRig, handle: RunHandle, *, seconds: float) -> list[str]:
-    """Return what a handle's updates show while so much time passes, as state:status."""
+    """Return the updates of a handle while this time passes, as state:status."""
     seen: list[str] = []
     show = seen.append
 
-    async def watch() -> None:
+    async def collect() -> None:
         async for run in handle.updates():
             show(f"{run.state.value}:{run.status}")
 
-    task = await rig.begin(watch())
+    task = await rig.begin(collect())
     left = seconds
     while left > 0 and not task.done():
         await rig.clock.advance(5.0)
@@ -117,7 +117,7 @@ async def test_the_last_attempt_is_over_at_once() -> None:
 
 
 async def test_a_record_that_stays_failed_is_over_after_its_delay() -> None:
-    """When the next attempt never comes, the record is the end once its delay and a margin are over."""
+    """When the next attempt never comes, the record is final once its delay and a margin are over."""
     scripts = {"hook": script(("running", 5.0), "failed")}
     async with agh_rig(scripts=scripts, cadence=Steady(1.0)) as rig:
         trigger = rig.trigger("hook", retry=BACKOFF)
@@ -144,7 +144,7 @@ async def test_the_retry_policy_is_read_once_a_minute() -> None:
 
 
 async def test_an_owner_that_is_gone() -> None:
-    """A failed record whose owner was deleted is the end: nobody says that it is tried again."""
+    """A failed record whose owner was deleted is the end: no policy says that it is retried."""
     scripts = {"hook": script(("running", 5.0), "failed")}
     async with agh_rig(scripts=scripts) as rig:
         trigger = rig.trigger("hook", retry=BACKOFF)
@@ -209,8 +209,8 @@ async def test_runs_of_several_owners_are_listed_apart() -> None:
         assert owners == set(jobs)
 
 
-async def test_a_list_does_not_tell_of_tasks() -> None:
-    """Runs that turn out to be delegated are read by themselves, and reach the end of their tasks."""
+async def test_a_list_has_no_task_runs() -> None:
+    """Runs that are found to be delegated are read by themselves, and reach the end of their tasks."""
     async with agh_rig(scripts={"task": script(("running", 25.0), "completed")}) as rig:
         job = rig.job("task", task={})
         ids = [(await rig.done(rig.agh.jobs.trigger(job))).id for _ in range(5)]
@@ -271,7 +271,7 @@ async def test_old_runs_are_found_by_their_time() -> None:
 
 
 async def test_references() -> None:
-    """A reference follows the run from anywhere; others are refused by name."""
+    """A reference follows the run from anywhere; other vendors' references are refused."""
     async with agh_rig(scripts={"a": script(("running", 5.0), "completed")}) as rig:
         handle = await rig.done(rig.agh.jobs.trigger(rig.job("a")))
         again = rig.agh.attach(str(handle.ref))
@@ -285,7 +285,7 @@ async def test_references() -> None:
 
 
 async def test_a_run_that_is_not_there() -> None:
-    """A run that nobody knows ends the wait as not found; one of our own is waited for at first."""
+    """A wait for an unknown run raises NotFound; one for a run just started goes on at first."""
     async with agh_rig(scripts={"a": script(("running", 500.0), "completed")}) as rig:
         with pytest.raises(NotFound):
             await rig.done(rig.agh.runs.follow("run-none").wait())
@@ -299,14 +299,14 @@ async def test_a_run_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"run":{}}', b'{"run":{"id":"x"}}', b'{"run":[]}'])
 async def test_answers_that_cannot_be_read(body: bytes) -> None:
-    """An answer without a run or its status is told as such, by its path."""
+    """An answer without a run or its status raises DecodeError with the path."""
     async with agh_rig(scripts={"a": script(("running", 500.0), "completed")}) as rig:
         rig.answer("runs.get", *[Reply(200, {}, body)] * 9)
         with pytest.raises(DecodeError, match=r"runs\.get"):
             await rig.done(rig.agh.runs.follow("run-1").wait(), within=300.0)
 
 
-async def test_a_server_that_tells_no_time() -> None:
+async def test_a_server_without_a_date() -> None:
     """Without a date in the answer our own clock says whether a failed record is final."""
     scripts = {"hook": script(("running", 1.0), "failed", ("running", 1.0), "completed")}
     async with agh_rig(scripts=scripts, cadence=Steady(1.0)) as rig:

@@ -452,9 +452,9 @@ class _Model:
         tracked = self._one([each for each in self.out() if each.run and not each.run.has_failed], number)
         if tracked is None or tracked.run is None or tracked.claim.has_failed or tracked.claim.is_lost:
             return
-        held = {each.kept or each.claim.run_id for each in self.calls if each is not tracked}
+        delayed = {each.kept or each.claim.run_id for each in self.calls if each is not tracked}
         is_own = self.assignment.record_answer(tracked.claim, tracked.run.id, tracked.run.attempt)
-        assert is_own == (tracked.run.id not in held)
+        assert is_own == (tracked.run.id not in delayed)
         assert not is_own or tracked.claim.run_id == tracked.run.id
         self.assignment.assign_oldest(tracked.claim)
         self._finish(tracked)
@@ -492,9 +492,9 @@ class _Model:
 
     def check(self) -> None:
         firsts = {each.id for each in self.runs if each.attempt == 1}
-        held = [run for each in self.calls if (run := each.kept or each.claim.run_id) is not None]
-        assert len(held) == len(set(held)), "two calls have one run"
-        assert set(held) <= firsts
+        delayed = [run for each in self.calls if (run := each.kept or each.claim.run_id) is not None]
+        assert len(delayed) == len(set(delayed)), "two calls have one run"
+        assert set(delayed) <= firsts
         for tracked in self.calls:
             run_id = tracked.kept or tracked.claim.run_id
             assert run_id is None or tracked.call.was_sent
@@ -505,7 +505,7 @@ class _Model:
 
     def check_settled(self) -> None:
         """Check that a list assigns runs to all calls in flight, if each began a run that no other call has."""
-        held = {each.kept or each.claim.run_id for each in self.calls}
+        delayed = {each.kept or each.claim.run_id for each in self.calls}
         missing = [
             each
             for each in self.calls
@@ -513,7 +513,7 @@ class _Model:
         ]
         had_failed = [each for each in missing if each.claim.has_failed]
         is_easy = all(
-            each.call.in_flight_since is not None and each.run is not None and each.run.id not in held
+            each.call.in_flight_since is not None and each.run is not None and each.run.id not in delayed
             for each in missing
         )
         self.list(0)
@@ -539,7 +539,7 @@ _ACTS = (
     acts=st.lists(st.tuples(st.sampled_from(_ACTS), st.integers(0, 11)), min_size=5, max_size=60),
 )
 def test_whatever_server_and_network_do(has_others: bool, acts: list[tuple[str, int]]) -> None:
-    """No run is assigned twice, none that was there before, and each call that began one gets one by the next list."""
+    """No run is assigned twice, none that was there before, and each call that began one has one by the next list."""
     model = _Model(has_others=has_others)
     for name, number in acts:
         model.act(name, number)

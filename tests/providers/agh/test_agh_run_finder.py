@@ -1,4 +1,4 @@
-"""Triggering a job: known at once, never twice, found whatever becomes of the answer."""
+"""Triggering a job: its run is known at once, started once, and found with or without an answer."""
 
 import asyncio
 from collections.abc import Callable
@@ -37,8 +37,8 @@ async def _all(rig: AghRig, job: str, count: int) -> list[RunHandle]:
     return await asyncio.gather(*(rig.agh.jobs.trigger(job) for _ in range(count)))
 
 
-async def test_known_while_the_call_is_out() -> None:
-    """The handle is there within a second though the server answers after an hour; the call is made once."""
+async def test_known_while_the_call_is_in_flight() -> None:
+    """The handle is returned within a second though the server answers after an hour; the call is sent once."""
     async with agh_rig(scripts=SLOW) as rig:
         job = rig.job("slow")
         handle = await rig.done(rig.agh.jobs.trigger(job), within=1.0)
@@ -48,11 +48,11 @@ async def test_known_while_the_call_is_out() -> None:
         assert len(rig.calls("jobs.trigger")) == 1
         assert [event.target for event in rig.events_of(RunStarted)] == [job]
         assert rig.pool.statistics().starts == 1
-        assert all(gate.under_way == 0 for gate in rig.pool.statistics().accounts.values())
+        assert all(limiter.under_way == 0 for limiter in rig.pool.statistics().accounts.values())
 
 
 async def test_the_end_is_the_runs_own() -> None:
-    """Awaiting the handle gives the end of the run that was triggered, without an answer to wait for."""
+    """Awaiting the handle returns the end of the triggered run, without its answer."""
     async with agh_rig(scripts=BROKEN) as rig:
         handle = await rig.done(rig.agh.jobs.trigger(rig.job("bad")), within=1.0)
         run = await rig.done(handle.wait())
@@ -69,7 +69,7 @@ async def test_an_answer_at_once_needs_no_history() -> None:
 
 
 async def test_no_such_job() -> None:
-    """A job that is not there is told before anything is triggered."""
+    """An unknown job raises NotFound before anything is triggered."""
     async with agh_rig() as rig:
         with pytest.raises(NotFound):
             await rig.done(rig.agh.jobs.trigger("job-none"))
@@ -77,7 +77,7 @@ async def test_no_such_job() -> None:
 
 
 async def test_many_at_once_get_a_run_each() -> None:
-    """500 calls at one job get 500 runs, few lists are read for all of them, and nothing holds a place meanwhile."""
+    """500 calls of one job get 500 runs with few lists, and occupy no request slot meanwhile."""
     async with agh_rig(scripts=SLOW) as rig:
         job = rig.job("slow")
         began_at = rig.clock.now()
@@ -88,7 +88,7 @@ async def test_many_at_once_get_a_run_each() -> None:
         assert len(rig.calls("jobs.runs")) < 20
 
 
-async def test_calls_in_turn_get_a_run_each() -> None:
+async def test_overlapping_calls_get_a_run_each() -> None:
     """Calls that overlap in time, some answered at once and some not, all get runs of their own."""
     scripts = {"mixed": script(("running", 0.1), "failed", ("running", 700.0), "completed")}
     async with agh_rig(scripts=scripts) as rig:
@@ -103,7 +103,7 @@ async def test_calls_in_turn_get_a_run_each() -> None:
 
 
 async def test_older_runs_are_never_taken() -> None:
-    """Runs that were there before the call, and those that the schedule begins meanwhile, are nobody's."""
+    """Runs that were there before the call, and those that the schedule begins meanwhile, are assigned to no call."""
     async with agh_rig(scripts={"every": script(("running", 500.0), "completed")}) as rig:
         job = rig.job("every", schedule={"mode": "every", "interval": "1s"})
         await rig.clock.advance(30.0)
@@ -146,7 +146,7 @@ async def test_the_masked_failure_is_found() -> None:
     [Reply(500, {}, b"{}"), Reply(502, {}, b""), Reply(200, {}, b"<html>"), Reply(200, {}, b'{"run":{}}')],
 )
 async def test_unknown_where_nothing_is_found(answer: Reply) -> None:
-    """When no new run shows, the start is unknown: told with advice, and never made again."""
+    """When no new run is listed, `StartUnknown` is raised with advice, and the call is never sent again."""
     async with agh_rig() as rig:
         job = rig.job("ghost")
         rig.answer("jobs.trigger", answer)
@@ -158,7 +158,7 @@ async def test_unknown_where_nothing_is_found(answer: Reply) -> None:
 
 
 async def test_lost_before_it_arrived() -> None:
-    """A call that was cut before the server had it takes nobody else's run."""
+    """A call that was cut off before it reached the server gets no other call's run."""
     async with agh_rig(scripts=SLOW) as rig:
         job = rig.job("slow")
         rig.answer("jobs.trigger", ReplyLost("cut"))
@@ -171,7 +171,7 @@ async def test_lost_before_it_arrived() -> None:
 
 
 async def test_more_lost_calls_than_runs() -> None:
-    """Where nobody can tell which of many lost calls arrived, all are unknown; some of the runs are told."""
+    """If it is unknown which of many lost calls arrived, all raise `StartUnknown`, with some of the runs."""
     async with agh_rig(scripts={"quick": script("completed")}) as rig:
         job = rig.job("quick")
         rig.answer("jobs.trigger", ReplyLost("cut"))
@@ -199,7 +199,7 @@ async def test_tried_again_where_nothing_was_executed(error: Exception | None, s
 
 
 async def test_refusals_take_no_run() -> None:
-    """At the concurrency limit, those that were refused are told so, and each run has one handle."""
+    """At the concurrency limit, refused calls raise `Conflict`, and each run has one handle."""
     async with agh_rig(rules=AghRules(concurrency=5), scripts=SLOW) as rig:
         job = rig.job("slow")
         outcomes = await rig.done(
@@ -213,7 +213,7 @@ async def test_refusals_take_no_run() -> None:
         assert [(each.reason, each.active, each.limit) for each in refusals] == [("concurrency", 5, 5)] * 7
 
 
-async def test_fire_limit_tells_when() -> None:
+async def test_fire_limit_has_its_time() -> None:
     """The fire limit is a conflict with its reason, its figures and the earliest useful moment."""
     async with agh_rig(scripts=SLOW) as rig:
         job = rig.job("slow", fire_limit={"max": 1, "window": "1h"})
@@ -307,7 +307,7 @@ async def test_cancelled_before_it_is_sent() -> None:
 
 
 async def test_cancelled_while_it_is_out() -> None:
-    """A call that is cancelled while it is out goes on until its run is known, which is told at once."""
+    """A call that is cancelled while it is in flight goes on until its run is known, and then emits an event."""
     async with agh_rig(scripts=SLOW) as rig:
         task = await rig.begin(rig.agh.jobs.trigger(rig.job("slow")))
         assert len(rig.calls("jobs.trigger")) == 1
@@ -319,7 +319,7 @@ async def test_cancelled_while_it_is_out() -> None:
 
 
 async def test_closing_the_pool_while_it_is_out() -> None:
-    """A pool that is closed gives a call that is out time to learn its run."""
+    """A pool that closes waits for calls in flight to learn their runs."""
     async with agh_rig(scripts=SLOW) as rig:
         task = await rig.begin(rig.agh.jobs.trigger(rig.job("slow")))
         closing = await rig.begin(rig.pool.aclose())
@@ -349,7 +349,7 @@ async def test_history_that_fails_meanwhile() -> None:
 
 
 async def test_history_that_fails_before() -> None:
-    """A history that cannot be read before the call is told as its own fault, and nothing is triggered."""
+    """A history that cannot be read before the call raises its own error, and nothing is triggered."""
     async with agh_rig() as rig:
         job = rig.job("slow")
         rig.answer("jobs.runs", Reply(200, {}, b"[]"))
@@ -359,7 +359,7 @@ async def test_history_that_fails_before() -> None:
 
 
 async def test_throttled_for_good() -> None:
-    """A call that is throttled at every try is told so, and nothing began."""
+    """A call that is throttled at every attempt raises `Throttled`, and nothing began."""
     async with agh_rig() as rig:
         job = rig.job("slow")
         rig.answer("jobs.trigger", *[Reply(429, {}, b"{}")] * 9)

@@ -1,4 +1,4 @@
-"""What records say of runs: words for states, ends that are none, and runs that were delegated."""
+"""The states of runs by their records: status words, failures that are not final, and delegated runs."""
 
 import json
 import math
@@ -110,7 +110,7 @@ def test_errors_of_records(case: str, error: str | None) -> None:
 
 
 def test_scheduled_fire_that_was_not_delivered() -> None:
-    """A scheduled run with a delivery error has failed: nothing will ever become of it."""
+    """A scheduled run with a delivery error has failed: it never runs."""
     run = _run("scheduled-undelivered")
     assert (run.state, run.status) == (RunState.FAILED, "scheduled")
     assert run.error == "no slot was free"
@@ -185,7 +185,7 @@ def test_delegated_run_that_goes_on(word: str) -> None:
     "task_run", [{}, {"status": None}, {"status": 5, "error": 5}, {"status": "parked", "error": ""}]
 )
 def test_task_run_that_says_little(task_run: Any) -> None:
-    """A task run without a word that is known is watched on, and its oddities are no error."""
+    """A task run with an unknown status is polled on, and its odd members raise nothing."""
     run = _run("delegated", task_run=task_run)
     assert (run.state, run.error, run.output) == (RunState.UNKNOWN, None, None)
 

@@ -1,4 +1,4 @@
-"""Durations, moments, cron expressions and the values made of them."""
+"""Durations, times, cron expressions and the values made of them."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
@@ -275,7 +275,7 @@ def test_moments_are_ordered_to_the_nanosecond() -> None:
     ],
 )
 def test_cron_expressions_of_five_fields(text: str) -> None:
-    """Five fields of numbers, names, ranges, steps and lists are taken."""
+    """Five fields of numbers, names, ranges, steps and lists are accepted."""
     check_cron(text)
     assert Schedule.cron(text).expr == text.strip()
 
@@ -336,7 +336,7 @@ def test_schedules_by_their_constructors() -> None:
     ],
 )
 def test_schedules_by_the_members_of_the_wire(given_schedule: Any, sent: Any) -> None:
-    """A mapping with the wire's members does as well; members of other modes may be blank."""
+    """A mapping with the members of the JSON is accepted as well; members of other modes may be blank."""
     assert check_schedule(given_schedule) == sent
 
 
