@@ -148,7 +148,7 @@ async def test_lost_webhooks() -> None:
     assert max(outcome.delays) < 6.0
 
 
-async def test_webhooks_in_bad_weather() -> None:
+async def test_webhooks_with_faults() -> None:
     """Early, repeated, late, lost and wrong webhooks, and a vendor that falters: each run ends as it really ended."""
     fake = FakeLeap(RunPlan(seed=6, median=2.0, spread=0.4))
     outcome = await _many(
