@@ -26,7 +26,7 @@ from aioagents.providers.leena.fake import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 
 _COUNT = 300
-_BAD_WEATHER = FaultPlan(
+_FAULTS = FaultPlan(
     reset=0.05, lost=0.05, throttle=0.05, error=0.05, truncate=0.05, garble=0.05, expire=0.05, retry_after=1
 )
 _ENDS = {RowState.COMPLETED, RowState.FAILED, RowState.ABORTED}
@@ -74,7 +74,7 @@ async def _run(
 async def test_three_hundred_rows_with_faults(tmp_path: Path, vendor: str) -> None:
     """With each fault at 5 % and a stop on the way, no row is started twice, and each is settled or reported."""
     fake = _fake(vendor)
-    with Simulator(fakes=[fake], speed=30.0, seed=11, faults=_BAD_WEATHER).in_thread() as simulator:
+    with Simulator(fakes=[fake], speed=30.0, seed=11, faults=_FAULTS).in_thread() as simulator:
         first = await _run(vendor, simulator, tmp_path / "batch.db", stop_at=100)
         assert 100 <= len(first) < _COUNT
         begun = sum(fake.starts_by_key.values())
