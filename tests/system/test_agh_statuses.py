@@ -159,11 +159,11 @@ class Stage:
         data = None if content is None else BytesIO(content)
         async with self.session.request(method, f"{self.url}{path}", data=data, headers=headers) as reply:
             if reply.status >= 400:
-                body = await reply.json()
-                assert list(body) == ["error"]
-                assert body["error"]
+                refusal = await reply.json()
+                assert list(refusal) == ["error"]
+                assert refusal["error"]
                 if reply.status >= 500:
-                    assert body["error"] == HTTPStatus(reply.status).phrase
+                    assert refusal["error"] == HTTPStatus(reply.status).phrase
             return reply.status
 
     async def post(self, endpoint: str, body: bytes = b"{}", *, late: int = 0, **changes: str | None) -> int:

@@ -45,14 +45,14 @@ class _Client:
     def start(self, body: Any, path: str = _NEW, *, now: float = 0.0) -> dict[str, Any]:
         reply = self.post(path, body, now=now)
         assert reply.is_success
-        body: dict[str, Any] = decode_json(reply.body)
-        return body
+        run: dict[str, Any] = decode_json(reply.body)
+        return run
 
     def poll(self, run_id: str, path: str = _NEW, *, now: float = 0.0) -> dict[str, Any]:
         reply = self.get(f"{path}/{run_id}", now=now)
         assert reply.status == 200
-        body: dict[str, Any] = decode_json(reply.body)
-        return body
+        run: dict[str, Any] = decode_json(reply.body)
+        return run
 
 
 def _scripted(*steps: Step, plan: Mapping[str, Any] | None = None, **more: Any) -> _Client:
