@@ -9,7 +9,7 @@ from typing import Self
 
 import attrs
 
-from aioagents.contract.fake import FakeServer, DelayedReply, StreamedReply, ask
+from aioagents.contract.fake import DelayedReply, FakeServer, StreamedReply, ask
 from aioagents.errors import ReplyLost
 from aioagents.model import Reply, Request
 from aioagents.transport.upload import pieces_of
@@ -133,7 +133,9 @@ class FakeStream:
         self._fake = fake
         self._on_sent = on_sent
         self._answer: Reply | StreamedReply = Reply(0)
-        self._owed: DelayedReply | StreamedReply | None = None  # whose `on_disconnect` is called when the connection is gone
+        self._owed: DelayedReply | StreamedReply | None = (
+            None  # whose `on_disconnect` is called when the connection is gone
+        )
         self._parts: Iterator[tuple[float, bytes]] = iter(())
         self._left: int | None = None
         self.request = request
