@@ -1,4 +1,4 @@
-"""Time as a parameter: what needs the time or waits for it is given a `Clock`."""
+"""Time as a parameter: code that needs the time, or waits, takes a `Clock`."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,18 +8,18 @@ from typing import Protocol
 
 
 class Timer(Protocol):
-    """A call that was put off."""
+    """A call that is scheduled."""
 
     def cancel(self) -> None:
-        """Forget the call; harmless when it was made already."""
+        """Cancel the call; harmless when it was made already."""
         ...
 
 
 class Clock(Protocol):
-    """Tells the time and calls back at one."""
+    """Returns the time, and calls back at a given one."""
 
     def now(self) -> float:
-        """Return the monotonic time in seconds; only differences mean anything."""
+        """Return the monotonic time in seconds; only differences have a meaning."""
         ...
 
     def utcnow(self) -> datetime:
@@ -32,7 +32,7 @@ class Clock(Protocol):
 
 
 class LoopClock:
-    """The machine's monotonic clock, which event loops go by as well."""
+    """The machine's monotonic clock, which event loops use as well."""
 
     def now(self) -> float:
         """Return the monotonic time."""
@@ -43,11 +43,11 @@ class LoopClock:
         return datetime.now(UTC)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
-        """Put a call off with the running loop's own timers."""
+        """Schedule a call with a timer of the running loop."""
         return asyncio.get_running_loop().call_later(max(when - monotonic(), 0.0), callback)
 
 
-def _arrive(future: asyncio.Future[None]) -> None:
+def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
 
@@ -55,7 +55,7 @@ def _arrive(future: asyncio.Future[None]) -> None:
 async def sleep(clock: Clock, seconds: float) -> None:
     """Wait for `seconds` on `clock`; cancelling leaves no timer behind."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    timer = clock.call_at(clock.now() + seconds, lambda: _arrive(future))
+    timer = clock.call_at(clock.now() + seconds, lambda: _wake(future))
     try:
         await future
     finally:

@@ -1,8 +1,8 @@
-"""JSON in and out, and tolerant reading of JSON into typed values. Pure.
+"""Reads and writes JSON, and reads it into typed values. Pure.
 
-What vendors send is read tolerantly: unknown members are ignored, missing optional ones take their default,
-odd dates give None. A wrong shape where the shape matters gives a `DecodeError` that names the vendor, the
-call and the path in the body, never the body itself.
+What vendors send is read tolerantly: unknown members are ignored, missing optional ones take their default, and a
+malformed date is None. A wrong shape where the shape matters raises a `DecodeError` that names the vendor, the call
+and the path in the body, and never contains the body itself.
 """
 
 import math
@@ -24,12 +24,12 @@ from .errors import DecodeError
 T = TypeVar("T")
 
 _NAME: Final = "json"
-_DEEPEST: Final = 1024  # what is nested deeper than this is not read
+_MAX_DEPTH: Final = 1024  # JSON that is nested deeper than this is not read
 _END: Final = object()
 
 
 def encode_json(value: Any, *, is_sorted: bool = False) -> bytes:
-    """Write JSON, members by name if asked. Raises TypeError, naming the kind of value that JSON cannot hold."""
+    """Return `value` as JSON, members sorted if asked. Raises TypeError, naming the type that JSON cannot hold."""
     try:
         return orjson.dumps(value, default=_members_of, option=orjson.OPT_SORT_KEYS if is_sorted else None)
     except orjson.JSONEncodeError as exc:
@@ -37,32 +37,32 @@ def encode_json(value: Any, *, is_sorted: bool = False) -> bytes:
 
 
 def _members_of(value: Any) -> Any:
-    """Write values of ours as objects."""
+    """Return the members of an attrs value."""
     if attrs.has(type(value)):
         return attrs.asdict(value, recurse=False)
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def encode_deep(value: Any, *, deepest: int = _DEEPEST) -> bytes:
-    """Write what was read as JSON, which may be nested deeper than `encode_json` takes it.
+def encode_deep(value: Any, *, max_depth: int = _MAX_DEPTH) -> bytes:
+    """Return what was read from JSON as JSON; it may be nested deeper than `encode_json` accepts.
 
-    Half characters in texts become question marks. Raises TypeError for what JSON cannot hold.
+    Lone surrogates in strings become question marks. Raises TypeError for what JSON cannot hold.
     """
     try:
         return encode_json(value)
     except TypeError:
-        return b"".join(_pieces_of(value, deepest))
+        return b"".join(_pieces_of(value, max_depth))
 
 
-def _pieces_of(value: Any, deepest: int) -> Iterator[bytes]:
-    """Write piece by piece, without recursion."""
+def _pieces_of(value: Any, max_depth: int) -> Iterator[bytes]:
+    """Yield the parts of the JSON, without recursion."""
     begun: list[Iterator[tuple[bytes, Any]]] = [iter([(b"", value)])]
     while begun:
-        for mark, member_value in begun[-1]:
-            yield mark
+        for prefix, member_value in begun[-1]:
+            yield prefix
             if isinstance(member_value, dict | list | tuple):
-                if len(begun) > deepest:
-                    raise TypeError(f"not JSON-able: nested more than {deepest} deep")
+                if len(begun) > max_depth:
+                    raise TypeError(f"not JSON-able: nested more than {max_depth} deep")
                 begun.append(_members_in(member_value))
                 break
             if member_value is not _END:
@@ -72,12 +72,12 @@ def _pieces_of(value: Any, deepest: int) -> Iterator[bytes]:
 
 
 def _members_in(value: Any) -> Iterator[tuple[bytes, Any]]:
-    """Return each member, and what stands before it."""
+    """Yield each member with the text before it, then the end."""
     opens, closes = (b"{", b"}") if isinstance(value, dict) else (b"[", b"]")
     if isinstance(value, dict):
         for key, each in value.items():
             if not isinstance(key, str):
-                raise TypeError("not JSON-able: a key is no text")
+                raise TypeError("not JSON-able: a key is not a string")
             yield opens + _encode_whole(key) + b":", each
             opens = b","
     else:
@@ -92,30 +92,30 @@ def _encode_whole(value: Any) -> bytes:
 
 
 def encode_object(value: Any, name: str) -> bytes:
-    """Write a JSON object. Raises TypeError that calls the value by `name` and says what is accepted."""
+    """Return a mapping as a JSON object. Raises TypeError that calls it `name` and says what is accepted."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} has to be a mapping with string keys, not {type(value).__name__}")
-    fault = f"{name} has to hold JSON-able values under string keys"
+    message = f"{name} has to hold JSON-able values under string keys"
     try:
         body, is_finite = encode_json(dict(value)), _is_finite(value)
     except TypeError as exc:
-        raise TypeError(f"{fault}: {exc}") from exc
-    if not is_finite:  # the writer put null there without a word
-        raise TypeError(f"{fault}: NaN and infinity are none")
+        raise TypeError(f"{message}: {exc}") from exc
+    if not is_finite:  # orjson writes null for it
+        raise TypeError(f"{message}: NaN and infinity are not")
     return body
 
 
 def encode_around(value: Any, name: str, content: Mapping[str, Any]) -> bytes:
-    """Write `content` with the user's object `value` as its member `name`. Raises TypeError as `encode_object`."""
+    """Return `content` as JSON, with the user's `value` as its member `name`. Raises TypeError as `encode_object`."""
     if not isinstance(value, Mapping):
         return encode_object(value, name)
     try:
         body = encode_json({**content, name: dict(value)})
     except TypeError:
-        encode_object(value, name)  # says it better
+        encode_object(value, name)  # raises a better message
         raise
     if b"null" in body:
-        encode_object(value, name)  # it may be what the writer made of NaN
+        encode_object(value, name)  # a null may stand for NaN
     return body
 
 
@@ -128,7 +128,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def decode_json(body: bytes) -> Any:
-    """Read JSON, behind a byte order mark too. Raises ValueError whose message does not hold the body."""
+    """Return what JSON holds, also after a byte order mark. Raises ValueError, whose message contains no body."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as exc:
@@ -139,9 +139,9 @@ def decode_json(body: bytes) -> Any:
 
 
 def parse_moment(text: Any) -> datetime | None:
-    """Read a date-time as vendors write it: `Z`, an offset or no zone (then UTC is assumed), 0 to 9 digits.
+    """Return a date-time as vendors write it: `Z`, an offset or no zone (then UTC is assumed), 0 to 9 digits.
 
-    Anything else, `NA` and None included, gives None: the raw text is kept beside it.
+    Return None for anything else, `NA` and None included: callers keep the raw text as well.
     """
     if not isinstance(text, str):
         return None
@@ -155,7 +155,7 @@ def parse_moment(text: Any) -> datetime | None:
         zoned = datetime.fromisoformat(f"{text}+00:00")  # a fifth of what replace() costs
     except ValueError:
         zoned = moment
-    return zoned if zoned.tzinfo is not None else moment.replace(tzinfo=UTC)  # a date alone takes no zone
+    return zoned if zoned.tzinfo is not None else moment.replace(tzinfo=UTC)  # a date alone has no zone
 
 
 def member(name: str, **options: Any) -> Any:
@@ -164,12 +164,12 @@ def member(name: str, **options: Any) -> Any:
 
 
 def decode(body: bytes, *, vendor: str, call: str) -> Any:
-    """Read the JSON of an answer. Raises DecodeError."""
+    """Return what the JSON of a reply holds. Raises DecodeError."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as exc:
         with suppress(ValueError):
-            return decode_json(body)  # it may stand behind a byte order mark
+            return decode_json(body)  # after a byte order mark
         raise DecodeError(
             f"{vendor}: the answer to {call} is not JSON (character {exc.pos} of {len(body)} bytes)",
             vendor=vendor,
@@ -178,10 +178,10 @@ def decode(body: bytes, *, vendor: str, call: str) -> Any:
 
 
 def text_in(value: Any, name: str, *, vendor: str, call: str, path: str = "$") -> str:
-    """Return the one member of an object that a poll cannot do without. Raises DecodeError.
+    """Return a member of an object, which has to be a string. Raises DecodeError.
 
-    Looks are read by hand: nine tenths of all replies are polls, and they need no more than this. `path` says
-    where in the body the object was found.
+    Replies to polls are read with this, since they are nine tenths of all replies and need no more. `path` says where
+    in the body the object was found.
     """
     text = value.get(name) if isinstance(value, dict) else None
     if isinstance(text, str):
@@ -192,19 +192,19 @@ def text_in(value: Any, name: str, *, vendor: str, call: str, path: str = "$") -
 
 
 def structure(value: Any, shape: type[T], *, vendor: str, call: str, path: str = "$") -> T:
-    """Read JSON that is decoded already into `shape`. `path` says where in the body it was found."""
+    """Return decoded JSON as a `shape`. Raises DecodeError. `path` says where in the body `value` was found."""
     try:
         return _FAST.structure(value, shape)
-    except Exception:  # noqa: BLE001 - whatever a hook stumbles over is a wrong shape, told below
+    except Exception:  # noqa: BLE001 - any error of a hook means a wrong shape, reported below
         path += _path_of_fault(value, shape)
-    # From None: the foreign error's text may quote the body.
+    # From None: the message of the original error may quote the body.
     raise DecodeError(
         f"{vendor}: the answer to {call} has the wrong shape at {path}", vendor=vendor, call=call, path=path
     ) from None
 
 
 def _path_of_fault(value: Any, shape: type) -> str:
-    """Read once more, slowly, to find where the shape is wrong."""
+    """Read once more, slowly, to find the path where the shape is wrong."""
     try:
         _SLOW.structure(value, shape)
     except BaseValidationError as exc:
@@ -214,10 +214,10 @@ def _path_of_fault(value: Any, shape: type) -> str:
     return ""
 
 
-def _path_in(fault: BaseException, shape: Any) -> str:
-    if not isinstance(fault, BaseValidationError):
+def _path_in(error: BaseException, shape: Any) -> str:
+    if not isinstance(error, BaseValidationError):
         return ""
-    inner = fault.exceptions[0]
+    inner = error.exceptions[0]
     for note in getattr(inner, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
             return f".{_json_name(shape, note.name)}" + _path_in(inner, note.type)
@@ -260,7 +260,7 @@ def _converter(*, detailed: bool) -> Converter:
         read: Any = make_dict_structure_fn(shape, converter, _cattrs_prefer_attrib_converters=True, **names)
 
         def read_object(value: Any, kind: Any) -> Any:
-            # Without this a list or a text is taken for an object that has no members.
+            # Without this, a list or a string would be read as an object without members.
             if type(value) is not dict:
                 raise TypeError("expected an object")
             return read(value, kind)

@@ -1,4 +1,4 @@
-"""Clients and handles for whoever knows a vendor by its name, or a run by its reference alone."""
+"""Finds the client for a vendor's name, and the handle for a run's reference."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from .providers import find_provider
 
 
 class Clients:
-    """The clients of one pool, by vendor; each is made from the environment at the first asking, and kept."""
+    """The clients of one pool, by vendor. Each is made from the environment when it is first needed, and kept."""
 
     def __init__(self, pool: SessionPool, environ: Mapping[str, str] | None = None) -> None:
         self._pool = pool
@@ -18,14 +18,14 @@ class Clients:
         self._clients: dict[str, RunClient] = {}
 
     def named(self, vendor: str) -> RunClient:
-        """Return the vendor's client. Raises ValueError for no such vendor, and naming settings that are missing."""
+        """Return the vendor's client. Raise ValueError for an unknown vendor, or one that names missing settings."""
         client = self._clients.get(vendor)
         if client is None:
             client = self._clients[vendor] = find_provider(vendor).client.from_env(self._pool, self._environ)
         return client
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Follow a run of any vendor by its reference. Raises ValueError, also for one of another account's scope."""
+        """Return a handle for a run of any vendor. Raise ValueError for a wrong reference or one of another scope."""
         parsed = RunRef.parse(ref) if isinstance(ref, str) else ref
         return self.named(parsed.vendor).attach(parsed)
 

@@ -1,11 +1,11 @@
-"""Everything that can go wrong, in one tree. The branch says who is at fault.
+"""All errors, in one tree. The branch says where the fault lies.
 
     AgentsError
     ├── TransportError               no reply came, or not the whole of it
     │   ├── NotSent                  the server surely saw nothing (DNS, refused, TLS, no connection in time)
-    │   ├── ReplyLost                the server may have acted (reset, timeout, cut body)
-    │   └── StreamCut                the answer came bit by bit, and broke off in the middle
-    ├── ReplyError                   the vendor said no
+    │   ├── ReplyLost                the server may have acted (reset, timeout, truncated body)
+    │   └── StreamCut                a streamed reply broke off in the middle
+    ├── ReplyError                   the vendor refused
     │   ├── BadRequest               400, 413, 415, 422
     │   ├── AuthenticationError      401, also from the token endpoint
     │   ├── PermissionDenied         403
@@ -13,7 +13,7 @@
     │   ├── Conflict                 409
     │   ├── Throttled                429
     │   └── ServerError              5xx
-    ├── DecodeError                  the vendor's answer has the wrong shape
+    ├── DecodeError                  the vendor's reply has the wrong shape
     ├── StartUnknown                 a start was sent, and whether a run began cannot be known
     ├── RunFailed, RunAborted        the run itself; raised by `result()` alone
     ├── WaitTimeout                  the wait's own deadline; also a TimeoutError
@@ -22,8 +22,8 @@
     ├── WebhookRejected              a delivery that cannot be trusted
     └── JournalError                 a batch's journal cannot be used
 
-Each survives pickling and prints neither secrets nor personal data. What the server itself said is in
-`detail`, which no message contains.
+Each can be pickled, and prints neither secrets nor personal data. The server's own message is in `detail`, which no
+message of ours contains.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 class AgentsError(Exception):
     """Root of all errors of this package.
 
-    Facts, each `None` or empty where it does not apply: `vendor`, `call` (`aop.status`), `ref` and `run`
-    (the last `Run` seen), `status` (HTTP), `retry_after` (seconds the server asked for), `request_id` (the
-    vendor's, for its support), `detail` (the server's own words, at most 500 characters, never printed), `tries`
-    (how many times the request was made).
+    Attributes, each `None` or empty where it does not apply: `vendor`, `call` (`aop.status`), `ref` and `run` (the
+    last `Run` seen), `status` (HTTP), `retry_after` (seconds the server asked for), `request_id` (the vendor's, for
+    its support), `detail` (the server's own message, at most 500 characters, never printed), `tries` (how many
+    attempts were made).
     """
 
     vendor: str = ""
@@ -56,7 +56,7 @@ class AgentsError(Exception):
     request_id: str | None = None
     detail: str = ""
     tries: int = 1
-    #: Whether the same call may well succeed later.
+    #: Whether the same call may succeed later.
     is_passing: bool = False
 
     def __init__(self, message: str = "", **facts: object) -> None:
@@ -72,7 +72,7 @@ class TransportError(AgentsError):
 
 
 class NotSent(TransportError):
-    """The request surely did not reach the server; repeating it is safe."""
+    """The request did not reach the server for certain; repeating it is safe."""
 
 
 class ReplyLost(TransportError):
@@ -80,19 +80,19 @@ class ReplyLost(TransportError):
 
 
 class StreamCut(TransportError):
-    """A streamed answer broke off in the middle: the connection was lost, or it ended inside an event.
+    """A streamed reply broke off in the middle: the connection was lost, or the reply ended inside an event.
 
-    `events` counts those that came whole, and were given before; `received` is what came of the next one, at most
-    64 KiB of it (never printed). `run` tells of the run, which goes on at the vendor's side for all that is known.
+    `events` counts the events that arrived whole, and were returned before; `received` is what arrived of the next
+    one, at most 64 KiB of it (never printed). `run` is the run, which as far as is known goes on at the vendor.
     """
 
-    is_passing = False  # it is not the same call that is of use now, but a poll at the run
+    is_passing = False  # repeating the call would not help, but polling the run does
     received: bytes = b""
     events: int = 0
 
 
 class ReplyError(AgentsError):
-    """The vendor answered, and the answer is no. `code` is its own word for why, empty where it gives none."""
+    """The vendor refused. `code` is the error code that it gave, empty where there is none."""
 
     code: str = ""
 
@@ -106,7 +106,7 @@ class AuthenticationError(ReplyError):
 
 
 class PermissionDenied(ReplyError):
-    """The token is good and lacks the right; a new token does not help."""
+    """The token is valid but lacks a permission; a new token does not help."""
 
 
 class NotFound(ReplyError):
@@ -116,8 +116,8 @@ class NotFound(ReplyError):
 class Conflict(ReplyError):
     """The request contradicts the present state.
 
-    Where the vendor tells them: `reason` (a word, empty when unknown), `retry_at` (the earliest useful moment),
-    `active` (how many are) and `limit` (how many may be).
+    Where the vendor says so: `reason` (a word, empty when unknown), `retry_at` (when a retry may succeed at the
+    earliest), `active` (how many there are) and `limit` (how many are allowed).
     """
 
     reason: str = ""
@@ -133,13 +133,13 @@ class Throttled(ReplyError):
 
 
 class ServerError(ReplyError):
-    """The vendor's side failed."""
+    """The vendor's server failed."""
 
     is_passing = True
 
 
 class DecodeError(AgentsError):
-    """The answer has the wrong shape. `path` says where in the body (`$.result.rows[3].runId`)."""
+    """The reply has the wrong shape. `path` says where in the body (`$.result.rows[3].runId`)."""
 
     path: str = "$"
 
@@ -147,9 +147,9 @@ class DecodeError(AgentsError):
 class StartUnknown(AgentsError):
     """A start was sent, and whether a run began cannot be known. It was not and will not be sent again.
 
-    `target` is what was to be started, `sent_at` when (UTC), `body` what was sent (never printed), `advice`
-    how to find out later, `deed` what cannot be known to have happened. The `__cause__` is what happened to the
-    reply.
+    `target` is what was to be started, `action` what may have been done ("started a run", "created a session"),
+    `sent_at` when it was sent (UTC), `body` what was sent (never printed), and `advice` how to find out later. The
+    `__cause__` says what happened to the reply.
     """
 
     action: str = "started a run"
@@ -164,11 +164,11 @@ class RunFailed(AgentsError):
 
 
 class RunAborted(AgentsError):
-    """The run was aborted or cancelled at the vendor's side."""
+    """The run was aborted or cancelled at the vendor."""
 
 
 class WaitTimeout(AgentsError, TimeoutError):
-    """The wait's deadline passed; the run goes on. `run` is the last state seen, if any look succeeded."""
+    """The wait's deadline passed; the run goes on. `run` is the run as last seen, if any poll succeeded."""
 
 
 class PoolClosed(AgentsError):
@@ -178,7 +178,7 @@ class PoolClosed(AgentsError):
 class AuthorizationRequired(AgentsError):
     """An end user has to sign in before the run can go on.
 
-    `pending_authorizations` are the sign-ins that are owed, `reply` is what the vendor answered besides, if it did.
+    `pending_authorizations` are the sign-ins that are needed, `reply` is what else the vendor answered, if anything.
     """
 
     pending_authorizations: Sequence[Any] = ()
@@ -186,13 +186,13 @@ class AuthorizationRequired(AgentsError):
 
 
 class WebhookRejected(AgentsError):
-    """A webhook delivery that is forged, old, repeated, oversized or malformed."""
+    """A webhook delivery is forged, old, repeated, oversized or malformed."""
 
 
 class JournalError(AgentsError):
     """A batch's journal is damaged, foreign, newer or in use, or cannot be written; the message says what to do.
 
-    `key` names the row that it is about, where it is about one.
+    `key` is that of the row concerned, if it is one row.
     """
 
     key: str = ""
@@ -214,7 +214,7 @@ _FIRST_SERVER_STATUS: Final = 500
 
 
 def error_class(status: int) -> type[ReplyError]:
-    """Say which error a status that is not a success stands for."""
+    """Return the class of the error for an HTTP status that is not 2xx."""
     if status >= _FIRST_SERVER_STATUS:
         return ServerError
     return _BY_STATUS.get(status, ReplyError)

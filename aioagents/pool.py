@@ -25,11 +25,11 @@ from .transport import HttpSend, LimiterStatistics, PoolLimits, Timeouts
 
 @frozen(kw_only=True)
 class PoolStatistics:
-    """What a pool did since it was opened, and what it is doing.
+    """What a pool has done since it was opened, and what it is doing.
 
-    `requests` counts every request sent, `retries` those sent again after a fault, `token_requests` those to
-    token endpoints, `starts` the starts that were accepted. `polling` tells of the waits (runs watched by
-    several handles count once), `accounts` of each account's gate.
+    `requests` counts every request sent, `retries` those sent again after an error, `token_requests` those to token
+    endpoints, and `starts` the runs that were accepted. `polling` describes the waits (a run with several handles
+    counts once), and `accounts` the limiter of each account.
     """
 
     requests: int
@@ -43,11 +43,11 @@ class PoolStatistics:
 class SessionPool:
     """Shares connections, tokens, limits and one poll scheduler among clients of any vendor, region, account.
 
-    An async context manager that may be entered in one task and left in another, of the same event loop.
-    Leaving it ends waits with `PoolClosed`, gives starts that are out `timeouts.close` seconds for their
-    reply, then closes tasks and connections; the runs themselves go on. `tokens` is a `TokenCache`, or the
-    store for one; `hooks` are called with each event (`aioagents.observe`); a `session` of the caller's is
-    used for all requests and not closed. `clock`, `send` and `chance` are for tests.
+    An async context manager that may be entered in one task and left in another, of the same event loop. Leaving it
+    ends waits with `PoolClosed`, waits up to `timeouts.close` seconds for the replies of starts that are in flight,
+    then closes tasks and connections; the runs themselves go on. `tokens` is a `TokenCache`, or the store for one;
+    `hooks` are called with each event (`aioagents.observe`); a `session` of the caller's is used for all requests
+    and not closed. `clock`, `send` and `chance` are for tests.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class SessionPool:
         try:
             with anyio.move_on_after(self._timeouts.close, shield=True):
                 await self.caller.drain(self._timeouts.close)
-        finally:  # cancelled by other means than anyio's, which no shield keeps away
+        finally:  # also when cancelled otherwise than by anyio, against which there is no shield
             try:
                 await self._supervisor.aclose()
             finally:
@@ -142,7 +142,7 @@ class SessionPool:
         headers: Mapping[str, str] | None = None,
         fetch: Callable[[], Coroutine[Any, Any, tuple[str, float]]] | None = None,
     ) -> Account:
-        """Return the account called by `key`, made at the first asking. `name` shows it, and no secret.
+        """Return the account of `key`, which is made on the first call. Its `name` is shown, and has no secret.
 
         It signs with fixed `headers`, or with tokens that `fetch` obtains (value and lifetime in seconds).
         """
@@ -171,7 +171,7 @@ class SessionPool:
         return account
 
     def source(self, key: Hashable, reader: Reader, vendor: str) -> Source:
-        """Return the source whose runs are called by `key`, made the first time it is asked for."""
+        """Return the source of `key`, which is made on the first call."""
         source = self._sources.get(key)
         if source is None:
             source = self._sources[key] = self._scheduler.source(reader, vendor)
@@ -189,7 +189,7 @@ class SessionPool:
         )
 
     def _spawn_poller(self, work: Coroutine[Any, Any, None]) -> object:
-        # The crew serves everybody: it has no context variables of its own.
+        # Poll workers serve all callers, so they have no context variables of one.
         return self._supervisor.spawn(work, context=Context())
 
     def __repr__(self) -> str:

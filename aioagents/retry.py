@@ -1,4 +1,7 @@
-"""Whether and when to try again. Pure: told what happened, it answers seconds or None."""
+"""Whether and when a request is retried. Pure: given what happened, it returns seconds or None.
+
+`may_repeat` decides whether a request, a POST that starts a run among them, may be sent again.
+"""
 
 import math
 from email.utils import parsedate_to_datetime
@@ -12,20 +15,20 @@ from .model import Request
 if TYPE_CHECKING:
     from datetime import datetime
 
-# Redirects that say the request was not handled at this address (RFC 9110, 15.4); 303 may follow an act.
+# Redirects that say that the request was not handled here (RFC 9110, 15.4); a 303 may follow an action.
 _NOT_HERE: Final = frozenset({301, 302, 307, 308})
 _FIRST_CLIENT_STATUS: Final = 400
-# Told by what stands before the server: it had no answer, or none in time.
+# Sent by a gateway that got no answer from the server, or none in time.
 _GATEWAYS: Final = frozenset({502, 504})
 _LONGEST_EXPONENT: Final = 60
 _SPREAD: Final = 0.1
 
 
 def may_repeat(request: Request, error: AgentsError) -> bool:
-    """Return whether sending `request` once more may help and can do no harm.
+    """Return whether sending `request` again after `error` may help and can do no harm.
 
-    What starts a run is repeated only where the run surely did not start: it was not sent, or it was refused. What
-    cannot be read twice is repeated only where nothing of it was read.
+    A POST that starts a run is sent again only where no run began for certain: it was not sent, or it was refused. A
+    body that cannot be read twice is sent again only where none of it was read.
     """
     if request.is_spent:
         return isinstance(error, NotSent)
@@ -37,7 +40,7 @@ def may_repeat(request: Request, error: AgentsError) -> bool:
 
 
 def is_outcome_unknown(request: Request, error: AgentsError) -> bool:
-    """Return whether, after `error`, nobody can tell if `request` started something."""
+    """Return whether, after `error`, it cannot be known if `request` started something."""
     if request.is_repeatable:
         return False
     if isinstance(error, ReplyLost | DecodeError):
@@ -49,19 +52,20 @@ def is_outcome_unknown(request: Request, error: AgentsError) -> bool:
     return False
 
 
-def is_lost(error: AgentsError) -> bool:
-    """Return whether the reply was lost on its way, so that the request may have been acted upon or not."""
+def is_reply_lost(error: AgentsError) -> bool:
+    """Return whether the reply was lost, so that the request may have been acted upon or not."""
     return isinstance(error, ReplyLost) or (isinstance(error, ServerError) and error.status in _GATEWAYS)
 
 
 @frozen
 class RetryPolicy:
-    """How a failed call is tried again. Times are seconds.
+    """How failed calls are retried. Times are seconds.
 
-    A call is sent at most `attempts` times. The wait before try n is drawn evenly from
-    [0, min(`cap`, `first` * 2**(n-2))] (full jitter); a server's `Retry-After` is waited out in full, but no
-    more than `patience`. Each account may spend `reserve` retries a minute, and `share` more for each call
-    it makes, so that an outage does not become a storm; answers of 429 are paced instead and cost none.
+    A call is sent at most `attempts` times. The wait before attempt n is drawn uniformly from [0, min(`cap`,
+    `first` * 2**(n-2))] (full jitter). A server's `Retry-After` is waited in full; a call whose `Retry-After` is
+    longer than `patience` is not retried. Each account may spend `reserve` retries a minute, and `share` more for
+    each call it makes, so that an outage does not become a storm; retries after a 429 cost none, since the rate
+    limit slows them down.
     """
 
     attempts: int = field(default=5, validator=validators.ge(1))
@@ -72,7 +76,7 @@ class RetryPolicy:
     share: float = field(default=0.2, validator=validators.ge(0))
 
     def backoff(self, failures: int, *, chance: float) -> float:
-        """Return the wait in seconds after so many failures in a row; `chance` in [0, 1) is the jitter drawn."""
+        """Return the wait in seconds after so many failures in a row; `chance` in [0, 1) is the jitter."""
         return chance * min(self.cap, self.first * 2.0 ** min(failures - 1, _LONGEST_EXPONENT))
 
     def delay(
@@ -85,10 +89,10 @@ class RetryPolicy:
         left: float = math.inf,
         is_safe: bool = False,
     ) -> float | None:
-        """Return the seconds to wait before the next try, or None when there is to be none.
+        """Return the seconds to wait before the next attempt, or None when there must be none.
 
-        `failures` counts this one; `left` are the seconds until the caller's own deadline. `is_safe` says that
-        this request may be repeated after any passing error, for a reason that it does not show.
+        `failures` includes this one; `left` are the seconds until the caller's own deadline. `is_safe` says that this
+        request may be repeated after any passing error, whatever the request itself says.
         """
         is_safe = is_safe and error.is_passing and not request.is_spent
         if failures >= self.attempts or not (may_repeat(request, error) or is_safe):
@@ -97,13 +101,13 @@ class RetryPolicy:
         if error.retry_after is not None:
             if error.retry_after > self.patience:
                 return None
-            # Not all at the very moment the server named.
+            # Spread out, so that not all come at the time that the server named.
             wait = error.retry_after + min(wait, max(error.retry_after, self.first) * _SPREAD)
         return wait if wait < left else None
 
 
 class RetryBudget:
-    """How many retries an account may still spend. Told the time, never asks for it."""
+    """How many retries an account may still spend. It is given the time, and reads no clock."""
 
     __slots__ = ("_at", "_balance", "_most", "_policy", "_share")
 
@@ -120,12 +124,12 @@ class RetryBudget:
         return self._balance
 
     def earn(self) -> None:
-        """Count one call made; earnings pile up to twice the reserve, or to what one call may take."""
+        """Add the share of one call; the balance grows to at most twice the reserve, or to what one call may use."""
         if self._balance < self._most:
             self._balance += self._share
 
     def spend(self, now: float) -> bool:
-        """Take one retry, or say that there is none."""
+        """Spend one retry; return whether there was one."""
         if self._at is not None and self._balance < self._policy.reserve:
             refill = (now - self._at) * self._policy.reserve / 60.0
             self._balance = min(self._balance + refill, self._policy.reserve)
@@ -137,7 +141,7 @@ class RetryBudget:
 
 
 def read_retry_after(text: str | None, *, utcnow: "datetime") -> float | None:
-    """Read a `Retry-After` header in either form: seconds, or an HTTP date. None when absent or nonsense."""
+    """Return the seconds of a `Retry-After` header (seconds, or an HTTP date); None when absent or malformed."""
     if text is None:
         return None
     text = text.strip()

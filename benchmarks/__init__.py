@@ -1,1 +1,1 @@
-"""Measures the library beside the plainest code that does the same: `python -m benchmarks NAME`."""
+"""Compares the library with the simplest code that does the same: `python -m benchmarks NAME`."""

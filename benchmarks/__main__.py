@@ -14,11 +14,11 @@ class Benchmark(Protocol):
     __doc__: str | None
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
+        """Add the options."""
         ...
 
     def run(self, options: argparse.Namespace) -> None:
-        """Measure both sides and say the figures; the last line has the ratio."""
+        """Measure both sides and print the results; the last line has the ratio."""
         ...
 
 
@@ -34,9 +34,9 @@ def _summary(name: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Run what is asked for. Ends with 2 for a name that is not known; a missed aim is no failure."""
+    """Run the benchmark and return the exit code: 2 for an unknown name; a missed aim is not a failure."""
     if not arguments or arguments[0] in {"-h", "--help"}:
-        say("python -m benchmarks NAME [options]; NAME --help tells the options.")
+        say("python -m benchmarks NAME [options]; NAME --help lists the options.")
         for name in NAMES:
             say(f"  {name:<10}{_summary(name)}")
         return 0

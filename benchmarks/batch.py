@@ -1,12 +1,12 @@
-"""CPU of one run of a batch, started, polled and journaled, over a bare aiohttp loop that asks the same.
+"""CPU of one run of a batch, started, polled and journaled, over a bare aiohttp loop with the same requests.
 
-Both sides make the same requests of the same server, which is another process: a start for each row, and one poll,
-at which the run is over. The bare side is as many tasks as there are requests at once, which keep nothing and wait
-for nothing; ours is a `Batch` with a `Journal` on disk, whose rows pass through all their states. The CPU is that of
-the whole process, its journal's thread included.
+Both sides send the same requests to the same server, which is another process: a start for each row, and one poll,
+by which the run has ended. The bare side is one task for each request at once, which keeps nothing and waits for
+nothing; ours is a `Batch` with a `Journal` on disk, whose rows pass through all their states. The CPU is that of the
+whole process, including the journal's thread.
 
-With `--memory`, what a batch takes with ten thousand rows of input and with so many, both journaled, each in a
-process of its own; the vendor is then in memory too.
+With `--memory`, it measures the memory of a batch with ten thousand rows and with the given number, both journaled,
+each in a process of its own; the vendor is then in memory too.
 """
 
 import argparse
@@ -40,8 +40,8 @@ _INPUT: Final = {"ticket": "INC0012345", "priority": 2, "text": "The tea kettle 
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("--rows", type=whole, default=5000, help="of one batch, on each side")
+    """Add the options."""
+    parser.add_argument("--rows", type=whole, default=5000, help="rows of one batch, on each side")
     parser.add_argument("--rounds", type=whole, default=5)
     parser.add_argument("--at-once", type=whole, default=64, help="requests at once")
     parser.add_argument("--in-flight", type=whole, default=1000)
@@ -49,8 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that an answer takes on average")
     parser.add_argument("--without-journal", action="store_true", help="run ours without one")
     parser.add_argument("--uvloop", action="store_true", help="run both sides on uvloop")
-    parser.add_argument("--memory", type=whole, help="measure memory instead, with so many rows")
-    parser.add_argument("--alone", action="store_true", help="measure memory in the present process")
+    parser.add_argument("--memory", type=whole, help="measure memory instead, with this number of rows")
+    parser.add_argument("--alone", action="store_true", help="measure memory in this process")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _rows(number: int) -> Iterator[BatchRow]:
-    return (BatchRow(f"row-{each}", "tea", "Look into this", _INPUT) for each in range(number))
+    return (BatchRow(f"row-{each}", "tea", "Check this", _INPUT) for each in range(number))
 
 
 async def _ours(url: str, options: argparse.Namespace) -> float:
@@ -116,7 +116,7 @@ async def _bare(url: str, options: argparse.Namespace) -> float:
 
     async def work() -> None:
         for number in numbers:
-            body = {"aop_id": "tea", "message_to_start": f"Look into this {number}", "context": _INPUT}
+            body = {"aop_id": "tea", "message_to_start": f"Check this {number}", "context": _INPUT}
             async with session.post(
                 f"{url}/api/v1/external/aop/execute", data=orjson.dumps(body), headers=headers
             ) as response:
@@ -140,7 +140,7 @@ async def _bare(url: str, options: argparse.Namespace) -> float:
 
 
 class _Vendor(RunClient):
-    """Starts runs in memory, which are over at the first poll."""
+    """Starts runs in memory, which have ended by the first poll."""
 
     vendor: ClassVar[str] = "memory"
 
@@ -151,30 +151,30 @@ class _Vendor(RunClient):
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:  # noqa: ARG003
-        """Make one."""
+        """Return a client."""
         return cls(pool)
 
     async def check(self) -> None:
-        """Find all well."""
+        """Do nothing."""
 
     async def start(self, row: BatchRow) -> RunHandle:  # noqa: ARG002 - all rows are alike
-        """Start a run."""
+        """Return the handle of a new run."""
         ref = RunRef("memory", "", str(next(self._numbers)))
         return RunHandle(self._source, ref, begun_at=self.pool.clock.now())
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Follow a run."""
+        """Return the handle of a run."""
         return RunHandle(self._source, RunRef.parse(str(ref)))
 
     async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:  # noqa: ARG002
-        """Find the run completed."""
+        """Return the run as completed."""
         now = self.pool.clock.utcnow()
         return Run(ref=ref, state=RunState.COMPLETED, status="completed", output=dict(_INPUT), seen_at=now)
 
     read = poll
 
     def may_retry(self) -> bool:
-        """Allow it."""
+        """Return true."""
         return True
 
 
@@ -182,14 +182,14 @@ def _run_memory(options: argparse.Namespace) -> None:
     if options.alone:
         say(orjson.dumps(asyncio.run(_memory(options))).decode())
         return
-    few, _ = _ask(_FEW)
-    many, seconds = _ask(options.memory)
+    few, _ = _run_process(_FEW)
+    many, seconds = _run_process(options.memory)
     say(f"{_FEW:,} rows: at most {few / 1e6:.1f} MB")
     say(f"{options.memory:,} rows: at most {many / 1e6:.1f} MB, in {seconds:.0f} s")
     say(f"batch: {many / few:.2f} times the memory for {options.memory / _FEW:.0f} times the rows (aim 1)")
 
 
-def _ask(rows: int) -> tuple[float, float]:
+def _run_process(rows: int) -> tuple[float, float]:
     command = [sys.executable, "-m", "benchmarks", "batch", f"--memory={rows}", "--alone"]
     root = Path(__file__).parent.parent
     done = subprocess.run(command, cwd=root, capture_output=True, check=True, text=True)
@@ -198,7 +198,7 @@ def _ask(rows: int) -> tuple[float, float]:
 
 
 async def _memory(options: argparse.Namespace) -> tuple[float, float]:
-    """Return the most memory the process ever had, and how long the batch took."""
+    """Return the peak memory of the process in bytes, and the seconds that the batch took."""
     settled: Any = 0
     began_at = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

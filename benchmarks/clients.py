@@ -1,4 +1,4 @@
-"""Both sides' ways to the benchmark's server."""
+"""Clients of the benchmarks' server, for both sides."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,12 +8,12 @@ import aiohttp
 
 from aioagents import Leena, LeenaCredentials, LeenaEndpoints, SessionPool
 
-#: What a bare client sends as well, so that both sides' requests are alike.
+#: Headers of a bare client, which make both sides' requests the same.
 HEADERS: Final = {"Accept": "application/json", "Authorization": f"Bearer {'t' * 40}"}
 
 
 def make_leena(pool: SessionPool, url: str) -> Leena:
-    """Make a client whose three surfaces are all at `url`."""
+    """Return a client whose three endpoints are all at `url`."""
     return Leena(
         pool,
         credentials=LeenaCredentials(client_id="id", client_secret="secret", username="u", password="p"),
@@ -22,24 +22,24 @@ def make_leena(pool: SessionPool, url: str) -> Leena:
 
 
 def make_ids(count: int) -> list[str]:
-    """Return so many ids of the vendor's form."""
+    """Return `count` ids of the vendor's form."""
     return [f"{number:024x}" for number in range(count)]
 
 
 def status_url(url: str, aop_item_id: str) -> str:
-    """Return what is asked for one run's status."""
+    """Return the URL of one run's status."""
     return f"{url}/api/v1/external/aop/items/{aop_item_id}/status"
 
 
 async def counts(url: str) -> dict[str, int]:
-    """Ask the server what it saw."""
+    """Return the server's counts of requests."""
     async with aiohttp.ClientSession() as session, session.get(f"{url}/counts") as response:
         found: dict[str, int] = await response.json()
         return found
 
 
 def run_loop(main: Callable[[], Coroutine[Any, Any, None]], *, is_uvloop: bool) -> None:
-    """Run `main` in a new event loop of the kind asked for."""
+    """Run `main` in a new event loop, asyncio's or uvloop's."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if is_uvloop:
         import uvloop  # noqa: PLC0415 - an extra

@@ -1,4 +1,4 @@
-"""Figures of several rounds, their middle and their spread, and the one place that prints. Rounds interleave."""
+"""Statistics of several rounds, and the only function that prints. The rounds of both sides alternate."""
 
 import argparse
 import sys
@@ -10,13 +10,13 @@ from attrs import frozen
 
 
 def say(text: str) -> None:
-    """Print one line at once, so that a long benchmark shows how far it is."""
+    """Print one line and flush, so that a long benchmark shows its progress."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def whole(text: str) -> int:
-    """Read an option that is a whole number above 0. Raises what argparse expects."""
+    """Return the value of an option that is a whole number above 0. Raise the error that argparse expects."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"has to be 1 or more, not {value}")
@@ -25,13 +25,13 @@ def whole(text: str) -> int:
 
 @frozen
 class Series:
-    """The same figure from each round."""
+    """One value from each round."""
 
     values: Sequence[float]
 
     @classmethod
     def ratio(cls, ours: Sequence[float], bare: Sequence[float]) -> Self:
-        """Divide round by round: what disturbs the machine then disturbs both sides alike."""
+        """Return the ratios round by round: what disturbs the machine disturbs both sides of a round."""
         return cls([one / other for one, other in zip(ours, bare, strict=True)])
 
     @property

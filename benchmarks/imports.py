@@ -27,7 +27,7 @@ _LINE: Final = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \|\s*(\S+)")
 
 @frozen
 class _Import:
-    """Milliseconds of one import: of the statement alone, and of the whole interpreter around it."""
+    """Milliseconds of one import: of the statement, and of the whole interpreter process."""
 
     wall: float
     cpu: float
@@ -35,9 +35,9 @@ class _Import:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the options."""
     parser.add_argument("--rounds", type=whole, default=21)
-    parser.add_argument("--top", type=whole, default=10, help="modules listed")
+    parser.add_argument("--top", type=whole, default=10, help="the number of modules to list")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -53,7 +53,7 @@ def _measure(options: argparse.Namespace) -> None:
     for _ in range(options.rounds):
         bare.append(_import("aiohttp"))
         ours.append(_import("aioagents"))
-    _tell_modules(options.top)
+    _print_modules(options.top)
     for name, found in (("aiohttp", bare), ("aioagents", ours)):
         walls, cpus = Series([each.wall for each in found]), Series([each.cpu for each in found])
         wholes = Series([each.whole for each in found])
@@ -67,12 +67,12 @@ def _measure(options: argparse.Namespace) -> None:
 
 @cache
 def _bytecode() -> "TemporaryDirectory[str]":
-    """Make the place of both sides' bytecode: installed packages have theirs, a work tree may not."""
+    """Return the folder for the bytecode of both sides: installed packages have theirs, a work tree may not."""
     return TemporaryDirectory(prefix="benchmark-")
 
 
 def _python(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    # Without what measures the coverage of child processes: it would be measured too.
+    # Without the measuring of coverage in child processes: it would count as well.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return subprocess.run(
@@ -94,7 +94,7 @@ def _import(module: str) -> _Import:
 
 
 def _modules(module: str) -> dict[str, int]:
-    """Return the microseconds that each imported module took by itself, the least of some rounds."""
+    """Return the microseconds that each imported module took by itself, the minimum of several listings."""
     least: dict[str, int] = {}
     for _ in range(_LISTINGS):
         lines = _python("-X", "importtime", "-c", f"import {module}").stderr.splitlines()
@@ -104,7 +104,7 @@ def _modules(module: str) -> dict[str, int]:
     return least
 
 
-def _tell_modules(top: int) -> None:
+def _print_modules(top: int) -> None:
     ours, bare = _modules("aioagents"), _modules("aiohttp")
     beyond = {name: micros for name, micros in ours.items() if name not in bare}
     say(f"{len(beyond)} modules beyond aiohttp's, {sum(beyond.values()) / 1e3:.1f} ms by themselves:")

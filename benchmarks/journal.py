@@ -1,8 +1,8 @@
 """Rows a second through a journal, from their claim to their end, over one commit for each change.
 
-Ours has 64 rows in SENDING at one time and 1,000 in flight, as a batch has; the naive side does the same four steps
-of each row one after the other, each in a commit of its own, with the same promises (WAL, synchronous=FULL). How
-much group commit saves hangs on what the disk takes for one sync: see `--folder`.
+Ours has 64 rows in SENDING at a time and 1,000 in flight, as a batch has; the naive side does the same four steps for
+each row, one after the other, each in a commit of its own, with the same durability (WAL, synchronous=FULL). How much
+group commit saves depends on the time that the disk takes for a sync: see `--folder`.
 """
 
 import argparse
@@ -37,11 +37,11 @@ _STEPS: Final = ("sending", "started", "completed")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the options."""
     parser.add_argument("--rows", type=whole, default=100_000)
     parser.add_argument("--rounds", type=whole, default=3)
-    parser.add_argument("--folder", type=Path, help="on whose disk the journals are made")
-    parser.add_argument("--side", choices=_SIDES, help="measure this one in the present process")
+    parser.add_argument("--folder", type=Path, help="the folder, and so the disk, of the journals")
+    parser.add_argument("--side", choices=_SIDES, help="measure this side in this process")
 
 
 @frozen
@@ -63,10 +63,10 @@ def run(options: argparse.Namespace) -> None:
         found: dict[str, list[_Figures]] = {side: [] for side in _SIDES}
         for _ in range(options.rounds):
             for side in _SIDES:
-                found[side].append(_ask(side, options, folder))
+                found[side].append(_run_process(side, options, folder))
     ours, naive = found["ours"], found["naive"]
     say(
-        f"{options.rows} rows, {_SENDING} in SENDING at one time, {_IN_FLIGHT} in flight, {options.rounds} rounds"
+        f"{options.rows} rows, {_SENDING} in SENDING at a time, {_IN_FLIGHT} in flight, {options.rounds} rounds"
     )
     for name, figures in (("journal", ours), ("a commit for each change", naive)):
         rates = Series([each.rows / each.seconds for each in figures])
@@ -89,8 +89,8 @@ def run(options: argparse.Namespace) -> None:
     )
 
 
-def _ask(side: str, options: argparse.Namespace, folder: str) -> _Figures:
-    # The naive side is slow, and its pace does not change: it is given fewer rows.
+def _run_process(side: str, options: argparse.Namespace, folder: str) -> _Figures:
+    # The naive side is slow, at a constant rate: it gets fewer rows.
     rows = options.rows if side == "ours" else max(options.rows // 50, 1)
     command = [
         sys.executable,
@@ -150,11 +150,11 @@ class _Batch:
         self._claimed: asyncio.Queue[str | None] = asyncio.Queue(_CHUNK * 2)
         self._sending = asyncio.Semaphore(_SENDING)
         self._done = 0
-        #: Memory when a tenth of the rows was through.
+        #: Memory when a tenth of the rows had ended.
         self.resident = 0
 
     async def run(self, total: int) -> None:
-        """Take all rows through."""
+        """Process all rows."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._claim())
             for _ in range(_IN_FLIGHT):

@@ -1,11 +1,11 @@
 """Rows started twice, or without exactly one result, by a batch whose process is killed again and again.
 
-The command line runs one batch over one journal, against a simulator in this process at which much goes wrong. It is
-killed by SIGKILL at instants that are drawn: while Python starts, while the journal is opened, after so many starts,
-while results are written. It is then let run to its end; rows that are unknown are settled by hand, some with the
-run of another row, some to be sent once more, some dropped; and it is run to its end again.
+The command line runs one batch with one journal, against a simulator in this process that injects faults. It is
+killed by SIGKILL at random instants: while Python starts, while the journal is opened, after a number of starts,
+while results are written. Then it runs to its end; unknown rows are settled by hand, some with the run of another
+row, some to be sent again, some dropped; and it runs to its end again.
 
-What is counted is what the simulator saw, what the journal says and what stands in the file of results.
+The counts come from the simulator, the journal and the results file.
 """
 
 import argparse
@@ -31,26 +31,26 @@ from aioagents.providers.leena.fake import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 
 from .figures import say, whole
-from .lives import ROOT, Fresh, Life, Nursery
+from .processes import ROOT, Command, ForkServer, NewProcess
 
-#: Each befalls so large a share of requests. Throttling is rarer, since it makes lives long and not interesting.
-_WEATHER: Final = FaultPlan(
+#: The share of requests for each fault. Throttling is rarer, since it only makes processes run longer.
+_FAULTS: Final = FaultPlan(
     reset=0.03, lost=0.03, error=0.03, truncate=0.03, garble=0.03, expire=0.02, throttle=0.002, retry_after=1
 )
 _IN_FLIGHT: Final = 200
-_RATE: Final = 150  # starts a second: few are out at one time, and unknown after a kill
-_FRESH: Final = 0.1  # of lives; Python takes long to start
-_LONGEST: Final = 6.0  # seconds of a life; by then it waits for something that does not come
+_RATE: Final = 150  # starts a second: few are pending at a time, and unknown after a kill
+_NEW_PROCESSES: Final = 0.1  # the share that is not forked; Python takes long to start
+_LONGEST: Final = 6.0  # seconds until a process is killed in any case
 _TICK: Final = 0.001
-_PATIENCE: Final = 180.0
-_AT_ONCE: Final = 200  # answers in one command
+_TIMEOUT: Final = 180.0
+_AT_ONCE: Final = 200  # rows settled by one command
 _MOST_RUNS: Final = 12
 _OPEN: Final = frozenset({RowState.PLANNED, RowState.SENDING, RowState.STARTED})
 
 
 @frozen(kw_only=True)
-class Found:
-    """What is known of the rows at one moment: by the simulator, by the journal, by the file of results."""
+class Snapshot:
+    """The rows at one moment, by the simulator, by the journal and by the results file."""
 
     rows: frozenset[str]
     starts: Mapping[str, int]
@@ -59,7 +59,7 @@ class Found:
     listed: frozenset[str]
 
     def breaches(self, *, resent: frozenset[str] = frozenset()) -> Sequence[str]:
-        """Tell what must not be; rows that were `resent` may have been started twice."""
+        """Return what must not be; rows that were `resent` may have been started twice."""
         settled = {key for key, state in self.states.items() if state.is_settled}
         unknown = {key for key, state in self.states.items() if state is RowState.UNKNOWN}
         found = [
@@ -83,27 +83,27 @@ class Found:
 
 
 @frozen(kw_only=True)
-class Story:
-    """All that happened: after the kills, and after unknown rows were settled by hand."""
+class KillReport:
+    """The result: the rows after the kills, and after unknown rows were settled by hand."""
 
     kills: int
-    lives: int
-    killed: Found
+    processes: int
+    killed: Snapshot
     answers: Mapping[str, str]
-    settled: Found
+    settled: Snapshot
 
     @property
     def resent(self) -> frozenset[str]:
-        """Return the rows that were sent once more by hand."""
+        """Return the rows that were sent again by hand."""
         return frozenset(key for key, answer in self.answers.items() if answer == "resend")
 
     def breaches(self) -> Sequence[str]:
-        """Tell what must not be."""
+        """Return what must not be."""
         return [*self.killed.breaches(), *self.settled.breaches(resent=self.resent)]
 
 
 class Killer:
-    """One folder with a growing input, a journal and results; and a simulator that sees what is started."""
+    """A folder with a growing input, a journal and results, and a simulator that counts starts."""
 
     def __init__(self, folder: Path, simulator: Simulator, fake: FakeLeena, *, step: int, seed: int) -> None:
         self._rows, self._journal = folder / "rows.jsonl", folder / "batch.db"
@@ -113,15 +113,15 @@ class Killer:
         self._step = step
         self._chance = random.Random(seed)
         self._count = 0
-        self._nursery = Nursery(environ=self._environ, errors=self._errors)
-        self.kills = self.lives = 0
+        self._fork_server = ForkServer(environ=self._environ, errors=self._errors)
+        self.kills = self.processes = 0
         self._add_rows()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        self._nursery.__exit__(kind, error, trace)
+        self._fork_server.__exit__(kind, error, trace)
 
     def _add_rows(self) -> None:
         with self._rows.open("ab") as file:
@@ -138,34 +138,34 @@ class Killer:
             *("--rate", str(_RATE), "--resume"),
         ]
 
-    # Lives
+    # Kills
 
     def kill(self) -> None:
-        """Let the batch live and kill it; where it was through before, there are more rows from then on."""
-        self.lives += 1
-        is_fresh = self._chance.random() < _FRESH
-        is_due = self._draw(is_fresh=is_fresh)
-        life: Life = self._nursery.begin(self._arguments) if not is_fresh else self._fresh()
+        """Run the batch and kill it. If it ended before that, more rows are added to the input."""
+        self.processes += 1
+        is_new = self._chance.random() < _NEW_PROCESSES
+        is_due = self._draw(is_new=is_new)
+        command: Command = self._fork_server.begin(self._arguments) if not is_new else self._new_process()
         ends_at = time.monotonic() + _LONGEST
         try:
-            while not is_due() and time.monotonic() < ends_at and life.poll() is None:
+            while not is_due() and time.monotonic() < ends_at and command.poll() is None:
                 time.sleep(_TICK)
         finally:
-            code = life.kill()
+            code = command.kill()
         if code == -signal.SIGKILL:
             self.kills += 1
         else:
-            self._judge(code)
+            self._check_code(code)
             self._add_rows()
 
-    def _fresh(self) -> Life:
-        return Fresh(self._arguments, environ=self._environ, errors=self._errors)
+    def _new_process(self) -> Command:
+        return NewProcess(self._arguments, environ=self._environ, errors=self._errors)
 
-    def _draw(self, *, is_fresh: bool) -> Callable[[], bool]:
-        """Draw what the batch is killed at, and how much later."""
+    def _draw(self, *, is_new: bool) -> Callable[[], bool]:
+        """Choose at random after what event, and how much later, the batch is killed."""
         kind, chance = self._chance.random(), self._chance
         if kind < 0.3:  # while Python starts, the journal is opened, rows are claimed
-            due_at = time.monotonic() + chance.uniform(0.0, 1.5 if is_fresh else 0.25)
+            due_at = time.monotonic() + chance.uniform(0.0, 1.5 if is_new else 0.25)
             return lambda: time.monotonic() > due_at
         if kind < 0.55:  # while results are written
             size = self._size()
@@ -187,46 +187,46 @@ class Killer:
         return self._fake.statistics()["starts"]
 
     def _size(self) -> int:
-        """Return how large the results are, under whichever name."""
-        places = (self._results, self._results.with_name(f"{self._results.name}.aioagents-part"))
+        """Return the size of the results file, under either of its names."""
+        paths = (self._results, self._results.with_name(f"{self._results.name}.aioagents-part"))
         sizes = [0]
-        for place in places:
+        for path in paths:
             with suppress(FileNotFoundError):
-                sizes.append(place.stat().st_size)
+                sizes.append(path.stat().st_size)
         return max(sizes)
 
-    def _judge(self, code: int) -> None:
-        """Rows may fail, be unknown or be left; anything else is no end of a batch."""
+    def _check_code(self, code: int) -> None:
+        """Raise RuntimeError for an exit code that a batch must not have: rows may fail, be unknown or be left."""
         if code not in {0, 1, 3, 4} or "Traceback" in self._errors.read_text():
             raise RuntimeError(f"ended with {code}: {self._errors.read_text()[-2000:]}")
 
     # To the end
 
     def run(self) -> None:
-        """Let the batch run, as often as it takes until no row is open."""
+        """Run the batch until no row is open."""
         for _ in range(_MOST_RUNS):
-            life = self._nursery.begin(self._arguments)
-            ends_at = time.monotonic() + _PATIENCE
-            while life.poll() is None and time.monotonic() < ends_at:
+            command = self._fork_server.begin(self._arguments)
+            ends_at = time.monotonic() + _TIMEOUT
+            while command.poll() is None and time.monotonic() < ends_at:
                 time.sleep(_TICK)
-            self._judge(life.kill())
+            self._check_code(command.kill())
             if not _OPEN & set(self._states().values()):
                 return
 
-    def _ask(self, *arguments: str) -> bytes:
-        command = [sys.executable, "-m", "aioagents", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self._environ, capture_output=True, check=True)
+    def _run_command(self, *arguments: str) -> bytes:
+        words = [sys.executable, "-m", "aioagents", *arguments]
+        done = subprocess.run(words, cwd=ROOT, env=self._environ, capture_output=True, check=True)
         return done.stdout
 
     def _states(self) -> Mapping[str, RowState]:
-        with Journal.read_only(self._journal) as view:
-            return {record.key: record.state for record in view.records()}
+        with Journal.read_only(self._journal) as reader:
+            return {record.key: record.state for record in reader.records()}
 
-    def find(self) -> Found:
-        """See what everybody knows."""
+    def snapshot(self) -> Snapshot:
+        """Return the rows as they are now."""
         lines = [orjson.loads(line) for line in self._results.read_bytes().splitlines()]
-        listed = self._ask("batch", "unknown", str(self._journal), "--json").splitlines()
-        return Found(
+        listed = self._run_command("batch", "unknown", str(self._journal), "--json").splitlines()
+        return Snapshot(
             rows=frozenset(f"row-{number}" for number in range(self._count)),
             starts={str(key): count for key, count in self._fake.starts_by_key.items()},
             states=self._states(),
@@ -234,71 +234,78 @@ class Killer:
             listed=frozenset(orjson.loads(line)["key"] for line in listed),
         )
 
-    def settle(self, found: Found) -> Mapping[str, str]:
-        """Settle the unknown rows, each in one of the three ways."""
-        with Journal.read_only(self._journal) as view:
-            ref = next(str(each.ref) for each in view.records(state=RowState.COMPLETED))
+    def settle(self, snapshot: Snapshot) -> Mapping[str, str]:
+        """Settle the unknown rows, each in one of the three ways, and return the decisions by key."""
+        with Journal.read_only(self._journal) as reader:
+            ref = next(str(each.ref) for each in reader.records(state=RowState.COMPLETED))
         ways = (ref, "resend", "drop")
-        answers = {key: ways[number % len(ways)] for number, key in enumerate(sorted(found.listed))}
+        answers = {key: ways[number % len(ways)] for number, key in enumerate(sorted(snapshot.listed))}
         options = [f"--resolve={key}={answer}" for key, answer in answers.items()]
         for start in range(0, len(options), _AT_ONCE):
-            self._ask("batch", "unknown", str(self._journal), *options[start : start + _AT_ONCE])
+            self._run_command("batch", "unknown", str(self._journal), *options[start : start + _AT_ONCE])
         return answers
 
 
 @contextmanager
 def killing(folder: Path, *, step: int, seed: int) -> Iterator[Killer]:
-    """Serve the simulator for as long as the block lasts."""
+    """Run the simulator for as long as the block lasts."""
     fake = FakeLeena(RunPlan(seed=seed, median=10.0))
     with (
-        Simulator(fakes=[fake], speed=60.0, seed=seed, faults=_WEATHER).in_thread() as simulator,
+        Simulator(fakes=[fake], speed=60.0, seed=seed, faults=_FAULTS).in_thread() as simulator,
         Killer(folder, simulator, fake, step=step, seed=seed) as killer,
     ):
         yield killer
 
 
-def play(
+def run_kills(
     folder: Path,
     *,
     kills: int,
     step: int = 400,
     seed: int = 0,
-    emit: Callable[[Killer], object] | None = None,
-) -> Story:
-    """Kill so often, run to the end, settle, run to the end."""
+    on_kill: Callable[[Killer], object] | None = None,
+) -> KillReport:
+    """Kill the batch `kills` times, run it to its end, settle unknown rows, and run it to its end again."""
     with killing(folder, step=step, seed=seed) as killer:
         while killer.kills < kills:
             killer.kill()
-            if emit is not None:
-                emit(killer)
+            if on_kill is not None:
+                on_kill(killer)
         killer.run()
-        killed = killer.find()
+        killed = killer.snapshot()
         answers = killer.settle(killed)
         killer.run()
-        settled = killer.find()
-    return Story(kills=killer.kills, lives=killer.lives, killed=killed, answers=answers, settled=settled)
+        settled = killer.snapshot()
+    return KillReport(
+        kills=killer.kills, processes=killer.processes, killed=killed, answers=answers, settled=settled
+    )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the options."""
     parser.add_argument("--kills", type=whole, default=50)
     parser.add_argument(
-        "--rows", type=whole, default=400, help="of the input, to begin with and each time it is done"
+        "--rows",
+        type=whole,
+        default=400,
+        help="rows of the input, at first and added each time all have ended",
     )
     parser.add_argument("--seed", type=int, default=0)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Kill, and say what came of it."""
+    """Kill the batch again and again, and print the counts."""
     began_at = time.perf_counter()
 
-    def emit(killer: Killer) -> None:
-        if killer.lives % 25 == 0:
+    def on_kill(killer: Killer) -> None:
+        if killer.processes % 25 == 0:
             say(f"{killer.kills} kills in {time.perf_counter() - began_at:.0f} s")
 
     with tempfile.TemporaryDirectory() as folder:
-        story = play(Path(folder), kills=options.kills, step=options.rows, seed=options.seed, emit=emit)
-    for name, found in (("after the kills", story.killed), ("after settling by hand", story.settled)):
+        report = run_kills(
+            Path(folder), kills=options.kills, step=options.rows, seed=options.seed, on_kill=on_kill
+        )
+    for name, found in (("after the kills", report.killed), ("after settling by hand", report.settled)):
         states = Counter(found.states.values())
         times = Counter(found.starts.get(key, 0) for key in found.rows)
         say(f"{name}: {', '.join(f'{count} {state}' for state, count in states.most_common())}")
@@ -308,10 +315,10 @@ def run(options: argparse.Namespace) -> None:
         say(
             f"  {sum(found.lines.values())} lines of {len(found.lines)} rows, {len(found.listed)} listed as unknown"
         )
-    breaches = story.breaches()
+    breaches = report.breaches()
     for each in breaches[:20]:
         say(each)
-    rows, seconds = len(story.settled.rows), time.perf_counter() - began_at
+    rows, seconds = len(report.settled.rows), time.perf_counter() - began_at
     say(
-        f"kills: {len(breaches)} breaches in {story.kills} kills of a batch of {rows} rows, {seconds:.0f} s (aim 0)"
+        f"kills: {len(breaches)} breaches in {report.kills} kills of a batch of {rows} rows, {seconds:.0f} s (aim 0)"
     )

@@ -1,8 +1,8 @@
-"""CPU of one look through all layers, over a bare aiohttp GET and orjson.loads of the same reply.
+"""CPU of one poll through all layers, over a bare aiohttp GET and orjson.loads of the same reply.
 
-Both sides ask the same URLs of the same server, which is another process, with the same number of requests at
-once over warm connections, and are never idle. Ours are runs that stay `in_progress` and are due faster than
-they can be polled, so each poll passes heap, timer, crew, gate, token cache, retries and decoding.
+Both sides request the same URLs of the same server, which is another process, with the same number of requests at
+once over warm connections, and are never idle. Ours are runs that stay `in_progress` and become due faster than they
+can be polled, so each poll passes the due queue, timer, poll workers, limiters, token cache, retries and decoding.
 """
 
 import argparse
@@ -26,11 +26,11 @@ _GAP: Final = 0.05
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("--polls", type=whole, default=2000, help="measured in each round on each side")
+    """Add the options."""
+    parser.add_argument("--polls", type=whole, default=2000, help="polls in each round, on each side")
     parser.add_argument("--rounds", type=whole, default=25)
     parser.add_argument("--at-once", type=whole, default=32, help="requests at once")
-    parser.add_argument("--runs", type=whole, default=1000, help="runs that are watched")
+    parser.add_argument("--runs", type=whole, default=1000, help="runs that are polled")
     parser.add_argument("--uvloop", action="store_true", help="run both sides on uvloop")
 
 
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
 
 @define
 class _Meter:
-    """Counts polls, and takes the CPU time from the end of the warm-up until all are done."""
+    """Counts polls, and measures the CPU time from the end of the warm-up until all are done."""
 
     left: int
     warm: int
@@ -86,8 +86,8 @@ def _meter(options: argparse.Namespace) -> _Meter:
 
 
 @define
-class _Ticking:
-    """A steady cadence, far shorter than what the machine can do, that counts as the bare loop does."""
+class _CountingCadence:
+    """A steady cadence, far shorter than the machine can keep, that counts polls as the bare loop does."""
 
     steady: Steady
     meter: _Meter | None = None
@@ -99,8 +99,8 @@ class _Ticking:
 
 
 async def _ours(url: str, options: argparse.Namespace) -> float:
-    cadence = _Ticking(Steady(_GAP))
-    # No account gets more than half of the crew.
+    cadence = _CountingCadence(Steady(_GAP))
+    # No account gets more than half of the poll workers.
     limits = PoolLimits(
         pollers=2 * options.at_once, requests_at_once=2 * options.at_once, per_host=2 * options.at_once
     )

@@ -1,4 +1,4 @@
-"""Pages of the report as the vendor's fake writes them."""
+"""Pages of the report, as the fake server writes them."""
 
 import orjson
 
@@ -8,7 +8,7 @@ from aioagents.providers.leena.fake.report import ReportRules, report_body
 
 
 def make_pages(rows: int, page_size: int) -> list[bytes]:
-    """Return the bodies that hold `rows` rows, and then the empty one after them."""
+    """Return the bodies of the pages with `rows` rows, and of the empty page after them."""
     items = Items(RunPlan(history=rows))
     query = {
         "metricId": "aic:totalRunsTable",

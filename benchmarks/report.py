@@ -1,6 +1,6 @@
-"""Rows a second read into typed rows, over a bare orjson decode of the same pages.
+"""Typed rows a second, over a bare orjson decode of the same pages.
 
-Once without any I/O (a page's bytes into rows, and then with every typed property read once), and once over
+Measured without any I/O (from a page's bytes to rows, and then with every typed property read once), and over
 loopback against a bare aiohttp GET and orjson.loads of the same pages, one after another on both sides.
 """
 
@@ -24,7 +24,7 @@ _PROPERTIES = tuple(name for name, kind in vars(ReportRow).items() if isinstance
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the options."""
     parser.add_argument("--rows", type=whole, default=20_000)
     parser.add_argument("--page-size", type=whole, default=100)
     parser.add_argument("--rounds", type=whole, default=7)
@@ -108,7 +108,7 @@ async def _get(url: str, rows: int, page_size: int) -> float:
                 found += len(orjson.loads(await response.read())["result"]["rows"])
         spent = time.perf_counter() - began_at
     if found != rows:
-        raise RuntimeError(f"{found} rows came in place of {rows}")
+        raise RuntimeError(f"{found} rows came instead of {rows}")
     return spent
 
 
@@ -122,5 +122,5 @@ async def _report(url: str, rows: int, page_size: int) -> float:
             found += 1
         spent = time.perf_counter() - began_at
     if found != rows:
-        raise RuntimeError(f"{found} rows came in place of {rows}")
+        raise RuntimeError(f"{found} rows came instead of {rows}")
     return spent

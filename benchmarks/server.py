@@ -1,7 +1,7 @@
-"""A server in a process of its own that answers from memory: Leena's token, execute, status and report calls.
+"""A server in a process of its own that replies from memory to Leena's token, execute, status and report calls.
 
-Does as little as it can for each request, so that the client is what is measured. It ends when its standard
-input does, which is when whoever started it has ended.
+It does as little as possible for each request, so that the client is what is measured. It ends at the end of its
+standard input, which is when the process that started it ends.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _GRACE: Final = 5.0
 
 @frozen
 class Answers:
-    """All that is ever answered, ready to be written."""
+    """All replies, ready to be written."""
 
     status: bytes
     token: bytes
@@ -68,11 +68,11 @@ class _Connection(asyncio.Protocol):
     def _answer(self, line: bytes) -> None:
         if line.endswith(b"/status"):
             self._counts["polls"] += 1
-            self._put_off(self._answers.status)
+            self._write_later(self._answers.status)
         elif line.endswith(b"/execute"):
             self._counts["starts"] += 1
             started = {"aop_item_id": f"{self._counts['starts']:024x}", "status": "accepted"}
-            self._put_off(_whole(started))
+            self._write_later(_whole(started))
         elif line.startswith(b"POST "):
             self._counts["token_requests"] += 1
             loop = asyncio.get_running_loop()
@@ -84,8 +84,8 @@ class _Connection(asyncio.Protocol):
         else:
             self._transport.write(_whole(dict(self._counts)))
 
-    def _put_off(self, answer: bytes) -> None:
-        """Answer after a time of its own, as vendors do: else all that asked at once are answered at once."""
+    def _write_later(self, answer: bytes) -> None:
+        """Reply after a random delay, as vendors do; otherwise requests sent together get their replies together."""
         if self._delay:
             seconds = random.uniform(0.0, 2 * self._delay)
             asyncio.get_running_loop().call_later(seconds, self._transport.write, answer)
@@ -133,9 +133,9 @@ def serving(
     page_size: int = 100,
     status: str = "in_progress",
 ) -> Iterator[str]:
-    """Return the base URL of a server that lives as long as the block. `GET /counts` tells what it saw.
+    """Return the base URL of a server that runs as long as the block. `GET /counts` returns its counts of requests.
 
-    Starts and polls are answered after 0 to twice `delay` seconds.
+    Replies to starts and polls come after 0 to twice `delay` seconds.
     """
     options = [f"--token-delay={token_delay}", f"--rows={rows}", f"--page-size={page_size}"]
     options += [f"--status={status}", f"--delay={delay}"]
@@ -147,7 +147,7 @@ def serving(
         try:
             url = (process.stdout.readline() if process.stdout is not None else "").strip()
             if not url:
-                raise RuntimeError("the benchmark's server did not start; its own words stand above")
+                raise RuntimeError("the benchmark's server did not start; its own output is above")
             yield url
         finally:
             if process.stdin is not None:

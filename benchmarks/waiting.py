@@ -1,8 +1,8 @@
 """Memory of one waiting run, and CPU of 100,000 of them with nothing due.
 
-Each figure comes from a process of its own. What asyncio itself takes is told by the same number of tasks that
-await bare futures; the library's share is the difference. Without a task for each run, the handles' awaitables
-are held suspended, as a program does that waits for many runs in one task.
+Each value comes from a process of its own. The share of asyncio itself is measured by the same number of tasks that
+await bare futures; the library's share is the difference. Without a task for each run, the handles' awaitables are
+kept suspended, as in a program that waits for many runs in one task.
 """
 
 import argparse
@@ -27,16 +27,16 @@ from .clients import make_ids, make_leena
 from .figures import Series, say, whole
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-_NOWHERE: Final = "http://127.0.0.1:9"  # nothing is due, so nothing is asked
+_NOWHERE: Final = "http://127.0.0.1:9"  # nothing is due, so nothing is requested
 _AIM: Final = 700
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the options."""
     parser.add_argument("--runs", type=whole, default=100_000)
     parser.add_argument("--rounds", type=whole, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="for which idle CPU is measured")
-    parser.add_argument("--side", choices=_SIDES, help="measure this one in the present process")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds for which idle CPU is measured")
+    parser.add_argument("--side", choices=_SIDES, help="measure this side in this process")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     idle: dict[str, list[float]] = {side: [] for side in _SIDES}
     for _ in range(options.rounds):
         for side in _SIDES:
-            size, cpu = _ask(side, options)
+            size, cpu = _run_process(side, options)
             bytes_a_run[side].append(size)
             idle[side].append(cpu)
     say(f"{options.runs} waiting, {options.rounds} rounds; RSS growth, and idle CPU in percent of a core")
@@ -73,7 +73,7 @@ def _share(sizes: dict[str, list[float]], ours: str, bare: str) -> Series:
     return Series([one - other for one, other in zip(sizes[ours], sizes[bare], strict=True)])
 
 
-def _ask(side: str, options: argparse.Namespace) -> tuple[float, float]:
+def _run_process(side: str, options: argparse.Namespace) -> tuple[float, float]:
     command = [sys.executable, "-m", "benchmarks", "waiting", "--side", side]
     command += [f"--runs={options.runs}", f"--seconds={options.seconds}"]
     root = Path(__file__).parent.parent
@@ -83,8 +83,8 @@ def _ask(side: str, options: argparse.Namespace) -> tuple[float, float]:
 
 
 @define
-class _Ground:
-    """What a side stands on: made, like the runs' ids, before memory is measured."""
+class _Setup:
+    """What every side needs, created before memory is measured."""
 
     ids: list[str]
     pool: SessionPool
@@ -92,20 +92,20 @@ class _Ground:
 
 
 async def _measure(options: argparse.Namespace) -> tuple[float, float]:
-    """Return the bytes that each waiting run added, and the percentage of a core that all take idle."""
+    """Return the bytes that each waiting run added, and the percentage of a core that all of them use while idle."""
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(SessionPool(cadence=Steady(3600.0)))
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        sides: dict[str, Callable[[_Ground], Callable[[], object]]] = {
+        sides: dict[str, Callable[[_Setup], Callable[[], object]]] = {
             "tasks": _tasks,
             "bare-tasks": _bare_tasks,
             "futures": _futures,
             "bare-futures": _bare_futures,
         }
-        cancel_unsent = _Ground(make_ids(options.runs), pool, group)
+        setup = _Setup(make_ids(options.runs), pool, group)
         await _settle()
         before = _resident()
-        end = sides[options.side](cancel_unsent)
+        end = sides[options.side](setup)
         await _settle()
         size = (_resident() - before) / options.runs
         spent, began_at = time.process_time(), time.perf_counter()
@@ -116,7 +116,7 @@ async def _measure(options: argparse.Namespace) -> tuple[float, float]:
 
 
 async def _settle() -> None:
-    """Let every task take its first step, and drop what is not needed."""
+    """Run the first step of every task, and collect garbage."""
     for _ in range(3):
         await asyncio.sleep(0)
     gc.collect()
@@ -135,28 +135,28 @@ async def _follow(awaitable: Any) -> None:
     await awaitable
 
 
-def _tasks(cancel_unsent: _Ground) -> Callable[[], object]:
-    leena = make_leena(cancel_unsent.pool, _NOWHERE)
-    tasks = [cancel_unsent.group.create_task(_follow(leena.item(each))) for each in cancel_unsent.ids]
+def _tasks(setup: _Setup) -> Callable[[], object]:
+    leena = make_leena(setup.pool, _NOWHERE)
+    tasks = [setup.group.create_task(_follow(leena.item(each))) for each in setup.ids]
     return partial(_cancel, tasks)
 
 
-def _bare_tasks(cancel_unsent: _Ground) -> Callable[[], object]:
+def _bare_tasks(setup: _Setup) -> Callable[[], object]:
     loop = asyncio.get_running_loop()
-    # The task's frame holds the future; so does, in a real program, whoever resolves it: the list stands for that.
-    futures = [loop.create_future() for _ in cancel_unsent.ids]
-    tasks = [cancel_unsent.group.create_task(_follow(each)) for each in futures]
+    # The task's frame holds the future; in a real program the code that resolves it does too, as this list does.
+    futures = [loop.create_future() for _ in setup.ids]
+    tasks = [setup.group.create_task(_follow(each)) for each in futures]
     return partial(_cancel, [*tasks, *futures])
 
 
-def _futures(cancel_unsent: _Ground) -> Callable[[], object]:
-    leena = make_leena(cancel_unsent.pool, _NOWHERE)
-    return partial(_drop, [leena.item(each).__await__() for each in cancel_unsent.ids])
+def _futures(setup: _Setup) -> Callable[[], object]:
+    leena = make_leena(setup.pool, _NOWHERE)
+    return partial(_drop, [leena.item(each).__await__() for each in setup.ids])
 
 
-def _bare_futures(cancel_unsent: _Ground) -> Callable[[], object]:
+def _bare_futures(setup: _Setup) -> Callable[[], object]:
     loop = asyncio.get_running_loop()
-    return partial(_drop, [loop.create_future().__await__() for _ in cancel_unsent.ids])
+    return partial(_drop, [loop.create_future().__await__() for _ in setup.ids])
 
 
 def _drop(waits: "list[Generator[Any, None, Any]]") -> None:

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and plugins of all tests."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What tests put in place of time, chance and sockets."""
+"""Replacements of time, chance and sockets for tests."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Self
 
 import attrs
 
-from aioagents.contract.fake import FakeServer, Held, Streamed, ask
+from aioagents.contract.fake import DelayedReply, FakeServer, StreamedReply, ask
 from aioagents.errors import ReplyLost
 from aioagents.model import Reply, Request
 from aioagents.transport.upload import pieces_of
@@ -54,7 +54,7 @@ class FakeClock:
         return sum(timer.callback is not None for _, _, timer in self._timers)
 
     async def advance(self, seconds: float) -> None:
-        """Move on, stopping at each timer on the way and letting everything it causes happen."""
+        """Move on, stopping at each timer on the way and running everything it causes."""
         end = self._now + seconds
         await settle()
         while self._timers and self._timers[0][0] <= end:
@@ -68,14 +68,14 @@ class FakeClock:
         await settle()
 
 
-async def settle(rounds: int = 60) -> None:
-    """Let everything happen that waits for no time."""
-    for _ in range(rounds):
+async def settle(steps: int = 60) -> None:
+    """Run everything that waits for no time."""
+    for _ in range(steps):
         await asyncio.sleep(0)
 
 
 class FakeSend:
-    """A `Send` that asks worlds in memory. `sent` keeps the requests; `before` may raise or answer first.
+    """A `Send` to fake servers in memory. `sent` keeps the requests; `before` may raise or answer first.
 
     An upload is read whole: `sent` has it as the body then. `cut_after` may say after how many bytes of a streamed
     reply the connection is lost.
@@ -93,7 +93,7 @@ class FakeSend:
     async def send(
         self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
     ) -> Reply:
-        """Ask the worlds, which hear what a server would hear."""
+        """Ask the fake servers, which get what a server would get."""
         async with self.stream(request, headers=headers, on_sent=on_sent) as reply:
             body = b"".join([piece async for piece in reply.pieces()])
             whole = Reply(reply.status, reply.headers, body)
@@ -101,43 +101,45 @@ class FakeSend:
 
     def stream(
         self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
-    ) -> "WorldStream":
-        """Ask the worlds, and have the reply come bit by bit; leaving drops the connection."""
+    ) -> "FakeStream":
+        """Ask the fake servers, and stream the reply; leaving drops the connection."""
         merged = {name.lower(): value for name, value in {**request.headers, **headers}.items()}
-        return WorldStream(self, attrs.evolve(request, headers=merged), on_sent)
+        return FakeStream(self, attrs.evolve(request, headers=merged), on_sent)
 
     @property
     def now(self) -> float:
-        """Return the worlds' second."""
+        """Return the seconds since it was made, which are the fake servers' time."""
         return self._clock.now() - self._began_at
 
     async def until(self, at: float) -> float:
-        """Wait for the worlds' second `at`, and give what it is then."""
+        """Wait for the fake servers' second `at`, and return what it is then."""
         due = asyncio.Event()
         timer = self._clock.call_at(self._began_at + at, due.set)
         try:
             await due.wait()
         finally:
             timer.cancel()
-        return max(self.now, at)  # a sum may be cut where the difference is not
+        return max(self.now, at)  # the sum may be rounded where the difference is not
 
     def calls(self, name: str) -> list[Request]:
         """Return the requests of one call."""
         return [request for request in self.sent if request.call == name]
 
 
-class WorldStream:
-    """One request to the worlds of a `FakeSend`, and its reply as it comes."""
+class FakeStream:
+    """One request to the fake servers of a `FakeSend`, and its reply as it arrives."""
 
     def __init__(self, fake: FakeSend, request: Request, on_sent: Callable[[], None] | None) -> None:
         self._fake = fake
         self._on_sent = on_sent
-        self._answer: Reply | Streamed = Reply(0)
-        self._owed: Held | Streamed | None = None  # what is told when the connection is gone
+        self._answer: Reply | StreamedReply = Reply(0)
+        self._owed: DelayedReply | StreamedReply | None = (
+            None  # whose `on_disconnect` is called when the connection is gone
+        )
         self._parts: Iterator[tuple[float, bytes]] = iter(())
         self._left: int | None = None
         self.request = request
-        #: Whether the reply came from `before`, so that no world was asked.
+        #: Whether the reply came from `before`, so that no fake server was asked.
         self.is_early = False
 
     @property
@@ -156,35 +158,35 @@ class WorldStream:
         except BaseException:
             self._drop()
             raise
-        parts = self._answer.pieces if isinstance(self._answer, Streamed) else [(0.0, self._answer.body)]
+        parts = self._answer.pieces if isinstance(self._answer, StreamedReply) else [(0.0, self._answer.body)]
         self._parts = iter(parts)
-        self._left = self._fake.cut_after(self.request) if isinstance(self._answer, Streamed) else None
+        self._left = self._fake.cut_after(self.request) if isinstance(self._answer, StreamedReply) else None
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._drop()
 
-    async def _asked(self) -> Reply | Streamed:
-        fake, place = self._fake, len(self._fake.sent)
+    async def _asked(self) -> Reply | StreamedReply:
+        fake, index = self._fake, len(self._fake.sent)
         fake.sent.append(self.request)
         if self._on_sent is not None:
             self._on_sent()
         await asyncio.sleep(0)
         if (upload := self.request.upload) is not None:
             body = b"".join([piece async for piece in pieces_of(upload)])
-            self.request = fake.sent[place] = attrs.evolve(self.request, body=body, upload=None)
+            self.request = fake.sent[index] = attrs.evolve(self.request, body=body, upload=None)
         if fake.before is not None and (reply := fake.before(self.request)) is not None:
             self.is_early = True
             return reply
         answer = ask(fake.fakes, self.request, now=fake.now)
-        while isinstance(answer, Held):
+        while isinstance(answer, DelayedReply):
             self._owed = answer
             if await fake.until(min(answer.until, fake.now + 1.0)) >= answer.until:
                 answer = answer.reply(max(fake.now, answer.until))
-        self._owed = answer if isinstance(answer, Streamed) else None
+        self._owed = answer if isinstance(answer, StreamedReply) else None
         return answer
 
-    def pieces(self) -> "WorldStream":
+    def pieces(self) -> "FakeStream":
         """Return the pieces, each at its time."""
         return self
 
@@ -211,5 +213,5 @@ class WorldStream:
 
     def _drop(self) -> None:
         owed, self._owed = self._owed, None
-        if owed is not None and owed.drop is not None:
-            owed.drop(self._fake.now)
+        if owed is not None and owed.on_disconnect is not None:
+            owed.on_disconnect(self._fake.now)

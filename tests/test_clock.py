@@ -10,7 +10,7 @@ from tests.fakes import FakeClock, settle
 
 
 async def test_loop_clock_calls_back() -> None:
-    """The real clock goes forward, knows its zone, and makes the calls that were put off, not before time."""
+    """The real clock goes forward, has a time zone, and makes scheduled calls, not before their time."""
     clock = LoopClock()
     done = asyncio.Event()
     called_at: list[float] = []
@@ -29,7 +29,7 @@ async def test_loop_clock_calls_back() -> None:
 
 
 async def test_loop_clock_makes_late_calls_at_once() -> None:
-    """A call for a moment that has passed is made in the next round of the loop."""
+    """A call for a time that has passed is made in the next iteration of the loop."""
     clock = LoopClock()
     done = asyncio.Event()
     clock.call_at(clock.now() - 100, done.set)
@@ -37,7 +37,7 @@ async def test_loop_clock_makes_late_calls_at_once() -> None:
 
 
 async def test_sleep_ends_on_time() -> None:
-    """A sleeper wakes when the clock reaches its moment, and not before."""
+    """A sleeper wakes when the clock reaches its time, and not before."""
     clock = FakeClock()
     sleeper = asyncio.create_task(sleep(clock, 5.0))
     await clock.advance(4.9)
@@ -48,7 +48,7 @@ async def test_sleep_ends_on_time() -> None:
 
 
 async def test_cancelled_sleep_leaves_no_timer() -> None:
-    """Cancelling a sleeper takes its timer away."""
+    """Cancelling a sleeper cancels its timer."""
     clock = FakeClock()
     sleeper = asyncio.create_task(sleep(clock, 5.0))
     await settle()
@@ -60,7 +60,7 @@ async def test_cancelled_sleep_leaves_no_timer() -> None:
 
 
 async def test_sleep_cancelled_as_it_ends_stays_cancelled() -> None:
-    """A cancellation in the very moment of waking is not lost."""
+    """A cancellation in the same step as the waking is not lost."""
     clock = FakeClock()
     sleeper = asyncio.create_task(sleep(clock, 0.0))
     await asyncio.sleep(0)

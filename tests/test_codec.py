@@ -1,4 +1,4 @@
-"""JSON in and out, and what happens to answers of the wrong shape."""
+"""Reading and writing JSON, and replies of the wrong shape."""
 
 import math
 from codecs import BOM_UTF8
@@ -78,7 +78,7 @@ def test_names_of_the_vendor_are_read_into_ours() -> None:
     ],
 )
 def test_wrong_shapes_are_named_by_their_path(value: Any, path: str) -> None:
-    """A wrong shape gives an error that says where in the body it is."""
+    """A wrong shape raises an error that says where in the body it is."""
     with pytest.raises(DecodeError) as caught:
         _read(value)
     assert caught.value.path == path
@@ -89,21 +89,21 @@ def test_wrong_shapes_are_named_by_their_path(value: Any, path: str) -> None:
 
 @pytest.mark.parametrize("value", [[], "", "name", ["name"], 0, None, False])
 def test_what_is_no_object_is_never_an_empty_one(value: Any) -> None:
-    """A list or a text in place of an object is a wrong shape, also where every member is optional."""
+    """A list or a string in place of an object is a wrong shape, also where every member is optional."""
     with pytest.raises(DecodeError) as caught:
         codec.structure(value, _Optional, vendor="v", call="c")
     assert caught.value.path == "$"
 
 
 def test_path_begins_where_the_value_was_found() -> None:
-    """A value taken out of a larger body is named by its place in that body."""
+    """A value taken out of a larger body is named by its path in that body."""
     with pytest.raises(DecodeError) as caught:
         codec.structure({}, _Inner, vendor="v", call="c", path="$.result.rows[3]")
     assert caught.value.path.startswith("$.result.rows[3]")
 
 
 def test_errors_do_not_quote_the_body() -> None:
-    """No text of a decoding error has anything of the body in it."""
+    """The message of a decoding error contains nothing of the body."""
     for action in (
         lambda: _read({"runId": "r", "rows": [{"name": {"secret": "private"}}]}),
         lambda: codec.decode(b'{"secret": "private', vendor="v", call="c"),
@@ -118,7 +118,7 @@ def test_errors_do_not_quote_the_body() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"\xff\xfe", b"NaN", b"[" * 3000, b'{"a": 1} x'])
 def test_what_is_not_json_is_a_decode_error(body: bytes) -> None:
-    """A body that is not JSON gives an error that names vendor and call, whatever it is instead."""
+    """A body that is not JSON raises an error that names vendor and call, whatever it is instead."""
     with pytest.raises(DecodeError, match=r"v: the answer to c is not JSON"):
         codec.decode(body, vendor="v", call="c")
     with pytest.raises(ValueError, match="not JSON at character"):
@@ -126,8 +126,8 @@ def test_what_is_not_json_is_a_decode_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("read", [codec.decode_json, partial(codec.decode, vendor="v", call="c")])
-def test_json_behind_a_byte_order_mark_is_json(read: Callable[[bytes], Any]) -> None:
-    """One byte order mark does not hide JSON, and makes none of what is none."""
+def test_json_after_a_byte_order_mark_is_json(read: Callable[[bytes], Any]) -> None:
+    """JSON after one byte order mark is read, and what is not JSON stays so."""
     assert read(BOM_UTF8 + b'{"a": 1}') == {"a": 1}
     assert read(BOM_UTF8 + b"null") is None
     for body in (BOM_UTF8, BOM_UTF8 + b"<html>", BOM_UTF8 * 2 + b"1", b"1" + BOM_UTF8):
@@ -164,7 +164,7 @@ def test_json_round_trip(value: Any) -> None:
 
 @given(st.dictionaries(st.sampled_from(["runId", "rows", "ratio", "flag", "note", "extra", "nested"]), _JSON))
 def test_any_json_is_read_or_refused(value: Any) -> None:
-    """Whatever JSON comes gives a value or a decoding error with a path, and nothing else."""
+    """Any JSON is read, or raises a decoding error with a path, and nothing else."""
     try:
         _read(value)
     except DecodeError as error:
@@ -178,8 +178,8 @@ def test_what_json_cannot_hold_is_a_type_error(value: Any) -> None:
         codec.encode_json(value)
 
 
-def test_objects_are_told_by_name() -> None:
-    """An argument that has to be a JSON object is called by its name when it is none."""
+def test_objects_are_named() -> None:
+    """An argument that has to be a JSON object is named in the error when it is none."""
     assert codec.encode_object(MappingProxyType({"a": 1}), "context") == b'{"a":1}'
     with pytest.raises(TypeError, match="context has to be a mapping with string keys, not list"):
         codec.encode_object([], "context")
@@ -190,8 +190,8 @@ def test_objects_are_told_by_name() -> None:
 
 
 @pytest.mark.parametrize("value", [{"a": math.nan}, {"a": [1, {"b": (math.inf,)}]}])
-def test_numbers_that_are_none_are_refused(value: Any) -> None:
-    """NaN and infinity are refused where the JSON writer would put null in their place."""
+def test_nan_and_infinity_are_refused(value: Any) -> None:
+    """NaN and infinity are refused, for which the JSON writer would write null."""
     with pytest.raises(TypeError, match="NaN and infinity"):
         codec.encode_object(value, "context")
 
@@ -207,7 +207,7 @@ def test_values_of_ours_are_written_as_objects() -> None:
     ("value", "path"), [([], "$"), (None, "$"), ({}, "$.status"), ({"status": 1}, "$.status")]
 )
 def test_text_in_names_what_is_missing(value: Any, path: str) -> None:
-    """The one member a poll needs is there and is text, or the path says where it was sought."""
+    """The member that a poll needs is there and is a string, or the error has its path."""
     assert codec.text_in({"status": "x"}, "status", vendor="v", call="c") == "x"
     with pytest.raises(DecodeError) as caught:
         codec.text_in(value, "status", vendor="v", call="c")
@@ -240,7 +240,7 @@ def test_text_in_names_what_is_missing(value: Any, path: str) -> None:
     ],
 )
 def test_moments_as_vendors_write_them(text: Any, moment: datetime | None) -> None:
-    """Zones, none, and any number of digits are read; everything else is no moment."""
+    """Zones, none, and any number of digits are read; everything else is None."""
     assert codec.parse_moment(text) == moment
 
 
@@ -265,7 +265,7 @@ def test_what_can_be_read_can_be_written(depth: int) -> None:
     ids=["deeper", "a set", "a number for a key", "a large number"],
 )
 def test_what_could_not_be_read_is_not_written(value: Any) -> None:
-    """Deep values are held to what JSON is, and to what is read back; so one that holds itself has an end."""
+    """Deep values are refused where they are not JSON, or too deep to be read again."""
     with pytest.raises(TypeError, match="not JSON-able"):
         codec.encode_deep(value)
     value.append(value) if isinstance(value, list) else value.update(self=value)
@@ -273,14 +273,14 @@ def test_what_could_not_be_read_is_not_written(value: Any) -> None:
         codec.encode_deep(value)
 
 
-def test_half_characters_do_not_keep_a_value_from_being_written() -> None:
-    """In keys and texts they are question marks, and what is no number is null."""
+def test_lone_surrogates_can_be_written() -> None:
+    """In keys and strings they become question marks, and NaN becomes null."""
     assert codec.encode_deep({"a\udc00": ["\ud800é", math.nan]}) == '{"a?":["?é",null]}'.encode()
 
 
 @given(st.text() | st.from_regex(r"\A\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{0,9})?)?(Z|[+-]\d\d:?\d\d)?\Z"))
 def test_moments_never_break(text: str) -> None:
-    """Any text gives an aware moment or none."""
+    """Any text returns an aware datetime or None."""
     moment = codec.parse_moment(text)
     assert moment is None or moment.utcoffset() is not None
 
@@ -289,5 +289,5 @@ def test_moments_never_break(text: str) -> None:
     st.datetimes(timezones=st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes))))
 )
 def test_moments_round_trip(moment: datetime) -> None:
-    """A moment in ISO form is read back as the same instant."""
+    """A datetime in ISO form is read back as the same instant."""
     assert codec.parse_moment(moment.isoformat()) == moment

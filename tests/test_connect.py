@@ -42,8 +42,8 @@ async def test_handles_by_reference(pool: SessionPool) -> None:
     ("text", "said"),
     [("nonsense", "the form is"), ("nobody:/1", "there are: .*leena"), ("leena:eu/1", "is not a run of")],
 )
-async def test_references_that_lead_nowhere(pool: SessionPool, text: str, said: str) -> None:
-    """A reference of no form, no vendor or another scope raises ValueError that says so."""
+async def test_wrong_references(pool: SessionPool, text: str, said: str) -> None:
+    """A reference that is malformed, of no vendor or of another scope raises ValueError that says so."""
     with pytest.raises(ValueError, match=said):
         Clients(pool, ENVIRON).attach(text)
 

@@ -1,4 +1,4 @@
-"""The tree of errors: what survives pickling, what is shown, and which status stands for what."""
+"""The tree of errors: what survives pickling, what is shown, and which status is which error."""
 
 import copy
 import inspect
@@ -38,14 +38,14 @@ FACTS: dict[str, object] = {
     "target": "triage",
     "sent_at": datetime(2026, 1, 5, tzinfo=UTC),
     "body": b'{"message_to_start": "private"}',
-    "advice": "look at the report",
+    "advice": "check the report",
     "received": b'{"output": "private',
     "events": 3,
 }
 
 
 def test_tree_is_complete() -> None:
-    """Every class that the module's docstring draws exists, and the other way round."""
+    """Every class in the tree of the module's docstring exists, and the other way round."""
     drawn = set((errors.__doc__ or "").replace(",", " ").split())
     assert {each.__name__ for each in CLASSES} <= drawn
 
@@ -69,7 +69,7 @@ def test_copy_keeps_the_facts(kind: type[AgentsError]) -> None:
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_facts_are_not_printed(kind: type[AgentsError]) -> None:
-    """Neither text form of an error has the server's words, the body or anything of the run in it."""
+    """Neither text form of an error contains the server's message, the body or anything of the run."""
     error = kind("what happened", **FACTS)
     for shown in (str(error), repr(error)):
         assert "example.com" not in shown
@@ -84,27 +84,27 @@ def test_facts_have_defaults(kind: type[AgentsError]) -> None:
     assert (error.ref, error.run, error.status, error.retry_after, error.request_id) == (None,) * 5
 
 
-def test_only_passing_faults_are_passing() -> None:
-    """No reply, too many requests and the server's own faults pass; everything else does not."""
+def test_passing_errors() -> None:
+    """No reply, too many requests and errors of the server pass; nothing else does."""
     passing = {each.__name__ for each in CLASSES if each.is_passing}
     assert passing == {"TransportError", "NotSent", "ReplyLost", "Throttled", "ServerError"}
 
 
 def test_wait_timeout_is_a_timeout_error() -> None:
-    """Who catches TimeoutError catches the wait's deadline too, with its facts."""
+    """`except TimeoutError` catches the wait's deadline too, with its facts."""
     with pytest.raises(TimeoutError) as caught:
         raise WaitTimeout("not yet", run=RUN)
     assert caught.value.run is RUN  # type: ignore[attr-defined]
 
 
 def test_start_unknown_has_its_own_facts() -> None:
-    """An unknown start has neither target nor moment until it is told."""
+    """An unknown start has neither target nor time by default."""
     error = StartUnknown("x")
     assert (error.target, error.sent_at, error.body, error.advice) == ("", None, None, "")
 
 
 def test_a_cut_stream_has_its_own_facts() -> None:
-    """A stream that was cut has neither bytes nor events until it is told, and asking again is of no use."""
+    """A stream that was cut has neither bytes nor events by default, and is not passing."""
     error = StreamCut("x")
     assert (error.received, error.events, error.is_passing) == (b"", 0, False)
     assert isinstance(error, TransportError)
@@ -121,5 +121,5 @@ def test_a_cut_stream_has_its_own_facts() -> None:
     ],
 )  # fmt: skip
 def test_class_of_a_status(status: int, name: str) -> None:
-    """Each status that is no success has its class."""
+    """Each status that is not 2xx has its class."""
     assert error_class(status).__name__ == name

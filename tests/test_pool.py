@@ -1,4 +1,4 @@
-"""The session pool's life, and what it shares."""
+"""The session pool's lifetime, and what it shares."""
 
 import asyncio
 import gc
@@ -49,7 +49,7 @@ def _pool(**options: Any) -> SessionPool:
 
 
 async def test_entered_and_left_in_different_tasks() -> None:
-    """A pool opened by one task may be closed by another; what waits is told, and no task is left."""
+    """A pool opened by one task may be closed by another; waits are ended, and no task is left."""
     async with Simulator(plan=_quick(), speed=100) as simulator:
         pool = _pool()
         await asyncio.create_task(pool.__aenter__())
@@ -94,7 +94,7 @@ async def test_opened_in_a_task_group_that_is_cancelled() -> None:
 
 
 async def test_in_an_exit_stack_beside_task_groups() -> None:
-    """In an `AsyncExitStack`, as a lifespan has it, a pool comes and goes in any order with anyio's scopes."""
+    """In an `AsyncExitStack`, as of a lifespan, a pool may be opened and closed in any order with anyio's scopes."""
     async with Simulator(plan=_quick(), speed=100) as simulator, AsyncExitStack() as stack:
         await stack.enter_async_context(anyio.create_task_group())
         pool = await stack.enter_async_context(_pool())
@@ -132,7 +132,7 @@ async def test_in_a_cleanup_context_of_aiohttp() -> None:
 
 
 async def test_closed_inside_a_cancelled_scope() -> None:
-    """A cancelled block closes its pool all the same, and leaves nothing behind."""
+    """A cancelled block still closes its pool, and leaves nothing behind."""
     with Simulator(plan=_quick(), speed=100).in_thread() as simulator:
         before = asyncio.all_tasks()
         with anyio.move_on_after(0.1):
@@ -144,7 +144,7 @@ async def test_closed_inside_a_cancelled_scope() -> None:
 
 
 async def test_closed_while_its_closing_is_cancelled() -> None:
-    """A second Ctrl-C, as it were, in the midst of closing leaves no connection and no task open."""
+    """Cancelling the closing, as a second Ctrl-C does, leaves no connection and no task open."""
     with Simulator(plan=_quick(), speed=100).in_thread() as simulator:
         before = asyncio.all_tasks()
         pool = _pool()
@@ -249,7 +249,7 @@ async def test_no_call_from_another_event_loop(name: str) -> None:
 
 
 async def test_dropped_pool_warns() -> None:
-    """A pool that is dropped while it is open says so by a `ResourceWarning`."""
+    """A pool that is dropped while it is open emits a `ResourceWarning`."""
     pool = SessionPool()
     await pool.__aenter__()
     with pytest.warns(ResourceWarning, match="SessionPool open, accounts=0> was never closed"):
@@ -261,7 +261,7 @@ async def test_dropped_pool_warns() -> None:
 
 
 def test_pool_of_an_ended_loop() -> None:
-    """A pool that its event loop left behind cannot be used, and is told apart from a closed one."""
+    """A pool whose event loop has ended cannot be used, and says so other than a closed one."""
 
     async def leave() -> None:
         pool = SessionPool()
@@ -276,11 +276,11 @@ def test_pool_of_an_ended_loop() -> None:
     asyncio.run(leave())
 
 
-# What is shared, and told
+# What is shared, and emitted
 
 
 async def test_session_of_the_callers_is_used_and_left_open() -> None:
-    """An aiohttp session that was handed in carries the requests and is not closed with the pool."""
+    """An aiohttp session of the caller's is used for the requests and is not closed with the pool."""
     async with (
         Simulator(plan=_quick(), speed=100) as simulator,
         aiohttp.ClientSession(headers={"X-Ours": "1"}) as session,
@@ -294,7 +294,7 @@ async def test_session_of_the_callers_is_used_and_left_open() -> None:
 
 
 async def test_closed_session_of_the_callers() -> None:
-    """A session that its owner closed is named as what is wrong; nothing was started."""
+    """A session that its owner closed is named as the reason; nothing was started."""
     async with Simulator(plan=_quick(), speed=100) as simulator:
         session = aiohttp.ClientSession()
         await session.close()
@@ -312,8 +312,8 @@ async def test_connections_are_kept() -> None:
         assert simulator.statistics().connections <= 3
 
 
-async def test_hooks_are_told_in_order() -> None:
-    """Each hook hears of each event, in the order of the hooks; one that raises disturbs nobody."""
+async def test_hooks_are_called_in_order() -> None:
+    """Each hook gets each event, in the order of the hooks; one that raises does not affect the others."""
     heard: list[tuple[str, Event]] = []
 
     def bad(event: Event) -> None:
@@ -330,14 +330,14 @@ async def test_hooks_are_told_in_order() -> None:
 
 
 def test_hook_that_cannot_be_called_is_refused() -> None:
-    """A hook that is no callable is refused when the pool is made."""
+    """A hook that is not callable is refused when the pool is made."""
     not_callable: Any = "print"
     with pytest.raises(TypeError, match="hook has to be callable"):
         SessionPool(hooks=[not_callable])
 
 
 async def test_two_clients_of_one_account_share_token_and_limits() -> None:
-    """Equal credentials at one token endpoint are one account: one token request, one gate."""
+    """Equal credentials at one token endpoint are one account: one token request, one limiter."""
     async with rig() as r:
         credentials = LeenaCredentials(
             client_id="demo-client",
@@ -354,7 +354,7 @@ async def test_two_clients_of_one_account_share_token_and_limits() -> None:
 
 
 async def test_token_cache_may_outlive_the_pool() -> None:
-    """A cache or a store that is handed in saves the next pool its token request."""
+    """A cache or a store that is passed in saves the next pool its token request."""
     clock = FakeClock()
     for tokens in (TokenCache(clock=clock), MemoryTokenStore()):
         send = FakeSend(FakeLeena(), clock=clock)
@@ -391,7 +391,7 @@ def _endpoints(simulator: Simulator) -> Any:
 
 
 async def test_nothing_shown_is_secret(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither logs at the lowest level nor any repr of a pool in use holds a secret or a token."""
+    """Neither the log at its lowest level nor any repr of a pool in use contains a secret or a token."""
     with caplog.at_level(logging.DEBUG, "aioagents"):
         async with rig() as r:
             run = await r.start()

@@ -1,4 +1,4 @@
-"""The pytest plugin, as a user's test suite has it."""
+"""The pytest plugin in a user's test suite."""
 
 import sys
 
@@ -31,7 +31,7 @@ def test_serves(aioagents_simulator):
     assert "LEENA_AOP_URL" not in os.environ
 
 
-def test_begins_anew(aioagents_simulator):
+def test_is_new_for_each_test(aioagents_simulator):
     assert aioagents_simulator.statistics().requests == 0
 
 
@@ -58,14 +58,14 @@ def test_plugin_alone_imports_little(pytestconfig):
 
 
 def test_fixtures_serve_sync_tests(pytester: pytest.Pytester) -> None:
-    """Each test has a simulator of its own, with options that it may set; the environment is given back."""
+    """Each test has a simulator of its own, with options that it may set; the environment is restored."""
     pytester.makeconftest(_CONFTEST)
     pytester.makepyfile(_TESTS)
     done = pytester.runpytest_inprocess(*_ALONE, "-p", "no:aioagents", "-W", "error")
     done.assert_outcomes(passed=5)
 
 
-def test_nothing_is_imported_before_it_is_asked_for(pytester: pytest.Pytester) -> None:
+def test_nothing_is_imported_before_it_is_needed(pytester: pytest.Pytester) -> None:
     """A test suite that has the package installed and uses no fixture does not import the simulator."""
     pytester.makepyfile(_LAZY)
     done = pytester.run(sys.executable, "-m", "pytest", *_ALONE)

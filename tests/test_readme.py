@@ -1,4 +1,4 @@
-"""The README's programs, run as they stand there."""
+"""The README's programs, run unchanged."""
 
 import re
 import subprocess
@@ -29,20 +29,20 @@ TITLES = (
 )
 
 
-def program(mark: str) -> str:
-    """Return the one program in which `mark` stands."""
-    (found,) = [each for each in PROGRAMS if mark in each]
+def program(text: str) -> str:
+    """Return the only program that contains `text`."""
+    (found,) = [each for each in PROGRAMS if text in each]
     return found
 
 
 def test_every_program_is_tested() -> None:
-    """No program stands in the README that no test runs."""
+    """Each program in the README is run by a test."""
     assert len(PROGRAMS) == len(TITLES)
-    assert {program(mark) for mark in TITLES} == set(PROGRAMS)
+    assert {program(title) for title in TITLES} == set(PROGRAMS)
 
 
 def test_ten_line_program(aioagents_simulator: Simulator, aioagents_environment: None) -> None:
-    """The first program starts one run, prints its reference and its end."""
+    """The first program starts one run, and prints its reference and its end."""
     done = subprocess.run(
         [sys.executable, "-c", program("asyncio.run(main())")],
         capture_output=True,
@@ -57,7 +57,7 @@ def test_ten_line_program(aioagents_simulator: Simulator, aioagents_environment:
 
 
 async def test_sync_program(aioagents_simulator: Simulator, aioagents_environment: None) -> None:
-    """The sync program gives a checkpoint that it takes itself."""
+    """The sync program returns a checkpoint that it accepts."""
     names: dict[str, Any] = {}
     exec(program("async def updates"), names)  # noqa: S102 - our own README
     checkpoint = await names["updates"](None)
@@ -65,7 +65,7 @@ async def test_sync_program(aioagents_simulator: Simulator, aioagents_environmen
 
 
 async def test_web_backend(aioagents_simulator: Simulator, aioagents_environment: None) -> None:
-    """The FastAPI program starts a run and tells its state, in a real server."""
+    """The FastAPI program starts a run and returns its state, in a real server."""
     names: dict[str, Any] = {"__name__": "readme"}
     exec(program("FastAPI(lifespan"), names)  # noqa: S102 - our own README
     server = uvicorn.Server(uvicorn.Config(names["app"], port=0, log_level="error", lifespan="on", ws="none"))
@@ -92,7 +92,7 @@ async def test_web_backend(aioagents_simulator: Simulator, aioagents_environment
 
 
 async def test_webhook_program(aioagents_simulator: Simulator, aioagents_environment: None) -> None:
-    """The webhook program starts a run and gives its output, with its receiver mounted or not reached."""
+    """The webhook program starts a run and returns its output, also if its receiver is not reached."""
     names: dict[str, Any] = {}
     exec(program("WebhookReceiver("), names)  # noqa: S102 - our own README
     async with SessionPool(cadence=Steady(0.05)) as pool:
@@ -115,7 +115,7 @@ def test_plugin_program(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPat
 
 
 async def test_agh_program(aioagents_simulator: Simulator, aioagents_environment: None) -> None:
-    """AGH's program gives the end of a triggered job's work, and delivers once however often it is called."""
+    """AGH's program returns the final state of a job's run, and delivers once however often it is called."""
     names: dict[str, Any] = {}
     exec(program("async def digest"), names)  # noqa: S102 - our own README
     async with SessionPool(cadence=Steady(0.2)) as pool:
@@ -128,7 +128,7 @@ async def test_agh_program(aioagents_simulator: Simulator, aioagents_environment
 
 
 def test_batch_program(aioagents_simulator: Simulator, aioagents_environment: None, tmp_path: Path) -> None:
-    """The batch's program starts each row once, also when it is run a second time."""
+    """The batch program starts each row once, also when it is run a second time."""
     for _ in range(2):
         done = subprocess.run(
             [sys.executable, "-c", program("async def batch")],
@@ -145,7 +145,7 @@ def test_batch_program(aioagents_simulator: Simulator, aioagents_environment: No
 async def test_platform_program(
     aioagents_simulator: Simulator, aioagents_environment: None, tmp_path: Path
 ) -> None:
-    """Kore's program gives an app's answer whole and piece by piece, and writes a tool's export to a file."""
+    """Kore's program returns an app's answer as a whole and in pieces, and writes a tool's export to a file."""
     names: dict[str, Any] = {}
     exec(program("async def listen"), names)  # noqa: S102 - our own README
     async with SessionPool(cadence=Steady(0.2)) as pool:

@@ -1,4 +1,4 @@
-"""The pure questions: whether to try again, when, and what the account may spend on it."""
+"""The pure decisions: whether to retry, when, and how many retries the account may spend."""
 
 import math
 from collections.abc import AsyncIterator
@@ -64,7 +64,7 @@ def test_only_starts_are_not_repeatable(purpose: Purpose) -> None:
     ],
 )
 def test_what_may_be_repeated(error: AgentsError, polls: bool, starts: bool, unknown: bool) -> None:
-    """A start is repeated only where it surely did not begin, and unknown only where it may have begun."""
+    """A start is repeated only where it began nothing for certain, and unknown only where it may have begun."""
     assert may_repeat(POLL, error) is polls
     assert may_repeat(START, error) is starts
     assert is_outcome_unknown(START, error) is unknown
@@ -72,7 +72,7 @@ def test_what_may_be_repeated(error: AgentsError, polls: bool, starts: bool, unk
 
 
 def test_refusing_statuses_are_the_vendors() -> None:
-    """A 503 by which the vendor says that nothing was executed may be repeated; a 502 may not."""
+    """A 503 that means, for this vendor, that nothing was executed may be repeated; a 502 may not."""
     assert may_repeat(SOFT_START, ServerError(status=503))
     assert not is_outcome_unknown(SOFT_START, ServerError(status=503))
     assert not may_repeat(SOFT_START, ServerError(status=502))
@@ -89,14 +89,14 @@ def test_backoff_is_drawn_below_a_doubling_bound(failures: int, chance: float) -
 
 
 def test_attempts_bound_the_tries() -> None:
-    """After so many failures there is no further try."""
+    """After so many failures there is no further attempt."""
     policy = RetryPolicy(attempts=3)
     assert policy.delay(POLL, NotSent(), failures=2, chance=0.5) is not None
     assert policy.delay(POLL, NotSent(), failures=3, chance=0.5) is None
 
 
 def test_retry_after_beats_the_backoff() -> None:
-    """What the server asks for is waited out in full, and a little more so that not all come at once."""
+    """`Retry-After` is waited in full, and a little more, so that not all come at once."""
     policy = RetryPolicy(first=0.5)
     error = Throttled(status=429, retry_after=10.0)
     assert policy.delay(POLL, error, failures=1, chance=0.0) == 10.0
@@ -106,7 +106,7 @@ def test_retry_after_beats_the_backoff() -> None:
 
 
 def test_retry_after_beyond_patience_ends_the_call() -> None:
-    """A server that asks for more than the patience gets no further try."""
+    """A server whose `Retry-After` is beyond the patience gets no further attempt."""
     policy = RetryPolicy(patience=60.0)
     assert policy.delay(POLL, Throttled(status=429, retry_after=61.0), failures=1, chance=0.0) is None
     assert policy.delay(POLL, Throttled(status=429, retry_after=math.inf), failures=1, chance=0.0) is None
@@ -125,7 +125,7 @@ def test_a_retry_that_cannot_finish_is_not_begun() -> None:
     [{"attempts": 0}, {"first": 0}, {"cap": -1}, {"patience": -1}, {"reserve": -1}, {"share": math.nan}],
 )
 def test_policy_refuses_nonsense(wrong: dict[str, float]) -> None:
-    """A policy that could never work is refused where it is written."""
+    """A policy that could never work is refused when it is made."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         RetryPolicy(**wrong)  # type: ignore[arg-type]
 
@@ -147,7 +147,7 @@ def test_budget_is_spent_refilled_and_earned() -> None:
 
 
 def test_budget_without_a_reserve_is_earned() -> None:
-    """Where nothing is given beforehand, calls still earn retries, as many as one call may take."""
+    """Without a reserve, calls still earn retries, as many as one call may use."""
     budget = RetryBudget(RetryPolicy(attempts=3, reserve=0, share=0.5))
     assert not budget.spend(0.0)
     for _ in range(100):
@@ -195,7 +195,7 @@ def _sane(seconds: float | None) -> bool:
 
 @given(st.text())
 def test_retry_after_never_breaks(text: str) -> None:
-    """Whatever a server sends there, reading it neither raises nor gives a moment in the past."""
+    """Whatever a server sends there, reading it neither raises nor returns a negative number."""
     assert _sane(read_retry_after(text, utcnow=NOW))
 
 
@@ -206,7 +206,7 @@ def test_retry_after_never_breaks(text: str) -> None:
     )
 )
 def test_retry_after_never_breaks_on_dates(text: str) -> None:
-    """Nor does something that looks like a date."""
+    """Nor does anything that is like a date."""
     assert _sane(read_retry_after(text, utcnow=NOW))
 
 
@@ -222,7 +222,7 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 def test_what_can_be_read_once_is_repeated_only_unsent() -> None:
-    """A body that cannot be read again is sent again only where nothing of it was read, however safe that were."""
+    """A body that cannot be read twice is sent again only where none of it was read, even if that were safe."""
     once = attrs.evolve(POLL, upload=Upload(open=_nothing, is_once=True))
     again = attrs.evolve(POLL, upload=Upload(open=_nothing))
     for error in (ReplyLost("x"), Throttled("x"), ServerError(status=503)):

@@ -26,7 +26,7 @@ async def _open() -> AsyncIterator[Supervisor]:
 
 
 async def test_runs_what_it_is_given() -> None:
-    """Work that was spawned runs, and is forgotten when it is done."""
+    """A coroutine that was spawned runs, and is forgotten when it is done."""
     done: list[int] = []
 
     async def work() -> None:
@@ -41,7 +41,7 @@ async def test_runs_what_it_is_given() -> None:
 
 
 async def test_closing_ends_what_still_runs() -> None:
-    """Closing cancels work and waits until it has cleaned up."""
+    """Closing cancels tasks and waits until they have cleaned up."""
     seen: list[str] = []
 
     async def work() -> None:
@@ -57,8 +57,8 @@ async def test_closing_ends_what_still_runs() -> None:
     assert seen == ["cleaned"]
 
 
-async def test_work_spawned_in_the_moment_of_closing_takes_its_first_step() -> None:
-    """Work that was accepted can always settle what depends on it, even when it is cancelled at once."""
+async def test_task_spawned_while_closing_takes_its_first_step() -> None:
+    """A task that was accepted can always handle its cancellation, even when it is cancelled at once."""
     seen: list[str] = []
 
     async def work() -> None:
@@ -72,13 +72,13 @@ async def test_work_spawned_in_the_moment_of_closing_takes_its_first_step() -> N
     await supervisor.open()
     async with asyncio.TaskGroup() as group:
         group.create_task(supervisor.aclose())
-        await asyncio.sleep(0)  # the crew was told to close, and has not woken up yet
+        await asyncio.sleep(0)  # closing has begun, and the root task has not run yet
         supervisor.spawn(work())
     assert seen == ["began", "settled"]
 
 
-async def test_closed_crew_refuses_work() -> None:
-    """Work for a closed crew is refused and leaves no warning behind."""
+async def test_closed_supervisor_refuses_work() -> None:
+    """A closed supervisor refuses coroutines, and leaves no warning behind."""
 
     async def work() -> None:
         raise AssertionError
@@ -93,7 +93,7 @@ async def test_closed_crew_refuses_work() -> None:
 
 
 async def test_closing_twice_does_no_harm() -> None:
-    """A crew may be closed twice, also one that was never open."""
+    """A supervisor may be closed twice, also one that was never open."""
     supervisor = Supervisor()
     await supervisor.aclose()
     await supervisor.open()
@@ -119,10 +119,10 @@ async def test_opened_and_closed_in_different_tasks() -> None:
     assert not supervisor.is_open
 
 
-async def test_a_fault_in_one_piece_of_work_spares_the_others() -> None:
-    """A piece of work that fails is told to the loop's handler and ends nothing else."""
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+async def test_a_failing_task_ends_no_other() -> None:
+    """An exception in one task is passed to the loop's exception handler and ends nothing else."""
+    contexts: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
 
     async def broken() -> None:
         raise RuntimeError("ours")
@@ -133,11 +133,11 @@ async def test_a_fault_in_one_piece_of_work_spares_the_others() -> None:
         await settle()
         assert not other.done()
         assert supervisor.is_open
-    assert [type(each["exception"]) for each in told] == [RuntimeError]
+    assert [type(each["exception"]) for each in contexts] == [RuntimeError]
 
 
 async def test_work_runs_in_the_context_it_is_given() -> None:
-    """Work sees the variables of whoever spawned it, or of the context handed in."""
+    """A task sees the context variables of its spawner, or of the context passed in."""
     name: ContextVar[str] = ContextVar("name", default="")
     seen: list[str] = []
 
@@ -154,7 +154,7 @@ async def test_work_runs_in_the_context_it_is_given() -> None:
 
 
 async def test_cancelled_opening_leaves_no_task() -> None:
-    """A crew whose opening is cancelled is not open and leaves nothing running."""
+    """A supervisor whose opening is cancelled is not open and leaves nothing running."""
     supervisor = Supervisor()
     opening = asyncio.create_task(supervisor.open())
     await asyncio.sleep(0)
@@ -167,7 +167,7 @@ async def test_cancelled_opening_leaves_no_task() -> None:
 
 
 async def test_closing_waits_for_work_that_takes_its_time() -> None:
-    """Work that does not end at its cancellation is waited for."""
+    """A task that does not end at once when cancelled is waited for."""
     supervisor = Supervisor()
     await supervisor.open()
     is_stubborn = True
@@ -189,7 +189,7 @@ async def test_closing_waits_for_work_that_takes_its_time() -> None:
 
 
 async def test_work_that_never_began_is_closed() -> None:
-    """Work whose task is cancelled from outside before its first step leaves no warning behind."""
+    """A task that is cancelled from outside before its first step leaves no warning behind."""
 
     async def work() -> None:
         raise AssertionError

@@ -1,4 +1,4 @@
-"""Who we are: credentials from settings, and one token for many callers."""
+"""Authentication: credentials from the environment, and a token cache that shares one token among many callers."""
 
 from .cache import Spawn, TokenCache, TokenSource
 from .credentials import basic_header, read_settings

@@ -1,4 +1,4 @@
-"""One token for many callers: fetched once, renewed ahead of time, dropped only when it failed."""
+"""Caches tokens: one for many callers, fetched once, renewed before it expires, dropped only when it was refused."""
 
 import asyncio
 import sys
@@ -14,23 +14,23 @@ from ..model import Token
 from ..observe import Event, TokenFailed, TokenRenewed, TokenStoreFailed
 from .store import StoredToken, TokenStore
 
-# How long a failure answers further callers, so that bad credentials do not hammer the token endpoint.
+# Seconds for which further callers get the same failure, so that bad credentials do not hammer the token endpoint.
 _REFUSED_FOR: Final = 15.0
 _FAULTY_FOR: Final = 1.0
-# What a vendor's `Retry-After` is heeded for at most; after that, asking once more does no harm.
-_LONGEST: Final = 300.0
-# So many new tokens in a row that nobody accepts are as good as bad credentials, where none was ever accepted.
-_REJECTED_MOST: Final = 2
-# Where one was, it may be one call that lacks a right (Leena's report answers 401 then), and not the account: another
-# new token would be refused as well, so it is kept for so long, and who may use it does.
+# The most seconds of a vendor's `Retry-After` that are waited; after that, asking again does no harm.
+_MAX_RETRY_AFTER: Final = 300.0
+# Where no token was ever accepted, so many new ones refused in a row are treated as bad credentials.
+_MAX_REJECTED: Final = 2
+# Where one was, a 401 to a new token may mean that one call lacks a permission (as Leena's report does): another new
+# token would be refused as well, so this one is kept for so many seconds for the calls that have it.
 _KEPT_FOR: Final = 15.0
 
 
 class Spawn(Protocol):
-    """Starts work that belongs to a pool and ends with it."""
+    """Runs work in a task that belongs to a pool and ends with it."""
 
     def __call__(self, work: Coroutine[Any, Any, None], /) -> object:
-        """Start `work`. Raises `PoolClosed`."""
+        """Run `work`. Raises `PoolClosed`."""
         ...
 
 
@@ -55,20 +55,20 @@ class _Entry:
         self.failure: AgentsError | None = None
         self.failed_at = 0.0
         self.failed_until = 0.0
-        self.is_proven = False  # whether the credentials were ever good for anything
-        self.is_accepted = False  # whether the present token was ever good for anything
-        self.is_kept = False  # whether the present token was new and refused, and may be good all the same
-        self.kept_until = 0.0  # until when it counts as new; one out of a store never does
-        self.rejected = ""  # the value of the latest token that failed
-        self.streak = 0  # new tokens in a row that failed at once
+        self.is_proven = False  # whether a token of these credentials was ever accepted
+        self.is_accepted = False  # whether the present token was ever accepted
+        self.is_kept = False  # whether the present token was refused when it was new, and is kept
+        self.kept_until = 0.0  # until when it counts as new; one from a store never does
+        self.rejected = ""  # the value of the latest token that was refused
+        self.streak = 0  # how many new tokens in a row were refused
 
 
 @define(kw_only=True, eq=False)
 class TokenSource:
-    """How one account comes by tokens of one cache.
+    """How one account obtains tokens from one cache.
 
-    `key` tells accounts apart within the process; `name` does so in stores and must show no secret. `fetch`
-    asks the vendor and gives the token and its lifetime in seconds.
+    `key` identifies the account within the process; `name` does so in stores, and must contain no secret. `fetch`
+    asks the vendor, and returns the token and its lifetime in seconds.
     """
 
     key: Hashable = field(repr=False)
@@ -77,15 +77,17 @@ class TokenSource:
     fetch: Callable[[], Awaitable[tuple[str, float]]] = field(repr=False)
     spawn: Spawn = field(repr=False)
     emit: Callable[[Event], None] = field(repr=False)
-    _entry: _Entry | None = field(default=None, init=False, repr=False)  # found once: keys are slow to hash
+    _entry: _Entry | None = field(
+        default=None, init=False, repr=False
+    )  # looked up once: keys are slow to hash
 
 
 class TokenCache:
     """Keeps one token for each account and renews it, with one request however many callers ask.
 
-    Ahead of expiry (advisory window: the last fifth of its life, at most 5 minutes) a token is renewed in the
-    background while callers keep it; only in the last moments (mandatory window: a twentieth, at most 30 s)
-    do callers wait. With a `store`, tokens are shared beyond this cache. Used by one event loop at a time.
+    Before it expires (advisory window: the last fifth of its lifetime, at most 5 minutes) a token is renewed in the
+    background while callers go on using it; callers wait only in the mandatory window (the last twentieth, at most
+    30 s). With a `store`, tokens are shared beyond this cache. Used by one event loop at a time.
     """
 
     def __init__(self, store: TokenStore | None = None, *, clock: Clock | None = None) -> None:
@@ -94,7 +96,7 @@ class TokenCache:
         self._entries: dict[Hashable, _Entry] = {}
 
     def peek(self, source: TokenSource) -> Token | None:
-        """Return the token without waiting, None when callers have to wait for one; begins due renewals."""
+        """Return the token, or None when callers have to wait for one; begin a renewal that is due."""
         entry = self._entry(source)
         token = entry.token
         if token is None:
@@ -104,39 +106,39 @@ class TokenCache:
             if now >= token.mandatory_at:
                 return None
             if entry.renewal is None and now >= entry.failed_until:
-                with suppress(PoolClosed):  # the token is good all the same
+                with suppress(PoolClosed):  # the token is still valid
                     self._begin(entry, source)
         return token
 
     async def get(self, source: TokenSource) -> Token:
-        """Return a token that is good for now.
+        """Return a valid token, and wait for its renewal if need be.
 
-        Raises `AuthenticationError` when the vendor refuses the credentials, or what the token endpoint's
-        fault was; both are remembered for some seconds. Cancelling leaves the renewal to the other callers.
+        Raises `AuthenticationError` when the vendor refuses the credentials, or the error of the token endpoint; both
+        are remembered for some seconds. Cancelling does not cancel the renewal, which other callers may wait for.
         """
         while (token := self.peek(source)) is None:
             entry = self._entry(source)
             if entry.renewal is None:
                 if entry.failure is not None and self._clock.now() < entry.failed_until:
-                    raise _again(entry.failure, age=self._clock.now() - entry.failed_at)
+                    raise _copy(entry.failure, age=self._clock.now() - entry.failed_at)
                 self._begin(entry, source)
             renewal, old = entry.renewal, entry.token
             if renewal is not None:
-                # Ends without an exception, also when the pool that renews is closed: then look again.
+                # Ends without an exception, also when the pool that renews is closed: check again then.
                 await asyncio.shield(renewal)
                 if entry.token is not None and entry.token is not old:
-                    return entry.token  # however short it lives, it is worth one try
+                    return entry.token  # used once, however short its lifetime is
         return token
 
     def accept(self, source: TokenSource, token: Token) -> None:
-        """Note that `token` was good for something."""
+        """Record that the vendor accepted `token`."""
         entry = self._entry(source)
         if entry.token is token and not entry.is_accepted:
             entry.is_accepted = entry.is_proven = True
             entry.streak = 0
 
     def reject(self, source: TokenSource, token: Token) -> None:
-        """Drop `token` after a 401, unless it was replaced already, or another one would fare no better."""
+        """Drop `token` after a 401, unless it was replaced already or a new one would be refused as well."""
         entry = self._entry(source)
         if entry.token is not token:
             return
@@ -147,18 +149,18 @@ class TokenCache:
         entry.token = None
         entry.rejected = token.value
         entry.streak = 0 if entry.is_accepted else entry.streak + 1
-        if entry.streak >= _REJECTED_MOST and not entry.is_proven:
+        if entry.streak >= _MAX_REJECTED and not entry.is_proven:
             self._fail(
                 entry,
                 AuthenticationError(
-                    f"{source.vendor}: new tokens are refused again and again; the account may lack the right",
+                    f"{source.vendor}: new tokens are refused again and again; the account may lack the permission",
                     vendor=source.vendor,
                     status=401,
                 ),
             )
 
     def _entry(self, source: TokenSource) -> _Entry:
-        if source._entry is None:  # noqa: SLF001 - the cache's own note on the source
+        if source._entry is None:  # noqa: SLF001 - the cache's own attribute of the source
             source._entry = self._entries.setdefault(source.key, _Entry())  # noqa: SLF001
         return source._entry  # noqa: SLF001
 
@@ -166,7 +168,7 @@ class TokenCache:
         entry.failure = error
         seconds = _FAULTY_FOR if error.is_passing else _REFUSED_FOR
         entry.failed_at = self._clock.now()
-        entry.failed_until = entry.failed_at + max(seconds, min(error.retry_after or 0.0, _LONGEST))
+        entry.failed_until = entry.failed_at + max(seconds, min(error.retry_after or 0.0, _MAX_RETRY_AFTER))
 
     def _begin(self, entry: _Entry, source: TokenSource) -> None:
         entry.renewal = asyncio.get_running_loop().create_future()
@@ -190,8 +192,8 @@ class TokenCache:
                     now = self._clock.now()
                     token = Token.from_lifetime(value, lifetime=lifetime, now=now)
                     await self._save(token, source)
-        except Exception as exc:  # noqa: BLE001 - a store of the user's may raise anything; callers must learn of it
-            error = exc if isinstance(exc, AgentsError) else _foreign(source, exc)
+        except Exception as exc:  # noqa: BLE001 - a store of the user's may raise anything, and callers have to get it
+            error = exc if isinstance(exc, AgentsError) else _wrapped(source, exc)
             self._fail(entry, error)
             source.emit(TokenFailed(vendor=source.vendor, error=error))
         else:
@@ -211,7 +213,7 @@ class TokenCache:
 
     @asynccontextmanager
     async def _locked(self, source: TokenSource) -> AsyncIterator[None]:
-        """Hold the store's lock; where that fails, go on without: two renewals do less harm than none."""
+        """Hold the store's lock; where that fails, go on without it: two renewals do less harm than none."""
         lock = None
         try:
             if self._store is not None:
@@ -223,21 +225,21 @@ class TokenCache:
         try:
             yield
         finally:
-            fault = sys.exc_info()
+            exc_info = sys.exc_info()
             try:
                 if lock is not None:
-                    await lock.__aexit__(*fault)
+                    await lock.__aexit__(*exc_info)
             except Exception as exc:  # noqa: BLE001 - as in `_load`
-                if exc is not fault[1]:
+                if exc is not exc_info[1]:
                     source.emit(TokenStoreFailed(vendor=source.vendor, error=exc))
 
     async def _load(self, entry: _Entry, source: TokenSource) -> Token | None:
-        """Return the store's token where it is younger than ours and was not rejected here."""
+        """Return the store's token, which others may have renewed; None if it is not newer or was refused."""
         if self._store is None:
             return None
         try:
             stored = await self._store.load(source.name)
-        except Exception as exc:  # noqa: BLE001 - a store of the user's may raise anything, and is only a help
+        except Exception as exc:  # noqa: BLE001 - a store of the user's may raise anything, and is optional
             source.emit(TokenStoreFailed(vendor=source.vendor, error=exc))
             return None
         if stored is None or stored.value == entry.rejected or not _fits_header(stored.value):
@@ -273,11 +275,11 @@ def _fits_header(value: str) -> bool:
 
 def _check_fits(value: str, source: TokenSource) -> None:
     if not _fits_header(value):
-        message = f"{source.vendor}: the token holds what no header can"
+        message = f"{source.vendor}: the token has characters that no header may have"
         raise DecodeError(message, vendor=source.vendor, call="token")
 
 
-def _foreign(source: TokenSource, exc: Exception) -> AgentsError:
+def _wrapped(source: TokenSource, exc: Exception) -> AgentsError:
     error = AgentsError(
         f"{source.vendor}: obtaining a token failed: {type(exc).__name__}", vendor=source.vendor
     )
@@ -285,10 +287,10 @@ def _foreign(source: TokenSource, exc: Exception) -> AgentsError:
     return error
 
 
-def _again(error: AgentsError, *, age: float) -> AgentsError:
-    """Give the same error afresh: one instance raised by many tasks would pile up their tracebacks."""
-    again = type(error)(*error.args, **vars(error))
-    again.__cause__ = error.__cause__
-    if again.retry_after is not None:
-        again.retry_after = max(again.retry_after - age, 0.0)  # it counts from now
-    return again
+def _copy(error: AgentsError, *, age: float) -> AgentsError:
+    """Return a copy of an error of `age` seconds: raised by many tasks, one would collect all their tracebacks."""
+    copy = type(error)(*error.args, **vars(error))
+    copy.__cause__ = error.__cause__
+    if copy.retry_after is not None:
+        copy.retry_after = max(copy.retry_after - age, 0.0)  # counted from now
+    return copy

@@ -1,4 +1,4 @@
-"""Settings from the environment, and the signatures made of them: the one place that reads `os.environ`."""
+"""Reads settings from the environment; no other module reads `os.environ`."""
 
 import os
 from base64 import b64encode
@@ -10,9 +10,9 @@ from ..model import Secret
 def read_settings(
     required: Iterable[str], optional: Iterable[str] = (), environ: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Read variables from `environ`, the process's own by default; empty ones count as not set.
+    """Return variables of `environ`, by default the process's own; empty ones count as not set.
 
-    Raises ValueError that names every required variable which is missing, never a value.
+    Raises ValueError that names every required variable that is missing, and no value.
     """
     source = os.environ if environ is None else environ
     needed = tuple(required)
@@ -24,5 +24,5 @@ def read_settings(
 
 
 def basic_header(user: str, password: Secret) -> str:
-    """Build an HTTP Basic `Authorization` header (RFC 7617, UTF-8)."""
+    """Return an HTTP Basic `Authorization` header (RFC 7617, UTF-8)."""
     return "Basic " + b64encode(f"{user}:{password.reveal()}".encode()).decode("ascii")

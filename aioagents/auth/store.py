@@ -1,4 +1,4 @@
-"""Where tokens are shared: with other pools of the process, or with other processes."""
+"""Token stores: they share tokens with other pools of the process, or with other processes."""
 
 import os
 import tempfile
@@ -14,14 +14,14 @@ from attrs import field, frozen
 
 from ..codec import decode_json, encode_json
 
-# A renewal takes seconds: whoever holds the lock for longer hangs.
-_PATIENCE: Final = 60.0
-_POLL: Final = 0.05
+# A renewal takes seconds: a process that holds the lock for longer hangs.
+_LOCK_TIMEOUT: Final = 60.0
+_LOCK_INTERVAL: Final = 0.05
 
 
 @frozen(kw_only=True)
 class StoredToken:
-    """A token as stores keep it. `expires_at` is Unix time, since no other clock is shared."""
+    """A token as it is kept in a store. `expires_at` is Unix time, since no other clock is shared."""
 
     value: str = field(repr=False)
     lifetime: float
@@ -29,20 +29,20 @@ class StoredToken:
 
 
 class TokenStore(Protocol):
-    """Shares tokens. Keys are opaque and name one account each."""
+    """Shares tokens. A key is opaque and stands for one account."""
 
     async def load(self, key: str) -> StoredToken | None:
-        """Return the token that is kept, if any; what cannot be read counts as none. Raises OSError."""
+        """Return the token that is stored, or None, also where it cannot be read. Raises OSError."""
         ...
 
     async def save(self, key: str, token: StoredToken) -> None:
-        """Keep `token` in place of any other. Raises OSError."""
+        """Store `token` in place of any other. Raises OSError."""
         ...
 
     def lock(self, key: str) -> AbstractAsyncContextManager[object]:
-        """Keep everybody else who shares the store from renewing the same token meanwhile.
+        """Return a lock that keeps all others who share the store from renewing the same token meanwhile.
 
-        Where it cannot be entered or left, which is told, the token is renewed all the same.
+        Where it cannot be acquired or released, `TokenStoreFailed` is emitted, and the token is renewed without it.
         """
         ...
 
@@ -55,15 +55,15 @@ class MemoryTokenStore:
         self._locks: dict[str, anyio.Lock] = {}
 
     async def load(self, key: str) -> StoredToken | None:
-        """Return the token that is kept, if any."""
+        """Return the token that is stored, or None."""
         return self._tokens.get(key)
 
     async def save(self, key: str, token: StoredToken) -> None:
-        """Keep `token`."""
+        """Store `token`."""
         self._tokens[key] = token
 
     def lock(self, key: str) -> AbstractAsyncContextManager[object]:
-        """Let one renewal of this token go on at a time."""
+        """Return the lock for renewals of this token."""
         return self._locks.setdefault(key, anyio.Lock())
 
     def __repr__(self) -> str:
@@ -73,9 +73,9 @@ class MemoryTokenStore:
 class FileTokenStore:
     """Shares tokens among processes through one JSON file. Needs the package `filelock` (`aioagents[store]`).
 
-    The file is readable by its owner alone (mode 0600) and replaced in one step, so that a reader never sees
-    half of it. Beside it stand lock files, empty: `<name>.lock`, and one for each account. Tokens are written
-    in clear text, passwords are not written.
+    Only its owner can read the file (mode 0600). It is replaced atomically, so that a reader never sees half of it.
+    Beside it are empty lock files: `<name>.lock`, and one for each account. Tokens are written in clear text;
+    passwords are not written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -85,24 +85,26 @@ class FileTokenStore:
             raise ImportError("FileTokenStore needs filelock: pip install 'aioagents[store]'") from exc
         self._path = Path(path)
         if self._path.is_dir():
-            raise IsADirectoryError(f"{self._path} is a directory; name the file that is to hold the tokens")
+            raise IsADirectoryError(f"{self._path} is a directory; name a file for the tokens in it")
         self._lock_class = AsyncFileLock
 
     async def load(self, key: str) -> StoredToken | None:
-        """Return the token that is kept, if any; a damaged file counts as empty."""
+        """Return the token that is stored, or None; a damaged file counts as empty."""
         return _stored((await anyio.to_thread.run_sync(self._read)).get(key))
 
     async def save(self, key: str, token: StoredToken) -> None:
-        """Keep `token`. Raises OSError when the file cannot be written."""
-        async with self._lock_class(f"{self._path}.lock", timeout=_PATIENCE, poll_interval=_POLL, mode=0o600):
+        """Store `token`. Raises OSError when the file cannot be written."""
+        async with self._lock_class(
+            f"{self._path}.lock", timeout=_LOCK_TIMEOUT, poll_interval=_LOCK_INTERVAL, mode=0o600
+        ):
             await anyio.to_thread.run_sync(self._write, key, token)
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncIterator[None]:
-        """Let one process at a time renew this token; after a minute, or where files cannot be locked, go on."""
+        """Hold the lock for renewing this token; after a minute, or where files cannot be locked, go on without."""
         name = sha256(key.encode()).hexdigest()[:16]
         lock = self._lock_class(
-            f"{self._path}.{name}.lock", timeout=_PATIENCE, poll_interval=_POLL, mode=0o600
+            f"{self._path}.{name}.lock", timeout=_LOCK_TIMEOUT, poll_interval=_LOCK_INTERVAL, mode=0o600
         )
         is_held = False
         try:
@@ -114,7 +116,7 @@ class FileTokenStore:
             yield
         finally:
             if is_held:
-                with anyio.CancelScope(shield=True):  # releasing is local and never waits for anybody
+                with anyio.CancelScope(shield=True):  # releasing is local and waits for nothing
                     await lock.release()
 
     def _read(self) -> dict[str, Any]:
@@ -128,7 +130,7 @@ class FileTokenStore:
         content = self._read()
         content[key] = {"value": token.value, "lifetime": token.lifetime, "expires_at": token.expires_at}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # mkstemp makes the file with mode 0600, in the same folder so that the replacement is one step.
+        # mkstemp makes the file with mode 0600; in the same folder, so that replacing is atomic.
         handle, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
         try:
             with os.fdopen(handle, "wb") as file:

@@ -1,215 +1,229 @@
-"""Where rows come in: read lazily, claimed in the journal, and sorted by what is known of them."""
+"""How rows come into a batch: those that an earlier run left open, then the input, claimed as it is read. Pure."""
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from ..contract import BatchRow
+from .backlog import Backlog
+from .outbox import Outbox
 from .outcome import Outcome
 from .plan import lost_start, unstarted
 from .record import Change, Record, RowState
 from .rows import RowFault
-from .settings import AHEAD
-
-if TYPE_CHECKING:
-    from .flow import Flow
-    from .follower import Follower
-
-Rows: TypeAlias = Iterable[BatchRow | RowFault] | AsyncIterable[BatchRow | RowFault]
-
-_CHUNK: Final = AHEAD // 2
-_SLICE: Final = 0.02  # seconds for which an iterator that never waits may hold up the loop
+from .settings import BatchSettings
+from .states import Found, Phase, Row
 
 
 class Intake:
-    """Reads the input, never more than `AHEAD` rows ahead of what is started, and claims rows chunk by chunk.
+    """Takes rows, never more than `BatchSettings.ahead` of them ahead of what is started or followed.
 
-    A row is claimed as soon as it is read: an input that takes its time holds up none that it has given.
+    A row is claimed as soon as it was read, many rows at a time. Reading goes on once half of those ahead are gone,
+    so that claims stay large.
     """
 
-    def __init__(self, flow: "Flow", follower: "Follower") -> None:
-        self._flow = flow
-        self._follower = follower
-        self._is_resending = flow.settings.is_resending
+    def __init__(
+        self, settings: BatchSettings, outbox: Outbox, backlog: Backlog, *, reports_found: bool
+    ) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self._backlog = backlog
+        self._reports_found = reports_found
         self._unclaimed: deque[BatchRow] = deque()
-        self._is_claiming = False
-        self._is_exhausted = False
-        self._room: asyncio.Future[None] | None = None
-        self._is_resuming = False
-        self._need: asyncio.Future[None] | None = None
+        self._claiming: Sequence[BatchRow] = ()
+        self._single_claims = 0  # rows to be claimed one by one, since one of them cannot be claimed at all
+        self._waits_for_input = self._waits_for_open = False
+        self._input_ended = self._open_ended = False
+        self._lost = 0  # rows of an earlier run that are SENDING, and not settled yet
         #: Rows that are claimed and may be started.
-        self.ready: deque[BatchRow] = deque()
+        self.ready: deque[Row] = deque()
+        #: Rows whose run an earlier run of the batch started, and which is to be followed.
+        self.waiting: deque[Row] = deque()
+        #: Rows from claim to outcome, by key; and those that an earlier run left.
+        self.active: dict[str, Row] = {}
+        self.resumed: dict[str, Row] = {}
         self.rows_read = 0
+        self.rows_resumed = 0
+
+    # What an earlier run left
+
+    def found_open(self, record: Record, utc: datetime) -> bool:
+        """Take a row that is SENDING or STARTED; return whether another one may be read. If not, `ReadOpen` comes."""
+        if record.is_changed or record.key in self.resumed:
+            return True
+        if record.state is RowState.SENDING:
+            self._found_sending(record, utc)
+            is_full = self._lost >= self._settings.ahead
+        else:
+            row = Row(record.key, record.target, Phase.WAITING, ref=record.ref)
+            self.resumed[record.key] = row
+            self.waiting.append(row)
+            self.rows_resumed += 1
+            is_full = len(self.waiting) >= self._settings.ahead
+        self._waits_for_open |= is_full
+        return not is_full
+
+    def _found_sending(self, record: Record, utc: datetime) -> None:
+        """Settle a row of which nobody knows whether its start arrived."""
+        self._lost += 1
+        if self._settings.is_resending:  # once the input comes to it
+            row = Row(record.key, record.target, Phase.REPLANNING)
+            change = Change(key=record.key, state=RowState.PLANNED, at=utc)
+        else:
+            row = Row(record.key, record.target, Phase.LOST)
+            row.error = lost_start(record)
+            change = unstarted(record.key, RowState.UNKNOWN, row.error, at=utc)
+        self.resumed[record.key] = row
+        self._backlog.add(row, change)
+
+    def sending_ended(self) -> bool:
+        """Note that all rows SENDING were found; return whether they are settled. If not, `ReadOpen` comes."""
+        self._waits_for_open |= self._lost > 0
+        return not self._lost
+
+    def open_ended(self) -> None:
+        """Note that an earlier run left no more rows than were found."""
+        self._open_ended = True
+
+    def settled(self, row: Row, *, is_recorded: bool) -> None:
+        """Take the journal's answer for a row that is LOST or REPLANNING."""
+        if row.input is not None:
+            self._replanned(row, is_recorded=is_recorded)
+            return
+        self._lost -= 1
+        if row.phase is Phase.LOST and is_recorded:
+            self._outbox.emit(
+                Outcome(key=row.key, state=RowState.UNKNOWN, target=row.target, error=row.error)
+            )
+        self.forget(row)
+
+    # The input
+
+    def read(self, row: object) -> bool:
+        """Take a row of the input; return whether another one may be read. If not, `ReadInput` comes.
+
+        Raises TypeError for what is no row.
+        """
+        self.rows_read += 1
+        if isinstance(row, RowFault):
+            self._outbox.refuse(row.key, row)
+        elif isinstance(row, BatchRow):
+            self._unclaimed.append(row)
+        else:
+            raise TypeError(f"rows have to be BatchRow values, not {type(row).__name__}")
+        self._waits_for_input = self._ahead >= self._settings.ahead or not self.is_outcome_wanted
+        return not self._waits_for_input
+
+    def input_ended(self) -> None:
+        """Note that the input has no more rows."""
+        self._input_ended = True
+
+    def claimed(self, records: Sequence[Record], utc: datetime) -> None:
+        """Take the journal's answer to `Claim`: a record for each row, in order."""
+        rows, self._claiming = self._claiming, ()
+        for row, record in zip(rows, records, strict=True):
+            self._sort(row, record, utc)
+
+    def claim_failed(self, error: TypeError | ValueError) -> None:
+        """Note that one of the rows of `Claim` cannot be written down: its own fault, once it is known which one."""
+        rows, self._claiming = self._claiming, ()
+        if len(rows) == 1:
+            self._outbox.refuse(rows[0].key, error)
+        else:
+            self._unclaimed.extendleft(reversed(rows))
+            self._single_claims = len(rows)
+
+    def _sort(self, row: BatchRow, record: Record, utc: datetime) -> None:
+        """Decide what becomes of a row by what the journal knows of it."""
+        is_repeated = record.is_repeated or row.key in self.active
+        is_unknown = record.state is RowState.UNKNOWN and not record.is_changed
+        if is_repeated and not (record.is_held or self._reports_found):
+            self._outbox.refuse(row.key, _repeated(row))
+        elif is_repeated or record.is_held:
+            self._found(row, record)  # whoever has it reports its outcome
+        elif record.state is RowState.PLANNED:
+            self._add(row, Phase.READY)
+        elif is_unknown and self._settings.is_resending:
+            change = Change(key=row.key, state=RowState.PLANNED, at=utc)
+            self._backlog.add(self._add(row, Phase.REPLANNING), change)
+        else:  # settled before; or an earlier run left it, and it was found by `found_open`
+            if record.state.is_settled and not record.is_changed:
+                self._outbox.emit(Outcome.of_record(record))
+            self._found(row, record)
+
+    def _add(self, row: BatchRow, phase: Phase) -> Row:
+        added = self.active[row.key] = Row(row.key, row.target, phase, row=row)
+        self.ready.append(added)  # in the order of the input, also where it has to be recorded first
+        return added
+
+    def _replanned(self, row: Row, *, is_recorded: bool) -> None:
+        if is_recorded:
+            row.move(Phase.READY)
+        else:
+            self.ready.remove(row)
+            self.forget(row)
+
+    def _found(self, row: BatchRow, record: Record) -> None:
+        if self._reports_found:
+            self._outbox.add(Found(row, record))
+
+    # Decisions
+
+    @property
+    def is_outcome_wanted(self) -> bool:
+        """Return whether the reader keeps up; if not, nothing is read and nothing is started."""
+        return self._outbox.unread < self._settings.in_flight
+
+    @property
+    def _ahead(self) -> int:
+        return len(self._unclaimed) + len(self._claiming) + len(self.ready)
+
+    def next_claim(self) -> Sequence[BatchRow]:
+        """Return the rows to be claimed next, none while a claim is out."""
+        if self._claiming or not self._unclaimed:
+            return ()
+        count = 1 if self._single_claims else min(len(self._unclaimed), self._settings.chunk)
+        self._single_claims -= self._single_claims > 0
+        self._claiming = [self._unclaimed.popleft() for _ in range(count)]
+        return self._claiming
+
+    def has_room_for_input(self) -> bool:
+        """Return whether the input is to be read on, once."""
+        half = self._settings.ahead - self._settings.chunk
+        if not self._waits_for_input or self._ahead > half or not self.is_outcome_wanted:
+            return False
+        self._waits_for_input = False
+        return True
+
+    def has_room_for_open(self) -> bool:
+        """Return whether open rows of an earlier run are to be read on, once."""
+        half = self._settings.ahead - self._settings.chunk
+        if not self._waits_for_open or self._lost or len(self.waiting) > half:
+            return False
+        self._waits_for_open = False
+        return True
 
     @property
     def is_done(self) -> bool:
-        """Return whether no row will be ready any more."""
-        is_at_it = self._unclaimed or self._is_claiming or self.ready or self._is_resuming
-        return self._is_exhausted and not is_at_it
+        """Return whether no row will come in any more."""
+        is_left = self._unclaimed or self._claiming or self.ready or self.waiting or self._lost
+        return self._input_ended and self._open_ended and not is_left
 
-    async def read(self, rows: Rows) -> None:
-        """Read all there is. Raises what the input raises, and TypeError for what is no row."""
-        await self._resume()
-        if isinstance(rows, AsyncIterable):
-            async for row in rows:
-                self._take(row)
-                if self._is_full:
-                    await self._wait_for_room()
-        else:
-            await self._read_slices(rows)
-        self._is_exhausted = True
+    def release(self, keys: Collection[str]) -> None:
+        """Forget rows that are not begun: somebody else has them now."""
+        kept: deque[Row] = deque()
+        for row in self.ready:
+            if row.phase is Phase.READY and row.key in keys:
+                self.forget(row)
+            else:
+                kept.append(row)
+        self.ready = kept
 
-    async def _read_slices(self, rows: "Iterable[BatchRow | RowFault]") -> None:
-        clock = self._flow.clock
-        ends_at = clock.now() + _SLICE
-        for row in rows:
-            self._take(row)
-            if self._is_full:
-                await self._wait_for_room()
-            elif clock.now() < ends_at:
-                continue
-            await asyncio.sleep(0)
-            ends_at = clock.now() + _SLICE
-
-    async def _resume(self) -> None:
-        """Take up what an earlier run left: starts whose fate nobody knows, and runs that go on."""
-        journal = self._flow.journal
-        await journal.begin()
-        lost: list[Record] = []
-        async for record in journal.unfinished():
-            if record.state is RowState.SENDING and not record.is_changed:
-                lost.append(record)
-            if len(lost) >= AHEAD:
-                await self._settle(lost)
-                lost = []
-        await self._settle(lost)
-        running = journal.unfinished()
-        self._is_resuming = True
-        if await self._feed(running):
-            self._flow.spawn(self._feed_on(running))
-        self._flow.moved()
-
-    async def _feed(self, running: AsyncIterator[Record]) -> bool:
-        """Have runs followed that go on, as many as may wait for that, and say whether there may be more."""
-        async for record in running:
-            if record.state is RowState.STARTED and not record.is_changed:
-                self._follower.resume(record)
-                if self._follower.waiting >= AHEAD:
-                    return True
-        self._is_resuming = False
-        return False
-
-    async def _feed_on(self, running: AsyncIterator[Record]) -> None:
-        while True:
-            if self._follower.waiting > AHEAD - _CHUNK:
-                self._need = asyncio.get_running_loop().create_future()
-                await self._need
-            if not await self._feed(running):
-                return
-            self._flow.moved()
-
-    async def _settle(self, lost: Sequence[Record]) -> None:
-        if lost:
-            await (self._plan_anew(lost) if self._is_resending else self._give_up(lost))
-
-    async def _plan_anew(self, lost: Sequence[Record]) -> None:
-        """Have rows sent once more when the input comes to them."""
-        now = self._flow.clock.utcnow()
-        await self._flow.record([Change(key=each.key, state=RowState.PLANNED, at=now) for each in lost])
-
-    async def _give_up(self, lost: Sequence[Record]) -> None:
-        """Tell of rows that nobody can know to have been started."""
-        now = self._flow.clock.utcnow()
-        errors = [lost_start(each) for each in lost]
-        pairs = list(zip(lost, errors, strict=True))
-        changes = [unstarted(each.key, RowState.UNKNOWN, error, at=now) for each, error in pairs]
-        if not await self._flow.record(changes):
-            return
-        for each, error in pairs:
-            self._flow.replay(Outcome(key=each.key, state=RowState.UNKNOWN, target=each.target, error=error))
-
-    # Reading
-
-    def _take(self, row: object) -> None:
-        self.rows_read += 1
-        if isinstance(row, RowFault):
-            self._flow.refuse(row.key, row)
-            return
-        if not isinstance(row, BatchRow):
-            raise TypeError(f"rows have to be BatchRow values, not {type(row).__name__}")
-        self._unclaimed.append(row)
-        if not self._is_claiming:
-            self._is_claiming = True
-            self._flow.spawn(self._claim())
-
-    @property
-    def _is_full(self) -> bool:
-        return len(self._unclaimed) + len(self.ready) >= AHEAD or not self._flow.is_read
-
-    async def _wait_for_room(self) -> None:
-        self._room = asyncio.get_running_loop().create_future()
-        await self._room
-
-    def make_room(self) -> None:
-        """Have more rows read once half of those ahead are started, so that claims stay large; runs likewise."""
-        need = self._need
-        if need is not None and self._follower.waiting <= AHEAD - _CHUNK:
-            self._need = None
-            need.set_result(None)
-        room = self._room
-        if room is None or len(self._unclaimed) + len(self.ready) > AHEAD - _CHUNK or not self._flow.is_read:
-            return
-        self._room = None
-        if not room.done():
-            room.set_result(None)
-
-    # Claiming
-
-    async def _claim(self) -> None:
-        try:
-            while self._unclaimed and not self._flow.is_stopping:
-                count = min(len(self._unclaimed), _CHUNK)
-                rows = [self._unclaimed.popleft() for _ in range(count)]
-                records = await self._records_of(rows)
-                await self._sort(rows, records)
-                self._flow.moved()
-        finally:
-            self._is_claiming = False
-
-    async def _records_of(self, rows: Sequence[BatchRow]) -> Sequence[Record | Exception]:
-        """Claim rows; where one cannot be written down at all, its error stands in the place of its record."""
-        journal = self._flow.journal
-        try:
-            return await journal.claim(rows)
-        except (TypeError, ValueError) as error:
-            if len(rows) == 1:
-                return [error]
-        return [record for row in rows for record in await self._records_of([row])]
-
-    async def _sort(self, rows: Sequence[BatchRow], records: Sequence[Record | Exception]) -> None:
-        """Hand each row to where it belongs, in order."""
-        flow = self._flow
-        again: list[Change] = []
-        ready: list[BatchRow] = []
-        for row, record in zip(rows, records, strict=True):
-            if isinstance(record, Exception):
-                flow.refuse(row.key, record)
-            elif record.is_held:
-                continue  # its outcome is told by who has it
-            elif record.is_repeated or row.key in flow.active:
-                flow.refuse(row.key, _repeated(row))
-            elif record.state is RowState.PLANNED or (
-                self._is_resending and record.state is RowState.UNKNOWN
-            ):
-                if record.state is RowState.UNKNOWN:
-                    again.append(Change(key=row.key, state=RowState.PLANNED, at=flow.clock.utcnow()))
-                flow.active.add(row.key)
-                ready.append(row)
-            elif record.state.is_settled and not record.is_changed:
-                flow.replay(Outcome.of_record(record))
-        if not again or await flow.record(again):
-            self.ready.extend(ready)
+    def forget(self, row: Row) -> None:
+        """Forget a row that is done with."""
+        row.move(Phase.GONE)
+        rows = self.resumed if row.input is None else self.active
+        del rows[row.key]
 
 
 def _repeated(row: BatchRow) -> ValueError:

@@ -1,4 +1,4 @@
-"""What a batch tells of its rows, and of itself."""
+"""What a batch reports of its rows, and of itself."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,14 +22,14 @@ _FOREIGN: Final[Mapping[str, type[Exception]]] = {"ValueError": ValueError, "Typ
 class Outcome:
     """What came of a row.
 
-    `state` is what the journal has. Where it is settled, that is the end of it. Else the row is left for the
-    next time the batch is run: `PLANNED`, its start surely began nothing (`error` says why); `STARTED`, its run
-    goes on, and the wait for it ended with `error`; `SENDING`, what became of its start could not be recorded.
+    `state` is what the journal has. Where it is settled, that is the end of it. Else the row is left for the next
+    time the batch is run: `PLANNED`, its start surely began nothing (`error` says why); `STARTED`, its run goes on,
+    and the wait for it ended with `error`; `SENDING`, what became of its start could not be recorded.
 
-    `run` is the run as it was seen last, `error` what went wrong: the start's or the wait's error, `RunFailed` or
-    `RunAborted` for such an end, `RowFault` for a line that is no row (`key` is then empty where none could be
+    `run` is the run as it was seen last, `error` what went wrong: the error of the start or of the wait, `RunFailed`
+    or `RunAborted` for such an end, `RowFault` for a line that is no row (`key` is then empty where none could be
     read), ValueError for a key that stands twice (a `RowFault` where the row's line is known). `is_replayed`: the
-    row was settled by an earlier run of the batch and comes from the journal; `run` has then what is kept there, and
+    row was settled by an earlier run of the batch and comes from the journal; `run` then has what is kept there, and
     no `raw`.
     """
 
@@ -48,12 +48,12 @@ class Outcome:
 
     @classmethod
     def of_run(cls, key: str, target: str, run: Run) -> "Outcome":
-        """Tell of the end of a run."""
+        """Return the outcome of a run that ended."""
         return cls(key=key, state=ENDS[run.state], target=target, ref=run.ref, run=run, error=fault_of(run))
 
     @classmethod
     def of_record(cls, record: Record) -> "Outcome":
-        """Tell what was settled before."""
+        """Return the outcome of a row that was settled before."""
         run = _run_of(record)
         return cls(
             key=record.key,
@@ -99,10 +99,10 @@ class BatchStatistics:
     """What a batch did since it was begun, and what it is doing.
 
     Rows: `read` from the input so far, of which `faulty` are no rows or stand twice; `ready` are claimed and wait
-    for their turn; `sending` have their start out, and `in_flight` are those and the ones whose run is followed;
+    to be started; `sending` have their start sent, and `in_flight` are those and the ones whose run is followed;
     `resumed` were in flight when an earlier run of the batch ended. `starts` counts runs begun, `replayed` the
-    rows that were settled before, `states` the outcomes by state, those among them and faulty rows not; `unread`
-    outcomes wait for whoever iterates. `begun_at` is None before the first run.
+    rows that were settled before, `states` the outcomes by state, replayed ones included, faulty rows not; `unread`
+    outcomes wait for the reader. `begun_at` is None before the first run.
     """
 
     begun_at: datetime | None = None

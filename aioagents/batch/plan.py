@@ -1,4 +1,4 @@
-"""What an error or an end means for a row of a batch. Pure."""
+"""What an error or the end of a run means for a row of a batch. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,18 +26,19 @@ ENDS: Final[Mapping[RunState, RowState]] = MappingProxyType(
         RunState.ABORTED: RowState.ABORTED,
     }
 )
+CHECK_BY_HAND: Final = "Check on the vendor's side for a run of this target and time."
 _FIRST_CLIENT_STATUS: Final = 400
-# Refusals that say "not now": payment required, rights that are lacking for the moment, request timeout, too early.
-# A refused row is never sent again by itself.
+# Refusals that may pass: payment required, rights that are lacking for the moment, request timeout, too early. Such a
+# row stays planned; a refused one is never sent again by itself.
 _LATER: Final = frozenset({402, 403, 408, 425})
-_RIGHTS: Final = frozenset({402, 403})  # told by a vendor that is well: other rows may fare better
+_RIGHTS: Final = frozenset({402, 403})  # the vendor is well: other rows may be started
 
 
 @frozen
-class Verdict:
+class StartFailure:
     """What becomes of a row whose start failed.
 
-    `stops` says that every other row would fare the same, `is_trouble` that others may for as long as it lasts.
+    `stops`: every other row would fail in the same way. `is_trouble`: others may, while it lasts.
     """
 
     state: RowState
@@ -45,23 +46,23 @@ class Verdict:
     is_trouble: bool = True
 
 
-def judge(error: Exception) -> Verdict:
-    """Say what becomes of a row whose start raised `error`.
+def classify(error: Exception) -> StartFailure:
+    """Return what becomes of a row whose start raised `error`.
 
     A client promises that no run began where its start raises anything but `StartUnknown`. An error that no
-    client raises on purpose is a fault in its code, and such a promise is not worth anything then.
+    client raises on purpose is a fault in its code, and its promise counts for nothing then.
     """
     if isinstance(error, StartUnknown):
-        return Verdict(RowState.UNKNOWN)
+        return StartFailure(RowState.UNKNOWN)
     if isinstance(error, AuthenticationError | PoolClosed):
-        return Verdict(RowState.PLANNED, stops=True)
+        return StartFailure(RowState.PLANNED, stops=True)
     if isinstance(error, AgentsError):
         if _is_final(error):
-            return Verdict(RowState.REFUSED, is_trouble=False)
-        return Verdict(RowState.PLANNED, is_trouble=error.status not in _RIGHTS)
+            return StartFailure(RowState.REFUSED, is_trouble=False)
+        return StartFailure(RowState.PLANNED, is_trouble=error.status not in _RIGHTS)
     if isinstance(error, ValueError | TypeError):
-        return Verdict(RowState.REFUSED, is_trouble=False)  # the row cannot be sent to this vendor
-    return Verdict(RowState.UNKNOWN)
+        return StartFailure(RowState.REFUSED, is_trouble=False)  # the row cannot be sent to this vendor
+    return StartFailure(RowState.UNKNOWN)
 
 
 def _is_final(error: AgentsError) -> bool:
@@ -78,12 +79,12 @@ def words_of(error: Exception) -> str:
 
 
 def unstarted(key: str, state: RowState, error: Exception, *, at: datetime) -> Change:
-    """Write down that a start led to no run that is known."""
+    """Return the change of a row whose start led to no known run."""
     return Change(key=key, state=state, at=at, kind=type(error).__name__, error=words_of(error))
 
 
 def ended(key: str, run: Run) -> Change:
-    """Write down the end of a run."""
+    """Return the change of a row whose run has ended."""
     error = fault_of(run)
     return Change(
         key=key,
@@ -98,7 +99,7 @@ def ended(key: str, run: Run) -> Change:
 
 
 def fault_of(run: Run) -> AgentsError | None:
-    """Return the error that a run's end stands for, as `RunHandle.result` raises it; None for a completed one."""
+    """Return the error that `RunHandle.result` raises for an end, None for a completed run."""
     if run.state is RunState.COMPLETED:
         return None
     kind = RunFailed if run.state is RunState.FAILED else RunAborted
@@ -106,11 +107,11 @@ def fault_of(run: Run) -> AgentsError | None:
 
 
 def lost_start(record: Record) -> StartUnknown:
-    """Say of a row that is SENDING, with nobody sending it, what can be said."""
+    """Return the error of a row that is SENDING with nobody sending it."""
     return StartUnknown(
-        f"an earlier run of the batch ended while the start of {record.key!r} was out: whether a run began cannot "
-        "be known",
+        f"an earlier run of the batch ended while the start of {record.key!r} was under way: whether a run began "
+        "cannot be known",
         target=record.target,
         sent_at=record.sent_at,
-        advice="Look at the vendor's side for a run of this target and time.",
+        advice=CHECK_BY_HAND,
     )

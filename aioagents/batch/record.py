@@ -1,13 +1,13 @@
-"""What a journal knows of a row, and how that may change. Pure.
+"""The states of a row and their transitions, and what a journal keeps of a row. Pure.
 
     PLANNED -> SENDING -> STARTED -> COMPLETED, FAILED, ABORTED
                   |
-                  +-> REFUSED      the run surely did not begin, and trying again is of no use
-                  +-> PLANNED      it surely did not begin, and may be tried again
-                  +-> UNKNOWN      it was sent, and whether a run began cannot be known
+                  +-> REFUSED      no run began, and another attempt would not help
+                  +-> PLANNED      no run began, and the start may be tried again
+                  +-> UNKNOWN      the start was sent, and whether a run began cannot be known
 
-An unknown row is settled by hand alone: STARTED with the run that was found, PLANNED to send it once more,
-DROPPED to leave it. The same may be done by hand, and by no batch, where a row would never get any further:
+An unknown row is settled only by hand: STARTED with the run that was found, PLANNED to send it again, DROPPED to
+leave it. A person, but no batch, may also change a row that would not get any further by itself:
 
     STARTED -> STARTED with another run, PLANNED, DROPPED
     REFUSED -> PLANNED, DROPPED
@@ -27,7 +27,7 @@ from ..model.quick import quick
 
 
 class RowState(StrEnum):
-    """Where a row of a batch stands. What is settled is never touched again, but for UNKNOWN and REFUSED by hand."""
+    """The state of a row. Settled rows never change again, except UNKNOWN and REFUSED ones by hand."""
 
     PLANNED = "planned"
     SENDING = "sending"
@@ -58,7 +58,7 @@ MOVES: Final[Mapping[RowState, frozenset[RowState]]] = MappingProxyType(
     }
 )
 
-#: Moves besides these that people may have made, by a `Change` that says so.
+#: Further transitions, for a `Change` that is made by hand.
 BY_HAND: Final[Mapping[RowState, frozenset[RowState]]] = MappingProxyType(
     {
         RowState.STARTED: frozenset({RowState.STARTED, RowState.PLANNED, RowState.DROPPED}),
@@ -70,17 +70,16 @@ BY_HAND: Final[Mapping[RowState, frozenset[RowState]]] = MappingProxyType(
 @quick
 @frozen(kw_only=True)
 class Record:
-    """One row as its journal knows it.
+    """One row as its journal has it.
 
-    `digest` is of the row's content, which the journal does not keep. `owner` names who changed it last (host,
-    process, batch). `sent_at` is when the start was about to leave, `ended_at` when its run ended, both UTC.
-    `kind` and `error` tell of what went wrong (`RunFailed`, words), `status` is the vendor's own last word,
-    `output` the run's, as JSON values.
+    `digest` is a digest of the row's content, which the journal does not keep. `owner` names the process that changed
+    the row last. `sent_at` is the time just before the start was sent, `ended_at` the time when its run ended, both
+    UTC. `kind` and `error` are the type and the message of an error, `status` is the vendor's last word for the run,
+    `output` is the run's output, as JSON values.
 
-    `is_changed`: this owner changed the row in this run of the batch before it was claimed or read, so its outcome
-    was, or will be, told without that. Claims tell more: `is_repeated`, the same key was claimed before in this run,
-    so it stands twice in the input. `is_held`, another owner, who is alive, has the row in hand, and its outcome is
-    told there.
+    `is_changed`: this owner changed the row in this run of the batch before it was claimed or read, so its outcome is
+    reported anyway. In records that a claim returns: `is_repeated`, the key was claimed before in this run, so it is
+    in the input twice; `is_held`, another owner that is alive works on the row, and reports its outcome.
     """
 
     key: str
@@ -103,11 +102,11 @@ class Record:
 @quick
 @frozen(kw_only=True)
 class Change:
-    """What a row becomes. Members as in `Record`; those that are not given stay as they are.
+    """A change of a row. Members are as in `Record`; those that are not given stay as they are.
 
-    `at` is when it was seen. `ended_at` is when the run ended by the vendor's clock; it counts where it lies between
-    the start and `at`, and otherwise `at` does. `is_by_hand` says that a person asked for it: the moves of `BY_HAND`
-    may be made as well.
+    `at` is the time of the change. `ended_at` is the time when the run ended by the vendor's clock; it is used if it
+    lies between the start and `at`, otherwise `at` is. `is_by_hand` says that a person made the change, which allows
+    the transitions of `BY_HAND` as well.
     """
 
     key: str
@@ -123,38 +122,38 @@ class Change:
 
 
 class BatchJournal(Protocol):
-    """Where a batch keeps what must not be lost. One file here; a database shared by machines fits as well.
+    """Where a batch records the state of each row: a file, or a database shared by several machines.
 
-    Every method raises `JournalError`, and has then changed nothing. One run uses a journal at a time.
+    Every method may raise `JournalError`, and has then changed nothing. A journal is used by one run at a time.
 
-    A journal that several owners use at one time gives each row, whatever its state, to one of them only: to who
-    claims it first, or is given it as unfinished, in one indivisible step. Who has a row in hand keeps it until its
-    next `begin`, or until it is gone, which the journal decides; to all others the row is `is_held`.
+    A journal that several owners use at the same time assigns each row, in whatever state, to one of them only, in
+    one atomic step: to the owner that claims it first, or that receives it as unfinished. An owner holds a row until
+    its next `begin`, or until the journal decides that the owner is gone; for all others the row is `is_held`.
     """
 
     async def begin(self) -> None:
-        """Begin a run of a batch: what is claimed and changed from now on counts as of this run."""
+        """Begin a run of a batch, to which later claims and changes belong."""
         ...
 
     async def claim(self, rows: Sequence[BatchRow]) -> Sequence[Record]:
-        """Take rows on: those not known yet become PLANNED. Returns each one's record, in order.
+        """Claim rows for this run, and return their records in the same order. New rows become PLANNED.
 
-        A key that was claimed before in this run is repeated, whatever its content. Else a row whose key is known
-        with another content is refused.
+        If a key was claimed before in this run, the record is `is_repeated`, whatever the row's content. Raise
+        JournalError for a key that an earlier run claimed with another content.
         """
         ...
 
     async def record(self, changes: Sequence[Change]) -> None:
         """Make changes; they are on disk when this returns.
 
-        Refuses a move that the tables do not have, and a row that somebody else has in hand: an owner who was taken
-        for gone must not go on.
+        Raise JournalError for a transition that the tables do not have, and for a row that another owner holds: an
+        owner that was believed to be gone must not go on.
         """
         ...
 
     def unfinished(self) -> AsyncIterator[Record]:
-        """Return the rows that are SENDING or STARTED, and that this owner has, or one who is gone.
+        """Return the rows that are SENDING or STARTED, and that this owner holds or one that is gone held.
 
-        It is read slowly, while rows are changed: those that this run has changed are `is_changed`, or left out.
+        They are read slowly, while rows change: rows that this run has changed are `is_changed`, or left out.
         """
         ...

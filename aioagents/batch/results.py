@@ -1,9 +1,9 @@
-"""Results of a batch in a file, exactly one line for each settled row, whenever the process is killed.
+"""Writes the results of a batch to a file: exactly one line for each settled row, whenever the process is killed.
 
-The journal knows how long the file is, and whose lines stand in it; both change in one step, once the lines are on
-disk. What stands behind that length was never counted, and is cut off. A file that is begun, or written anew, has
-another name (`.aioagents-part`) until it is whole, and the journal's length is its length from the first line on:
-so there is always one file that a length above 0 is of, and a file that has the name already is somebody else's.
+The journal records the size of the file and which rows have a line in it; both change in one step, once the lines are
+on disk. Anything beyond that size was never recorded, and is cut off. A file that is new or rewritten has another
+name (`.aioagents-part`) until it is complete, and the recorded size is its size from the first line on. So a size
+above 0 always belongs to one of the two files, and a file that has the final name before that is not ours.
 """
 
 import csv
@@ -21,7 +21,7 @@ from attrs import frozen
 
 from .. import codec
 from ..errors import JournalError
-from .hold import Hold
+from .lock_file import LockFile
 from .record import Record
 
 T = TypeVar("T")
@@ -41,48 +41,48 @@ COLUMNS: Final = (
 )
 _PART: Final = ".aioagents-part"
 _PAGE: Final = 512  # rows between two flushes to disk
-_PATIENCE: Final = 3
+_ATTEMPTS: Final = 3  # to record a page of which a row may have changed
 
 
 class Emission(Protocol):
-    """The part of a journal that knows which results were given out. Methods raise `JournalError`."""
+    """The part of a journal that records which results are in the output. Methods raise `JournalError`."""
 
     async def unemitted(self, limit: int) -> Sequence[Record]:
-        """Return settled rows whose result was not given out, in the order of settling."""
+        """Return settled rows whose result is not in the output yet, in the order of settling."""
         ...
 
-    async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
-        """Note that these were given out, after which the output has `size` bytes. All of it, or nothing."""
+    async def record_emitted(self, keys: Sequence[str], size: int) -> None:
+        """Record that these are in the output, which then has `size` bytes; all of them, or none."""
         ...
 
     async def emitted_size(self) -> int:
-        """Return how long the output was when results were last given out."""
+        """Return the size of the output when results were last recorded."""
         ...
 
 
-class Renewal(Protocol):
-    """The part of a journal that knows whether results changed after they were given out."""
+class StaleOutput(Protocol):
+    """The part of a journal that knows whether the output has to be rewritten."""
 
     async def is_output_stale(self) -> bool:
-        """Return whether a row changed whose result was given out."""
+        """Return whether a row has changed whose result is in the output."""
         ...
 
     async def reset_emission(self) -> None:
-        """Have all results given out anew, from length 0."""
+        """Record that no result is in the output, and that its size is 0."""
         ...
 
 
-class ResultJournal(Emission, Renewal, Protocol):
-    """What results are written from."""
+class ResultJournal(Emission, StaleOutput, Protocol):
+    """What a `ResultFile` needs of a journal."""
 
 
 class ResultFile:
-    """Writes what a batch settled: `async with ResultFile(journal, "results.jsonl") as results`.
+    """Writes a line for each settled row: `async with ResultFile(journal, "results.jsonl") as results`.
 
-    Call `write` now and then, and `finish` at the end. JSON lines, or CSV (chosen by the name's end, or by `form`)
-    whose `output` is JSON text; moments are UTC. Opening it takes the file up where it was left. Raises ValueError
-    that says what to do, and changes nothing, for a file that is not the journal's, or that is being written. With
-    `is_rebuilt` it is written anew from the first row. Disk faults are raised as OSError, and cost no line.
+    Call `write` now and then, and `finish` at the end. The format is CSV (`output` is JSON text) if the name ends in
+    `.csv` or `form` says so, else JSON lines; times are UTC. Entering continues the file; with `is_rebuilt` it is
+    rewritten. For a file that is not this journal's, or that another process is writing, it raises ValueError that
+    says what to do, and changes nothing. Errors of the disk are raised as OSError; no line is lost by them.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ResultFile:
         is_rebuilt: bool = False,
     ) -> None:
         self._journal = journal
-        self._path = Path(path).resolve()  # a link stays one, and what it leads to is replaced
+        self._path = Path(path).resolve()  # a symbolic link stays, and its target is replaced
         self._part = self._path.with_name(f"{self._path.name}{_PART}")
         name = form or ("csv" if self._path.suffix.lower() == ".csv" else "jsonl")
         if name not in _FORMS:
@@ -103,38 +103,38 @@ class ResultFile:
         self._is_rebuilt = is_rebuilt
         self._is_part = False
         self._file: BinaryIO | None = None
-        self._hold = Hold(self._path)
+        self._lock_file = LockFile(self._path)
         self._lock = anyio.Lock()
-        self._hand = Lock()  # a thread goes on where its caller is cancelled
+        self._thread_lock = Lock()  # a thread goes on when its caller is cancelled
 
     async def __aenter__(self) -> Self:
         try:
-            await self._in_thread(self._see_that_it_is_ordinary)
-            await self._in_thread(self._hold.take)
+            await self._in_thread(self._check_is_regular)
+            await self._in_thread(self._lock_file.acquire)
             if self._is_rebuilt or await self._journal.is_output_stale():
                 await self._rebuild()
             else:
-                await self._in_thread(self._take_up, await self._journal.emitted_size())
+                await self._in_thread(self._reopen, await self._journal.emitted_size())
         except BaseException:
-            self._leave()
+            self._release()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave()
+        self._release()
 
     async def write(self) -> int:
-        """Write all rows that were settled since the last time; gives how many. They are on disk when it returns.
+        """Write all rows settled since the last call and return their number. They are on disk when this returns.
 
-        A row that was unknown, was written so, and was sent once more, stands in the file twice until `finish`.
+        A row that was written as unknown and then sent again has two lines in the file until `finish`.
         """
         async with self._lock:
             return await self._append()
 
     async def finish(self) -> None:
-        """Write what is left; where lines changed since they were written, write the whole file anew."""
+        """Write what is left. If rows changed after they were written, rewrite the whole file."""
         async with self._lock:
             if await self._journal.is_output_stale():
                 await self._rebuild()
@@ -143,72 +143,72 @@ class ResultFile:
             if self._is_part:
                 await self._in_thread(self._publish)
 
-    # Journal and file, step by step
+    # Lines go to disk first, then into the journal
 
     async def _append(self) -> int:
         size = await self._journal.emitted_size()
         if size == 0:
-            await self._in_thread(self._begin_part)
+            await self._in_thread(self._start_part)
         if size == 0 and self._form.head:
-            size = await self._put((), 0)
+            size = await self._write_page((), 0)
         count = failures = 0
         while records := await self._journal.unemitted(_PAGE):
             try:
-                size = await self._put(records, size)
+                size = await self._write_page(records, size)
             except JournalError:
                 failures += 1
-                if failures == _PATIENCE:
+                if failures == _ATTEMPTS:
                     raise
-                continue  # a row of these is sent once more at this very moment: it is settled no longer
+                continue  # one of these rows is being sent again, and is no longer settled
             count += len(records)
             failures = 0
-        # Not before there is a length that is of it: else a kill amid its first lines would make it a stranger's.
+        # Only once its size is recorded: after a kill during its first lines it would not be known as ours.
         if self._is_part and size > 0:
             await self._in_thread(self._publish)
         return count
 
-    async def _put(self, records: Sequence[Record], size: int) -> int:
-        size = await self._in_thread(self._put_lines, records, size)
-        await self._journal.mark_emitted([record.key for record in records], size)
+    async def _write_page(self, records: Sequence[Record], size: int) -> int:
+        size = await self._in_thread(self._write_lines, records, size)
+        await self._journal.record_emitted([record.key for record in records], size)
         return size
 
     async def _rebuild(self) -> None:
-        # Made before the journal begins anew: that it is there tells that the file beside it is to be replaced.
+        # Created before the journal is reset: its existence says that the other file is to be replaced.
         await self._in_thread(self._open_part)
         await self._journal.reset_emission()
         await self._append()
 
-    async def _in_thread(self, act: Callable[[Unpack[Ts]], T], *arguments: *Ts) -> T:
-        def take_turn() -> T:
-            with self._hand:
-                return act(*arguments)
+    async def _in_thread(self, function: Callable[[Unpack[Ts]], T], *arguments: *Ts) -> T:
+        def call() -> T:
+            with self._thread_lock:
+                return function(*arguments)
 
-        return await anyio.to_thread.run_sync(take_turn)
+        return await anyio.to_thread.run_sync(call)
 
-    # The file, in a thread
+    # What runs in a thread
 
-    def _see_that_it_is_ordinary(self) -> None:
-        """Raise ValueError for a device or a pipe: it must not be replaced, and nothing in it can be cut off."""
+    def _check_is_regular(self) -> None:
+        """Raise ValueError for a device or a pipe: it must not be replaced, and cannot be truncated."""
         if self._path.exists() and not self._path.is_file():
-            raise ValueError(f"{self._path} is no ordinary file: name one for the results")
+            raise ValueError(f"{self._path} is not a regular file: name one for the results")
 
-    def _take_up(self, size: int) -> None:
-        """Open the file that `size` is of, or begin one. Raises ValueError."""
+    def _reopen(self, size: int) -> None:
+        """Open the file whose recorded size is `size`, or start one. Raise ValueError if there is none."""
         part, whole = _size_of(self._part), _size_of(self._path)
         if part is not None and (size == 0 or part >= size):
             self._open(self._part)
         elif size > 0:
-            self._part.unlink(missing_ok=True)  # made for writing anew, which did not begin
+            self._part.unlink(missing_ok=True)  # created for rewriting, which did not begin
             if whole is None or whole < size:
                 raise ValueError(
                     f"{self._path} {'is not there' if whole is None else 'is shorter than it was'}, and the journal "
-                    "has results in it: put that file back, name the file it is, or have it written anew"
+                    "has results in it: put that file back, name the file it is, or have it rewritten"
                 )
             self._open(self._path)
             if not self._is_ours(size):
                 raise ValueError(
                     f"{self._path} does not hold this journal's results: name the file that does, or another one and "
-                    "have it written anew"
+                    "have it rewritten"
                 )
         elif whole:
             raise ValueError(
@@ -217,8 +217,8 @@ class ResultFile:
         else:
             self._open_part()
 
-    def _begin_part(self) -> None:
-        """Have first lines written where they may be torn, also after the file was finished without a row."""
+    def _start_part(self) -> None:
+        """Write first lines to the part file, also if the file was finished before without any row."""
         if self._opened and not self._is_part:
             self._open_part()
 
@@ -233,13 +233,13 @@ class ResultFile:
         self._is_part = path == self._part
 
     def _is_ours(self, size: int) -> bool:
-        """See whether the file begins as ours do, and whether a line ends where one should."""
+        """Return whether the file begins as ours do and has the end of a line at `size`."""
         file = self._opened
-        head = file.read(len(self._form.mark))
+        head = file.read(len(self._form.prefix))
         file.seek(size - 1)
-        return head == self._form.mark and file.read(1) == b"\n"
+        return head == self._form.prefix and file.read(1) == b"\n"
 
-    def _put_lines(self, records: Sequence[Record], size: int) -> int:
+    def _write_lines(self, records: Sequence[Record], size: int) -> int:
         file = self._opened
         lines = [self._form.line(record) for record in records]
         file.seek(size)
@@ -250,9 +250,9 @@ class ResultFile:
         return file.tell()
 
     def _publish(self) -> None:
-        """Return the file its name. It stays open where that fails, and may be tried again."""
+        """Rename the part file to its final name. If that fails the file stays open, and this may be called again."""
         if os.name == "nt":
-            self._close()  # Windows renames no file that is open
+            self._close()  # Windows cannot rename an open file
         self._part.replace(self._path)
         _sync_folder(self._path)
         self._is_part = False
@@ -265,10 +265,10 @@ class ResultFile:
             raise RuntimeError("the file is not open; use it inside 'async with ResultFile(...)'")
         return self._file
 
-    def _leave(self) -> None:
-        with self._hand:
+    def _release(self) -> None:
+        with self._thread_lock:
             self._close()
-            self._hold.leave()
+            self._lock_file.release()
 
     def _close(self) -> None:
         file, self._file = self._file, None
@@ -287,7 +287,7 @@ def _size_of(path: Path) -> int | None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Have a file's name on disk, where folders can be opened."""
+    """Flush the directory entry of a file to disk, on systems where folders can be opened."""
     if os.name == "nt":
         return
     folder = os.open(path.parent, os.O_RDONLY)
@@ -323,8 +323,8 @@ def _json_line(record: Record) -> bytes:
 def _csv_line(record: Record) -> bytes:
     values = {**_values(record)}
     for name in ("sent_at", "ended_at"):
-        moment = getattr(record, name)
-        values[name] = None if moment is None else moment.isoformat()
+        time = getattr(record, name)
+        values[name] = None if time is None else time.isoformat()
     values["output"] = None if record.output is None else codec.encode_deep(record.output).decode()
     return _csv_bytes(list(values.values()))
 
@@ -337,10 +337,10 @@ def _csv_bytes(cells: Sequence[object]) -> bytes:
 
 @frozen
 class _Form:
-    """How a file looks: what it begins with, what proves it ours, and a row's line."""
+    """A format of files: what a new file begins with, what every file of ours begins with, and a row's line."""
 
     head: bytes
-    mark: bytes
+    prefix: bytes
     line: Callable[[Record], bytes]
 
 

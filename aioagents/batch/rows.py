@@ -1,7 +1,8 @@
-"""Rows out of JSON lines and CSV, one by one as they are read. What is no row is told with its line's number.
+"""Reads rows from JSON lines and CSV, one by one. For a line that is not a row it returns a `RowFault`.
 
-Sources are a path (opened when the first row is asked for), or lines: an open file or any iterable of `bytes` or
-`str`. UTF-8, with a byte order mark or without; blank lines are skipped. No fault quotes the text it is about.
+A source is a path, which is opened when the first row is requested, or lines: an open file or any iterable of `bytes`
+or `str`. The encoding is UTF-8, with or without a byte order mark. Blank lines are skipped. A fault does not quote
+the text that it is about.
 """
 
 import csv
@@ -24,17 +25,17 @@ _BOM: Final = "\ufeff"
 _LONGEST: Final = 16 * 1024 * 1024
 _MEMBERS: Final = frozenset({"key", "target", "message", "input"})
 _INPUT: Final = "input."
-#: What may be a whole number that is too large: hardly any line has so many digits. (So written, it is found faster.)
+#: Matches every whole number that may be too large; hardly any line has so many digits. (This form is the fastest.)
 _DIGITS: Final = re.compile(rb"\d\d{18}")
-#: In what is JSON: a string, or a number.
+#: A string or a number in JSON.
 _PIECE: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[-+.\deE]*')
 _LARGEST_DIGITS: Final = len(str(-(2**63)))
 
 
 class RowFault(ValueError):
-    """A line that is no row. `line_number` is where it begins, from 1; `key` is the row's, where it has one.
+    """A line that is not a row. `line_number` counts from 1; `key` is the row's key, if it could be read.
 
-    In CSV it may go on, up to `last_line`: a quote that is not closed takes in all rows to the next one.
+    In CSV a fault may extend to `last_line`: an unclosed quote includes all rows up to the next quote.
     """
 
     def __init__(self, line_number: int, message: str, key: str = "", last_line: int | None = None) -> None:
@@ -53,12 +54,12 @@ class RowFault(ValueError):
 def read_jsonl(
     source: Source, *, target: str = "", is_strict: bool = False, longest: int = _LONGEST
 ) -> Iterator[BatchRow | RowFault]:
-    """Read JSON lines: an object each, with `key`, `target`, `message` and `input`; the last two may be missing.
+    """Return the rows and faults of JSON lines: objects with `key`, `target`, and optionally `message` and `input`.
 
-    A key may be a whole number; null stands for a missing member. Beyond 64 bits a whole number is a fault: it would
-    arrive as another. `target` is that of rows that name none. With `is_strict` the first fault is raised. A line of
-    more than `longest` bytes is a fault, and is never held in whole where it comes from a file. Raises OSError for a
-    path that cannot be read.
+    A key may be a whole number; null counts as a missing member. A whole number beyond 64 bits is a fault, since its
+    value would change. `target` is used for rows that have none. With `is_strict` the first fault is raised. A line
+    of more than `longest` bytes is a fault; from a file, such a line is never read into memory as a whole. Raise
+    OSError for a path that cannot be read.
     """
     with _opened(source, longest) as lines:
         while True:
@@ -78,11 +79,11 @@ def read_jsonl(
 def read_csv(
     source: Source, *, target: str = "", is_strict: bool = False, longest: int = _LONGEST
 ) -> Iterator[BatchRow | RowFault]:
-    """Read CSV with a header: the columns `key`, `target`, `message` and, for each member of the input, `input.name`.
+    """Return the rows and faults of CSV with a header: `key`, `target`, `message`, and `input.name` for each member.
 
-    Only `key` has to be there, and `target` where none is given here. Members are strings; an empty cell is no
-    member. A cell has at most as many characters as `csv.field_size_limit` says. Otherwise as `read_jsonl`.
-    Raises ValueError for a header that is not as it should be, when the first row is asked for.
+    The column `key` is required, and `target` if no default is given. Members of the input are strings; an empty cell
+    is a missing member. A cell may have as many characters as `csv.field_size_limit` allows. Otherwise like
+    `read_jsonl`. Raise ValueError for an invalid header, when the first row is requested.
     """
     with _opened(source, longest) as lines:
         records = csv.reader(_Texts(lines), strict=True)
@@ -113,7 +114,7 @@ def read_csv(
 
 
 class _Fault(Exception):
-    """What is wrong with a line, in words that do not quote it."""
+    """What is wrong with a line, in a message that does not quote it."""
 
 
 # Lines
@@ -129,13 +130,13 @@ def _opened(source: Source, longest: int) -> "Iterator[_Lines]":
 
 
 class _Lines:
-    """Counts physical lines, and never holds more of one than the longest may have."""
+    """Counts physical lines, and never reads more of a line than the allowed length."""
 
     def __init__(self, source: Iterable[str] | Iterable[bytes], longest: int) -> None:
         self._file = source if isinstance(source, io.IOBase) else None
         self._rest: Iterator[str | bytes] = iter(()) if self._file is not None else iter(source)
         self._longest = longest
-        #: The number of the line that was given last, from 1.
+        #: The number of the line that was returned last, from 1.
         self.number = 0
 
     def __iter__(self) -> "_Lines":
@@ -169,7 +170,7 @@ def _is_ended(line: str | bytes) -> bool:
 
 
 class _Texts:
-    """The lines as text. What is no UTF-8 is marked, not raised: a quoted cell may go on in the next line."""
+    """The lines as text. Invalid UTF-8 is replaced by surrogates, since a quoted cell may go on in the next line."""
 
     def __init__(self, lines: _Lines) -> None:
         self._lines = lines
@@ -186,7 +187,7 @@ class _Texts:
 
 
 def _row_in(line: str | bytes, default: str, number: int) -> BatchRow | RowFault:
-    """Read a line's JSON. Raises _Fault where it is none."""
+    """Return the row of a line of JSON. Raise _Fault if it is not JSON."""
     try:
         text = line if isinstance(line, bytes) else line.encode()
         row = _row_of(codec.decode_json(text), default, number)
@@ -200,14 +201,14 @@ def _row_in(line: str | bytes, default: str, number: int) -> BatchRow | RowFault
 
 
 def _is_too_large(piece: bytes) -> bool:
-    """Return whether a string or number is a whole one that is read as a float."""
+    """Return whether a string or number of JSON is a whole number that would be read as a float."""
     if not piece.removeprefix(b"-").isdigit():
         return False
     return len(piece) > _LARGEST_DIGITS or not -(2**63) <= int(piece) < 2**64
 
 
 def _row_of(value: Any, default: str, number: int) -> BatchRow | RowFault:
-    """Make a row of a line's JSON."""
+    """Return the row of a decoded line."""
     if not isinstance(value, dict):
         return RowFault(number, "not a JSON object")
     key = value.get("key")
@@ -235,7 +236,7 @@ def _row_of(value: Any, default: str, number: int) -> BatchRow | RowFault:
 
 @frozen(kw_only=True)
 class _Columns:
-    """Where a CSV has what."""
+    """The positions of the columns in a CSV."""
 
     count: int
     key: int
@@ -244,7 +245,7 @@ class _Columns:
     members: Sequence[tuple[int, str]]
 
     def row_of(self, cells: Sequence[str], default: str, number: int) -> BatchRow | RowFault:
-        """Make a row of a line's cells."""
+        """Return the row of a line's cells."""
         try:
             "".join(cells).encode()
         except UnicodeEncodeError:
@@ -263,12 +264,14 @@ class _Columns:
 
 
 def _columns_of(names: Sequence[str], *, has_target: bool) -> _Columns:
-    """Read the line of column names. Raises ValueError that says what is accepted."""
-    places = {name: place for place, name in enumerate(names)}
-    if len(places) < len(names):
+    """Return the columns named in the header. Raise ValueError that says what is accepted."""
+    positions = {name: position for position, name in enumerate(names)}
+    if len(positions) < len(names):
         raise ValueError("a column stands twice")
     members = [
-        (place, name.removeprefix(_INPUT)) for name, place in places.items() if name.startswith(_INPUT)
+        (position, name.removeprefix(_INPUT))
+        for name, position in positions.items()
+        if name.startswith(_INPUT)
     ]
     named = {"key", "target", "message"}
     odd = [name for name in names if name not in named and not (name.startswith(_INPUT) and name != _INPUT)]
@@ -276,12 +279,12 @@ def _columns_of(names: Sequence[str], *, has_target: bool) -> _Columns:
         raise ValueError(
             f"columns are key, target, message and input.<name>, not {', '.join(map(repr, odd))}"
         )
-    if "key" not in places or not (has_target or "target" in places):
+    if "key" not in positions or not (has_target or "target" in positions):
         raise ValueError("there have to be columns named key and target")
     return _Columns(
         count=len(names),
-        key=places["key"],
-        target=places.get("target"),
-        message=places.get("message"),
+        key=positions["key"],
+        target=positions.get("target"),
+        message=positions.get("message"),
         members=members,
     )

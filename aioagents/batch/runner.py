@@ -8,29 +8,29 @@ from typing import Literal
 
 from ..contract import BatchRow, RunClient
 from ..transport import RateLimit
-from .flow import Flow
-from .intake import Rows
+from .driver import BatchDriver
 from .journal import Journal
 from .outcome import BatchStatistics, Outcome
+from .reader import Rows
 from .record import BatchJournal, Change, Record, RowState
 from .settings import BatchSettings
 
 
 class Batch:
-    """Starts the rows of an input, each once, follows their runs, and gives an outcome for each.
+    """Starts the rows of an input, each once, follows their runs, and yields an outcome for each.
 
     `journal` is a path, where a `Journal` is kept, or any `BatchJournal`: the process may then be killed at any
     instant, and the same batch, run again, goes on where it was. Without one nothing is remembered from one
     `run` to the next, nor of rows that have ended: a key that stands twice in the input is started twice, unless its
     first row is still waiting or under way.
 
-    At most `in_flight` rows are under way (start out, or run followed), `sending` of them with their start out:
-    so many a kill can leave unknown. Starts leave evenly spaced, `starts_per_second` at most. Rows of which an
-    earlier run cannot tell whether their start arrived are reported as unknown, or started once more with
-    `on_unknown="resend"`. A run is awaited for `timeout` seconds, None being without end; then its row is left as
+    At most `in_flight` rows are under way (start sent, or run followed), `sending` of them with their start sent: a
+    kill leaves at most so many unknown. Starts are evenly spaced, at most `starts_per_second`. Rows of which an
+    earlier run does not know whether their start arrived are reported as unknown, or started once more with
+    `on_unknown="resend"`. A run is awaited for `timeout` seconds, without end if None; then its row is left as
     STARTED. After eight failures in a row that may be an outage, rows are tried one at a time, at most 30 seconds
-    apart, until one is started. Who leaves the iteration waits at most `grace` seconds for starts that are out; those
-    that take longer go on, and are told as `StartAbandoned`. Raises ValueError for settings that cannot be.
+    apart, until one is started. Leaving the iteration waits at most `grace` seconds for starts that were sent; those
+    that take longer go on, and are reported as `StartAbandoned`. Raises ValueError for invalid settings.
     """
 
     def __init__(
@@ -55,56 +55,56 @@ class Batch:
             timeout=timeout,
             grace=grace,
         )
-        self._flow: Flow | None = None
+        self._driver: BatchDriver | None = None
         self._grace: float | None = None
         self._is_running = False
 
     async def run(self, rows: Rows) -> AsyncGenerator[Outcome, None]:
-        """Return outcomes as they come: `async for outcome in batch.run(rows)`.
+        """Yield outcomes as they come: `async for outcome in batch.run(rows)`.
 
         `rows` is any iterable or async iterable, read at most a few hundred rows ahead of what is started.
         Outcomes that nobody reads hold up the starts. One row's failure stops no other. What stops the batch is
-        raised here, once the outcomes before it are read: `JournalError`, `AuthenticationError` and `PoolClosed`,
-        TypeError for what is no row, and whatever `rows` raises; no start leaves after that. RuntimeError for a
-        batch that is running already.
+        raised here, after the outcomes before it: `JournalError`, `AuthenticationError` and `PoolClosed`, TypeError
+        for an item that is no row, and whatever `rows` raises; no start is sent after that. Raises RuntimeError if
+        the batch is running already.
 
-        Whoever leaves, by `break`, `aclose` or cancellation, leaves the runs going and the journal exact; use
-        `contextlib.aclosing` to have that done when the block ends.
+        Leaving the iteration, by `break`, `aclose` or cancellation, leaves the runs going and the journal exact; use
+        `contextlib.aclosing` so that it is closed when the block ends.
         """
         if self._is_running:
             raise RuntimeError("the batch is running; make another one, with another journal")
         self._is_running = True
-        self._flow = self._grace = None
+        self._driver = self._grace = None
         try:
             async with self._opened() as journal:
-                flow = self._flow = Flow(self._client, journal, self._settings)
+                driver = self._driver = BatchDriver(self._client, journal, self._settings)
                 try:
-                    await flow.open(rows)
+                    await driver.open(rows)
                     if self._grace is not None:
-                        flow.stop(self._grace)
-                    while (outcome := await flow.next()) is not None:
+                        driver.stop(self._grace)
+                    while (outcome := await driver.next()) is not None:
                         yield outcome
                 finally:
-                    await flow.aclose()
+                    await driver.aclose()
         finally:
             self._is_running = False
 
     def stop(self, *, grace: float = math.inf) -> None:
-        """Start nothing more; the iteration ends once all starts that are out are recorded.
+        """Start nothing more; the iteration ends once all starts that were sent are recorded.
 
-        Runs go on. At most `grace` seconds are waited, and a second call may shorten that. Harmless where nothing
-        runs. To be called in the event loop.
+        Runs go on. Waits at most `grace` seconds; a later call may shorten that. Does nothing where no batch runs.
+        Call it in the event loop.
         """
-        if self._is_running and self._flow is None:
+        if self._is_running and self._driver is None:
             self._grace = (
                 grace if self._grace is None else min(grace, self._grace)
             )  # its journal is being opened
-        elif self._is_running and self._flow is not None:
-            self._flow.stop(grace)
+        elif self._is_running and self._driver is not None:
+            self._driver.stop(grace)
 
     def statistics(self) -> BatchStatistics:
         """Return the numbers of the present run, or of the last one."""
-        return BatchStatistics() if self._flow is None else self._flow.statistics()
+        return BatchStatistics() if self._driver is None else self._driver.statistics()
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[BatchJournal]:
@@ -123,7 +123,7 @@ class Batch:
 
 
 class _Forgetful:
-    """A journal that keeps nothing: what is in flight is known to the batch itself."""
+    """A journal that keeps nothing: the batch itself knows what is in flight."""
 
     async def begin(self) -> None:
         """Do nothing."""

@@ -1,14 +1,11 @@
-"""How a batch goes about its rows. Pure."""
+"""The settings of a batch. Pure."""
 
 import math
-from typing import Any, Final
+from typing import Any
 
 from attrs import Attribute, field, frozen
 
 from ..transport import RateLimit
-
-#: Rows that may be read and claimed ahead of what is in flight.
-AHEAD: Final = 256
 
 
 def _count(_: object, attribute: "Attribute[Any]", value: Any) -> None:
@@ -41,7 +38,11 @@ def _rate(value: "float | RateLimit | None") -> "RateLimit | None":
 
 @frozen(kw_only=True)
 class BatchSettings:
-    """What a batch may do at most, and what it does about rows whose fate is unknown; see `Batch`."""
+    """What a batch may do at most, and what it does about rows whose outcome is unknown; see `Batch`.
+
+    At most `ahead` rows are read and claimed ahead of what is started. After `outage` failures in a row, rows are
+    tried one at a time, until one is started.
+    """
 
     in_flight: int = field(default=1000, validator=_count)
     sending: int = field(default=64, validator=_count)
@@ -49,8 +50,15 @@ class BatchSettings:
     on_unknown: str = field(default="report", validator=_choice)
     timeout: float | None = field(default=None, converter=_endless, validator=_seconds_or_none)
     grace: float = field(default=5.0, validator=_seconds)
+    ahead: int = field(default=256, validator=_count)
+    outage: int = field(default=8, validator=_count)
+
+    @property
+    def chunk(self) -> int:
+        """Return how many rows are claimed at a time, at most. So many are gone when reading goes on."""
+        return max(self.ahead // 2, 1)
 
     @property
     def is_resending(self) -> bool:
-        """Return whether rows whose fate is unknown are sent once more."""
+        """Return whether rows whose outcome is unknown are sent once more."""
         return self.on_unknown == "resend"

@@ -1,9 +1,9 @@
-"""One call: signed, let through the account's limits, sent, tried again, and read."""
+"""Calls: one request is signed, held within the account's limits, sent, retried, and its reply read."""
 
 from .account import Account
-from .call import Caller
+from .caller import Caller
 from .pending import PendingStart, Start, StartRequest
-from .refusals import note_reply
-from .streams import Streaming
+from .reply_errors import note_reply
+from .streams import StreamingCall
 
-__all__ = ["Account", "Caller", "PendingStart", "Start", "StartRequest", "Streaming", "note_reply"]
+__all__ = ["Account", "Caller", "PendingStart", "Start", "StartRequest", "StreamingCall", "note_reply"]

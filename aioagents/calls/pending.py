@@ -1,8 +1,8 @@
-"""A start on its way: sent at most once, and never forgotten.
+"""A start that was asked for and whose outcome is not known yet.
 
-From the first byte on, a start goes on to its end whatever becomes of the task that asked for it. Every path
-from there leads to the result, to an error that says the run surely did not begin, or to `StartUnknown`; and
-where nobody waits any more, to the event `StartAbandoned`.
+A start is made of attempts. Each is unsent until its first byte leaves, and sent from then on. Once sent, the start
+goes on whatever happens to the task that asked for it, and has one outcome: the result, an error that says that no
+run began, or `StartUnknown`. Where nobody waits for it any more, the outcome is emitted as `StartAbandoned`.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ T = TypeVar("T")
 @quick
 @frozen(kw_only=True, eq=False)
 class StartRequest:
-    """What is to be started, and how it is told of where nobody can know its fate.
+    """What is to be started, and how to describe it if its outcome cannot be known.
 
-    `advice` says how to find out later, `deed` what cannot be known to have happened when the reply is lost, `is_run`
-    whether it is a run that counts, `shown` what the error then carries in place of a body that holds a secret.
-    Where a signature does not hold for long, `sign` makes what is sent of the request once its turn has come. In a
-    result that is no handle itself, `handle` finds the run's.
+    `advice` says how to find out later, `action` what may have been done when the reply is lost ("started a run"),
+    and `is_run` whether it counts as a run. `redacted_body` stands in `StartUnknown` for a body with a secret.
+    `sign` makes the request that is sent, right before each attempt, for signatures that do not hold for long.
+    `find_handle` finds the run's handle in a result that is not a handle itself.
     """
 
     vendor: str
@@ -41,46 +41,47 @@ class StartRequest:
     advice: str | Callable[[], str]
     action: str = "started a run"
     is_run: bool = True
-    shown: bytes | None = None
+    redacted_body: bytes | None = None
     sign: Callable[[Request], Request] | None = None
-    handle: Callable[[Any], RunHandle | None] | None = None
+    find_handle: Callable[[Any], RunHandle | None] | None = None
 
 
 @quick
 @frozen(kw_only=True, eq=False)
 class Start(StartRequest, Generic[T]):
-    """A launch whose whole reply is awaited: `read` makes a result of it.
+    """A start whose whole reply is awaited; `read` makes the result of it.
 
-    With a `search`, the result may be found while the reply is out, or after it was lost. Where the vendor takes the
-    same start twice for one, `renew` makes the request for another try, or gives None when it is too late for that.
+    `search` may find the result while the reply is outstanding, or after it was lost. Where the vendor treats a
+    repeated start as the same one, `next_attempt` builds the request of another attempt, or returns None when it is
+    too late for one.
     """
 
     read: Callable[[Reply], T]
     search: "Search[T] | None" = None
-    renew: Callable[[], Request | None] | None = None
+    next_attempt: Callable[[], Request | None] | None = None
 
 
 class Search(Protocol[T]):
-    """Finds by other means what a start began."""
+    """Finds the result of a start by other means than its reply."""
 
-    async def watch(self, pending: "PendingStart[T]") -> T:
-        """Return the result once it is found, while the reply is out. Cancelled when the reply is there.
+    async def find(self, pending: "PendingStart[T]") -> T:
+        """Return the result once it is found while the reply is outstanding; cancelled when the reply arrives.
 
-        An `AgentsError` that it raises drops the connection, and counts as what became of the reply.
+        An `AgentsError` raised here closes the connection and is handled as if the reply had failed with it.
         """
         ...
 
-    async def answered(self, result: T) -> T:
-        """Return the result that really is this start's, now that `result` was read in the reply."""
+    async def confirm(self, result: T) -> T:
+        """Return the result that belongs to this start, given the `result` that was read from the reply."""
         ...
 
-    async def failed(self, error: AgentsError, pending: "PendingStart[T]") -> T | None:
-        """Look once more after `error`, which is raised where this finds nothing."""
+    async def recover(self, error: AgentsError, pending: "PendingStart[T]") -> T | None:
+        """Search once more after the start failed with `error`; return None to have it raised."""
         ...
 
 
 class PendingStart(Generic[T]):
-    """One start, from the moment somebody asks for it until its fate is known and told."""
+    """One start, from the moment it is asked for until its outcome is known and reported."""
 
     def __init__(
         self,
@@ -88,115 +89,122 @@ class PendingStart(Generic[T]):
         *,
         clock: Clock,
         emit: Dispatcher,
-        caller: "asyncio.Task[Any] | None" = None,
+        waiter: "asyncio.Task[Any] | None" = None,
         outcome: "asyncio.Future[T] | None" = None,
     ) -> None:
-        #: Who waits for it.
-        self.caller = caller
-        #: Whether nothing is to be sent any more, though its caller waits and the pool is open.
+        #: The task that waits for the outcome.
+        self.waiter = waiter
+        #: Whether it was cancelled unless sent, although its waiter still waits and the pool is open.
         self.is_cancelled_unsent = False
         #: What was asked for.
         self.start = start
         self._clock = clock
         self._emit = emit
-        # For its caller alone, whose cancellation cancels this in that very moment; None where both are one task.
+        # Only the waiter awaits it, so cancelling the waiter cancels it at once. None for an inline start, which runs
+        # in its waiter's own task.
         self._outcome = outcome
-        #: Whether bytes may have left that were not surely refused.
+        #: Whether the vendor may have acted: bytes may have left, and were not refused for certain.
         self.is_sent = False
-        #: Whether bytes ever left, refused or not.
+        #: Whether bytes of any attempt ever left, refused or not.
         self.was_sent = False
-        #: Whether an earlier try may have begun something, which no later refusal takes back.
+        #: Whether an earlier attempt may have begun something; no later refusal changes that.
         self.may_have_begun = False
-        #: Whether a refusal may be followed by another try: somebody waits for it, and the pool is not closing.
+        #: Whether a refused attempt may be followed by another: somebody waits, and the pool is not closing.
         self.may_resend = True
-        self._was_out: bool | None = None  # when the caller noticed its cancellation
+        self._was_sent_when_cancelled: bool | None = None  # None while the waiter was not cancelled
         self._sent_at: datetime | None = None
-        #: When the first byte left, on the monotonic clock; None while nothing is out.
-        self.out_since: float | None = None
+        #: When the first byte of the present attempt left, on the monotonic clock; None while none is in flight.
+        self.in_flight_since: float | None = None
 
-    def signed(self, request: Request) -> Request:
-        """Return what is to be sent now for `request`."""
+    def sign(self, request: Request) -> Request:
+        """Return the request to send now for `request`."""
         sign = self.start.sign
         return request if sign is None else sign(request)
 
-    def mark(self) -> None:
-        """Note that the first byte is about to leave. Raises CancelledError where none must leave any more."""
+    def note_sent(self) -> None:
+        """Record that the first byte is about to leave.
+
+        Raises CancelledError where nothing may be sent any more: the cancellation of the task is already scheduled.
+        """
         if not (self.is_sent or (self.may_resend and self._is_awaited)):
-            raise asyncio.CancelledError  # called off a moment ago: the task's own cancellation is still on its way
+            raise asyncio.CancelledError
         self.is_sent = self.was_sent = True
         if not self.may_have_begun:
             self._sent_at = self._clock.utcnow()
-        self.out_since = self._clock.now()
+        self.in_flight_since = self._clock.now()
 
-    def clear(self) -> None:
-        """Note that the vendor refused, and started nothing by this try."""
+    def note_refused(self) -> None:
+        """Record that the vendor refused the present attempt, which therefore began nothing."""
         if not self.may_have_begun:
             self.is_sent = False
-            self.out_since = None
+            self.in_flight_since = None
 
-    def doubt(self) -> None:
-        """Note that something may have begun all the same, though the vendor refused."""
+    def note_may_have_begun(self) -> None:
+        """Record that something may have begun although the vendor refused."""
         self.is_sent = self.may_have_begun = True
 
     def cancel_unsent(self, task: asyncio.Task[Any]) -> None:
-        """Send nothing any more. What is out goes on; `task` ends at once where nothing is."""
+        """Send nothing more. Cancels `task`, which makes the start, unless an attempt is in flight."""
         self.may_resend = False
-        if not self.is_sent and task is not asyncio.current_task():  # a hook may ask for this from within
+        if not self.is_sent and task is not asyncio.current_task():  # a hook may call this from within `task`
             task.cancel()
 
-    def left(self, task: "asyncio.Task[T]") -> None:
-        """Note that the caller was cancelled. Where nothing is out, `task` ends and nothing is sent."""
+    def note_waiter_cancelled(self, task: "asyncio.Task[T]") -> None:
+        """Record that the waiter was cancelled. Cancels `task` unless an attempt is in flight."""
         outcome = self._outcome
         if outcome is None or outcome.cancelled():
-            self._was_out = None if task.done() else self.is_sent  # done a moment ago, and not settled yet
+            # `task` may be done and its outcome not set yet: then `settle` decides what to report.
+            self._was_sent_when_cancelled = None if task.done() else self.is_sent
             self.cancel_unsent(task)
         elif (error := outcome.exception()) is None:
-            # It came in the very moment of the cancellation: the caller will not see it.
-            self.abandon(self._run_of(outcome.result()), None)
-        elif isinstance(error, AgentsError) and _is_news(error):
-            self.abandon(None, error)
+            # The outcome was set just before the cancellation, and the waiter never sees it.
+            self.emit_abandoned(self._run_of(outcome.result()), None)
+        elif isinstance(error, AgentsError) and _reached_vendor(error):
+            self.emit_abandoned(None, error)
 
     def settle(self, task: "asyncio.Task[T]") -> bool:
-        """Settle the outcome by how `task` ended, and say whether it succeeded."""
-        fault = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if fault is None:
-            self.drain(task.result())
+        """Set the outcome from the ended `task`, which made the start; return whether it succeeded."""
+        exc = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if exc is None:
+            self.succeed(task.result())
             return True
-        error = self.fault(fault)
+        error = self.error_for(exc)
         if self._is_awaited:
-            self._set(error)
-        elif _is_news(error) if self._was_out is None else self._was_out:
-            self.abandon(None, error)
+            self._set_error(error)
+        elif (
+            _reached_vendor(error) if self._was_sent_when_cancelled is None else self._was_sent_when_cancelled
+        ):
+            self.emit_abandoned(None, error)
         return False
 
-    def fault(self, exc: BaseException) -> AgentsError:
-        """Return what is to be raised of what broke the journey off; the pool does so by cancelling it."""
+    def error_for(self, exc: BaseException) -> AgentsError:
+        """Return the error to raise for `exc`, which ended the start; a cancellation comes from the closing pool."""
         if isinstance(exc, asyncio.CancelledError):
-            return self._closed()
-        error = exc if isinstance(exc, AgentsError) else self.foreign(exc)
-        return self.unknown(error) if self.is_sent else error  # whatever broke, a run may have begun
+            return self._cancelled_error()
+        error = exc if isinstance(exc, AgentsError) else self.wrap(exc)
+        return self.start_unknown(error) if self.is_sent else error
 
-    def drain(self, result: T) -> None:
-        """Note that the start led to `result`."""
+    def succeed(self, result: T) -> None:
+        """Set `result` as the outcome, and emit that a run started."""
         run = self._run_of(result)
         if run is not None:
             self._emit(RunStarted(vendor=self.start.vendor, target=self.start.target, run=run))
         if not self._is_awaited:
-            self.abandon(run, None)
+            self.emit_abandoned(run, None)
         elif self._outcome is not None:
             self._outcome.set_result(result)
 
     @property
     def _is_awaited(self) -> bool:
-        """Return whether the caller waits."""
+        """Return whether the waiter still waits."""
         return self._outcome is None or not self._outcome.cancelled()
 
-    def _set(self, error: AgentsError) -> None:
+    def _set_error(self, error: AgentsError) -> None:
         if self._outcome is not None:
             self._outcome.set_exception(error)
 
-    def abandon(self, run: Run | None, error: AgentsError | None) -> None:
-        """Tell what became of a start that nobody waits for any more."""
+    def emit_abandoned(self, run: Run | None, error: AgentsError | None) -> None:
+        """Emit the outcome of a start that nobody waits for any more."""
         self._emit(
             StartAbandoned(
                 vendor=self.start.vendor,
@@ -208,22 +216,22 @@ class PendingStart(Generic[T]):
         )
 
     def _run_of(self, result: T) -> Run | None:
-        find = self.start.handle
+        find = self.start.find_handle
         handle = result if find is None else find(result)
         return handle.accepted or handle.last if isinstance(handle, RunHandle) else None
 
-    def _closed(self) -> AgentsError:
-        call = self.start.request.call
-        if not self.is_sent and self.is_cancelled_unsent:
-            return NotSent(f"{call} was called off before it was sent", vendor=self.start.vendor, call=call)
-        if not self.is_sent:
-            return PoolClosed(
-                f"the pool was closed before {call} was sent", vendor=self.start.vendor, call=call
+    def _cancelled_error(self) -> AgentsError:
+        vendor, call = self.start.vendor, self.start.request.call
+        if self.is_sent:
+            return self.start_unknown(
+                ReplyLost(f"the pool was closed before the reply to {call} arrived", call=call)
             )
-        return self.unknown(ReplyLost(f"the pool was closed while the reply to {call} was out", call=call))
+        if self.is_cancelled_unsent:
+            return NotSent(f"{call} was cancelled before it was sent", vendor=vendor, call=call)
+        return PoolClosed(f"the pool was closed before {call} was sent", vendor=vendor, call=call)
 
-    def unknown(self, cause: AgentsError) -> StartUnknown:
-        """Build the error for a start whose fate cannot be known, because of `cause`."""
+    def start_unknown(self, cause: AgentsError) -> StartUnknown:
+        """Return the error for a start whose outcome cannot be known because of `cause`."""
         start = self.start
         advice = start.advice if isinstance(start.advice, str) else start.advice()
         error = StartUnknown(
@@ -233,7 +241,7 @@ class PendingStart(Generic[T]):
             action=start.action,
             target=start.target,
             sent_at=self._sent_at,
-            body=start.request.body if start.shown is None else start.shown,
+            body=start.request.body if start.redacted_body is None else start.redacted_body,
             advice=advice,
             status=cause.status,
             request_id=cause.request_id,
@@ -241,14 +249,14 @@ class PendingStart(Generic[T]):
         error.__cause__ = cause
         return error
 
-    def foreign(self, exc: BaseException) -> AgentsError:
-        """Build the error for what is none of this package's."""
+    def wrap(self, exc: BaseException) -> AgentsError:
+        """Return an `AgentsError` for an exception that is none."""
         call = self.start.request.call
         error = AgentsError(f"{call} failed: {type(exc).__name__}", vendor=self.start.vendor, call=call)
         error.__cause__ = exc
         return error
 
 
-def _is_news(error: AgentsError) -> bool:
-    """Return whether the vendor was asked, so that somebody has to be told though nobody waits."""
+def _reached_vendor(error: AgentsError) -> bool:
+    """Return whether the vendor got the request, so that the outcome is reported though nobody waits for it."""
     return isinstance(error, StartUnknown | ReplyError)

@@ -1,155 +1,128 @@
-"""Starts of one pool: each travels in a task of the pool's, sent at most once unless it surely began nothing."""
+"""Makes the starts of one pool. Each is sent at most once, unless an attempt surely began nothing."""
 
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
 
 from ..clock import Clock
 from ..errors import AgentsError, PoolClosed
-from ..model import Reply, Request
 from ..observe import Dispatcher
-from ..retry import is_lost, is_outcome_unknown
+from ..retry import is_outcome_unknown, is_reply_lost
 from ..tasks import Supervisor
 from .account import Account
 from .pending import PendingStart, Search, Start, StartRequest
-from .refusals import note_reply
+from .reply_errors import note_reply
+from .sender import RequestSender
 
 T = TypeVar("T")
 
 
-class Exchange(Protocol):
-    """What starts need of the calls of their pool."""
-
-    async def send(
-        self,
-        account: Account,
-        request: Request,
-        pending: PendingStart[Any] | None = None,
-        *,
-        run_inline: Callable[..., Awaitable[Reply]] | None = None,
-    ) -> Reply:
-        """Send once within the limits, and once more with a new token after a 401. Raises for a no.
-
-        `carry` sends in place of the pool's own `Send`.
-        """
-        ...
-
-    async def pause(
-        self,
-        account: Account | None,
-        request: Request,
-        error: AgentsError,
-        *,
-        failures: int,
-        deadline: float,
-        is_safe: bool = False,
-    ) -> None:
-        """Wait until the next try is due; raise `error` when there is to be none."""
-        ...
-
-
 class Starts:
-    """Makes the starts of one pool, and knows which are out."""
+    """Makes the starts of one pool, and knows those that are pending."""
 
-    def __init__(self, exchange: Exchange, *, supervisor: Supervisor, clock: Clock, emit: Dispatcher) -> None:
-        self._exchange = exchange
+    def __init__(
+        self, sender: RequestSender, *, supervisor: Supervisor, clock: Clock, emit: Dispatcher
+    ) -> None:
+        self._sender = sender
         self._supervisor = supervisor
         self._clock = clock
         self._emit = emit
+        # By the task that makes the start: its own, or that of an inline start's caller.
         self._pending: dict[asyncio.Task[Any], PendingStart[Any]] = {}
-        self._callers: dict[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object]] = {}
+        # The tasks of `run_inline`, and what each calls when it has ended.
+        self._inline_tasks: dict[asyncio.Task[Any], Callable[[asyncio.Task[Any]], object]] = {}
+        # Those of them whose further starts are not sent.
         self._cancelled_unsent: set[asyncio.Task[Any]] = set()
         self._is_draining = False
+        #: How many runs were accepted.
         self.accepted = 0
 
     def start(self, account: Account, start: Start[T]) -> Coroutine[Any, Any, T]:
-        """Send what starts a run, and give the result; see `Caller.start`."""
+        """Make a start and return its result; see `Caller.start`."""
         account.budget.earn()
         caller = asyncio.current_task()
-        if caller is not None and caller in self._callers:
-            return self._inline(account, start, caller)
-        return self._handed_over(account, start)
+        if caller is not None and caller in self._inline_tasks:
+            return self._start_inline(account, start, caller)
+        return self._start_in_own_task(account, start)
 
-    async def _handed_over(self, account: Account, start: Start[T]) -> T:
-        """Have it travel in a task of its own, since the caller may be cancelled at any moment."""
+    async def _start_in_own_task(self, account: Account, start: Start[T]) -> T:
+        """Make the start in a task of its own, since the caller may be cancelled at any moment."""
         deadline = anyio.current_effective_deadline()
         caller = asyncio.current_task()
         if deadline == -math.inf or (caller is not None and caller.cancelling()):
-            await anyio.lowlevel.checkpoint()  # who was cancelled already must not send what outlives them
-        if self._is_draining:  # while the caller looked up what it needs for this
+            await anyio.lowlevel.checkpoint()  # raises: a caller that is cancelled already sends nothing
+        if self._is_draining:  # it began while the caller prepared this start
             raise PoolClosed(f"the pool was closed before {start.request.call} was sent", vendor=start.vendor)
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        pending = PendingStart(start, clock=self._clock, emit=self._emit, caller=caller, outcome=outcome)
-        task = self._supervisor.spawn(self._make(account, start, pending, deadline), on_end=self._ended)
+        pending = PendingStart(start, clock=self._clock, emit=self._emit, waiter=caller, outcome=outcome)
+        task = self._supervisor.spawn(self._make(account, start, pending, deadline), on_end=self._task_ended)
         self._pending[task] = pending
         try:
             return await outcome
         except asyncio.CancelledError:
-            pending.left(task)
+            pending.note_waiter_cancelled(task)
             raise
 
-    async def _inline(self, account: Account, start: Start[T], caller: asyncio.Task[Any]) -> T:
-        """Have it travel in the caller's task, which nobody but the pool cancels."""
-        pending: PendingStart[T] = PendingStart(start, clock=self._clock, emit=self._emit, caller=caller)
+    async def _start_inline(self, account: Account, start: Start[T], caller: asyncio.Task[Any]) -> T:
+        """Make the start in the caller's task, which only the pool cancels."""
+        pending: PendingStart[T] = PendingStart(start, clock=self._clock, emit=self._emit, waiter=caller)
         pending.is_cancelled_unsent = caller in self._cancelled_unsent
-        if (
-            pending.is_cancelled_unsent or self._is_draining
-        ):  # while the caller looked up what it needs for this
-            raise pending.fault(asyncio.CancelledError())
+        if pending.is_cancelled_unsent or self._is_draining:  # while the caller prepared this start
+            raise pending.error_for(asyncio.CancelledError())
         self._pending[caller] = pending
         try:
             result = await self._make(account, start, pending, math.inf)
         except asyncio.CancelledError as exc:
             caller.uncancel()
-            fault = pending.fault(exc)
-            raise fault from fault.__cause__
+            error = pending.error_for(exc)
+            raise error from error.__cause__
         except Exception as exc:
-            fault = pending.fault(exc)
-            if fault is exc:
+            error = pending.error_for(exc)
+            if error is exc:
                 raise
-            raise fault from exc
+            raise error from exc
         finally:
             del self._pending[caller]
-        self.accept(start)
-        pending.drain(result)
+        self.count_accepted(start)
+        pending.succeed(result)
         return result
 
     def run_inline(
         self, work: Coroutine[Any, Any, None], on_end: Callable[[asyncio.Task[Any]], object]
     ) -> "asyncio.Task[None]":
-        """Do `work` in a task whose starts need none of their own; see `Caller.carry`."""
-        task = self._supervisor.spawn(work, on_end=self._put_down)
-        self._callers[task] = on_end
+        """Run `work` in a task whose starts are inline starts; see `Caller.run_inline`."""
+        task = self._supervisor.spawn(work, on_end=self._inline_task_ended)
+        self._inline_tasks[task] = on_end
         return task
 
-    def _put_down(self, task: asyncio.Task[Any]) -> None:
+    def _inline_task_ended(self, task: asyncio.Task[Any]) -> None:
         self._cancelled_unsent.discard(task)
-        self._callers.pop(task)(task)
+        self._inline_tasks.pop(task)(task)
 
-    def accept(self, start: StartRequest) -> None:
-        """Count what was accepted."""
+    def count_accepted(self, start: StartRequest) -> None:
+        """Count a start that was accepted, if it counts as a run."""
         self.accepted += start.is_run
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
         pending = self._pending.pop(task)
         if pending.settle(task):
-            self.accept(pending.start)
+            self.count_accepted(pending.start)
 
-    def cancel_unsent(self, callers: Collection[asyncio.Task[Any]]) -> None:
-        """Have nothing more sent of the starts that these tasks wait for; see `Caller.call_off`."""
-        self._cancelled_unsent.update(task for task in callers if task in self._callers)
+    def cancel_unsent(self, waiters: Collection[asyncio.Task[Any]]) -> None:
+        """Send nothing more of the starts that these tasks wait for; see `Caller.cancel_unsent`."""
+        self._cancelled_unsent.update(task for task in waiters if task in self._inline_tasks)
         for task, pending in self._pending.items():
-            if pending.caller in callers:
+            if pending.waiter in waiters:
                 pending.is_cancelled_unsent = True
                 pending.cancel_unsent(task)
 
     async def drain(self, seconds: float) -> None:
-        """Wait, for at most so long, until no start is out any more; those that were not sent end at once."""
+        """Cancel the starts that are unsent, and wait for at most `seconds` until none is in flight."""
         self._is_draining = True
         for task, pending in self._pending.items():
             pending.cancel_unsent(task)
@@ -159,75 +132,76 @@ class Starts:
     def _make(
         self, account: Account, start: Start[T], pending: PendingStart[T], deadline: float
     ) -> Coroutine[Any, Any, T]:
-        travel = self._attempts if start.search is None else self._searched
-        return travel(account, start, pending, deadline)
+        make = self._attempt if start.search is None else self._attempt_and_search
+        return make(account, start, pending, deadline)
 
-    async def _searched(
+    async def _attempt_and_search(
         self, account: Account, start: Start[T], pending: PendingStart[T], deadline: float
     ) -> T:
-        """Make the start, and find by other means what it began where the reply does not tell."""
+        """Make the start, and find its result by other means where the reply does not contain it."""
         search = start.search
         assert search is not None  # noqa: S101 - this is what it is for
-        answers: list[T | Exception] = []
-        sightings: list[T | Exception] = []
+        replies: list[T | Exception] = []
+        findings: list[T | Exception] = []
 
-        async def take(work: Callable[[], Awaitable[T]], outcomes: list[T | Exception]) -> None:
+        async def collect(work: Callable[[], Awaitable[T]], outcomes: list[T | Exception]) -> None:
             try:
                 outcomes.append(await work())
-            except Exception as exc:  # noqa: BLE001 - as a value: it does not end the other in the middle
+            except Exception as exc:  # noqa: BLE001 - kept as a value, so that the other one is not cancelled halfway
                 outcomes.append(exc)
             group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
-            group.start_soon(take, partial(self._attempts, account, start, pending, deadline), answers)
-            group.start_soon(take, lambda: search.watch(pending), sightings)
-        for answer in answers:
-            if not isinstance(answer, Exception):
-                return await search.answered(answer)
-        # What was seen in the very moment of a refusal is not what this start began.
-        for sighting in sightings if pending.is_sent or not answers else ():
-            if not isinstance(sighting, Exception):
-                return sighting
-        for fault in (*answers, *sightings):
-            if isinstance(fault, Exception):
-                return await self._found(search, pending, fault)
-        raise asyncio.CancelledError  # ended from outside: its own cancellation is on its way
+            group.start_soon(collect, partial(self._attempt, account, start, pending, deadline), replies)
+            group.start_soon(collect, lambda: search.find(pending), findings)
+        for reply in replies:
+            if not isinstance(reply, Exception):
+                return await search.confirm(reply)
+        # What was found in the same step of the loop in which the start was refused is not what this start began.
+        for finding in findings if pending.is_sent or not replies else ():
+            if not isinstance(finding, Exception):
+                return finding
+        for error in (*replies, *findings):
+            if isinstance(error, Exception):
+                return await self._recover(search, pending, error)
+        raise asyncio.CancelledError  # cancelled from outside: the cancellation of this task is already scheduled
 
-    async def _found(self, search: Search[T], pending: PendingStart[T], fault: Exception) -> T:
-        """Return what is found after the reply told nothing, or raise why it did not."""
-        found = await search.failed(fault, pending) if isinstance(fault, AgentsError) else None
+    async def _recover(self, search: Search[T], pending: PendingStart[T], error: Exception) -> T:
+        """Return what a last search finds. Raises `error` where it finds nothing."""
+        found = await search.recover(error, pending) if isinstance(error, AgentsError) else None
         if found is None:
-            raise fault
+            raise error
         return found
 
-    async def _attempts(
+    async def _attempt(
         self, account: Account, start: Start[T], pending: PendingStart[T], deadline: float
     ) -> T:
+        """Make attempts until one succeeds, its outcome is unknown, or no other is allowed."""
         failures = 0
         request = start.request
         while True:
             reply = None
             try:
-                reply = await self._exchange.send(account, request, pending)
+                reply = await self._sender.send(account, request, pending)
                 return start.read(reply)
             except AgentsError as error:
                 if reply is not None:
                     note_reply(error, reply)
                 failures += 1
                 error.tries = failures
-                is_renewable = start.renew is not None and is_lost(error)
+                is_safe = start.next_attempt is not None and is_reply_lost(error)
                 if not (pending.is_sent and is_outcome_unknown(request, error)):
-                    pending.clear()
-                elif is_renewable:
+                    pending.note_refused()
+                elif is_safe:
                     pending.may_have_begun = True
                 else:
                     raise
                 if not pending.may_resend:
                     raise
-                await self._exchange.pause(
-                    account, request, error, failures=failures, deadline=deadline, is_safe=is_renewable
+                await self._sender.wait_to_retry(
+                    account, request, error, failures=failures, deadline=deadline, is_safe=is_safe
                 )
-                renewed = request if start.renew is None else start.renew()
-                if renewed is None or not pending.may_resend:
-                    raise  # it is too late, or nobody waits any more
-                request = renewed
+                next_request = request if start.next_attempt is None else start.next_attempt()
+                if next_request is None or not pending.may_resend:
+                    raise  # it is too late for another attempt, or nobody waits any more
+                request = next_request

@@ -15,48 +15,48 @@ from ..observe import Dispatcher, RequestDone, RunStarted
 from ..retry import is_outcome_unknown
 from .account import Account
 from .pending import PendingStart, StartRequest
-from .refusals import note_reply
-from .starts import Exchange
+from .reply_errors import note_reply
+from .sender import RequestSender
 
 
-class Streaming:
-    """A start whose reply is read while it arrives: sent on entering, its connection closed at once on leaving.
+class StreamingCall:
+    """A start that is sent on entering, and whose reply is read while it arrives.
 
-    Until it is left it takes one of the account's turns for long requests, which entering waits for.
-
-    Entering tries again as starts do, as long as nothing can have begun, and gives a 2xx reply. Raises the refusal,
-    `NotSent`, and `StartUnknown` where it cannot be known whether a run began; so do the `pieces` as long as none
-    came. Cancelled or left before the first piece, what was sent is told to hooks and log as `StartAbandoned`.
+    Entering waits for one of the account's permits for long requests, which is held until leaving. It makes further
+    attempts as other starts do, as long as nothing can have begun, and returns once a 2xx reply begins. Raises the
+    refusal, `NotSent`, and `StartUnknown` where it cannot be known whether a run began; so do the `pieces` until the
+    first one arrived. Leaving closes the connection at once. Where it is cancelled or left before the first piece,
+    what was sent is emitted as `StartAbandoned`.
     """
 
     def __init__(
         self,
-        exchange: Exchange,
+        sender: RequestSender,
         send: StreamSend,
         account: Account,
         start: StartRequest,
         *,
         clock: Clock,
         emit: Dispatcher,
-        accept: Callable[[], None],
+        count_accepted: Callable[[], None],
     ) -> None:
-        self._exchange = exchange
+        self._sender = sender
         self._send = send
         self._account = account
-        self._launch = start
+        self._start = start
         self._request = attrs.evolve(start.request, is_long=True)
         self._clock = clock
         self._emit = emit
-        self._accept = accept
-        self._flight: PendingStart[Any] = PendingStart(start, clock=clock, emit=emit)
-        self._turn = AsyncExitStack()
-        self._stack = AsyncExitStack()
+        self._count_accepted = count_accepted
+        self._pending: PendingStart[Any] = PendingStart(start, clock=clock, emit=emit)
+        self._permit = AsyncExitStack()
+        self._connection = AsyncExitStack()
         self._reply: StreamedReply | None = None
         self._bytes: AsyncIterator[bytes] | None = None
-        self._fault: AgentsError | None = None
-        self._has_begun = False  # whether the first run was told
-        # Whether a run may have begun of which nobody knows: no piece came, and no error told it.
-        self._is_owed = not start.request.is_repeatable
+        self._error: AgentsError | None = None
+        self._is_run_noted = False
+        # Whether a run may have begun that was not reported: no piece arrived, and no error was raised.
+        self._is_unreported = not start.request.is_repeatable
 
     @property
     def status(self) -> int:
@@ -77,43 +77,43 @@ class Streaming:
     def pieces(self) -> AsyncIterator[bytes]:
         """Return the body's bytes as they arrive.
 
-        Raises `StartUnknown` where none comes, `ReplyLost` where the body breaks off after the first or stays silent
-        for too long, and `PoolClosed`.
+        Raises `StartUnknown` where none arrives, `ReplyLost` where the body breaks off after the first piece or stays
+        silent for too long, and `PoolClosed`.
         """
         return self
 
-    def began(self, run: Run) -> None:
-        """Note the run that the reply told of first: it is counted, and told to hooks and log, once."""
-        if not self._has_begun:
-            self._has_begun = True
-            self._accept()
-            self._emit(RunStarted(vendor=self._launch.vendor, target=self._launch.target, run=run))
+    def note_run(self, run: Run) -> None:
+        """Record the run that the reply named: the first time, it is counted, and `RunStarted` is emitted."""
+        if not self._is_run_noted:
+            self._is_run_noted = True
+            self._count_accepted()
+            self._emit(RunStarted(vendor=self._start.vendor, target=self._start.target, run=run))
 
     async def __aenter__(self) -> Self:
-        await anyio.lowlevel.checkpoint()  # who was cancelled already must not start anything
+        await anyio.lowlevel.checkpoint()  # a task that is cancelled already must not start anything
         self._account.budget.earn()
         deadline = anyio.current_effective_deadline()
-        async with AsyncExitStack() as turn:
-            await turn.enter_async_context(self._account.limiter.long_permits)
+        async with AsyncExitStack() as permit:
+            await permit.enter_async_context(self._account.limiter.long_permits)
             try:
                 await self._open(deadline)
             except Exception as exc:
-                if not (self._is_owed and self._flight.is_sent):
+                if not (self._is_unreported and self._pending.is_sent):
                     raise
-                error = exc if isinstance(exc, AgentsError) else self._flight.foreign(exc)
-                raise self.unknown(error) from error
+                error = exc if isinstance(exc, AgentsError) else self._pending.wrap(exc)
+                raise self.start_unknown(error) from error
             except BaseException:
-                self._abandon()
+                self._emit_abandoned()
                 raise
-            self._turn = turn.pop_all()
+            self._permit = permit.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._abandon()
+        self._emit_abandoned()
         try:
-            await self._stack.aclose()
+            await self._connection.aclose()
         finally:
-            await self._turn.aclose()
+            await self._permit.aclose()
 
     def __aiter__(self) -> Self:
         return self
@@ -125,83 +125,83 @@ class Streaming:
             piece = await anext(self._bytes, b"")
         except AgentsError as error:
             error.vendor = self._account.vendor
-            self._fault = error
-            if self._is_owed:
-                raise self.unknown(error) from error
+            self._error = error
+            if self._is_unreported:
+                raise self.start_unknown(error) from error
             raise
         if piece:
-            self._is_owed = False
+            self._is_unreported = False
             return piece
-        if self._is_owed:
+        if self._is_unreported:
             call = self._request.call
-            raise self.unknown(DecodeError(f"the answer to {call} was empty", call=call))
+            raise self.start_unknown(DecodeError(f"the answer to {call} was empty", call=call))
         raise StopAsyncIteration
 
     async def _open(self, deadline: float) -> None:
+        """Make attempts until one gets a 2xx reply, its outcome is unknown, or no other is allowed."""
         failures = 0
         while True:
             try:
-                await self._exchange.send(self._account, self._request, self._flight, run_inline=self._carry)
+                await self._sender.send(self._account, self._request, self._pending, via=self._send_once)
             except AgentsError as error:
                 failures += 1
                 error.tries = failures
-                if self._flight.is_sent and is_outcome_unknown(self._request, error):
+                if self._pending.is_sent and is_outcome_unknown(self._request, error):
                     raise
-                self._flight.clear()
-                await self._exchange.pause(
+                self._pending.note_refused()
+                await self._sender.wait_to_retry(
                     self._account, self._request, error, failures=failures, deadline=deadline
                 )
             else:
                 return
 
-    async def _carry(
+    async def _send_once(
         self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
     ) -> Reply:
-        """Send once. Of a success the body is still to come."""
-        began_at, self._fault, self._reply = self._clock.now(), None, None
-        async with AsyncExitStack() as stack:
-            stack.callback(self._done, began_at)
+        """Send once; return the reply, of a 2xx one without its body, which is still to arrive."""
+        began_at, self._error, self._reply = self._clock.now(), None, None
+        async with AsyncExitStack() as connection:
+            connection.callback(self._emit_done, began_at)
             try:
                 sending = self._send.stream(request, headers=headers, on_sent=on_sent)
-                reply = self._reply = await stack.enter_async_context(sending)
+                streamed = self._reply = await connection.enter_async_context(sending)
             except AgentsError as error:
-                self._fault = error
+                self._error = error
                 raise
-            told = Reply(reply.status, reply.headers)
-            if not told.is_success:
-                return attrs.evolve(told, body=await reply.read())
-            self._stack = stack.pop_all()
-        return told
+            reply = Reply(streamed.status, streamed.headers)
+            if not reply.is_success:
+                return attrs.evolve(reply, body=await streamed.read())
+            self._connection = connection.pop_all()
+        return reply
 
-    def _done(self, began_at: float) -> None:
-        """Tell of a request that is over."""
+    def _emit_done(self, began_at: float) -> None:
         if self._emit.is_detailed:
             self._emit(
                 RequestDone(
                     vendor=self._account.vendor,
                     call=self._request.call,
                     method=self._request.method,
-                    status=None if self._reply is None or self._fault else self._reply.status,
+                    status=None if self._reply is None or self._error else self._reply.status,
                     seconds=self._clock.now() - began_at,
-                    error=self._fault,
+                    error=self._error,
                 )
             )
 
-    def unknown(self, cause: AgentsError) -> StartUnknown:
-        """Build the error for what was sent, and whose answer tells nothing because of `cause`."""
-        self._is_owed = False
+    def start_unknown(self, cause: AgentsError) -> StartUnknown:
+        """Return the error to raise where, because of `cause`, the reply does not say whether a run began."""
+        self._is_unreported = False
         if isinstance(cause, DecodeError):
-            self.note(cause)
-        return self._flight.unknown(cause)
+            self.note_reply(cause)
+        return self._pending.start_unknown(cause)
 
-    def note(self, error: DecodeError) -> None:
-        """Note on `error` which reply it was that could not be read."""
+    def note_reply(self, error: DecodeError) -> None:
+        """Set the status and the vendor's request id of the reply on `error`, which says that it cannot be read."""
         if self._reply is not None:
             note_reply(error, self._reply)
 
-    def _abandon(self) -> None:
-        """Tell of a run that may have begun, where nobody else will."""
-        if self._is_owed and self._flight.is_sent:
+    def _emit_abandoned(self) -> None:
+        """Emit that a run may have begun, unless that was reported otherwise."""
+        if self._is_unreported and self._pending.is_sent:
             call = self._request.call
-            lost = ReplyLost(f"{call} was left before anything of its answer came", call=call)
-            self._flight.abandon(None, self.unknown(lost))
+            lost = ReplyLost(f"{call} was left before any of its reply arrived", call=call)
+            self._pending.emit_abandoned(None, self.start_unknown(lost))

@@ -1,4 +1,4 @@
-"""The command line `aioagents`. Needs the extra `cli`; without it, it says so."""
+"""The command line `aioagents`. Needs the extra `cli`; without it, it prints which one is missing."""
 
 from .main import main
 

@@ -1,4 +1,4 @@
-"""The commands, put together."""
+"""All commands, in one group."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from .runs import status, wait
 from .simulate import simulate
 
 _SETTINGS = """\b
-Settings come from the environment alone; 'aioagents doctor' lists them, and
+Settings come from the environment only; 'aioagents doctor' lists them, and
 'aioagents simulate' prints those that point at a simulator."""
 
 
@@ -58,7 +58,7 @@ for _each in find_commands("REPORT"):
 
 
 def invoke(arguments: Sequence[str]) -> int:
-    """Run a command and give its exit code. Wrong usage is printed with the command's usage line."""
+    """Run a command and return its exit code. Usage errors are printed with a reference to the command's help."""
     try:
         code = commands.main(args=list(arguments), prog_name="aioagents", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as exc:

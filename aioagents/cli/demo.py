@@ -1,4 +1,4 @@
-"""`demo`: a few hundred runs through the library over real sockets, against a simulator that is started for it."""
+"""The command `demo`: a few hundred runs over real sockets, against a simulator that it starts."""
 
 import asyncio
 import time
@@ -24,8 +24,8 @@ from .output import Output
 from .tally import Tally
 from .work import Work, perform
 
-_SPEED: Final = 10.0  # simulated seconds in one real second: a demo then takes about ten seconds
-_SPREAD: Final = 0.45  # few stragglers: nobody likes to watch the last one for long
+_SPEED: Final = 10.0  # simulated seconds per real second: a demo then takes about ten seconds
+_SPREAD: Final = 0.45  # few runs are much longer than others, so that the demo does not end with a long wait
 _AOPS: Final = ("it_ticket_triage", "invoice_check", "new_hire_setup")
 _DRAW_EVERY: Final = 0.1
 _LINE_EVERY: Final = 2.0
@@ -34,56 +34,61 @@ _MOST_SHOWN: Final = 20
 
 
 @frozen(kw_only=True)
-class Seen:
-    """A run that is over. `delay` is how much later than it ended that was known, in simulated seconds."""
+class EndedRun:
+    """A run that has ended. `delay` is the time until its end was detected, in simulated seconds."""
 
     run: Run
     delay: float
 
     @property
     def seconds(self) -> float:
-        """Return how long the run took, in simulated seconds, as the vendor tells it."""
+        """Return how long the run took by the vendor's times, in simulated seconds."""
         began_at, ended_at = self.run.started_at, self.run.ended_at
         return 0.0 if began_at is None or ended_at is None else (ended_at - began_at).total_seconds()
 
 
 @click.command("demo")
 @click.option(
-    "--runs", type=click.IntRange(1, 20_000), default=200, help="How many to start.", show_default=True
+    "--runs",
+    type=click.IntRange(1, 20_000),
+    default=200,
+    help="The number of runs to start.",
+    show_default=True,
 )
-@click.option("--seed", type=int, default=0, help="Draws how the runs go.", show_default=True)
+@click.option(
+    "--seed", type=int, default=0, help="The seed of the runs' durations and outcomes.", show_default=True
+)
 @json_option
 def _demo(*, runs: int, seed: int, is_json: bool) -> Exit:
     """Start many runs at a simulated Leena AI and follow all of them, over real sockets on this machine.
 
-    Needs no settings and leaves this machine for nothing. Time in the simulated world runs 10 times as fast,
-    and the library looks 10 times as often; that simulated runs fail or are aborted is part of the show, and
-    the exit code is 0 all the same.
+    Needs no settings and no network. Simulated time runs 10 times as fast as real time, and the library polls 10
+    times as often. Some simulated runs fail or are aborted, which is intended: the exit code is 0 nevertheless.
     """
     work = Work(Output(is_json=is_json))
     work.most_shown = _MOST_SHOWN if work.out.is_live else None
-    return perform(work, lambda: _play(work, runs, seed))
+    return perform(work, lambda: _run_demo(work, runs, seed))
 
 
 demo: Final = documented(_demo)
 
 
-async def _play(work: Work, count: int, seed: int) -> Exit:
-    # The cadence that a pool has by default, as fast as the simulated world.
+async def _run_demo(work: Work, count: int, seed: int) -> Exit:
+    # The default cadence of a pool, scaled to simulated time.
     cadence = Growing(first=1.0 / _SPEED, factor=1.25, cap=60.0 / _SPEED)
-    # In this very loop: a thread of its own cost more CPU, and half as much delay again.
+    # In the same event loop: in a thread of its own it took more CPU and made delays half as long again.
     async with (
         Simulator(plan=RunPlan(seed=seed, spread=_SPREAD), seed=seed, speed=_SPEED) as simulator,
         work.pool(cadence=cadence) as pool,
     ):
-        stage = Stage(work, simulator, pool, count)
-        await stage.play()
-        _tell(work.out, stage, pool.statistics())
-    return stage.code
+        demo = Demo(work, simulator, pool, count)
+        await demo.run()
+        _print_results(work.out, demo, pool.statistics())
+    return demo.code
 
 
-class Stage:
-    """One demo: its runs, and how they are shown."""
+class Demo:
+    """One demo: its runs, and their display."""
 
     def __init__(self, work: Work, simulator: Simulator, pool: SessionPool, count: int) -> None:
         self._out = work.out
@@ -92,39 +97,39 @@ class Stage:
         self.count = count
         self._leena = Leena.from_env(pool, simulator.environment())
         self.tally = Tally(count)
-        self.over: list[Seen] = []
+        self.ended: list[EndedRun] = []
         self.errors: list[AgentsError] = []
         self.seconds = 0.0
         self._requests = 0
         self._rate = 0.0
         self._counted_at = time.monotonic()
-        work.listeners.append(self._listen)
+        work.listeners.append(self._on_event)
 
     @property
     def code(self) -> Exit:
-        """Return the exit code: how simulated runs end decides nothing, errors of the library do."""
+        """Return the exit code: it depends on errors of the library alone, not on how simulated runs end."""
         return worst(code_of(error) for error in self.errors)
 
-    def _listen(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self.tally.begin(event.run)
         elif isinstance(event, RunChanged):
             self.tally.seen(event.run)
 
-    async def play(self) -> None:
-        """Start all runs and follow them to their ends, showing how they go."""
+    async def run(self) -> None:
+        """Start all runs and follow them to their ends, showing their progress."""
         began_at = time.monotonic()
         board, refresh, every = self._open_board()
         with board:
             async with asyncio.TaskGroup() as group:
-                runs = {group.create_task(self._run(index)) for index in range(self.count)}
+                runs = {group.create_task(self._run_one(index)) for index in range(self.count)}
                 while runs:
                     _, runs = await asyncio.wait(runs, timeout=every)
                     self._count_rate(time.monotonic())
                     refresh()
         self.seconds = time.monotonic() - began_at
 
-    async def _run(self, index: int) -> None:
+    async def _run_one(self, index: int) -> None:
         ref = None
         try:
             handle = await self._leena.execute(_AOPS[index % len(_AOPS)], message=f"demo {index}")
@@ -139,10 +144,10 @@ class Stage:
             return
         now = self.simulator.now()
         ended_at = self.simulator.fake("leena").ended_at(run.id)
-        self.over.append(Seen(run=run, delay=0.0 if ended_at is None else now - ended_at))
+        self.ended.append(EndedRun(run=run, delay=0.0 if ended_at is None else now - ended_at))
 
     def _count_rate(self, now: float) -> None:
-        """Reckon the requests a second, smoothed over about a second."""
+        """Update the requests a second, averaged over about a second."""
         requests, seconds = self._pool.statistics().requests, now - self._counted_at
         if seconds > 0:
             share = min(1.0, seconds)
@@ -152,44 +157,44 @@ class Stage:
     def _open_board(self) -> tuple[AbstractContextManager[object], Callable[[], None], float]:
         began_at = time.monotonic()
 
-        def aside() -> str:
+        def rates() -> str:
             return f"{time.monotonic() - began_at:.1f} s, {self._rate:.0f} requests/s"
 
-        where = (
+        title = (
             f"{self.count} AOP runs at a simulated Leena AI, {self.simulator.url}, {_SPEED:g} times real time"
         )
         if not self._out.is_live:
-            self._out.line(where)
-            return nullcontext(), lambda: self._out.line(f"{self.tally} ({aside()})"), _LINE_EVERY
-        from . import live  # noqa: PLC0415 - rich is imported where something is drawn
+            self._out.line(title)
+            return nullcontext(), lambda: self._out.line(f"{self.tally} ({rates()})"), _LINE_EVERY
+        from . import live  # noqa: PLC0415 - rich is imported only if something is drawn
 
-        live.say(where, "bold")
-        board = live.Board(lambda: live.progress(self.tally, aside()))
+        live.say(title, "bold")
+        board = live.Board(lambda: live.progress(self.tally, rates()))
         return board, board.refresh, _DRAW_EVERY
 
 
-def _tell(out: Output, stage: Stage, statistics: PoolStatistics) -> None:
-    for error in stage.errors:
+def _print_results(out: Output, demo: Demo, statistics: PoolStatistics) -> None:
+    for error in demo.errors:
         out.error(error)
-    out.document(_describe(stage, statistics))
+    out.document(_describe(demo, statistics))
     if out.is_json:
         return
     from . import live  # noqa: PLC0415 - as above
 
-    laid = [
+    tables = [
         live.table(
             "How the runs ended (simulated seconds)",
             _STATE_HEADS,
-            _state_rows(stage),
+            _state_rows(demo),
             right=(1, 2, 3),
             coloured=0,
         ),
         live.table(
-            "The slowest runs (simulated seconds)", _SLOW_HEADS, _slow_rows(stage), right=(2, 3), coloured=1
+            "The slowest runs (simulated seconds)", _SLOW_HEADS, _slow_rows(demo), right=(2, 3), coloured=1
         ),
-        live.table("What it took", (), _figures(stage, statistics)),
+        live.table("Cost", (), _figures(demo, statistics)),
     ]
-    for each in laid:
+    for each in tables:
         if out.is_live:
             live.show(each)
         else:
@@ -197,56 +202,56 @@ def _tell(out: Output, stage: Stage, statistics: PoolStatistics) -> None:
 
 
 _STATE_HEADS: Final = ("state", "runs", "share", "mean length")
-_SLOW_HEADS: Final = ("run", "state", "length", "known after")
+_SLOW_HEADS: Final = ("run", "state", "length", "detected after")
 
 
-def _state_rows(stage: Stage) -> Sequence[Sequence[str]]:
+def _state_rows(demo: Demo) -> Sequence[Sequence[str]]:
     rows = []
-    for state, runs in stage.tally.counts().items():
-        lengths = [each.seconds for each in stage.over if each.run.state.value == state]
+    for state, runs in demo.tally.counts().items():
+        lengths = [each.seconds for each in demo.ended if each.run.state.value == state]
         rows.append(
-            (state, str(runs), f"{runs / stage.count:.1%}", f"{fmean(lengths):.1f}" if lengths else "-")
+            (state, str(runs), f"{runs / demo.count:.1%}", f"{fmean(lengths):.1f}" if lengths else "-")
         )
     return rows
 
 
-def _slowest(stage: Stage) -> Sequence[Seen]:
-    return sorted(stage.over, key=lambda each: each.seconds, reverse=True)[:_SLOWEST]
+def _slowest(demo: Demo) -> Sequence[EndedRun]:
+    return sorted(demo.ended, key=lambda each: each.seconds, reverse=True)[:_SLOWEST]
 
 
-def _slow_rows(stage: Stage) -> Sequence[Sequence[str]]:
+def _slow_rows(demo: Demo) -> Sequence[Sequence[str]]:
     return [
         (str(each.run.ref), each.run.state.value, f"{each.seconds:.1f}", f"{each.delay:.1f}")
-        for each in _slowest(stage)
+        for each in _slowest(demo)
     ]
 
 
-def _delay(stage: Stage) -> float:
-    return fmean(each.delay for each in stage.over) if stage.over else 0.0
+def _delay(demo: Demo) -> float:
+    return fmean(each.delay for each in demo.ended) if demo.ended else 0.0
 
 
-def _figures(stage: Stage, statistics: PoolStatistics) -> Sequence[Sequence[str]]:
-    seen = stage.simulator.statistics()
-    delay = _delay(stage)
+def _figures(demo: Demo, statistics: PoolStatistics) -> Sequence[Sequence[str]]:
+    seen = demo.simulator.statistics()
+    delay = _delay(demo)
     return [
-        ("time", f"{stage.seconds:.1f} s, which are {stage.seconds * _SPEED:.0f} simulated s"),
-        ("polls per run", f"{statistics.polling.polls / stage.count:.1f}"),
+        ("time", f"{demo.seconds:.1f} s, which are {demo.seconds * _SPEED:.0f} simulated s"),
+        ("polls per run", f"{statistics.polling.polls / demo.count:.1f}"),
         ("mean detection delay", f"{delay:.1f} simulated s, which are {delay / _SPEED * 1000:.0f} ms"),
-        ("requests", f"{seen.requests}, {seen.requests / stage.seconds:.0f} a second"),
+        ("requests", f"{seen.requests}, {seen.requests / demo.seconds:.0f} a second"),
         ("token requests", f"{seen.token_requests}"),
         ("connections", f"{seen.connections}"),
     ]
 
 
-def _describe(stage: Stage, statistics: PoolStatistics) -> Mapping[str, Any]:
-    seen = stage.simulator.statistics()
+def _describe(demo: Demo, statistics: PoolStatistics) -> Mapping[str, Any]:
+    seen = demo.simulator.statistics()
     return {
-        "runs": stage.count,
-        "states": stage.tally.counts(),
-        "seconds": stage.seconds,
+        "runs": demo.count,
+        "states": demo.tally.counts(),
+        "seconds": demo.seconds,
         "speed": _SPEED,
-        "polls_per_run": statistics.polling.polls / stage.count,
-        "mean_detection_delay": {"simulated": _delay(stage), "real": _delay(stage) / _SPEED},
+        "polls_per_run": statistics.polling.polls / demo.count,
+        "mean_detection_delay": {"simulated": _delay(demo), "real": _delay(demo) / _SPEED},
         "slowest": [
             {
                 "ref": str(each.run.ref),
@@ -254,11 +259,11 @@ def _describe(stage: Stage, statistics: PoolStatistics) -> Mapping[str, Any]:
                 "simulated_seconds": each.seconds,
                 "simulated_delay": each.delay,
             }
-            for each in _slowest(stage)
+            for each in _slowest(demo)
         ],
         "requests": seen.requests,
         "starts": seen.starts,
         "token_requests": seen.token_requests,
         "connections": seen.connections,
-        "errors": len(stage.errors),
+        "errors": len(demo.errors),
     }

@@ -1,4 +1,4 @@
-"""Finds what each vendor's module adds to the command line."""
+"""Finds the commands that vendors' modules add to the command line."""
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
@@ -13,7 +13,7 @@ Endpoints = Callable[[Mapping[str, str] | None], Mapping[str, str]]
 
 
 def find_commands(name: str) -> Iterator[click.Command]:
-    """Return the command that each vendor's module calls `name`, in the order of the vendors."""
+    """Return the command that each vendor's module defines as `name`, in the order of vendors."""
     for vendor in sorted(_modules()):
         command = getattr(_load(vendor), name, None)
         if command is not None:
@@ -21,7 +21,7 @@ def find_commands(name: str) -> Iterator[click.Command]:
 
 
 def find_endpoints(vendor: str) -> Endpoints | None:
-    """Return the function that tells a vendor's base URLs; None where no module has one."""
+    """Return the function that returns a vendor's base URLs, None if its module has none."""
     module = vendor.replace("-", "_")
     found: Endpoints | None = getattr(_load(module), "endpoints", None) if module in _modules() else None
     return found

@@ -1,4 +1,4 @@
-"""`doctor`: whether what the commands need is there, can be reached, and is let in."""
+"""The command `doctor`: checks settings, connections to hosts, and credentials."""
 
 import asyncio
 import os
@@ -27,29 +27,29 @@ from .options import documented, json_option
 from .output import Output, message_of, one_line
 from .work import Work, perform
 
-_REACH: Final = 5.0  # seconds for one connection
-_TOKEN: Final = 20.0  # seconds for a token, tries included
+_CONNECT_TIMEOUT: Final = 5.0  # seconds for one connection
+_CHECK_TIMEOUT: Final = 20.0  # seconds for the check of credentials, retries included
 _PACKAGES: Final = ("aioagents", "aiohttp", "anyio", "orjson")
 
 
 @frozen(kw_only=True)
 class Finding:
-    """One thing that was polled. `is_ok` is None where it could not be polled."""
+    """The result of one check. `is_ok` is None if the check could not be made."""
 
     what: str
     is_ok: bool | None
-    told: str
+    message: str
     seconds: float | None = None
     is_auth: bool = False
 
     def describe(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return {"what": self.what, "ok": self.is_ok, "told": self.told, "seconds": self.seconds}
+        """Return the members for JSON."""
+        return {"what": self.what, "ok": self.is_ok, "message": self.message, "seconds": self.seconds}
 
 
 @define(kw_only=True)
 class Health:
-    """What was found of one vendor. Of its settings the names alone, and whether they are set."""
+    """All results for one vendor. Settings are named, with whether they are set, but never their values."""
 
     vendor: str
     title: str
@@ -58,11 +58,11 @@ class Health:
 
     @property
     def is_ok(self) -> bool:
-        """Return whether nothing is wrong."""
+        """Return whether no check failed."""
         return not any(finding.is_ok is False for finding in self.findings)
 
     def describe(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the members for JSON."""
         return {
             "vendor": self.vendor,
             "ok": self.is_ok,
@@ -75,10 +75,10 @@ class Health:
 @click.argument("vendors", nargs=-1, metavar="[VENDOR]...")
 @json_option
 def _doctor(*, vendors: Sequence[str], is_json: bool) -> Exit:
-    """See whether settings are there, hosts can be reached, and credentials are let in. Starts nothing.
+    """Check that settings are complete, hosts can be reached and credentials are accepted. Starts nothing.
 
-    Without VENDOR it looks at those of which any setting is there. Values of settings are never printed, only
-    the hosts that they lead to. Exits with 5 when credentials are refused, with 1 when anything else is wrong.
+    Without VENDOR it checks the vendors that have any setting. It prints the URLs of hosts, but no other values of
+    settings. Exits with 5 if credentials are refused, and with 1 if anything else is wrong.
     """
     work = Work(Output(is_json=is_json), reports_faults=False)
 
@@ -86,8 +86,8 @@ def _doctor(*, vendors: Sequence[str], is_json: bool) -> Exit:
         chosen = [find_provider(name) for name in dict.fromkeys(vendors)] or _configured()
         async with work.pool() as pool:
             clients = Clients(pool)
-            healths = [await _examine(provider, clients, work.out.hide) for provider in chosen]
-        _tell(work.out, healths)
+            healths = [await _check_vendor(provider, clients, work.out.hide) for provider in chosen]
+        _print_healths(work.out, healths)
         if any(finding.is_auth for health in healths for finding in health.findings):
             return Exit.AUTH
         return Exit.OK if all(health.is_ok for health in healths) else Exit.FAILED
@@ -99,13 +99,13 @@ doctor: Final = documented(_doctor)
 
 
 def _configured() -> list[Provider]:
-    """Give the vendors that somebody began to set up; all, when there is none."""
+    """Return the vendors that have any setting; all vendors if none has."""
     providers = list(all_providers().values())
-    begun = [each for each in providers if read_settings((), each.variables)]
-    return begun or providers
+    found = [each for each in providers if read_settings((), each.variables)]
+    return found or providers
 
 
-async def _examine(provider: Provider, clients: Clients, hide: Callable[[str], str]) -> Health:
+async def _check_vendor(provider: Provider, clients: Clients, hide: Callable[[str], str]) -> Health:
     found = read_settings((), provider.variables)
     health = Health(
         vendor=provider.name,
@@ -114,25 +114,27 @@ async def _examine(provider: Provider, clients: Clients, hide: Callable[[str], s
     )
     try:
         client = clients.named(provider.name)
-        tell_endpoints = find_endpoints(provider.name)
-        endpoints = {} if tell_endpoints is None else tell_endpoints(None)
+        endpoints_of = find_endpoints(provider.name)
+        endpoints = {} if endpoints_of is None else endpoints_of(None)
     except ValueError as exc:
-        health.findings.append(Finding(what="settings", is_ok=False, told=str(exc)))
+        health.findings.append(Finding(what="settings", is_ok=False, message=str(exc)))
         return health
-    health.findings.append(Finding(what="settings", is_ok=True, told="complete"))
+    health.findings.append(Finding(what="settings", is_ok=True, message="complete"))
     async with asyncio.TaskGroup() as group:
-        reaching = [group.create_task(_reach(what, url)) for what, url in endpoints.items()]
-    reached = [task.result() for task in reaching]
+        tasks = [group.create_task(_check_host(what, url)) for what, url in endpoints.items()]
+    reached = [task.result() for task in tasks]
     health.findings += reached
     if reached and not any(finding.is_ok for finding in reached):
-        health.findings.append(Finding(what="credentials", is_ok=None, told="not tried: no host is reached"))
+        health.findings.append(
+            Finding(what="credentials", is_ok=None, message="not checked: no host can be reached")
+        )
     else:
-        health.findings.append(await _let_in(client.check, hide))
+        health.findings.append(await _check_credentials(client.check, hide))
     return health
 
 
-async def _reach(what: str, url: str) -> Finding:
-    """Open a connection, with TLS where the URL has it, and close it again."""
+async def _check_host(what: str, url: str) -> Finding:
+    """Open a connection, with TLS if the URL has it, and close it again."""
     parts = urlsplit(url)
     is_tls = parts.scheme == "https"
     host = parts.hostname or ""
@@ -140,17 +142,17 @@ async def _reach(what: str, url: str) -> Finding:
     name = f"host of {what}"
     began_at = time.monotonic()
     try:
-        with anyio.fail_after(_REACH):
+        with anyio.fail_after(_CONNECT_TIMEOUT):
             async with await anyio.connect_tcp(host, port) as stream:
                 if is_tls:
                     await (await TLSStream.wrap(stream, hostname=host, standard_compatible=False)).aclose()
     except (OSError, TimeoutError) as exc:
-        return Finding(what=name, is_ok=False, told=f"{url}: {_why(exc)}")
-    return Finding(what=name, is_ok=True, told=url, seconds=time.monotonic() - began_at)
+        return Finding(what=name, is_ok=False, message=f"{url}: {_reason(exc)}")
+    return Finding(what=name, is_ok=True, message=url, seconds=time.monotonic() - began_at)
 
 
-def _why(error: BaseException) -> str:
-    """Say why no connection was had; the operating system's own words lie at the bottom."""
+def _reason(error: BaseException) -> str:
+    """Return why there was no connection; the operating system's own error is the last of the causes."""
     while isinstance(error.__cause__, OSError):
         error = error.__cause__
     if isinstance(error, ExceptionGroup):
@@ -158,33 +160,33 @@ def _why(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return "the host name does not resolve"
     if isinstance(error, TimeoutError) and not error.args:
-        return f"no connection within {_REACH:g} s"
+        return f"no connection within {_CONNECT_TIMEOUT:g} s"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or 'no reason given'}"
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else message_of(error)
 
 
-async def _let_in(check: Callable[[], Awaitable[None]], hide: Callable[[str], str]) -> Finding:
-    """Have the client obtain a token, or make the vendor's cheapest authenticated read."""
+async def _check_credentials(check: Callable[[], Awaitable[None]], hide: Callable[[str], str]) -> Finding:
+    """Check the credentials by a request for a token, or by the vendor's cheapest authenticated read."""
     began_at = time.monotonic()
     try:
-        async with asyncio.timeout(_TOKEN):
+        async with asyncio.timeout(_CHECK_TIMEOUT):
             await check()
     except TimeoutError:
-        return Finding(what="credentials", is_ok=False, told=f"no answer within {_TOKEN:g} s")
+        return Finding(what="credentials", is_ok=False, message=f"no answer within {_CHECK_TIMEOUT:g} s")
     except AgentsError as error:
         detail = f" ({error.detail})" if error.detail else ""
         return Finding(
             what="credentials",
             is_ok=False,
-            told=hide(one_line(f"{error}{detail}")),
+            message=hide(one_line(f"{error}{detail}")),
             is_auth=isinstance(error, AuthenticationError | PermissionDenied),
         )
-    return Finding(what="credentials", is_ok=True, told="let in", seconds=time.monotonic() - began_at)
+    return Finding(what="credentials", is_ok=True, message="accepted", seconds=time.monotonic() - began_at)
 
 
-def _tell(out: Output, healths: Sequence[Health]) -> None:
+def _print_healths(out: Output, healths: Sequence[Health]) -> None:
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     out.document(
         {
@@ -200,6 +202,6 @@ def _tell(out: Output, healths: Sequence[Health]) -> None:
         for name, is_set in health.settings.items():
             out.line(f"  {'set' if is_set else 'not set':<8} {name}")
         for finding in health.findings:
-            mark = {True: "ok", False: "WRONG", None: "-"}[finding.is_ok]
+            label = {True: "ok", False: "WRONG", None: "-"}[finding.is_ok]
             took = "" if finding.seconds is None else f"  {finding.seconds * 1000:.0f} ms"
-            out.line(f"  {mark:<8} {finding.what}: {finding.told}{took}")
+            out.line(f"  {label:<8} {finding.what}: {finding.message}{took}")

@@ -1,4 +1,4 @@
-"""`listen`: webhook deliveries, printed as they come."""
+"""The command `listen`: prints webhook deliveries as they come."""
 
 import asyncio
 from typing import Final
@@ -14,22 +14,24 @@ from .work import Work, perform
 
 @click.command("listen")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.", show_default=True
+    "--port", type=click.IntRange(0, 65535), default=0, help="0 for a free port.", show_default=True
 )
 @click.option("--host", default="127.0.0.1", help="The address to listen on.", show_default=True)
 @click.option(
-    "--public-url", metavar="URL", help="Where vendors reach this port.  [default: its own address]"
+    "--public-url",
+    metavar="URL",
+    help="The URL at which vendors reach this port.  [default: its own address]",
 )
 @json_option
 def _listen(*, port: int, host: str, public_url: str | None, is_json: bool) -> Exit:
-    """Receive webhooks until Ctrl-C, which exits with 0, and print what they claim: run, status, time.
+    """Receive webhooks until Ctrl-C, which exits with 0, and print the run, the status and the time of each.
 
-    Prints a URL that cannot be guessed; deliveries anywhere else are refused. What a delivery says is not
-    verified: 'aioagents status REF' asks the vendor. Its body, which may hold personal data, is not shown.
+    Prints a URL that cannot be guessed; deliveries to other URLs are refused. The content of a delivery is not
+    verified: 'aioagents status REF' asks the vendor. Its body, which may hold personal data, is not printed.
     """
     out = Output(is_json=is_json)
 
-    def tell(delivery: Delivery) -> None:
+    def print_delivery(delivery: Delivery) -> None:
         out.document(
             {
                 "event": "delivery",
@@ -45,7 +47,7 @@ def _listen(*, port: int, host: str, public_url: str | None, is_json: bool) -> E
         )
 
     async def job() -> Exit:
-        receiver = WebhookReceiver(public_url, on_delivery=tell)
+        receiver = WebhookReceiver(public_url, on_delivery=print_delivery)
         async with receiver.serve(port=port, host=host):
             url = receiver.url_for()
             out.document({"event": "listening", "url": url})
@@ -54,7 +56,7 @@ def _listen(*, port: int, host: str, public_url: str | None, is_json: bool) -> E
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 seen = receiver.statistics()
-                out.warn(f"{seen.heeded} deliveries, {seen.repeated} repeated, {seen.refused} refused")
+                out.warn(f"{seen.accepted} deliveries, {seen.repeated} repeated, {seen.refused} refused")
         return Exit.OK
 
     return perform(Work(out), job)

@@ -1,4 +1,4 @@
-"""Things that are listed or shown: tables and name-value lines for people, JSON lines for programs."""
+"""Prints lists and single values: tables and name-value lines for people, JSON lines for programs."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -22,13 +22,14 @@ def ask(
     *,
     is_json: bool,
     hidden: Sequence[str] = (),
-    parting: str = "",
+    if_interrupted: str = "",
 ) -> Exit:
-    """Make a client from the environment, and have `call` ask it and print what it says.
+    """Run `call` with a client made from the environment, and return its exit code.
 
-    What is `hidden` is blotted out of all errors; `parting` is told when an interruption leaves something unknown.
+    Texts in `hidden` are replaced in all errors. `if_interrupted` is printed if an interruption leaves an outcome
+    unknown.
     """
-    work = Work(Output(is_json=is_json, hidden=hidden), parting=parting)
+    work = Work(Output(is_json=is_json, hidden=hidden), if_interrupted=if_interrupted)
 
     async def job() -> Exit:
         async with work.pool() as pool:
@@ -40,13 +41,13 @@ def ask(
 def show_table(
     out: Output, heads: Sequence[str], rows: Sequence[Sequence[object]], *, spare: Sequence[str] = ()
 ) -> None:
-    """Print a table. On a terminal that is too narrow for it, `spare` columns are left out, the first one first.
+    """Print a table. If the terminal is too narrow, `spare` columns are left out, in that order.
 
-    If it is too narrow still, cells are folded, but for the first column, whose ids people copy.
+    If it is still too narrow, cells are folded, except in the first column, whose ids people copy.
     """
     if out.is_json:
         return
-    from . import live  # noqa: PLC0415 - rich is imported where something is drawn
+    from . import live  # noqa: PLC0415 - rich is imported only if something is drawn
 
     cells = [[cell(value) for value in row] for row in rows]
     columns = list(range(len(heads)))
@@ -61,18 +62,18 @@ def show_table(
 
 
 def _fitting(lines: Sequence[Sequence[str]], spare: Sequence[int]) -> list[int]:
-    """Return the columns that are shown within the terminal's width."""
+    """Return the columns that fit into the terminal's width."""
     widths = [max(map(len, column)) + _BETWEEN for column in zip(*lines, strict=True)]
     kept = list(range(len(widths)))
     for column in spare:
-        if sum(widths[n] for n in kept) <= get_terminal_size().columns + 1:  # behind the last one is nothing
+        if sum(widths[n] for n in kept) <= get_terminal_size().columns + 1:  # no gap after the last one
             break
         kept.remove(column)
     return kept
 
 
 def show_members(out: Output, members: Mapping[str, object]) -> None:
-    """Print one thing, a member a line; what is empty is left out."""
+    """Print names and values, one on each line; empty values are left out."""
     shown = {name: value for name, value in members.items() if value not in ("", None, {}, [])}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
@@ -80,7 +81,7 @@ def show_members(out: Output, members: Mapping[str, object]) -> None:
 
 
 def cell(value: Any) -> str:
-    """Write a value for people."""
+    """Return a value as text for people."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Displays that are drawn anew on a terminal, and tables. The one place that uses rich."""
+"""Displays that are redrawn on a terminal, and tables. The only module that uses rich."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,21 +16,21 @@ from .output import is_terminal, one_line
 from .tally import COLOURS, UNSEEN, Tally
 
 if TYPE_CHECKING:
-    from .batch.figures import Progress
+    from .batch.progress import Progress
 
 _LEAST_BAR: Final = 10
 _WIDEST_BAR: Final = 60
 _GAP: Final = 3
-_PLAIN_WIDTH: Final = 400  # tables that nobody sees on a terminal are not folded
+_PLAIN_WIDTH: Final = 400  # tables that are not for a terminal are not folded
 
-#: Of rows, besides those that runs have.
+#: Colours of the states of rows, which include those of runs.
 _ROW_COLOURS: Final = {**COLOURS, "waiting": "dim", "sending": "blue", "refused": "red", "faulty": "red"}
 
 Cells = Sequence[str]
 
 
 class Board:
-    """What `draw` gives, drawn anew at each `refresh` below the lines that were printed. Leaves nothing behind."""
+    """A display below the printed lines. `refresh` redraws it by calling `draw`; leaving the block removes it."""
 
     def __init__(self, draw: Callable[[], RenderableType], *, on_stderr: bool = False) -> None:
         self._draw = draw
@@ -53,31 +53,31 @@ class Board:
         self._live.stop()
 
     def say(self, text: str, style: str = "") -> None:
-        """Print a line above what is drawn, with colour where there is any."""
+        """Print a line above the display, in colour if the terminal has colours."""
         self._live.console.print(Text(one_line(text), style=style))
 
     def refresh(self) -> None:
-        """Draw anew."""
+        """Redraw the display."""
         self._live.update(self._draw(), refresh=True)
 
 
-def bar(tally: Tally, aside: str) -> RenderableType:
-    """Draw how many runs are over, and `aside`."""
-    return _bar(tally.over, tally.total, f"{tally.over}/{tally.total}", aside)
+def bar(tally: Tally, note: str) -> RenderableType:
+    """Return a bar of the runs that are over, and `note`."""
+    return _bar(tally.over, tally.total, f"{tally.over}/{tally.total}", note)
 
 
-def _bar(done: float, total: float | None, figure: str, aside: str) -> RenderableType:
+def _bar(done: float, total: float | None, figure: str, note: str) -> RenderableType:
     grid = Table.grid(padding=(0, 2), expand=False)
-    room = Console(file=sys.stdout).width - len(figure) - len(aside) - 6
+    room = Console(file=sys.stdout).width - len(figure) - len(note) - 6
     grid.add_column(width=max(_LEAST_BAR, min(_WIDEST_BAR, room)))
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True, style="dim")
-    grid.add_row(ProgressBar(total=total, completed=done, width=None), figure, aside)
+    grid.add_row(ProgressBar(total=total, completed=done, width=None), figure, note)
     return grid
 
 
 def states(tally: Tally) -> Text:
-    """Write how many runs stand where."""
+    """Return the number of runs in each state."""
     text = Text(no_wrap=True, overflow="ellipsis")
     for state, count in tally.counts().items():
         text.append(f"{count} {state}", style=COLOURS.get(state, ""))
@@ -85,13 +85,13 @@ def states(tally: Tally) -> Text:
     return text
 
 
-def progress(tally: Tally, aside: str) -> RenderableType:
-    """Draw how many runs are over, and how many stand where."""
-    return Group(bar(tally, aside), states(tally))
+def progress(tally: Tally, note: str) -> RenderableType:
+    """Return a bar of the runs that are over, and the number of runs in each state."""
+    return Group(bar(tally, note), states(tally))
 
 
-def watched(tally: Tally, aside: str, *, most: int) -> RenderableType:
-    """Draw the runs that are followed: those still open, at most so many, and all of them in a bar."""
+def followed(tally: Tally, note: str, *, most: int) -> RenderableType:
+    """Return at most `most` runs that are still open, one on each line, and a bar of all runs."""
     lines: list[RenderableType] = []
     for ref, run in list(tally.open.items())[:most]:
         state = UNSEEN if run is None else run.state.value
@@ -103,29 +103,29 @@ def watched(tally: Tally, aside: str, *, most: int) -> RenderableType:
     if len(tally.open) > most:
         lines.append(Text(f"and {len(tally.open) - most} more", style="dim"))
     if tally.total == 1:
-        lines.append(Text(aside, style="dim"))
+        lines.append(Text(note, style="dim"))
         return Group(*lines)
-    return Group(*lines, progress(tally, aside))
+    return Group(*lines, progress(tally, note))
 
 
 def rows_read(done: int, total: int | None, pages: int) -> RenderableType:
-    """Draw how far a report was read."""
+    """Return a bar of the rows of a report that were read."""
     figure = f"{done} rows" if total is None else f"{done}/{total} rows"
     return _bar(done, total, figure, f"{pages} pages")
 
 
 def batch(progress: "Progress") -> RenderableType:
-    """Draw how far a batch is, how many of its rows stand where, and how fast it goes."""
+    """Return the progress of a batch: a bar, the number of rows in each state, and rates."""
     counts = [
         Text(f"{count:,} {name}", style=_ROW_COLOURS.get(name, "")) for name, count in progress.counts.items()
     ]
-    pace = [Text(part, style="dim") for part in progress.pace]
+    rates = [Text(part, style="dim") for part in progress.rates]
     bar = _bar(progress.done, progress.total, progress.figure, progress.left)
-    return Group(bar, *_packed(counts), *_packed(pace))
+    return Group(bar, *_packed(counts), *_packed(rates))
 
 
 def _packed(parts: Iterable[Text]) -> Iterable[Text]:
-    """Lay parts side by side, in as many lines as it takes; none is torn apart."""
+    """Return lines that hold the parts side by side; no part is split."""
     width = Console(file=sys.stdout).width
     lines: list[Text] = []
     for part in parts:
@@ -137,25 +137,25 @@ def _packed(parts: Iterable[Text]) -> Iterable[Text]:
 
 
 def bytes_moved(done: int, total: int | None, word: str) -> RenderableType:
-    """Draw how many bytes of how many were moved."""
+    """Return a bar of the bytes that were moved."""
     size = "" if total is None else f"/{total / 1e6:,.1f}"
     return _bar(done, total, f"{done / 1e6:,.1f}{size} MB", word)
 
 
 def height() -> int:
-    """Return how many lines the terminal has."""
+    """Return the number of lines of the terminal."""
     return Console(file=sys.stdout).size.height
 
 
 def say(text: str, style: str = "") -> None:
-    """Print a line on the terminal, with colour where there is any."""
+    """Print a line on the terminal, in colour if it has colours."""
     Console(file=sys.stdout, highlight=False).print(Text(one_line(text), style=style))
 
 
 def table(
     title: str, heads: Cells, rows: Iterable[Cells], *, right: Iterable[int] = (), coloured: int | None = None
 ) -> Table:
-    """Lay out a table. Columns in `right` hold figures; the column `coloured` holds states.
+    """Return a table. Columns in `right` hold numbers; the column `coloured` holds states.
 
     Without `heads` there are as many columns as cells.
     """
@@ -179,12 +179,12 @@ def table(
 
 
 def show(renderable: RenderableType) -> None:
-    """Print something laid out on the terminal."""
+    """Print a table or display on the terminal."""
     Console(file=sys.stdout, highlight=False).print(renderable)
 
 
 def plain(renderable: RenderableType) -> str:
-    """Return something laid out as plain lines, without control characters and without folding."""
+    """Return a table or display as plain lines, without control characters and without folding."""
     console = Console(
         width=_PLAIN_WIDTH, color_system=None, force_terminal=False, highlight=False, legacy_windows=False
     )

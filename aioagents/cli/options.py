@@ -1,4 +1,4 @@
-"""What all commands have in common on the command line: exit codes in their help, `--json`, ways to say a value."""
+"""What commands share on the command line: exit codes in their help, `--json`, `--timeout`, values as NAME=VALUE."""
 
 import math
 import sys
@@ -12,18 +12,18 @@ from .. import codec
 from . import exits
 
 json_option: Final = click.option(
-    "--json", "is_json", is_flag=True, help="Machine-readable: JSON, one value a line, on stdout."
+    "--json", "is_json", is_flag=True, help="Print JSON on stdout, one value a line."
 )
 
 
 def documented(command: click.Command, *more: str) -> click.Command:
-    """Return `command` the exit codes, and `more` paragraphs, at the end of its help."""
+    """Append the exit codes and `more` paragraphs to the help of `command`, and return it."""
     command.epilog = "\n\n".join([exits.HELP, *more])
     return command
 
 
 def _finite(context: click.Context, parameter: click.Parameter, seconds: float | None) -> float | None:
-    """Refuse what is no length of time and yet not below 0."""
+    """Refuse infinity and NaN, which pass the check for a minimum."""
     if seconds is not None and not math.isfinite(seconds):
         raise click.BadParameter(f"{seconds} is not a number of seconds", ctx=context, param=parameter)
     return seconds
@@ -34,12 +34,12 @@ timeout_option: Final = click.option(
     type=click.FloatRange(min=0),
     callback=_finite,
     metavar="S",
-    help="Wait at most so many seconds for the end, then exit with 3.  [default: without end]",
+    help="Wait at most S seconds for the end, then exit with 3.  [default: no limit]",
 )
 
 
 def read_members(pairs: Iterable[str], file: str | None, *, option: str) -> dict[str, Any]:
-    """Read what a run is given: a file's JSON object, and over it `k=v` pairs, whose values are texts."""
+    """Return the input of a run: the JSON object in a file, updated with NAME=VALUE pairs of strings."""
     context = {} if file is None else read_object(file, f"{option}-file")
     named: set[str] = set()
     for pair in pairs:
@@ -54,7 +54,7 @@ def read_members(pairs: Iterable[str], file: str | None, *, option: str) -> dict
 
 
 def read_object(file: str, hint: str) -> dict[str, Any]:
-    """Read the JSON object in a file, '-' for stdin."""
+    """Return the JSON object in a file, '-' for stdin."""
     try:
         body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as exc:

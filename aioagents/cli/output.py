@@ -1,4 +1,4 @@
-"""All that is printed: results on stdout, notes and errors on stderr, or JSON lines on stdout."""
+"""Prints results to stdout and messages to stderr, or JSON lines to stdout. The only module that calls print."""
 
 import os
 import re
@@ -18,22 +18,22 @@ from .exits import code_of
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _SECRET: Final = re.compile(r".*(SECRET|PASSWORD|TOKEN|KEY)$")
 _SHORTEST_SECRET: Final = 4
-#: What errors tell in JSON, where it applies.
+#: Attributes of errors that are printed in JSON, if they are set.
 _FACTS: Final = (
     *("vendor", "call", "status", "retry_after", "request_id", "target", "sent_at", "advice"),
     *("reason", "retry_at", "active", "limit"),
 )
 
 
-def never_choke() -> None:
-    """Have characters that the terminal's encoding lacks escaped, where Python would give up."""
+def escape_unencodable() -> None:
+    """Make stdout and stderr escape characters that their encoding lacks, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors="backslashreplace")
 
 
 def close_stdout() -> None:
-    """Let what is still to be printed vanish: nobody reads stdout any more."""
+    """Discard all further output: the reader of stdout is gone."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -41,7 +41,7 @@ def close_stdout() -> None:
 
 
 def is_terminal(stream: Any) -> bool:
-    """Return whether `stream` is a terminal on which lines can be drawn anew."""
+    """Return whether `stream` is a terminal on which lines can be redrawn."""
     return bool(stream.isatty()) and read_settings((), ["TERM"]).get("TERM", "dumb") not in {
         "dumb",
         "unknown",
@@ -49,7 +49,7 @@ def is_terminal(stream: Any) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Return `text` as one line that cannot steer a terminal."""
+    """Return `text` as one line without control characters."""
     return _CONTROL.sub(" ", text).rstrip()
 
 
@@ -63,83 +63,83 @@ def _long_enough(secrets: Iterable[str]) -> Iterator[str]:
 
 
 class Output:
-    """Where one command's results go. With `is_json` stdout carries JSON lines and nothing else.
+    """The output of one command. With `is_json`, stdout has JSON lines and nothing else.
 
-    What is `hidden` is blotted out of a server's words as secret settings are.
+    Texts in `hidden`, like the values of secret settings, are replaced in messages of servers.
     """
 
     def __init__(self, *, is_json: bool = False, hidden: Iterable[str] = ()) -> None:
         self.is_json = is_json
-        # Read now: when errors are to be told, nothing that can fail may stand in the way.
+        # Read now: printing an error must not depend on anything that can fail.
         self._secrets = (*_secret_settings(), *_long_enough(hidden))
 
     @property
     def is_live(self) -> bool:
-        """Return whether results are watched on a terminal."""
+        """Return whether results are printed on a terminal."""
         return not self.is_json and is_terminal(sys.stdout)
 
     def line(self, text: str = "") -> None:
-        """Print a line of results for people, at once."""
+        """Print a line of results for people, and flush."""
         if not self.is_json:
             print(one_line(text) if text else "", file=sys.stdout, flush=True)  # noqa: T201
 
     def block(self, text: str) -> None:
-        """Print lines that were laid out already."""
+        """Print lines that are formatted already."""
         if not self.is_json:
             print(text, file=sys.stdout, flush=True)  # noqa: T201
 
     def piece(self, text: str) -> None:
-        """Print a part of a text, at once: its line breaks are kept, and none is added."""
+        """Print a part of a text, and flush. Its line breaks are kept, and none is added."""
         if not self.is_json:
-            tame = "\n".join(_CONTROL.sub(" ", line) for line in text.split("\n"))
-            print(tame, end="", file=sys.stdout, flush=True)  # noqa: T201
+            safe = "\n".join(_CONTROL.sub(" ", line) for line in text.split("\n"))
+            print(safe, end="", file=sys.stdout, flush=True)  # noqa: T201
 
     def document(self, value: Mapping[str, Any]) -> None:
-        """Print one JSON value on one line, at once."""
+        """Print one JSON value on one line, and flush."""
         if self.is_json:
             self.raw(codec.encode_deep(value) + b"\n")
             self.flush()
 
     def raw(self, content: bytes) -> None:
-        """Write bytes to stdout, in their turn."""
+        """Write bytes to stdout, without flushing."""
         sys.stdout.buffer.write(content)
 
     def flush(self) -> None:
-        """Have what was written arrive."""
+        """Flush stdout."""
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
-        """Tell people something on stderr, as it is. What nobody can read is not told."""
+        """Print a text on stderr, unchanged. If stderr is closed, do nothing."""
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def hide(self, text: str) -> str:
-        """Blot out the values of secret settings, should a server's words repeat one."""
+        """Replace the values of secret settings, in case a server repeats one."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
 
     def warn(self, text: str) -> None:
-        """Tell people of something in one line on stderr."""
+        """Print a message in one line on stderr."""
         self.note(f"aioagents: {self.hide(one_line(text))}")
 
     def error(self, error: BaseException) -> None:
-        """Tell of an error: its message, the server's own words below it; in JSON on stdout as well."""
+        """Print an error on stderr, with the server's own message below; with `is_json` also on stdout."""
         message, ref = message_of(error), str(getattr(error, "ref", None) or "")
         self.warn(message if ref in message else f"{ref}: {message}")
-        for label, text in _below(error):
+        for label, text in _details(error):
             self.note(f"  {label}: {self.hide(one_line(text))}")
         self.document({"error": describe_error(error, self.hide)})
 
 
 def message_of(error: BaseException) -> str:
-    """Return an error's message; there is always one."""
+    """Return an error's message, which is never empty."""
     if isinstance(error, OSError) and error.strerror and not isinstance(error, AgentsError):
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error) or type(error).__name__
 
 
-def _below(error: BaseException) -> Iterable[tuple[str, str]]:
+def _details(error: BaseException) -> Iterable[tuple[str, str]]:
     if isinstance(error, StartUnknown):
         yield "target", error.target
         if error.sent_at is not None:
@@ -156,7 +156,7 @@ def _below(error: BaseException) -> Iterable[tuple[str, str]]:
 
 
 def describe_error(error: BaseException, hide: Callable[[str], str]) -> dict[str, Any]:
-    """Return an error's facts for JSON, its words as `hide` leaves them; those that do not apply are left out."""
+    """Return the members of an error for JSON, texts passed through `hide`; members without a value are left out."""
     facts: dict[str, Any] = {
         "type": type(error).__name__,
         "message": hide(message_of(error)),
@@ -177,7 +177,7 @@ def describe_error(error: BaseException, hide: Callable[[str], str]) -> dict[str
 
 
 def describe_run(run: Run) -> dict[str, Any]:
-    """Return a run for JSON: `raw` is the vendor's answer as read."""
+    """Return the members of a run for JSON; `raw` is the vendor's reply as received."""
     return {
         "ref": str(run.ref),
         "vendor": run.ref.vendor,
@@ -196,5 +196,5 @@ def describe_run(run: Run) -> dict[str, Any]:
 
 
 def moment(when: datetime | None) -> str:
-    """Return a moment as people and programs read it, in UTC where it is."""
+    """Return a time as text that people and programs can read, in the zone that it has."""
     return "-" if when is None else when.isoformat(sep=" ", timespec="seconds")

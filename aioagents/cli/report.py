@@ -1,4 +1,4 @@
-"""`report VENDOR`: rows of a vendor's report as a table, JSON lines or CSV, written while they are read."""
+"""The commands `report VENDOR`: write a vendor's report as a table, JSON lines or CSV while it is read."""
 
 import csv
 import os
@@ -32,11 +32,11 @@ Cell = str | int | None
 
 
 class Row(Protocol):
-    """A row of a report: `raw` is what the vendor sent."""
+    """A row of a report."""
 
     @property
     def raw(self) -> Mapping[str, Any]:
-        """Return the row as received."""
+        """Return the row as the vendor sent it."""
         ...
 
 
@@ -49,17 +49,17 @@ class Rows(Protocol[R_co]):
 
     @property
     def total(self) -> int | None:
-        """Return how many rows the vendor says there are."""
+        """Return the number of rows by the vendor's account."""
         ...
 
     @property
     def pages(self) -> int:
-        """Return how many pages were read."""
+        """Return the number of pages that were read."""
         ...
 
     @property
     def is_complete(self) -> bool:
-        """Return whether nothing was missed."""
+        """Return whether no row can have been missed."""
         ...
 
     def __aiter__(self) -> AsyncIterator[R_co]:
@@ -69,7 +69,7 @@ class Rows(Protocol[R_co]):
 
 @frozen(kw_only=True)
 class ReportJob:
-    """What is asked for on the command line."""
+    """The options of a report, as given on the command line."""
 
     start: str
     end: str
@@ -81,7 +81,7 @@ class ReportJob:
 
 
 def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command the options of every report; it is called with a `ReportJob` as `job`."""
+    """Add the options that all reports have to a command, which is called with them as a `ReportJob`, `job`."""
 
     def collect(
         *,
@@ -115,19 +115,19 @@ def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "is_guarded",
             is_flag=True,
             help="In CSV, put ' before a cell that begins like a formula (= + - @). Without it cells are written "
-            "as the vendor has them.",
+            "unchanged.",
         ),
         click.option(
             "--output",
             default="-",
             metavar="FILE",
-            help="Write to FILE, which appears only once all rows are in it. Default: stdout.",
+            help="Write to FILE, which is created once all rows are read. Default: stdout.",
         ),
         click.option(
             "--format",
             "form",
             type=click.Choice(["table", "jsonl", "csv"]),
-            help="jsonl has the rows as received, csv every typed field in a column.  [default: table]",
+            help="jsonl has rows as received, csv has a column for every typed field.  [default: table]",
         ),
         click.option(
             "--updated-after", metavar="T", help="Only runs updated after T, in ISO 8601 with a zone."
@@ -141,13 +141,13 @@ def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @frozen(kw_only=True)
 class Layout:
-    """A vendor's rows as cells: `columns` by name for CSV, and those of them that a table shows."""
+    """How a vendor's rows become cells: `columns` are all columns of the CSV, `shown` those of a table."""
 
     columns: Mapping[str, Callable[[Any], Cell]]
     shown: Sequence[str]
 
     def cells(self, row: Row, *, is_guarded: bool) -> list[Cell]:
-        """Return a row's cells for CSV; what is missing is empty."""
+        """Return a row's cells for CSV; missing values are empty."""
         found = [read(row) for read in self.columns.values()]
         return [_guarded(cell) for cell in found] if is_guarded else found
 
@@ -162,7 +162,7 @@ def _guarded(cell: Cell) -> Cell:
 
 
 def write_report(job: ReportJob, ask: Callable[[SessionPool], Rows[R]], layout: Layout) -> Exit:
-    """Read what `ask` gives and write it as `job` says; a failure leaves no file behind."""
+    """Read the report that `ask` returns and write it as `job` says. After an error no file is left."""
     out = Output(is_json=job.is_json)
     work = Work(out)
 
@@ -177,7 +177,7 @@ def write_report(job: ReportJob, ask: Callable[[SessionPool], Rows[R]], layout: 
                 finish()
         out.note(f"{progress.done} rows in {rows.pages} pages")
         if not rows.is_complete:
-            out.warn("the report changed while it was read, three times over; rows may be missing")
+            out.warn("the report changed while it was read, three times; rows may be missing")
         return Exit.OK
 
     return perform(work, read)
@@ -189,7 +189,7 @@ Write = Callable[[bytes], object]
 def _writer(
     job: ReportJob, layout: Layout, write: Write
 ) -> tuple[Callable[[Row], object], Callable[[], object]]:
-    """Return what takes in a row, and what is called after the last one. A table alone keeps the rows."""
+    """Return a function that takes a row, and one to call after the last. Only a table keeps rows in memory."""
     if job.form == "jsonl":
         return lambda row: write(codec.encode_json(row.raw) + b"\n"), lambda: None
     if job.form == "csv":
@@ -200,7 +200,7 @@ def _writer(
     kept: list[list[str]] = []
 
     def lay_out() -> None:
-        from . import live  # noqa: PLC0415 - rich is imported where something is drawn
+        from . import live  # noqa: PLC0415 - rich is imported only if something is drawn
 
         laid = live.table("", layout.shown, kept)
         if job.output == "-" and Output().is_live:
@@ -213,13 +213,13 @@ def _writer(
 
 @contextmanager
 def _target(job: ReportJob, out: Output) -> Iterator[Write]:
-    """Open what is written to: stdout, or a file that takes its name only when all went well."""
+    """Open the target: stdout, or a temporary file that is renamed when the block succeeds."""
     if job.output == "-":
         yield out.raw
         out.flush()
         return
     path = Path(job.output).resolve()
-    if path.exists() and not path.is_file():  # a device, a pipe: it has to stay what it is
+    if path.exists() and not path.is_file():  # a device or a pipe must not be replaced
         with path.open("wb") as device:
             yield device.write
         return
@@ -233,7 +233,7 @@ def _target(job: ReportJob, out: Output) -> Iterator[Write]:
 
 
 class _Progress:
-    """Shows on stderr how far a report was read: drawn on a terminal, else a line now and then."""
+    """Shows on stderr how far a report was read: redrawn on a terminal, else a line now and then."""
 
     def __init__(self, rows: Rows[Any]) -> None:
         self._rows = rows
@@ -246,7 +246,7 @@ class _Progress:
     def _open_board(self) -> "live.Board | None":
         if not self._is_drawn:
             return None
-        from . import live  # noqa: PLC0415 - rich is imported where something is drawn
+        from . import live  # noqa: PLC0415 - rich is imported only if something is drawn
 
         return live.Board(
             lambda: live.rows_read(self.done, self._rows.total, self._rows.pages), on_stderr=True
@@ -264,7 +264,7 @@ class _Progress:
             self._board.__exit__(kind, value, trace)
 
     def step(self, out: Output) -> None:
-        """Count a row, and show it when it is time."""
+        """Count a row, and show the progress if it is due."""
         self.done += 1
         now = time.monotonic()
         if now < self._next_at:

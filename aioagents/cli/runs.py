@@ -1,4 +1,4 @@
-"""`status` and `wait`, and what `run VENDOR` does once it knows what to start."""
+"""The commands `status` and `wait`, and what all commands `run VENDOR` have in common."""
 
 import asyncio
 import time
@@ -37,9 +37,9 @@ def start(
     is_json: bool,
     then: Callable[[RunHandle, Output], Awaitable[None]] | None = None,
 ) -> Exit:
-    """Have `begin` start a run, print its reference at once, and follow it unless that is not wanted.
+    """Start a run by calling `begin`, print its reference, and follow the run if `is_waited`.
 
-    What `begin` enters in the stack it is given is left when the run is over; `then` is called when it completed.
+    `begin` gets an exit stack, which is closed when the run has ended. `then` is called if the run completed.
     """
     work = Work(Output(is_json=is_json))
 
@@ -63,9 +63,9 @@ def start(
 @click.argument("ref")
 @json_option
 def _status(*, ref: str, is_json: bool) -> Exit:
-    """Look at the run called REF once, and print where it stands.
+    """Poll the run REF once and print its state.
 
-    Exits with 0 also for a run that is not over yet, and with 1 for one that failed or was aborted.
+    Exits with 0 also for a run that has not ended yet, and with 1 for one that failed or was aborted.
     """
     work = Work(Output(is_json=is_json))
 
@@ -73,22 +73,22 @@ def _status(*, ref: str, is_json: bool) -> Exit:
         async with work.pool() as pool:
             run = await Clients(pool).attach(ref).poll()
         work.out.document(describe_run(run))
-        _tell_run(work.out, run)
+        _print_run(work.out, run)
         return code_of(run)
 
     return perform(work, job)
 
 
-def _tell_run(out: Output, run: Run) -> None:
+def _print_run(out: Output, run: Run) -> None:
     word = "" if run.status == run.state.value else f" ({run.status})"
     out.line(f"{run.ref}")
     out.line(f"state    {run.state.value}{word}")
     out.line(f"started  {moment(run.started_at)}")
     out.line(f"ended    {moment(run.ended_at)}")
-    _tell_result(out, run)
+    _print_result(out, run)
 
 
-def _tell_result(out: Output, run: Run) -> None:
+def _print_result(out: Output, run: Run) -> None:
     if run.error is not None:
         out.line(f"error    {run.error}")
     if run.output is not None:
@@ -100,10 +100,10 @@ def _tell_result(out: Output, run: Run) -> None:
 @timeout_option
 @json_option
 def _wait(*, refs: Sequence[str], timeout: float | None, is_json: bool) -> Exit:
-    """Follow runs, whoever started them, until all are over.
+    """Follow runs to their end, no matter who started them.
 
-    With --json, each change is a line {"event": "changed", "run": ...}, each end a line {"event": "ended", ...}
-    or {"error": ...} that has the run's "ref".
+    With --json, each change is a line {"event": "changed", "run": ...}, each end a line {"event": "ended", ...} or
+    {"error": ...} with the run's "ref".
     """
     work = Work(Output(is_json=is_json))
 
@@ -112,7 +112,7 @@ def _wait(*, refs: Sequence[str], timeout: float | None, is_json: bool) -> Exit:
             clients = Clients(pool)
             handles = {handle.ref: handle for handle in map(clients.attach, refs)}
             for handle in handles.values():
-                handle.wake()  # it may be over already
+                handle.wake()  # it may have ended already
             return await follow(work, list(handles.values()), timeout=timeout)
 
     return perform(work, job)
@@ -123,12 +123,12 @@ wait: Final = documented(_wait, ORDER_HELP)
 
 
 async def follow(work: Work, handles: Sequence[RunHandle], *, timeout: float | None) -> Exit:
-    """Follow runs to their end, telling each change, and give the exit code that the worst of them leads to."""
-    news: asyncio.Queue[Run | tuple[RunRef, Outcome]] = asyncio.Queue()
+    """Follow runs to their end, print each change, and return the exit code of the worst."""
+    changes: asyncio.Queue[Run | tuple[RunRef, Outcome]] = asyncio.Queue()
 
-    def listen(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if isinstance(event, RunChanged) and not event.run.state.is_terminal:
-            news.put_nowait(event.run)
+            changes.put_nowait(event.run)
 
     async def settle(handle: RunHandle) -> None:
         outcome: Outcome
@@ -136,31 +136,31 @@ async def follow(work: Work, handles: Sequence[RunHandle], *, timeout: float | N
             outcome = await handle.wait(timeout=timeout)
         except AgentsError as error:
             outcome = error
-        news.put_nowait((handle.ref, outcome))
+        changes.put_nowait((handle.ref, outcome))
 
-    work.listeners.append(listen)
+    work.listeners.append(on_event)
     work.running.update(dict.fromkeys(handle.ref for handle in handles))
-    show = _Show(work, [handle.ref for handle in handles])
-    with show.board():
+    display = _Display(work, [handle.ref for handle in handles])
+    with display.board():
         async with asyncio.TaskGroup() as group:
             for handle in handles:
                 group.create_task(settle(handle))
-            while show.tally.open:
+            while display.tally.open:
                 try:
                     async with asyncio.timeout(_TICK if work.out.is_live else None):
-                        match await news.get():
+                        match await changes.get():
                             case Run() as run:
-                                show.changed(run)
+                                display.changed(run)
                             case (ref, outcome):
-                                show.ended(ref, outcome)
+                                display.ended(ref, outcome)
                 except TimeoutError:
                     pass
-                show.draw()
-    return worst(show.codes)
+                display.draw()
+    return worst(display.codes)
 
 
-class _Show:
-    """Tells how runs go: JSON lines, plain lines, or a display that is drawn anew."""
+class _Display:
+    """Shows how runs go: JSON lines, plain lines, or a display that is redrawn."""
 
     def __init__(self, work: Work, refs: Sequence[RunRef]) -> None:
         self._work = work
@@ -174,17 +174,17 @@ class _Show:
     def _open_board(self) -> "live.Board | None":
         if not self._out.is_live:
             return None
-        from . import live  # noqa: PLC0415 - rich is imported where something is drawn
+        from . import live  # noqa: PLC0415 - rich is imported only if something is drawn
 
         most = max(3, live.height() - 4)
-        return live.Board(lambda: live.watched(self.tally, self._clock(), most=most))
+        return live.Board(lambda: live.followed(self.tally, self._clock(), most=most))
 
     def board(self) -> AbstractContextManager[object]:
-        """Return what is entered for as long as something is drawn."""
+        """Return the context manager inside which the display is drawn."""
         return nullcontext() if self._board is None else self._board
 
     def draw(self) -> None:
-        """Draw anew, if it is time."""
+        """Redraw the display, if it is due."""
         if self._board is not None and time.monotonic() >= self._draw_at:
             self._board.refresh()
             self._draw_at = time.monotonic() + _TICK
@@ -193,14 +193,14 @@ class _Show:
         return f"{time.monotonic() - self._began_at:.1f} s"
 
     def changed(self, run: Run) -> None:
-        """Tell of a run that goes on."""
+        """Print a change of a run that has not ended."""
         self.tally.seen(run)
         self._out.document({"event": "changed", "run": describe_run(run)})
         if not self._out.is_live:
             self._line(run.state.value, run.ref, run.status)
 
     def ended(self, ref: RunRef, outcome: Outcome) -> None:
-        """Tell of a run that is over, or can be followed no more."""
+        """Print the end of a run, or why it is no longer followed."""
         code = code_of(outcome)
         self.codes.append(code)
         if isinstance(outcome, Run):
@@ -214,7 +214,7 @@ class _Show:
             }
             self._out.document(document)
             self._line(outcome.state.value, ref, outcome.status)
-            _tell_result(self._out, outcome)
+            _print_result(self._out, outcome)
             return
         if not isinstance(outcome, WaitTimeout):
             self._work.running.pop(ref, None)

@@ -1,4 +1,4 @@
-"""`simulate`: the vendors' fakes on a loopback port, for every other command and for programs."""
+"""The command `simulate`: fake servers of all vendors on a loopback port, for other commands and for programs."""
 
 import asyncio
 import shlex
@@ -17,25 +17,25 @@ from .work import Work, perform
 
 @click.command("simulate")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.", show_default=True
+    "--port", type=click.IntRange(0, 65535), default=0, help="0 for a free port.", show_default=True
 )
 @click.option("--host", default="127.0.0.1", help="A loopback address.", show_default=True)
 @click.option(
-    "--speed", type=float, default=1.0, help="Simulated seconds in one real second.", show_default=True
+    "--speed", type=float, default=1.0, help="Simulated seconds per real second.", show_default=True
 )
-@click.option("--seed", type=int, default=0, help="Draws runs and faults.", show_default=True)
+@click.option("--seed", type=int, default=0, help="The seed of runs and faults.", show_default=True)
 @click.option(
     "--median",
     type=click.FloatRange(min=0, min_open=True),
     default=20.0,
-    help="How many simulated seconds half of the runs last at most.",
+    help="The median duration of runs, in simulated seconds.",
     show_default=True,
 )
 @click.option(
     "--history",
     type=click.IntRange(0, 100_000),
     default=100,
-    help="Old runs in the report.",
+    help="The number of old runs in the report.",
     show_default=True,
 )
 @click.option(
@@ -43,9 +43,9 @@ from .work import Work, perform
     "faults",
     multiple=True,
     metavar="NAME=SHARE",
-    help="Let this befall a share of requests; repeatable. Names: reset lost throttle error truncate garble slow "
-    "latency expire webhook_lost webhook_twice webhook_late webhook_early webhook_wrong all; only=CALL+PURPOSE "
-    "limits those of requests (purposes: start poll call token).",
+    help="Inject this fault into a share of requests; repeatable. Names: reset lost throttle error truncate garble "
+    "slow latency expire webhook_lost webhook_twice webhook_late webhook_early webhook_wrong all; only=CALL+PURPOSE "
+    "limits faults to these calls and purposes (purposes: start poll call token).",
 )
 @json_option
 def _simulate(
@@ -61,9 +61,9 @@ def _simulate(
 ) -> Exit:
     """Serve simulated vendors on a loopback port until Ctrl-C, which exits with 0.
 
-    Prints the lines that point every other command, and programs, at it; with --json the same as one object.
-    The credentials in them are the simulator's own. In one terminal 'aioagents simulate > simulator.env', in
-    another '. ./simulator.env'.
+    Prints the environment variables that make other commands and programs use it; with --json as one object. The
+    credentials in them are the simulator's own. Run 'aioagents simulate > simulator.env' in one terminal, and
+    '. ./simulator.env' in another.
     """
     out = Output(is_json=is_json)
 

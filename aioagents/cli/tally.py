@@ -1,4 +1,4 @@
-"""How many of the runs that are followed stand where. Pure."""
+"""Counts the runs of a display by state. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -6,11 +6,11 @@ from typing import Final
 
 from ..model import Run, RunRef, RunState
 
-#: Before anything was seen of a run.
+#: The name for runs that were not polled yet.
 UNSEEN: Final = "not seen"
 #: The order in which states are shown.
 STATES: Final = (UNSEEN, *(state.value for state in RunState))
-#: What a display colours each state with.
+#: The colour of each state in a display.
 COLOURS: Final[Mapping[str, str]] = {
     UNSEEN: "dim",
     "queued": "blue",
@@ -25,42 +25,42 @@ COLOURS: Final[Mapping[str, str]] = {
 
 
 class Tally:
-    """The runs of one display: `total` of them, some perhaps not begun yet."""
+    """The runs of one display: `total` of them, of which some may not be started yet."""
 
     def __init__(self, total: int, refs: Iterable[RunRef] = ()) -> None:
         self.total = total
-        #: What was last seen of each run that is not over.
+        #: The last state seen of each run that has not ended.
         self.open: dict[RunRef, Run | None] = dict.fromkeys(refs)
         self._over: Counter[str] = Counter()
 
     @property
     def over(self) -> int:
-        """Return how many runs are over, or no longer followed."""
+        """Return the number of runs that have ended or are no longer followed."""
         return self._over.total()
 
     def begin(self, run: Run) -> None:
-        """Take note of a run that was begun."""
+        """Add a run that was started."""
         self.open[run.ref] = run
 
     def seen(self, run: Run) -> None:
-        """Take in what a poll saw; of a run that is not followed any more, nothing."""
+        """Record what a poll returned. Does nothing for a run that is no longer followed."""
         if run.state.is_terminal:
             self.close(run.ref, run.state.value)
         elif run.ref in self.open:
             self.open[run.ref] = run
 
     def close(self, ref: RunRef, how: str) -> None:
-        """Take note that a run is over, or that it is no longer followed (`how` is "error", say)."""
+        """Record that a run has ended, or is no longer followed; `how` is its end state, or "error" for example."""
         if ref in self.open:
             del self.open[ref]
             self._over[how] += 1
 
     def lose(self, how: str) -> None:
-        """Take note of a run that never had a reference."""
+        """Record that a start failed, so that there is no run to follow."""
         self._over[how] += 1
 
     def counts(self) -> Mapping[str, int]:
-        """Return how many runs stand where, in the order to show them, without those states that none has."""
+        """Return the number of runs in each state that has any, in the order in which they are shown."""
         found = Counter(UNSEEN if run is None else run.state.value for run in self.open.values()) + self._over
         order = [*STATES, *sorted(found.keys() - set(STATES))]
         return {state: found[state] for state in order if found[state]}

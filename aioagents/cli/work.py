@@ -1,4 +1,4 @@
-"""Runs a command's coroutine: its pool, signals, errors, and the runs that go on when it is interrupted."""
+"""Runs a command: its pool, Ctrl-C and SIGTERM, errors, and the list of runs that go on when it is interrupted."""
 
 import asyncio
 import signal
@@ -17,41 +17,43 @@ from .output import Output, close_stdout, moment, one_line
 if TYPE_CHECKING:
     from ..model import RunRef
 
-#: Ctrl-C ends a command within a second: so long are replies waited for that are still out.
+#: How long pending replies are waited for, so that Ctrl-C ends a command within a second.
 _CLOSE: Final = 0.5
 
 Listener = Callable[[Event], object]
 
 
 class Work:
-    """One command at work: its output, and what it has running at vendors.
+    """A command that is being run: its output, and the runs that it follows.
 
-    `parting` says what comes of a start whose fate an interruption leaves unknown. Without `keeps_runs` the runs are
-    known from elsewhere, however many they are, and none is listed.
+    `if_interrupted` is printed for a start whose outcome an interruption leaves unknown. Without `keeps_runs` runs
+    are not remembered, and none is listed; there may be any number, and they are recorded elsewhere.
     """
 
     def __init__(
-        self, out: Output, *, reports_faults: bool = True, keeps_runs: bool = True, parting: str = ""
+        self, out: Output, *, reports_faults: bool = True, keeps_runs: bool = True, if_interrupted: str = ""
     ) -> None:
         self.out = out
         self._keeps_runs = keeps_runs
-        self._parting = parting
-        #: Runs that were begun or are followed, and have not ended as far as was seen.
+        self._if_interrupted = if_interrupted
+        #: Runs that were started or are followed, and have not ended by the last poll.
         self.running: dict[RunRef, None] = {}
         self.listeners: list[Listener] = []
         self.most_shown: int | None = None
         self._abandoned: list[StartAbandoned] = []
-        self._tells_faults = reports_faults
-        self._told: set[str] = set()
+        self._reports_faults = reports_faults
+        self._reported: set[str] = set()
 
     @asynccontextmanager
     async def pool(self, *, cadence: Cadence | None = None) -> AsyncIterator[SessionPool]:
-        """Open a pool that this work listens to."""
-        async with SessionPool(timeouts=Timeouts(close=_CLOSE), cadence=cadence, hooks=[self.hear]) as pool:
+        """Open a pool whose events go to `on_event`."""
+        async with SessionPool(
+            timeouts=Timeouts(close=_CLOSE), cadence=cadence, hooks=[self.on_event]
+        ) as pool:
             yield pool
 
-    def hear(self, event: Event) -> None:
-        """Note an event of the pool's."""
+    def on_event(self, event: Event) -> None:
+        """Handle an event of the pool, and pass it to all listeners."""
         match event:
             case RunStarted(run=run) if self._keeps_runs:
                 self.running[run.ref] = None
@@ -60,24 +62,24 @@ class Work:
             case StartAbandoned():
                 self._abandoned.append(event)
             case StatusUnknown(run=run):
-                self.out.warn(f"{run.ref}: the status {run.status!r} is not known here; watching on")
+                self.out.warn(f"{run.ref}: the status {run.status!r} is not known; polling goes on")
             case PollFailed(error=error) | RetryScheduled(error=error):
-                self._tell_fault(str(error))
+                self._report_fault(str(error))
         for listener in self.listeners:
             listener(event)
 
-    def _tell_fault(self, text: str) -> None:
-        """Tell of a passing fault once, however often and wherever it recurs."""
-        if self._tells_faults and text not in self._told:
-            self._told.add(text)
-            self.out.warn(f"{text}; trying again")
+    def _report_fault(self, text: str) -> None:
+        """Print a passing error once, however often it recurs."""
+        if self._reports_faults and text not in self._reported:
+            self._reported.add(text)
+            self.out.warn(f"{text}; retrying")
 
-    def tell_interrupted(self) -> None:
-        """Tell what goes on at vendors, now that nobody here waits for it."""
+    def report_interrupted(self) -> None:
+        """Print which runs go on at vendors after the interruption."""
         refs = [str(ref) for ref in self.running]
         unknown = [event for event in self._abandoned if isinstance(event.error, StartUnknown)]
         if not self._keeps_runs:
-            self.out.warn("interrupted; runs that were begun go on")
+            self.out.warn("interrupted; runs that were started go on")
         elif refs or unknown:
             self.out.warn(f"interrupted; still running: {len(refs) or 'nothing that is known'}")
         else:
@@ -88,7 +90,7 @@ class Work:
         if len(shown) < len(refs):
             self.out.note(f"  and {len(refs) - len(shown)} more")
         for each in unknown:
-            self.out.note(f"  unknown: {_question(each)}")
+            self.out.note(f"  unknown: {_unknown(each)}")
             self.out.note(f"    {one_line(self._advice(each))}")
         self.out.document(
             {
@@ -108,11 +110,11 @@ class Work:
 
     def _advice(self, event: StartAbandoned) -> str:
         advice = event.error.advice if isinstance(event.error, StartUnknown) else ""
-        return " ".join(filter(None, (self._parting, advice)))
+        return " ".join(filter(None, (self._if_interrupted, advice)))
 
 
-def _question(event: StartAbandoned) -> str:
-    """Say what is not known of a start that nobody waits for any more."""
+def _unknown(event: StartAbandoned) -> str:
+    """Return what is not known about an abandoned start."""
     target, when = one_line(event.target), moment(event.sent_at)
     action = event.error.action if isinstance(event.error, StartUnknown) else ""
     if action == StartUnknown.action:
@@ -120,14 +122,14 @@ def _question(event: StartAbandoned) -> str:
     return f"whether what was sent for {target} at {when} {action}"
 
 
-class _Stop:
-    """Has SIGTERM end a command as Ctrl-C does."""
+class _SigtermHandler:
+    """Makes SIGTERM end a command as Ctrl-C does."""
 
     def __init__(self) -> None:
         self.is_terminated = False
 
-    async def watch(self, job: Callable[[], Awaitable[Exit]]) -> Exit:
-        """Do `job`, and cancel it on SIGTERM."""
+    async def run(self, job: Callable[[], Awaitable[Exit]]) -> Exit:
+        """Run `job`, and cancel it on SIGTERM."""
         task = asyncio.current_task()
 
         def on_signal() -> None:
@@ -135,28 +137,28 @@ class _Stop:
             if task is not None:
                 task.cancel()
 
-        # Where signals cannot be had (Windows, a thread), Ctrl-C alone ends a command.
+        # Without signal handlers (Windows, a thread), only Ctrl-C ends a command.
         with suppress(NotImplementedError, RuntimeError, ValueError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, on_signal)
         return await job()
 
 
 def perform(work: Work, job: Callable[[], Awaitable[Exit]]) -> Exit:
-    """Run `job` in an event loop of its own and give the exit code; errors are printed, not raised."""
-    stop = _Stop()
+    """Run `job` in a new event loop and return the exit code. Errors are printed, not raised."""
+    handler = _SigtermHandler()
     try:
         with asyncio.Runner() as runner:
-            return runner.run(stop.watch(job))
+            return runner.run(handler.run(job))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        work.tell_interrupted()
-        return Exit.TERMINATED if stop.is_terminated else Exit.INTERRUPTED
+        work.report_interrupted()
+        return Exit.TERMINATED if handler.is_terminated else Exit.INTERRUPTED
     except Exception as exc:
         error = _leaf(exc)
         if isinstance(error, BrokenPipeError):
             close_stdout()
             return Exit.CLOSED_PIPE
         if not isinstance(error, AgentsError | ValueError | OSError):
-            raise  # a fault of ours: it has to show where it lies
+            raise  # a bug: its traceback has to be seen
         work.out.error(error)
         return code_of(error)
 

@@ -1,4 +1,4 @@
-"""What a vendor's folder must supply."""
+"""What a vendor's folder must supply: a client, a provider, and (in `fake`) a fake server."""
 
 from .client import RunClient, check_ref
 from .provider import Provider

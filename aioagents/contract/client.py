@@ -1,4 +1,4 @@
-"""What every client has: a pool, an account or more, runs to follow."""
+"""What every client has: a pool, starts, and handles of runs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
@@ -13,7 +13,7 @@ from .row import BatchRow
 
 
 class RunClient(ABC):
-    """A client of one vendor, bound to a pool. Cheap to make, nothing to close: the pool owns it all."""
+    """A client of one vendor, bound to a pool. Cheap to make, and nothing to close: the pool owns all resources."""
 
     #: The vendor's name, as in run references and on the command line.
     vendor: ClassVar[str]
@@ -40,33 +40,33 @@ class RunClient(ABC):
 
     @abstractmethod
     async def check(self) -> None:
-        """See that the vendor answers and takes the credentials, by its cheapest call; starts nothing.
+        """Check, by the vendor's cheapest call, that it answers and accepts the credentials. Starts nothing.
 
         Raises `AgentsError`.
         """
 
     @abstractmethod
     async def start(self, row: BatchRow) -> RunHandle:
-        """Start what a row of a batch names, once; as the vendor's own verb does, whose errors it raises.
+        """Start what a row of a batch names, once. Raises what the vendor's own verb for it raises.
 
-        Raises ValueError for a row that this vendor cannot start, before anything is sent.
+        Raises ValueError, before anything is sent, for a row that this vendor cannot start.
         """
 
-    def retry_delay(self, error: AgentsError, failures: int) -> float | None:  # noqa: ARG002 - most need no such
-        """Return the seconds after which a start that was refused with `error` may well be taken.
+    def retry_delay(self, error: AgentsError, failures: int) -> float | None:  # noqa: ARG002 - for vendors that override it
+        """Return the seconds after which a start that was refused with `error` may be accepted.
 
-        None where waiting is of no use, or where the pool's retries have waited already. `failures` counts how often
-        it was refused so, more or less.
+        None where waiting does not help, or where the pool's retries have waited already. `failures` is about how
+        often it was refused for this reason.
         """
         return None
 
     @abstractmethod
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Follow a run by its reference, whoever started it. Raises ValueError for another vendor's or scope's."""
+        """Return a handle of a run, whoever started it. Raises ValueError for another vendor's or scope's."""
 
 
 def check_ref(ref: RunRef | str, *, vendor: str, scope: str) -> RunRef:
-    """Read `ref` and see that it belongs to this vendor and scope. Raises ValueError."""
+    """Return `ref` parsed. Raises ValueError unless it belongs to this vendor and scope."""
     parsed = RunRef.parse(ref) if isinstance(ref, str) else ref
     if parsed.vendor != vendor or parsed.scope != scope:
         raise ValueError(f"{parsed} is not a run of {vendor}:{scope}")

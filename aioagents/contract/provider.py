@@ -1,4 +1,4 @@
-"""How a vendor's folder shows itself: one value, found by whoever needs all vendors."""
+"""The value by which a vendor's folder describes itself; `providers` collects those of all folders."""
 
 from collections.abc import Mapping
 

@@ -1,31 +1,31 @@
-"""How the end of a run is announced: by a URL of its own at a receiver of ours, elsewhere, or not at all."""
+"""Registering a webhook for a run's end: a URL of our own receiver, one of the caller's, or none."""
 
 from collections.abc import Generator
 from typing import Any, Self
 
 from ..model import Run, RunRef, Secret
 from ..polling import RunHandle, Source
-from ..webhooks import Reading, Ticket, WebhookReceiver, read_run
+from ..webhooks import DeliveryReader, Ticket, WebhookReceiver, read_run
 
 
 class PushedHandle(RunHandle):
-    """A handle that deliveries wake, for as long as somebody holds it: who awaits it does."""
+    """A handle that deliveries wake while a reference to it exists; awaiting it holds one."""
 
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, Run]:
-        # In a generator, whose frame has `self`: `await (await leap.run(...))` keeps nothing but this.
+        # A generator's frame refers to `self`; in `await (await leap.run(...))` nothing else does.
         return (yield from super().__await__())
 
 
 class WebhookRegistration:
-    """Where one run's end is announced to, from before its start until its handle is dropped.
+    """The URL that the vendor calls when one run ends: valid from before the start until the handle is dropped.
 
-    A context manager around the start: where that fails, the receiver's URL is taken back.
+    A context manager around the start: if that fails, a URL of the receiver is revoked.
     """
 
     def __init__(self, url: str | None, receiver: WebhookReceiver | None, ticket: Ticket | None) -> None:
-        #: What the vendor is told; None where it announces nothing.
+        #: The URL to send to the vendor; None where no webhook is registered.
         self.url = url
         self._receiver = receiver
         self._ticket = ticket
@@ -36,22 +36,22 @@ class WebhookRegistration:
         webhook: str | WebhookReceiver | None,
         *,
         bearer: Secret | None = None,
-        read: Reading = read_run,
+        read: DeliveryReader = read_run,
     ) -> Self:
-        """Have the end announced to a URL, which is told as it is, or to a URL of its own at a receiver.
+        """Register a URL, which is sent to the vendor as it is, or a new URL of a receiver; None registers nothing.
 
-        With a `bearer` the receiver takes deliveries that carry it alone; `read` says what they are about. Raises
+        With a `bearer` the receiver refuses deliveries without that token; `read` finds the run in a delivery. Raises
         ValueError for a receiver that knows no public URL yet.
         """
         if not isinstance(webhook, WebhookReceiver):
             return cls(webhook, None, None)
-        ticket = webhook.open(bearer=bearer, read=read)
+        ticket = webhook.issue(bearer=bearer, read=read)
         return cls(ticket.url, webhook, ticket)
 
     def handle(
         self, source: Source, ref: RunRef, *, target: str, accepted: Run, begun_at: float
     ) -> RunHandle:
-        """Make the handle of a run that was begun, and have deliveries wake it."""
+        """Return the handle of a run that was started; deliveries to the receiver's URL wake it."""
         facts: dict[str, Any] = {"target": target, "accepted": accepted, "begun_at": begun_at}
         receiver, ticket = self._receiver, self._ticket
         if receiver is None or ticket is None:
@@ -65,4 +65,4 @@ class WebhookRegistration:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and self._receiver is not None and self._ticket is not None:
-            self._receiver.drop(self._ticket)
+            self._receiver.revoke(self._ticket)

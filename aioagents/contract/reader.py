@@ -1,4 +1,4 @@
-"""How most vendors' runs are read: one GET for a run, one reader for its answer."""
+"""Reading a run as most vendors allow it: one GET, and a function that reads its answer."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,13 +9,13 @@ from ..errors import DecodeError, NotFound
 from ..model import Reply, Request, Run, RunRef
 from ..pool import SessionPool
 
-# Whether a run can be read the moment its start was accepted is documented nowhere: for so many seconds
-# after a start of our own, a 404 may be the vendor's delay. Outside of them it is final.
+# No vendor documents whether a run can be read as soon as its start was accepted. For this many seconds after a
+# start of our own, a 404 may be the vendor's delay; later it is final.
 GRACE: Final = 30.0
 
 
 class RunReader:
-    """Reads the runs of one account: `request` builds the GET, `read` makes a run of the reply."""
+    """Reads the runs of one account: `request` builds the GET, `read` makes a `Run` from the reply."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class RunReader:
         self._read = read
 
     async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:  # noqa: ARG002
-        """Read a run, with one try. A 404 passes shortly after a start of our own."""
+        """Read a run, with one attempt. A 404 is a passing error shortly after a start of our own."""
         pool = self._pool
         try:
             reply = await pool.caller.poll(self._account, self._request(ref))
@@ -45,7 +45,7 @@ class RunReader:
             raise
 
     async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:  # noqa: ARG002
-        """Read a run, trying again after passing faults."""
+        """Read a run, with retries after passing errors."""
         self._pool.ensure_open()
         try:
             return await self._pool.caller.call(
@@ -58,5 +58,5 @@ class RunReader:
             raise
 
     def may_retry(self) -> bool:
-        """Spend one retry of the account."""
+        """Spend one retry of the account's budget; False where none is left."""
         return self._account.budget.spend(self._pool.clock.now())

@@ -11,11 +11,11 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 @frozen
 class BatchRow:
-    """One start. `key` names it within its batch, once; `target` is what is started, in the vendor's terms.
+    """One start. `key` is unique within its batch; `target` is what is started, in the vendor's terms.
 
-    `message` and `input` (a JSON object) go to the run as its vendor takes them; both may hold personal data and
-    stay out of the repr. `line` is where in its input the row stands, from 1, where that is known. Raises ValueError
-    for a key or target that is empty, TypeError for what is no mapping.
+    `message` and `input` (a JSON object) go to the run in the vendor's way; both may hold personal data and stay out
+    of the repr. `line` is the row's line in the input file, from 1, where that is known. Raises ValueError for an
+    empty key or target, TypeError for a value of another type.
     """
 
     key: str

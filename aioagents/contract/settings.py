@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-# Letters of other scripts included: whether a name resolves is the resolver's to say.
+# Includes letters of other scripts: whether such a name resolves is up to the resolver.
 _HOST: Final = re.compile(r"[\w.-]+|[0-9a-f:.]+(?:%\w+)?")
 _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
@@ -13,7 +13,7 @@ _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 def check_base_url(url: str, name: str, *, allow_insecure: bool = False) -> str:
     """Return `url` without a trailing slash. Raises ValueError unless it is https, or http to a loopback host.
 
-    `allow_insecure` lets http through to any host. A query, a fragment or a user in the URL is refused.
+    `allow_insecure` permits http to any host. A query, a fragment or a user in the URL raises as well.
     """
     if not isinstance(url, str):
         raise ValueError(f"{name}: expected a URL like https://host, not {type(url).__name__}")  # noqa: TRY004
@@ -47,7 +47,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_host_label(text: str, name: str) -> str:
-    """Return `text` in lower case. Raises ValueError unless it can stand in a host name and change nothing else."""
+    """Return `text` in lower case. Raises ValueError unless it can be part of a host name and change nothing else."""
     if not isinstance(text, str) or not _LABEL.fullmatch(text):
         raise ValueError(f"{name}: expected letters, digits and inner hyphens (like us-east-1), not {text!r}")
     return text.lower()
@@ -65,7 +65,7 @@ def path_segment(text: str, name: str) -> str:
 
 
 def check_text(text: str, name: str) -> str:
-    """Return `text`. Raises ValueError unless it is a string with something in it."""
+    """Return `text`. Raises ValueError unless it is a string that is not blank."""
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{name} has to be a non-empty string, not {text!r}")
     return text

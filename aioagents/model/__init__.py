@@ -1,4 +1,4 @@
-"""Words: the values that travel between the parts. Pure, and dependent on nothing else here."""
+"""The values that the packages share. Pure, and dependent on nothing else here."""
 
 from .http import Purpose, Reply, Request, Send, StreamedReply, StreamSend, Upload
 from .run import Run, RunRef

@@ -1,4 +1,4 @@
-"""One HTTP request and its reply, as values: what a vendor's wire builds and a `Send` carries."""
+"""One HTTP request and its reply, as values, and the protocols of what sends them."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -15,11 +15,11 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Purpose(Enum):
-    """Why a request is made; limits, timeouts and the rules for trying again follow from it."""
+    """Why a request is made; limits, timeouts and the rules for retries depend on it."""
 
     __hash__ = object.__hash__  # members are single: no need to hash their names with every request
 
-    START = "start"  # starts something that costs money: sent once, unless surely refused or not sent
+    START = "start"  # starts something that costs money: sent once, unless it surely began nothing
     POLL = "poll"  # reads the state of one run
     CALL = "call"  # any other call that may be repeated
     TOKEN = "token"  # noqa: S105 - a purpose, not a token
@@ -27,12 +27,12 @@ class Purpose(Enum):
 
 @frozen(kw_only=True)
 class Upload:
-    """A body that is read while it is sent, a piece at a time.
+    """A body that is read while it is sent, piece by piece.
 
-    `open` gives its pieces from the beginning, anew for each try; where that can be done once alone, `is_once`, the
-    request is not sent again. `size` is the number of bytes, None where it is not known beforehand. What the pieces
-    raise, and ValueError where they are not `size` bytes in all, is raised by the call, and the vendor then surely
-    did not get the whole body.
+    `open` returns its pieces from the beginning, for each attempt again; where that is possible only once
+    (`is_once`), the request is not sent again. `size` is the number of bytes, None where it is not known
+    beforehand. What the iterator raises, and ValueError where it does not yield `size` bytes, is raised by the
+    call; the vendor then did not get the whole body for certain.
     """
 
     open: Callable[[], AsyncIterator[bytes]] = field(repr=False)
@@ -43,12 +43,12 @@ class Upload:
 @quick
 @frozen(kw_only=True)
 class Request:
-    """A request ready to be signed and sent; its body is either `body` or, read while it is sent, `upload`.
+    """A request to be signed and sent; its body is either `body` or, read while it is sent, `upload`.
 
-    `call` names it for people and metrics (`aop.execute`). `refused_by` are the 5xx statuses by which the
-    vendor's facts say that nothing was executed. `timeout` (seconds) overrides the pool's for this purpose.
-    `is_long` says that the answer comes when the work is done: the request then has a connection of its own,
-    holds no place among the account's requests while it waits, and is waited for without end.
+    `call` names it for people and metrics (`aop.execute`). `refused_by` are the 5xx statuses that, as the vendor
+    documents, mean that nothing was executed. `timeout` (seconds) overrides the pool's for this purpose. `is_long`
+    says that the reply comes when the work is done: the request then has a connection of its own, holds no permit of
+    the account's for short requests while it waits, and has no timeout of the pool's.
     """
 
     method: str
@@ -64,12 +64,12 @@ class Request:
 
     @property
     def is_repeatable(self) -> bool:
-        """Return whether a second sending does no harm."""
+        """Return whether sending it twice does no harm."""
         return self.purpose is not Purpose.START
 
     @property
     def is_spent(self) -> bool:
-        """Return whether, once any of it was sent, the body cannot be read for another try."""
+        """Return whether the body, once any of it was sent, cannot be read again for another attempt."""
         return self.upload is not None and self.upload.is_once
 
     @property
@@ -95,7 +95,7 @@ class Reply:
 
 
 class Send(Protocol):
-    """Carries requests: over sockets in `transport`, into a vendor's fake in tests."""
+    """Sends requests: over sockets in `transport`, to a vendor's fake server in tests."""
 
     async def send(
         self,
@@ -104,16 +104,16 @@ class Send(Protocol):
         headers: Mapping[str, str],
         on_sent: Callable[[], None] | None = None,
     ) -> Reply:
-        """Send once, with `headers` (the signature) beside the request's own, and give whatever comes back.
+        """Send once, with `headers` (the signature) beside the request's own, and return the reply of any status.
 
-        `on_sent` is called before the first byte leaves; sending is watched for this only where it is given.
-        Raises `NotSent` when the request surely did not reach the server, `ReplyLost` when it may have.
+        `on_sent` is called before the first byte leaves; sending is observed only where it is given. Raises
+        `NotSent` when the request surely did not reach the server, `ReplyLost` when it may have.
         """
         ...
 
 
 class StreamedReply(Protocol):
-    """A reply whose body comes bit by bit: status and headers (ask for them in lower case) are there already."""
+    """A reply whose body is still arriving; status and headers (ask for them in lower case) are there."""
 
     @property
     def status(self) -> int:
@@ -126,20 +126,20 @@ class StreamedReply(Protocol):
         ...
 
     def pieces(self) -> AsyncIterator[bytes]:
-        """Return the body's bytes as they arrive, in no particular portions, none empty; ask for this once.
+        """Return the body's bytes as they arrive, in pieces of any size, none empty. To be called once.
 
         Raises `ReplyLost` where the body breaks off, or stays silent for too long, and `PoolClosed`.
         """
         ...
 
     async def read(self) -> bytes:
-        """Return the body of a refusal: at most 64 KiB of it, and what there is of it where it breaks off."""
+        """Return the body of a refusal: at most 64 KiB, and what arrived of it where it breaks off."""
         ...
 
 
 @runtime_checkable
 class StreamSend(Protocol):
-    """Carries requests whose replies are read while they arrive: a `Send` that can do this is one too."""
+    """Sends requests whose replies are read while they arrive. A `Send` may be one too."""
 
     def stream(
         self,
@@ -148,5 +148,8 @@ class StreamSend(Protocol):
         headers: Mapping[str, str],
         on_sent: Callable[[], None] | None = None,
     ) -> AbstractAsyncContextManager[StreamedReply]:
-        """Send once on entering, as `Send.send` does; leaving ends the connection at once, read to its end or not."""
+        """Return a context manager that sends once on entering, as `Send.send` does.
+
+        Leaving it closes the connection at once, whether or not the reply was read to its end.
+        """
         ...

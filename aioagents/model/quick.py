@@ -12,10 +12,9 @@ T = TypeVar("T")
 
 
 def quick(cls: type[T]) -> type[T]:
-    """Return a frozen attrs class with slots, and with plain fields alone, a quicker `__init__`.
+    """Return `cls`, a frozen attrs class with slots, with a quicker `__init__` of the same arguments and defaults.
 
-    Arguments, defaults and the meaning stay what attrs makes of the class. Raises TypeError for a field with a
-    validator, a converter or a factory.
+    Raises TypeError for a field with a validator, a converter or a factory.
     """
     scope: dict[str, Any] = {}
     by_position: list[str] = ["self"]
@@ -24,7 +23,7 @@ def quick(cls: type[T]) -> type[T]:
     for each in attrs.fields(cls):  # type: ignore[arg-type]  # mypy does not see that it is an attrs class
         is_made = isinstance(each.default, attrs.Factory)  # type: ignore[arg-type]  # typed as a function there
         if each.validator or each.converter or is_made:
-            raise TypeError(f"{cls.__name__}.{each.name} is no plain field")
+            raise TypeError(f"{cls.__name__}.{each.name} is not a plain field")
         default = ""
         if each.default is not attrs.NOTHING:
             scope[f"default_{each.name}"] = each.default

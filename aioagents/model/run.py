@@ -1,4 +1,4 @@
-"""A run seen at one moment, and the reference by which any process can find it again."""
+"""A run as seen at one moment, and the reference by which any process can find it again."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -12,10 +12,10 @@ from .state import RunState
 
 @frozen(weakref_slot=False)
 class RunRef:
-    """Names one run: the vendor, the place within the vendor (a region, may be empty) and the vendor's id.
+    """Names one run: the vendor, the scope within the vendor (a region, may be empty) and the vendor's id.
 
-    The string form, `leena:us-east-1/0123abcd`, is stable: store it, hand it to another process, and
-    `RunRef.parse` gives an equal value. Holds no secret.
+    The string form, `leena:us-east-1/0123abcd`, is stable: store it or pass it to another process, where
+    `RunRef.parse` returns an equal value. It contains no secret.
     """
 
     vendor: str
@@ -23,14 +23,14 @@ class RunRef:
     id: str
 
     def __hash__(self) -> int:
-        return hash(self.id)  # which the string keeps; ids alone tell nearly all runs apart
+        return hash(self.id)  # which the string caches; nearly all runs differ in their ids
 
     def __str__(self) -> str:
         return f"{self.vendor}:{quote(self.scope, safe='')}/{quote(self.id, safe='')}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the string form back. Raises ValueError, saying what the form is."""
+        """Return the reference of a string form. Raises ValueError, saying what the form is."""
         vendor, colon, rest = text.strip().partition(":")
         scope, slash, run_id = rest.partition("/")
         if not (vendor and colon and slash and run_id) or "/" in run_id:
@@ -43,11 +43,11 @@ class RunRef:
 @quick
 @frozen(kw_only=True, weakref_slot=False)
 class Run:
-    """One run at one moment. A later look gives a new Run; this one never changes.
+    """One run at one moment. A later poll returns a new Run; this one never changes.
 
-    `status` is the vendor's own word and `raw` the body as read. Moments are aware datetimes; where a vendor
-    sends none with a zone, UTC is assumed and `raw` keeps the text. `seen_at` is when the reply was read.
-    `output` and `raw` may hold personal data and stay out of the repr.
+    `status` is the vendor's own word and `raw` the body as read. Moments are aware datetimes; where a vendor sends no
+    time zone, UTC is assumed, and `raw` has the text. `seen_at` is when the reply was read. `output` and `raw` may
+    contain personal data, and are not in the repr.
     """
 
     ref: RunRef
@@ -67,7 +67,7 @@ class Run:
         return self.ref.id
 
     def is_same_as(self, other: "Run | None") -> bool:
-        """Return whether nothing but the time of the poll differs."""
+        """Return whether the two differ in nothing but the time of the poll."""
         return (
             other is not None
             and self.status == other.status

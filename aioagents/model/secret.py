@@ -1,4 +1,4 @@
-"""A value that is used and never shown."""
+"""A value that is used but never shown."""
 
 from collections.abc import Callable
 from typing import final
@@ -6,7 +6,7 @@ from typing import final
 
 @final
 class Secret:
-    """Holds a password, key or token; `reveal()` gives it, while `str` and `repr` show stars."""
+    """Holds a password, key or token; `reveal()` returns it, while `str` and `repr` show asterisks."""
 
     __slots__ = ("_value",)
 
@@ -14,12 +14,12 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the secret itself, for the one place that sends it."""
+        """Return the secret itself, for the code that sends it."""
         return self._value
 
     @classmethod
     def of(cls, value: "str | Secret") -> "Secret":
-        """Wrap `value`, unless it is wrapped already."""
+        """Return `value` as a Secret; one is returned as it is."""
         return value if isinstance(value, Secret) else cls(value)
 
     def __bool__(self) -> bool:
@@ -38,5 +38,5 @@ class Secret:
         return "***"
 
     def __reduce__(self) -> tuple[Callable[[], "Secret"], tuple[()]]:
-        # A pickle is a place where a secret would be shown: jobs, caches, crash dumps.
-        raise TypeError("a Secret cannot be pickled; hand over the setting it came from instead")
+        # A pickle would show the secret: in jobs, caches, crash dumps.
+        raise TypeError("a Secret cannot be pickled; pass the setting that it came from instead")

@@ -1,12 +1,12 @@
-"""The seven states that runs of every vendor are told in."""
+"""The seven states of a run, the same for every vendor."""
 
 from enum import StrEnum
 
 
 class RunState(StrEnum):
-    """Where a run stands. `COMPLETED`, `FAILED` and `ABORTED` are ends; nothing else is.
+    """The state of a run. `COMPLETED`, `FAILED` and `ABORTED` are final, the others are not.
 
-    `UNKNOWN` stands for a vendor's word that is not known here: such a run is watched on.
+    `UNKNOWN` stands for a status word of the vendor's that is not known here; such a run is polled on.
     """
 
     QUEUED = "queued"
@@ -17,7 +17,7 @@ class RunState(StrEnum):
     ABORTED = "aborted"
     UNKNOWN = "unknown"
 
-    is_terminal: bool  # a plain attribute, since every poll asks for it
+    is_terminal: bool  # a plain attribute, since it is read with every poll
 
 
 for _state in RunState:

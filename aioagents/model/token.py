@@ -1,4 +1,4 @@
-"""A bearer token and the moments at which it is to be renewed."""
+"""A bearer token, and the times at which it is to be renewed."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from attrs import field, frozen
 
-# The vendor decides how long a token lives; where it does not say, we ask again after this many seconds.
+# Where a vendor does not say how long a token is valid, another one is requested after so many seconds.
 DEFAULT_LIFETIME: Final = 300.0
 _ADVISORY_SHARE, _ADVISORY_MOST = 0.2, 300.0
 _MANDATORY_SHARE, _MANDATORY_MOST = 0.05, 30.0
@@ -14,10 +14,10 @@ _MANDATORY_SHARE, _MANDATORY_MOST = 0.05, 30.0
 
 @frozen(kw_only=True)
 class Token:
-    """A bearer token. Moments are seconds on the monotonic clock of the process that holds it.
+    """A bearer token. Its times are seconds on the monotonic clock of this process.
 
-    From `advisory_at` on it is renewed in the background while callers keep using it; from `mandatory_at`
-    on callers wait for the new one.
+    From `advisory_at` on it is renewed in the background while callers go on using it; from `mandatory_at` on,
+    callers wait for the new one.
     """
 
     value: str = field(repr=False)
@@ -31,7 +31,7 @@ class Token:
     def from_lifetime(
         cls, value: str, *, lifetime: float, now: float, remaining: float | None = None
     ) -> Self:
-        """Reckon the moments of a token that lives `lifetime` seconds and has `remaining` of them left."""
+        """Return a token that is valid for `lifetime` seconds, of which `remaining` are left."""
         left = lifetime if remaining is None else min(max(remaining, 0.0), lifetime)
         expires_at = now + left
         return cls(

@@ -1,4 +1,4 @@
-"""What happens, told to whoever listens: events, hooks and the log."""
+"""Events, and the hooks and the log that they are emitted to."""
 
 from .events import (
     Event,

@@ -1,4 +1,4 @@
-"""What happens, as frozen values told to hooks. None holds a secret or personal data in its repr."""
+"""Events: frozen values that are emitted to hooks. The repr of none contains a secret or personal data."""
 
 from datetime import datetime
 
@@ -11,16 +11,16 @@ from ..model.quick import quick
 
 @frozen(kw_only=True)
 class Event:
-    """Something that happened at a vendor's account."""
+    """Something that happened in the use of a vendor."""
 
     vendor: str
 
 
 @frozen(kw_only=True)
 class RequestDone(Event):
-    """A request was answered, or failed (`status` is None). `seconds` runs from sending to the whole reply.
+    """A request was answered, or failed (`status` is None), after `seconds`, the reading of its reply included.
 
-    Told only while somebody listens: a hook, or the logger at DEBUG.
+    Emitted only where there is a hook, or the logger is at DEBUG.
     """
 
     call: str
@@ -32,7 +32,7 @@ class RequestDone(Event):
 
 @frozen(kw_only=True)
 class RetryScheduled(Event):
-    """A call failed for the n-th time and is tried again after `delay` seconds."""
+    """A call failed for the n-th time (`failures`) and is retried after `delay` seconds."""
 
     call: str
     failures: int
@@ -42,7 +42,7 @@ class RetryScheduled(Event):
 
 @frozen(kw_only=True)
 class RateLowered(Event):
-    """The vendor throttles: the account now sends `per_second` at most, and nothing for `hold` seconds."""
+    """The vendor throttles: the account now sends at most `per_second`, and nothing for `hold` seconds."""
 
     per_second: float
     hold: float
@@ -50,7 +50,7 @@ class RateLowered(Event):
 
 @frozen(kw_only=True)
 class TokenRenewed(Event):
-    """A token was obtained; `from_store` when another process had fetched it."""
+    """A token was obtained; `from_store` says that another pool or process had fetched it."""
 
     lifetime: float
     seconds: float
@@ -66,7 +66,7 @@ class TokenFailed(Event):
 
 @frozen(kw_only=True)
 class TokenStoreFailed(Event):
-    """The token store could not be read, written or locked; the token is had without it."""
+    """The token store could not be read, written or locked; the token is obtained without it."""
 
     error: Exception
 
@@ -82,14 +82,15 @@ class RunStarted(Event):
 
 @frozen(kw_only=True)
 class StartAbandoned(Event):
-    """Nobody waits any more for a start that was sent.
+    """The outcome of a start that was sent, and that nobody waits for any more.
 
-    `run` is what began, or None where that cannot be known (`error` is then a `StartUnknown`) or nothing
-    began (any other error). This is the only trace of such a run: keep it.
+    `run` is the run that began. It is None where that cannot be known (`error` is then a `StartUnknown`) or where
+    none began (any other error). This is the only trace of such a run: keep it.
     """
 
     target: str
     sent_at: datetime
+    ref: RunRef | None = None
     run: Run | None = None
     error: AgentsError | None = None
 
@@ -97,7 +98,7 @@ class StartAbandoned(Event):
 @quick
 @frozen(kw_only=True)
 class RunChanged(Event):
-    """A look saw something new; `previous` is None at the first poll."""
+    """A poll found a change; `previous` is None for the first poll."""
 
     run: Run
     previous: Run | None = field(repr=False)
@@ -105,14 +106,14 @@ class RunChanged(Event):
 
 @frozen(kw_only=True)
 class StatusUnknown(Event):
-    """A run shows a status word that is not known here. It is watched on. Told once for each word."""
+    """A run has a status word that is not known here. It is polled on. Emitted once for each word."""
 
     run: Run
 
 
 @frozen(kw_only=True)
 class PollFailed(Event):
-    """A look failed for a passing reason; the next one comes after `delay` seconds."""
+    """A poll failed for a passing reason; the next one is due after `delay` seconds."""
 
     ref: RunRef
     failures: int

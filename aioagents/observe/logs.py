@@ -1,4 +1,4 @@
-"""The log as one listener: logger `aioagents`, never a secret, never personal data."""
+"""Logs events with the logger `aioagents`; no secret and no personal data is logged."""
 
 import logging
 from collections.abc import Mapping
@@ -23,17 +23,17 @@ _LEVELS: Final[Mapping[type[events.Event], int]] = {
 
 
 def is_verbose() -> bool:
-    """Return whether the log wants what happens with every request."""
+    """Return whether the logger is enabled for DEBUG, at which every request is logged."""
     return _LOG.isEnabledFor(logging.DEBUG)
 
 
 def log_event(event: events.Event) -> None:
-    """Log `event`; the event itself is in the record as `event`."""
+    """Log `event`; the log record has it as its attribute `event`."""
     level = _LEVELS.get(type(event), logging.DEBUG)
     if _LOG.isEnabledFor(level):
         _LOG.log(level, "%r", event, extra={"event": event})
 
 
-def complain(hook: Any, error: Exception) -> None:
-    """Log, once for each hook, that it raised."""
+def log_hook_error(hook: Any, error: Exception) -> None:
+    """Log that `hook` raised; to be called once for each hook."""
     _LOG.error("the hook %r raised; further errors of it are not logged", hook, exc_info=error)

@@ -1,4 +1,4 @@
-"""The vendors, one folder each. A new folder is found here without another file changing."""
+"""The vendors, one folder each. A new folder is found here without a change to any other file."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -11,14 +11,14 @@ from ..contract import Provider
 
 @cache
 def all_providers() -> Mapping[str, Provider]:
-    """Return every vendor by its name, in the order of the names."""
+    """Return all vendors by their names, sorted by name."""
     folders = sorted(each.name for each in iter_modules(__path__) if each.ispkg)
     found = [import_module(f"{__name__}.{folder}").PROVIDER for folder in folders]
     return MappingProxyType({provider.name: provider for provider in found})
 
 
 def find_provider(name: str) -> Provider:
-    """Return a vendor by its name, as it stands in run references. Raises ValueError that names those there are."""
+    """Return a vendor by its name as in run references. Raises ValueError that lists the names."""
     providers = all_providers()
     if name not in providers:
         raise ValueError(f"no vendor is called {name!r}; there are: {', '.join(providers)}")

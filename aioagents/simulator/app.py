@@ -1,4 +1,4 @@
-"""The HTTP side of the worlds: one request in, one asked world, one response out."""
+"""The HTTP side of the simulator: reads a request, calls the fake server's handler, and sends the response."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,18 +8,18 @@ from typing import Final
 
 from aiohttp import web
 
-from ..contract.fake import Call, FakeServer, Match, Router, Streamed, json_reply, read_query
+from ..contract.fake import Call, FakeServer, Match, Router, StreamedReply, json_reply, read_query
 from ..model import Purpose, Reply, Request
-from .middleware import Wire, to_response
-from .owed import Owed
+from .delayed import DelayedReplies
+from .fault_injection import FaultInjector, to_response
 from .streams import Streams
-from .webhooks import Courier
+from .webhooks import WebhookSender
 
-_MOST_BYTES: Final = 64 * 1024 * 1024  # of one request: more than any world takes
+_MOST_BYTES: Final = 64 * 1024 * 1024  # of one request: more than any fake server accepts
 
 
 class App:
-    """Answers requests from the worlds, and counts them by call. `now` tells the worlds' time."""
+    """Answers requests with the fake servers' replies, and counts them by call. `now` returns the servers' time."""
 
     def __init__(
         self,
@@ -27,16 +27,16 @@ class App:
         *,
         now: Callable[[], float],
         speed: float,
-        wire: Wire | None,
-        courier: Courier,
+        injector: FaultInjector | None,
+        webhooks: WebhookSender,
     ) -> None:
         self._router = Router(fakes)
         self._now = now
         self._speed = speed
-        self._wire = wire
-        self._courier = courier
-        self._owed = Owed(now=now, speed=speed)
-        self._streams = Streams(self._owed, now=now, speed=speed)
+        self._injector = injector
+        self._webhooks = webhooks
+        self._delayed = DelayedReplies(now=now, speed=speed)
+        self._streams = Streams(self._delayed, now=now, speed=speed)
         self.requests: Counter[str] = Counter()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -46,31 +46,33 @@ class App:
         try:
             body = await _read(request)
         except ConnectionError:
-            return web.Response()  # never sent: the client left in the middle of its body
+            return web.Response()  # never sent: the client disconnected before its body was complete
         if body is None:
             return _too_large()
         if match is None:
             self.requests["unknown"] += 1
-            return to_response(self._router.missing(request.method, raw_path, self._now()))
+            return to_response(self._router.answer_unknown(request.method, raw_path, self._now()))
         self.requests[match.route.call] += 1
-        if self._wire is None:
+        if self._injector is None:
             reply = await self._ask(request, match, query, body)
-            if isinstance(reply, Streamed):
+            if isinstance(reply, StreamedReply):
                 return await self._streams.send(request, reply)
             return to_response(reply)
         ask = partial(self._ask, request, match, query, body)
-        return await self._wire.handle(request, match, ask, self._streams)
+        return await self._injector.handle(request, match, ask, self._streams)
 
     def close(self) -> None:
-        """End the requests whose replies the worlds still owe, without a reply."""
-        self._owed.close()
+        """End the requests whose replies are still delayed, without a reply."""
+        self._delayed.close()
 
-    async def _ask(self, request: web.BaseRequest, match: Match, query: str, body: bytes) -> Reply | Streamed:
+    async def _ask(
+        self, request: web.BaseRequest, match: Match, query: str, body: bytes
+    ) -> Reply | StreamedReply:
         route = match.route
         early: list[str] = []
 
-        def hastens(run: str) -> bool:
-            is_early = self._courier.is_early(run)
+        def should_end_at_start(run: str) -> bool:
+            is_early = self._webhooks.is_early(run)
             if is_early:
                 early.append(run)
             return is_early
@@ -90,19 +92,19 @@ class App:
                 query=read_query(query),
                 now=self._now(),
                 speed=self._speed,
-                hastens=hastens if route.purpose is Purpose.START else None,
-                moment=datetime.now(UTC),
+                should_end_at_start=should_end_at_start if route.purpose is Purpose.START else None,
+                client_time=datetime.now(UTC),
             )
         )
-        self._courier.wake()
-        reply = await self._owed.settle(request, answered)
+        self._webhooks.wake()
+        reply = await self._delayed.settle(request, answered)
         if early:
-            await self._courier.deliver(early)
+            await self._webhooks.deliver(early)
         return reply
 
 
 async def _read(request: web.BaseRequest) -> bytes | None:
-    """Read the whole body; None where it is larger than any can be. How much is too much is for the world to say."""
+    """Read the whole body; None beyond a size that no fake server accepts. Each has smaller limits of its own."""
     if not request.body_exists:
         return b""
     if request.content_length is not None:

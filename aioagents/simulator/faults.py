@@ -1,7 +1,7 @@
-"""What goes wrong on the way, and how often. Pure: told what is asked, it says what is to happen.
+"""Which faults happen, and how often: a plan with a share for each, and what is drawn from it. Pure.
 
-The n-th request of one call meets the same fault for the same seed, whatever other calls are made between; the
-webhook of one run meets the same fault for the same seed, whenever it is due.
+For the same seed, the n-th request of one call gets the same fault, whatever other calls are made between, and the
+webhook of one run gets the same fault, whenever it is due. How a fault happens on the wire is in `fault_injection`.
 """
 
 import random
@@ -17,39 +17,41 @@ from attrs import field, frozen
 from ..model import Purpose
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What can happen to a request or a webhook.
 
-    Those up to `SLOW` exclude each other, as do the webhooks'; the rest comes on top.
+    Those up to `SLOW` exclude each other, and those of webhooks do too; `LATENCY` and `EXPIRE` come in addition.
     """
 
-    RESET = "reset"  # connection reset, the world never asked
-    LOST = "lost"  # the world asked, then connection reset without a reply
-    THROTTLE = "throttle"  # 429 with Retry-After as seconds, as a date, or without; the world never asked
-    ERROR = "error"  # 500, 502 or 504, before or after the world acted, or 503, before
-    TRUNCATE = "truncate"  # the world's reply, cut off in the body
-    GARBLE = "garble"  # 200 with HTML, before or after the world acted
-    SLOW = "slow"  # the world's reply, dribbling
-    LATENCY = "latency"  # the request is held back first
-    EXPIRE = "expire"  # the token in use is no longer accepted
+    RESET = "reset"  # connection reset before the request reaches the fake server
+    LOST = "lost"  # the fake server handles the request, then the connection is reset without a reply
+    THROTTLE = (
+        "throttle"  # 429 with Retry-After as seconds, as a date, or without; never reaches the fake server
+    )
+    ERROR = "error"  # 500, 502 or 504, before or after the fake server acted, or 503, before
+    TRUNCATE = "truncate"  # the fake server's reply, cut off in the body
+    GARBLE = "garble"  # 200 with HTML, before or after the fake server acted
+    SLOW = "slow"  # the fake server's reply, its body sent slowly in small pieces
+    LATENCY = "latency"  # the request is delayed first
+    EXPIRE = "expire"  # the token in use expires early
     WEBHOOK_LOST = "webhook_lost"  # not sent
     WEBHOOK_TWICE = "webhook_twice"  # sent two times at once
-    WEBHOOK_LATE = "webhook_late"  # sent some time after the run was over
-    WEBHOOK_EARLY = "webhook_early"  # sent, for a run that is over at once, before the reply to its start
-    WEBHOOK_WRONG = "webhook_wrong"  # garbage in its place, or another run's id, or an end that is not true
+    WEBHOOK_LATE = "webhook_late"  # sent some time after the run ended
+    WEBHOOK_EARLY = "webhook_early"  # sent, for a run that ends at its start, before the reply to the start
+    WEBHOOK_WRONG = "webhook_wrong"  # garbage instead of its body, or another run's id, or a false end
 
 
-_EXCLUSIVE: Final = tuple(Kind)[: tuple(Kind).index(Kind.SLOW) + 1]
-_OF_WEBHOOKS: Final = tuple(kind for kind in Kind if kind.name.startswith("WEBHOOK_"))
-_OF_REQUESTS: Final = tuple(kind for kind in Kind if kind not in _OF_WEBHOOKS)
+_EXCLUSIVE: Final = tuple(FaultKind)[: tuple(FaultKind).index(FaultKind.SLOW) + 1]
+_OF_WEBHOOKS: Final = tuple(kind for kind in FaultKind if kind.name.startswith("WEBHOOK_"))
+_OF_REQUESTS: Final = tuple(kind for kind in FaultKind if kind not in _OF_WEBHOOKS)
 _PURPOSES: Final = frozenset(purpose.value for purpose in Purpose)
 _ERRORS: Final = (500, 502, 503, 504)
 _BEFORE_ONLY: Final = 503
 _EVEN: Final = 0.5
 _PATIENCE: Final = 3
-_ASKED: Final = frozenset({Kind.LOST, Kind.TRUNCATE, Kind.SLOW})
+_REACHING: Final = frozenset({FaultKind.LOST, FaultKind.TRUNCATE, FaultKind.SLOW})
 _WHOLE: Final = ("retry_after", "expire_after")
-_WAITING: Final = ("seconds", "date", "")
+_RETRY_AFTER_FORMS: Final = ("seconds", "date", "")
 
 
 def _is_share(_: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
@@ -72,15 +74,14 @@ def _share() -> float:
 
 @frozen(kw_only=True)
 class FaultPlan:
-    """The share of requests, from 0 to 1, that each fault befalls; all others are answered as they should be.
+    """The share of requests, and of webhooks, from 0 to 1, that get each fault; all others are answered normally.
 
-    Of webhooks likewise: a late one comes `webhook_delay` real seconds after its time. `only` limits
-    it to calls (`aop.status`) and purposes (`start poll call token`); empty means all requests. It has no say
-    over webhooks, which are no requests.
-    `delay` is the longest latency, and how long a slow body takes; `retry_after` the longest wait that a 429
-    asks for: all in real seconds, whatever the simulator's speed. `expire` says per request whether its token
-    ceases; yet a token first serves `expire_after` requests after the last one that came with the token
-    before it, and three more for each of those, so that who renews once is let in.
+    `only` limits the plan to calls (`aop.status`) and purposes (`start poll call token`); empty means all requests.
+    It does not limit the faults of webhooks. `delay` is the longest latency, and how long a slow body takes;
+    `retry_after` the longest wait that a 429 asks for; a late webhook is sent `webhook_delay` after its time: all in
+    real seconds, whatever the simulator's speed. `expire` is the share of requests at which their token expires; but
+    a token first serves `expire_after` requests, counted from the last request with the token before it, and three
+    more for each of those, so that a client which renews once is accepted.
     """
 
     reset: float = _share()
@@ -109,7 +110,7 @@ class FaultPlan:
             if whole > 1 + 1e-9:
                 raise ValueError(f"{', '.join(kinds)} exclude each other: together at most 1, not {whole:g}")
 
-    def share(self, kind: Kind) -> float:
+    def share(self, kind: FaultKind) -> float:
         """Return the share of one fault."""
         value: float = getattr(self, kind.value)
         return value
@@ -117,10 +118,10 @@ class FaultPlan:
     @property
     def is_empty(self) -> bool:
         """Return whether nothing ever goes wrong."""
-        return not any(self.share(kind) for kind in Kind)
+        return not any(self.share(kind) for kind in FaultKind)
 
     def covers(self, call: str, purpose: Purpose) -> bool:
-        """Return whether faults may befall this call."""
+        """Return whether the plan applies to this call."""
         return not self.only or call in self.only or purpose.value in self.only
 
     @classmethod
@@ -137,18 +138,18 @@ class FaultPlan:
             if name == "only":
                 values[name] = frozenset(filter(None, (part.strip() for part in value.split("+"))))
             elif name == "all":
-                values.update({kind.value: _number(name, value) for kind in Kind})
+                values.update({kind.value: _number(name, value) for kind in FaultKind})
             elif name in _WHOLE:
                 values[name] = _whole(name, value)
-            elif name in ("delay", "webhook_delay") or name in set(Kind):
+            elif name in ("delay", "webhook_delay") or name in set(FaultKind):
                 values[name] = _number(name, value)
             else:
-                known = ", ".join([*Kind, "all", "only", "delay", *_WHOLE, "webhook_delay"])
+                known = ", ".join([*FaultKind, "all", "only", "delay", *_WHOLE, "webhook_delay"])
                 raise ValueError(f"no fault is called {name!r}; known are {known}")
         return cls(**values)
 
     def __str__(self) -> str:
-        """Give the text that `parse` reads back."""
+        """Return the text that `parse` reads back."""
         shown = []
         for each in attrs.fields(type(self)):
             value = getattr(self, each.name)
@@ -173,19 +174,19 @@ def _whole(name: str, text: str) -> int:
 
 @frozen(kw_only=True)
 class Fault:
-    """What is to happen to one request.
+    """What happens to one request.
 
-    `kind` is None when the world's reply goes out as it is. `is_asked` says whether the world is asked, also
-    where something else than its reply goes out. `waiting` is the form of Retry-After: `seconds`, `date` or
-    nothing. A slow body takes `seconds`; a cut one is cut at `part`, a share in [0, 1).
+    `kind` is None when the fake server's reply is sent unchanged. `reaches_server` says whether the fake server
+    handles the request, also where something else than its reply is sent. `retry_after_form` is `seconds`, `date` or
+    empty for none. A slow body takes `seconds`; a truncated one is cut at `part`, a share in [0, 1).
     """
 
-    kind: Kind | None = None
+    kind: FaultKind | None = None
     latency: float = 0.0
     expires: bool = False
     status: int = 0
-    is_asked: bool = True
-    waiting: str = ""
+    reaches_server: bool = True
+    retry_after_form: str = ""
     retry_after: int = 0
     seconds: float = 0.0
     part: float = 0.0
@@ -196,12 +197,12 @@ NO_FAULT: Final = Fault()
 
 @frozen(kw_only=True)
 class WebhookFault:
-    """What is to happen to one webhook: `kind` is None for nothing.
+    """What happens to one webhook; `kind` is None where nothing does.
 
-    It is sent `seconds` late. A wrong one is chosen by `part`, a share in [0, 1).
+    It is sent `seconds` late. `part`, in [0, 1), selects one of the wrong bodies.
     """
 
-    kind: Kind | None = None
+    kind: FaultKind | None = None
     seconds: float = 0.0
     part: float = 0.0
 
@@ -210,7 +211,7 @@ _NO_WEBHOOK_FAULT: Final = WebhookFault()
 
 
 class Faults:
-    """Draws faults for requests as they come, from one or more plans; the first plan with a fault wins."""
+    """Draws the faults of requests and webhooks from one or more plans; the first plan that has a fault wins."""
 
     def __init__(self, plans: FaultPlan | Sequence[FaultPlan], *, seed: int = 0) -> None:
         given = [plans] if isinstance(plans, FaultPlan) else plans
@@ -220,7 +221,7 @@ class Faults:
         self._chances: dict[tuple[int, str], random.Random] = {}
         self._least_uses = max((plan.expire_after for plan, _ in self._plans if plan.expire), default=0)
         self._uses: Counter[str] = Counter()
-        self._late = 0
+        self._late_uses = 0
 
     @property
     def is_empty(self) -> bool:
@@ -236,7 +237,7 @@ class Faults:
             raise ValueError(f"faults limited to {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
     def draw(self, call: str, purpose: Purpose) -> Fault:
-        """Say what happens to the next request of this call."""
+        """Return what happens to the next request of this call."""
         for index, (plan, thresholds) in enumerate(self._plans):
             if plan.covers(call, purpose):
                 chance = self._chances.get((index, call))
@@ -249,36 +250,36 @@ class Faults:
         return NO_FAULT
 
     def draw_webhook(self, run: str) -> WebhookFault:
-        """Say what happens to the webhook of this run; the same whenever it is asked."""
+        """Return what happens to the webhook of this run, the same for every call."""
         for index, (plan, thresholds) in enumerate(self._webhook_plans):
             chance = random.Random(f"{self._seed}/{index}/webhook/{run}")  # noqa: S311 - seeded on purpose
             kind, part = _kind(thresholds, chance.random()), chance.random()
             if kind is not None:
-                late = plan.webhook_delay if kind is Kind.WEBHOOK_LATE else 0.0
+                late = plan.webhook_delay if kind is FaultKind.WEBHOOK_LATE else 0.0
                 return WebhookFault(kind=kind, seconds=late, part=part)
         return _NO_WEBHOOK_FAULT
 
-    def is_worn(self, authorization: str) -> bool:
-        """Count a use of a token; say whether it has served long enough to be allowed to cease."""
+    def count_use(self, authorization: str) -> bool:
+        """Count a use of a token, and return whether it has served enough requests that it may expire."""
         self._uses[authorization] += 1
-        return self._uses[authorization] > self._least_uses + _PATIENCE * self._late
+        return self._uses[authorization] > self._least_uses + _PATIENCE * self._late_uses
 
-    def ceased(self) -> None:
-        """Take note that a token ceased: its successor begins anew."""
+    def token_expired(self) -> None:
+        """Record that a token expired: the uses of the next one are counted from 0."""
         self._uses.clear()
-        self._late = 0
+        self._late_uses = 0
 
-    def refused(self) -> None:
-        """Take note that a request still came with a token that had ceased: its repetition is to be let in."""
-        self._late += 1
+    def token_refused(self) -> None:
+        """Record that a request came with an expired token: the next token serves longer, so the retry succeeds."""
+        self._late_uses += 1
         self._uses.clear()
 
 
-_Thresholds = Sequence[tuple[float, Kind]]
+_Thresholds = Sequence[tuple[float, FaultKind]]
 
 
 def _drawn_from(
-    plans: Sequence[FaultPlan], kinds: Sequence[Kind], exclusive: Sequence[Kind]
+    plans: Sequence[FaultPlan], kinds: Sequence[FaultKind], exclusive: Sequence[FaultKind]
 ) -> Sequence[tuple[FaultPlan, _Thresholds]]:
     """Return the plans that have a share of `kinds`, with the sums by which one of the `exclusive` is drawn."""
     chosen = []
@@ -290,29 +291,29 @@ def _drawn_from(
     return chosen
 
 
-def _kind(thresholds: _Thresholds, number: float) -> Kind | None:
+def _kind(thresholds: _Thresholds, number: float) -> FaultKind | None:
     return next((kind for threshold, kind in thresholds if number < threshold), None)
 
 
 def _draw(plan: FaultPlan, thresholds: _Thresholds, chance: random.Random) -> Fault:
-    # As many numbers for each request, whatever comes of them: one share changed does not shift the others.
-    which, late, how_late, expiry, status, asked, form, part = (chance.random() for _ in range(8))
+    # Each request draws the same count of numbers, used or not: a change of one share does not shift the others.
+    which, late, how_late, expiry, status, reaching, form, part = (chance.random() for _ in range(8))
     kind = _kind(thresholds, which)
     latency = plan.delay * how_late if late < plan.latency else 0.0
     expires = expiry < plan.expire
     if kind is None:
         return Fault(latency=latency, expires=expires) if latency or expires else NO_FAULT
     code = _ERRORS[int(status * len(_ERRORS))]
-    is_asked = kind in _ASKED
-    if kind is Kind.GARBLE or (kind is Kind.ERROR and code != _BEFORE_ONLY):
-        is_asked = asked < _EVEN
+    reaches_server = kind in _REACHING
+    if kind is FaultKind.GARBLE or (kind is FaultKind.ERROR and code != _BEFORE_ONLY):
+        reaches_server = reaching < _EVEN
     return Fault(
         kind=kind,
         latency=latency,
         expires=expires,
         status=code,
-        is_asked=is_asked,
-        waiting=_WAITING[int(form * len(_WAITING))],
+        reaches_server=reaches_server,
+        retry_after_form=_RETRY_AFTER_FORMS[int(form * len(_RETRY_AFTER_FORMS))],
         retry_after=round(plan.retry_after * part),
         seconds=plan.delay,
         part=part,

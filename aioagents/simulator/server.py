@@ -1,4 +1,4 @@
-"""The simulator: all worlds on one loopback port, in this event loop or in a thread of its own."""
+"""The simulator: all fake servers on one loopback port, in this event loop or in a thread of its own."""
 
 import asyncio
 import time
@@ -19,11 +19,11 @@ from anyio.from_thread import start_blocking_portal
 from attrs import frozen
 
 from .. import providers
-from ..contract.fake import Announcer, FakeServer, RunPlan
+from ..contract.fake import FakeServer, RunPlan, SendsWebhooks
 from .app import App
+from .fault_injection import FaultInjector
 from .faults import FaultPlan, Faults
-from .middleware import Wire
-from .webhooks import Courier
+from .webhooks import WebhookSender
 
 _KEEP_ALIVE: Final = 75.0
 _GRACE: Final = 0.05
@@ -32,11 +32,11 @@ _BACKLOG: Final = 4096
 
 @frozen(kw_only=True)
 class Statistics:
-    """What a simulator has seen so far.
+    """What a simulator has counted so far.
 
-    `token_requests`, `starts` (accepted) and `polls` are what the worlds counted; `requests` counts what
-    arrived, also what a fault kept from its world, and `calls` the same by call (`aop.status`); `faults` has
-    the number of each fault that happened, `worlds` all counts of each world by vendor.
+    `token_requests`, `starts` (accepted) and `polls` are the fake servers' counts; `requests` are all that arrived,
+    those included that never reached a fake server because of a fault, and `calls` the same by call (`aop.status`);
+    `faults` are the faults that happened by name, `fakes` all counts of each fake server by vendor.
     """
 
     token_requests: int
@@ -56,13 +56,12 @@ class Statistics:
 class Simulator:
     """Serves vendors' fakes on one loopback port while it is entered: `async with Simulator() as simulator`.
 
-    `worlds` defaults to one of each provider that has a fake, made from `plan`. `seed` draws the faults and,
-    when given, replaces the plan's. The worlds' clock begins at 0 on entry and runs `speed` times as fast as
-    `monotonic`. `faults` is one plan or several, of which the first with a fault for a request wins. Where no
-    loop runs, or another one must not be held up: `with Simulator().in_thread() as simulator`. What a world
-    announces is POSTed to the client's URL when it is due, once, and to loopback addresses alone. Leaving
-    ends all connections at once. `statistics`, `now`, `moment`, `world` and `environment` may be called in any
-    thread. A simulator is entered once.
+    `fakes` defaults to one of each provider that has a fake server, made from `plan`. `seed` is that of the faults
+    and, when given, replaces the plan's. The fake servers' clock is 0 on entry and runs `speed` times as fast as
+    `monotonic`. `faults` is one plan or several, of which the first with a fault for a request wins. Where no event
+    loop runs, or the program's own must not be blocked: `with Simulator().in_thread() as simulator`. Webhooks are
+    POSTed to the client's URL when they are due, once, and to loopback addresses only. Exit aborts all connections.
+    `statistics`, `now`, `moment`, `fake` and `environment` may be called in any thread. A simulator is entered once.
     """
 
     def __init__(
@@ -89,11 +88,15 @@ class Simulator:
         self._fakes = {fake.vendor: fake for fake in (find_fakes(runs) if fakes is None else fakes)}
         drawn = Faults(faults, seed=seed or 0)
         drawn.check_names(route.call for fake in self._fakes.values() for route in fake.routes)
-        self._wire = None if drawn.is_empty else Wire(drawn)
-        announcers = [fake for fake in self._fakes.values() if isinstance(fake, Announcer)]
-        self._courier = Courier(announcers, faults=drawn, now=self.now, speed=speed)
+        self._injector = None if drawn.is_empty else FaultInjector(drawn)
+        senders = [fake for fake in self._fakes.values() if isinstance(fake, SendsWebhooks)]
+        self._webhooks = WebhookSender(senders, faults=drawn, now=self.now, speed=speed)
         self._app = App(
-            list(self._fakes.values()), now=self.now, speed=speed, wire=self._wire, courier=self._courier
+            list(self._fakes.values()),
+            now=self.now,
+            speed=speed,
+            injector=self._injector,
+            webhooks=self._webhooks,
         )
         self._began_at: float | None = None
         self._began_on = datetime.now(UTC)
@@ -111,41 +114,41 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """Return the base URL of all worlds, without a slash at the end."""
+        """Return the base URL of all fake servers, without a slash at the end."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
     @property
     def speed(self) -> float:
-        """Return how many of the worlds' seconds pass in one second."""
+        """Return how many of the fake servers' seconds pass in one second."""
         return self._speed
 
     def fake(self, vendor: str) -> FakeServer:
-        """Return a vendor's world. Raises KeyError when it is not served."""
+        """Return a vendor's fake server. Raises KeyError when it is not served."""
         return self._fakes[vendor]
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that point clients at the worlds, with credentials they accept."""
+        """Return the environment variables for clients of the fake servers, credentials included."""
         return {
             name: value for fake in self._fakes.values() for name, value in fake.environment(self.url).items()
         }
 
     def now(self) -> float:
-        """Return the worlds' time in seconds since the simulator was entered."""
+        """Return the fake servers' time in seconds since the simulator was entered."""
         return 0.0 if self._began_at is None else (self._monotonic() - self._began_at) * self._speed
 
     def moment(self, seconds: float) -> datetime:
-        """Return when, by this machine's clock, it is or was `seconds` in the worlds."""
+        """Return the date, by this machine's clock, of the fake servers' second `seconds`."""
         return self._began_on + timedelta(seconds=seconds / self._speed)
 
     def statistics(self) -> Statistics:
-        """Return what was seen so far."""
+        """Return what was counted so far."""
         fakes = {vendor: dict(fake.statistics()) for vendor, fake in self._fakes.items()}
         whole: Counter[str] = Counter()
         for counts in fakes.values():
             whole.update(counts)
-        calls, sent = dict(self._app.requests), self._courier
-        faults = Counter(sent.happened) + (Counter() if self._wire is None else self._wire.happened)
+        calls, sent = dict(self._app.requests), self._webhooks
+        faults = Counter(sent.happened) + (Counter() if self._injector is None else self._injector.happened)
         return Statistics(
             token_requests=whole["token_requests"],
             starts=whole["starts"],
@@ -172,16 +175,16 @@ class Simulator:
 
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
-            # Left last: requests that wait for a delivery are ended by then.
-            await self._courier.open()
-            stack.push_async_callback(self._courier.aclose)
+            # Closed last: requests that wait for a delivery have ended by then.
+            await self._webhooks.open()
+            stack.push_async_callback(self._webhooks.aclose)
             listener = await loop.create_server(accept, self._host, self._port, backlog=_BACKLOG)
             stack.push_async_callback(_close, listener, web_server)
             stack.callback(self._app.close)
             self._stack = stack.pop_all()
         self._port = listener.sockets[0].getsockname()[1]
         self._began_at, self._began_on = self._monotonic(), datetime.now(UTC)
-        self._courier.wake()
+        self._webhooks.wake()
         return self
 
     async def __aexit__(
@@ -191,13 +194,13 @@ class Simulator:
 
     @contextmanager
     def in_thread(self) -> Iterator[Self]:
-        """Serve from an event loop in a thread of its own for as long as the block lasts."""
+        """Serve from an event loop in a thread of its own until the block ends."""
         with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(self):
             yield self
 
 
 def find_fakes(plan: RunPlan) -> list[FakeServer]:
-    """Make a world of each provider that has a fake, as found in the providers' folder."""
+    """Make a fake server of each provider that has one, as found in the providers' folder."""
     folders = iter_modules(providers.__path__, f"{providers.__name__}.")
     fakes = [f"{folder.name}.fake" for folder in folders if folder.ispkg]
     return [import_module(fake).make_fake(plan) for fake in fakes if find_spec(fake) is not None]
@@ -221,9 +224,9 @@ async def _close(listener: asyncio.Server, web_server: web.Server) -> None:
     web_server.pre_shutdown()
     await web_server.shutdown(_GRACE)
     for transport in transports:
-        # Closed already, which would wait for a peer that does not read.
+        # `close` was called before, but alone it waits for a peer that does not read.
         transport.abort()
     await listener.wait_closed()
-    # The transports tell their protocols of the end in the loop's next turns; nothing is to be left behind.
+    # The transports call `connection_lost` of their protocols in the next iterations; wait until that is done.
     for _ in range(3):
         await asyncio.sleep(0)

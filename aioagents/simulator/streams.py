@@ -1,4 +1,4 @@
-"""Replies that the worlds give bit by bit: each piece sent at its time, for as long as somebody is there."""
+"""Sending streamed replies: each piece at its time, until the client disconnects or the simulator closes."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,31 +7,31 @@ from typing import Final
 
 from aiohttp import web
 
-from ..contract.fake import Streamed
-from .faults import NO_FAULT, Fault, Kind
-from .owed import Owed
+from ..contract.fake import StreamedReply
+from .delayed import DelayedReplies
+from .faults import NO_FAULT, Fault, FaultKind
 
-_DRIBBLES: Final = 5
+_PORTIONS: Final = 5
 
 
 class Streams:
-    """Sends streamed replies. `now` tells the worlds' time, which goes `speed` times as fast as the clients'."""
+    """Sends streamed replies. `now` returns the fake servers' time, which runs `speed` times as fast as real time."""
 
-    def __init__(self, owed: Owed, *, now: Callable[[], float], speed: float) -> None:
-        self._owed = owed
+    def __init__(self, delayed: DelayedReplies, *, now: Callable[[], float], speed: float) -> None:
+        self._delayed = delayed
         self._now = now
         self._speed = speed
 
     async def send(
-        self, request: web.BaseRequest, reply: Streamed, fault: Fault = NO_FAULT
+        self, request: web.BaseRequest, reply: StreamedReply, fault: Fault = NO_FAULT
     ) -> web.StreamResponse:
-        """Send a reply: cut off in the middle of a piece, or dribbling, where that is the fault."""
-        is_cut = fault.kind is Kind.TRUNCATE
+        """Send a reply; with the fault `TRUNCATE` cut off in the middle of a piece, with `SLOW` in small portions."""
+        is_cut = fault.kind is FaultKind.TRUNCATE
         parts: Iterable[tuple[float, bytes]] = reply.pieces
         if is_cut:
             parts = _cut(reply, fault.part)
-        elif fault.kind is Kind.SLOW:
-            parts = _dribbling(reply, fault.seconds * self._speed)
+        elif fault.kind is FaultKind.SLOW:
+            parts = _in_portions(reply, fault.seconds * self._speed)
         response = web.StreamResponse(status=reply.status, headers=reply.headers)
         is_whole = False
         try:
@@ -40,28 +40,28 @@ class Streams:
                 is_whole = await self._write(request, response, parts)
         finally:
             if is_cut or not is_whole:
-                self.drop(reply)
+                self.discard(reply)
                 if request.transport is not None:
                     request.transport.abort()
         return response
 
-    def drop(self, reply: Streamed) -> None:
-        """Tell the world that nobody reads its reply to the end."""
-        if reply.drop is not None:
-            reply.drop(self._now())
+    def discard(self, reply: StreamedReply) -> None:
+        """Call the reply's `on_disconnect`: it is not sent to the end."""
+        if reply.on_disconnect is not None:
+            reply.on_disconnect(self._now())
 
     async def _write(
         self, request: web.BaseRequest, response: web.StreamResponse, parts: Iterable[tuple[float, bytes]]
     ) -> bool:
-        """Write each part at its time; False where nobody is there any more."""
+        """Write each part at its time; False where the client disconnected before the last one."""
         for at, piece in parts:
-            if not await self._owed.until(request, at):
+            if not await self._delayed.until(request, at):
                 return False
             await response.write(piece)
         return True
 
 
-def _cut(reply: Streamed, part: float) -> Sequence[tuple[float, bytes]]:
+def _cut(reply: StreamedReply, part: float) -> Sequence[tuple[float, bytes]]:
     """Return what is sent before the connection ends: some whole pieces, and one that is not."""
     last = int(len(reply.pieces) * part)
     return [
@@ -70,12 +70,12 @@ def _cut(reply: Streamed, part: float) -> Sequence[tuple[float, bytes]]:
     ]
 
 
-def _dribbling(reply: Streamed, seconds: float) -> Iterator[tuple[float, bytes]]:
-    """Return each piece in a few portions, the last of them all so many seconds late."""
-    gap = seconds / max(len(reply.pieces) * _DRIBBLES, 1)
+def _in_portions(reply: StreamedReply, seconds: float) -> Iterator[tuple[float, bytes]]:
+    """Yield each piece in a few portions, with delays that add up to `seconds` at the last portion."""
+    gap = seconds / max(len(reply.pieces) * _PORTIONS, 1)
     late = 0.0
     for at, piece in reply.pieces:
-        size = max(math.ceil(len(piece) / _DRIBBLES), 1)
+        size = max(math.ceil(len(piece) / _PORTIONS), 1)
         for begin in range(0, len(piece), size):
             late += gap
             yield at + late, piece[begin : begin + size]

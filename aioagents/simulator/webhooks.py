@@ -1,4 +1,4 @@
-"""Sends what the worlds announce, over HTTP, when it is due, and lets it go wrong as drawn."""
+"""Sends the fake servers' webhooks over HTTP when they are due, with the faults that are drawn for them."""
 
 import asyncio
 import socket
@@ -12,9 +12,9 @@ import aiohttp
 import attrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from ..contract.fake import Announcer, Webhook
+from ..contract.fake import SendsWebhooks, Webhook
 from ..tasks import Supervisor
-from .faults import Faults, Kind, WebhookFault
+from .faults import FaultKind, Faults, WebhookFault
 
 _AT_ONCE: Final = 100
 _TIMEOUT: Final = 5.0
@@ -23,22 +23,22 @@ _LEAST, _MOST = 0.0005, 3600.0  # seconds that a timer is set ahead
 _GARBAGE: Final = (b"", b"{", b"<html></html>", b"[]", b'"completed"', b"{}", b'{"id": 7, "status": null}')
 
 
-class Courier:
-    """Takes due webhooks from the worlds and POSTs each to its URL: once, within five seconds, a hundred at once.
+class WebhookSender:
+    """Takes due webhooks from the fake servers and POSTs each to its URL: once, five seconds at most, 100 at once.
 
-    One timer is set for the next due moment of all worlds. Only loopback addresses are sent to; redirects are
-    not followed. `sent`, `delivered`, `failed`, `refused` and `happened` (faults) count.
+    One timer is set for the webhook of all fake servers that is due next. Only loopback addresses are sent to;
+    redirects are not followed. `sent`, `delivered`, `failed`, `refused` and `happened` (faults) are counters.
     """
 
     def __init__(
-        self, fakes: Sequence[Announcer], *, faults: Faults, now: Callable[[], float], speed: float
+        self, fakes: Sequence[SendsWebhooks], *, faults: Faults, now: Callable[[], float], speed: float
     ) -> None:
         self._fakes = fakes
         self._faults = faults
         self._now = now
         self._speed = speed
         self._supervisor = Supervisor()
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
         self._session: aiohttp.ClientSession | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -46,28 +46,28 @@ class Courier:
         self.happened: Counter[str] = Counter()
 
     async def open(self) -> None:
-        """Get ready to send, from the running loop. Costs nothing where no world announces anything."""
+        """Prepare to send from the running event loop. Does nothing where no fake server sends webhooks."""
         if self._fakes:
             await self._supervisor.open()
 
     async def aclose(self) -> None:
-        """End what is being sent, and send nothing more."""
+        """Cancel what is being sent, and send nothing more."""
         self._fakes = ()
         if self._timer is not None:
             self._timer.cancel()
         await self._supervisor.aclose()
         if self._session is not None:
             await self._session.close()
-            # The transports tell their protocols of the end in the loop's next turns.
+            # The transports call `connection_lost` of their protocols in the next iterations of the loop.
             for _ in range(3):
                 await asyncio.sleep(0)
 
     def is_early(self, run: str) -> bool:
         """Return whether the webhook of this run is to be sent before the reply to its start."""
-        return self._faults.draw_webhook(run).kind is Kind.WEBHOOK_EARLY
+        return self._faults.draw_webhook(run).kind is FaultKind.WEBHOOK_EARLY
 
     def wake(self) -> None:
-        """Look what is due next, after something may have been planned."""
+        """Set the timer anew, after webhooks may have been planned."""
         moments = [at for at in (fake.next_webhook_at() for fake in self._fakes) if at is not None]
         if not moments:
             return
@@ -77,19 +77,19 @@ class Courier:
                 return
             self._timer.cancel()
         ahead = (at - self._now()) / self._speed
-        # Never less than a moment, or a clock that stands still would keep the loop busy.
+        # Never 0 for a future time, or a clock that stands still would keep the event loop busy.
         seconds = min(max(ahead, _LEAST), _MOST) if ahead > 0 else 0.0
         self._timer_at = at
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._take)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._send_due)
 
     async def deliver(self, early: Iterable[str]) -> None:
-        """Send what is due, and return when the webhooks of these runs have been answered or have failed."""
-        tasks = self._take(frozenset(early))
+        """Send what is due, and wait until the webhooks of the runs `early` have been answered or have failed."""
+        tasks = self._send_due(frozenset(early))
         if tasks:
-            self.happened[Kind.WEBHOOK_EARLY.value] += len(tasks)
+            self.happened[FaultKind.WEBHOOK_EARLY.value] += len(tasks)
             await asyncio.wait(tasks)
 
-    def _take(self, awaited: frozenset[str] = frozenset()) -> "list[asyncio.Task[None]]":
+    def _send_due(self, awaited: frozenset[str] = frozenset()) -> "list[asyncio.Task[None]]":
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -102,7 +102,7 @@ class Courier:
         self.wake()
         return tasks
 
-    def _send(self, fake: Announcer, webhook: Webhook) -> "list[asyncio.Task[None]]":
+    def _send(self, fake: SendsWebhooks, webhook: Webhook) -> "list[asyncio.Task[None]]":
         url = _loopback_url(webhook.url)
         if url is None:
             self.refused += 1
@@ -110,20 +110,20 @@ class Courier:
         fault, times = self._faults.draw_webhook(webhook.run), 1
         webhook = attrs.evolve(webhook, url=url)
         match fault.kind:
-            case Kind.WEBHOOK_LOST:
+            case FaultKind.WEBHOOK_LOST:
                 times = 0
-            case Kind.WEBHOOK_TWICE:
+            case FaultKind.WEBHOOK_TWICE:
                 times = 2
-            case Kind.WEBHOOK_WRONG:
+            case FaultKind.WEBHOOK_WRONG:
                 webhook = attrs.evolve(webhook, body=_wrong(fake, webhook, fault))
-        if fault.kind not in (None, Kind.WEBHOOK_EARLY):
+        if fault.kind not in (None, FaultKind.WEBHOOK_EARLY):
             self.happened[fault.kind.value] += 1
         return [self._supervisor.spawn(self._post(webhook, after=fault.seconds)) for _ in range(times)]
 
     async def _post(self, webhook: Webhook, *, after: float) -> None:
         if after:
             await asyncio.sleep(after)
-        async with self._places:
+        async with self._slots:
             self.sent += 1
             if self._session is None:
                 self._session = _make_session()
@@ -138,11 +138,11 @@ class Courier:
         self.failed += not is_taken
 
 
-def _wrong(fake: Announcer, webhook: Webhook, fault: WebhookFault) -> bytes:
-    """Choose evenly between garbage of any kind and each of the world's lies."""
-    lies = fake.lies(webhook)
-    which, rest = divmod(fault.part * (1 + len(lies)), 1)
-    return lies[int(which) - 1] if which else _GARBAGE[int(rest * len(_GARBAGE))]
+def _wrong(fake: SendsWebhooks, webhook: Webhook, fault: WebhookFault) -> bytes:
+    """Choose with equal chances between garbage of any kind and each of the false bodies."""
+    false_bodies = fake.false_bodies(webhook)
+    which, rest = divmod(fault.part * (1 + len(false_bodies)), 1)
+    return false_bodies[int(which) - 1] if which else _GARBAGE[int(rest * len(_GARBAGE))]
 
 
 def _make_session() -> aiohttp.ClientSession:
@@ -154,7 +154,7 @@ def _make_session() -> aiohttp.ClientSession:
 
 
 def _loopback_url(url: str) -> str | None:
-    """Return the URL, put together anew from what was checked; None when it leads elsewhere."""
+    """Return the URL, rebuilt from the parts that were checked; None when its host is not loopback."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -163,19 +163,17 @@ def _loopback_url(url: str) -> str | None:
         return None
     if not is_local or parts.scheme not in ("http", "https") or "@" in parts.netloc or "%" in host:
         return None
-    place = f"[{host}]" if ":" in host else host
-    return urlunsplit(
-        (parts.scheme, place if port is None else f"{place}:{port}", parts.path, parts.query, "")
-    )
+    name = f"[{host}]" if ":" in host else host
+    return urlunsplit((parts.scheme, name if port is None else f"{name}:{port}", parts.path, parts.query, ""))
 
 
 class _Localhost(AbstractResolver):
-    """Knows one name, and that it is this machine, whatever the machine's own tables say."""
+    """Resolves `localhost` to this machine, whatever its hosts file says, and no other name."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return both loopback addresses for `localhost`, and OSError for any other name."""
+        """Return both loopback addresses for `localhost`. Raises OSError for any other name."""
         if host != "localhost":
             raise OSError(f"{host} is not a loopback name")
         known = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
@@ -186,4 +184,4 @@ class _Localhost(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing: there is nothing to close."""

@@ -1,8 +1,17 @@
-"""Connections, quotas and the sending of one request."""
+"""HTTP over aiohttp: connections, limits, and the sending of one request."""
 
-from .limiter import Limiter, LimiterStatistics
+from .limiter import Limiter, LimiterStatistics, LongRequestPermit
 from .limits import PoolLimits, RateLimit, Timeouts
 from .rate_limiter import RateLimiter
 from .send import HttpSend
 
-__all__ = ["HttpSend", "Limiter", "LimiterStatistics", "PoolLimits", "RateLimit", "RateLimiter", "Timeouts"]
+__all__ = [
+    "HttpSend",
+    "Limiter",
+    "LimiterStatistics",
+    "LongRequestPermit",
+    "PoolLimits",
+    "RateLimit",
+    "RateLimiter",
+    "Timeouts",
+]

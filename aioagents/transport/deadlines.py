@@ -1,4 +1,4 @@
-"""Ends what takes too long. One timer serves all that have the same time."""
+"""Deadlines that share one timer, for all that have the same number of seconds."""
 
 import asyncio
 from collections import OrderedDict
@@ -6,19 +6,19 @@ from typing import Protocol
 
 
 class Timed(Protocol):
-    """What has to be over in time. They write `due_at` itself."""
+    """What has a deadline. `Deadlines` sets `due_at`."""
 
     due_at: float
 
     def expire(self) -> None:
-        """Note that the time is over."""
+        """End it: its deadline has passed."""
         ...
 
 
 class Deadlines:
-    """Those that have the same number of `seconds`, in the order of their ends.
+    """Those that have the same number of `seconds`, in the order of their deadlines.
 
-    A timer for each, as aiohttp sets it, would be a tenth of what a request costs; here most set none.
+    A timer for each, as aiohttp sets one, would be a tenth of what a request costs; here most set none.
     """
 
     __slots__ = ("_seconds", "_timer", "_waiting")
@@ -31,26 +31,26 @@ class Deadlines:
     def __repr__(self) -> str:
         return f"<Deadlines of {self._seconds:g} s, waiting={len(self._waiting)}>"
 
-    def join(self, timed: Timed, loop: asyncio.AbstractEventLoop) -> None:
-        """Give `timed` its seconds from now on `loop`, always the same one."""
+    def add(self, timed: Timed, loop: asyncio.AbstractEventLoop) -> None:
+        """Set the deadline of `timed`, counted from now, on `loop`, which is always the same one."""
         timed.due_at = due_at = loop.time() + self._seconds
         self._waiting[timed] = None
         if self._timer is None:
             self._timer = loop.call_at(due_at, self._on_time, loop)
 
-    def leave(self, timed: Timed) -> None:
-        """Let its time be over no more; harmless when it is."""
+    def discard(self, timed: Timed) -> None:
+        """Drop the deadline of `timed`; harmless when it has passed."""
         self._waiting.pop(timed, None)
 
     def close(self) -> None:
-        """Set no timer any more. May be called twice."""
+        """Drop all deadlines and the timer. May be called twice."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._waiting.clear()
 
     def _on_time(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End those whose time is over, and be back when the next one's is."""
+        """Expire those whose deadline has passed, and set the timer for the next one."""
         self._timer = None
         now = loop.time()
         while self._waiting:

@@ -1,8 +1,9 @@
-"""Lets the requests of one account out: so many at once, so many a second, starts before polls."""
+"""Limits the requests of one account: how many at once, how many a second, and starts before polls."""
 
 import asyncio
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 
 from attrs import frozen
 
@@ -10,13 +11,16 @@ from ..clock import Clock, Timer
 from .limits import PoolLimits
 from .rate_limiter import RateLimiter
 
-# While starts and polls both wait, one of so many places goes to a poll: neither line starves the other.
+# While both queues wait, one permit in so many goes to a poll: neither starves the other.
 _POLL_EVERY = 10
 
 
 @frozen(kw_only=True)
 class LimiterStatistics:
-    """How an account's gate stands: requests under way, waiting in line, and the present rate a second."""
+    """The state of an account's limiter: requests under way, those that wait for a permit, and the present rate.
+
+    `waiting` counts starts and other calls, `waiting_polls` polls.
+    """
 
     under_way: int
     waiting: int
@@ -25,116 +29,120 @@ class LimiterStatistics:
 
 
 class Limiter:
-    """The limits of one account. Whoever enters has to leave, whatever happens in between."""
+    """Hands out one account's permits to send. Each permit that was acquired has to be released.
+
+    Those that wait are in two queues: one of starts and other calls, and one of polls.
+    """
 
     def __init__(self, limits: PoolLimits, clock: Clock) -> None:
         self._clock = clock
-        # None waits for a connection behind the pace: those that do would leave in a burst once there are some.
+        # No more than there are connections: requests that waited for one would be sent in a burst once it is there.
         self._permits = min(limits.requests_at_once, limits.per_host)
-        # Looks leave an eighth of the places, at least one, to everything else.
+        # Polls leave an eighth of the permits, at least one, to everything else.
         self._poll_permits = max(1, self._permits - max(1, self._permits // 8))
-        #: The turns of long requests, which hold no place while they are out: taken first, and given back last.
+        #: Permits of long requests, which hold no other one while they wait for their reply. Acquired first, and
+        #: released last.
         self.long_permits = asyncio.Semaphore(limits.long_at_once)
         self.rate_limiter = RateLimiter(limits.requests_per_second)
         self._poll_rate_limiter = RateLimiter(limits.polls_per_second)
-        self._inside = 0
-        self._polls_inside = 0
-        # Ordered, and left from anywhere: those that are cancelled must not pile up where nobody gets through.
+        self._in_use = 0
+        self._polls_in_use = 0
+        # Ordered dicts, to remove a cancelled one from anywhere: they must not pile up while no permit is granted.
         self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._poll_queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
-        self._passed = 0
+        self._since_poll = 0  # permits granted from the first queue while polls waited, since the last poll's
         self._timer: Timer | None = None
 
     def statistics(self) -> LimiterStatistics:
         """Return the present numbers."""
         return LimiterStatistics(
-            under_way=self._inside,
-            waiting=sum(not place.done() for place in self._queue),
-            waiting_polls=sum(not place.done() for place in self._poll_queue),
+            under_way=self._in_use,
+            waiting=sum(not waiter.done() for waiter in self._queue),
+            waiting_polls=sum(not waiter.done() for waiter in self._poll_queue),
             per_second=self.rate_limiter.rate(self._clock.now()),
         )
 
     def acquire_nowait(self, now: float, *, is_poll: bool) -> bool:
-        """Enter if there is a place, and the moment to send has come; say whether it is so."""
+        """Acquire a permit if one is free and a request may be sent now; return whether it was acquired."""
         if self._queue or self._poll_queue:
-            return False  # whose turn it is, the lines decide
-        if is_poll and (self._polls_inside >= self._poll_permits or self._poll_rate_limiter.ready_at > now):
+            return False  # no overtaking
+        if is_poll and (self._polls_in_use >= self._poll_permits or self._poll_rate_limiter.ready_at > now):
             return False
-        if self._inside >= self._permits or self.rate_limiter.ready_at > now:
+        if self._in_use >= self._permits or self.rate_limiter.ready_at > now:
             return False
         self._take(now, is_poll=is_poll)
         return True
 
     async def acquire(self, *, is_poll: bool, is_first: bool = False) -> None:
-        """Wait for a place and for the moment to send, at the head of the line if `is_first`.
+        """Wait until a permit is free and a request may be sent, at the head of the queue if `is_first`.
 
-        Cancelling gives the place back.
+        Cancelled, it holds no permit.
         """
         if self.acquire_nowait(self._clock.now(), is_poll=is_poll):
             return
-        line = self._poll_queue if is_poll else self._queue
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line[place] = None
+        queue = self._poll_queue if is_poll else self._queue
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue[waiter] = None
         if is_first:
-            line.move_to_end(place, last=False)
-        self._pump()
+            queue.move_to_end(waiter, last=False)
+        self._grant()
         try:
-            await place
+            await waiter
         except asyncio.CancelledError:
-            if place.cancelled():
-                line.pop(place, None)
+            if waiter.cancelled():
+                queue.pop(waiter, None)
                 if not (self._queue or self._poll_queue):
-                    self._wake_later(self._clock.now())
+                    self._set_timer(self._clock.now())
             else:
-                self.release(is_poll=is_poll)  # the place was given while the cancellation was on its way
+                self.release(is_poll=is_poll)  # it was granted while the cancellation was on its way
             raise
 
     def release(self, *, is_poll: bool) -> None:
-        """Give the place back."""
-        self._inside -= 1
+        """Release a permit."""
+        self._in_use -= 1
         if is_poll:
-            self._polls_inside -= 1
+            self._polls_in_use -= 1
         if self._queue or self._poll_queue:
-            self._pump()
+            self._grant()
 
     def _can_send(self, now: float) -> bool:
-        return self._inside < self._permits and self.rate_limiter.ready_at <= now
+        return self._in_use < self._permits and self.rate_limiter.ready_at <= now
 
     def _can_poll(self, now: float) -> bool:
         return (
-            self._polls_inside < self._poll_permits
+            self._polls_in_use < self._poll_permits
             and self._poll_rate_limiter.ready_at <= now
             and self._can_send(now)
         )
 
     def _take(self, now: float, *, is_poll: bool) -> None:
-        self._inside += 1
+        self._in_use += 1
         if self.rate_limiter.is_bound:
             self.rate_limiter.take(now)
         if is_poll:
-            self._polls_inside += 1
+            self._polls_in_use += 1
             if self._poll_rate_limiter.is_bound:
                 self._poll_rate_limiter.take(now)
 
-    def _pump(self) -> None:
-        """Let out whoever may leave now, and come back when the next one may."""
+    def _grant(self) -> None:
+        """Grant the permits that are free to those that wait, and set the timer for the next one."""
         now = self._clock.now()
         while self._queue or self._poll_queue:
-            is_poll = bool(self._poll_queue) and (not self._queue or self._passed >= _POLL_EVERY - 1)
+            is_poll = bool(self._poll_queue) and (not self._queue or self._since_poll >= _POLL_EVERY - 1)
             if is_poll and not self._can_poll(now):
                 is_poll = False
             if not is_poll and not (self._queue and self._can_send(now)):
                 break
-            place, _ = (self._poll_queue if is_poll else self._queue).popitem(last=False)
-            if place.done():
+            waiter, _ = (self._poll_queue if is_poll else self._queue).popitem(last=False)
+            if waiter.done():
                 continue
-            self._passed = 0 if is_poll or not self._poll_queue else self._passed + 1
+            self._since_poll = 0 if is_poll or not self._poll_queue else self._since_poll + 1
             self._take(now, is_poll=is_poll)
-            place.set_result(None)
-        self._wake_later(now)
+            waiter.set_result(None)
+        self._set_timer(now)
 
-    def _wake_later(self, now: float) -> None:
-        """Set the one timer: only the pace needs it, since a place that gets free pumps by itself."""
+    def _set_timer(self, now: float) -> None:
+        """Set the one timer. Only the rate needs it, since a permit that is released is granted at once."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -148,4 +156,25 @@ class Limiter:
 
     def _on_time(self) -> None:
         self._timer = None
-        self._pump()
+        self._grant()
+
+
+class LongRequestPermit:
+    """The permit of a request that is answered when the work is done: released once it was sent, not at the reply."""
+
+    def __init__(self, limiter: Limiter, on_sent: Callable[[], None] | None, *, is_poll: bool) -> None:
+        self._limiter: Limiter | None = limiter
+        self._on_sent = on_sent
+        self._is_poll = is_poll
+
+    def note_sent(self) -> None:
+        """Record that the first byte is about to leave: release the permit, and call `on_sent`."""
+        self.release(is_poll=self._is_poll)
+        if self._on_sent is not None:
+            self._on_sent()
+
+    def release(self, *, is_poll: bool) -> None:
+        """Release the permit; harmless when it was released already."""
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter.release(is_poll=is_poll)

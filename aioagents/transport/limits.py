@@ -1,4 +1,4 @@
-"""The pool's settings for connections, quotas and time. Pure."""
+"""A pool's settings: limits and timeouts. Pure."""
 
 import math
 from typing import Any
@@ -33,7 +33,7 @@ def _endless(value: float | None) -> float | None:
 
 @frozen
 class RateLimit:
-    """At most `requests` in any `seconds`. Requests leave evenly spaced: there is no burst above the quota."""
+    """At most `requests` in any `seconds`. Requests are evenly spaced: there is no burst above the quota."""
 
     requests: float = field(validator=_above_zero)
     seconds: float = field(default=1.0, validator=_above_zero)
@@ -52,16 +52,17 @@ def _rate(value: "float | RateLimit | None") -> "RateLimit | None":
 class PoolLimits:
     """What a pool may use at most.
 
-    For each account: `requests_at_once`, and `requests_per_second` over all its requests (None: until the
-    vendor throttles). Looks have a purse of their own: they never take the last places, give way to starts,
-    and may be held to `polls_per_second`. For each host: `per_host` connections, and no account has more
-    requests than that at once, so that none waits for a connection after the quota let it out. Where several
-    accounts share a host, that still happens unless `requests_at_once` of them all fit into `per_host`; and what
-    waits for a connection to be made leaves when it is.
-    Requests that are answered when the work is done (synchronous runs, streams, AGH's triggers and deliveries) have
-    connections of their own and count among neither once they are sent: of them, `long_at_once` for each account.
-    What is beyond waits for its turn before it is sent.
-    For the pool: `lookers` polls under way at once, of which no single account ever gets more than half, and
+    For each account: `requests_at_once`, and `requests_per_second` over all its requests (None: no bound until the
+    vendor throttles). Polls have a budget of their own: they never take the last permits, give way to starts, and may
+    be limited to `polls_per_second`.
+    For each host: `per_host` connections. No account has more requests than that at once, so that none waits for a
+    connection after the rate limit let it through. Where several accounts share a host, that still happens unless
+    their `requests_at_once` together fit into `per_host`; and a request that waits for a connection to be made is
+    sent when it is.
+    For each account, `long_at_once` requests that are answered when the work is done (synchronous runs, streams,
+    AGH's triggers and deliveries). They have connections of their own, and count towards neither of the bounds above
+    once they are sent; further ones wait before they are sent.
+    For the pool: `pollers` polls under way at once, of which no single account ever gets more than half, and
     `reply_bytes` for one reply; of a refusal never more than 64 KiB are read.
     """
 
@@ -79,14 +80,14 @@ class Timeouts:
     """How long things may take, in seconds; None means without end.
 
     `connect`: to get a connection, waiting for a free one included. `read`: from the moment at which a call that
-    may be repeated is sent to the end of its reply, connecting not counted. `start`: the same for a call that
-    starts a run; generous, since giving up on one leaves a run nobody knows of. `token`: the same for the token
-    endpoint. A timeout that is given with one call bounds its connecting and its reply together. Over an aiohttp
-    session of the caller's, where sending cannot be seen, `read`, `start` and `token` bound each silence, and with
-    `connect` added the whole.
-    `silence`: the longest pause in a reply that comes bit by bit, and before it. `close`: how long closing the pool
-    waits for starts whose reply is still out. `keep_alive`: how long an idle connection is kept; longer than the
-    cadence's longest gap, or each poll pays for a new connection.
+    may be repeated is sent to the end of its reply; connecting is not included. `start`: the same for a call that
+    starts a run; long, since giving up on one leaves a run that nobody knows of. `token`: the same for the token
+    endpoint. A timeout that is given for one call bounds connecting and reply together. Over an aiohttp session of
+    the caller's, where sending cannot be observed, `read`, `start` and `token` bound each pause, and with `connect`
+    added the whole.
+    `silence`: the longest pause before and within a streamed reply. `close`: how long closing the pool waits for
+    starts that are in flight. `keep_alive`: how long an idle connection is kept; it should be longer than the
+    cadence's longest gap, or each poll needs a new connection.
     """
 
     connect: float | None = field(default=10.0, converter=_endless, validator=_above_zero_or_none)

@@ -1,4 +1,4 @@
-"""Replies that are read while they arrive."""
+"""Reads replies while they arrive."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -8,56 +8,63 @@ from typing import Final, Protocol, Self, TypeVar
 import aiohttp
 
 from ..errors import AgentsError, TransportError
-from .border import bare, watch
+from .aiohttp_errors import fail_body_on_disconnect, redacted
 
 T = TypeVar("T")
 
-_MOST_OF_A_REFUSAL: Final = 64 * 1024
+_MAX_REFUSAL: Final = 64 * 1024
 
 
-class Tell(Protocol):
-    """Says in our words what befell a stream."""
+class Translate(Protocol):
+    """Translates an exception of a stream."""
 
     def __call__(self, exc: BaseException, *, has_begun: bool) -> AgentsError | None:
-        """Return the error to raise instead, None where `exc` is to pass; `has_begun` says that the reply had."""
+        """Return the error to raise in place of `exc`, None to raise `exc` itself.
+
+        `has_begun` says whether the reply had begun.
+        """
         ...
 
 
-async def piece_of(body: aiohttp.StreamReader) -> bytes:
-    """Wait for what comes next of a body, empty at its end. What came before an error is given first."""
-    if body.exception() is not None and body._buffer:  # noqa: SLF001 - no other way to what came before an error
+async def read_piece(body: aiohttp.StreamReader) -> bytes:
+    """Return the next bytes of a body, none at its end; those that arrived before an error come before it."""
+    if body.exception() is not None and body._buffer:  # noqa: SLF001 - no other way to read them
         return body._read_nowait(-1)  # noqa: SLF001
     return await body.readany()
 
 
-async def words_of(response: aiohttp.ClientResponse, *, patience: float) -> bytes:
-    """Return the body of a refusal: at most 64 KiB, and what there is where it breaks off or takes longer.
+async def read_refusal(response: aiohttp.ClientResponse, *, seconds: float) -> bytes:
+    """Return the body of a refusal: at most 64 KiB, and what arrived where it breaks off or takes longer.
 
-    Its status is the answer: a body that cannot be read makes no other one of it.
+    The status is the answer, and stays it where the body cannot be read.
     """
-    words = bytearray()
+    body = bytearray()
     with suppress(aiohttp.ClientError, OSError, TimeoutError):
-        async with asyncio.timeout(patience):
-            while len(words) <= _MOST_OF_A_REFUSAL and (piece := await piece_of(response.content)):
-                words += piece
+        async with asyncio.timeout(seconds):
+            while len(body) <= _MAX_REFUSAL and (piece := await read_piece(response.content)):
+                body += piece
     if not response.content.at_eof():
         response.close()
-    return bytes(words[:_MOST_OF_A_REFUSAL])
+    return bytes(body[:_MAX_REFUSAL])
 
 
 class HttpStream:
-    """One request whose reply is read while it arrives: sent on entering, its connection closed on leaving.
+    """One request, sent on entering, whose reply is read while it arrives.
 
-    Leaving waits for nothing, and no connection is used again. `patience` bounds, in seconds, the reading of a
-    refusal.
+    Leaving closes the connection without waiting; it is not used again. `refusal_timeout` bounds, in seconds, the
+    reading of a refusal.
     """
 
     def __init__(
-        self, begin: Callable[[], Awaitable[aiohttp.ClientResponse]], tell: Tell, *, patience: float | None
+        self,
+        begin: Callable[[], Awaitable[aiohttp.ClientResponse]],
+        translate: Translate,
+        *,
+        refusal_timeout: float | None,
     ) -> None:
         self._begin = begin
-        self._tell = tell
-        self._patience = patience
+        self._translate = translate
+        self._refusal_timeout = refusal_timeout
         self._begun: aiohttp.ClientResponse | None = None
 
     @property
@@ -77,15 +84,15 @@ class HttpStream:
         return self._response.headers
 
     async def __aenter__(self) -> Self:
-        self._begun = await self._guarded(self._begin)
-        watch(self._begun)
+        self._begun = await self._translated(self._begin)
+        fail_body_on_disconnect(self._begun)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._response.close()
 
     def pieces(self) -> AsyncIterator[bytes]:
-        """Return the body's bytes as they arrive, in no particular portions.
+        """Return the body's bytes as they arrive, in pieces of any size.
 
         Raises `ReplyLost` where the body breaks off, or stays silent for too long, and `PoolClosed`.
         """
@@ -96,28 +103,28 @@ class HttpStream:
 
     async def __anext__(self) -> bytes:
         body = self._response.content
-        piece = await self._guarded(lambda: piece_of(body))
+        piece = await self._translated(lambda: read_piece(body))
         if not piece:
             raise StopAsyncIteration
         return piece
 
     async def read(self) -> bytes:
-        """Return the body of a refusal: at most 64 KiB of it, and what there is of it where it breaks off."""
+        """Return the body of a refusal: at most 64 KiB, and what arrived of it where it breaks off."""
         body = bytearray()
         with suppress(TransportError, TimeoutError):
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._refusal_timeout):
                 async for piece in self:
                     body += piece
-                    if len(body) >= _MOST_OF_A_REFUSAL:
+                    if len(body) >= _MAX_REFUSAL:
                         break
-        return bytes(body[:_MOST_OF_A_REFUSAL])
+        return bytes(body[:_MAX_REFUSAL])
 
-    async def _guarded(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _translated(self, work: Callable[[], Awaitable[T]]) -> T:
         try:
             return await work()
         except (Exception, asyncio.CancelledError) as exc:
-            error = self._tell(exc, has_begun=self._begun is not None)
+            error = self._translate(exc, has_begun=self._begun is not None)
             if error is None:
                 raise
-            cause = bare(exc)
-        raise error from cause  # out here, since a context holds on to what the cause leaves out
+            cause = redacted(exc)
+        raise error from cause  # out here: its context would keep what the redacted cause leaves out

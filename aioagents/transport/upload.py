@@ -1,4 +1,4 @@
-"""Bodies that are read while they are sent."""
+"""Request bodies that are read while they are sent."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -17,27 +17,27 @@ _GRACE: Final = 2.0
 
 
 async def pieces_of(upload: Upload) -> AsyncGenerator[bytes, None]:
-    """Return the pieces of an upload; closing this closes their source.
+    """Yield the pieces of an upload; closing this generator closes their source.
 
-    Whatever the source raises, and ValueError where it does not give `size` bytes, comes before the last piece: who
-    sends them on has then surely not sent the whole.
+    Raises what the source raises, and ValueError where it does not yield `size` bytes, both before the last piece is
+    yielded: so a body whose source failed was never sent as a whole.
     """
     source = upload.open()
     try:
         count, last = 0, b""
         async for piece in source:
-            if not isinstance(piece, bytes):  # what its source may still change cannot be held
+            if not isinstance(piece, bytes):  # one is kept here, and must not change meanwhile
                 raise TypeError(f"an upload gives bytes, not {type(piece).__name__}")
             if not piece:
                 continue
             count += len(piece)
             if upload.size is not None and count > upload.size:
-                raise ValueError(f"an upload of {upload.size} bytes gave more than that")
+                raise ValueError(f"an upload of {upload.size} bytes yielded more than that")
             if last:
                 yield last
             last = piece
         if upload.size is not None and count < upload.size:
-            raise ValueError(f"an upload of {upload.size} bytes gave {count} alone")
+            raise ValueError(f"an upload of {upload.size} bytes yielded only {count}")
         if last:
             yield last
     finally:
@@ -47,10 +47,10 @@ async def pieces_of(upload: Upload) -> AsyncGenerator[bytes, None]:
 
 
 class UploadBody(aiohttp.Payload):
-    """An upload as aiohttp sends it, entered for as long as its request lasts.
+    """An upload as aiohttp sends it; a context manager around its request.
 
-    Raises TimeoutError on leaving where the peer took `seconds` to take a portion, or to answer after the last one;
-    how long the source takes is not bounded. Leaving waits until the source is closed.
+    Leaving waits until the source is closed. Raises TimeoutError on leaving where the peer took longer than `seconds`
+    to receive a part, or to answer after the last one; the time that the source takes is not bounded.
     """
 
     _autoclose = True
@@ -63,12 +63,12 @@ class UploadBody(aiohttp.Payload):
         self._seconds = seconds
         self._limit = asyncio.timeout(None)
         self._is_over = asyncio.Event()
-        #: What the source raised.
-        self.fault: Exception | None = None
+        #: The exception that the source raised.
+        self.error: Exception | None = None
 
     def decode(self, *_: str, **__: str) -> str:
-        """Raise TypeError: nobody has the whole."""
-        raise TypeError("an upload is not kept")
+        """Raise TypeError: the body is never in memory as a whole."""
+        raise TypeError("the body of an upload is not kept")
 
     async def __aenter__(self) -> Self:
         await self._limit.__aenter__()
@@ -85,30 +85,30 @@ class UploadBody(aiohttp.Payload):
                     await self._is_over.wait()
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send all pieces, reading each when the ones before it are on their way."""
+        """Send all pieces; each is read once the one before it is being sent."""
         if self._consumed:
-            raise ConnectionResetError("an upload is not sent again behind the back of who made it")
+            raise ConnectionResetError("an upload is not sent again by aiohttp itself")
         self._consumed = True
         try:
             async with aclosing(pieces_of(self._upload)) as pieces:
                 while piece := await self._next(pieces):
                     for at in range(0, len(piece), _PORTION):
-                        self._wait_until(self._seconds)
+                        self._set_timeout(self._seconds)
                         await writer.write(memoryview(piece)[at : at + _PORTION])
-            self._wait_until(self._seconds)
+            self._set_timeout(self._seconds)
         finally:
             self._is_over.set()
 
     async def _next(self, pieces: AsyncGenerator[bytes, None]) -> bytes:
-        self._wait_until(None)
+        self._set_timeout(None)
         try:
             return await anext(pieces, b"")
         except Exception as exc:
-            self.fault = exc
+            self.error = exc
             raise
 
-    def _wait_until(self, seconds: float | None) -> None:
-        """Wait for the peer for so long from now, or without end."""
+    def _set_timeout(self, seconds: float | None) -> None:
+        """Bound the wait for the peer to so many seconds from now; None for no bound."""
         if self._seconds is not None and not self._limit.expired():
             when = None if seconds is None else asyncio.get_running_loop().time() + seconds
             self._limit.reschedule(when)

@@ -1,13 +1,13 @@
-"""Deliveries from vendors: received, checked, and turned into polls."""
+"""Webhooks that vendors deliver: received, checked, and followed by a poll of the run."""
 
 from .receiver import WebhookReceiver
-from .router import Delivery, Reading, Ticket, Wakeable, WebhookStatistics, read_run
+from .router import Delivery, DeliveryReader, Ticket, Wakeable, WebhookStatistics, read_run
 from .seen import SeenIds
 from .signature import sign, verify
 
 __all__ = [
     "Delivery",
-    "Reading",
+    "DeliveryReader",
     "SeenIds",
     "Ticket",
     "Wakeable",

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from ..model import Secret
-from .router import LIMIT, Delivery, Reading, Ticket, Wakeable, WebhookRouter, WebhookStatistics, read_run
+from .router import (
+    LIMIT,
+    Delivery,
+    DeliveryReader,
+    Ticket,
+    Wakeable,
+    WebhookRouter,
+    WebhookStatistics,
+    read_run,
+)
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -16,9 +25,9 @@ Message = MutableMapping[str, Any]
 
 
 class WebhookReceiver:
-    """Wakes runs when their vendor announces news. Push wakes, a poll decides.
+    """Receives webhooks and wakes the runs they are about: a delivery wakes, a poll decides.
 
-    `public_url` is where the vendor reaches it: the URL of the place it is mounted at. It serves as
+    `public_url` is the URL under which the vendor reaches it, the path it is mounted at included. It serves as
 
     - a sub-application of aiohttp: `app.add_subapp("/hooks", receiver.app())`,
     - an ASGI app: `app.mount("/hooks", receiver)` in FastAPI or Starlette,
@@ -26,8 +35,8 @@ class WebhookReceiver:
 
     `leap.run(..., webhook_url=receiver)` gives each run a URL that cannot be guessed. A delivery is answered
     with 202 once its size (1 MiB), shape and repetition are checked, and its bearer token where the vendor
-    sends one, and has the run polled; what it says is never believed. Lost, late, early, repeated or
-    forged deliveries do no harm: the next regular look finds the end. `on_delivery` is called with each
+    sends one, and the run is polled; what the delivery says is never believed. Lost, late, early, repeated or
+    forged deliveries do no harm: the next regular poll finds the end. `on_delivery` is called with each
     `Delivery`.
     """
 
@@ -39,37 +48,37 @@ class WebhookReceiver:
 
     @property
     def is_working(self) -> bool:
-        """Return whether deliveries can be relied on: until three runs in a row have ended unannounced."""
+        """Return whether deliveries can be relied on: until three runs in a row have ended without one."""
         return self._router.is_working
 
     def statistics(self) -> WebhookStatistics:
-        """Return what came in."""
+        """Return the counts of deliveries and tickets."""
         return self._router.statistics()
 
     def missed(self) -> None:
-        """Note that a run ended and no delivery had said so."""
+        """Record that a run ended without a delivery."""
         self._router.missed()
 
-    def open(self, *, bearer: Secret | None = None, read: Reading = read_run) -> Ticket:
-        """Return out a URL that cannot be guessed. Raises ValueError while the public URL is not known.
+    def issue(self, *, bearer: Secret | None = None, read: DeliveryReader = read_run) -> Ticket:
+        """Return a ticket with a new URL that cannot be guessed. Raises ValueError while the public URL is not known.
 
-        With a `bearer`, deliveries without that token are answered with 401. `read` says what they are about.
+        With a `bearer`, deliveries without that token are answered with 401. `read` finds the run in a delivery.
         """
         if self._base_url is None:
-            raise ValueError("give WebhookReceiver its public_url, or enter serve() first")
-        return self._router.open(self._base_url, bearer=bearer, read=read)
+            raise ValueError("WebhookReceiver needs its public_url, or that serve() is entered first")
+        return self._router.issue(self._base_url, bearer=bearer, read=read)
 
     def bind(self, ticket: Ticket, run: Wakeable) -> None:
-        """Have deliveries to the ticket's URL wake `run`, for as long as somebody holds it."""
+        """Make deliveries to the ticket's URL wake `run`, for as long as the program keeps a reference to `run`."""
         self._router.bind(ticket, run)
 
-    def drop(self, ticket: Ticket) -> None:
-        """Take a URL back."""
-        self._router.drop(ticket)
+    def revoke(self, ticket: Ticket) -> None:
+        """Refuse deliveries to the ticket's URL from now on. May be called twice."""
+        self._router.revoke(ticket)
 
     def url_for(self, run: Wakeable | None = None) -> str:
         """Return a URL that cannot be guessed, whose deliveries wake `run` if one is given."""
-        ticket = self.open()
+        ticket = self.issue()
         if run is not None:
             self.bind(ticket, run)
         return ticket.url
@@ -86,7 +95,7 @@ class WebhookReceiver:
     async def serve(
         self, *, port: int = 0, host: str = "127.0.0.1", public_url: str | None = None
     ) -> AsyncIterator[Self]:
-        """Listen on a port while the block runs; without a public URL it is the address listened on."""
+        """Listen on a port while the block runs. Without a public URL, the address that is listened on is used."""
         from aiohttp import web  # noqa: PLC0415 - as in app()
 
         given = None if public_url is None else _checked(public_url)
@@ -101,7 +110,7 @@ class WebhookReceiver:
             self._base_url = given or before or own
             yield self
         finally:
-            self._base_url = before  # nobody listens there any more
+            self._base_url = before  # nothing listens there any more
             await runner.cleanup()
 
     async def _handle(self, request: "web.Request") -> "web.Response":
@@ -114,7 +123,7 @@ class WebhookReceiver:
                 body = await _content(request)
             except (web.RequestPayloadError, ConnectionError):
                 body = b""  # cut off, or not what its headers say
-            status = self._router.take(path, body, authorization)
+            status = self._router.receive(path, body, authorization)
         return web.Response(status=status)
 
     async def __call__(
@@ -125,7 +134,7 @@ class WebhookReceiver:
     ) -> None:
         """Serve as an ASGI application."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await _serve_lifespan(receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
@@ -133,7 +142,7 @@ class WebhookReceiver:
         status = HTTPStatus.METHOD_NOT_ALLOWED
         if scope["method"] == "POST":
             path, authorization = scope["path"], _authorization(scope)
-            status = self._router.refuse(path, authorization) or self._router.take(
+            status = self._router.refuse(path, authorization) or self._router.receive(
                 path, await _body(receive), authorization
             )
         await send(
@@ -146,9 +155,9 @@ class WebhookReceiver:
 
 
 async def _content(request: "web.Request") -> bytes | None:
-    """Read the body; None when it is too large. The application around this one may allow far more than that."""
+    """Read the body; None when it is too large. An application that this one is mounted in may allow more."""
     if request.content.at_eof():
-        return await request.read()  # what somebody before us has read is kept there
+        return await request.read()  # a middleware has read it; aiohttp keeps what it read
     body = bytearray()
     async for piece in request.content.iter_any():
         body += piece
@@ -162,7 +171,7 @@ def _authorization(scope: MutableMapping[str, Any]) -> str:
     return next(found, b"").decode("latin-1")
 
 
-async def _live(
+async def _serve_lifespan(
     receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
     """Answer the lifespan protocol, where the receiver is an application by itself."""
@@ -174,7 +183,7 @@ async def _live(
 
 
 async def _body(receive: Callable[[], Awaitable[Message]]) -> bytes | None:
-    """Read the body; None when it is too large, empty when its sender has gone."""
+    """Read the body; None when it is too large, empty when its sender disconnected."""
     body = bytearray()
     while True:
         message = await receive()

@@ -1,8 +1,8 @@
-"""Who is meant by a delivery, and whether it can be one. No sockets, no waiting.
+"""Find the run that a delivery is about, check the delivery, and wake the run. No sockets, no waiting.
 
-No vendor here signs what it announces, so each wait has a URL of its own that nobody can guess, and what comes in
-is a hint: it wakes the run, whose state is then read from the vendor. A vendor that sends a bearer token along is
-held to it.
+No vendor here signs its webhooks. So each run has a URL of its own that nobody can guess, and a delivery is only a
+hint: it wakes the run, whose state is then read from the vendor. Where a vendor sends a bearer token, deliveries
+without it are refused.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from attrs import field, frozen
 from ..codec import decode_json
 from ..errors import WebhookRejected
 from ..model import Secret
-from ..observe.logs import complain
+from ..observe.logs import log_hook_error
 
 #: Bytes that a delivery may have.
 LIMIT: Final = 1024 * 1024
-_STATES_MOST: Final = 16  # different states of one run that are heeded; a run has five
-_MISSES_MOST: Final = 3
-_TICKETS_MOST: Final = 1_000_000
+_MOST_STATES: Final = 16  # different statuses of one run that are accepted; a run has five
+_MOST_MISSES: Final = 3
+_MOST_TICKETS: Final = 1_000_000
 _BEARER: Final = "bearer "
 
-#: Reads a delivery's JSON: the id of the run it tells of, empty where it names none and its URL says which is meant,
-#: and the status it claims; None where it can be no delivery.
-Reading: TypeAlias = Callable[[Any], "tuple[str, str | None] | None"]
+#: Reads a delivery's JSON and returns the id of the run it is about (empty where only the URL identifies the run) and
+#: the status it claims; None where the JSON cannot be a delivery.
+DeliveryReader: TypeAlias = Callable[[Any], "tuple[str, str | None] | None"]
 
 
 def read_run(content: Any) -> tuple[str, str | None] | None:
@@ -45,7 +45,7 @@ def read_run(content: Any) -> tuple[str, str | None] | None:
 
 
 class Wakeable(Protocol):
-    """A run that polls sooner when it is told to."""
+    """A run that can be polled sooner than planned."""
 
     @property
     def id(self) -> str:
@@ -53,13 +53,13 @@ class Wakeable(Protocol):
         ...
 
     def wake(self) -> None:
-        """Look now."""
+        """Poll now."""
         ...
 
 
 @frozen(kw_only=True)
 class Delivery:
-    """What a delivery claims, and nothing verified. `body` may hold personal data and is not in the repr."""
+    """What a delivery claims; none of it is verified. `body` may hold personal data and is not in the repr."""
 
     run_id: str
     status: str | None
@@ -69,14 +69,16 @@ class Delivery:
 
 
 class Ticket:
-    """One URL that was given out, and the run that is waited for under it.
+    """One URL that was issued, and the run that deliveries to it wake.
 
-    With a `bearer`, deliveries have to carry it; `read` reads what they hold.
+    With a `bearer`, deliveries have to carry that token; `read` reads their JSON.
     """
 
     __slots__ = ("__weakref__", "_loop", "_run", "_seen", "bearer", "name", "read", "secret", "url")
 
-    def __init__(self, base_url: str, *, bearer: Secret | None = None, read: Reading = read_run) -> None:
+    def __init__(
+        self, base_url: str, *, bearer: Secret | None = None, read: DeliveryReader = read_run
+    ) -> None:
         self.bearer = bearer
         self.read = read
         self.name = secrets.token_urlsafe(9)
@@ -87,46 +89,48 @@ class Ticket:
         self._seen: set[tuple[str, str | None]] = set()
 
     def bind(self, run: Wakeable, forget: Callable[["Ticket"], None]) -> None:
-        """Have deliveries wake `run`, one that came before it was known included."""
+        """Make deliveries wake `run`, also one that came before this call. `forget` is called when `run` is gone."""
         self._loop = asyncio.get_running_loop()
         self._run = weakref.ref(run, lambda _: forget(self))
-        # Deliveries may come in another thread, so whoever is second has to see the first: here and in `ring`.
+        # Deliveries may come in another thread. Both this and `wake` write their own part before they read the
+        # other's, so the later of the two wakes the run.
         if any(run_id in {"", run.id} for run_id, _ in tuple(self._seen)):
             run.wake()
 
     @property
     def run_id(self) -> str:
-        """Return the id of the run that is waited for; empty while there is none."""
+        """Return the id of the bound run; empty while there is none."""
         run = None if self._run is None else self._run()
         return "" if run is None else run.id
 
-    def is_opened_by(self, authorization: str) -> bool:
-        """Return whether an `Authorization` header carries the bearer token, where there has to be one."""
+    def is_authorized_by(self, authorization: str) -> bool:
+        """Return whether an `Authorization` header carries the bearer token; True where none is needed."""
         if self.bearer is None:
             return True
         scheme, token = authorization[: len(_BEARER)].lower(), authorization[len(_BEARER) :].strip()
         is_right = hmac.compare_digest(self.bearer.reveal().encode(), token.encode(errors="replace"))
         return is_right and scheme == _BEARER
 
-    def ring(self, run_id: str, status: str | None) -> bool:
-        """Wake the run; False when the very same was said before. Raises WebhookRejected for another run's id.
+    def wake(self, run_id: str, status: str | None) -> bool:
+        """Wake the run because of a delivery; False when the same id and status were delivered before.
 
-        An empty id stands for the run that is waited for here.
+        An empty id stands for the bound run. Raises WebhookRejected for another run's id, and when one run got too
+        many different statuses.
         """
         if run_id and self.run_id not in {"", run_id}:
             raise WebhookRejected("the delivery is about another run")
         if (run_id, status) in self._seen:
             return False
-        if len(self._seen) >= _STATES_MOST:
+        if len(self._seen) >= _MOST_STATES:
             raise WebhookRejected("there were too many different deliveries for one run")
         self._seen.add((run_id, status))
         run = None if self._run is None else self._run()
         if run is not None and run_id in {"", run.id} and self._loop is not None:
-            self._wake(run, self._loop)
+            self._wake_in(self._loop, run)
         return True
 
-    def _wake(self, run: Wakeable, loop: asyncio.AbstractEventLoop) -> None:
-        """Wake the run in its own loop: the receiver may be served by another thread's."""
+    def _wake_in(self, loop: asyncio.AbstractEventLoop, run: Wakeable) -> None:
+        """Wake the run in its own event loop: the receiver may be served by the loop of another thread."""
         try:
             is_here = asyncio.get_running_loop() is loop
         except RuntimeError:
@@ -134,7 +138,7 @@ class Ticket:
         if is_here:
             run.wake()
         else:
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits in it any more
+            with suppress(RuntimeError):  # the loop is closed, so nothing waits in it
                 loop.call_soon_threadsafe(run.wake)
 
     def __repr__(self) -> str:
@@ -143,9 +147,12 @@ class Ticket:
 
 @frozen(kw_only=True)
 class WebhookStatistics:
-    """What came in: deliveries heeded, repeated, and refused; `missed` runs ended unannounced, in a row."""
+    """Counts of deliveries that were accepted, repeated and refused, and of tickets that are valid.
 
-    heeded: int
+    `missed` is the number of runs that ended without a delivery since the last delivery.
+    """
+
+    accepted: int
     repeated: int
     refused: int
     missed: int
@@ -153,18 +160,18 @@ class WebhookStatistics:
 
 
 class WebhookRouter:
-    """Gives out URLs and takes in what arrives under them."""
+    """Issues URLs, and wakes runs by the deliveries to them."""
 
     def __init__(
-        self, on_delivery: Callable[[Delivery], object] | None = None, *, most: int = _TICKETS_MOST
+        self, on_delivery: Callable[[Delivery], object] | None = None, *, most: int = _MOST_TICKETS
     ) -> None:
         if iscoroutinefunction(on_delivery):
             raise TypeError("on_delivery is called and not awaited, so it must not be a coroutine function")
         self._on_delivery = on_delivery
         self._most = most
-        self._complained = False
+        self._has_complained = False
         self._tickets: dict[str, Ticket] = {}
-        self._heeded = 0
+        self._accepted = 0
         self._repeated = 0
         self._refused = 0
         self._missed = 0
@@ -172,77 +179,79 @@ class WebhookRouter:
     @property
     def is_working(self) -> bool:
         """Return whether deliveries can be relied on: until three runs in a row have ended without one."""
-        return self._missed < _MISSES_MOST
+        return self._missed < _MOST_MISSES
 
     def missed(self) -> None:
-        """Note that a run ended and no delivery had said so."""
+        """Record that a run ended without a delivery."""
         self._missed += 1
 
     def statistics(self) -> WebhookStatistics:
         """Return the present numbers."""
         return WebhookStatistics(
-            heeded=self._heeded,
+            accepted=self._accepted,
             repeated=self._repeated,
             refused=self._refused,
             missed=self._missed,
             tickets=len(self._tickets),
         )
 
-    def open(self, base_url: str, *, bearer: Secret | None = None, read: Reading = read_run) -> Ticket:
-        """Return out a URL under `base_url`. Raises WebhookRejected when far too many are out."""
+    def issue(
+        self, base_url: str, *, bearer: Secret | None = None, read: DeliveryReader = read_run
+    ) -> Ticket:
+        """Return a ticket with a new URL under `base_url`. Raises WebhookRejected when too many are valid."""
         if len(self._tickets) >= self._most:
-            raise WebhookRejected(f"{self._most} webhook URLs are out, which must be a leak")
+            raise WebhookRejected(f"{self._most} webhook URLs are in use, which must be a leak")
         ticket = Ticket(base_url, bearer=bearer, read=read)
         self._tickets[ticket.name] = ticket
         return ticket
 
     def bind(self, ticket: Ticket, run: Wakeable) -> None:
-        """Have deliveries to `ticket` wake `run`, for as long as somebody holds it."""
-        ticket.bind(run, self.drop)
+        """Make deliveries to `ticket` wake `run`, for as long as the program keeps a reference to `run`."""
+        ticket.bind(run, self.revoke)
 
-    def drop(self, ticket: Ticket) -> None:
-        """Take a URL back; deliveries to it are refused from now on."""
+    def revoke(self, ticket: Ticket) -> None:
+        """Refuse deliveries to this URL from now on. May be called twice."""
         self._tickets.pop(ticket.name, None)
 
     def refuse(self, path: str, authorization: str = "") -> HTTPStatus | None:
-        """Return the status by which a POST to `path` is refused unread; None where it may be a delivery."""
-        status = self._fault(self._find(path), authorization)
+        """Return the status that refuses a POST to `path` before its body is read; None if it may be a delivery."""
+        status = self._refusal(self._find(path), authorization)
         self._refused += status is not None
         return status
 
-    def _fault(self, ticket: Ticket | None, authorization: str) -> HTTPStatus | None:
+    def _refusal(self, ticket: Ticket | None, authorization: str) -> HTTPStatus | None:
         if ticket is None:
             return HTTPStatus.NOT_FOUND
-        return None if ticket.is_opened_by(authorization) else HTTPStatus.UNAUTHORIZED
+        return None if ticket.is_authorized_by(authorization) else HTTPStatus.UNAUTHORIZED
 
-    def take(self, path: str, body: bytes | None, authorization: str = "") -> HTTPStatus:
-        """Take in a POST to `path`, and give the status to answer with. Raises nothing.
+    def receive(self, path: str, body: bytes | None, authorization: str = "") -> HTTPStatus:
+        """Check a POST to `path`, wake the run that it is about, and return the status to answer with. Never raises.
 
         `body` is None where it was too large to be read; `authorization` is that header, empty where there is none.
         """
         try:
-            return self._take(path, body, authorization)
+            return self._receive(path, body, authorization)
         except WebhookRejected:
             self._refused += 1
             return HTTPStatus.BAD_REQUEST
 
-    def _take(self, path: str, body: bytes | None, authorization: str) -> HTTPStatus:
+    def _receive(self, path: str, body: bytes | None, authorization: str) -> HTTPStatus:
         ticket = self._find(path)
-        fault = self._fault(ticket, authorization)
-        if ticket is None or fault is not None:
+        refusal = self._refusal(ticket, authorization)
+        if ticket is None or refusal is not None:
             self._refused += 1
-            return fault or HTTPStatus.NOT_FOUND
+            return refusal or HTTPStatus.NOT_FOUND
         if body is None or len(body) > LIMIT:
             self._refused += 1
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         run_id, status, content = _read(body, ticket.read)
-        is_new = ticket.ring(run_id, status)
+        is_new = ticket.wake(run_id, status)
         self._missed = 0
         if is_new:
-            self._heeded += 1
+            self._accepted += 1
         else:
             self._repeated += 1
-        self._tell(
+        self._notify(
             Delivery(
                 run_id=run_id or ticket.run_id,
                 status=status,
@@ -253,28 +262,28 @@ class WebhookRouter:
         )
         return HTTPStatus.ACCEPTED
 
-    def _tell(self, delivery: Delivery) -> None:
-        """Tell who wants to know. What a listener raises is its own fault, and not the vendor's to hear."""
+    def _notify(self, delivery: Delivery) -> None:
+        """Call `on_delivery`. What that raises is logged once, and changes nothing in the answer to the vendor."""
         if self._on_delivery is None:
             return
         try:
             self._on_delivery(delivery)
         except Exception as exc:  # noqa: BLE001 - as above
-            if not self._complained:
-                self._complained = True
-                complain(self._on_delivery, exc)
+            if not self._has_complained:
+                self._has_complained = True
+                log_hook_error(self._on_delivery, exc)
 
     def _find(self, path: str) -> Ticket | None:
         """Find a ticket by the last two segments; the secret one is compared in constant time."""
         *_, name, secret = ("", "", *path.split("/"))
         ticket = self._tickets.get(name)
         expected = "" if ticket is None else ticket.secret
-        # A path may hold bytes that are no text, which come as lone surrogates.
+        # Bytes of a path that are not valid text arrive as lone surrogates.
         is_right = hmac.compare_digest(expected.encode(), secret.encode(errors="replace"))
         return ticket if is_right else None
 
 
-def _read(body: bytes, read: Reading) -> tuple[str, str | None, Any]:
+def _read(body: bytes, read: DeliveryReader) -> tuple[str, str | None, Any]:
     try:
         content = decode_json(body)
     except ValueError:

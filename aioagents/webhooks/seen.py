@@ -1,4 +1,4 @@
-"""Which deliveries came before. Pure: told the time."""
+"""Ids of deliveries that came before. Pure: the time is a parameter."""
 
 from collections import OrderedDict
 
@@ -17,7 +17,7 @@ class SeenIds:
         return len(self._seen)
 
     def add(self, key: str, now: float) -> bool:
-        """Remember `key`; False when it was remembered already."""
+        """Remember `key` and return True; return False when it was remembered already."""
         while self._seen and next(iter(self._seen.values())) <= now - self._seconds:
             self._seen.popitem(last=False)
         if key in self._seen:

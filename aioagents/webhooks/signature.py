@@ -1,4 +1,4 @@
-"""HMAC-SHA256 signatures of webhooks, made and checked. Pure: told the time, holds no key.
+"""HMAC-SHA256 signatures of webhooks, made and checked. Pure: time and key are parameters.
 
 The signed message is the timestamp's whole Unix seconds in ASCII, a dot, and the exact body bytes; the value
 is `sha256=` and the digest in hex. AGH Runtime signs so (its server source, `internal/automation/trigger.go`).
@@ -21,10 +21,10 @@ _SECONDS: Final = re.compile(r"-?[0-9]{1,15}")  # as many as a float keeps exact
 
 
 def sign(secret: Secret, body: bytes, *, timestamp: str) -> str:
-    """Sign `body`; `timestamp` is what goes into the header: Unix seconds, or RFC 3339.
+    """Return the signature of `body`; `timestamp` is the text of the header: Unix seconds, or RFC 3339.
 
-    White space around the secret does not count. Raises ValueError for a timestamp that is neither, and for
-    an empty secret, by which anybody could sign.
+    White space around the secret is ignored. Raises ValueError for a timestamp that is neither, and for an empty
+    secret, with which anybody could sign.
     """
     key = secret.reveal().strip().encode()
     if not key:
@@ -45,10 +45,10 @@ def verify(
     now: datetime,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """See that `signature` is right and fresh at `now`. Raises WebhookRejected, ValueError for an empty secret."""
+    """Check `signature` and that it is fresh at `now`. Raises WebhookRejected, ValueError for an empty secret."""
     seconds = read_timestamp(timestamp)
     if seconds is None or abs(now.timestamp() - seconds) > tolerance:
-        raise WebhookRejected("the delivery's timestamp is missing, malformed, or not of this time")
+        raise WebhookRejected("the delivery's timestamp is missing, malformed, or too far from the present")
     digits = signature.strip().removeprefix(_PREFIX)
     is_prefixed = signature.strip().startswith(_PREFIX)
     expected = sign(secret, body, timestamp=timestamp).removeprefix(_PREFIX)
@@ -59,7 +59,7 @@ def verify(
 
 
 def read_timestamp(text: str) -> float | None:
-    """Read a timestamp header as Unix seconds; None when it is none."""
+    """Return a timestamp header as Unix seconds; None for anything else."""
     text = text.strip()
     if _SECONDS.fullmatch(text):
         return float(text)

@@ -1,4 +1,4 @@
-"""One token for many callers: fetched once, renewed ahead of time, dropped only when it failed."""
+"""One token for many callers: fetched once, renewed before it expires, dropped only when it was refused."""
 
 import asyncio
 import math
@@ -20,7 +20,7 @@ HOUR = 3600.0
 
 
 class _Account:
-    """One account: a cache, a source, and the vendor's token endpoint, which counts."""
+    """One account: a cache, a source, and the vendor's token endpoint, which counts its requests."""
 
     def __init__(self, *, store: TokenStore | None = None, clock: FakeClock | None = None) -> None:
         self.clock = clock or FakeClock()
@@ -30,7 +30,7 @@ class _Account:
         self.lifetime = HOUR
         self.fault: Exception | None = None
         self.value: str | None = None
-        self.gate: asyncio.Event | None = None
+        self.may_answer: asyncio.Event | None = None
         self.events: list[Event] = []
         self.source = self.another(self.supervisor)
 
@@ -50,8 +50,8 @@ class _Account:
         self.fetches += 1
         number = self.fetches
         await asyncio.sleep(0)
-        if self.gate is not None:
-            await self.gate.wait()
+        if self.may_answer is not None:
+            await self.may_answer.wait()
         if self.fault is not None:
             raise self.fault
         return self.value if self.value is not None else f"token-{number}", self.lifetime
@@ -61,7 +61,7 @@ class _Account:
         return await self.cache.get(self.source)
 
     def names(self) -> list[str]:
-        """Return the kinds of what was told."""
+        """Return the types of the events."""
         return [type(event).__name__ for event in self.events]
 
 
@@ -95,13 +95,13 @@ async def test_renewed_in_the_background_ahead_of_expiry() -> None:
         assert (await it.get()).value == "token-1"
         assert it.fetches == 1
         await it.clock.advance(1)
-        it.gate = asyncio.Event()
+        it.may_answer = asyncio.Event()
         tokens = await asyncio.gather(*(it.get() for _ in range(100)))
         assert {token.value for token in tokens} == {"token-1"}
         await settle()
         assert it.fetches == 2
         assert (await it.get()).value == "token-1"
-        it.gate.set()
+        it.may_answer.set()
         await settle()
         assert (await it.get()).value == "token-2"
         assert it.fetches == 2
@@ -112,17 +112,17 @@ async def test_callers_wait_only_in_the_last_moments() -> None:
     async with account() as it:
         await it.get()
         await it.clock.advance(HOUR - 30)
-        it.gate = asyncio.Event()
+        it.may_answer = asyncio.Event()
         tasks = [asyncio.ensure_future(it.get()) for _ in range(10)]
         await settle()
         assert not any(task.done() for task in tasks)
-        it.gate.set()
+        it.may_answer.set()
         assert {token.value for token in await asyncio.gather(*tasks)} == {"token-2"}
         assert it.fetches == 2
 
 
 async def test_failing_background_renewal_hurts_nobody() -> None:
-    """While the old token is good, a renewal that fails is told, tried again after a pause, and nobody's error."""
+    """While the old token is valid, a failed renewal is emitted and retried after a pause; no caller gets it."""
     async with account() as it:
         await it.get()
         await it.clock.advance(HOUR - 200)
@@ -154,16 +154,16 @@ async def test_only_the_token_that_failed_is_dropped() -> None:
 
 
 async def test_rejected_while_it_is_renewed() -> None:
-    """A token that is rejected while its renewal is under way is not used again, and not fetched twice."""
+    """A token that is rejected during its renewal is not used again, and not fetched twice."""
     async with account() as it:
         first = await it.get()
         await it.clock.advance(HOUR - 200)
-        it.gate = asyncio.Event()
+        it.may_answer = asyncio.Event()
         it.cache.peek(it.source)
         it.cache.reject(it.source, first)
         tasks = [asyncio.ensure_future(it.get()) for _ in range(5)]
         await settle()
-        it.gate.set()
+        it.may_answer.set()
         assert {token.value for token in await asyncio.gather(*tasks)} == {"token-2"}
         assert it.fetches == 2
 
@@ -172,7 +172,7 @@ async def test_rejected_while_it_is_renewed() -> None:
     ("fault", "seconds"), [(AuthenticationError("bad", status=400), 15.0), (ServerError("x"), 1.0)]
 )
 async def test_failures_are_remembered_and_forgotten(fault: AgentsError, seconds: float) -> None:
-    """A failure answers all who ask within its time without another request; after that, it is tried anew."""
+    """For some time a failure is raised to all callers without another request; after that, one is made."""
     async with account() as it:
         it.fault = fault
         outcomes = await asyncio.gather(*(it.get() for _ in range(100)), return_exceptions=True)
@@ -190,7 +190,7 @@ async def test_failures_are_remembered_and_forgotten(fault: AgentsError, seconds
 
 @pytest.mark.parametrize(("after", "seconds"), [(0.0, 1.0), (40.0, 40.0), (300.0, 300.0), (7200.0, 300.0)])
 async def test_retry_after_of_the_token_endpoint_is_heeded(after: float, seconds: float) -> None:
-    """No token is asked for before the time that the vendor named, or 5 minutes; who asks is told what is left."""
+    """No token is requested before the vendor's Retry-After, at most 5 minutes; callers get the time left."""
     async with account() as it:
         it.fault = Throttled("slow", status=429, retry_after=after)
         for passed in (0.0, seconds / 2):
@@ -207,7 +207,7 @@ async def test_retry_after_of_the_token_endpoint_is_heeded(after: float, seconds
 
 
 async def test_each_caller_gets_an_error_of_its_own() -> None:
-    """Callers share the facts and the cause of a failure, not one instance that grows with each of them."""
+    """Callers get the facts and the cause of a failure, not one instance that grows with each of them."""
     async with account() as it:
         fault = AuthenticationError("bad", vendor="leena", status=400, detail="d")
         fault.__cause__ = KeyError("k")
@@ -221,8 +221,8 @@ async def test_each_caller_gets_an_error_of_its_own() -> None:
             assert len(traceback.extract_tb(error.__traceback__)) < 10
 
 
-async def test_foreign_faults_are_told_without_their_text() -> None:
-    """Whatever else a fetch raises becomes an error of ours, whose cause it is."""
+async def test_other_exceptions_are_wrapped() -> None:
+    """Any other exception of `fetch` becomes the cause of an error of ours, without its text."""
     async with account() as it:
         it.fault = KeyError("hunter2")
         with pytest.raises(AgentsError, match="obtaining a token failed: KeyError") as caught:
@@ -232,16 +232,16 @@ async def test_foreign_faults_are_told_without_their_text() -> None:
 
 
 async def test_cancelled_first_caller_fails_nobody() -> None:
-    """The caller who happened to begin a renewal may go away: the others get the token."""
+    """The caller who began a renewal may be cancelled: the others get the token."""
     async with account() as it:
-        it.gate = asyncio.Event()
+        it.may_answer = asyncio.Event()
         first = asyncio.ensure_future(it.get())
         others = [asyncio.ensure_future(it.get()) for _ in range(5)]
         await settle()
         first.cancel()
         await settle()
         assert first.cancelled()
-        it.gate.set()
+        it.may_answer.set()
         assert {token.value for token in await asyncio.gather(*others)} == {"token-1"}
         assert it.fetches == 1
 
@@ -249,37 +249,37 @@ async def test_cancelled_first_caller_fails_nobody() -> None:
 async def test_all_callers_cancelled_the_token_still_comes() -> None:
     """A renewal goes on when nobody waits for it any more, and serves the next caller."""
     async with account() as it:
-        it.gate = asyncio.Event()
+        it.may_answer = asyncio.Event()
         task = asyncio.ensure_future(it.get())
         await settle()
         task.cancel()
-        it.gate.set()
+        it.may_answer.set()
         await settle()
         assert (await it.get()).value == "token-1"
         assert it.fetches == 1
 
 
-@pytest.mark.parametrize("rounds", [0, 1, 2, 60])
-async def test_pool_that_renews_is_closed(rounds: int) -> None:
+@pytest.mark.parametrize("steps", [0, 1, 2, 60])
+async def test_pool_that_renews_is_closed(steps: int) -> None:
     """Two pools share a cache: the one that renews is closed at any moment, and the other renews in its place."""
     async with account() as it:
         other = Supervisor()
         await other.open()
-        it.gate = asyncio.Event()
-        closing = asyncio.ensure_future(other.aclose()) if rounds == 0 else None
+        it.may_answer = asyncio.Event()
+        closing = asyncio.ensure_future(other.aclose()) if steps == 0 else None
         await asyncio.sleep(0)
         theirs = asyncio.ensure_future(it.cache.get(it.another(other)))
         ours = asyncio.ensure_future(it.get())
-        for _ in range(rounds):
+        for _ in range(steps):
             await asyncio.sleep(0)
         await (closing or other.aclose())
-        it.gate.set()
+        it.may_answer.set()
         assert (await asyncio.wait_for(ours, 5)).value.startswith("token-")
         assert isinstance((await asyncio.gather(theirs, return_exceptions=True))[0], PoolClosed | Token)
 
 
-async def test_closed_pool_is_told() -> None:
-    """A pool that is closed gets no token; a token that is good needs no renewal to be used."""
+async def test_closed_pool_gets_no_token() -> None:
+    """A pool that is closed gets no new token; a valid one needs no renewal to be used."""
     async with account() as it:
         other = Supervisor()
         with pytest.raises(PoolClosed):
@@ -291,19 +291,19 @@ async def test_closed_pool_is_told() -> None:
 
 
 async def test_new_tokens_that_nobody_accepts_are_as_bad_credentials() -> None:
-    """Two new tokens in a row that fail at once are remembered as a failure, so that nothing is hammered."""
+    """Two new tokens in a row that are refused are remembered as a failure, so that nothing is hammered."""
     async with account() as it:
         for _ in range(2):
             it.cache.reject(it.source, await it.get())
-        with pytest.raises(AuthenticationError, match="may lack the right"):
+        with pytest.raises(AuthenticationError, match="may lack the permission"):
             await it.get()
         assert it.fetches == 2
         await it.clock.advance(15)
         assert (await it.get()).value == "token-3"
 
 
-async def test_one_call_without_the_right_does_not_stop_the_others() -> None:
-    """Where tokens were accepted, a call that is refused every token does not take it from the calls that are not."""
+async def test_one_call_without_permission_does_not_stop_the_others() -> None:
+    """Where tokens were accepted, a call whose every token is refused does not take it from the other calls."""
     async with account() as it:
         it.cache.accept(it.source, await it.get())
         for _ in range(20):
@@ -318,7 +318,7 @@ async def test_one_call_without_the_right_does_not_stop_the_others() -> None:
 
 
 async def test_tokens_that_are_refused_from_one_day_on_are_asked_for_rarely() -> None:
-    """Where credentials that were good give tokens that nobody accepts, a minute costs four, and each is tried."""
+    """Where credentials that were good get tokens that nobody accepts, four a minute are requested and tried."""
     async with account() as it:
         it.cache.accept(it.source, await it.get())
         for _ in range(240):
@@ -327,8 +327,8 @@ async def test_tokens_that_are_refused_from_one_day_on_are_asked_for_rarely() ->
         assert it.fetches == 1 + 4
 
 
-async def test_a_kept_token_that_ceases_is_dropped() -> None:
-    """A token that one call was refused when it was new is dropped like any other once it is not new any more."""
+async def test_a_kept_token_that_is_refused_later_is_dropped() -> None:
+    """A token that was refused when it was new is dropped like any other once it is not new any more."""
     async with account() as it:
         it.cache.accept(it.source, await it.get())
         it.cache.reject(it.source, await it.get())
@@ -342,7 +342,7 @@ async def test_a_kept_token_that_ceases_is_dropped() -> None:
 
 
 async def test_a_stored_token_that_is_refused_is_not_kept() -> None:
-    """What comes out of a store may have ceased long ago: refused at once, it is replaced at once."""
+    """A token from a store may be invalid for long: refused at once, it is replaced at once."""
     store = MemoryTokenStore()
     async with account(store=store) as it:
         it.cache.accept(it.source, await it.get())
@@ -369,7 +369,7 @@ async def test_accepting_an_old_token_says_nothing_of_the_new_one() -> None:
 
 @pytest.mark.parametrize("lifetime", [1e-9, 0.001, 1.0])
 async def test_tiny_lifetimes_cost_one_request_a_caller_at_most(lifetime: float) -> None:
-    """A token that ends before it can be polled is used once rather than fetched for ever."""
+    """A token that expires before it can be used is used once, rather than fetched again and again."""
     async with account() as it:
         it.lifetime = lifetime
         for number in range(1, 4):
@@ -382,8 +382,8 @@ async def test_tiny_lifetimes_cost_one_request_a_caller_at_most(lifetime: float)
             await it.clock.advance(2.0)
 
 
-async def test_life_without_end() -> None:
-    """A token that never ends is fetched once."""
+async def test_lifetime_without_end() -> None:
+    """A token that never expires is fetched once."""
     async with account() as it:
         it.lifetime = math.inf
         await it.get()
@@ -392,8 +392,8 @@ async def test_life_without_end() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "a\nb", "a\r\nX: 1", "a\0", "\u20ac"])
-async def test_tokens_that_no_header_can_carry(value: str) -> None:
-    """A token that would break out of its header is an answer of the wrong shape; it is never used or shown."""
+async def test_tokens_that_do_not_fit_a_header(value: str) -> None:
+    """A token that would break its header is a reply of the wrong shape; it is never used or shown."""
     store = MemoryTokenStore()
     async with account(store=store) as it:
         it.value = value
@@ -453,7 +453,7 @@ async def test_renewal_ahead_of_expiry_does_not_take_the_same_token_back() -> No
 
 @pytest.mark.parametrize(("jump", "fetches"), [(0.0, 0), (HOUR * 24, 1), (-HOUR * 24, 0), (HOUR - 100, 1)])
 async def test_wall_clock_jumps(jump: float, fetches: int) -> None:
-    """A store's token that is over by the wall clock is fetched anew; none is believed to outlive its life."""
+    """A stored token that has expired by the wall clock is fetched anew; none outlives its lifetime."""
     store = MemoryTokenStore()
     async with account(store=store) as it:
         now = it.clock.utcnow().timestamp()
@@ -464,14 +464,14 @@ async def test_wall_clock_jumps(jump: float, fetches: int) -> None:
 
 
 class _Broken:
-    """A store that fails in one of its parts."""
+    """A store that fails in one of its methods."""
 
     def __init__(self, part: str, fault: Exception) -> None:
         self.part = part
         self.fault = fault
 
     async def load(self, key: str) -> StoredToken | None:
-        """Fail, or have nothing."""
+        """Fail, or return nothing."""
         if self.part == "load":
             raise self.fault
         return None
@@ -483,7 +483,7 @@ class _Broken:
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncIterator[None]:
-        """Fail, or hold nobody up."""
+        """Fail, or return a lock without effect."""
         if self.part == "enter":
             raise self.fault
         yield
@@ -492,7 +492,7 @@ class _Broken:
 
 
 class _Unlocked(MemoryTokenStore):
-    """A store whose lock cannot even be asked for."""
+    """A store whose lock cannot be created."""
 
     def lock(self, key: str) -> AbstractAsyncContextManager[object]:
         raise ConnectionError("away")
@@ -501,17 +501,17 @@ class _Unlocked(MemoryTokenStore):
 @pytest.mark.parametrize("part", ["load", "save", "enter", "leave"])
 @pytest.mark.parametrize("fault", [OSError("disk"), RuntimeError("a store of the user's")])
 async def test_broken_store_costs_no_token(part: str, fault: Exception) -> None:
-    """A store that cannot be read, written or locked is told, and the token is kept in memory all the same."""
+    """A store that cannot be read, written or locked is emitted, and the token is still kept in memory."""
     async with account(store=_Broken(part, fault)) as it:
         assert (await it.get()).value == "token-1"
         assert (await it.get()).value == "token-1"
         assert it.names() == ["TokenStoreFailed", "TokenRenewed"]
-        (told,) = [event for event in it.events if isinstance(event, TokenStoreFailed)]
-        assert told.error is fault
+        (failed,) = [event for event in it.events if isinstance(event, TokenStoreFailed)]
+        assert failed.error is fault
 
 
-async def test_fault_of_the_vendor_passes_through_the_lock() -> None:
-    """What befalls the token request is told as it is, and is no fault of the store's."""
+async def test_error_of_the_vendor_passes_through_the_lock() -> None:
+    """An error of the token request is raised as it is, and is not reported as the store's."""
     async with account(store=_Broken("", OSError())) as it:
         it.fault = ServerError("away")
         with pytest.raises(ServerError):
@@ -519,8 +519,8 @@ async def test_fault_of_the_vendor_passes_through_the_lock() -> None:
         assert it.names() == ["TokenFailed"]
 
 
-async def test_renewal_without_the_lock_still_meets_the_store() -> None:
-    """While the lock cannot be had, tokens are loaded from the store and saved there all the same."""
+async def test_renewal_without_the_lock_still_uses_the_store() -> None:
+    """While the lock cannot be acquired, tokens are still loaded from the store and saved there."""
     store = _Unlocked()
     async with account(store=store) as one, account(store=store, clock=one.clock) as two:
         assert [(await each.get()).value for each in (one, two)] == ["token-1", "token-1"]

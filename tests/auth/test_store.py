@@ -23,7 +23,7 @@ OTHER = StoredToken(value="hunter3", lifetime=60.0, expires_at=1e9)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Name a file that does not exist yet."""
+    """Return the name of a file that does not exist yet."""
     return tmp_path / "tokens.json"
 
 
@@ -61,7 +61,7 @@ async def test_keeps_tokens_of_many_accounts(path: Path) -> None:
 
 
 async def test_file_is_its_owners_alone(path: Path) -> None:
-    """The file has mode 0600, also where one stood that others could read; lock files too; nothing else is left."""
+    """The file has mode 0600, also where one existed that others could read; lock files too; nothing else is left."""
     _write(path, b"{}", 0o644)
     store = FileTokenStore(path)
     async with store.lock("a"):
@@ -99,7 +99,7 @@ async def test_file_is_replaced_in_one_step(path: Path) -> None:
     ],
 )
 async def test_damaged_files_count_as_empty(path: Path, content: bytes) -> None:
-    """A file that is damaged or somebody else's holds no token, and is put right by the next save."""
+    """A file that is damaged or foreign contains no token, and is replaced by the next save."""
     _write(path, content)
     store = FileTokenStore(path)
     assert await store.load("a") is None
@@ -115,7 +115,7 @@ async def test_saves_at_the_same_time_lose_nothing(path: Path) -> None:
 
 
 async def test_folders_are_made(tmp_path: Path) -> None:
-    """A folder that is not there yet is made."""
+    """A folder that does not exist yet is made."""
     store = FileTokenStore(tmp_path / "deep" / "down" / "tokens.json")
     async with store.lock("a"):
         await store.save("a", TOKEN)
@@ -124,12 +124,12 @@ async def test_folders_are_made(tmp_path: Path) -> None:
 
 def test_folder_is_no_file(tmp_path: Path) -> None:
     """A folder in place of a file is refused at once."""
-    with pytest.raises(IsADirectoryError, match="name the file"):
+    with pytest.raises(IsADirectoryError, match="name a file"):
         FileTokenStore(tmp_path)
 
 
-async def test_unwritable_place_is_told(tmp_path: Path) -> None:
-    """Where nothing can be read, written or locked, the lock lets go on and the rest raises OSError."""
+async def test_unwritable_path_is_an_error(tmp_path: Path) -> None:
+    """Where nothing can be read, written or locked, the lock has no effect and the rest raises OSError."""
     _write(tmp_path / "file", b"x")
     store = FileTokenStore(tmp_path / "file" / "tokens.json")
     async with store.lock("a"):
@@ -140,8 +140,8 @@ async def test_unwritable_place_is_told(tmp_path: Path) -> None:
         await store.save("a", TOKEN)
 
 
-async def test_unwritable_place_costs_no_token(tmp_path: Path) -> None:
-    """A cache whose store cannot be used tells so and goes on from memory."""
+async def test_unwritable_path_costs_no_token(tmp_path: Path) -> None:
+    """A cache whose store cannot be used emits that, and goes on from memory."""
     _write(tmp_path / "file", b"x")
     events: list[Event] = []
     cache = TokenCache(FileTokenStore(tmp_path / "file" / "tokens.json"))
@@ -160,7 +160,7 @@ async def test_unwritable_place_costs_no_token(tmp_path: Path) -> None:
 
 
 async def test_failed_write_leaves_no_litter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the last step fails, the old file stands and no half of a new one lies about."""
+    """Where replacing fails, the old file stays, and no part of a new one is left."""
     store = FileTokenStore(path)
     await store.save("a", TOKEN)
 
@@ -199,7 +199,7 @@ async def test_lock_keeps_others_out(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "memory"])
 async def test_cancelled_lock_is_free(path: Path, kind: str) -> None:
-    """Whoever is cancelled while holding the lock, or while waiting for it, leaves it free."""
+    """A task that is cancelled while holding the lock, or while waiting for it, leaves it free."""
     store: Any = FileTokenStore(path) if kind == "file" else MemoryTokenStore()
 
     async def hold() -> None:
@@ -287,7 +287,7 @@ def test_processes_renew_once_between_them(path: Path, tmp_path: Path) -> None:
 
 
 async def test_crashed_holder_frees_the_lock(path: Path) -> None:
-    """A process that dies with the lock in hand does not keep it."""
+    """A process that dies while holding the lock does not keep it."""
     process = _spawn(_HOLDER, path)
     try:
         assert process.stdin is not None

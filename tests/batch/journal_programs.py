@@ -1,4 +1,4 @@
-"""Programs that the journal's tests run in processes of their own: killed, starved of disk, set on each other."""
+"""Programs that the journal's tests run in processes of their own: killed, on a full disk, and as rivals."""
 # ruff: noqa: ASYNC240 - the files are the subject
 
 import asyncio
@@ -20,7 +20,7 @@ _AT_ONCE = 24
 
 
 def say(text: str) -> None:
-    """Print a line at once, in one piece."""
+    """Print a line in one write."""
     os.write(1, f"{text}\n".encode())
 
 
@@ -28,7 +28,7 @@ def say(text: str) -> None:
 
 
 async def _work(path: Path, keys: list[str]) -> None:
-    """Take all rows to their end, as a batch would. Tells each change before and after it is made."""
+    """Bring all rows to their end, as a batch would. Prints each change before and after it is made."""
     async with Journal(path) as journal:
         output = path.with_suffix(".out")
         output.touch()
@@ -59,7 +59,7 @@ async def _record(journal: Journal, key: str, state: RowState) -> None:
 
 
 async def _emit(journal: Journal, output: Path, total: int) -> None:
-    """Write one line for each settled row, and note it."""
+    """Write one line for each settled row, and record it."""
     with output.open("ab") as file:
         while output.read_bytes().count(b"\n") < total:
             records = await journal.unemitted(40)
@@ -68,25 +68,25 @@ async def _emit(journal: Journal, output: Path, total: int) -> None:
             file.flush()
             os.fsync(file.fileno())
             if records:
-                await journal.mark_emitted([record.key for record in records], file.tell())
+                await journal.record_emitted([record.key for record in records], file.tell())
 
 
-def killed(path: str, rows: str, rounds: str, seed: str) -> None:
-    """Work on a journal in process after process, each killed at a random moment but for the last one."""
+def killed(path: str, rows: str, kills: str, seed: str) -> None:
+    """Work on a journal in process after process; each but the last one is killed at a random time."""
     keys = [f"row-{number}" for number in range(int(rows))]
     chance = random.Random(int(seed))
-    for turn in range(int(rounds)):
-        say(f"round {turn}")
-        # Mostly in the midst of the work; every fourth while the journal is made or opened, more or less.
-        lines = 0 if turn % 4 == 0 else chance.randrange(1, 120)
-        pause = chance.uniform(0.0, 0.03 if turn % 4 == 0 else 0.003)
+    for number in range(int(kills)):
+        say(f"process {number}")
+        # Mostly in the middle of the work; every fourth about the time that the journal is created or opened.
+        lines = 0 if number % 4 == 0 else chance.randrange(1, 120)
+        pause = chance.uniform(0.0, 0.03 if number % 4 == 0 else 0.003)
         _run_until(lines, pause, lambda: asyncio.run(_work(Path(path), keys)))
-    say("last round")
+    say("last process")
     _run_until(None, 0.0, lambda: asyncio.run(_work(Path(path), keys)))
 
 
 def _run_until(lines: int | None, pause: float, work: Callable[[], None]) -> None:
-    """Run `work` in a fork that is killed a moment after it said so many lines; what it says is passed on."""
+    """Run `work` in a fork that is killed shortly after it printed `lines` lines; pass its output on."""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
@@ -112,7 +112,7 @@ def _run_until(lines: int | None, pause: float, work: Callable[[], None]) -> Non
             lines -= said.count(b"\n")
     os.close(ours)
     status = os.waitpid(child, 0)[1]
-    say(f"\nended {os.waitstatus_to_exitcode(status)}")  # a line may have been cut
+    say(f"\nended {os.waitstatus_to_exitcode(status)}")  # the last line may be incomplete
 
 
 # A disk that is full
@@ -147,16 +147,16 @@ async def _starved(path: Path) -> None:
         await journal.claim([BatchRow("after", "target")])
         _limit(800_000)
         await _claim_until_refused(journal, "again")
-        stack.callback(_limit, resource.RLIM_INFINITY)  # once it is closed; who measures coverage needs room
+        stack.callback(_limit, resource.RLIM_INFINITY)  # once it is closed; measuring coverage needs room
 
 
 def starved(path: str) -> None:
-    """Claim rows until files may grow no more, go on once they may, and close while they may not."""
+    """Claim rows until files cannot grow, go on once they can, and close while they cannot."""
     asyncio.run(_starved(Path(path)))
 
 
 def starved_from_the_start(path: str) -> None:
-    """Open a journal where files may hold no more than a kilobyte."""
+    """Open a journal while files cannot be larger than a kilobyte."""
     _limit(1000)
 
     async def attempt() -> None:
@@ -174,7 +174,7 @@ def starved_from_the_start(path: str) -> None:
 
 
 def rival(name: str) -> None:
-    """Open each journal that is named on the input, hold it until the next line, and tell how it went."""
+    """Open each journal that is named on the input, keep it open until the next line, and print the result."""
     say("ready")
     lines = (line.strip() for line in iter(sys.stdin.readline, ""))
 

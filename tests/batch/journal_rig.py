@@ -1,4 +1,4 @@
-"""Rows and changes as the journal's tests need them, and looks at the file from outside."""
+"""Rows and changes for the journal's tests, and queries of the file by other means."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from aioagents.batch import BatchRow, Change, Journal, Record, RowState
 from aioagents.model import RunRef
 from tests.fakes import EPOCH, FakeClock
 
-#: How a row goes from its claim to each state.
+#: The transitions from the claim of a row to each state.
 PATHS = {
     RowState.PLANNED: (),
     RowState.SENDING: (RowState.SENDING,),
@@ -26,14 +26,14 @@ PATHS = {
 
 
 def journal_at(path: Path, **options: Any) -> Journal:
-    """Make a journal with a clock that stands still and an owner that is always the same."""
+    """Return a journal with a fake clock and a fixed owner."""
     options.setdefault("owner", "here:1")
     options.setdefault("clock", FakeClock())
     return Journal(path, **options)
 
 
 def at(seconds: float) -> datetime:
-    """Return the moment so long after the tests' epoch."""
+    """Return the time that many seconds after the tests' epoch."""
     return EPOCH + timedelta(seconds=seconds)
 
 
@@ -43,19 +43,19 @@ def ref_of(key: str) -> RunRef:
 
 
 def change(key: str, state: RowState, *, seconds: float = 0.0, **members: Any) -> Change:
-    """Make a change; STARTED brings its reference along."""
+    """Return a change; STARTED has a reference by default."""
     if state is RowState.STARTED:
         members.setdefault("ref", ref_of(key))
     return Change(key=key, state=state, at=at(seconds), **members)
 
 
 async def claim(journal: Journal, *keys: str) -> list[Record]:
-    """Claim rows that have nothing but a key."""
+    """Claim rows that have only a key."""
     return list(await journal.claim([BatchRow(key, "target") for key in keys]))
 
 
 async def walk(journal: Journal, key: str, state: RowState, **members: Any) -> None:
-    """Claim a row and take it to `state`, with `members` in the last step, one second apart."""
+    """Claim a row and change it to `state` step by step, one second apart, with `members` in the last step."""
     await claim(journal, key)
     steps = PATHS[state]
     for number, step in enumerate(steps):
@@ -64,22 +64,22 @@ async def walk(journal: Journal, key: str, state: RowState, **members: Any) -> N
 
 
 async def find(journal: Journal, key: str) -> Record:
-    """Return a row's record, as a claim of the same row does."""
+    """Return a row's record, from a claim of the same row."""
     (record,) = await claim(journal, key)
     return record
 
 
-def ask(path: Path, question: str) -> list[Any]:
-    """Ask a journal's file directly, read-only."""
+def ask(path: Path, query: str) -> list[Any]:
+    """Query a journal's file directly, read-only."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        return connection.execute(question).fetchall()
+        return connection.execute(query).fetchall()
 
 
 def states_of(path: Path) -> dict[str, str]:
-    """Return each row's state as it stands in the file."""
+    """Return each row's state in the file."""
     return dict(ask(path, "SELECT key, state FROM row"))
 
 
 def contents(paths: Iterable[Path]) -> dict[str, bytes]:
-    """Return files' contents, to compare them before and after."""
+    """Return the contents of files, for comparing them before and after."""
     return {path.name: path.read_bytes() for path in paths if path.is_file()}

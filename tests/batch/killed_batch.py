@@ -1,8 +1,8 @@
-"""A program that runs a batch, and is killed at it. Prints how many rows there were.
+"""A program that runs a batch and is killed again and again. Prints the number of rows.
 
-Arguments: the folder to work in, how many kills. Each start that is made is noted in `starts`, in one write, as a
-vendor would note it that outlives its client. Some replies are lost, some starts refused, some come to nothing for
-now: which ones, the key tells.
+Arguments: the folder to work in, the number of kills. Each start is recorded in the file `starts`, in one write, as a
+vendor would that lives longer than its client. Some replies are lost, some starts refused, some not sent, depending
+on the key.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ from tests.batch.killing import kill_again
 
 
 class Vendor(StandIn):
-    """Notes starts in a file; runs are over at their first poll."""
+    """Records starts in a file; runs have ended by their first poll."""
 
     def __init__(self, pool: SessionPool, path: Path) -> None:
         super().__init__(pool)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     async def start(self, row: BatchRow) -> RunHandle:
-        """Start a run, as its key says."""
+        """Start a run, or fail, depending on the key."""
         number = int(row.key)
         await asyncio.sleep(0.001 * (number % 5))
         if number % 31 == 1:
@@ -50,24 +50,24 @@ class Vendor(StandIn):
         return await super().start(row)
 
     async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
-        """Find the run completed."""
+        """Return the run as completed."""
         now = self.pool.clock.utcnow()
         return Run(ref=ref, state=RunState.COMPLETED, status="done", output={"id": ref.id}, seen_at=now)
 
     read = poll
 
 
-async def work(folder: Path, count: int, tell: Callable[[], object]) -> None:
-    """Run the batch, and write its results."""
+async def work(folder: Path, count: int, on_begun: Callable[[], object]) -> None:
+    """Run the batch and write its results."""
     async with SessionPool(cadence=Steady(0.02)) as pool, Journal(folder / "batch.db") as journal:
         batch = Batch(Vendor(pool, folder / "starts"), journal=journal, in_flight=50, sending=16)
         async with ResultFile(journal, folder / "results.jsonl") as results:
-            told = 0
+            done = 0
             async for _ in batch.run(BatchRow(str(n), "tea") for n in range(count)):
-                if not told:
-                    tell()
-                told += 1
-                if told % 40 == 0:
+                if not done:
+                    on_begun()
+                done += 1
+                if done % 40 == 0:
                     await results.write()
             await results.finish()
 

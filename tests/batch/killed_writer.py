@@ -1,6 +1,6 @@
-"""A program that settles rows and writes their results, and is killed at it. Prints how many rows there were.
+"""A program that settles rows and writes their results, and is killed again and again. Prints the number of rows.
 
-Arguments: the folder to work in, the results' name, how many kills.
+Arguments: the folder to work in, the name of the results file, the number of kills.
 """
 
 import sys
@@ -17,15 +17,15 @@ _CHUNK = 70
 _GROUP = 7
 
 
-async def work(folder: Path, name: str, count: int, tell: Callable[[], object]) -> None:
-    """Settle what is not settled yet, a few rows at a time, and write results between."""
+async def work(folder: Path, name: str, count: int, on_begun: Callable[[], object]) -> None:
+    """Settle the rows that are not settled yet, a few at a time, and write results in between."""
     async with Journal(folder / "batch.db") as journal:
         left = [record async for record in journal.unfinished()]
         lost = [each.key for each in left if each.state is RowState.SENDING]
         await journal.record([Change(key=key, state=RowState.UNKNOWN, at=EPOCH) for key in lost])
         async with ResultFile(journal, folder / name) as results:
             await settle(journal, results, [each.key for each in left if each.state is RowState.STARTED])
-            tell()
+            on_begun()
             for first in range(0, count, _CHUNK):
                 rows = [BatchRow(str(n), "tea") for n in range(first, min(first + _CHUNK, count))]
                 records = await journal.claim(rows)
@@ -39,7 +39,7 @@ async def work(folder: Path, name: str, count: int, tell: Callable[[], object]) 
 
 
 async def settle(journal: Journal, results: ResultFile, keys: list[str]) -> None:
-    """Have rows end, some at a time, and their results written."""
+    """Complete rows, some at a time, and write their results."""
     output = {"text": "x" * 300}
     for first in range(0, len(keys), _GROUP):
         some = keys[first : first + _GROUP]

@@ -1,7 +1,6 @@
-"""Kills a program again and again, at random instants, until it has done what it was to do.
+"""Kills a program again and again, at random instants, and then lets it finish.
 
-Its children are forked from a process that has imported everything and runs nothing: a round takes no longer than the
-kill is put off.
+Its processes are forked from one that has imported everything and runs nothing, so that they begin at once.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-#: Works on so many rows, and calls back once it is at it.
+#: Works on a number of rows, and calls the function once the work has begun.
 Work = Callable[[int, Callable[[], object]], Coroutine[Any, Any, None]]
 
 
@@ -30,18 +29,18 @@ def _spawn(work: Work, count: int, ready: int) -> int:
 
 
 def kill_again(work: Work, *, kills: int, step: int, latest: float = 0.08) -> int:
-    """Let children work and kill them, then let one finish; gives how many rows there were in the end.
+    """Run processes and kill them, then let one finish; return the final number of rows.
 
-    There are `step` rows more whenever a child was through before it was killed. Three of four are killed at most
-    `latest` seconds after they were at it, the others after they were begun.
+    Whenever a process finished before it was killed, there are `step` more rows. Three of four are killed at most
+    `latest` seconds after their work began, the others after they were forked.
     """
     chance = random.Random(7)
-    heard, ready = os.pipe()
+    reading, ready = os.pipe()
     count, killed = step, 0
     while killed < kills:
         child = _spawn(work, count, ready)
         if killed % 4:
-            os.read(heard, 1)
+            os.read(reading, 1)
         time.sleep(chance.uniform(0.0, latest))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)

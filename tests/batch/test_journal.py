@@ -1,4 +1,4 @@
-"""The journal's contract: claims, changes, what is left open, and what is refused."""
+"""The interface of the journal: claims, changes, unfinished rows, and what is refused."""
 
 import asyncio
 import gc
@@ -28,8 +28,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "batch.db"
 
 
-async def test_is_what_batches_know_as_a_journal(path: Path) -> None:
-    """A `Journal` is a `BatchJournal` for type checkers, which is all that a batch asks for."""
+async def test_is_a_batch_journal(path: Path) -> None:
+    """A `Journal` is a `BatchJournal` for type checkers, which is all that a batch needs."""
     journal: BatchJournal = journal_at(path)
     assert repr(journal) == f"<Journal {str(path)!r} closed>"
 
@@ -49,7 +49,7 @@ async def test_claims_rows_that_are_new(path: Path) -> None:
 
 
 async def test_owner_is_host_and_process_by_default(path: Path) -> None:
-    """Who names no owner is known by host and process."""
+    """The default owner is host and process."""
     async with Journal(path) as journal:
         (record,) = await claim(journal, "a")
     assert record.owner == journal.owner
@@ -70,15 +70,15 @@ async def test_digest_is_of_content_and_not_of_order() -> None:
     assert len({digest_of(each) for each in [row, *others]}) == 5
 
 
-def test_digests_outlive_versions() -> None:
+def test_digests_do_not_change_between_versions() -> None:
     """A digest is that of the content as compact JSON with sorted members: older journals rely on it."""
     row = BatchRow("a", "t", "héllo", {"b": [1, 2.5, None], "a": True})
     content = '["t","héllo",{"a":true,"b":[1,2.5,null]}]'.encode()
     assert digest_of(row) == blake2b(content, digest_size=16).digest()
 
 
-async def test_a_known_row_is_given_as_it_stands(path: Path) -> None:
-    """A row that is claimed after a restart comes with its state, moments and run, and is not new."""
+async def test_a_known_row_is_returned_as_it_is(path: Path) -> None:
+    """A row that is claimed after a restart has its state, times and run."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.STARTED)
     async with journal_at(path, owner="there:2") as journal:
@@ -87,7 +87,7 @@ async def test_a_known_row_is_given_as_it_stands(path: Path) -> None:
     assert (record.sent_at, record.ended_at, record.owner) == (at(0), None, "here:1")
 
 
-async def test_a_key_that_stands_twice_is_told(path: Path) -> None:
+async def test_repeated_keys(path: Path) -> None:
     """The second claim of a key is repeated, within a call and in a later one, until another run begins."""
     async with journal_at(path) as journal:
         records = await claim(journal, "a", "b", "a")
@@ -101,7 +101,7 @@ async def test_a_key_that_stands_twice_is_told(path: Path) -> None:
         assert (await find(journal, "a")).is_repeated
 
 
-async def test_a_change_is_no_claim(path: Path) -> None:
+async def test_a_change_is_not_a_claim(path: Path) -> None:
     """A row that was changed since the opening, but not claimed, does not count as repeated."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.STARTED)
@@ -111,8 +111,8 @@ async def test_a_change_is_no_claim(path: Path) -> None:
     assert (record.is_repeated, record.owner) == (False, "there:2")
 
 
-async def test_what_was_changed_in_a_run_is_told(path: Path) -> None:
-    """Rows that were changed before their claim say so, in that run alone."""
+async def test_rows_changed_before_their_claim(path: Path) -> None:
+    """Rows that were changed before their claim are `is_changed`, in that run only."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.STARTED)
         await walk(journal, "b", RowState.STARTED)
@@ -125,7 +125,7 @@ async def test_what_was_changed_in_a_run_is_told(path: Path) -> None:
             assert not any(each.is_held for each in found)
 
 
-async def test_a_run_is_an_opening_once_rows_came(path: Path) -> None:
+async def test_a_run_counts_as_an_opening(path: Path) -> None:
     """A run that begins counts as an opening, unless nothing was claimed or changed since the one before."""
     clock = FakeClock()
     async with journal_at(path, clock=clock) as journal:
@@ -136,12 +136,12 @@ async def test_a_run_is_an_opening_once_rows_came(path: Path) -> None:
                 await claim(journal, key)
     micros = [int(at(seconds).timestamp() * 1e6) for seconds in (0, 5, 15)]
     assert ask(path, "SELECT opened_at, closed_at FROM opening ORDER BY number") == [*pairwise(micros)]
-    with Journal.read_only(path) as view:
-        assert view.summary().openings == 2
+    with Journal.read_only(path) as reader:
+        assert reader.summary().openings == 2
 
 
 async def test_a_run_that_could_not_begin_changes_nothing(path: Path) -> None:
-    """Where a run's begin cannot be written, the one before goes on, and the journal stays its owner's."""
+    """If the begin of a run cannot be written, the run before goes on, and the journal stays open."""
     async with journal_at(path) as journal:
         await claim(journal, "a")
         path.rename(path.with_name("away"))  # noqa: ASYNC240 - a test may block
@@ -157,7 +157,7 @@ async def test_a_run_that_could_not_begin_changes_nothing(path: Path) -> None:
     "row", [BatchRow("a", "other"), BatchRow("a", "target", "m"), BatchRow("a", "target", input={"x": 1})]
 )
 async def test_changed_content_is_refused(path: Path, row: BatchRow) -> None:
-    """A known key with another content is named, with what to do, and no row of that claim is taken on."""
+    """A known key with another content is named, with what to do, and no row of that call is claimed."""
     async with journal_at(path) as journal:
         await claim(journal, "a")
         await journal.begin()
@@ -168,7 +168,7 @@ async def test_changed_content_is_refused(path: Path, row: BatchRow) -> None:
 
 
 async def test_a_repeated_key_is_repeated_whatever_its_content(path: Path) -> None:
-    """A key that comes again in one run with another content is told as repeated, with its first row's record."""
+    """A key that is claimed again in a run with another content is repeated, with the first row's record."""
     async with journal_at(path) as journal:
         first, second = await journal.claim([BatchRow("a", "target"), BatchRow("a", "other")])
         (third,) = await journal.claim([BatchRow("a", "another", "m")])
@@ -185,18 +185,16 @@ async def test_a_repeated_key_is_repeated_whatever_its_content(path: Path) -> No
         (BatchRow("a", "t", input={"x": {1, 2}}), TypeError),
     ],
 )
-async def test_what_cannot_be_written_is_its_callers_fault(
-    path: Path, row: BatchRow, error: type[Exception]
-) -> None:
-    """A row that no file can hold raises TypeError or ValueError, and none of that claim is taken on."""
+async def test_rows_that_cannot_be_stored(path: Path, row: BatchRow, error: type[Exception]) -> None:
+    """A row that cannot be stored raises TypeError or ValueError, and no row of that call is claimed."""
     async with journal_at(path) as journal:
         with pytest.raises(error):
             await journal.claim([BatchRow("good", "t"), row])
     assert states_of(path) == {}
 
 
-async def test_moves_are_those_of_the_table(path: Path) -> None:
-    """From each state, each move that `MOVES` has is made, and each other one is refused and changes nothing."""
+async def test_transitions_are_those_of_the_table(path: Path) -> None:
+    """From each state, every transition of the table is made, and every other one is refused and changes nothing."""
     async with journal_at(path) as journal:
         for state, target in product(RowState, RowState):
             key = f"{state} {target}"
@@ -211,8 +209,8 @@ async def test_moves_are_those_of_the_table(path: Path) -> None:
             assert (await find(journal, key)).state is expected
 
 
-async def test_moves_by_hand_are_those_of_both_tables(path: Path) -> None:
-    """A change by hand may make the moves of `BY_HAND` as well, and begins anew: what went wrong is forgotten."""
+async def test_transitions_by_hand_are_those_of_both_tables(path: Path) -> None:
+    """A change by hand may use the transitions of `BY_HAND` as well, and clears earlier errors."""
     async with journal_at(path) as journal:
         for state, target in product(RowState, RowState):
             key = f"{state} {target}"
@@ -236,12 +234,12 @@ async def test_moves_by_hand_are_those_of_both_tables(path: Path) -> None:
 
 
 async def test_every_state_is_reached() -> None:
-    """The paths of these tests lead to every state, so that the table is tried from each."""
+    """The paths of these tests lead to every state, so that the table is tested from each."""
     assert set(PATHS) == set(RowState)
 
 
-async def test_keeps_what_a_run_came_to(path: Path) -> None:
-    """A row keeps its run, moments, the vendor's word, what went wrong and the output, as they were given."""
+async def test_keeps_the_results_of_runs(path: Path) -> None:
+    """A row keeps its run, times, the vendor's status, the error and the output unchanged."""
     output = {"text": "naïve \x00 😀", "list": [1, 2.5, None, True]}
     members = {"status": "failed\0", "kind": "RunFailed", "error": "nul \0, ☃", "output": output}
     async with journal_at(path) as journal:
@@ -253,29 +251,29 @@ async def test_keeps_what_a_run_came_to(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "kept"), [(5, 5), (0, 0), (9, 9), (-1, 9), (10, 9), (None, 9)], ids=lambda seconds: f"{seconds}"
+    ("reported", "kept"),
+    [(5, 5), (0, 0), (9, 9), (-1, 9), (10, 9), (None, 9)],
+    ids=lambda seconds: f"{seconds}",
 )
-async def test_end_is_when_the_vendor_says_if_that_can_be(
-    path: Path, told: float | None, kept: float
-) -> None:
-    """A vendor's word for when a run ended counts between start and sight of the end: clocks may differ."""
+async def test_end_by_the_vendors_clock(path: Path, reported: float | None, kept: float) -> None:
+    """The vendor's time for the end of a run is used if it lies between start and change: clocks may differ."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.STARTED)
-        ended_at = None if told is None else at(told)
+        ended_at = None if reported is None else at(reported)
         await journal.record([change("a", RowState.COMPLETED, seconds=9, ended_at=ended_at)])
         assert (await find(journal, "a")).ended_at == at(kept)
 
 
 @pytest.mark.parametrize("output", [False, 0, "", [], {}, "text", 1e300, 2**63])
 async def test_outputs_of_any_shape_are_kept(path: Path, output: Any) -> None:
-    """An output that is empty or false is one nevertheless."""
+    """An output that is empty or false is kept like any other."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.COMPLETED, output=output)
         assert (await find(journal, "a")).output == output
 
 
 async def test_an_end_can_always_be_recorded(path: Path) -> None:
-    """An output as deep as can be read is kept as it is; in place of one that is no JSON stands that it was not."""
+    """An output as deep as can be read is kept; one that is not JSON is replaced by a note."""
     deep: Any = None
     for _ in range(1023):
         deep = [deep]
@@ -283,8 +281,8 @@ async def test_an_end_can_always_be_recorded(path: Path) -> None:
         for key, output in {"deep": deep, "deeper": [deep], "set": {1}, "half": ["\ud800"]}.items():
             await walk(journal, key, RowState.COMPLETED, output=output)
         kept = {record.key: encode_deep(record.output) for record in await journal.unemitted(9)}
-    with Journal.read_only(path) as view:
-        assert {record.key: encode_deep(record.output) for record in view.records()} == kept
+    with Journal.read_only(path) as reader:
+        assert {record.key: encode_deep(record.output) for record in reader.records()} == kept
     assert (kept["deep"], kept["half"]) == (encode_deep(deep), b'["?"]')
     assert b"could not be kept: not JSON-able: nested more than 1023" in kept["deeper"]
     assert b"could not be kept: not JSON-able: Type is not JSON" in kept["set"]
@@ -292,7 +290,7 @@ async def test_an_end_can_always_be_recorded(path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 64, 65, 127, 129, 300])
 async def test_any_number_of_rows_is_written_at_once(path: Path, count: int) -> None:
-    """However many rows a call has, and whatever each is given, each is as it was given, and no other is touched."""
+    """However many rows a call has, and whatever it sets, each row has its values, and no other row is changed."""
     keys = [str(number) for number in range(count)]
     given: dict[str, Any] = {"status": "s", "kind": "k", "error": "e", "output": [1]}
     facts = [dict(list(given.items())[: number % 5]) for number in range(count)]
@@ -306,13 +304,13 @@ async def test_any_number_of_rows_is_written_at_once(path: Path, count: int) -> 
         assert [record.key for record in found] == keys
         for record, fact in zip(found, facts, strict=True):
             assert (record.ref, record.sent_at, record.ended_at) == (ref_of(record.key), at(0), at(0))
-            told = {name: getattr(record, name) for name in given if getattr(record, name)}
-            assert told == fact
+            kept = {name: getattr(record, name) for name in given if getattr(record, name)}
+            assert kept == fact
         assert [(await find(journal, key)).state for key in ("before", "after")] == [RowState.PLANNED] * 2
 
 
-async def test_a_row_may_go_far_in_one_call(path: Path) -> None:
-    """Changes of one row in one call are made one after the other, also where it is settled and taken up again."""
+async def test_many_changes_of_a_row_in_one_call(path: Path) -> None:
+    """Changes of one row in one call are made one after the other, also if it is settled and reopened."""
     way = [RowState.SENDING, RowState.UNKNOWN, RowState.PLANNED, RowState.SENDING, RowState.STARTED]
     async with journal_at(path) as journal:
         await claim(journal, "a", "b")
@@ -329,16 +327,16 @@ async def test_a_row_may_go_far_in_one_call(path: Path) -> None:
     assert states_of(path) == {"a": "completed", "b": "failed"}
 
 
-async def test_refusals_in_a_crowd(path: Path) -> None:
-    """Of calls that share a commit, each that is refused is so by itself, claims and changes alike."""
+async def test_refusals_among_many_calls(path: Path) -> None:
+    """Of calls that share a commit, claims or changes, each is refused or made by itself."""
     keys = [str(number) for number in range(100)]
     async with journal_at(path) as journal:
         await claim(journal, *keys)
         await journal.begin()
         rows = [BatchRow(key, "target" if int(key) % 3 else "other") for key in keys]
-        moves = [change(key, RowState.SENDING if int(key) % 4 else RowState.FAILED) for key in keys]
-        asked = (*(journal.claim([row]) for row in rows), *(journal.record([move]) for move in moves))
-        results = await asyncio.gather(*asked, return_exceptions=True)
+        changes = [change(key, RowState.SENDING if int(key) % 4 else RowState.FAILED) for key in keys]
+        calls = (*(journal.claim([row]) for row in rows), *(journal.record([each]) for each in changes))
+        results = await asyncio.gather(*calls, return_exceptions=True)
     refused = [isinstance(result, JournalError) for result in results]
     assert refused == [*(not int(key) % 3 for key in keys), *(not int(key) % 4 for key in keys)]
     assert states_of(path) == {key: "sending" if int(key) % 4 else "planned" for key in keys}
@@ -347,7 +345,7 @@ async def test_refusals_in_a_crowd(path: Path) -> None:
     ]
 
 
-async def test_what_is_not_given_stays(path: Path) -> None:
+async def test_columns_that_are_not_given_stay(path: Path) -> None:
     """A change without status, kind, error or output leaves them as they were."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.STARTED, status="queued", kind="k", error="e", output=[1])
@@ -357,8 +355,8 @@ async def test_what_is_not_given_stays(path: Path) -> None:
     assert (record.ref, record.sent_at, record.ended_at) == (ref_of("a"), at(0), at(9))
 
 
-async def test_a_row_that_may_be_tried_again_tells_why(path: Path) -> None:
-    """Back in PLANNED, a row keeps what went wrong and counts as not sent; the next attempt begins without."""
+async def test_a_planned_row_keeps_its_error(path: Path) -> None:
+    """A row that is PLANNED again keeps its error and counts as not sent; the next attempt clears it."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.SENDING)
         await journal.record([change("a", RowState.PLANNED, kind="NotSent", error="refused")])
@@ -370,8 +368,8 @@ async def test_a_row_that_may_be_tried_again_tells_why(path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", [RowState.STARTED, RowState.PLANNED, RowState.DROPPED])
-async def test_settling_by_hand_forgets_the_doubt(path: Path, state: RowState) -> None:
-    """A row that leaves UNKNOWN leaves behind what had been unknown about it."""
+async def test_settling_by_hand_clears_the_error(path: Path, state: RowState) -> None:
+    """A row that leaves UNKNOWN loses its error."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.UNKNOWN, kind="StartUnknown", error="lost")
         await journal.record([change("a", state, seconds=5)])
@@ -382,7 +380,7 @@ async def test_settling_by_hand_forgets_the_doubt(path: Path, state: RowState) -
 
 
 async def test_started_needs_its_run(path: Path) -> None:
-    """STARTED without a reference is refused: such a row could never be followed."""
+    """STARTED without a reference is refused: such a run could not be followed."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.SENDING)
         with pytest.raises(JournalError, match="reference") as caught:
@@ -391,7 +389,7 @@ async def test_started_needs_its_run(path: Path) -> None:
         assert (await find(journal, "a")).state is RowState.SENDING
 
 
-async def test_a_call_is_taken_as_a_whole(path: Path) -> None:
+async def test_a_call_is_made_as_a_whole(path: Path) -> None:
     """Changes of one call are made in order, each seeing the one before, and all of them or none."""
     async with journal_at(path) as journal:
         await claim(journal, "a", "b")
@@ -405,8 +403,8 @@ async def test_a_call_is_taken_as_a_whole(path: Path) -> None:
     assert states_of(path) == {"a": "started", "b": "planned"}
 
 
-async def test_a_bad_change_fails_its_own_caller_alone(path: Path) -> None:
-    """In one commit, what is refused is refused to who asked for it; its neighbours' changes are made."""
+async def test_a_refused_change_fails_only_its_own_caller(path: Path) -> None:
+    """In one commit, a refused change fails only its caller; the other changes are made."""
     async with journal_at(path) as journal:
         await claim(journal, *(str(number) for number in range(20)))
         before = journal.statistics()
@@ -427,8 +425,8 @@ async def test_a_bad_change_fails_its_own_caller_alone(path: Path) -> None:
     assert states_of(path) == {**{str(number): "sending" for number in range(20)}, "2": "started"}
 
 
-async def test_a_change_that_is_none_is_refused(path: Path) -> None:
-    """A moment without a zone raises TypeError before anything is asked for."""
+async def test_times_need_a_zone(path: Path) -> None:
+    """A time without a zone raises TypeError before anything is changed."""
     odd = datetime(2026, 1, 1)  # noqa: DTZ001 - the fault
     async with journal_at(path) as journal:
         await claim(journal, "a")
@@ -437,15 +435,15 @@ async def test_a_change_that_is_none_is_refused(path: Path) -> None:
         assert (await find(journal, "a")).state is RowState.PLANNED
 
 
-async def test_words_that_no_file_can_hold_are_no_obstacle(path: Path) -> None:
-    """Half characters in an error's words are replaced: a run that ended has to be recorded."""
+async def test_surrogates_in_errors_are_replaced(path: Path) -> None:
+    """Lone surrogates in an error's message are replaced: the end of a run has to be recorded."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.FAILED, error="bad \udcff byte")
         assert (await find(journal, "a")).error == "bad ? byte"
 
 
-async def test_unfinished_are_those_that_may_be_running(path: Path) -> None:
-    """SENDING and STARTED rows are given in pages, in the order of claims, and no others."""
+async def test_unfinished_rows(path: Path) -> None:
+    """SENDING and STARTED rows are returned in the order of claims, and no others."""
     async with journal_at(path) as journal:
         for state in RowState:
             await walk(journal, state.value, state)
@@ -457,8 +455,8 @@ async def test_unfinished_are_those_that_may_be_running(path: Path) -> None:
         assert found[1].ref == ref_of("started")
 
 
-async def test_rows_may_change_while_the_unfinished_are_read(path: Path) -> None:
-    """Rows that end between two pages are not given, and none is given twice."""
+async def test_rows_may_change_while_unfinished_rows_are_read(path: Path) -> None:
+    """Rows that end between two pages are not returned, and none is returned twice."""
     async with journal_at(path) as journal:
         keys = [str(number) for number in range(300)]
         await claim(journal, *keys)
@@ -473,7 +471,7 @@ async def test_rows_may_change_while_the_unfinished_are_read(path: Path) -> None
     assert len(found) < 300
 
 
-async def test_keys_are_told_apart_to_the_last_character(path: Path) -> None:
+async def test_keys_are_compared_exactly(path: Path) -> None:
     """Keys that differ in case, after a NUL, in composition or in trailing blanks are different rows."""
     keys = ["a", "A", "a ", "a\0", "a\0b", "é", "e\u0301", "1", "01", "1.0", "'; --", "😀"]
     async with journal_at(path) as journal:
@@ -484,8 +482,8 @@ async def test_keys_are_told_apart_to_the_last_character(path: Path) -> None:
         assert [record.key async for record in journal.unfinished()] == ["a\0b"]
 
 
-async def test_thousand_callers_share_few_commits(path: Path) -> None:
-    """A thousand changes asked for at once cost one commit, not one each."""
+async def test_a_thousand_callers_share_few_commits(path: Path) -> None:
+    """A thousand changes requested at once need one commit, not one each."""
     keys = [str(number) for number in range(1000)]
     async with journal_at(path) as journal:
         await asyncio.gather(*(claim(journal, key) for key in keys))
@@ -496,8 +494,8 @@ async def test_thousand_callers_share_few_commits(path: Path) -> None:
     assert (after.writes - before.writes, after.rows - before.rows, after.waiting) == (1000, 1000, 0)
 
 
-async def test_a_commit_has_an_end(path: Path) -> None:
-    """What is asked at once beyond 2,048 rows goes into further commits; a single call is never cut."""
+async def test_commits_have_a_limit(path: Path) -> None:
+    """More than 2,048 rows at once go into several commits; a single call is never split."""
     keys = [str(number) for number in range(5000)]
     async with journal_at(path) as journal:
         await claim(journal, *keys)
@@ -507,8 +505,8 @@ async def test_a_commit_has_an_end(path: Path) -> None:
     assert set(states_of(path).values()) == {"sending"}
 
 
-async def test_rows_are_known_however_many_are_open(path: Path) -> None:
-    """Of six thousand rows in flight each keeps its state, those that were not touched for long as well."""
+async def test_rows_are_right_however_many_are_open(path: Path) -> None:
+    """Six thousand open rows keep their states, also those that were not changed for long."""
     keys = [str(number) for number in range(6000)]
     async with journal_at(path) as journal:
         await claim(journal, *keys)
@@ -518,39 +516,39 @@ async def test_rows_are_known_however_many_are_open(path: Path) -> None:
         assert [record.key for record in await journal.unemitted(9999)] == keys
 
 
-async def test_cancelling_a_caller_tears_nothing(path: Path) -> None:
-    """Of callers that are cancelled, each change is made as a whole, and the journal works on."""
+async def test_changes_of_cancelled_callers_are_whole(path: Path) -> None:
+    """The changes of cancelled callers are made as a whole, and the journal goes on working."""
     keys = [str(number) for number in range(100)]
     async with journal_at(path) as journal:
         await claim(journal, *keys)
-        asked = [
+        tasks = [
             asyncio.ensure_future(
                 journal.record([change(key, RowState.SENDING), change(key, RowState.STARTED)])
             )
             for key in keys
         ]
         await asyncio.sleep(0)
-        for task in asked[::2]:
+        for task in tasks[::2]:
             task.cancel()
-        results = await asyncio.gather(*asked, return_exceptions=True)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [isinstance(each, asyncio.CancelledError) for each in results] == [True, False] * 50
         await claim(journal, "later")
     assert states_of(path) == {**dict.fromkeys(keys, "started"), "later": "planned"}
 
 
-async def test_leaving_waits_for_what_was_asked(path: Path) -> None:
-    """Changes that nobody waits for any more are on disk when the block is left, and the thread has ended."""
+async def test_leaving_waits_for_pending_calls(path: Path) -> None:
+    """When the block is left, pending changes are on disk and the thread has ended."""
     async with journal_at(path) as journal:
-        asked = [asyncio.ensure_future(claim(journal, str(number))) for number in range(500)]
+        tasks = [asyncio.ensure_future(claim(journal, str(number))) for number in range(500)]
         await asyncio.sleep(0)
         assert journal.statistics().waiting == 500
     assert len(states_of(path)) == 500
     assert [thread for thread in threading.enumerate() if "journal" in thread.name] == []
-    await asyncio.gather(*asked)
+    await asyncio.gather(*tasks)
 
 
-async def test_closed_journals_say_so(path: Path) -> None:
-    """Before and after the block, calls are refused; closing twice is harmless; it may be opened again."""
+async def test_closed_journals_refuse_calls(path: Path) -> None:
+    """Before and after the block, calls are refused; closing twice is harmless; it can be opened again."""
     journal = journal_at(path)
     await journal.aclose()
     for _ in range(2):
@@ -567,7 +565,7 @@ async def test_closed_journals_say_so(path: Path) -> None:
 
 
 async def test_cancelled_while_opening_it_is_closed(path: Path) -> None:
-    """Who is cancelled while the journal opens leaves neither thread nor lock behind."""
+    """Cancelling the opening leaves neither thread nor lock behind."""
     journal = journal_at(path)
     opening = asyncio.ensure_future(journal.__aenter__())
     await asyncio.sleep(0)
@@ -575,14 +573,14 @@ async def test_cancelled_while_opening_it_is_closed(path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await opening
     assert [thread for thread in threading.enumerate() if "journal" in thread.name] == []
-    with Journal.read_only(path) as view:
-        assert (view.summary().openings, view.summary().is_in_use) == (1, False)
+    with Journal.read_only(path) as reader:
+        assert (reader.summary().openings, reader.summary().is_in_use) == (1, False)
     async with journal:
         await claim(journal, "a")
 
 
-async def test_openings_are_told_apart(path: Path) -> None:
-    """Each opening leaves its owner and its moments, by the clock that was given."""
+async def test_openings_are_recorded(path: Path) -> None:
+    """Each opening has its owner and its times, by the given clock."""
     clock = FakeClock()
     for owner in ("one", "two"):
         async with journal_at(path, owner=owner, clock=clock):
@@ -594,8 +592,8 @@ async def test_openings_are_told_apart(path: Path) -> None:
     ]
 
 
-async def test_belongs_to_the_loop_it_was_opened_in(path: Path) -> None:
-    """A call from another event loop is refused, since its answer would never arrive."""
+async def test_belongs_to_the_event_loop_of_its_opening(path: Path) -> None:
+    """A call from another event loop is refused, since its result would never arrive."""
     async with journal_at(path) as journal:
 
         def elsewhere() -> None:
@@ -611,7 +609,7 @@ def _drop_all(journals: list[Journal]) -> None:
 
 
 async def test_dropped_unclosed_it_warns(path: Path) -> None:
-    """A journal that is dropped without being closed warns, and its thread puts the file away nevertheless."""
+    """A journal that is dropped without being closed warns, and its thread closes the file nevertheless."""
     journals = [journal_at(path)]
     await journals[0].__aenter__()
     (thread,) = [each for each in threading.enumerate() if "journal" in each.name]
@@ -622,8 +620,8 @@ async def test_dropped_unclosed_it_warns(path: Path) -> None:
         pass
 
 
-def test_a_loop_that_closed_first_is_no_harm(path: Path) -> None:
-    """A journal left open by a loop that has ended loses nothing, and can be opened again once dropped."""
+def test_a_loop_that_is_closed_first_does_no_harm(path: Path) -> None:
+    """A journal left open by a closed loop loses nothing, and can be opened again once it is dropped."""
     journals = []
 
     async def leave_open() -> None:
@@ -640,8 +638,8 @@ def test_a_loop_that_closed_first_is_no_harm(path: Path) -> None:
     assert states_of(path) == {"a": "planned"}
 
 
-async def test_other_runs_references_are_kept_exactly(path: Path) -> None:
-    """A reference with a slash, a blank or a percent sign in it comes back as it was."""
+async def test_references_are_kept_exactly(path: Path) -> None:
+    """A reference with a slash, a blank or a percent sign is read back unchanged."""
     ref = RunRef("leap", "api.example.com:8443", "a/b %2F ü")
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.STARTED, ref=ref)

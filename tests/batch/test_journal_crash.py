@@ -1,4 +1,4 @@
-"""The journal under SIGKILL, lost power, a full disk and rivals."""
+"""The journal after SIGKILL, loss of power, a full disk, and with rival processes."""
 # ruff: noqa: ASYNC240 - the files are the subject
 
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aioagents.batch import MOVES, BatchRow, Journal, RowState
-from aioagents.batch.journal.opening import open_to_write
+from aioagents.batch.journal.opening import open_for_writing
 from tests.batch.journal_rig import change, claim, journal_at, states_of
 
 _ROOT = Path(__file__).parents[2]
@@ -38,20 +38,20 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_sigkill_loses_nothing_and_starts_nothing_twice(path: Path) -> None:
-    """Over forty kills at random moments no acknowledged change is lost, no row is sent twice, none is left.
+    """Over forty kills at random times no acknowledged change is lost, no row is sent twice, and none is left.
 
-    Each row is on disk as it was acknowledged last, or as what was asked for next; a row whose start was lost is
+    Each row is on disk in the state that was acknowledged last or requested next; a row whose start was lost is
     UNKNOWN; and each settled row has one line in the output.
     """
-    rows, rounds = 1500, 40
-    lines = _run("killed", path, rows, rounds, 20260105)
+    rows, kills = 1500, 40
+    lines = _run("killed", path, rows, kills, 20260105)
     possible: dict[str, set[RowState]] = defaultdict(lambda: {RowState.PLANNED})
     sent: Counter[str] = Counter()
     codes: list[str] = []
     for line in lines:
         match line.split():
             case ["asked", key, word]:
-                # What was asked for and not acknowledged before the kill was made as a whole, or not at all.
+                # A change that was requested and not acknowledged before the kill was made as a whole, or not at all.
                 state = RowState(word)
                 assert any(state in MOVES[each] for each in possible[key]), (line, possible[key])
                 possible[key].add(state)
@@ -60,7 +60,7 @@ def test_sigkill_loses_nothing_and_starts_nothing_twice(path: Path) -> None:
                 sent[key] += word == "sending"
             case ["ended", code]:
                 codes.append(code)
-    assert codes == [*["-9"] * rounds, "0"]
+    assert codes == [*["-9"] * kills, "0"]
     assert max(sent.values()) == 1
     states = states_of(path)
     assert len(states) == rows
@@ -71,7 +71,7 @@ def test_sigkill_loses_nothing_and_starts_nothing_twice(path: Path) -> None:
 
 
 def _copy(source: Path, target: Path, log_size: int) -> Path:
-    """Copy a journal as a disk would hold it that had no more of the log."""
+    """Copy a journal with only the first bytes of its log, as a disk would have it after a loss of power."""
     target.mkdir()
     shutil.copy(source, target / "batch.db")
     with source.with_name("batch.db-wal").open("rb") as log:
@@ -79,8 +79,8 @@ def _copy(source: Path, target: Path, log_size: int) -> Path:
     return target / "batch.db"
 
 
-async def test_lost_power_leaves_what_was_acknowledged(path: Path, tmp_path: Path) -> None:
-    """Wherever the log is cut, the journal opens by itself, with all commits that were whole and no half ones."""
+async def test_loss_of_power_keeps_what_was_acknowledged(path: Path, tmp_path: Path) -> None:
+    """Wherever the log is cut, the journal opens, with all complete commits and no partial ones."""
     log = path.with_name("batch.db-wal")
     pair = (RowState.SENDING, RowState.STARTED)
     sizes = []
@@ -101,14 +101,14 @@ async def test_lost_power_leaves_what_was_acknowledged(path: Path, tmp_path: Pat
         async with journal_at(copy) as journal:
             found = {record.key: record.state async for record in journal.unfinished()}
         assert all(found[f"row-{number}"] is RowState.STARTED for number in whole)
-        # Both rows of a call stand in the same state, whether or not the call was acknowledged.
+        # Both rows of a call are in the same state, whether or not the call was acknowledged.
         states = states_of(copy)
         assert all(states[key] == states.get(f"{key}-twin") for key in states if not key.endswith("twin"))
         assert len(whole) * 2 <= len(states) <= (len(whole) + 1) * 2
 
 
-async def test_a_log_that_is_played_back_by_half_is_no_obstacle(path: Path, tmp_path: Path) -> None:
-    """Wherever a kill or a full disk stops the log's playing back into the file, nothing is lost and it opens."""
+async def test_a_half_applied_log_does_no_harm(path: Path, tmp_path: Path) -> None:
+    """Wherever a kill or a full disk stops the applying of the log to the file, nothing is lost and it opens."""
     keys = [f"row-{number}" for number in range(2000)]
     async with journal_at(path) as journal:
         await claim(journal, *keys)
@@ -120,15 +120,15 @@ async def test_a_log_that_is_played_back_by_half_is_no_obstacle(path: Path, tmp_
         copy = tmp_path / f"{pages}.db"
         copy.write_bytes(after[: pages * 4096] + before[pages * 4096 :])
         copy.with_name(f"{copy.name}-wal").write_bytes(log)
-        with Journal.read_only(copy) as view:
-            assert view.summary().rows == 2000
+        with Journal.read_only(copy) as reader:
+            assert reader.summary().rows == 2000
         async with journal_at(copy) as journal:
             assert not any(record.is_repeated for record in await claim(journal, *keys))
         assert states_of(copy) == dict.fromkeys(keys, "planned")
 
 
-async def test_a_garbled_end_of_the_log_is_no_obstacle(path: Path, tmp_path: Path) -> None:
-    """A log whose last pages were never written, or hold something else, gives what was whole before."""
+async def test_a_garbled_end_of_the_log_does_no_harm(path: Path, tmp_path: Path) -> None:
+    """From a log whose last pages were never written, or hold something else, the complete commits are read."""
     async with journal_at(path) as journal:
         await claim(journal, "a")
         size = path.with_name("batch.db-wal").stat().st_size
@@ -142,16 +142,16 @@ async def test_a_garbled_end_of_the_log_is_no_obstacle(path: Path, tmp_path: Pat
 
 
 async def test_commits_wait_for_the_disk(path: Path) -> None:
-    """Connections that write sync each commit, the strict way where the system has two, and log before they write."""
+    """Connections that write sync each commit, with a full sync where the system has it, and write the log first."""
     async with journal_at(path):
         pass
-    with closing(open_to_write(str(path))) as connection:
-        asked = ("synchronous", "fullfsync", "checkpoint_fullfsync", "journal_mode")
-        assert [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in asked] == [2, 1, 1, "wal"]
+    with closing(open_for_writing(str(path))) as connection:
+        pragmas = ("synchronous", "fullfsync", "checkpoint_fullfsync", "journal_mode")
+        assert [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas] == [2, 1, 1, "wal"]
 
 
-def test_a_full_disk_stops_before_anything_is_unrecorded(path: Path) -> None:
-    """When files can grow no more, calls fail and change nothing; they succeed again once there is room."""
+def test_calls_fail_on_a_full_disk(path: Path) -> None:
+    """When files cannot grow, calls fail and change nothing; they succeed again once there is room."""
     lines = _run("starved", path)
     refusals = [line for line in lines if line.startswith("refused")]
     assert len(refusals) == 3
@@ -163,7 +163,7 @@ def test_a_full_disk_stops_before_anything_is_unrecorded(path: Path) -> None:
     assert set(states_of(path)) == {"before", "after", *made}
 
 
-async def test_after_a_full_disk_the_journal_is_whole(path: Path) -> None:
+async def test_after_a_full_disk_the_journal_is_intact(path: Path) -> None:
     """A journal that was closed on a full disk opens again, and takes changes."""
     _run("starved", path)
     async with journal_at(path) as journal:
@@ -171,16 +171,16 @@ async def test_after_a_full_disk_the_journal_is_whole(path: Path) -> None:
         assert [record.key async for record in journal.unfinished()] == ["before"]
 
 
-def test_on_a_full_disk_no_journal_is_made(path: Path) -> None:
-    """Where not even an empty journal finds room, opening fails in words and leaves nothing half made."""
+def test_on_a_full_disk_no_journal_is_created(path: Path) -> None:
+    """If there is no room for an empty journal, opening raises JournalError and leaves no partial file."""
     (line,) = _run("starved_from_the_start", path)
     assert line.startswith("refused True")
     assert "the disk is full" in line
     assert {each.name for each in path.parent.iterdir()} <= {"batch.db-lock"}
 
 
-async def test_on_a_full_disk_a_journal_is_left_as_it_is(path: Path) -> None:
-    """Where not even the opening can be noted, the journal is refused and its rows stay."""
+async def test_on_a_full_disk_a_journal_stays_unchanged(path: Path) -> None:
+    """If the opening cannot be recorded, the journal is refused and its rows stay."""
     async with journal_at(path) as journal:
         await journal.claim([BatchRow("a", "target")])
     before = path.read_bytes()
@@ -191,7 +191,7 @@ async def test_on_a_full_disk_a_journal_is_left_as_it_is(path: Path) -> None:
 
 @contextmanager
 def _rivals(count: int) -> "Iterator[list[subprocess.Popen[str]]]":
-    """Return processes that stand ready to open journals."""
+    """Return processes that are ready to open journals."""
     with ExitStack() as stack:
         found = []
         for number in range(count):
@@ -215,55 +215,56 @@ def _line(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
-def _tell(process: "subprocess.Popen[str]", text: str) -> None:
+def _write_line(process: "subprocess.Popen[str]", text: str) -> None:
     assert process.stdin is not None
     process.stdin.write(f"{text}\n")
 
 
-def test_of_processes_at_the_same_instant_one_gets_in(path: Path) -> None:
-    """Whether the journal is new or not, by whatever name it goes, one process has it, and the others name it."""
+def test_only_one_of_several_processes_opens_it(path: Path) -> None:
+    """Whether the journal is new or not, and by whatever name, one process opens it, and the others name that one."""
     link = path.with_name("link.db")
     link.symlink_to(path)
     owners = set()
     with _rivals(4) as rivals:
-        for turn in range(5):
+        for attempt in range(5):
             for number, process in enumerate(rivals):
-                _tell(process, str(link if number % 2 else path))
+                _write_line(process, str(link if number % 2 else path))
             answers = [_line(process) for process in rivals]
-            assert answers.count("in") == 1, (turn, answers)
+            assert answers.count("in") == 1, (attempt, answers)
             owners.add(f"rival-{answers.index('in')}")
             assert all("in use by" in answer for answer in answers if answer != "in")
             assert set(states_of(path)) == owners
             for process in rivals:
-                _tell(process, "leave")
+                _write_line(process, "leave")
             assert [_line(process) for process in rivals] == ["out"] * len(rivals)
 
 
-def test_sigkill_gives_the_lock_back(path: Path) -> None:
-    """Others are refused by name while the owner lives; killed, it stands in nobody's way."""
+def test_sigkill_releases_the_lock(path: Path) -> None:
+    """While the owner lives, others are refused and it is named; once it is killed, they can open the journal."""
     with _rivals(2) as (first, second):
-        _tell(first, str(path))
+        _write_line(first, str(path))
         assert _line(first) == "in"
-        _tell(second, str(path))
+        _write_line(second, str(path))
         assert "in use by rival-0 since" in _line(second)
         first.kill()
         first.wait()
-        _tell(second, "leave")
+        _write_line(second, "leave")
         assert _line(second) == "out"
-        _tell(second, str(path))
+        _write_line(second, str(path))
         assert _line(second) == "in"
         assert states_of(path) == {"rival-0": "planned", "rival-1": "planned"}
 
 
-async def test_a_reader_that_comes_and_goes_is_no_harm(path: Path) -> None:
-    """A process that polls in and leaves takes neither log nor lock away from the one that writes."""
+async def test_a_reader_in_another_process_does_no_harm(path: Path) -> None:
+    """A process that reads and leaves removes neither the log nor the lock of the one that writes."""
     async with journal_at(path) as journal:
         await claim(journal, "a")
         before = path.with_name("batch.db-wal").stat().st_ino
         program = (
             "import sys\n"
             "from aioagents.batch import Journal\n"
-            "with Journal.read_only(sys.argv[1]) as view: print(view.summary().rows, view.summary().is_in_use)\n"
+            "with Journal.read_only(sys.argv[1]) as reader: seen = reader.summary()\n"
+            "print(seen.rows, seen.is_in_use)\n"
         )
         command = [sys.executable, "-c", program, str(path)]
         done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=60, check=True)  # noqa: ASYNC221

@@ -1,4 +1,4 @@
-"""The journal's file: made whole, its owner's alone, and left byte for byte as it is where it cannot be used."""
+"""The journal's file: created as a whole, private, and unchanged if it cannot be used."""
 # ruff: noqa: ASYNC240 - the files are the subject
 
 import asyncio
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from aioagents.batch import BatchRow, Journal, RowState
-from aioagents.batch.journal.faults import fault
+from aioagents.batch.journal.faults import journal_error
 from aioagents.batch.journal.opening import lock
 from aioagents.errors import JournalError
 from tests.batch.journal_rig import ask, change, claim, contents, journal_at, states_of, walk
@@ -48,7 +48,7 @@ async def _fill(path: Path, count: int = 50) -> None:
 
 
 async def _refused(path: Path, match: str) -> None:
-    """See the journal refused, by whoever wants to write or read, and nothing changed."""
+    """Check that opening the journal, to write or to read, is refused and changes nothing."""
     before = contents(path.parent.iterdir())
     with pytest.raises(JournalError, match=match):
         async with journal_at(path):
@@ -59,8 +59,8 @@ async def _refused(path: Path, match: str) -> None:
     assert {name: after.get(name) for name in before} == before
 
 
-async def test_is_its_owners_alone(path: Path) -> None:
-    """The journal and what stands beside it while it is open can be read by nobody else; when closed, two stay."""
+async def test_is_private(path: Path) -> None:
+    """The journal and the files beside it are readable by their owner alone; when it is closed, two files stay."""
     async with journal_at(path) as journal:
         await claim(journal, "a")
         names = [path, *(path.with_name(f"batch.db-{end}") for end in ("lock", "wal", "shm"))]
@@ -70,8 +70,8 @@ async def test_is_its_owners_alone(path: Path) -> None:
     assert path.with_name("batch.db-lock").stat().st_size == 0
 
 
-async def test_a_name_that_was_reserved_is_free(path: Path) -> None:
-    """An empty file counts as no journal: one is made in its place."""
+async def test_an_empty_file_is_replaced(path: Path) -> None:
+    """An empty file counts as missing: a journal is created in its place."""
     path.touch()
     async with journal_at(path) as journal:
         await claim(journal, "a")
@@ -88,8 +88,8 @@ async def test_relative_and_odd_names(tmp_path: Path, monkeypatch: pytest.Monkey
         assert states_of(tmp_path / name) == {name: "planned"}
 
 
-async def test_another_programs_database_is_left_alone(path: Path) -> None:
-    """An SQLite database that is not a journal is refused, also one with a log that would be played back."""
+async def test_another_programs_database_is_refused(path: Path) -> None:
+    """An SQLite database that is not a journal is refused, also one with a log that would be applied."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE theirs (x)")
         connection.commit()
@@ -106,28 +106,28 @@ async def test_another_programs_database_is_left_alone(path: Path) -> None:
     "content",
     [b"key,target\na,b\n", b"x", b"\0" * 4096, b"SQLite format 3\0", b"SQLite format 3\0" + b"\xff" * 5000],
 )
-async def test_what_is_no_database_is_left_alone(path: Path, content: bytes) -> None:
-    """A file of another kind, such as the batch's own input named by mistake, is refused and nothing is added."""
+async def test_other_files_are_refused(path: Path, content: bytes) -> None:
+    """A file of another kind, such as the input of the batch, is refused and no file is created."""
     path.write_bytes(content)
     await _refused(path, "left as it is")
     assert _names(path) == {"batch.db"}
 
 
-async def test_newer_journals_are_left_alone(path: Path) -> None:
-    """A journal of a later format asks for a newer version."""
+async def test_newer_journals_are_refused(path: Path) -> None:
+    """For a journal of a later format, the error asks for a newer version of the package."""
     await _fill(path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 2")
     await _refused(path, "format 2; this one knows 1.*upgrade aioagents")
 
 
-async def test_folders_and_other_things_are_no_journals(tmp_path: Path) -> None:
-    """A folder, a pipe, a missing folder and a file in a folder's place are refused in words."""
+async def test_folders_and_pipes_are_refused(tmp_path: Path) -> None:
+    """A folder, a pipe, a missing folder and a file used as a folder raise JournalError that says what is wrong."""
     with pytest.raises(JournalError, match="is a folder: name the file"):
         async with journal_at(tmp_path):
             pass
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(JournalError, match="no ordinary file"):
+    with pytest.raises(JournalError, match="not a regular file"):
         async with journal_at(tmp_path / "pipe"):
             pass
     with pytest.raises(JournalError, match=r"no folder .*missing: make it first"):
@@ -144,7 +144,7 @@ async def test_folders_and_other_things_are_no_journals(tmp_path: Path) -> None:
 
 @contextmanager
 def _unprivileged() -> Iterator[None]:
-    """Let file rights count, also for the superuser."""
+    """Drop the superuser's rights, so that file permissions apply."""
     if os.geteuid() != 0:
         yield
         return
@@ -157,14 +157,14 @@ def _unprivileged() -> Iterator[None]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """Give a folder whose way is open to everybody, so that its own rights are what counts."""
+    """Return a folder that everybody can reach, so that only its own permissions apply."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
 
-async def test_where_nothing_can_be_written_nothing_starts(open_folder: Path) -> None:
-    """In a read-only folder, a journal can neither be made nor opened, and is left as it is; but it can be read."""
+async def test_read_only_folder(open_folder: Path) -> None:
+    """In a read-only folder a journal can neither be created nor opened for writing, but it can be read."""
     path = open_folder / "batch.db"
     await _fill(path)
     path.chmod(0o644)
@@ -178,14 +178,14 @@ async def test_where_nothing_can_be_written_nothing_starts(open_folder: Path) ->
         with pytest.raises(JournalError, match=r"read-only|rights"):
             async with journal_at(path):
                 pass
-        with Journal.read_only(path) as view:
-            assert view.summary().states[RowState.STARTED] == 50
+        with Journal.read_only(path) as reader:
+            assert reader.summary().states[RowState.STARTED] == 50
     open_folder.chmod(0o755)
     assert contents(open_folder.iterdir()) == before
 
 
-async def test_a_read_only_file_is_no_journal(open_folder: Path) -> None:
-    """A journal whose file cannot be written is refused before anything else happens."""
+async def test_read_only_file(open_folder: Path) -> None:
+    """A journal whose file cannot be written is refused before anything is changed."""
     path = open_folder / "batch.db"
     await _fill(path)
     path.chmod(0o444)
@@ -198,8 +198,8 @@ async def test_a_read_only_file_is_no_journal(open_folder: Path) -> None:
     assert contents([path]) == before
 
 
-async def test_a_place_that_is_never_writable() -> None:
-    """On a file system where nobody can make files, also the superuser is told so."""
+async def test_file_system_without_files() -> None:
+    """On a file system where nobody can create files, the superuser gets JournalError too."""
     with pytest.raises(JournalError, match=r"the journal /proc/batch\.db failed"):
         async with journal_at(Path("/proc/batch.db")):
             pass
@@ -212,7 +212,7 @@ def _flip(path: Path, offset: int) -> None:
 
 
 def _middle(path: Path) -> int:
-    """Return where the page in the middle of the file begins: it is its head that tells what is on it."""
+    """Return the offset of the page in the middle of the file: its header says what is on it."""
     return path.stat().st_size // 8192 * 4096
 
 
@@ -234,8 +234,8 @@ def _alter(statement: str) -> Callable[[Path], None]:
 
 
 def _hide_from_index(path: Path) -> None:
-    """Put in a row that the index of keys does not know: it would be taken for a new one, and started again."""
-    ((root, made_as),) = ask(
+    """Insert a row that is missing in the index of keys: it would count as new, and be started again."""
+    ((root, statement),) = ask(
         path,
         "SELECT i.rootpage, t.sql FROM sqlite_master i, sqlite_master t "
         "WHERE i.name = 'sqlite_autoindex_row_1' AND t.name = 'row'",
@@ -249,9 +249,9 @@ def _hide_from_index(path: Path) -> None:
         "VALUES ('hidden', 'target', x'00', 'planned', 1, 1, '', '', '', 0)"
     )(path)
     _alter(
-        "PRAGMA writable_schema = ON; INSERT INTO sqlite_master (type, name, tbl_name, rootpage) "  # noqa: S608 - as it stood
+        "PRAGMA writable_schema = ON; INSERT INTO sqlite_master (type, name, tbl_name, rootpage) "  # noqa: S608 - as it was
         f"VALUES ('index', 'sqlite_autoindex_row_1', 'row', {root});"
-        f"UPDATE sqlite_master SET sql = '{made_as}' WHERE name = 'row'"
+        f"UPDATE sqlite_master SET sql = '{statement}' WHERE name = 'row'"
     )(path)
 
 
@@ -270,8 +270,8 @@ def _hide_from_index(path: Path) -> None:
     ],
     ids=["cut", "blank", "head", "middle", "index", "table", "batch", "column", "keys"],
 )
-async def test_damaged_journals_are_left_alone(path: Path, damage: Callable[[Path], None]) -> None:
-    """A journal that is cut, overwritten or not as it was made is refused with what to do, and kept for rescue."""
+async def test_damaged_journals_are_refused(path: Path, damage: Callable[[Path], None]) -> None:
+    """A journal that is truncated, overwritten or altered is refused with advice, and kept for recovery."""
     await _fill(path, 500)
     damage(path)
     before = path.read_bytes()
@@ -282,8 +282,8 @@ async def test_damaged_journals_are_left_alone(path: Path, damage: Callable[[Pat
     assert not caught.value.is_passing
 
 
-async def test_damage_while_it_is_open_is_told(path: Path) -> None:
-    """A row that turns out not to be what was written fails whoever asks for it, and nobody else."""
+async def test_damage_while_it_is_open_is_raised(path: Path) -> None:
+    """A row whose stored values are invalid fails the calls that read it, and no others."""
     await _fill(path, 3)
     async with journal_at(path) as journal:
         _alter("UPDATE row SET ref = 'none' WHERE key = 'row-0001'")(path)
@@ -295,18 +295,18 @@ async def test_damage_while_it_is_open_is_told(path: Path) -> None:
         assert [record.key for record in await claim(journal, "row-0000")] == ["row-0000"]
 
 
-def test_faults_that_nobody_thought_of_are_told_as_they_are() -> None:
-    """What SQLite says is passed on where there is no better advice, and the error keeps its cause."""
+def test_other_errors_keep_their_message() -> None:
+    """Without better advice the error has SQLite's message, and its cause."""
     with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(sqlite3.Error) as caught:
         connection.execute("no statement")
-    error = fault(caught.value, "batch.db")
+    error = journal_error(caught.value, "batch.db")
     assert str(error).endswith('near "no": syntax error (SQLITE_ERROR)')
     assert error.__cause__ is caught.value
     assert not error.is_passing
 
 
-async def test_damage_under_a_log_is_left_alone(path: Path) -> None:
-    """A damaged journal that was not closed keeps its log too: nothing is played back into it."""
+async def test_a_damaged_journal_keeps_its_log(path: Path) -> None:
+    """A damaged journal that was not closed keeps its log too, which is not applied."""
     await _fill(path, 500)
     await asyncio.to_thread(_die_with_rows, path)
     for page in range(8, 14):  # some of which the log has no newer version of
@@ -321,8 +321,8 @@ async def test_damage_under_a_log_is_left_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("statement", ["DROP INDEX row_unemitted", "DELETE FROM batch", "DROP TABLE opening"])
-async def test_readers_see_what_is_not_as_it_was_made(path: Path, statement: str) -> None:
-    """A reader refuses a journal whose tables are not what they were made as."""
+async def test_readers_refuse_altered_tables(path: Path, statement: str) -> None:
+    """A reader refuses a journal whose tables are not as they were created."""
     await _fill(path)
     _alter(statement)(path)
     with pytest.raises(JournalError, match="damaged"), Journal.read_only(path):
@@ -330,7 +330,7 @@ async def test_readers_see_what_is_not_as_it_was_made(path: Path, statement: str
 
 
 def _die_with_rows(path: Path) -> None:
-    """Have a process claim rows and die without closing."""
+    """Run a process that claims rows and ends without closing the journal."""
     program = (
         "import asyncio, os, sys\n"
         "from aioagents.batch import BatchRow, Journal\n"
@@ -344,8 +344,8 @@ def _die_with_rows(path: Path) -> None:
     assert done.returncode == 7
 
 
-async def test_a_log_without_its_journal_is_not_played_into_a_new_one(path: Path) -> None:
-    """Where the journal was removed but not its log, none is made: the old rows would come back, or worse."""
+async def test_a_log_without_its_journal_is_refused(path: Path) -> None:
+    """If the journal was removed but not its log, none is created: the log would be applied to the new one."""
     await asyncio.to_thread(_die_with_rows, path)
     path.unlink()
     path.with_name("batch.db-shm").unlink()
@@ -358,7 +358,7 @@ async def test_a_log_without_its_journal_is_not_played_into_a_new_one(path: Path
     assert path.with_name("batch.db-wal").read_bytes() == log
 
 
-async def test_one_journal_has_one_name(path: Path) -> None:
+async def test_links_to_a_journal(path: Path) -> None:
     """A symbolic link leads to the same journal and the same lock; a hard link is refused."""
     link = path.with_name("link.db")
     link.symlink_to(path)
@@ -372,8 +372,8 @@ async def test_one_journal_has_one_name(path: Path) -> None:
     await _refused(path, "hard links")
 
 
-async def test_a_journal_that_is_moved_away_takes_no_more(path: Path) -> None:
-    """What is recorded after the file was moved is refused, as no restart would find it; put back, all is well."""
+async def test_a_journal_that_was_moved_refuses_changes(path: Path) -> None:
+    """After the file was moved, calls are refused, since no restart would find it; once it is back, they work."""
     async with journal_at(path) as journal:
         await claim(journal, "a")
         path.rename(path.with_name("moved.db"))
@@ -384,12 +384,12 @@ async def test_a_journal_that_is_moved_away_takes_no_more(path: Path) -> None:
                 await journal.record([change("a", RowState.SENDING)])
         path.with_name("moved.db").rename(path)
         await claim(journal, "c")
-        await journal.record([change("a", RowState.SENDING)])  # as if it had never been asked for before
+        await journal.record([change("a", RowState.SENDING)])  # the refused call has left no trace
     assert states_of(path) == {"a": "sending", "c": "planned"}
 
 
-async def test_a_lock_that_was_removed_is_noticed(path: Path) -> None:
-    """Where somebody removed the lock and another process got in, the first one is refused from then on."""
+async def test_a_removed_lock_is_detected(path: Path) -> None:
+    """If the lock file was removed and another process opened the journal, the first one is refused."""
     async with journal_at(path) as first:
         await claim(first, "a")
         path.with_name("batch.db-lock").unlink()
@@ -403,16 +403,16 @@ async def test_a_lock_that_was_removed_is_noticed(path: Path) -> None:
     ]
 
 
-async def test_a_lock_without_an_owner_holds(path: Path) -> None:
-    """While another process makes the journal, nobody knows its name yet; the lock holds nevertheless."""
+async def test_a_lock_without_a_known_owner(path: Path) -> None:
+    """While another process creates the journal its name is not known yet; the lock holds nevertheless."""
     with closing(lock(str(path))), pytest.raises(JournalError, match="in use by another process"):
         async with journal_at(path):
             pass
     assert not path.exists()
 
 
-async def test_a_lock_that_is_none_is_told(path: Path) -> None:
-    """A file in the lock's place that is no lock is not taken for one."""
+async def test_a_file_that_is_not_a_lock(path: Path) -> None:
+    """A file with the lock's name that is not a lock raises JournalError."""
     path.with_name("batch.db-lock").write_bytes(b"not a lock" * 100)
     with pytest.raises(JournalError):
         async with journal_at(path):
@@ -421,7 +421,7 @@ async def test_a_lock_that_is_none_is_told(path: Path) -> None:
 
 
 async def test_a_second_journal_in_the_same_process_is_refused(path: Path) -> None:
-    """Two in one process exclude each other too, and the refusal leaves the first one's lock in place."""
+    """Two journals in one process exclude each other too, and the first one keeps its lock."""
     async with journal_at(path) as journal:
         await claim(journal, "a")
         for _ in range(2):
@@ -436,28 +436,28 @@ async def test_a_second_journal_in_the_same_process_is_refused(path: Path) -> No
         pass
 
 
-async def test_other_programs_that_write_are_waited_for(path: Path) -> None:
-    """While another program holds the file, changes wait; none is lost."""
+async def test_changes_wait_for_other_programs(path: Path) -> None:
+    """While another program writes to the file, changes wait; none is lost."""
     async with journal_at(path) as journal:
         with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
             stranger.execute("BEGIN IMMEDIATE")
-            asked = asyncio.ensure_future(claim(journal, "a"))
+            task = asyncio.ensure_future(claim(journal, "a"))
             await asyncio.sleep(0.05)
-            assert not asked.done()
+            assert not task.done()
             stranger.execute("ROLLBACK")
-        assert (await asked)[0].state is RowState.PLANNED
+        assert (await task)[0].state is RowState.PLANNED
 
 
-async def test_an_old_sqlite_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Python came with a SQLite that cannot write journals, that is said before any file is made."""
+async def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Python's SQLite is too old to write journals, that is raised before any file is created."""
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 32, 3))
     with pytest.raises(JournalError, match=r"SQLite 3\.33\.0 or newer"):
         await journal_at(path).__aenter__()
     assert _names(path) == set()
 
 
-async def test_rows_of_another_program_keep_their_numbers(path: Path) -> None:
-    """Rows are taken on also after another program has added some."""
+async def test_rows_added_by_another_program(path: Path) -> None:
+    """Rows can be claimed also after another program has added some."""
     columns = "target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted"
     async with journal_at(path) as journal:
         await claim(journal, "a")
@@ -466,8 +466,8 @@ async def test_rows_of_another_program_keep_their_numbers(path: Path) -> None:
     assert ask(path, "SELECT id, key FROM row") == [(1, "a"), (2, "b"), (3, "c")]
 
 
-async def test_what_another_program_wrote_counts(path: Path) -> None:
-    """A row that somebody repaired by other means is what it is in the file, whatever was known of it before."""
+async def test_rows_changed_by_another_program(path: Path) -> None:
+    """A row that was changed by other means has the state in the file, whatever was cached before."""
     async with journal_at(path) as journal:
         await walk(journal, "a", RowState.STARTED)
         _alter("UPDATE row SET state = 'unknown' WHERE key = 'a'")(path)
@@ -476,31 +476,31 @@ async def test_what_another_program_wrote_counts(path: Path) -> None:
         await journal.record([change("a", RowState.DROPPED)])
 
 
-async def test_a_disk_that_hangs_holds_nobody_for_ever(path: Path) -> None:
-    """Leaving gives up after its grace: whoever waits is told, and so is who leaves."""
+async def test_a_disk_that_hangs(path: Path) -> None:
+    """Closing gives up after its grace: it raises JournalError, and so do pending calls."""
     journal = journal_at(path, grace=0.05)
     await journal.__aenter__()
     (thread,) = [each for each in threading.enumerate() if "journal" in each.name]
     with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
         stranger.execute("BEGIN IMMEDIATE")
-        asked = asyncio.ensure_future(claim(journal, "a"))
+        task = asyncio.ensure_future(claim(journal, "a"))
         await asyncio.sleep(0)
         with pytest.raises(JournalError, match=r"did not finish writing within 0\.05 s"):
             await journal.aclose()
         with pytest.raises(JournalError, match="did not finish"):
-            await asked
+            await task
     await asyncio.to_thread(thread.join)
-    await asyncio.sleep(0)  # what the thread had to say at last reaches nobody, and harms nobody
+    await asyncio.sleep(0)  # the late result of the thread does no harm
     assert states_of(path) == {"a": "planned"}
 
 
 async def test_the_log_stays_bounded(path: Path) -> None:
-    """However much is recorded, the log beside the journal stays at a few megabytes, and goes when it is closed."""
+    """However much is recorded, the log stays at a few megabytes, and is removed when the journal is closed."""
     log = path.with_name("batch.db-wal")
     async with journal_at(path) as journal:
         sizes = []
-        for turn in range(40):
-            keys = [f"{turn}-{number}" for number in range(500)]
+        for number in range(40):
+            keys = [f"{number}-{row}" for row in range(500)]
             await journal.claim([BatchRow(key, "target" * 20) for key in keys])
             await journal.record([change(key, RowState.SENDING) for key in keys])
             sizes.append(log.stat().st_size)
@@ -510,8 +510,8 @@ async def test_the_log_stays_bounded(path: Path) -> None:
     assert path.stat().st_size > 4e6
 
 
-async def test_a_half_made_journal_is_none(path: Path) -> None:
-    """What a process left that died while it made the journal is in nobody's way."""
+async def test_a_partial_journal_does_no_harm(path: Path) -> None:
+    """Files left by a process that ended while it created the journal do no harm."""
     path.with_name(".batch.db.abc.new").write_bytes(b"half")
     path.with_name("batch.db-lock").touch()
     await walk_and_close(path)

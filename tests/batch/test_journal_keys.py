@@ -1,12 +1,12 @@
-"""Which keys an input has had."""
+"""Finding keys that occur twice in an input."""
 
 import pytest
 
 from aioagents.batch.journal import Keys
 
 
-def test_keys_that_stood_before() -> None:
-    """A key is new once, whatever letters it has; after that its first line is given."""
+def test_repeated_keys() -> None:
+    """A key is new once, whatever characters it has; after that its first line is returned."""
     keys = Keys()
     for number, key in enumerate(["a", "A", "a\0", "ключ", "1", "01", "1.0", ""], start=1):
         assert keys.add(key, number) is None
@@ -17,7 +17,7 @@ def test_keys_that_stood_before() -> None:
 
 
 def test_disk_that_fails() -> None:
-    """What SQLite raises is an OSError here, which says what was tried."""
+    """An error of SQLite is raised as an OSError that says what was tried."""
     keys = Keys()
     keys.close()
     with pytest.raises(OSError, match="cannot be compared"):

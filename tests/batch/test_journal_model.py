@@ -1,4 +1,4 @@
-"""The journal against a dict: whatever is claimed, changed, given out, closed and killed, both know the same."""
+"""The journal against a dict: whatever is claimed, changed, emitted, closed and killed, both have the same rows."""
 
 import asyncio
 import shutil
@@ -47,7 +47,7 @@ _CHANGES = st.builds(
 
 @attrs.define
 class _Row:
-    """What the model knows of a row."""
+    """A row of the model."""
 
     target: str
     digest: bytes
@@ -62,7 +62,7 @@ class _Row:
 
 
 class _Model:
-    """A journal as one would write it if nothing could ever be lost."""
+    """A journal in memory."""
 
     def __init__(self) -> None:
         self.rows: dict[str, _Row] = {}
@@ -71,14 +71,14 @@ class _Model:
         self.is_stale = False
 
     def copied(self) -> "_Model":
-        """Return another one that knows the same."""
+        """Return a copy."""
         other = _Model()
         other.rows = {key: attrs.evolve(row, members=dict(row.members)) for key, row in self.rows.items()}
         other.settled, other.size, other.is_stale = list(self.settled), self.size, self.is_stale
         return other
 
     def change(self, each: Any, owner: str) -> bool:
-        """Make a change, or say that it is refused."""
+        """Make a change, or return false if it has to be refused."""
         row = self.rows.get(each.key)
         if row is None or each.state not in MOVES[row.state]:
             return False
@@ -102,16 +102,16 @@ class _Model:
 
     @property
     def unemitted(self) -> list[str]:
-        """Return settled rows that were not given out, in order."""
+        """Return settled rows that were not emitted, in order."""
         return [key for key in self.settled if not self.rows[key].is_emitted]
 
 
 class _Machine(RuleBasedStateMachine):
-    """Does the same to both."""
+    """Does the same with both."""
 
     @initialize()
     def begin(self) -> None:
-        """Open a journal that is new."""
+        """Open a new journal."""
         self.folder = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner()
         self.openings = 0
@@ -130,9 +130,9 @@ class _Machine(RuleBasedStateMachine):
         self.owner = f"owner:{self.openings}"
         self.journal: Journal = journal_at(self.path, owner=self.owner)
         self._do(self.journal.__aenter__)
-        self._count_anew()
+        self._begin_run()
 
-    def _count_anew(self) -> None:
+    def _begin_run(self) -> None:
         for row in self.model.rows.values():
             row.is_claimed = row.is_changed = False
 
@@ -182,7 +182,7 @@ class _Machine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def advance(self, data: st.DataObject) -> None:
-        """Make one legal move, so that the ends are reached."""
+        """Make one legal transition, so that the end states are reached."""
         movable = [key for key, row in self.model.rows.items() if MOVES[row.state]]
         if not movable:
             return
@@ -191,27 +191,27 @@ class _Machine(RuleBasedStateMachine):
         self.record([change(key, state, seconds=7)])
 
     @rule(keys=st.lists(_KEYS, min_size=1, max_size=3), size=st.integers(0, 10**12))
-    def mark(self, keys: list[str], size: int) -> None:
-        """Return out results, some of which may not be."""
+    def record_emitted(self, keys: list[str], size: int) -> None:
+        """Record results as emitted, some of which cannot be."""
         if set(keys) <= set(self.model.unemitted) and len(set(keys)) == len(keys):
-            self._do(lambda: self.journal.mark_emitted(keys, size))
+            self._do(lambda: self.journal.record_emitted(keys, size))
             self.model.size = size
             for key in keys:
                 self.model.rows[key].is_emitted = True
         else:
-            assert self._refuses(lambda: self.journal.mark_emitted(keys, size))
+            assert self._refuses(lambda: self.journal.record_emitted(keys, size))
 
     @rule(limit=st.integers(1, 3))
-    def give_out(self, limit: int) -> None:
-        """Return out what is next."""
+    def emit_next(self, limit: int) -> None:
+        """Emit the next results."""
         keys = [record.key for record in self._do(lambda: self.journal.unemitted(limit))]
         assert keys == self.model.unemitted[:limit]
         if keys:
-            self.mark(keys, self.model.size + len(keys))
+            self.record_emitted(keys, self.model.size + len(keys))
 
     @rule()
     def reset(self) -> None:
-        """Forget what was given out."""
+        """Reset what was emitted."""
         self._do(self.journal.reset_emission)
         self.model.size, self.model.is_stale = 0, False
         for row in self.model.rows.values():
@@ -219,19 +219,19 @@ class _Machine(RuleBasedStateMachine):
 
     @rule()
     def begin_run(self) -> None:
-        """Have another run begin, over the same opening."""
+        """Begin another run with the same opening."""
         self._do(self.journal.begin)
-        self._count_anew()
+        self._begin_run()
 
     @rule()
     def reopen(self) -> None:
-        """Close the journal in order, and open it again."""
+        """Close the journal and open it again."""
         self._do(self.journal.aclose)
         self._open()
 
     @rule()
     def crash(self) -> None:
-        """Go on with the files as a killed process would have left them."""
+        """Continue with the files as a killed process would leave them."""
         after = self.folder / f"{self.openings}.db"
         for end in ("", "-wal"):
             shutil.copy(f"{self.path}{end}", f"{after}{end}")
@@ -240,16 +240,16 @@ class _Machine(RuleBasedStateMachine):
         self._open()
 
     @invariant()
-    def knows_the_same(self) -> None:
-        """See that what the journal tells of itself is what the model knows."""
+    def has_the_same_rows(self) -> None:
+        """Check that the journal has what the model has."""
 
-        async def poll() -> tuple[Any, ...]:
+        async def read() -> tuple[Any, ...]:
             journal = self.journal
             unfinished = [record async for record in journal.unfinished()]
             unemitted = await journal.unemitted(100)
             return unfinished, unemitted, await journal.emitted_size(), await journal.is_output_stale()
 
-        unfinished, unemitted, size, is_stale = self._do(poll)
+        unfinished, unemitted, size, is_stale = self._do(read)
         open_states = {RowState.SENDING, RowState.STARTED}
         assert {record.key for record in unfinished} == {
             key for key, row in self.model.rows.items() if row.state in open_states
@@ -267,8 +267,8 @@ class _Machine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-def test_knows_what_a_dict_would_know() -> None:
-    """Whatever is done, in whatever order, the journal tells what a dict would tell."""
+def test_is_equal_to_a_dict() -> None:
+    """Whatever is done, in whatever order, the journal has the same rows as a dict."""
     run_state_machine_as_test(
         _Machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None)
     )

@@ -1,4 +1,4 @@
-"""Which results were given out: each once, in the order of settling, and anew once a given one has changed."""
+"""Which results are in the output: each once, in the order of settling, and rewritten if one has changed."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ async def _keys(journal: Journal, limit: int = 1000) -> list[str]:
 
 
 async def test_settled_rows_wait_in_the_order_of_settling(path: Path) -> None:
-    """Rows are given in the order in which they were settled, not claimed; those that are open are not given."""
+    """Rows are returned in the order in which they were settled, not claimed; open rows are not returned."""
     async with journal_at(path) as journal:
         await claim(journal, "a", "b", "c", "d", "e")
         await journal.record([change("d", RowState.REFUSED, kind="BadRequest")])
@@ -36,8 +36,8 @@ async def test_settled_rows_wait_in_the_order_of_settling(path: Path) -> None:
         assert await _keys(journal, 0) == []
 
 
-async def test_order_outlives_restarts(path: Path) -> None:
-    """What is settled after a restart comes after what was settled before it."""
+async def test_order_survives_restarts(path: Path) -> None:
+    """Rows that are settled after a restart come after those settled before it."""
     keys = [f"row-{number}" for number in range(150)]
     for some in (keys[100:], keys[:100]):
         async with journal_at(path) as journal:
@@ -48,59 +48,59 @@ async def test_order_outlives_restarts(path: Path) -> None:
         assert await _keys(journal, 120) == (keys[100:] + keys[:100])[:120]
 
 
-async def test_each_result_is_given_out_once(path: Path) -> None:
-    """What is marked is not given again, also after a restart, and the size of the output is known."""
+async def test_each_result_is_emitted_once(path: Path) -> None:
+    """A recorded result is not returned again, also after a restart, and the size of the output is kept."""
     async with journal_at(path) as journal:
         await claim(journal, "a", "b", "c")
         await journal.record([change(key, RowState.REFUSED) for key in "abc"])
         assert await journal.emitted_size() == 0
-        await journal.mark_emitted(["a", "c"], 120)
+        await journal.record_emitted(["a", "c"], 120)
         assert await _keys(journal) == ["b"]
     async with journal_at(path) as journal:
         assert (await _keys(journal), await journal.emitted_size()) == (["b"], 120)
-        await journal.mark_emitted(["b"], 180)
+        await journal.record_emitted(["b"], 180)
         assert (await _keys(journal), await journal.emitted_size()) == ([], 180)
-        await journal.mark_emitted([], 181)
+        await journal.record_emitted([], 181)
         assert await journal.emitted_size() == 181
 
 
 @pytest.mark.parametrize(
     "keys",
-    [["given"], ["free", "given"], ["started"], ["free", "nobody"], ["free", "free"]],
+    [["emitted"], ["free", "emitted"], ["started"], ["free", "nobody"], ["free", "free"]],
     ids=["twice", "one twice", "open", "not known", "double"],
 )
-async def test_what_cannot_be_given_out_is_refused(path: Path, keys: list[str]) -> None:
-    """A row that is open, not known, or given out already is refused, and then none of the call is marked."""
+async def test_results_that_cannot_be_emitted_are_refused(path: Path, keys: list[str]) -> None:
+    """A row that is open, unknown or emitted before is refused, and then no row of the call is recorded."""
     async with journal_at(path) as journal:
-        await claim(journal, "given", "free")
-        await journal.record([change("given", RowState.REFUSED), change("free", RowState.REFUSED)])
+        await claim(journal, "emitted", "free")
+        await journal.record([change("emitted", RowState.REFUSED), change("free", RowState.REFUSED)])
         await walk(journal, "started", RowState.STARTED)
-        await journal.mark_emitted(["given"], 10)
-        with pytest.raises(JournalError, match="given out once"):
-            await journal.mark_emitted(keys, 99)
+        await journal.record_emitted(["emitted"], 10)
+        with pytest.raises(JournalError, match="recorded as emitted once"):
+            await journal.record_emitted(keys, 99)
         assert (await _keys(journal), await journal.emitted_size()) == (["free"], 10)
 
 
-async def test_doubles_are_found_however_many_there_are(path: Path) -> None:
-    """A key that stands twice in a long call is refused too."""
+async def test_repeated_keys_are_found_in_long_calls(path: Path) -> None:
+    """A key that occurs twice in a long call is refused too."""
     keys = [str(number) for number in range(200)]
     async with journal_at(path) as journal:
         await claim(journal, *keys)
         await journal.record([change(key, RowState.REFUSED) for key in keys])
-        with pytest.raises(JournalError, match="given out once"):
-            await journal.mark_emitted([*keys, "0"], 99)
+        with pytest.raises(JournalError, match="recorded as emitted once"):
+            await journal.record_emitted([*keys, "0"], 99)
         with pytest.raises(ValueError, match="0 or more"):
-            await journal.mark_emitted(keys, -1)
-        await journal.mark_emitted(keys, 99)
+            await journal.record_emitted(keys, -1)
+        await journal.record_emitted(keys, 99)
         assert await _keys(journal) == []
 
 
-async def test_a_given_result_that_changes_makes_the_output_stale(path: Path) -> None:
-    """An UNKNOWN row that was given out and is settled by hand is given out anew, and so is everything once reset."""
+async def test_a_change_of_an_emitted_result_makes_the_output_stale(path: Path) -> None:
+    """An UNKNOWN row that was emitted and is settled by hand is returned again, and after a reset all rows are."""
     async with journal_at(path) as journal:
         await walk(journal, "known", RowState.COMPLETED)
         await walk(journal, "lost", RowState.UNKNOWN)
-        await journal.mark_emitted(["known", "lost"], 200)
+        await journal.record_emitted(["known", "lost"], 200)
         assert not await journal.is_output_stale()
         await journal.record([change("lost", RowState.STARTED)])
     async with journal_at(path) as journal:
@@ -113,12 +113,12 @@ async def test_a_given_result_that_changes_makes_the_output_stale(path: Path) ->
         assert await _keys(journal) == ["known", "lost"]
 
 
-async def test_a_given_refusal_that_is_taken_back_makes_the_output_stale(path: Path) -> None:
-    """A REFUSED row that was given out and is settled by hand is given out anew, once it is settled."""
+async def test_a_change_of_an_emitted_refusal_makes_the_output_stale(path: Path) -> None:
+    """A REFUSED row that was emitted and is settled by hand is returned again, once it is settled."""
     async with journal_at(path) as journal:
         await claim(journal, "a", "b")
         await journal.record([change(key, RowState.REFUSED) for key in "ab"])
-        await journal.mark_emitted(["a", "b"], 20)
+        await journal.record_emitted(["a", "b"], 20)
         await journal.record([change("a", RowState.PLANNED, is_by_hand=True)])
         assert await journal.is_output_stale()
         assert await _keys(journal) == []
@@ -127,20 +127,20 @@ async def test_a_given_refusal_that_is_taken_back_makes_the_output_stale(path: P
         assert await _keys(journal) == ["b", "a"]
 
 
-async def test_what_was_claimed_before_it_was_given_out_is_stale_too(path: Path) -> None:
-    """That a result was given out counts though its row was claimed, or changed in vain, before that."""
+async def test_rows_claimed_before_they_were_emitted_make_it_stale_too(path: Path) -> None:
+    """A change counts also if the row was claimed, or a change of it refused, before its result was emitted."""
     async with journal_at(path) as journal:
         await walk(journal, "lost", RowState.UNKNOWN)
         await find(journal, "lost")
         with pytest.raises(JournalError):
             await journal.record([change("lost", RowState.COMPLETED)])
-        await journal.mark_emitted(["lost"], 10)
+        await journal.record_emitted(["lost"], 10)
         await journal.record([change("lost", RowState.PLANNED)])
         assert await journal.is_output_stale()
 
 
-async def test_unknown_rows_that_were_not_given_out_are_no_matter(path: Path) -> None:
-    """Settling by hand what nobody has seen yet leaves the output as good as it was."""
+async def test_unknown_rows_that_were_not_emitted_do_not_matter(path: Path) -> None:
+    """Settling a row by hand whose result is not in the output does not make the output stale."""
     async with journal_at(path) as journal:
         await walk(journal, "lost", RowState.UNKNOWN)
         await journal.record([change("lost", RowState.DROPPED)])
@@ -148,19 +148,19 @@ async def test_unknown_rows_that_were_not_given_out_are_no_matter(path: Path) ->
         assert await _keys(journal) == ["lost"]
 
 
-async def test_a_refused_settling_leaves_the_output_good(path: Path) -> None:
-    """A call that fails as a whole makes nothing stale."""
+async def test_a_refused_change_does_not_make_the_output_stale(path: Path) -> None:
+    """A call that fails as a whole does not make the output stale."""
     async with journal_at(path) as journal:
         await walk(journal, "lost", RowState.UNKNOWN)
-        await journal.mark_emitted(["lost"], 10)
+        await journal.record_emitted(["lost"], 10)
         with pytest.raises(JournalError):
             await journal.record([change("lost", RowState.DROPPED), change("lost", RowState.STARTED)])
         assert not await journal.is_output_stale()
         assert (await find(journal, "lost")).state is RowState.UNKNOWN
 
 
-async def test_what_waits_is_found_without_reading_all(path: Path) -> None:
-    """Results that were not given out are found through an index, and unfinished rows in one pass over all pages."""
+async def test_pages_are_read_through_indexes(path: Path) -> None:
+    """Results to emit are found through an index, and unfinished rows in one pass over all pages."""
     async with journal_at(path) as journal:
         await claim(journal, "a")
         for page, way in (

@@ -26,7 +26,7 @@ from aioagents import (
     WaitTimeout,
 )
 from aioagents.batch import MOVES, RowState
-from aioagents.batch.plan import ENDS, Verdict, ended, judge, unstarted
+from aioagents.batch.plan import ENDS, StartFailure, classify, ended, unstarted
 from aioagents.errors import error_class
 from tests.fakes import EPOCH
 
@@ -70,7 +70,7 @@ _TABLE = [
 def test_every_error_has_its_verdict(error: Exception, state: RowState, *, stops: bool) -> None:
     """The verdict is the table's, and is a move that a row which is SENDING may make; a plain no is no trouble."""
     is_no = state is RowState.REFUSED or getattr(error, "status", None) in {402, 403}
-    assert judge(error) == Verdict(state, stops, is_trouble=not is_no)
+    assert classify(error) == StartFailure(state, stops, is_trouble=not is_no)
     assert state in MOVES[RowState.SENDING]
 
 
@@ -78,7 +78,7 @@ def test_every_error_has_its_verdict(error: Exception, state: RowState, *, stops
 def test_refusals_are_final_but_for_those_that_are_not(status: int) -> None:
     """Of all 4xx, a row is given back for those that a later try may cure."""
     given_back = {401, 402, 403, 408, 425, 429}
-    verdict = judge(error_class(status)("x", status=status))
+    verdict = classify(error_class(status)("x", status=status))
     assert verdict.state is (RowState.PLANNED if status in given_back else RowState.REFUSED)
 
 

@@ -1,4 +1,4 @@
-"""Results in a file: one line for each settled row, wherever writing was broken off."""
+"""The results file: one line for each settled row, wherever writing was interrupted."""
 
 import asyncio
 import csv
@@ -22,7 +22,7 @@ LOCK = ".aioagents-lock"
 
 
 async def settle_rows(journal: Journal, keys: Sequence[str], state: RowState = RowState.COMPLETED) -> None:
-    """Have rows go all their way to an end."""
+    """Bring rows to an end state."""
     await journal.claim([BatchRow(key, "tea") for key in keys])
     await journal.record([Change(key=key, state=RowState.SENDING, at=EPOCH) for key in keys])
     if state in (RowState.COMPLETED, RowState.FAILED):
@@ -37,7 +37,7 @@ async def settle_rows(journal: Journal, keys: Sequence[str], state: RowState = R
 
 
 def keys_in(path: Path) -> list[str]:
-    """Return the keys of a results file, in order; each line has to be whole."""
+    """Return the keys of a results file, in order; every line must be complete."""
     if path.suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
             return [row["key"] for row in csv.DictReader(file, strict=True)]
@@ -48,60 +48,60 @@ def keys_in(path: Path) -> list[str]:
 
 @asynccontextmanager
 async def journal_in(folder: Path) -> AsyncIterator[Journal]:
-    """Have the journal of a folder open."""
+    """Open the journal of a folder."""
     async with Journal(folder / "batch.db") as journal:
         yield journal
 
 
 class Killed(BaseException):
-    """What no code of ours catches: the process is gone."""
+    """Stands for the end of the process: no code catches it."""
 
 
 class Failing:
-    """A journal during whose n-th call the process is killed, before the journal has done it or after."""
+    """A journal in whose n-th call the process is killed, before or after the call is made."""
 
     def __init__(self, journal: Journal, *, at: int, is_done: bool) -> None:
         self._journal = journal
         self._left = at
         self._is_done = is_done
 
-    async def _call(self, act: Callable[..., Any], *arguments: Any) -> Any:
+    async def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
         self._left -= 1
         if self._left == 0 and not self._is_done:
             raise Killed
-        result = await act(*arguments)
+        result = await method(*arguments)
         if self._left == 0:
             raise Killed
         return result
 
     async def unemitted(self, limit: int) -> Sequence[Record]:
-        """Pass it on."""
+        """Call the journal."""
         result: Sequence[Record] = await self._call(self._journal.unemitted, min(limit, 3))
         return result
 
-    async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
-        """Pass it on."""
-        await self._call(self._journal.mark_emitted, keys, size)
+    async def record_emitted(self, keys: Sequence[str], size: int) -> None:
+        """Call the journal."""
+        await self._call(self._journal.record_emitted, keys, size)
 
     async def emitted_size(self) -> int:
-        """Pass it on."""
+        """Call the journal."""
         size: int = await self._call(self._journal.emitted_size)
         return size
 
     async def is_output_stale(self) -> bool:
-        """Pass it on."""
+        """Call the journal."""
         is_stale: bool = await self._call(self._journal.is_output_stale)
         return is_stale
 
     async def reset_emission(self) -> None:
-        """Pass it on."""
+        """Call the journal."""
         await self._call(self._journal.reset_emission)
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 @pytest.mark.parametrize("depth", [254, 1023])
-async def test_outputs_however_deep(tmp_path: Path, form: Literal["jsonl", "csv"], depth: int) -> None:
-    """An output has its line though it is nested as deep as can be read."""
+async def test_deep_outputs(tmp_path: Path, form: Literal["jsonl", "csv"], depth: int) -> None:
+    """An output that is nested as deep as can be read is written."""
     path = tmp_path / "results"
     deep: Any = None
     for _ in range(depth):
@@ -119,7 +119,7 @@ async def test_outputs_however_deep(tmp_path: Path, form: Literal["jsonl", "csv"
 
 
 async def test_json_lines(tmp_path: Path) -> None:
-    """Each line is an object with the same members; what a row does not have is null."""
+    """Each line is an object with the same members; missing values are null."""
     path = tmp_path / "results.jsonl"
     async with journal_in(tmp_path) as journal:
         await settle_rows(journal, ["1"])
@@ -146,7 +146,7 @@ async def test_json_lines(tmp_path: Path) -> None:
 
 
 async def test_csv(tmp_path: Path) -> None:
-    """A name that ends in .csv gives CSV with a header; the output is JSON text, quoted as CSV quotes."""
+    """A name that ends in .csv means CSV with a header; the output is JSON text in a quoted cell."""
     path = tmp_path / "results.CSV"
     async with journal_in(tmp_path) as journal:
         await settle_rows(journal, ["1"])
@@ -163,7 +163,7 @@ async def test_csv(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 async def test_no_rows(tmp_path: Path, form: Any) -> None:
-    """A batch without settled rows has a file all the same, which is taken up as any other."""
+    """A batch without settled rows has a file too, which can be continued."""
     path = tmp_path / "results"
     async with journal_in(tmp_path) as journal:
         for _ in range(2):
@@ -193,9 +193,9 @@ async def test_more_rows_than_a_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
 @pytest.mark.parametrize("is_done", [True, False], ids=["after", "before"])
-@pytest.mark.parametrize("is_stale", [True, False], ids=["anew", "on"])
+@pytest.mark.parametrize("is_stale", [True, False], ids=["rewritten", "continued"])
 async def test_killed_at_any_step(tmp_path: Path, name: str, *, is_done: bool, is_stale: bool) -> None:
-    """Wherever it is broken off, and however much of what was not counted reached the disk, each row has one line."""
+    """Wherever it is killed, and however much of what was not recorded reached the disk, each row has one line."""
     chance = Random(5)
     for step in range(1, 40):
         folder = tmp_path / str(step)
@@ -214,12 +214,14 @@ async def test_killed_at_any_step(tmp_path: Path, name: str, *, is_done: bool, i
                     await results.write()
                     await settle_rows(journal, ["8", "9"], RowState.FAILED)
                     await results.finish()
-                is_through = True
+                is_complete = True
             except Killed:
-                is_through = False
+                is_complete = False
             size = await journal.emitted_size()
             for each in (path, path.with_name(path.name + PART)):
-                if each.exists() and each.stat().st_size > size > 0:  # what was not counted may be torn
+                if (
+                    each.exists() and each.stat().st_size > size > 0
+                ):  # bytes that were not recorded may be lost
                     with each.open("r+b") as file:
                         file.truncate(chance.randint(size, each.stat().st_size))
             async with ResultFile(journal, path) as results:
@@ -228,41 +230,41 @@ async def test_killed_at_any_step(tmp_path: Path, name: str, *, is_done: bool, i
         keys = keys_in(path)
         assert sorted(keys) == sorted(settled), step
         assert not path.with_name(path.name + PART).exists()
-        if is_through:
+        if is_complete:
             assert step > 5
             return
-    raise AssertionError("never came through")
+    raise AssertionError("never completed")
 
 
 @pytest.mark.parametrize("is_finished", [True, False], ids=["finished", "written"])
 @pytest.mark.parametrize("is_done", [True, False], ids=["after", "before"])
 async def test_killed_at_the_first_lines(tmp_path: Path, *, is_done: bool, is_finished: bool) -> None:
-    """Who wrote, or finished, before any row was settled and is killed amid the first lines finds its file again."""
+    """After a write or finish without settled rows, a kill during the first lines leaves a usable file."""
     for step in range(1, 20):
         folder = tmp_path / str(step)
         folder.mkdir()
         path = folder / "results.jsonl"
-        is_through = False
+        is_complete = False
         async with journal_in(folder) as journal:
             with suppress(Killed):
                 async with ResultFile(Failing(journal, at=step, is_done=is_done), path) as results:
                     await (results.finish() if is_finished else results.write())
                     await settle_rows(journal, ["0", "1"])
                     await results.write()
-                is_through = True
+                is_complete = True
             async with ResultFile(journal, path) as results:
                 await results.finish()
             settled = (await journal.claim([BatchRow("0", "tea")]))[0].state is RowState.COMPLETED
         assert keys_in(path) == (["0", "1"] if settled else []), step
         assert not path.with_name(path.name + PART).exists()
-        if is_through:
+        if is_complete:
             assert step > 4
             return
-    raise AssertionError("never came through")
+    raise AssertionError("never completed")
 
 
-async def test_changed_line_has_the_file_written_anew(tmp_path: Path) -> None:
-    """An unknown row that was settled by hand has its new line in place of the old one, when next opened."""
+async def test_a_changed_line_makes_the_file_rewritten(tmp_path: Path) -> None:
+    """The line of an unknown row that was settled by hand is replaced when the file is opened again."""
     path = tmp_path / "results.jsonl"
     async with journal_in(tmp_path) as journal:
         await settle_rows(journal, ["1", "2"], RowState.UNKNOWN)
@@ -277,7 +279,7 @@ async def test_changed_line_has_the_file_written_anew(tmp_path: Path) -> None:
 
 
 async def test_line_that_changes_while_open(tmp_path: Path) -> None:
-    """A row that was unknown and is sent once more has one line after `finish`."""
+    """A row that was unknown and is sent again has one line after `finish`."""
     path = tmp_path / "results.jsonl"
     async with journal_in(tmp_path) as journal:
         await settle_rows(journal, ["1", "2"], RowState.UNKNOWN)
@@ -296,17 +298,17 @@ async def test_line_that_changes_while_open(tmp_path: Path) -> None:
     assert len(lines) == 3
 
 
-async def test_row_that_moves_on_between_reading_and_noting(tmp_path: Path) -> None:
-    """A row that is sent once more while its line is written gets its line when it is settled anew."""
+async def test_row_that_changes_between_reading_and_recording(tmp_path: Path) -> None:
+    """A row that is sent again while its line is written gets its line when it is settled again."""
     path = tmp_path / "results.jsonl"
 
     class _Meanwhile(Failing):
-        has_moved = False
+        is_changed = False
 
         async def unemitted(self, limit: int) -> Sequence[Record]:
             found = await super().unemitted(limit)
-            if not self.has_moved:
-                self.has_moved = True
+            if not self.is_changed:
+                self.is_changed = True
                 await journal.record([Change(key="1", state=RowState.PLANNED, at=EPOCH)])
             return found
 
@@ -317,12 +319,12 @@ async def test_row_that_moves_on_between_reading_and_noting(tmp_path: Path) -> N
         assert keys_in(path) == ["2"]
 
 
-async def test_journal_that_refuses_is_believed_in_the_end(tmp_path: Path) -> None:
-    """A journal that notes nothing, again and again, ends the writing; no line is counted, and none is lost."""
+async def test_journal_that_keeps_failing(tmp_path: Path) -> None:
+    """If the journal keeps failing, writing raises; no line is recorded, and none is lost."""
     path = tmp_path / "results.jsonl"
 
     class _Full(Failing):
-        async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
+        async def record_emitted(self, keys: Sequence[str], size: int) -> None:
             raise JournalError("the disk is full")
 
     async with journal_in(tmp_path) as journal:
@@ -345,8 +347,8 @@ async def test_journal_that_refuses_is_believed_in_the_end(tmp_path: Path) -> No
     ],
     ids=["missing", "short", "foreign", "other lines"],
 )
-async def test_file_that_is_not_what_was_left(tmp_path: Path, content: bytes | None, words: str) -> None:
-    """A file that does not have what was written into it is refused and left alone; it can be written anew."""
+async def test_file_that_was_changed(tmp_path: Path, content: bytes | None, words: str) -> None:
+    """A file without the recorded content is refused and stays unchanged; it can be rewritten."""
     path = tmp_path / "results.jsonl"
     async with journal_in(tmp_path) as journal:
         await settle_rows(journal, ["1", "2", "3"])
@@ -363,8 +365,8 @@ async def test_file_that_is_not_what_was_left(tmp_path: Path, content: bytes | N
             assert keys_in(path) == ["1", "2", "3"]
 
 
-async def test_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    """A file that has the name already, before the journal wrote any, is refused and left as it is."""
+async def test_file_with_other_content_is_refused(tmp_path: Path) -> None:
+    """A file that had the name before the journal wrote any results is refused and stays unchanged."""
     path = tmp_path / "results.jsonl"
     path.write_text('{"key":"of another batch"}\n')
     async with journal_in(tmp_path) as journal:
@@ -376,7 +378,7 @@ async def test_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_rebuilt", [True, False])
 async def test_one_batch_at_a_time_writes(tmp_path: Path, *, is_rebuilt: bool) -> None:
-    """A file that another batch is writing is refused, lines or none, and may be had once that is done."""
+    """A file that another batch is writing is refused, with or without lines, until that has ended."""
     path = tmp_path / "results.jsonl"
     async with Journal(tmp_path / "a.db") as a, Journal(tmp_path / "b.db") as b:
         await settle_rows(b, ["b"])
@@ -396,7 +398,7 @@ async def test_one_batch_at_a_time_writes(tmp_path: Path, *, is_rebuilt: bool) -
 
 
 async def test_lock_that_a_killed_batch_left(tmp_path: Path) -> None:
-    """What a killed process leaves of its lock holds nobody up, and is removed."""
+    """A lock file that a killed process left does no harm, and is removed."""
     path = tmp_path / "results.jsonl"
     left = path.with_name(path.name + LOCK)
     left.touch()
@@ -405,8 +407,8 @@ async def test_lock_that_a_killed_batch_left(tmp_path: Path) -> None:
     assert not left.exists()
 
 
-async def test_folder_that_is_away_for_a_while(tmp_path: Path) -> None:
-    """A file that cannot be given its name is an OSError, each time; once it can, it is, with each line once."""
+async def test_folder_that_is_missing_for_a_while(tmp_path: Path) -> None:
+    """While the file cannot be renamed, each call raises OSError; afterwards it has each line once."""
     folder, away = tmp_path / "results", tmp_path / "away"
     folder.mkdir()
     async with journal_in(tmp_path) as journal:
@@ -424,14 +426,14 @@ async def test_folder_that_is_away_for_a_while(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_rebuilt", [True, False])
-async def test_only_ordinary_files_are_written(tmp_path: Path, *, is_rebuilt: bool) -> None:
-    """A pipe is refused and stays what it is; a link is written through, and stays a link."""
+async def test_only_regular_files_are_written(tmp_path: Path, *, is_rebuilt: bool) -> None:
+    """A pipe is refused and stays a pipe; the target of a symbolic link is written, and the link stays."""
     pipe, link = tmp_path / "pipe", tmp_path / "link.jsonl"
     os.mkfifo(pipe)
     link.symlink_to(tmp_path / "results.jsonl")
     async with journal_in(tmp_path) as journal:
         await settle_rows(journal, ["1"])
-        with pytest.raises(ValueError, match="no ordinary file"):
+        with pytest.raises(ValueError, match="not a regular file"):
             async with ResultFile(journal, pipe, is_rebuilt=is_rebuilt):
                 pass
         async with ResultFile(journal, link, is_rebuilt=is_rebuilt) as results:
@@ -441,16 +443,16 @@ async def test_only_ordinary_files_are_written(tmp_path: Path, *, is_rebuilt: bo
     assert keys_in(tmp_path / "results.jsonl") == ["1"]
 
 
-async def test_cancelled_writing_costs_no_line(tmp_path: Path) -> None:
-    """A writer that is cancelled amid a write leaves a file in which the next write puts each line once."""
+async def test_cancelled_writing_loses_no_line(tmp_path: Path) -> None:
+    """After a write is cancelled, the next write completes the file, with each line once."""
     path = tmp_path / "results.jsonl"
     keys = [str(n) for n in range(600)]
     async with journal_in(tmp_path) as journal:
         await settle_rows(journal, keys)
         async with ResultFile(journal, path) as results:
-            for turns in range(60):
+            for steps in range(60):
                 writing = asyncio.create_task(results.write())
-                for _ in range(turns):
+                for _ in range(steps):
                     await asyncio.sleep(0)
                 writing.cancel()
                 await asyncio.wait([writing])
@@ -458,8 +460,8 @@ async def test_cancelled_writing_costs_no_line(tmp_path: Path) -> None:
     assert keys_in(path) == keys
 
 
-async def test_only_for_use_within_its_block(tmp_path: Path) -> None:
-    """A file that is not open says so, and one whose form is unknown is refused at once."""
+async def test_only_usable_within_its_block(tmp_path: Path) -> None:
+    """A file that is not open raises RuntimeError, and an unknown form raises ValueError."""
     async with journal_in(tmp_path) as journal:
         await settle_rows(journal, ["1"])
         results = ResultFile(journal, tmp_path / "results.jsonl")

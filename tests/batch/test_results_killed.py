@@ -15,7 +15,7 @@ _ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
 async def test_each_row_has_one_line_though_its_writer_is_killed(tmp_path: Path, name: str) -> None:
-    """After forty kills at random instants and one run to the end, each row stands in the file once."""
+    """After forty kills at random instants and one run to the end, each row has one line in the file."""
     command = [sys.executable, "-m", "tests.batch.killed_writer", str(tmp_path), name, "40"]
     done = subprocess.run(  # noqa: ASYNC221 - nothing else is to go on meanwhile
         command, cwd=_ROOT, capture_output=True, check=False, text=True, timeout=300

@@ -1,4 +1,4 @@
-"""Rows out of JSON lines and CSV."""
+"""Reading rows from JSON lines and CSV."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ _VALUES = st.recursive(
 _ROWS = st.lists(
     st.builds(BatchRow, _NAMES, _NAMES, _TEXTS, st.dictionaries(_TEXTS, _VALUES, max_size=4)), max_size=8
 )
-# What a cell holds is text, and an empty one is no member.
+# Cells are text, and an empty cell is a missing member.
 _CELLS = st.lists(
     st.builds(BatchRow, _NAMES, _NAMES, _TEXTS, st.dictionaries(_NAMES, _NAMES, max_size=3)), max_size=8
 )
@@ -50,14 +50,14 @@ def _csv(rows: Iterable[BatchRow], *, end: str = "\r\n") -> str:
 
 
 def faults(found: Iterable[BatchRow | RowFault]) -> list[str]:
-    """Return what is said of lines that are no rows."""
+    """Return the messages of lines that are not rows."""
     return [str(each) for each in found if isinstance(each, RowFault)]
 
 
 @settings(deadline=None)
 @given(rows=_ROWS, end=st.sampled_from(["\n", "\r\n", "\n\n", "\n  \n"]), has_bom=st.booleans())
-def test_json_lines_come_back(rows: list[BatchRow], end: str, *, has_bom: bool) -> None:
-    """What was written as JSON lines is read as the same rows, as text and as bytes, however lines end."""
+def test_json_lines_are_read_back(rows: list[BatchRow], end: str, *, has_bom: bool) -> None:
+    """Rows written as JSON lines are read back, as text and as bytes, with any line ends."""
     text = "".join(json.dumps(_object(row), ensure_ascii=False) + end for row in rows)
     text = "\ufeff" + text if has_bom else text
     assert list(read_jsonl(io.BytesIO(text.encode()))) == rows
@@ -68,8 +68,8 @@ def test_json_lines_come_back(rows: list[BatchRow], end: str, *, has_bom: bool) 
 @settings(deadline=None)
 @given(rows=_CELLS, has_bom=st.booleans())
 @example(rows=[BatchRow("1\r\n", 'a "b"\n\n', ",\n", {"x\n": "\r"})], has_bom=True)
-def test_csv_comes_back(rows: list[BatchRow], *, has_bom: bool) -> None:
-    """What was written as CSV is read as the same rows: quotes, commas and line ends within cells included."""
+def test_csv_is_read_back(rows: list[BatchRow], *, has_bom: bool) -> None:
+    """Rows written as CSV are read back, including quotes, commas and line ends in cells."""
     text = ("\ufeff" if has_bom else "") + _csv(rows)
     assert list(read_csv(io.BytesIO(text.encode()))) == rows
     assert list(read_csv(io.StringIO(text, newline=""))) == rows
@@ -77,8 +77,8 @@ def test_csv_comes_back(rows: list[BatchRow], *, has_bom: bool) -> None:
 
 @settings(deadline=None)
 @given(st.binary(max_size=300))
-def test_garbage_is_told_line_by_line(content: bytes) -> None:
-    """Whatever bytes there are, JSON lines are rows or faults, no more than there are lines, and numbered upwards."""
+def test_garbage_in_json_lines(content: bytes) -> None:
+    """Any bytes read as JSON lines are rows or faults, at most one for each line, with increasing numbers."""
     found = list(read_jsonl(io.BytesIO(content)))
     numbers = [each.line_number for each in found if isinstance(each, RowFault)]
     assert numbers == sorted(set(numbers))
@@ -88,8 +88,8 @@ def test_garbage_is_told_line_by_line(content: bytes) -> None:
 
 @settings(deadline=None)
 @given(st.binary(max_size=300))
-def test_garbage_in_csv_is_told_too(content: bytes) -> None:
-    """Whatever bytes follow the header, CSV gives rows or faults, and raises nothing."""
+def test_garbage_in_csv(content: bytes) -> None:
+    """Any bytes after the header are read as rows or faults, and nothing is raised."""
     found = list(read_csv(io.BytesIO(b"key,target,input.x\n" + content)))
     numbers = [each.line_number for each in found if isinstance(each, RowFault)]
     assert numbers == sorted(set(numbers))
@@ -121,8 +121,8 @@ def test_garbage_in_csv_is_told_too(content: bytes) -> None:
         (f'{{"key":"a","target":"t","input":{{"id":1{"0" * 300}}}}}', "input has a whole number beyond"),
     ],
 )
-def test_lines_that_are_no_rows(line: str, words: str) -> None:
-    """Each says what is wrong in words that do not quote it; the next line is read all the same."""
+def test_lines_that_are_not_rows(line: str, words: str) -> None:
+    """Each fault says what is wrong without quoting the line; the next line is read nevertheless."""
     found = list(read_jsonl(["\n", line, '{"key":"ok","target":"t"}\n']))
     assert found[1] == BatchRow("ok", "t")
     (fault,) = faults(found)
@@ -130,16 +130,16 @@ def test_lines_that_are_no_rows(line: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("value", [2**64 - 1, -(2**63), 1e300, 0.12345678901234567890, '"1\\": ' + "9" * 30])
-def test_long_numbers_that_are_read_as_they_are(value: Any) -> None:
-    """Whole numbers of 64 bits, fractions, and digits within strings are taken, however many there are."""
+def test_long_numbers_that_are_exact(value: Any) -> None:
+    """Whole numbers of 64 bits, fractions, and digits in strings are read, however many digits there are."""
     line = json.dumps({"key": "a", "target": "t", "input": {"x": value, "id": "9" * 30}})
     [row] = read_jsonl([line])
     assert isinstance(row, BatchRow)
     assert row.input == {"x": value, "id": "9" * 30}
 
 
-def test_fault_knows_its_key_and_travels() -> None:
-    """A fault has its row's key where that could be read, and survives pickling."""
+def test_fault_has_its_key_and_can_be_pickled() -> None:
+    """A fault has its row's key if that could be read, and survives pickling."""
     (fault,) = read_jsonl(['{"key":7,"target":"t","message":[]}'])
     assert isinstance(fault, RowFault)
     again = pickle.loads(pickle.dumps(fault))  # noqa: S301 - our own
@@ -147,13 +147,13 @@ def test_fault_knows_its_key_and_travels() -> None:
 
 
 def test_numbers_as_keys_and_nulls() -> None:
-    """A whole number is a key, and null stands for what is missing."""
+    """A whole number can be a key, and null counts as missing."""
     lines = ['{"key":7,"target":null,"message":null,"input":null}', '{"key":"8","target":"own"}']
     assert list(read_jsonl(lines, target="t")) == [BatchRow("7", "t"), BatchRow("8", "own")]
 
 
-def test_rows_know_their_lines() -> None:
-    """A row knows the physical line on which it begins, which makes it no other row."""
+def test_rows_have_their_lines() -> None:
+    """A row has the number of the physical line on which it begins, which does not count in comparisons."""
     lines = ["\n", '{"key":"a","target":"t"}\n', "no row\n", '{"key":"b","target":"t"}\n']
     assert [each.line for each in read_jsonl(lines) if isinstance(each, BatchRow)] == [2, 4]
     table = ["key,target,message\n", 'a,t,"of\n', 'two lines"\n', "\n", "b,t,\n"]
@@ -162,7 +162,7 @@ def test_rows_know_their_lines() -> None:
     assert found[1] == BatchRow("b", "t")
 
 
-def test_bytes_that_are_no_utf8() -> None:
+def test_bytes_that_are_not_utf8() -> None:
     """A line that is not UTF-8 is a fault, and lines around it are read."""
     good = b'{"key":"a","target":"t"}\n'
     found = list(read_jsonl([good, b'{"key":"\xff","target":"t"}\n', good]))
@@ -175,7 +175,7 @@ def test_bytes_that_are_no_utf8() -> None:
 
 @pytest.mark.parametrize("kind", ["bytes", "text", "list"])
 def test_long_lines_are_bounded(kind: str) -> None:
-    """A line that is too long is one fault, whole lines after it are read, and one just short enough is read."""
+    """A line that is too long is one fault; the lines after it, and a line of the maximum length, are read."""
     row = '{"key":"a","target":"t","message":"%s"}'
     room = 100 - len(row % "")
     lines = [row % ("x" * room), row % ("x" * (room + 1)), row % ("x" * 1000), row % ""]
@@ -190,26 +190,26 @@ def test_long_lines_are_bounded(kind: str) -> None:
     assert [each.message for each in found if isinstance(each, BatchRow)] == ["x" * room, ""]
 
 
-def test_long_line_is_never_held() -> None:
-    """Of a line without end, no more is read at a time than a line may have."""
+def test_long_line_is_never_read_as_a_whole() -> None:
+    """Of an endless line, no more is read at a time than the maximum length."""
 
     class _Endless(io.RawIOBase):
-        asked = 0
-        given = 0
+        largest = 0
+        calls = 0
 
         def readline(self, size: int | None = -1, /) -> bytes:
             assert size is not None
-            self.asked = max(self.asked, size)
-            self.given += 1
-            return b"x" * size if 0 < self.given < 50 else b""
+            self.largest = max(self.largest, size)
+            self.calls += 1
+            return b"x" * size if 0 < self.calls < 50 else b""
 
     endless = _Endless()
     assert faults(read_jsonl(endless, longest=1000)) == ["line 1: longer than 1000 bytes"]
-    assert endless.asked == 1001
+    assert endless.largest == 1001
 
 
 def test_strict_raises_the_first_fault() -> None:
-    """Whoever wants no faults has the first one raised, after the rows before it."""
+    """With `is_strict` the first fault is raised, after the rows before it."""
     rows = read_jsonl(['{"key":"a","target":"t"}', "{", "{"], is_strict=True)
     assert next(rows) == BatchRow("a", "t")
     with pytest.raises(RowFault, match="line 2"):
@@ -222,7 +222,7 @@ def test_strict_raises_the_first_fault() -> None:
 
 @pytest.mark.parametrize("read", [read_jsonl, read_csv])
 def test_path_is_opened_lazily(tmp_path: Path, read: Any) -> None:
-    """A path is opened when the first row is asked for, and closed when whoever reads has enough."""
+    """A path is opened when the first row is requested, and closed with the iterator."""
     path = tmp_path / "rows"
     rows = read(str(path))
     path.write_text('{"key":"a","target":"t"}\n' * 2 if read is read_jsonl else "key,target\na,t\na,t\n")
@@ -232,8 +232,8 @@ def test_path_is_opened_lazily(tmp_path: Path, read: Any) -> None:
         next(read(tmp_path / "other"))
 
 
-def test_source_of_something_else() -> None:
-    """Lines that are neither text nor bytes are a mistake of the program's."""
+def test_source_of_another_type() -> None:
+    """Lines that are neither text nor bytes raise TypeError."""
     with pytest.raises(TypeError, match="lines have to be bytes or str, not int"):
         next(read_jsonl(b"{}"))  # type: ignore[arg-type]
 
@@ -256,21 +256,21 @@ def test_source_of_something_else() -> None:
     ],
 )
 def test_odd_headers_are_refused(header: str, words: str) -> None:
-    """Column names that are not as they should be are told before any row."""
+    """Invalid column names raise ValueError before any row."""
     with pytest.raises(ValueError, match=words) as caught:
         next(read_csv(["\n", header], longest=150))
     assert not isinstance(caught.value, RowFault)
 
 
 def test_default_target() -> None:
-    """Rows without a target have the one that is given for all; a cell of their own wins."""
+    """Rows without a target have the default; a cell of their own takes precedence."""
     assert list(read_csv(["key\n", "a\n"], target="t")) == [BatchRow("a", "t")]
     table = ["key,target,input.x\n", "a,,1\n", "b,own,\n"]
     assert list(read_csv(table, target="t")) == [BatchRow("a", "t", "", {"x": "1"}), BatchRow("b", "own")]
 
 
-def test_lines_are_counted_as_they_stand() -> None:
-    """A fault names the physical line on which its row begins, past blank lines and cells of several lines."""
+def test_physical_lines_are_counted() -> None:
+    """A fault has the physical line on which its row begins, also after blank lines and cells of several lines."""
     table = [
         "\n",
         "key,target\n",
@@ -299,7 +299,7 @@ def test_lines_are_counted_as_they_stand() -> None:
 
 
 def test_quote_that_is_never_closed() -> None:
-    """A cell that would go on for ever ends at the limit of a cell, and rows after it are read."""
+    """An unclosed cell ends at the maximum length of a cell, and rows after it are read."""
     size = csv.field_size_limit()
     table = ["key,target\n", 'a,"t\n', *(["x" * 99 + "\n"] * (size // 100 + 2)), "b,t\n"]
     found = list(read_csv(table))
@@ -313,8 +313,8 @@ def test_quote_that_is_never_closed() -> None:
     [('"b"', "',' expected after '\"'"), ('b",t', "has 3 cells, and there are 2 columns")],
     ids=["refused", "too many cells"],
 )
-def test_quote_that_takes_in_rows(end: str, words: str) -> None:
-    """A quote that is closed by another row's is told with all lines that it took in, and rows after it are read."""
+def test_quote_that_includes_rows(end: str, words: str) -> None:
+    """A quote closed by a later row's quote is a fault with all its lines, and rows after it are read."""
     table = ["key,target\n", '1,"t\n', *(f"{n},t\n" for n in range(2, 50)), f"{end}\n", "51,t\n"]
     [fault, after] = read_csv(table)
     assert str(fault) == f"lines 2 to 51: {words}"

@@ -10,7 +10,7 @@ import pytest
 
 from aioagents import AgentsError, BadRequest, JournalError, RunFailed, RunState, StartUnknown
 from aioagents.batch import BatchRow, Change, Outcome, Record, RowState
-from aioagents.batch.settings import AHEAD
+from aioagents.batch.settings import BatchSettings
 from tests.batch.batch_rig import Notebook, ref_of, rig, rows
 from tests.fakes import EPOCH
 
@@ -229,7 +229,9 @@ async def test_runs_that_go_on_are_read_as_there_are_places(is_input_given: bool
             r.client.begin(str(n))
         await r.begin(rows(count if is_input_given else 0))
         assert r.batch.statistics().in_flight == 10
-        assert book.read <= count + 10 + AHEAD + 1  # all were looked through for starts that were out
+        assert (
+            book.read <= count + 10 + BatchSettings().ahead + 1
+        )  # all were looked through for starts that were out
         for _ in range(200):
             await r.clock.advance(100)
         assert r.is_over

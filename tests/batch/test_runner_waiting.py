@@ -132,9 +132,12 @@ async def test_rows_that_find_no_slot_wait_their_turn_again() -> None:
     """A row that the vendor has no slot for is not sending while it waits, is started later, and is told once."""
     async with rig() as r:
         _slots(r)
-        outcomes = await r.finish(rows(9))
+        await r.begin(rows(9))
+        await r.clock.advance(5.5)
+        assert Counter(r.notebook.states.values()) == {RowState.STARTED: 2, RowState.PLANNED: 7}
+        outcomes = await r.finish_begun()
         assert Counter(outcome.state for outcome in outcomes) == {RowState.COMPLETED: 9}
-        assert r.notebook.most_open <= 2 + 4
+        assert r.notebook.most_sending <= 4
         assert all(log.count(RowState.STARTED) == 1 for log in r.notebook.log.values())
 
 

@@ -1,4 +1,4 @@
-"""Each benchmark runs, in a tiny size, and ends with its ratio."""
+"""Each benchmark runs, in a tiny size, and its last line has the ratio."""
 
 import re
 import subprocess
@@ -36,8 +36,8 @@ def _run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("name", _TINY)
-def test_ends_with_its_ratio(name: str) -> None:
-    """The last line has the ratio in its fixed form, and a missed aim is no failure."""
+def test_last_line_has_the_ratio(name: str) -> None:
+    """The last line has the ratio in a fixed form, and a missed aim is not a failure."""
     options, last = _TINY[name]
     done = _run(name, *options)
     assert (done.returncode, done.stderr) == (0, "")
@@ -51,7 +51,7 @@ def test_lists_all() -> None:
 
 
 def test_refuses_an_unknown_name() -> None:
-    """A name that is not known ends with 2 and is told what there is."""
+    """For an unknown name the exit code is 2, and the known names are printed."""
     done = _run("speed")
     assert done.returncode == 2
     assert "overhead" in done.stdout

@@ -1,4 +1,4 @@
-"""A caller with one account, a script in place of the vendor, and a clock moved by hand."""
+"""A caller with one account, a script in place of the vendor, and a clock that is moved by hand."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -17,12 +17,12 @@ from tests.fakes import FakeClock, settle
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
 
-#: A step of a script: what comes back, what befalls the request, or a function that does either.
+#: A step of a script: a reply, an error, or a function that returns or raises one.
 Step = Reply | AgentsError | Callable[["Attempt"], Awaitable[Reply]]
 
 SECRET = "hunter2"
 BODY = b'{"message_to_start": "hunter2"}'
-POLL = Request(method="GET", url="https://x.example/look", call="aop.status", purpose=Purpose.POLL)
+POLL = Request(method="GET", url="https://x.example/status", call="aop.status", purpose=Purpose.POLL)
 CALL = Request(method="GET", url="https://x.example/call", call="report.page")
 START = Request(
     method="POST", url="https://x.example/start", call="aop.execute", purpose=Purpose.START, body=BODY
@@ -31,16 +31,16 @@ TOKEN = Request(method="POST", url="https://x.example/token", call="token", purp
 
 
 class Attempt:
-    """One sending: the request, its signature, and what says that its first byte leaves."""
+    """One attempt: the request, its signature, and the function that reports its first byte."""
 
-    def __init__(self, request: Request, headers: Mapping[str, str], mark: Callable[[], None]) -> None:
+    def __init__(self, request: Request, headers: Mapping[str, str], note_sent: Callable[[], None]) -> None:
         self.request = request
         self.signature = headers.get("Authorization", "")
-        self.mark = mark
+        self.note_sent = note_sent
 
 
 class ScriptSend:
-    """A `Send` that follows a script, whose last step is for ever."""
+    """A `Send` that follows a script; its last step is repeated."""
 
     def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
@@ -58,7 +58,7 @@ class ScriptSend:
         if callable(step):
             return await step(attempt)
         if not isinstance(step, NotSent):
-            attempt.mark()
+            attempt.note_sent()
         await asyncio.sleep(0)
         if isinstance(step, Reply):
             return step
@@ -66,29 +66,29 @@ class ScriptSend:
 
     @property
     def times(self) -> int:
-        """Count the sendings that were tried."""
+        """Count the attempts."""
         return len(self.attempts)
 
 
 class Held:
-    """A step that stands still: before the first byte (`is_connecting`), or with the reply still out."""
+    """A step that blocks: before the first byte (`is_connecting`), or with the request in flight."""
 
     def __init__(self, *, is_connecting: bool = False) -> None:
         self.is_connecting = is_connecting
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     async def __call__(self, attempt: Attempt) -> Reply:
-        """Stand still until there is a reply."""
+        """Block until there is a reply."""
         if self.is_connecting:
             reply = await self.reply
-            attempt.mark()
+            attempt.note_sent()
             return reply
-        attempt.mark()
+        attempt.note_sent()
         return await self.reply
 
 
 class Rig:
-    """All that a test asks questions of. Tokens are called token-1, token-2 and so on."""
+    """A caller and what tests need around it. Its tokens are called token-1, token-2 and so on."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Rig:
         )
 
     async def fetch(self) -> tuple[str, float]:
-        """Return the next token, which lives for an hour."""
+        """Return the next token, which is valid for an hour."""
         self.fetches += 1
         await asyncio.sleep(0)
         return f"token-{self.fetches}", 3600.0
@@ -144,7 +144,7 @@ class Rig:
     async def __aexit__(self, *_: object) -> None:
         await self.supervisor.aclose()
 
-    def told(self, kind: type[E]) -> list[E]:
+    def emitted(self, kind: type[E]) -> list[E]:
         """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
@@ -153,39 +153,39 @@ class Rig:
         return self.caller.start(
             self.account,
             Start(
-                vendor="leena", request=request, read=read_text, target="triage", advice="Look at the report."
+                vendor="leena", request=request, read=read_text, target="triage", advice="Check the report."
             ),
         )
 
     async def poll(self, request: Request = POLL) -> str:
-        """Look once; the result is the body of the reply, which must not be empty."""
+        """Poll once; the result is the body of the reply, which must not be empty."""
         return read_text(await self.caller.poll(self.account, request))
 
     async def ends(self, work: Coroutine[Any, Any, T]) -> "T | Exception":
-        """Let `work` run to its end, however long that takes, and give its result or what it raised."""
+        """Run `work` to its end, however long that takes; return its result or what it raised."""
         task = asyncio.ensure_future(work)
         await self.clock.advance(5000.0)
         assert task.done()
         try:
             return await task
-        except Exception as exc:  # noqa: BLE001 - the outcome is what the test looks at
+        except Exception as exc:  # noqa: BLE001 - the outcome is what the test asserts
             return exc
 
     async def begin(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Let `work` begin and go as far as it comes without time passing."""
+        """Run `work` as far as it gets without time passing."""
         task = asyncio.ensure_future(work)
         await settle()
         return task
 
     def assert_idle(self) -> None:
-        """See that nothing is left: no request in the gate, nobody in line, no timer."""
+        """Assert that nothing is left: no permit in use, nobody in a queue, no timer."""
         numbers = self.account.limiter.statistics()
         assert (numbers.under_way, numbers.waiting, numbers.waiting_polls) == (0, 0, 0)
         assert self.clock.timers == 0
 
 
 def read_text(reply: Reply) -> str:
-    """Read a body that must not be empty."""
+    """Return a body, which must not be empty."""
     if not reply.body:
         raise DecodeError("leena: the answer has the wrong shape at $", vendor="leena", call="c", path="$")
     return reply.body.decode()

@@ -1,4 +1,4 @@
-"""The same promises where the event loop begins tasks at once (`asyncio.eager_task_factory`)."""
+"""The same promises where the event loop starts tasks eagerly (`asyncio.eager_task_factory`)."""
 
 import asyncio
 import sys
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks 
 
 @pytest.fixture(autouse=True)
 async def _eager() -> None:
-    """Have every task begin at once."""
+    """Start every task eagerly."""
     if sys.version_info >= (3, 12):
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
 
@@ -46,7 +46,7 @@ async def test_token_that_comes_without_waiting() -> None:
 
 
 async def test_starts_are_not_forgotten() -> None:
-    """Starts end, go on without their callers, or are unknown, as they are where tasks begin later."""
+    """Starts end, go on without their callers, or are unknown, as they do where tasks start later."""
     held, lost = Held(), Held()
     async with Rig(OK, held, lost) as rig:
         assert await rig.start() == "ok"
@@ -59,7 +59,7 @@ async def test_starts_are_not_forgotten() -> None:
         await settle()
         held.reply.set_result(OK)
         await settle()
-        assert len(rig.told(StartAbandoned)) == 1
+        assert len(rig.emitted(StartAbandoned)) == 1
         out = await rig.begin(rig.start())
         await rig.supervisor.aclose()
         with pytest.raises(StartUnknown):

@@ -1,4 +1,4 @@
-"""Starts that travel in the task of who asks for them, since nobody but the pool cancels it."""
+"""Inline starts: made in the task of their caller, which only the pool cancels."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,8 +22,8 @@ from tests.fakes import settle
 THROTTLED_LONG = Reply(429, {"retry-after": "60"}, b"")
 
 
-class Carried:
-    """A start in a carried task, and what became of it."""
+class InlineStart:
+    """An inline start, and its outcome."""
 
     def __init__(self, rig: Rig, *, start: Callable[[], Awaitable[str]] | None = None) -> None:
         self.outcome: str | Exception | None = None
@@ -42,16 +42,16 @@ class Carried:
 
 
 async def test_makes_no_task_of_its_own() -> None:
-    """A carried start is sent, read and counted as any other, in the one task that carries it."""
+    """An inline start is sent, read and counted like any other, in the one task of its caller."""
     held = Held()
     async with Rig(REFUSED, held) as rig:
         before = asyncio.all_tasks()
-        carried = Carried(rig)
+        inline = InlineStart(rig)
         await settle()
-        assert asyncio.all_tasks() - before == {carried.task}
+        assert asyncio.all_tasks() - before == {inline.task}
         held.reply.set_result(OK)
         await settle()
-        assert (carried.outcome, carried.ended) == ("ok", [carried.task])
+        assert (inline.outcome, inline.ended) == ("ok", [inline.task])
         assert (rig.send.times, rig.caller.starts) == (2, 1)
         rig.assert_idle()
 
@@ -60,51 +60,51 @@ async def test_makes_no_task_of_its_own() -> None:
     ("reply", "error"), [(Reply(400, {}, b"{}"), BadRequest), (Reply(500, {}, b""), StartUnknown)]
 )
 async def test_raises_as_others_do(reply: Reply, error: type[AgentsError]) -> None:
-    """A refusal is raised as it is, and an answer that tells nothing as unknown; neither is told as abandoned."""
+    """A refusal is raised as it is, and a reply that leaves the outcome unknown as unknown; neither is emitted."""
     async with Rig(reply) as rig:
-        carried = Carried(rig)
+        inline = InlineStart(rig)
         await settle()
-        assert type(carried.outcome) is error
-        assert rig.told(StartAbandoned) == []
+        assert type(inline.outcome) is error
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
-async def test_closing_crew_leaves_no_fate_untold() -> None:
-    """When the pool's tasks end, a start that is out is unknown, and one that is not raises `PoolClosed`."""
+async def test_closing_supervisor_leaves_no_outcome_unreported() -> None:
+    """When the pool's tasks end, a start in flight is unknown, and an unsent one raises `PoolClosed`."""
     async with Rig(Held(), Held(is_connecting=True)) as rig:
-        out, connecting = Carried(rig), Carried(rig)
+        sent, connecting = InlineStart(rig), InlineStart(rig)
         await settle()
         await rig.supervisor.aclose()
-        assert type(out.outcome) is StartUnknown
+        assert type(sent.outcome) is StartUnknown
         assert type(connecting.outcome) is PoolClosed
-        assert (out.cancelling, connecting.cancelling) == (0, 0)
+        assert (sent.cancelling, connecting.cancelling) == (0, 0)
         rig.assert_idle()
 
 
-async def test_landing_waits_for_what_is_out() -> None:
-    """Landing waits for a carried start that is out, and ends the others before anything of them is sent."""
-    out = Held()
-    async with Rig(out, THROTTLED_LONG, Held(is_connecting=True)) as rig:
-        carried = [Carried(rig) for _ in range(3)]
+async def test_drain_waits_for_starts_in_flight() -> None:
+    """Draining waits for an inline start that is in flight, and ends the unsent ones."""
+    sent = Held()
+    async with Rig(sent, THROTTLED_LONG, Held(is_connecting=True)) as rig:
+        inline = [InlineStart(rig) for _ in range(3)]
         await settle()
-        landing = await rig.begin(rig.caller.drain(60.0))
-        assert [type(each.outcome) for each in carried[1:]] == [PoolClosed, PoolClosed]
-        assert not landing.done()
-        out.reply.set_result(OK)
+        draining = await rig.begin(rig.caller.drain(60.0))
+        assert [type(each.outcome) for each in inline[1:]] == [PoolClosed, PoolClosed]
+        assert not draining.done()
+        sent.reply.set_result(OK)
         await settle()
-        assert landing.done()
-        assert carried[0].outcome == "ok"
+        assert draining.done()
+        assert inline[0].outcome == "ok"
         rig.assert_idle()
 
 
-async def test_called_off() -> None:
-    """Called off, a carried start that is out goes on and is not sent again, and one that is not raises `NotSent`."""
-    out = Held()
-    async with Rig(out, THROTTLED_LONG) as rig:
-        first, second = Carried(rig), Carried(rig)
+async def test_cancel_unsent() -> None:
+    """Cancelled unless sent, an inline start in flight goes on but is not retried; an unsent one raises `NotSent`."""
+    sent = Held()
+    async with Rig(sent, THROTTLED_LONG) as rig:
+        first, second = InlineStart(rig), InlineStart(rig)
         await settle()
         rig.caller.cancel_unsent([first.task, second.task])
-        out.reply.set_result(THROTTLED)
+        sent.reply.set_result(THROTTLED)
         await settle()
         assert type(first.outcome) is Throttled
         assert type(second.outcome) is NotSent
@@ -113,67 +113,67 @@ async def test_called_off() -> None:
 
 
 async def test_two_in_a_row() -> None:
-    """A carried task may make several starts, one after the other."""
+    """An inline task may make several starts, one after the other."""
     async with Rig(OK) as rig:
 
         async def both() -> str:
             return await rig.start() + await rig.start()
 
-        carried = Carried(rig, start=both)
+        inline = InlineStart(rig, start=both)
         await settle()
-        assert carried.outcome == "okok"
+        assert inline.outcome == "okok"
         assert rig.caller.starts == 2
 
 
-async def test_closed_pool_carries_nothing() -> None:
-    """A pool that is closed refuses to carry, and the work leaves no warning behind."""
+async def test_closed_pool_runs_nothing() -> None:
+    """A pool that is closed refuses to run the coroutine, and leaves no warning behind."""
     rig = Rig(OK)
     with pytest.raises(PoolClosed):
-        Carried(rig)
+        InlineStart(rig)
 
 
-async def test_called_off_before_it_asked() -> None:
-    """A task that polls something up before its start sends nothing once it is called off, or its pool is landing."""
+async def test_cancelled_before_it_started() -> None:
+    """A task that prepares a start sends nothing once it is cancelled unless sent, or its pool drains."""
     async with Rig(OK) as rig:
-        gates = [asyncio.Event(), asyncio.Event()]
+        events = [asyncio.Event(), asyncio.Event()]
 
-        def later(limiter: asyncio.Event) -> Callable[[], Awaitable[str]]:
+        def later(event: asyncio.Event) -> Callable[[], Awaitable[str]]:
             async def start() -> str:
-                await limiter.wait()
+                await event.wait()
                 return await rig.start()
 
             return start
 
-        called_off, landing = (Carried(rig, start=later(limiter)) for limiter in gates)
+        cancelled, draining = (InlineStart(rig, start=later(event)) for event in events)
         await settle()
-        rig.caller.cancel_unsent([called_off.task])
-        gates[0].set()
+        rig.caller.cancel_unsent([cancelled.task])
+        events[0].set()
         await settle()
         await rig.caller.drain(0.0)
-        gates[1].set()
+        events[1].set()
         await settle()
-        assert type(called_off.outcome) is NotSent
-        assert type(landing.outcome) is PoolClosed
+        assert type(cancelled.outcome) is NotSent
+        assert type(draining.outcome) is PoolClosed
         assert rig.send.times == 0
         rig.assert_idle()
 
 
-async def test_called_off_by_a_hook() -> None:
-    """A hook may call off the very start of which it is told; its task is not cancelled for it."""
+async def test_cancelled_by_a_hook() -> None:
+    """A hook may cancel the very start whose event it gets; the task itself is not cancelled."""
     async with Rig(NotSent("no connection")) as rig:
-        carried = Carried(rig)
-        rig.send.on_sending = lambda: rig.caller.cancel_unsent([carried.task])
+        inline = InlineStart(rig)
+        rig.send.on_sending = lambda: rig.caller.cancel_unsent([inline.task])
         await settle()
-        assert type(carried.outcome) is NotSent
-        assert (carried.cancelling, carried.task.cancelled()) == (0, False)
+        assert type(inline.outcome) is NotSent
+        assert (inline.cancelling, inline.task.cancelled()) == (0, False)
         assert rig.send.times == 1
 
 
-async def test_unknown_tells_its_cause() -> None:
-    """The error of a carried start that its pool ends says what became of the reply, as that of any other does."""
+async def test_unknown_has_its_cause() -> None:
+    """The error of an inline start that the pool ends has as its cause what happened to the reply."""
     async with Rig(Held()) as rig:
-        carried = Carried(rig)
+        inline = InlineStart(rig)
         await settle()
         await rig.supervisor.aclose()
-        assert isinstance(carried.outcome, StartUnknown)
-        assert isinstance(carried.outcome.__cause__, ReplyLost)
+        assert isinstance(inline.outcome, StartUnknown)
+        assert isinstance(inline.outcome.__cause__, ReplyLost)

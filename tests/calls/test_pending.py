@@ -1,4 +1,4 @@
-"""A start is never forgotten: what becomes of it when its caller, the pool or the vendor goes away."""
+"""The outcome of a start is always reported: also when its caller, the pool or the vendor goes away."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -38,8 +38,8 @@ async def _cancel(task: "asyncio.Task[str]") -> None:
 # ── cancelled before the first byte ─────────────────────────────────────────────────────────────────────
 
 
-async def test_cancelled_at_the_gate_nothing_is_sent() -> None:
-    """A start that waits for its turn and is cancelled is not sent."""
+async def test_cancelled_while_waiting_for_a_permit_nothing_is_sent() -> None:
+    """A start that waits for a permit and is cancelled is not sent."""
     held = Held()
     async with Rig(held, OK, limits=ONE) as rig:
         first = await rig.begin(rig.start())
@@ -49,12 +49,12 @@ async def test_cancelled_at_the_gate_nothing_is_sent() -> None:
         held.reply.set_result(OK)
         assert await first == "ok"
         assert rig.send.times == 1
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
 async def test_cancelled_while_waiting_for_the_token_nothing_is_sent() -> None:
-    """A start that waits for a token and is cancelled is not sent, and the token still comes for the others."""
+    """A start that waits for a token and is cancelled is not sent; the others still get the token."""
     token: asyncio.Future[tuple[str, float]] = asyncio.get_running_loop().create_future()
 
     async def fetch() -> tuple[str, float]:
@@ -71,31 +71,31 @@ async def test_cancelled_while_waiting_for_the_token_nothing_is_sent() -> None:
 
 
 @pytest.mark.parametrize("step", [THROTTLED_LONG, NotSent("x", retry_after=60.0)])
-async def test_cancelled_between_two_tries_nothing_more_is_sent(step: Step) -> None:
-    """A start that was refused or not sent, and is cancelled in the wait before its next try, is over."""
+async def test_cancelled_between_two_attempts_nothing_more_is_sent(step: Step) -> None:
+    """A start that was refused or not sent, and is cancelled before its next attempt, has ended."""
     async with Rig(step, OK) as rig:
         task = await rig.begin(rig.start())
-        assert len(rig.told(RetryScheduled)) == 1
+        assert len(rig.emitted(RetryScheduled)) == 1
         await _cancel(task)
         await rig.clock.advance(1000)
         assert rig.send.times == 1
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
 async def test_cancelled_while_connecting_nothing_is_sent() -> None:
-    """A start whose connection is not there yet is not sent when it is cancelled."""
+    """A start that has no connection yet is not sent when it is cancelled."""
     held = Held(is_connecting=True)
     async with Rig(held) as rig:
         task = await rig.begin(rig.start())
         await _cancel(task)
         assert held.reply.cancelled()
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
 async def test_cancelled_before_it_began_nothing_is_sent() -> None:
-    """A caller that is cancelled before its first step starts nothing, and nothing is left unawaited."""
+    """A caller that is cancelled before its first step starts nothing, and no coroutine is left unawaited."""
     async with Rig(OK) as rig:
         assert await rig.start() == "ok"  # from here on there is a token, and nothing to wait for
         task = asyncio.ensure_future(rig.start())
@@ -135,8 +135,8 @@ async def test_cancelled_before_it_began_nothing_is_sent() -> None:
         (REFUSED, AuthenticationError),
     ],
 )
-async def test_cancelled_with_the_reply_out_it_goes_on(reply: Reply, error: type[AgentsError] | None) -> None:
-    """A start that was sent goes on without its caller, is told to hooks, and is never sent again."""
+async def test_cancelled_in_flight_it_goes_on(reply: Reply, error: type[AgentsError] | None) -> None:
+    """A start that was sent goes on without its caller, is emitted to hooks, and is never sent again."""
     held = Held()
     async with Rig(held, OK) as rig:
         task = await rig.begin(rig.start())
@@ -145,21 +145,21 @@ async def test_cancelled_with_the_reply_out_it_goes_on(reply: Reply, error: type
         assert not held.reply.done()
         held.reply.set_result(reply)
         await rig.clock.advance(1000)
-        (told,) = rig.told(StartAbandoned)
-        assert (told.vendor, told.target, told.sent_at) == ("leena", "triage", EPOCH)
-        assert type(told.error) is (type(None) if error is None else error)
-        assert SECRET not in repr(told)
+        (event,) = rig.emitted(StartAbandoned)
+        assert (event.vendor, event.target, event.sent_at) == ("leena", "triage", EPOCH)
+        assert type(event.error) is (type(None) if error is None else error)
+        assert SECRET not in repr(event)
         assert rig.send.times == 1
-        assert rig.told(RetryScheduled) == []
+        assert rig.emitted(RetryScheduled) == []
         rig.assert_idle()
 
 
-async def test_cancelled_with_the_reply_out_and_lost() -> None:
-    """A start whose reply is lost when nobody waits is told as unknown."""
+async def test_cancelled_in_flight_and_lost() -> None:
+    """A start whose reply is lost when nobody waits is emitted as unknown."""
     lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def lose(attempt: Attempt) -> Reply:
-        attempt.mark()
+        attempt.note_sent()
         await lost
         raise ReplyLost("reset", call=attempt.request.call)
 
@@ -167,24 +167,24 @@ async def test_cancelled_with_the_reply_out_and_lost() -> None:
         await _cancel(await rig.begin(rig.start()))
         lost.set_result(None)
         await rig.clock.advance(1000)
-        (told,) = rig.told(StartAbandoned)
-        assert isinstance(told.error, StartUnknown)
+        (event,) = rig.emitted(StartAbandoned)
+        assert isinstance(event.error, StartUnknown)
         assert rig.send.times == 1
 
 
 @pytest.mark.parametrize(
     ("reply", "error"), [(OK, None), (Reply(500), StartUnknown), (Reply(400), BadRequest)]
 )
-@pytest.mark.parametrize("rounds", range(8))
+@pytest.mark.parametrize("steps", range(8))
 async def test_cancelled_as_the_reply_arrives(
-    reply: Reply, error: type[AgentsError] | None, rounds: int
+    reply: Reply, error: type[AgentsError] | None, steps: int
 ) -> None:
-    """Whatever the caller did not get to see in the moment of its cancellation, the hooks do."""
+    """A result or error that the caller misses because of its cancellation is emitted to hooks."""
     held = Held()
     async with Rig(held) as rig:
         task = await rig.begin(rig.start())
         held.reply.set_result(reply)
-        for _ in range(rounds):
+        for _ in range(steps):
             await asyncio.sleep(0)
         was_done = task.done()
         task.cancel()
@@ -192,20 +192,20 @@ async def test_cancelled_as_the_reply_arrives(
         await settle()
         if was_done:
             assert outcome == "ok" if error is None else type(outcome) is error
-            assert rig.told(StartAbandoned) == []
+            assert rig.emitted(StartAbandoned) == []
         else:
             assert isinstance(outcome, asyncio.CancelledError)
-            (told,) = rig.told(StartAbandoned)
-            assert type(told.error) is (type(None) if error is None else error)
+            (event,) = rig.emitted(StartAbandoned)
+            assert type(event.error) is (type(None) if error is None else error)
         rig.assert_idle()
 
 
 async def test_anyio_deadline_around_a_start() -> None:
-    """A cancel scope that ends a start leaves the request to go on."""
+    """A cancel scope that ends a start does not end its request."""
     held = Held()
 
     async def pass_the_deadline(attempt: Attempt) -> Reply:
-        attempt.mark()
+        attempt.note_sent()
         scope.deadline = anyio.current_time()
         return await held.reply
 
@@ -215,12 +215,12 @@ async def test_anyio_deadline_around_a_start() -> None:
         assert scope.cancelled_caught
         held.reply.set_result(OK)
         await settle()
-        assert len(rig.told(StartAbandoned)) == 1
+        assert len(rig.emitted(StartAbandoned)) == 1
         assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
 
 async def test_one_abandoned_start_disturbs_no_other() -> None:
-    """Cancelling one of many starts leaves the others alone."""
+    """Cancelling one of many starts does not affect the others."""
     held = [Held() for _ in range(10)]
     async with Rig(*held) as rig:
         tasks = [await rig.begin(rig.start()) for _ in held]
@@ -231,14 +231,14 @@ async def test_one_abandoned_start_disturbs_no_other() -> None:
         assert [
             task.done() and not task.cancelled() and task.result() for task in tasks if task is not tasks[3]
         ] == ["ok"] * 9
-        assert len(rig.told(StartAbandoned)) == 1
+        assert len(rig.emitted(StartAbandoned)) == 1
 
 
 # ── the pool goes away ──────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_pool_closed_with_the_reply_out() -> None:
-    """A start whose reply is out when the pool is closed is unknown; its caller is not cancelled."""
+async def test_pool_closed_in_flight() -> None:
+    """A start that is in flight when the pool is closed is unknown; its caller is not cancelled."""
     held = Held()
     async with Rig(held) as rig:
         task = await rig.begin(rig.start())
@@ -250,8 +250,8 @@ async def test_pool_closed_with_the_reply_out() -> None:
 
 
 @pytest.mark.parametrize("step", [THROTTLED_LONG, NotSent("x", retry_after=60.0)])
-async def test_pool_closed_between_two_tries(step: Step) -> None:
-    """A start that waits for its next try when the pool is closed was surely not begun."""
+async def test_pool_closed_between_two_attempts(step: Step) -> None:
+    """A start that waits for its next attempt when the pool is closed began nothing."""
     async with Rig(step) as rig:
         task = await rig.begin(rig.start())
         await rig.supervisor.aclose()
@@ -261,7 +261,7 @@ async def test_pool_closed_between_two_tries(step: Step) -> None:
 
 
 async def test_pool_closed_while_connecting() -> None:
-    """A start that was not sent when the pool is closed was surely not begun."""
+    """A start that is unsent when the pool is closed began nothing."""
     async with Rig(Held(is_connecting=True)) as rig:
         task = await rig.begin(rig.start())
         await rig.supervisor.aclose()
@@ -269,12 +269,12 @@ async def test_pool_closed_while_connecting() -> None:
             await task
 
 
-async def test_pool_closed_in_the_moment_of_the_start() -> None:
-    """A start that is asked for in the very moment of closing ends too, whichever comes first."""
-    for rounds in range(6):
+async def test_pool_closed_as_a_start_is_made() -> None:
+    """A start that is made while the pool is being closed ends too, whichever comes first."""
+    for steps in range(6):
         async with Rig(OK) as rig:
             closing = asyncio.ensure_future(rig.supervisor.aclose())
-            for _ in range(rounds):
+            for _ in range(steps):
                 await asyncio.sleep(0)
             task = asyncio.ensure_future(rig.start())
             await closing
@@ -283,17 +283,17 @@ async def test_pool_closed_in_the_moment_of_the_start() -> None:
             rig.assert_idle()
 
 
-async def test_pool_closed_after_the_caller_left() -> None:
-    """An abandoned start whose pool is closed before the reply came is told as unknown."""
+async def test_pool_closed_after_the_caller_was_cancelled() -> None:
+    """An abandoned start whose pool is closed before its reply arrives is emitted as unknown."""
     async with Rig(Held()) as rig:
         await _cancel(await rig.begin(rig.start()))
         await rig.supervisor.aclose()
-        (told,) = rig.told(StartAbandoned)
-        assert isinstance(told.error, StartUnknown)
+        (event,) = rig.emitted(StartAbandoned)
+        assert isinstance(event.error, StartUnknown)
 
 
 async def test_task_of_a_start_that_never_ran_settles_it() -> None:
-    """A start whose task is ended from outside before its first step does not leave its caller waiting."""
+    """A start whose task is cancelled from outside before its first step does not leave its caller waiting."""
     async with Rig(OK) as rig:
         before = asyncio.all_tasks()
         task = asyncio.ensure_future(rig.start())
@@ -305,17 +305,17 @@ async def test_task_of_a_start_that_never_ran_settles_it() -> None:
         assert rig.send.times == 0
 
 
-async def test_landing_waits_for_what_is_out() -> None:
-    """Landing waits for replies that are out, ends what was not sent, and lets nothing be sent any more."""
+async def test_drain_waits_for_starts_in_flight() -> None:
+    """Draining waits for starts in flight, ends those that are unsent, and lets no other be sent."""
     out, refused, connecting = Held(), Held(), Held(is_connecting=True)
     async with Rig(out, refused, connecting, THROTTLED_LONG, OK) as rig:
         tasks = [await rig.begin(rig.start()) for _ in range(4)]
-        landing = await rig.begin(rig.caller.drain(60.0))
-        assert not landing.done()
+        draining = await rig.begin(rig.caller.drain(60.0))
+        assert not draining.done()
         out.reply.set_result(OK)
         refused.reply.set_result(THROTTLED)
         await settle()
-        assert landing.done()
+        assert draining.done()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(each) for each in outcomes] == [str, Throttled, PoolClosed, PoolClosed]
         assert rig.send.times == 4
@@ -323,8 +323,8 @@ async def test_landing_waits_for_what_is_out() -> None:
         rig.assert_idle()
 
 
-async def test_landing_gives_up_in_time() -> None:
-    """Landing waits for no longer than it is told."""
+async def test_drain_gives_up_in_time() -> None:
+    """Draining waits for no longer than its argument says."""
     async with Rig(Held()) as rig:
         task = await rig.begin(rig.start())
         await rig.caller.drain(0.001)
@@ -334,16 +334,16 @@ async def test_landing_gives_up_in_time() -> None:
             await task
 
 
-# ── faults of other kinds ───────────────────────────────────────────────────────────────────────────────
+# ── other exceptions ────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("is_sent", [False, True])
-async def test_foreign_faults_are_ours(is_sent: bool) -> None:
-    """A fault nobody thought of is unknown after the first byte, and an error of ours before it."""
+async def test_other_exceptions_are_wrapped(is_sent: bool) -> None:
+    """Any other exception means unknown after the first byte, and is wrapped in an error of ours before it."""
 
     async def break_down(attempt: Attempt) -> Reply:
         if is_sent:
-            attempt.mark()
+            attempt.note_sent()
         raise KeyError(SECRET)
 
     async with Rig(break_down) as rig:
@@ -357,8 +357,8 @@ async def test_foreign_faults_are_ours(is_sent: bool) -> None:
         assert rig.send.times == 1
 
 
-async def test_unsent_when_the_clock_is_asked_twice() -> None:
-    """The moment told is that of the sending that mattered, not of an earlier one that was refused."""
+async def test_sent_at_is_that_of_the_last_attempt() -> None:
+    """`sent_at` is when the attempt was sent that matters, not an earlier one that was refused."""
     async with Rig(Reply(429, {"retry-after": "60"}), ReplyLost("x")) as rig:
         ended = await rig.ends(rig.start())
         assert isinstance(ended, StartUnknown)
@@ -367,15 +367,15 @@ async def test_unsent_when_the_clock_is_asked_twice() -> None:
 
 
 class _Handle(RunHandle):
-    """A handle that was never bound to a pool: only what the vendor accepted matters here."""
+    """A handle that is bound to no pool: only what the vendor accepted matters here."""
 
     def __init__(self, run: Run) -> None:
         self.accepted = run
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_accepted_runs_are_told(is_cancelled: bool) -> None:
-    """A run that began is told, with its reference also where nobody waits for it any more."""
+async def test_accepted_runs_are_emitted(is_cancelled: bool) -> None:
+    """A run that began is emitted, with its reference also where nobody waits for it any more."""
     run = Run(
         ref=RunRef("leena", "", "1"),
         state=RunState.QUEUED,
@@ -393,14 +393,14 @@ async def test_accepted_runs_are_told(is_cancelled: bool) -> None:
             await settle()
         held.reply.set_result(OK)
         await settle()
-        assert [told.run for told in rig.told(RunStarted)] == [run]
-        assert [told.run for told in rig.told(StartAbandoned)] == ([run] if is_cancelled else [])
+        assert [event.run for event in rig.emitted(RunStarted)] == [run]
+        assert [event.run for event in rig.emitted(StartAbandoned)] == ([run] if is_cancelled else [])
         if not is_cancelled:
             assert (await task).accepted is run
 
 
-async def test_called_off_what_is_not_out() -> None:
-    """Starts that are called off raise `NotSent` where they are not out, go on where they are, and spare others."""
+async def test_cancel_unsent() -> None:
+    """Starts that are cancelled unless sent raise `NotSent` if unsent, and go on if sent; others are not affected."""
     out, connecting = Held(), Held(is_connecting=True)
     async with Rig(out, connecting, THROTTLED_LONG, OK) as rig:
         tasks = [await rig.begin(rig.start()) for _ in range(3)]
@@ -413,12 +413,12 @@ async def test_called_off_what_is_not_out() -> None:
         out.reply.set_result(OK)
         assert await tasks[0] == "ok"
         assert await other == "ok"
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
-async def test_called_off_is_not_sent_again() -> None:
-    """A start that is out when it is called off, and refused then, raises the refusal and is not tried again."""
+async def test_cancelled_unsent_is_not_sent_again() -> None:
+    """A start in flight that is cancelled unless sent, and is refused then, raises the refusal and is not retried."""
     held = Held()
     async with Rig(held, OK) as rig:
         task = await rig.begin(rig.start())
@@ -430,8 +430,8 @@ async def test_called_off_is_not_sent_again() -> None:
         rig.assert_idle()
 
 
-async def test_nothing_is_sent_once_the_pool_lands() -> None:
-    """A start that is asked for while its pool is landing, by who looked something up before, is not sent."""
+async def test_nothing_is_sent_once_the_pool_drains() -> None:
+    """A start that its caller prepared before the pool began to drain, and makes then, is not sent."""
     async with Rig(OK) as rig:
         await rig.caller.drain(0.0)
         with pytest.raises(PoolClosed):

@@ -1,4 +1,4 @@
-"""Starts whose run can be found by other means: whatever comes first, reply, sighting, cancellation or end."""
+"""Starts whose run can be found by other means: the reply, a finding, a cancellation or the end may come first."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -35,7 +35,7 @@ ONE = PoolLimits(requests_at_once=1)
 
 
 class Handle(RunHandle):
-    """A handle that was never bound to a pool: only what the vendor accepted matters here."""
+    """A handle that is bound to no pool: only what the vendor accepted matters here."""
 
     def __init__(self, name: str) -> None:
         ref = RunRef("leena", "", name)
@@ -50,69 +50,74 @@ class Handle(RunHandle):
         return self.accepted.ref.id
 
 
-class Scout:
-    """A search that sees what it is told to see, and notes what it was asked."""
+class FakeSearch:
+    """A search that finds what a test says, and records its calls."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self.sight: asyncio.Future[str] = loop.create_future()
-        #: What a poll after a fault finds; waits for it where it is a future.
+        self.found_early: asyncio.Future[str] = loop.create_future()
+        #: What a search after an error finds; waited for where it is a future.
         self.later: str | asyncio.Future[str | None] | None = None
         self.instead: dict[str, str | asyncio.Future[str]] = {}
         self.asked: list[str] = []
         self.faults: list[tuple[AgentsError, bool]] = []
         self.was_cancelled = False
 
-    async def watch(self, pending: PendingStart[RunHandle]) -> RunHandle:
-        """See the run once it is in sight."""
-        self.asked.append("watch")
+    async def find(self, pending: PendingStart[RunHandle]) -> RunHandle:
+        """Return the run once the test sets it."""
+        self.asked.append("find")
         try:
-            return Handle(await self.sight)
+            return Handle(await self.found_early)
         except asyncio.CancelledError:
             self.was_cancelled = True
             raise
 
-    async def answered(self, result: RunHandle) -> RunHandle:
-        """Put another run in the place of the one that was answered."""
-        self.asked.append("answered")
+    async def confirm(self, result: RunHandle) -> RunHandle:
+        """Return another run in place of the one in the reply, if the test says so."""
+        self.asked.append("confirm")
         assert isinstance(result, Handle)
         other = self.instead.get(result.name)
         if isinstance(other, asyncio.Future):
             other = await other
         return result if other is None else Handle(other)
 
-    async def failed(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
-        """Look once more."""
-        self.asked.append("failed")
+    async def recover(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
+        """Return what the test says is found in the end."""
+        self.asked.append("recover")
         self.faults.append((error, pending.is_sent))
         found = await self.later if isinstance(self.later, asyncio.Future) else self.later
         return None if found is None else Handle(found)
 
 
 def read(reply: Reply) -> RunHandle:
-    """Read the name of a run, which must not be empty."""
+    """Return a handle of the run that is named; the name must not be empty."""
     return Handle(read_text(reply))
 
 
-def started(rig: Rig, scout: Scout, **changes: Any) -> Awaitable[RunHandle]:
-    """Start something that can be searched for."""
+def started(rig: Rig, search: FakeSearch, **changes: Any) -> Awaitable[RunHandle]:
+    """Make a start that can be searched for."""
     start: Start[RunHandle] = Start(
-        vendor="leena", request=START, read=read, target="triage", advice=lambda: "Look there.", search=scout
+        vendor="leena",
+        request=START,
+        read=read,
+        target="triage",
+        advice=lambda: "Check there.",
+        search=search,
     )
     return rig.caller.start(rig.account, attrs.evolve(start, **changes))
 
 
-async def begin(rig: Rig, scout: Scout, **changes: Any) -> "asyncio.Task[RunHandle]":
-    """Start it, and go as far as it comes without time passing."""
+async def begin(rig: Rig, search: FakeSearch, **changes: Any) -> "asyncio.Task[RunHandle]":
+    """Make the start, and let it go as far as it gets without time passing."""
 
     async def start() -> RunHandle:
-        return await started(rig, scout, **changes)
+        return await started(rig, search, **changes)
 
     return await rig.begin(start())
 
 
 async def outcome(task: "asyncio.Task[RunHandle]") -> str | BaseException:
-    """Return the name of the run that was got, or what was raised."""
+    """Return the name of the run that was found, or what was raised."""
     await asyncio.wait([task])
     if task.cancelled():
         return asyncio.CancelledError()
@@ -125,44 +130,44 @@ async def outcome(task: "asyncio.Task[RunHandle]") -> str | BaseException:
 
 
 def assert_one_run(rig: Rig, name: str) -> None:
-    """See that one run was told and counted."""
-    assert [event.run.ref.id for event in rig.told(RunStarted)] == [name]
+    """Assert that one run was emitted and counted."""
+    assert [event.run.ref.id for event in rig.emitted(RunStarted)] == [name]
     assert rig.caller.starts == 1
 
 
 def assert_none(rig: Rig) -> None:
-    """See that no run was told or counted."""
-    assert rig.told(RunStarted) == []
+    """Assert that no run was emitted or counted."""
+    assert rig.emitted(RunStarted) == []
     assert rig.caller.starts == 0
 
 
 # ── what comes first ────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_found_while_the_reply_is_out() -> None:
-    """A run that is seen first is the result: the connection is dropped, all is given back, and it is told once."""
+async def test_found_in_flight() -> None:
+    """A run that is found first is the result: the connection is closed, all is released, and it is emitted once."""
     held = Held()
     async with Rig(held, limits=ONE) as rig:
-        scout, tasks = Scout(), asyncio.all_tasks()
-        task = await begin(rig, scout)
+        search, tasks = FakeSearch(), asyncio.all_tasks()
+        task = await begin(rig, search)
         assert rig.account.limiter.statistics().under_way == 1
-        scout.sight.set_result("seen")
+        search.found_early.set_result("seen")
         assert await outcome(task) == "seen"
         assert held.reply.cancelled()
-        assert scout.asked == ["watch"]
+        assert search.asked == ["find"]
         assert_one_run(rig, "seen")
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         await settle()
         assert asyncio.all_tasks() == tasks
         rig.assert_idle()
 
 
-async def test_found_between_two_tries() -> None:
-    """A run that the search vouches for is the result also while no try is out, and there is no other try."""
+async def test_found_between_two_attempts() -> None:
+    """A run that the search finds is the result also while no attempt is in flight, and there is no other attempt."""
     async with Rig(Reply(429, {"retry-after": "60"}), OK) as rig:
-        scout = Scout()
-        task = await begin(rig, scout)
-        scout.sight.set_result("seen")
+        search = FakeSearch()
+        task = await begin(rig, search)
+        search.found_early.set_result("seen")
         assert await outcome(task) == "seen"
         await rig.clock.advance(100)
         assert rig.send.times == 1
@@ -172,18 +177,18 @@ async def test_found_between_two_tries() -> None:
 
 @pytest.mark.parametrize(("instead", "name"), [({}, "ok"), ({"ok": "other"}, "other")])
 async def test_answered_first(instead: dict[str, str], name: str) -> None:
-    """A reply that comes first ends the watch, and the search has the last word on whose run it is."""
+    """A reply that comes first cancels the search, which then decides whose run it is."""
     async with Rig(OK) as rig:
-        scout = Scout()
-        scout.instead |= instead
-        assert await outcome(await begin(rig, scout)) == name
-        assert scout.asked == ["watch", "answered"]
-        assert scout.was_cancelled
+        search = FakeSearch()
+        search.instead |= instead
+        assert await outcome(await begin(rig, search)) == name
+        assert search.asked == ["find", "confirm"]
+        assert search.was_cancelled
         assert_one_run(rig, name)
         rig.assert_idle()
 
 
-#: What befalls a start, the error where nothing is found, and whether something may have begun.
+#: What happens to a start, the error where nothing is found, and whether something may have begun.
 FATES: list[tuple[Step, type[AgentsError], bool]] = [
     (ReplyLost("cut"), ReplyLost, True),
     (Reply(500, {}, b"hunter2"), ServerError, True),
@@ -208,18 +213,20 @@ _IDS = [
 
 
 @pytest.mark.parametrize(("step", "error", "is_unknown"), FATES, ids=_IDS)
-async def test_nothing_is_found_after_a_fault(step: Step, error: type[AgentsError], is_unknown: bool) -> None:
-    """The search is asked after any fault; where it finds nothing, the refusal is raised, else StartUnknown."""
+async def test_nothing_is_found_after_an_error(
+    step: Step, error: type[AgentsError], is_unknown: bool
+) -> None:
+    """The search is asked after any error; where it finds nothing, the refusal is raised, else StartUnknown."""
     async with Rig(step, retry=ONCE, is_signed=False) as rig:
-        scout = Scout()
-        ended = await outcome(await begin(rig, scout))
-        assert scout.asked == ["watch", "failed"]
-        ((fault, was_sent),) = scout.faults
+        search = FakeSearch()
+        ended = await outcome(await begin(rig, search))
+        assert search.asked == ["find", "recover"]
+        ((fault, was_sent),) = search.faults
         assert isinstance(fault, error)
         assert was_sent is is_unknown
         if is_unknown:
             assert isinstance(ended, StartUnknown)
-            assert (ended.advice, ended.target, ended.sent_at) == ("Look there.", "triage", EPOCH)
+            assert (ended.advice, ended.target, ended.sent_at) == ("Check there.", "triage", EPOCH)
             assert ended.__cause__ is fault
         else:
             assert ended is fault
@@ -230,40 +237,40 @@ async def test_nothing_is_found_after_a_fault(step: Step, error: type[AgentsErro
 
 
 @pytest.mark.parametrize(("step", "error", "is_unknown"), FATES, ids=_IDS)
-async def test_found_after_a_fault(step: Step, error: type[AgentsError], is_unknown: bool) -> None:
-    """What the search finds after any fault is the result, told and counted once."""
+async def test_found_after_an_error(step: Step, error: type[AgentsError], is_unknown: bool) -> None:
+    """What the search finds after any error is the result, emitted and counted once."""
     async with Rig(step, retry=ONCE, is_signed=False) as rig:
-        scout = Scout()
-        scout.later = "found"
-        assert await outcome(await begin(rig, scout)) == "found"
+        search = FakeSearch()
+        search.later = "found"
+        assert await outcome(await begin(rig, search)) == "found"
         assert rig.send.times == 1
         assert_one_run(rig, "found")
         rig.assert_idle()
 
 
 async def test_refusals_by_which_nothing_began() -> None:
-    """A 503 by which the vendor's facts say that nothing was executed is raised, after its tries, as it is."""
+    """A 503 that means, for this vendor, that nothing was executed is raised as it is after all attempts."""
     request = attrs.evolve(START, refused_by=frozenset({503}))
     async with Rig(Reply(503), retry=RetryPolicy(attempts=3)) as rig:
-        scout = Scout()
-        task = await begin(rig, scout, request=request)
+        search = FakeSearch()
+        task = await begin(rig, search, request=request)
         await rig.clock.advance(100)
         ended = await outcome(task)
         assert type(ended) is ServerError
-        assert scout.faults == [(ended, False)]
-        assert scout.asked == ["watch", "failed"]
+        assert search.faults == [(ended, False)]
+        assert search.asked == ["find", "recover"]
         assert rig.send.times == 3
 
 
 async def test_advice_is_asked_for_at_the_end() -> None:
-    """Advice that is made from what was seen is made once nothing more is to be seen."""
+    """Advice that depends on what was found is made at the very end."""
     seen: list[str] = []
     async with Rig(ReplyLost("cut")) as rig:
-        scout = Scout()
-        scout.later = asyncio.get_running_loop().create_future()
-        task = await begin(rig, scout, advice=lambda: f"Seen: {', '.join(seen)}.")
+        search = FakeSearch()
+        search.later = asyncio.get_running_loop().create_future()
+        task = await begin(rig, search, advice=lambda: f"Seen: {', '.join(seen)}.")
         seen.append("run-7")
-        scout.later.set_result(None)
+        search.later.set_result(None)
         ended = await outcome(task)
         assert isinstance(ended, StartUnknown)
         assert ended.advice == "Seen: run-7."
@@ -274,18 +281,18 @@ async def test_advice_is_asked_for_at_the_end() -> None:
 
 
 @pytest.mark.parametrize("found", [None, "found"])
-async def test_watch_that_gives_up_drops_the_connection(found: str | None) -> None:
-    """An error that the watch raises drops the connection, and counts as what became of the reply."""
+async def test_search_that_gives_up_closes_the_connection(found: str | None) -> None:
+    """An error that the search raises closes the connection, and is handled as if the reply had failed with it."""
     held = Held()
     async with Rig(held) as rig:
-        scout = Scout()
-        scout.later = found
-        task = await begin(rig, scout)
+        search = FakeSearch()
+        search.later = found
+        task = await begin(rig, search)
         error = ReplyLost("enough", call="aop.execute")
-        scout.sight.set_exception(error)
+        search.found_early.set_exception(error)
         ended = await outcome(task)
         assert held.reply.cancelled()
-        assert scout.faults == [(error, True)]
+        assert search.faults == [(error, True)]
         if found is None:
             assert isinstance(ended, StartUnknown)
             assert ended.__cause__ is error
@@ -296,17 +303,17 @@ async def test_watch_that_gives_up_drops_the_connection(found: str | None) -> No
         rig.assert_idle()
 
 
-async def test_watch_that_gives_up_before_anything_is_sent() -> None:
-    """A watch that gives up while the start waits for its turn ends it, and nothing is sent."""
+async def test_search_that_gives_up_before_anything_is_sent() -> None:
+    """A search that gives up while the start waits for a permit ends it, and nothing is sent."""
     held = Held()
     async with Rig(held, limits=ONE) as rig:
         first = await rig.begin(rig.start())
-        scout = Scout()
-        task = await begin(rig, scout)
+        search = FakeSearch()
+        task = await begin(rig, search)
         error = AgentsError("no use")
-        scout.sight.set_exception(error)
+        search.found_early.set_exception(error)
         assert await outcome(task) is error
-        assert scout.faults == [(error, False)]
+        assert search.faults == [(error, False)]
         held.reply.set_result(OK)
         assert await first == "ok"
         assert rig.send.times == 1
@@ -314,12 +321,12 @@ async def test_watch_that_gives_up_before_anything_is_sent() -> None:
 
 
 @pytest.mark.parametrize("is_sent", [False, True])
-async def test_watch_that_breaks(is_sent: bool) -> None:
-    """A fault of the search's own is told as what it is, never as nothing begun once the start is out."""
+async def test_search_that_breaks(is_sent: bool) -> None:
+    """An exception of the search is raised as it is, but a start that is in flight is unknown."""
     async with Rig(Held(is_connecting=not is_sent)) as rig:
-        scout = Scout()
-        task = await begin(rig, scout)
-        scout.sight.set_exception(KeyError(SECRET))
+        search = FakeSearch()
+        task = await begin(rig, search)
+        search.found_early.set_exception(KeyError(SECRET))
         ended = await outcome(task)
         assert isinstance(ended, AgentsError)
         assert isinstance(ended, StartUnknown) is is_sent
@@ -332,39 +339,39 @@ async def test_watch_that_breaks(is_sent: bool) -> None:
 
 
 async def test_reply_that_breaks_the_reading() -> None:
-    """A fault in reading a reply is unknown, and is not searched for as if the vendor had failed."""
+    """An exception in reading a reply means unknown, and is not searched for as if the vendor had failed."""
 
     def break_down(_: Reply) -> RunHandle:
         raise KeyError(SECRET)
 
     async with Rig(OK) as rig:
-        scout = Scout()
-        ended = await outcome(await begin(rig, scout, read=break_down))
+        search = FakeSearch()
+        ended = await outcome(await begin(rig, search, read=break_down))
         assert isinstance(ended, StartUnknown)
-        assert scout.asked == ["watch"]
+        assert search.asked == ["find"]
 
 
 async def test_search_that_raises_afterwards() -> None:
-    """An error of the search's last poll is unknown where the start was out, and raised where it was refused."""
+    """An error of the last search means unknown where the start was in flight, and is raised where it was refused."""
     for step, is_unknown in ((ReplyLost("cut"), True), (Reply(409), False)):
         async with Rig(step) as rig:
-            scout = Scout()
+            search = FakeSearch()
             error = ServerError("history is away")
             later: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
             later.set_exception(error)
-            scout.later = later
-            ended = await outcome(await begin(rig, scout))
+            search.later = later
+            ended = await outcome(await begin(rig, search))
             assert isinstance(ended, StartUnknown) is is_unknown
             assert error in (ended, getattr(ended, "__cause__", None))
 
 
 async def test_refusal_that_is_in_doubt() -> None:
-    """A search that cannot tell what came before a refusal has it told as unknown."""
+    """Where a search cannot find out what came before a refusal, the start is unknown."""
 
-    class Doubting(Scout):
-        async def failed(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
-            pending.doubt()
-            return await super().failed(error, pending)
+    class Doubting(FakeSearch):
+        async def recover(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
+            pending.note_may_have_begun()
+            return await super().recover(error, pending)
 
     async with Rig(Reply(409)) as rig:
         ended = await outcome(await begin(rig, Doubting()))
@@ -372,12 +379,12 @@ async def test_refusal_that_is_in_doubt() -> None:
         assert isinstance(ended.__cause__, Conflict)
 
 
-# ── in the same moment ──────────────────────────────────────────────────────────────────────────────────
+# ── in the same step of the loop ────────────────────────────────────────────────────────────────────────
 
 
-async def _together(rig: Rig, scout: Scout, *acts: Callable[[], object]) -> str | BaseException:
-    """Have things happen in one turn of the loop."""
-    task = await begin(rig, scout)
+async def _together(rig: Rig, search: FakeSearch, *acts: Callable[[], object]) -> str | BaseException:
+    """Call functions in one step of the loop."""
+    task = await begin(rig, search)
     for act in acts:
         act()
     return await outcome(task)
@@ -387,24 +394,24 @@ async def _together(rig: Rig, scout: Scout, *acts: Callable[[], object]) -> str 
 @pytest.mark.parametrize(
     ("reply", "asked", "expected"),
     [
-        (OK, ["watch", "answered"], "ok"),
-        (Reply(500), ["watch"], "seen"),
-        (Reply(200), ["watch"], "seen"),
-        (Reply(409), ["watch", "failed"], Conflict),
-        (Reply(429, {"retry-after": "1000"}), ["watch", "failed"], Throttled),
+        (OK, ["find", "confirm"], "ok"),
+        (Reply(500), ["find"], "seen"),
+        (Reply(200), ["find"], "seen"),
+        (Reply(409), ["find", "recover"], Conflict),
+        (Reply(429, {"retry-after": "1000"}), ["find", "recover"], Throttled),
     ],
-    ids=["answered", "hidden", "unreadable", "refused", "throttled"],
+    ids=["confirm", "hidden", "unreadable", "refused", "throttled"],
 )
-async def test_reply_and_sighting_at_once(
+async def test_reply_and_finding_at_once(
     reply: Reply, asked: list[str], expected: str | type[AgentsError], is_reply_first: bool
 ) -> None:
-    """A reply that tells more than the sighting of the same moment prevails: a result, and a refusal."""
+    """A reply that says more than a finding in the same step wins: a result, and a refusal."""
     held = Held()
     async with Rig(held) as rig:
-        scout = Scout()
-        acts = [lambda: held.reply.set_result(reply), lambda: scout.sight.set_result("seen")]
-        ended = await _together(rig, scout, *(acts if is_reply_first else reversed(acts)))
-        assert scout.asked == asked
+        search = FakeSearch()
+        acts = [lambda: held.reply.set_result(reply), lambda: search.found_early.set_result("seen")]
+        ended = await _together(rig, search, *(acts if is_reply_first else reversed(acts)))
+        assert search.asked == asked
         if isinstance(expected, str):
             assert ended == expected
             assert_one_run(rig, expected)
@@ -415,21 +422,21 @@ async def test_reply_and_sighting_at_once(
 
 
 @pytest.mark.parametrize("is_reply_first", [True, False])
-async def test_refusal_and_a_watch_that_gives_up_at_once(is_reply_first: bool) -> None:
-    """A refusal prevails over a watch that gives up in the same moment: nothing began."""
+async def test_refusal_and_a_search_that_gives_up_at_once(is_reply_first: bool) -> None:
+    """A refusal wins over a search that gives up in the same step: nothing began."""
     held = Held()
     async with Rig(held) as rig:
-        scout = Scout()
+        search = FakeSearch()
         acts = [
             lambda: held.reply.set_result(Reply(409)),
-            lambda: scout.sight.set_exception(ReplyLost("enough")),
+            lambda: search.found_early.set_exception(ReplyLost("enough")),
         ]
-        ended = await _together(rig, scout, *(acts if is_reply_first else reversed(acts)))
+        ended = await _together(rig, search, *(acts if is_reply_first else reversed(acts)))
         assert type(ended) is Conflict
-        assert scout.faults == [(ended, False)]
+        assert search.faults == [(ended, False)]
 
 
-# ── who asked goes away ─────────────────────────────────────────────────────────────────────────────────
+# ── the caller goes away ────────────────────────────────────────────────────────────────────────────────
 
 
 async def _leave(task: "asyncio.Task[RunHandle]") -> None:
@@ -439,34 +446,34 @@ async def _leave(task: "asyncio.Task[RunHandle]") -> None:
     await settle()
 
 
-@pytest.mark.parametrize("place", ["at the gate", "connecting", "between two tries"])
-async def test_cancelled_before_the_first_byte(place: str) -> None:
-    """Cancelled before anything left that was not refused, nothing more is sent, told or searched for."""
+@pytest.mark.parametrize("phase", ["waiting", "connecting", "between two attempts"])
+async def test_cancelled_before_the_first_byte(phase: str) -> None:
+    """Cancelled while nothing is in flight, nothing more is sent, emitted or searched for."""
     steps: dict[str, list[Step]] = {
-        "at the gate": [Held()],
+        "waiting": [Held()],
         "connecting": [Held(is_connecting=True)],
-        "between two tries": [Reply(429, {"retry-after": "60"}), OK],
+        "between two attempts": [Reply(429, {"retry-after": "60"}), OK],
     }
-    async with Rig(*steps[place], limits=ONE) as rig:
-        first = await rig.begin(rig.start()) if place == "at the gate" else None
-        scout = Scout()
-        task = await begin(rig, scout)
+    async with Rig(*steps[phase], limits=ONE) as rig:
+        first = await rig.begin(rig.start()) if phase == "waiting" else None
+        search = FakeSearch()
+        task = await begin(rig, search)
         times = rig.send.times
         await _leave(task)
         await rig.clock.advance(1000)
-        assert scout.asked == ["watch"]
-        assert scout.was_cancelled
+        assert search.asked == ["find"]
+        assert search.was_cancelled
         assert rig.send.times == times
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         if first is not None:
             first.cancel()
         assert_none(rig)
 
 
 @pytest.mark.parametrize("is_cancelled_first", [True, False])
-@pytest.mark.parametrize("rounds", range(8))
-async def test_cancelled_as_the_connection_is_made(rounds: int, is_cancelled_first: bool) -> None:
-    """A start is never sent and forgotten: either no byte leaves any more, or what comes of it is told."""
+@pytest.mark.parametrize("steps", range(8))
+async def test_cancelled_as_the_connection_is_made(steps: int, is_cancelled_first: bool) -> None:
+    """A start is never sent and forgotten: either no byte leaves any more, or its outcome is emitted."""
     loop = asyncio.get_running_loop()
     connected: asyncio.Future[None] = loop.create_future()
     answer: asyncio.Future[Reply] = loop.create_future()
@@ -474,13 +481,13 @@ async def test_cancelled_as_the_connection_is_made(rounds: int, is_cancelled_fir
 
     async def connect(attempt: Attempt) -> Reply:
         await connected
-        attempt.mark()
+        attempt.note_sent()
         left.append(attempt)
         return await answer
 
     async with Rig(connect) as rig:
-        scout = Scout()
-        task = await begin(rig, scout)
+        search = FakeSearch()
+        task = await begin(rig, search)
 
         def connect_now() -> None:
             if not connected.done():
@@ -489,39 +496,39 @@ async def test_cancelled_as_the_connection_is_made(rounds: int, is_cancelled_fir
         acts: list[Callable[[], object]] = [connect_now, task.cancel]
         first, second = reversed(acts) if is_cancelled_first else acts
         first()
-        for _ in range(rounds):
+        for _ in range(steps):
             await asyncio.sleep(0)
         second()
         await asyncio.gather(task, return_exceptions=True)
         assert task.cancelled()
         await settle()
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         answer.set_result(OK)
         await settle()
-        assert len(rig.told(StartAbandoned)) == len(left)
+        assert len(rig.emitted(StartAbandoned)) == len(left)
         assert rig.caller.starts == len(left)
         rig.assert_idle()
 
 
 @pytest.mark.parametrize("means", ["sight", "reply", "poll"])
-async def test_cancelled_while_it_is_out(means: str) -> None:
-    """Cancelled later, the search goes on, and the run is told as abandoned once it is found, by whatever means."""
+async def test_cancelled_in_flight(means: str) -> None:
+    """Cancelled later, the search goes on, and the run is emitted as abandoned once it is found."""
     held = Held()
     async with Rig(held, OK) as rig:
-        scout = Scout()
-        scout.later = "found"
-        task = await begin(rig, scout)
+        search = FakeSearch()
+        search.later = "found"
+        task = await begin(rig, search)
         await _leave(task)
-        assert rig.told(StartAbandoned) == []
-        assert not scout.was_cancelled
+        assert rig.emitted(StartAbandoned) == []
+        assert not search.was_cancelled
         if means == "sight":
-            scout.sight.set_result("found")
+            search.found_early.set_result("found")
         else:
             held.reply.set_result(Reply(200, {}, b"found") if means == "reply" else Reply(500))
         await settle()
-        (told,) = rig.told(StartAbandoned)
-        assert told.run is not None
-        assert (told.run.ref.id, told.error) == ("found", None)
+        (event,) = rig.emitted(StartAbandoned)
+        assert event.run is not None
+        assert (event.run.ref.id, event.error) == ("found", None)
         assert_one_run(rig, "found")
         assert rig.send.times == 1
         rig.assert_idle()
@@ -529,83 +536,83 @@ async def test_cancelled_while_it_is_out(means: str) -> None:
 
 @pytest.mark.parametrize(("reply", "error"), [(Reply(500), StartUnknown), (Reply(409), Conflict)])
 async def test_cancelled_and_never_found(reply: Reply, error: type[AgentsError]) -> None:
-    """Where the search finds nothing after its caller left, what became of the start is told."""
+    """Where the search finds nothing after its caller was cancelled, the outcome of the start is emitted."""
     held = Held()
     async with Rig(held, OK) as rig:
-        scout = Scout()
-        await _leave(await begin(rig, scout))
+        search = FakeSearch()
+        await _leave(await begin(rig, search))
         held.reply.set_result(reply)
         await settle()
-        (told,) = rig.told(StartAbandoned)
-        assert type(told.error) is error
+        (event,) = rig.emitted(StartAbandoned)
+        assert type(event.error) is error
         assert rig.send.times == 1
 
 
 @pytest.mark.parametrize("found", [None, "found"])
-async def test_cancelled_during_the_last_poll(found: str | None) -> None:
-    """The look after a lost reply goes on without who asked, and its outcome is told."""
+async def test_cancelled_during_the_last_search(found: str | None) -> None:
+    """The search after a lost reply goes on without the caller, and its outcome is emitted."""
     async with Rig(ReplyLost("cut")) as rig:
-        scout = Scout()
-        scout.later = asyncio.get_running_loop().create_future()
-        await _leave(await begin(rig, scout))
-        scout.later.set_result(found)
+        search = FakeSearch()
+        search.later = asyncio.get_running_loop().create_future()
+        await _leave(await begin(rig, search))
+        search.later.set_result(found)
         await settle()
-        (told,) = rig.told(StartAbandoned)
-        assert (told.run is None) is (found is None)
-        assert isinstance(told.error, StartUnknown) is (found is None)
+        (event,) = rig.emitted(StartAbandoned)
+        assert (event.run is None) is (found is None)
+        assert isinstance(event.error, StartUnknown) is (found is None)
 
 
-async def test_cancelled_during_the_poll_after_a_refusal() -> None:
-    """A refused start whose caller leaves while it is looked into is over, and there is nothing to tell."""
+async def test_cancelled_during_the_search_after_a_refusal() -> None:
+    """A refused start whose caller is cancelled during the last search has ended, and nothing is emitted."""
     async with Rig(Reply(409)) as rig:
-        scout = Scout()
-        scout.later = asyncio.get_running_loop().create_future()
-        await _leave(await begin(rig, scout))
-        assert scout.later.cancelled()
-        assert rig.told(StartAbandoned) == []
+        search = FakeSearch()
+        search.later = asyncio.get_running_loop().create_future()
+        await _leave(await begin(rig, search))
+        assert search.later.cancelled()
+        assert rig.emitted(StartAbandoned) == []
 
 
 # ── the pool goes away ──────────────────────────────────────────────────────────────────────────────────
 
 _PHASES: dict[str, tuple[Callable[[], Step], type[AgentsError]]] = {
-    "at the gate": (Held, PoolClosed),
+    "waiting": (Held, PoolClosed),
     "connecting": (lambda: Held(is_connecting=True), PoolClosed),
-    "between two tries": (lambda: Reply(429, {"retry-after": "60"}), PoolClosed),
+    "between two attempts": (lambda: Reply(429, {"retry-after": "60"}), PoolClosed),
     "out": (Held, StartUnknown),
     "last poll": (lambda: ReplyLost("cut"), StartUnknown),
-    "look after a refusal": (lambda: Reply(409), PoolClosed),
-    "look after an answer": (lambda: OK, StartUnknown),
+    "search after a refusal": (lambda: Reply(409), PoolClosed),
+    "search after a reply": (lambda: OK, StartUnknown),
 }
 
 
 @pytest.mark.parametrize("is_awaited", [True, False])
-@pytest.mark.parametrize("is_landed", [True, False])
+@pytest.mark.parametrize("is_drained", [True, False])
 @pytest.mark.parametrize("phase", _PHASES)
-async def test_pool_closed_in_each_phase(phase: str, is_landed: bool, is_awaited: bool) -> None:
-    """Closing ends a start in any phase: refused where nothing can have begun, else unknown; never in silence."""
+async def test_pool_closed_in_each_phase(phase: str, is_drained: bool, is_awaited: bool) -> None:
+    """Closing ends a start in any phase: refused where nothing can have begun, else unknown; always reported."""
     make, error = _PHASES[phase]
     async with Rig(make(), limits=ONE) as rig:
         loop, tasks = asyncio.get_running_loop(), asyncio.all_tasks()
-        first = await rig.begin(rig.start()) if phase == "at the gate" else None
-        scout = Scout()
-        scout.later = loop.create_future()
-        scout.instead["ok"] = loop.create_future()
-        task = await begin(rig, scout)
+        first = await rig.begin(rig.start()) if phase == "waiting" else None
+        search = FakeSearch()
+        search.later = loop.create_future()
+        search.instead["ok"] = loop.create_future()
+        task = await begin(rig, search)
         if not is_awaited:
             await _leave(task)
-        if is_landed:
+        if is_drained:
             await rig.caller.drain(0.0)
         await rig.supervisor.aclose()
         if first is not None:
             await asyncio.gather(first, return_exceptions=True)
         if is_awaited:
-            # Without landing, a place at the gate may come free a moment before the end is known.
-            is_late = phase == "at the gate" and not is_landed
+            # Without draining, a permit may be released just before the end is known.
+            is_late = phase == "waiting" and not is_drained
             assert type(await outcome(task)) in {error, StartUnknown if is_late else error}
-            assert rig.told(StartAbandoned) == []
+            assert rig.emitted(StartAbandoned) == []
         else:
-            told = [type(event.error) for event in rig.told(StartAbandoned)]
-            assert told == ([StartUnknown] if error is StartUnknown else [])
+            causes = [type(event.error) for event in rig.emitted(StartAbandoned)]
+            assert causes == ([StartUnknown] if error is StartUnknown else [])
         assert_none(rig)
         await settle()
         assert asyncio.all_tasks() <= tasks
@@ -613,53 +620,55 @@ async def test_pool_closed_in_each_phase(phase: str, is_landed: bool, is_awaited
 
 
 @pytest.mark.parametrize("is_awaited", [True, False])
-async def test_found_while_landing(is_awaited: bool) -> None:
-    """A start that is out while the pool lands is still searched for, and found."""
+async def test_found_while_draining(is_awaited: bool) -> None:
+    """A start that is in flight while the pool drains is still searched for, and found."""
     async with Rig(Held()) as rig:
-        scout = Scout()
-        task = await begin(rig, scout)
+        search = FakeSearch()
+        task = await begin(rig, search)
         if not is_awaited:
             await _leave(task)
-        landing = await rig.begin(rig.caller.drain(60.0))
-        scout.sight.set_result("seen")
+        draining = await rig.begin(rig.caller.drain(60.0))
+        search.found_early.set_result("seen")
         await settle()
-        assert landing.done()
+        assert draining.done()
         assert_one_run(rig, "seen")
-        assert [event.run is not None for event in rig.told(StartAbandoned)] == ([] if is_awaited else [True])
+        assert [event.run is not None for event in rig.emitted(StartAbandoned)] == (
+            [] if is_awaited else [True]
+        )
         if is_awaited:
             assert await outcome(task) == "seen"
 
 
-async def test_nothing_is_sent_while_landing() -> None:
-    """A start whose connection is made in the very moment of landing is not sent any more."""
-    for rounds in range(6):
+async def test_nothing_is_sent_while_draining() -> None:
+    """A start that gets its connection just as the pool begins to drain is not sent any more."""
+    for steps in range(6):
         connecting = Held(is_connecting=True)
         async with Rig(connecting) as rig:
-            scout = Scout()
-            task = await begin(rig, scout)
-            landing = asyncio.ensure_future(rig.caller.drain(0.0))
+            search = FakeSearch()
+            task = await begin(rig, search)
+            draining = asyncio.ensure_future(rig.caller.drain(0.0))
             connecting.reply.set_result(OK)
-            for _ in range(rounds):
+            for _ in range(steps):
                 await asyncio.sleep(0)
-            await landing
+            await draining
             await rig.supervisor.aclose()
             ended = await outcome(task)
             assert ended == "ok" or isinstance(ended, PoolClosed)
             rig.assert_idle()
 
 
-async def test_task_ended_from_outside() -> None:
-    """A program that cancels every task it finds leaves no start without an end."""
+async def test_task_cancelled_from_outside() -> None:
+    """A program that cancels every task it finds leaves no start without an outcome."""
     async with Rig(Held()) as rig:
-        scout = Scout()
+        search = FakeSearch()
         before = asyncio.all_tasks()
-        task = await begin(rig, scout)
+        task = await begin(rig, search)
         for each in asyncio.all_tasks() - before - {task}:
-            if "_searched" in each.get_name():
+            if "_attempt_and_search" in each.get_name():
                 each.cancel()
         await settle()
         ended = await outcome(task)
         assert isinstance(ended, StartUnknown)
         assert isinstance(ended.__cause__, ReplyLost)
-        assert scout.asked == ["watch"]
+        assert search.asked == ["find"]
         rig.assert_idle()

@@ -1,4 +1,4 @@
-"""Starts whose reply is read while it arrives: signed, tried again, read, left, and never forgotten."""
+"""Starts whose reply is read while it arrives: signed, retried, read, left, and always reported."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ import anyio
 import attrs
 import pytest
 
-from aioagents.calls import Caller, Start, StartRequest, Streaming
+from aioagents.calls import Caller, Start, StartRequest, StreamingCall
 from aioagents.errors import (
     AgentsError,
     AuthenticationError,
@@ -54,12 +54,12 @@ from tests.fakes import EPOCH
 ONE = PoolLimits(requests_at_once=1)
 RUN = Run(ref=RunRef("leena", "", "r-1"), state=RunState.RUNNING, status="busy", raw=None, seen_at=EPOCH)
 
-#: What a body brings: bytes, what befalls it, or a wait.
+#: What happens to a body: bytes, an error, or a wait.
 Part = bytes | AgentsError | asyncio.Event
 
 
 class StreamScript(ScriptSend):
-    """A send whose steps begin streams; the body of a success then has these parts, if there are any."""
+    """A `Send` whose steps begin streams; the body of a success then has these parts, if there are any."""
 
     def __init__(self, *steps: Step, parts: Sequence[Part] | None = None) -> None:
         super().__init__(*steps)
@@ -140,7 +140,7 @@ class StreamRig(Rig):
             chance=lambda: 0.5,
         )
 
-    def stream(self, request: Request = START) -> Streaming:
+    def stream(self, request: Request = START) -> StreamingCall:
         """Return a stream that was not entered."""
         return self.caller.stream(self.account, start(request))
 
@@ -151,25 +151,25 @@ class StreamRig(Rig):
 
     @property
     def trace(self) -> list[Event]:
-        """Return what was told, apart from tokens."""
+        """Return what was emitted, apart from tokens."""
         return [event for event in self.events if not isinstance(event, TokenRenewed)]
 
     def assert_idle(self) -> None:
-        """See that nothing is left, and no connection is open."""
+        """Assert that nothing is left, and no connection is open."""
         super().assert_idle()
         assert self.script.open == 0
 
 
 def start(request: Request = START) -> StartRequest:
-    """Build what is to be started."""
-    return StartRequest(vendor="leena", request=request, target="triage", advice="Look at the report.")
+    """Return what is to be started."""
+    return StartRequest(vendor="leena", request=request, target="triage", advice="Check the report.")
 
 
 # ── what comes ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_gives_status_headers_and_pieces() -> None:
-    """The reply is given as it comes, signed, marked as long, and closed when it was read."""
+async def test_returns_status_headers_and_pieces() -> None:
+    """The reply is read as it arrives; the request is signed and long, and its connection closed in the end."""
     async with StreamRig(Reply(201, {"x-a": "1"}), parts=[b"one", b"", b"two"]) as rig:
         async with rig.stream() as streaming:
             assert (streaming.status, streaming.headers["x-a"], rig.script.open) == (201, "1", 1)
@@ -181,16 +181,16 @@ async def test_gives_status_headers_and_pieces() -> None:
         rig.assert_idle()
 
 
-async def test_a_start_is_a_launch() -> None:
-    """A start can be streamed as it is: its way of reading is not asked."""
+async def test_a_start_can_be_streamed() -> None:
+    """A `Start` can be streamed as well: its `read` is not used."""
     async with StreamRig(OK) as rig:
         start = Start(vendor="leena", request=START, target="triage", advice="", read=read_text)
         async with rig.caller.stream(rig.account, start) as streaming:
             assert [piece async for piece in streaming.pieces()] == [b"ok"]
 
 
-async def test_the_place_is_given_back_once_it_was_sent() -> None:
-    """A stream that goes on takes nobody's place: with room for one request, many streams go on."""
+async def test_the_permit_is_released_once_it_was_sent() -> None:
+    """A stream holds no permit for short requests: with one of them, many streams go on."""
     forever = asyncio.Event()
     async with StreamRig(OK, parts=[b"x", forever], limits=ONE) as rig:
         entered = [await rig.stream().__aenter__() for _ in range(5)]
@@ -201,8 +201,8 @@ async def test_the_place_is_given_back_once_it_was_sent() -> None:
         rig.assert_idle()
 
 
-async def test_a_connection_that_is_waited_for_holds_its_place() -> None:
-    """Before the first byte has left, a stream holds its place like any other request."""
+async def test_a_stream_that_connects_holds_a_permit() -> None:
+    """Before its first byte has left, a stream holds a permit like any other request."""
     held = Held(is_connecting=True)
     async with StreamRig(held, OK, limits=ONE) as rig:
         first = await rig.begin(rig.read())
@@ -213,35 +213,35 @@ async def test_a_connection_that_is_waited_for_holds_its_place() -> None:
         rig.assert_idle()
 
 
-async def test_the_first_run_is_told_and_counted_once() -> None:
-    """The run that a stream tells of is a start that was accepted; told again, it is no other."""
+async def test_the_first_run_is_emitted_and_counted_once() -> None:
+    """The run that a streamed reply names counts as accepted, once, however often it is named."""
     async with StreamRig(OK, parts=[b"x"]) as rig:
         async with rig.stream() as streaming:
             assert rig.caller.starts == 0
             for _ in range(3):
-                streaming.began(RUN)
-        assert rig.told(RunStarted) == [RunStarted(vendor="leena", target="triage", run=RUN)]
+                streaming.note_run(RUN)
+        assert rig.emitted(RunStarted) == [RunStarted(vendor="leena", target="triage", run=RUN)]
         assert rig.caller.starts == 1
 
 
 async def test_what_is_no_run_is_not_counted() -> None:
-    """A launch of something else is told, and is no start that counts."""
+    """The start of something else than a run is emitted, and not counted."""
     async with StreamRig(OK) as rig:
         async with rig.caller.stream(rig.account, attrs.evolve(start(), is_run=False)) as streaming:
-            streaming.began(RUN)
+            streaming.note_run(RUN)
             assert [piece async for piece in streaming.pieces()] == [b"ok"]
         assert rig.caller.starts == 0
 
 
-async def test_a_send_that_cannot_stream_is_told() -> None:
-    """Where the pool's send gives no streams, that is said before anything is asked."""
+async def test_a_send_that_cannot_stream_is_refused() -> None:
+    """Where the pool's `Send` cannot stream, TypeError is raised before anything is sent."""
     async with Rig(OK) as rig:
-        with pytest.raises(TypeError, match="ScriptSend gives no streams"):
+        with pytest.raises(TypeError, match="ScriptSend cannot stream replies"):
             rig.caller.stream(rig.account, start())
 
 
 async def test_a_stream_is_entered_first() -> None:
-    """What was not entered has no status and no pieces."""
+    """A stream that was not entered has no status and no pieces."""
     async with StreamRig(OK) as rig:
         with pytest.raises(RuntimeError, match="entered first"):
             _ = rig.stream().status
@@ -249,8 +249,8 @@ async def test_a_stream_is_entered_first() -> None:
             await anext(rig.stream().pieces())
 
 
-async def test_has_its_turn_until_it_is_left() -> None:
-    """Beyond the limit a stream waits before it is sent, until another one is left; cancelled, it sends nothing."""
+async def test_has_its_permit_until_it_is_left() -> None:
+    """Beyond the limit a stream waits unsent until another one is left; cancelled, it sends nothing."""
     async with StreamRig(OK, parts=[b"one"], limits=PoolLimits(long_at_once=1)) as rig:
         for _ in range(2):
             streaming = rig.stream()
@@ -263,24 +263,24 @@ async def test_has_its_turn_until_it_is_left() -> None:
             assert await waiting[1] == b"one"
             await streaming.__aexit__()
             assert (waiting[0].cancelled(), rig.script.times) == (True, sent + 1)
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         assert not rig.account.limiter.long_permits.locked()
         rig.assert_idle()
 
 
-async def test_a_refused_stream_leaves_its_turn() -> None:
-    """A stream that could not be entered holds no turn."""
+async def test_a_refused_stream_releases_its_permit() -> None:
+    """A stream that could not be entered holds no permit."""
     async with StreamRig(Reply(400), limits=PoolLimits(long_at_once=1)) as rig:
         for _ in range(2):
             assert isinstance(await rig.ends(rig.read()), BadRequest)
         rig.assert_idle()
 
 
-# ── what is refused, and tried again ────────────────────────────────────────────────────────────────────
+# ── what is refused, and retried ────────────────────────────────────────────────────────────────────────
 
 
 async def test_a_refused_token_is_renewed_once() -> None:
-    """After a 401 the stream is begun again with a new token; a second one is final."""
+    """After a 401 the stream is sent again with a new token; a second one is final."""
     async with StreamRig(REFUSED, OK) as rig:
         assert await rig.ends(rig.read()) == b"ok"
         assert [attempt.signature for attempt in rig.send.attempts] == [
@@ -295,18 +295,18 @@ async def test_a_refused_token_is_renewed_once() -> None:
 
 
 @pytest.mark.parametrize("step", [THROTTLED, NotSent("x"), Reply(429, {"retry-after": "7"})])
-async def test_what_surely_began_nothing_is_tried_again(step: Step) -> None:
-    """Not sent, or throttled: another try is made, as for any start."""
+async def test_what_began_nothing_is_retried(step: Step) -> None:
+    """Not sent, or throttled: another attempt is made, as for any start."""
     async with StreamRig(step, step, OK) as rig:
         assert await rig.ends(rig.read()) == b"ok"
         assert rig.send.times == 3
-        assert [event.failures for event in rig.told(RetryScheduled)] == [1, 2]
-        assert rig.told(StartAbandoned) == []
+        assert [event.failures for event in rig.emitted(RetryScheduled)] == [1, 2]
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
-async def test_a_refusal_by_status_may_be_tried_again() -> None:
-    """A 503 by which the vendor says that nothing was executed is tried again, another one is not."""
+async def test_a_refusal_by_status_may_be_retried() -> None:
+    """A 503 that means, for this vendor, that nothing was executed is retried; another one is not."""
     soft = attrs.evolve(START, refused_by=frozenset({503}))
     async with StreamRig(Reply(503), OK) as rig:
         assert await rig.ends(rig.read(soft)) == b"ok"
@@ -315,25 +315,25 @@ async def test_a_refusal_by_status_may_be_tried_again() -> None:
         assert rig.send.times == 1
 
 
-async def test_tries_end() -> None:
-    """The last error is raised when there is no other try; nothing is unknown then."""
+async def test_attempts_end() -> None:
+    """The last error is raised when there is no other attempt; nothing is unknown then."""
     async with StreamRig(NotSent("x"), retry=RetryPolicy(attempts=3)) as rig:
         error = await rig.ends(rig.read())
         assert isinstance(error, NotSent)
         assert (error.tries, error.vendor, rig.send.times) == (3, "leena", 3)
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
 
 
-async def test_tries_are_paid_from_the_budget() -> None:
-    """A stream earns the account's budget for tries like any call, and spends it."""
+async def test_attempts_spend_the_budget() -> None:
+    """A stream earns the account's retry budget like any call, and spends it."""
     policy = RetryPolicy(reserve=1, share=1, first=0.001)
     async with StreamRig(NotSent("x"), NotSent("x"), NotSent("x"), OK, retry=policy) as rig:
         assert isinstance(await rig.ends(rig.read()), NotSent)
         assert rig.send.times == 3
 
 
-async def test_a_deadline_ends_tries() -> None:
-    """A try that cannot be made before the caller's own deadline is not waited for."""
+async def test_a_deadline_ends_attempts() -> None:
+    """An attempt that cannot be made before the caller's own deadline is not waited for."""
     async with StreamRig(Reply(429, {"retry-after": "60"})) as rig:
 
         async def hurried() -> bytes:
@@ -348,7 +348,7 @@ async def test_a_deadline_ends_tries() -> None:
     ("status", "kind"), [(400, BadRequest), (404, ReplyError), (302, ReplyError), (418, ReplyError)]
 )
 async def test_a_refusal_is_final(status: int, kind: type[AgentsError]) -> None:
-    """What the vendor refuses is raised with its words, once; its connection is closed."""
+    """A refusal is raised with the vendor's message, once; its connection is closed."""
     async with StreamRig(Reply(status, {"x-request-id": "q"}, b'{"message": "no"}')) as rig:
         error = await rig.ends(rig.read())
         assert isinstance(error, kind)
@@ -377,10 +377,10 @@ async def test_what_can_be_read_once_is_not_sent_twice() -> None:
 
 
 async def test_a_start_whose_upload_broke_began_nothing() -> None:
-    """Where the source of a start's body broke, the vendor did not get the whole: nothing is unknown."""
+    """Where the source of a start's upload raises, the vendor did not get the whole body: nothing is unknown."""
 
     async def broken(attempt: Attempt) -> Reply:
-        attempt.mark()
+        attempt.note_sent()
         raise FileNotFoundError(2, "gone")
 
     async def nothing() -> Any:
@@ -402,35 +402,35 @@ async def test_a_start_whose_upload_broke_began_nothing() -> None:
 
 
 @pytest.mark.parametrize("step", [ReplyLost("x"), Reply(502), Reply(500), Reply(303), DecodeError("x")])
-async def test_a_lost_beginning_is_unknown(step: Step) -> None:
-    """Sent, and answered with nothing or by a fault: nobody knows whether a run began; it is not sent again."""
+async def test_a_lost_reply_is_unknown(step: Step) -> None:
+    """Sent, and answered with nothing or an error: it cannot be known whether a run began; it is not sent again."""
     async with StreamRig(step, OK) as rig:
         error = await rig.ends(rig.read())
         assert isinstance(error, StartUnknown)
         assert (error.target, error.body, error.sent_at) == ("triage", BODY, EPOCH)
-        assert "Look at the report." in str(error)
+        assert "Check the report." in str(error)
         assert SECRET not in f"{error} {error!r}"
         assert isinstance(error.__cause__, AgentsError)
         assert rig.send.times == 1
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
 @pytest.mark.parametrize(
     ("parts", "kind"), [([ReplyLost("x")], ReplyLost), ([PoolClosed("x")], PoolClosed), ([], DecodeError)]
 )
-async def test_an_answer_without_a_byte_is_unknown(parts: list[Part], kind: type[AgentsError]) -> None:
-    """A success whose body brings nothing, by loss, by the pool's end or by itself, says nothing of a run."""
+async def test_an_empty_reply_is_unknown(parts: list[Part], kind: type[AgentsError]) -> None:
+    """A success without a byte of body, for whatever reason, leaves the outcome unknown."""
     async with StreamRig(OK, parts=parts) as rig:
         error = await rig.ends(rig.read())
         assert isinstance(error, StartUnknown)
         assert type(error.__cause__) is kind
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
-async def test_a_cut_after_the_first_byte_is_what_it_is() -> None:
-    """Once something came, what befalls the rest is told as it is, after what came."""
+async def test_an_error_after_the_first_byte_is_raised() -> None:
+    """Once something arrived, an error in the rest is raised as it is, after what arrived."""
     async with StreamRig(OK, parts=[b"one", ReplyLost("x")]) as rig:
         async with rig.stream() as streaming:
             pieces = streaming.pieces()
@@ -438,25 +438,25 @@ async def test_a_cut_after_the_first_byte_is_what_it_is() -> None:
             with pytest.raises(ReplyLost) as caught:
                 await anext(pieces)
         assert caught.value.vendor == "leena"
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
 
 
-async def test_an_answer_that_tells_nothing_is_unknown() -> None:
-    """Who cannot make anything of the answer can tell it as what it is."""
+async def test_a_reply_that_cannot_be_read_is_unknown() -> None:
+    """A reader that cannot read the reply can report the start as unknown."""
     async with StreamRig(Reply(201, {"x-request-id": "r-1"}), parts=[b"<html>"]) as rig:
         async with rig.stream() as streaming:
             assert await anext(streaming.pieces()) == b"<html>"
             cause = DecodeError("wrong shape")
-            error = streaming.unknown(cause)
+            error = streaming.start_unknown(cause)
         assert (error.__cause__, error.target, error.body) == (cause, "triage", BODY)
         assert (error.status, error.request_id) == (201, "r-1")
 
 
-async def test_a_fault_of_ours_after_sending_is_unknown() -> None:
-    """What breaks here after the first byte left hides no run; before that it is what it is."""
+async def test_other_exceptions_after_sending_are_unknown() -> None:
+    """Any other exception means unknown after the first byte left; before that it is raised as it is."""
 
     async def broken(attempt: Attempt) -> Reply:
-        attempt.mark()
+        attempt.note_sent()
         raise ValueError("x")
 
     async def unmarked(_: Attempt) -> Reply:
@@ -469,20 +469,20 @@ async def test_a_fault_of_ours_after_sending_is_unknown() -> None:
         assert isinstance(await rig.ends(rig.read()), ValueError)
 
 
-# ── who leaves ──────────────────────────────────────────────────────────────────────────────────────────
+# ── cancelled or left ───────────────────────────────────────────────────────────────────────────────────
 
 
-async def _abandoned(rig: StreamRig) -> None:
-    """See that a start was told as abandoned, with a fate that nobody knows."""
-    (event,) = rig.told(StartAbandoned)
+async def _assert_abandoned(rig: StreamRig) -> None:
+    """Assert that a start was emitted as abandoned, with an unknown outcome."""
+    (event,) = rig.emitted(StartAbandoned)
     assert (event.vendor, event.target, event.sent_at, event.run) == ("leena", "triage", EPOCH, None)
     assert isinstance(event.error, StartUnknown)
     assert event.error.body == BODY
     rig.assert_idle()
 
 
-async def test_cancelled_before_the_first_byte_nothing_is_told() -> None:
-    """Cancelled while it waits for a token, a place, a connection or another try, a stream leaves no trace."""
+async def test_cancelled_before_the_first_byte_nothing_is_emitted() -> None:
+    """Cancelled while it waits for a token, permit, connection or attempt, a stream emits nothing."""
     held = Held(is_connecting=True)
     async with StreamRig(held) as rig:
         task = await rig.begin(rig.read())
@@ -494,11 +494,11 @@ async def test_cancelled_before_the_first_byte_nothing_is_told() -> None:
         task = await rig.begin(rig.read())
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert rig.told(StartAbandoned) == []
+        assert rig.emitted(StartAbandoned) == []
         rig.assert_idle()
 
 
-async def test_who_was_cancelled_already_sends_nothing() -> None:
+async def test_cancelled_already_nothing_is_sent() -> None:
     """A stream that is entered under a cancelled scope is not sent."""
     async with StreamRig(OK, is_signed=False) as rig:
         with anyio.CancelScope() as scope:
@@ -507,39 +507,39 @@ async def test_who_was_cancelled_already_sends_nothing() -> None:
         assert rig.send.times == 0
 
 
-async def test_cancelled_before_the_answer_it_is_told() -> None:
-    """Cancelled with the answer out, the connection is left and the start is told as one of unknown fate."""
+async def test_cancelled_before_the_reply_it_is_emitted() -> None:
+    """Cancelled before the reply, the connection is closed, and the start is emitted as unknown."""
     held = Held()
     async with StreamRig(held) as rig:
         task = await rig.begin(rig.read())
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await _abandoned(rig)
+        await _assert_abandoned(rig)
 
 
-async def test_cancelled_before_the_first_piece_it_is_told() -> None:
-    """A head alone does not tell of a run: who is cancelled after it has left one of unknown fate."""
+async def test_cancelled_before_the_first_piece_it_is_emitted() -> None:
+    """The headers alone do not name a run: cancelled after them, the start is emitted as unknown."""
     async with StreamRig(OK, parts=[asyncio.Event(), b"one"]) as rig:
         task = await rig.begin(rig.read())
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await _abandoned(rig)
+        await _assert_abandoned(rig)
 
 
-async def test_left_unread_it_is_told() -> None:
-    """Who leaves without reading anything has left a run of unknown fate as well; closing again tells no more."""
+async def test_left_unread_it_is_emitted() -> None:
+    """Left without reading anything, the start is emitted as unknown, once."""
     async with StreamRig(OK, parts=[b"one"]) as rig:
         async with rig.stream() as streaming:
             pass
         await streaming.__aexit__(None, None, None)
-        await _abandoned(rig)
+        await _assert_abandoned(rig)
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_left_in_the_middle_nothing_is_told(is_cancelled: bool) -> None:
-    """Who heard something knows of the run; leaving closes the connection at once."""
+async def test_left_in_the_middle_nothing_is_emitted(is_cancelled: bool) -> None:
+    """A caller that read something knows of the run: nothing is emitted; leaving closes the connection at once."""
     async with StreamRig(OK, parts=[b"one", asyncio.Event(), b"two"]) as rig:
 
         async def read() -> None:
@@ -559,8 +559,8 @@ async def test_left_in_the_middle_nothing_is_told(is_cancelled: bool) -> None:
 # ── what may be repeated ────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_what_starts_nothing_is_tried_again_and_leaves_no_doubt() -> None:
-    """A streamed read is tried again after any passing fault, and is never of unknown fate."""
+async def test_what_starts_nothing_is_retried_and_never_unknown() -> None:
+    """A streamed read is retried after any passing error, and is never unknown."""
     async with StreamRig(ReplyLost("x"), Reply(502), OK, parts=[b"one", ReplyLost("x")]) as rig:
         outcome = await rig.ends(rig.read(CALL))
         assert isinstance(outcome, ReplyLost)
@@ -576,29 +576,29 @@ async def test_what_starts_nothing_is_tried_again_and_leaves_no_doubt() -> None:
         assert rig.trace == other.trace == []
 
 
-# ── what is told of requests ────────────────────────────────────────────────────────────────────────────
+# ── events of requests ──────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_each_request_is_told_when_it_is_over() -> None:
-    """Who listens to all hears of each try: refused, not sent, and the whole time of the one that was read."""
+async def test_each_request_is_emitted_when_it_is_done() -> None:
+    """Each attempt is emitted: refused, not sent, and the one that was read with its whole time."""
     forever = asyncio.Event()
     async with StreamRig(THROTTLED, NotSent("x"), OK, parts=[b"one", forever], is_detailed=True) as rig:
         task = await rig.begin(rig.read())
         await rig.clock.advance(1000.0)
-        assert [event.status for event in rig.told(RequestDone)] == [429, None]
+        assert [event.status for event in rig.emitted(RequestDone)] == [429, None]
         forever.set()
         await task
-        *_, last = rig.told(RequestDone)
+        *_, last = rig.emitted(RequestDone)
         assert (last.status, last.call, last.method, last.error) == (200, "aop.execute", "POST", None)
         assert last.seconds > 900
-        assert isinstance(rig.told(RequestDone)[1].error, NotSent)
+        assert isinstance(rig.emitted(RequestDone)[1].error, NotSent)
 
 
-async def test_a_stream_that_broke_off_is_told_as_failed() -> None:
-    """A reply that did not come whole is told with what befell it."""
+async def test_a_stream_that_broke_off_is_emitted_as_failed() -> None:
+    """A reply that did not arrive whole is emitted with its error."""
     async with StreamRig(OK, parts=[b"one", ReplyLost("x")], is_detailed=True) as rig:
         await rig.ends(rig.read())
-        (event,) = rig.told(RequestDone)
+        (event,) = rig.emitted(RequestDone)
         assert event.status is None
         assert isinstance(event.error, ReplyLost)
 
@@ -607,11 +607,11 @@ async def test_refusals_lower_the_rate() -> None:
     """A stream that is throttled slows its account down like any other request."""
     async with StreamRig(THROTTLED, OK) as rig:
         assert await rig.ends(rig.read()) == b"ok"
-        assert len(rig.told(RateLowered)) == 1
+        assert len(rig.emitted(RateLowered)) == 1
 
 
 async def test_a_server_error_on_a_read_is_final_in_the_end() -> None:
-    """A read that goes on failing raises what befell it last."""
+    """A read that goes on failing raises the last error."""
     async with StreamRig(Reply(500), retry=RetryPolicy(attempts=2)) as rig:
         error = await rig.ends(rig.read(CALL))
         assert isinstance(error, ServerError)

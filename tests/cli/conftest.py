@@ -1,4 +1,4 @@
-"""What the command line's tests share: a simulator with scripted runs, and two ways to run a command."""
+"""Fixtures of the command line's tests: a simulator with scripted runs, and three ways to run a command."""
 
 import json
 import os
@@ -70,7 +70,7 @@ PLATFORM_SCRIPTS: Mapping[str, Sequence[Step]] = {
 
 @frozen
 class Result:
-    """What a command left behind."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -83,25 +83,25 @@ class Result:
 
 
 def checked(code: int, out: str, err: str) -> Result:
-    """Refuse output that holds a secret or tells of loose ends."""
+    """Return the result, after checking that the output has no secret and no sign of a leak."""
     for text in SECRETS:
         assert text not in out + err
     for text in BAD_SIGNS:
         assert text not in out + err, err
-    # What asyncio's debug mode says of a busy machine is no word of the command's.
-    told = [line for line in err.splitlines(keepends=True) if not line.startswith("Executing <")]
-    return Result(code, out, "".join(told))
+    # asyncio's debug mode reports slow callbacks on a busy machine: not output of the command.
+    lines = [line for line in err.splitlines(keepends=True) if not line.startswith("Executing <")]
+    return Result(code, out, "".join(lines))
 
 
 def make_fake(**options: Any) -> FakeLeena:
-    """Make a world whose second account may read the report alone."""
+    """Return a fake server whose second account may only read the report."""
     plan = RunPlan(scripts=SCRIPTS, history=options.pop("history", 0))
     narrow = LeenaAccount(client_id="narrow", client_secret="narrow-secret", scopes=frozenset({REPORT_SCOPE}))
     return FakeLeena(plan, accounts=(LeenaAccount(), narrow), **options)
 
 
-def make_agh_world() -> FakeAgh:
-    """Make a world with a job, and a webhook trigger, for each script, and with a history of 30 runs."""
+def make_fake_agh() -> FakeAgh:
+    """Return a fake server with a job and a webhook trigger for each script, and a history of 30 runs."""
     fake = agh_fake.make_fake(RunPlan(scripts=AGH_SCRIPTS, history=30))
     for name in AGH_SCRIPTS:
         members = {"scope": "global", "name": name, "agent_name": "writer", "prompt": "Do it."}
@@ -110,8 +110,8 @@ def make_agh_world() -> FakeAgh:
     return fake
 
 
-def make_platform_world() -> FakeAgentPlatform:
-    """Make a world in which ann has to sign in, and the answer to `break off` breaks off."""
+def make_fake_platform() -> FakeAgentPlatform:
+    """Return a fake server at which ann has to sign in, and the answer to `break off` breaks off."""
     rules = AgentPlatformRules(
         quirks=False, signins=frozenset({"ann"}), signin_forms=["proceeds"], cut=frozenset({"break off"})
     )
@@ -121,7 +121,7 @@ def make_platform_world() -> FakeAgentPlatform:
 @pytest.fixture
 def platform() -> FakeAgentPlatform:
     """Return the simulated Kore Agent Platform of this test."""
-    return make_platform_world()
+    return make_fake_platform()
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def faults() -> FaultPlan:
 
 @pytest.fixture
 def speed() -> float:
-    """Return how fast time passes for the vendors of this test."""
+    """Return the simulated seconds per real second."""
     return 600.0
 
 
@@ -146,8 +146,8 @@ def speed() -> float:
 def simulator(
     fake: FakeLeena, platform: FakeAgentPlatform, faults: FaultPlan, speed: float
 ) -> Iterator[Simulator]:
-    """Serve the world, and other vendors', 600 times as fast as real time unless the test says otherwise."""
-    fakes: list[FakeServer] = [fake, FakeLeap(RunPlan(scripts=LEAP_SCRIPTS)), make_agh_world(), platform]
+    """Run the fake servers of all vendors, 600 times as fast as real time unless the test says otherwise."""
+    fakes: list[FakeServer] = [fake, FakeLeap(RunPlan(scripts=LEAP_SCRIPTS)), make_fake_agh(), platform]
     with Simulator(fakes=fakes, speed=speed, faults=faults).in_thread() as simulator:
         yield simulator
 
@@ -185,7 +185,7 @@ class Command:
         )
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to this very process."""
+        """Send a signal to the process."""
         self.process.send_signal(number)
 
     def line(self) -> str:
@@ -194,7 +194,7 @@ class Command:
         return self.process.stdout.readline().rstrip("\n")
 
     def finish(self, *before: str) -> Result:
-        """Wait for the end; `before` is what was read of stdout already."""
+        """Wait for the end and return the result; `before` are lines of stdout that were read already."""
         out, err = self.process.communicate(timeout=LIMIT)
         return checked(self.process.returncode, "\n".join([*before, out or ""]), err or "")
 
@@ -202,14 +202,14 @@ class Command:
 @pytest.fixture
 def command(simulator: Simulator) -> Iterator[Callable[..., Command]]:
     """Start a command in a process of its own, against the simulator."""
-    begun: list[Command] = []
+    started: list[Command] = []
 
     def begin(*arguments: str, **options: Any) -> Command:
-        begun.append(Command(simulator.environment(), *arguments, **options))
-        return begun[-1]
+        started.append(Command(simulator.environment(), *arguments, **options))
+        return started[-1]
 
     yield begin
-    for each in begun:
+    for each in started:
         if each.process.poll() is None:
             each.process.kill()
             each.process.communicate()
@@ -234,10 +234,10 @@ class Terminal:
         os.close(slave)
 
     def finish(self) -> tuple[int, str]:
-        """Wait for the end; gives the exit code and all that was drawn."""
+        """Wait for the end; return the exit code and everything that was drawn."""
         drawn = bytearray()
         end = time.monotonic() + LIMIT
-        with suppress(OSError):  # a terminal that nobody holds any more reads as an error
+        with suppress(OSError):  # reading from a terminal that was closed is an error
             while select.select([self._master], [], [], max(0.0, end - time.monotonic()))[0]:
                 piece = os.read(self._master, 65536)
                 if not piece:

@@ -210,14 +210,14 @@ def test_definition_from_stdin(command: Any, tmp_path: Path) -> None:
     ("arguments", "content", "words"),
     [
         (("jobs", "create"), {**JOB, "nmae": 1}, "nmae: is no member of a new job; there are agent_name, "),
-        (("jobs", "create"), {"scope": "global"}, "name: has to be there"),
+        (("jobs", "create"), {"scope": "global"}, "name: is required"),
         (("jobs", "create"), {**JOB, "enabled": "yes"}, "enabled: expected True or False, not str"),
-        (("jobs", "create"), {**JOB, "schedule": {"mode": "cron"}}, "schedule.expr: has to be there"),
+        (("jobs", "create"), {**JOB, "schedule": {"mode": "cron"}}, "schedule.expr: is required"),
         (("jobs", "create"), [], "expected a JSON object, not list"),
         (("jobs", "create"), "{", "not JSON at character 1"),
-        (("jobs", "update", "job-1"), {"nmae": 1}, "nmae: is no member that can be changed"),
+        (("jobs", "update", "job-1"), {"nmae": 1}, "nmae: cannot be changed"),
         (("jobs", "update", "job-1"), {"scope": "global"}, "scope: cannot be changed"),
-        (("jobs", "update", "job-1"), {"name": None}, "name: null leaves it alone"),
+        (("jobs", "update", "job-1"), {"name": None}, "name: the server ignores null"),
         (("jobs", "update", "job-1"), {}, "there is nothing to change"),
         (
             ("triggers", "create"),

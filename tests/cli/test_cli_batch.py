@@ -20,7 +20,7 @@ ROW = '{"key": "a", "target": "good"}\n'
 
 
 def write_rows(folder: Path, targets: Mapping[str, str], name: str = "rows.jsonl") -> Path:
-    """Write rows whose input names their key, which is what the world counts starts by."""
+    """Write rows whose input has their key, by which the fake server counts starts."""
     path = folder / name
     rows = [{"key": key, "target": target, "input": {"key": key}} for key, target in targets.items()]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -28,7 +28,7 @@ def write_rows(folder: Path, targets: Mapping[str, str], name: str = "rows.jsonl
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Read a file of results."""
+    """Return the lines of a results file."""
     if path.suffix == ".csv":
         with path.open(newline="") as file:
             return list(csv.DictReader(file, strict=True))
@@ -36,14 +36,14 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def events(documents: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
-    """Pick the JSON lines of one kind."""
+    """Return the JSON lines of one event."""
     return [each for each in documents if each.get("event") == name]
 
 
 def states_in(journal: Path) -> dict[str, str]:
-    """Read what a journal knows."""
-    with Journal.read_only(journal) as view:
-        return {record.key: record.state.value for record in view.records()}
+    """Return the states of all rows in a journal."""
+    with Journal.read_only(journal) as reader:
+        return {record.key: record.state.value for record in reader.records()}
 
 
 def test_to_the_end(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
@@ -67,12 +67,12 @@ def test_to_the_end(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
         "journal": f"{path}.db",
         "output": str(output),
     }
-    told = {row["key"]: row for row in events(done.documents, "row")}
-    assert {key: row["state"] for key, row in told.items()} == {
+    printed = {row["key"]: row for row in events(done.documents, "row")}
+    assert {key: row["state"] for key, row in printed.items()} == {
         key: row["state"] for key, row in results.items()
     }
-    assert told["a"]["ref"] == results["a"]["ref"]
-    assert (told["a"]["error"], told["b"]["error"]["type"]) == (None, "RunFailed")
+    assert printed["a"]["ref"] == results["a"]["ref"]
+    assert (printed["a"]["error"], printed["b"]["error"]["type"]) == (None, "RunFailed")
     last = done.documents[-1]
     assert (last["event"], last["exit_code"], last["resume"]) == ("ended", 1, None)
     assert last["rows"] == {"completed": 2, "failed": 1, "aborted": 1}
@@ -95,8 +95,8 @@ def test_csv_in_and_out(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     assert more[-1] == f"results in {output}"
 
 
-def test_lines_that_are_no_rows(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """What is no row, or stands twice, is told with its line and counted; the others run, and the code is 1."""
+def test_lines_that_are_not_rows(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
+    """Lines that are not rows, or repeat a key, are reported and counted; the others run, and the code is 1."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(ODD + b'{"key": "7", "target": "good"}\n')
     done = cli("batch", str(path), "--vendor", "leena", "--json")
@@ -114,7 +114,7 @@ def test_lines_that_are_no_rows(cli: Any, fake: FakeLeena, tmp_path: Path) -> No
 
 
 def test_strict(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """With --strict a file with a line that is no row is refused before anything is started or made."""
+    """With --strict a file with a line that is not a row is refused before anything is started or created."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(600)})
     path.write_bytes(path.read_bytes() + ODD)
     done = cli("batch", str(path), "--vendor", "leena", "--strict")
@@ -125,14 +125,14 @@ def test_strict(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_strict_finds_keys_that_stand_twice(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """With --strict a file in which a key stands twice is refused before anything is started or made."""
+def test_strict_finds_repeated_keys(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
+    """With --strict a file that repeats a key is refused before anything is started or created."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(600)})
     path.write_text(path.read_text() + '{"key": 7, "target": "bad"}\n')
     done = cli("batch", str(path), "--vendor", "leena", "--strict")
     assert done.code == 2
-    words = f"{path}, line 601: the key '7' stands in line 8 already; nothing was started"
-    assert done.err.startswith(f"aioagents: {words}")
+    message = f"{path}, line 601: the key '7' is in line 8 already; nothing was started"
+    assert done.err.startswith(f"aioagents: {message}")
     assert fake.statistics()["starts"] == 0
     assert list(tmp_path.iterdir()) == [path]
 
@@ -147,8 +147,8 @@ def test_header_that_cannot_be_read(cli: Any, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_journal_with_rows_is_gone_on_with_when_asked(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """A journal that has rows is left as it is, and the command is told that goes on, once or more often."""
+def test_journal_with_rows_needs_resume(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
+    """A journal that has rows is left unchanged, and the command to continue is printed, which works repeatedly."""
     path = write_rows(tmp_path, {"a": "good", "b": "good"})
     output = tmp_path / "my results.jsonl"
     options = ["--vendor", "leena", "--output", str(output), "--in-flight", "5"]
@@ -169,7 +169,7 @@ def test_journal_with_rows_is_gone_on_with_when_asked(cli: Any, fake: FakeLeena,
 
 
 def test_runs_that_outlast_the_timeout(cli: Any, tmp_path: Path) -> None:
-    """Rows whose run goes on at the timeout are left, which exits with 3 and tells the command that goes on."""
+    """Rows whose run goes on at the timeout are left; the code is 3, and the command to continue is printed."""
     path = write_rows(tmp_path, {"a": "good", "b": "endless"})
     done = cli("batch", str(path), "--vendor", "leena", "--timeout", "4", "--json")
     assert done.code == 3
@@ -183,19 +183,20 @@ def test_runs_that_outlast_the_timeout(cli: Any, tmp_path: Path) -> None:
     assert all(sum(each["rows"].values()) == 2 for each in progress)
     plain = cli("batch", str(path), "--vendor", "leena", "--timeout", "0.1", "--resume")
     assert plain.code == 3
-    assert "left: 1 runs go on; this goes on with the batch:" in plain.out
+    assert "left: 1 runs go on; to continue the batch:" in plain.out
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("lost=1,only=start")])
-def test_rows_of_which_nobody_knows(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """Rows whose reply is lost are unknown, which exits with 4 whatever the others did; the first few are told."""
+def test_unknown_rows(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
+    """Rows whose reply is lost are unknown, and the code is 4 whatever the others did; the first few are printed."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(5)})
     done = cli("batch", str(path), "--vendor", "leena")
     assert done.code == 4
-    told = [line for line in done.err.splitlines() if "is unknown: " in line]
-    assert len(told) == 3
+    printed = [line for line in done.err.splitlines() if "is unknown: " in line]
+    assert len(printed) == 3
     assert (
-        done.err.splitlines()[-1] == "  further rows that are unknown: StartUnknown are counted, and not told"
+        done.err.splitlines()[-1]
+        == "  further rows that are unknown: StartUnknown are counted, but not printed"
     )
     assert f"  list them:   aioagents batch unknown {path}.db" in done.out.splitlines()
     assert set(fake.starts_by_key.values()) == {1}
@@ -210,7 +211,7 @@ def test_rows_of_which_nobody_knows(cli: Any, fake: FakeLeena, tmp_path: Path) -
 def test_credentials_that_are_refused(
     cli: Any, fake: FakeLeena, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused credentials end the batch with 5; nothing was started, and the command is told that goes on."""
+    """Refused credentials end the batch with 5; nothing is started, and the command to continue is printed."""
     path = write_rows(tmp_path, {"a": "good", "b": "good"})
     monkeypatch.setenv("LEENA_CLIENT_SECRET", "wrong-secret")
     done = cli("batch", str(path), "--vendor", "leena", "--json")
@@ -223,7 +224,7 @@ def test_credentials_that_are_refused(
 
 
 def test_rights_that_are_lacking(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows whose start is refused for want of rights make it a 5 as well, and are started once there are any."""
+    """Rows whose start is refused for lack of rights lead to 5 as well, and are started once there are rights."""
     path = write_rows(tmp_path, {"a": "good"})
     monkeypatch.setenv("LEENA_CLIENT_ID", "narrow")
     monkeypatch.setenv("LEENA_CLIENT_SECRET", "narrow-secret")
@@ -235,7 +236,7 @@ def test_rights_that_are_lacking(cli: Any, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_rows_that_are_refused(cli: Any, tmp_path: Path) -> None:
-    """Rows that the vendor refuses are told, and make it a 1."""
+    """Rows that the vendor refuses are printed, and the code is 1."""
     path = write_rows(tmp_path, {"a": "unknown_aop", "b": "good"})
     done = cli("batch", str(path), "--vendor", "leena")
     assert done.code == 1
@@ -244,7 +245,7 @@ def test_rows_that_are_refused(cli: Any, tmp_path: Path) -> None:
 
 
 def test_settings_that_are_missing(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Missing settings are named before a journal is made."""
+    """Missing settings are named before a journal is created."""
     path = write_rows(tmp_path, {"a": "good"})
     monkeypatch.delenv("LEENA_PASSWORD")
     done = cli("batch", str(path), "--vendor", "leena")
@@ -268,7 +269,7 @@ def test_settings_that_are_missing(cli: Any, tmp_path: Path, monkeypatch: pytest
 def test_options_that_cannot_be(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
 ) -> None:
-    """What cannot be is refused with 2 before anything is made."""
+    """Impossible options are refused with 2 before anything is created."""
     path = write_rows(tmp_path, {"a": "good"})
     monkeypatch.chdir(tmp_path)
     done = cli("batch", "rows.jsonl", "--vendor", "leena", *options)
@@ -277,18 +278,18 @@ def test_options_that_cannot_be(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_files_that_need_words(cli: Any, tmp_path: Path) -> None:
-    """A file of no known kind needs --format, and stdin a journal's name as well."""
+def test_files_that_need_options(cli: Any, tmp_path: Path) -> None:
+    """A file without a known suffix needs --format, and stdin needs --journal as well."""
     path = write_rows(tmp_path, {"a": "good"}, "rows")
-    assert "tell what is in it with --format" in cli("batch", str(path), "--vendor", "leena").err
-    assert "tell what is in it with --format" in cli("batch", "-", "--vendor", "leena").err
+    assert "give its format with --format" in cli("batch", str(path), "--vendor", "leena").err
+    assert "give its format with --format" in cli("batch", "-", "--vendor", "leena").err
     assert "need a --journal" in cli("batch", "-", "--vendor", "leena", "--format", "csv").err
     assert cli("batch", str(tmp_path / "none.jsonl"), "--vendor", "leena").code == 2
     assert cli("batch", str(path), "--vendor", "leena", "--format", "jsonl").code == 0
 
 
-def test_file_of_somebody_else_is_no_output(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """A file that has other content is left alone; with --rewrite-output the journal's results go into a new one."""
+def test_output_that_has_other_content(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
+    """A file with other content is left unchanged; with --rewrite-output the results go into another file."""
     path = write_rows(tmp_path, {"a": "good"})
     other, output = tmp_path / "other.jsonl", tmp_path / "out.jsonl"
     other.write_text("mine\n")
@@ -312,8 +313,8 @@ def test_results_that_are_asked_for_later(cli: Any, tmp_path: Path) -> None:
     assert sorted(row["key"] for row in rows_of(output)) == ["a", "b"]
 
 
-def test_what_is_no_journal_is_left_alone(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """A file that is no journal is refused with 1, with --resume or without; nothing is started."""
+def test_files_that_are_not_journals_stay_unchanged(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
+    """A file that is not a journal is refused with 1, with --resume or without; nothing is started."""
     path, journal = write_rows(tmp_path, {"a": "good"}), tmp_path / "batch.db"
     journal.write_bytes(b"something else" * 100)
     for more in ([], ["--resume"]):
@@ -325,7 +326,7 @@ def test_what_is_no_journal_is_left_alone(cli: Any, fake: FakeLeena, tmp_path: P
 
 
 def test_changed_row_ends_the_batch(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """A row whose content changed since is told, and nothing of the input is started that comes with it."""
+    """A row whose content has changed ends the batch with 1, and rows read with it are not started."""
     path = write_rows(tmp_path, {"a": "good"})
     assert cli("batch", str(path), "--vendor", "leena").code == 0
     write_rows(tmp_path, {"a": "bad", "b": "good"})
@@ -336,7 +337,7 @@ def test_changed_row_ends_the_batch(cli: Any, fake: FakeLeena, tmp_path: Path) -
 
 
 def test_rows_from_a_pipe(command: Any, simulator: Simulator, tmp_path: Path) -> None:
-    """Rows from stdin are started as they come, while it stays open; with --strict the first fault ends it."""
+    """Rows from stdin are started as they come, while it stays open; with --strict the first fault ends the batch."""
     journal = tmp_path / "batch.db"
     options = ["--vendor", "leena", "--format", "jsonl", "--journal", str(journal), "--json"]
     running = command("batch", "-", *options, stdin=subprocess.PIPE)
@@ -354,7 +355,7 @@ def test_rows_from_a_pipe(command: Any, simulator: Simulator, tmp_path: Path) ->
     assert done.documents[-1]["rows"] == {"completed": 2}
     for text, words in {
         "no row\n": "line 1: not JSON",
-        ROW * 2: "line 2: the key 'a' stands in line 1",
+        ROW * 2: "line 2: the key 'a' is in line 1",
     }.items():
         strict = command("batch", "-", *options, "--strict", "--resume", stdin=subprocess.PIPE)
         strict.process.stdin.write(text)
@@ -365,10 +366,10 @@ def test_rows_from_a_pipe(command: Any, simulator: Simulator, tmp_path: Path) ->
 
 
 def test_states_are_those_of_the_journal(cli: Any, tmp_path: Path) -> None:
-    """What is told at the end is what the journal has."""
+    """The states in the summary are those of the journal."""
     path = write_rows(tmp_path, {"a": "good", "b": "endless", "c": "unknown_aop"})
     done = cli("batch", str(path), "--vendor", "leena", "--timeout", "4", "--json")
-    told = done.documents[-1]["rows"]
-    assert told == Counter(states_in(tmp_path / "rows.jsonl.db").values())
-    assert told == {RowState.STARTED: 1, RowState.COMPLETED: 1, RowState.REFUSED: 1}
+    printed = done.documents[-1]["rows"]
+    assert printed == Counter(states_in(tmp_path / "rows.jsonl.db").values())
+    assert printed == {RowState.STARTED: 1, RowState.COMPLETED: 1, RowState.REFUSED: 1}
     assert done.code == 1

@@ -1,4 +1,4 @@
-"""`batch FILE`: how fast it starts, and how many at a time, as the vendor sees it."""
+"""`batch FILE`: the rate of starts and the number of rows in flight, as the vendor sees them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +15,8 @@ from tests.cli.test_cli_batch import events, write_rows
 _SPEED = 10.0
 
 
-class _Noting(FakeLeena):
-    """Notes when each start came, in real seconds."""
+class _Recording(FakeLeena):
+    """A fake server that records the time of each start, in real seconds."""
 
     def __init__(self) -> None:
         super().__init__(RunPlan(scripts=SCRIPTS))
@@ -24,13 +24,13 @@ class _Noting(FakeLeena):
 
     @property
     def routes(self) -> list[Route]:
-        """Return the endpoints, one of which takes notes."""
+        """Return the endpoints, with one that records starts."""
         return [
-            evolve(route, handler=self._noting(route)) if route.call == "aop.execute" else route
+            evolve(route, handler=self._recording(route)) if route.call == "aop.execute" else route
             for route in super().routes
         ]
 
-    def _noting(self, route: Route) -> Any:
+    def _recording(self, route: Route) -> Any:
         def handle(call: Call) -> Answer:
             self.started_at.append(call.now / call.speed)
             return route.handler(call)
@@ -40,22 +40,22 @@ class _Noting(FakeLeena):
 
 @pytest.fixture
 def speed() -> float:
-    """Return how fast time passes for the vendor."""
+    """Return the simulated seconds per real second."""
     return _SPEED
 
 
 @pytest.fixture
-def fake() -> _Noting:
-    """Return a simulated Leena AI that takes notes."""
-    return _Noting()
+def fake() -> _Recording:
+    """Return a simulated Leena AI that records starts."""
+    return _Recording()
 
 
 def _spans(moments: list[float], count: int) -> Iterator[float]:
-    """Return how long each `count` starts in a row took."""
+    """Return the seconds between each start and the one `count - 1` later."""
     return (later - earlier for earlier, later in zip(moments, moments[count - 1 :], strict=False))
 
 
-def test_rate(cli: Any, fake: _Noting, tmp_path: Path) -> None:
+def test_rate(cli: Any, fake: _Recording, tmp_path: Path) -> None:
     """With --rate 20 starts come a twentieth of a second apart, though all rows may be in flight at once."""
     path = write_rows(tmp_path, {str(n): "endless" for n in range(16)})
     done = cli("batch", str(path), "--vendor", "leena", "--rate", "20", "--timeout", "0.1", "--json")
@@ -66,8 +66,8 @@ def test_rate(cli: Any, fake: _Noting, tmp_path: Path) -> None:
     assert min(_spans(moments, 6)) > 0.1  # of 0.25, and in the middle as well
 
 
-def test_in_flight(cli: Any, fake: _Noting, tmp_path: Path) -> None:
-    """With --in-flight 4 there are four runs under way, and a fifth begins only when one of them is left."""
+def test_in_flight(cli: Any, fake: _Recording, tmp_path: Path) -> None:
+    """With --in-flight=4 there are four runs at a time, and a fifth begins only when one of them has ended."""
     path = write_rows(tmp_path, {str(n): "endless" for n in range(12)})
     done = cli("batch", str(path), "--vendor", "leena", "--in-flight", "4", "--timeout", "0.3", "--json")
     assert [row["error"]["type"] for row in events(done.documents, "row")] == ["WaitTimeout"] * 12

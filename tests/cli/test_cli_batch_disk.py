@@ -16,8 +16,8 @@ from aioagents.providers.leena.fake.server import FakeLeena
 from aioagents.simulator import Simulator
 from tests.cli.test_cli_batch import rows_of, states_in, write_rows
 
-#: Has no file grow beyond a size while the command runs; who measures coverage needs room afterwards.
-_STARVED = """
+#: Limits the size of files while the command runs; measuring coverage needs room afterwards.
+_LIMITED = """
 import resource, sys
 from aioagents.cli import commands, main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
@@ -27,8 +27,10 @@ sys.exit(code)
 """
 
 
-def _starve(size: int, *arguments: str, environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", _STARVED, str(size), *arguments]
+def _run_limited(
+    size: int, *arguments: str, environ: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", _LIMITED, str(size), *arguments]
     return subprocess.run(
         command, env={**os.environ, **environ}, capture_output=True, check=False, text=True, timeout=60
     )
@@ -38,14 +40,14 @@ def _starve(size: int, *arguments: str, environ: Mapping[str, str]) -> "subproce
 def test_journal_on_a_full_disk(
     cli: Any, simulator: Simulator, fake: FakeLeena, tmp_path: Path, size: int
 ) -> None:
-    """No start leaves that could not be recorded; it ends with 1, and goes on where it was once there is room."""
+    """No start is sent that cannot be recorded; the code is 1, and the batch continues once there is room."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(400)})
     options = ["batch", str(path), "--vendor", "leena", "--in-flight", "40"]
-    done = _starve(size, *options, environ=simulator.environment())
+    done = _run_limited(size, *options, environ=simulator.environment())
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert "the disk is full" in done.stderr
-    assert "this goes on with the batch:" in done.stdout
+    assert "to continue the batch:" in done.stdout
     states = states_in(Path(f"{path}.db"))
     assert 0 < fake.statistics()["starts"] < 400
     assert {states[str(key)] for key in fake.starts_by_key} <= {"sending", "started", "completed"}
@@ -60,9 +62,9 @@ def test_journal_on_a_full_disk(
 
 
 def test_no_room_for_a_journal(simulator: Simulator, fake: FakeLeena, tmp_path: Path) -> None:
-    """Where no journal can be made nothing is started."""
+    """If no journal can be created, nothing is started."""
     path = write_rows(tmp_path, {"a": "good"})
-    done = _starve(1000, "batch", str(path), "--vendor", "leena", environ=simulator.environment())
+    done = _run_limited(1000, "batch", str(path), "--vendor", "leena", environ=simulator.environment())
     assert done.returncode == 1
     assert "the disk is full" in done.stderr
     assert fake.statistics()["starts"] == 0
@@ -70,7 +72,7 @@ def test_no_room_for_a_journal(simulator: Simulator, fake: FakeLeena, tmp_path: 
 
 @pytest.mark.parametrize("speed", [10.0])
 def test_results_that_cannot_be_written(command: Any, cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """Results whose folder is gone end the batch with 1; once it is back none is lost, and none is there twice."""
+    """If the folder of the results is gone, the code is 1; once it is back, no line is lost or repeated."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(20)})
     folder, away = tmp_path / "results", tmp_path / "away"
     folder.mkdir()
@@ -91,20 +93,20 @@ def test_results_that_cannot_be_written(command: Any, cli: Any, fake: FakeLeena,
 
 @pytest.mark.parametrize("output", ["pipe", "folder"])
 def test_output_that_is_no_file(cli: Any, fake: FakeLeena, tmp_path: Path, output: str) -> None:
-    """A pipe or a folder is refused as --output, and left as it is."""
+    """A pipe or a folder is refused as --output, and stays unchanged."""
     path = write_rows(tmp_path, {"a": "good"})
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     done = cli("batch", str(path), "--vendor", "leena", "--output", str(tmp_path / output))
     assert done.code == 2
-    assert "is no ordinary file" in done.err
+    assert "is not a regular file" in done.err
     assert ((tmp_path / "pipe").is_fifo(), (tmp_path / "folder").is_dir()) == (True, True)
     assert fake.statistics()["starts"] == 0
 
 
 @contextmanager
 def _unprivileged() -> Iterator[None]:
-    """Let file rights count, also for the superuser."""
+    """Drop the superuser's rights, so that file permissions apply."""
     if os.geteuid() != 0:
         yield
         return
@@ -117,14 +119,14 @@ def _unprivileged() -> Iterator[None]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """Give a folder whose way is open to everybody, so that its own rights are what counts."""
+    """Return a folder that everybody can reach, so that only its own permissions apply."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
 
 def test_read_only_disk(cli: Any, fake: FakeLeena, tmp_path: Path, open_folder: Path) -> None:
-    """Where nothing can be written nothing is started, with a journal that is there or without; it can be read."""
+    """If nothing can be written, nothing is started, with or without a journal; a journal can still be read."""
     path, journal = write_rows(open_folder, {"a": "good"}), open_folder / "batch.db"
     options = ["--vendor", "leena", "--resume", "--journal"]
     assert cli("batch", str(path), *options, str(journal)).code == 0
@@ -143,5 +145,5 @@ def test_read_only_disk(cli: Any, fake: FakeLeena, tmp_path: Path, open_folder: 
     open_folder.chmod(0o755)
     assert fake.statistics()["starts"] == 1
     assert journal.read_bytes() == before
-    with Journal.read_only(journal) as view:
-        assert view.summary().openings == 1
+    with Journal.read_only(journal) as reader:
+        assert reader.summary().openings == 1

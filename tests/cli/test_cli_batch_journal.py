@@ -1,4 +1,4 @@
-"""`batch status` and `batch unknown`: looking into a journal, and settling what nobody knows."""
+"""`batch status` and `batch unknown`: reading a journal, and settling unknown rows."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ S = RowState
 
 
 def fill(path: Path, ways: Mapping[str, RowState], *, seconds: float = 3.0) -> None:
-    """Make a journal of rows that stand so; runs took so long, those of later rows ever longer."""
+    """Create a journal with rows in these states; each run took `seconds` longer than the one before."""
     asyncio.run(_fill(path, ways, seconds))
 
 
@@ -40,7 +40,7 @@ async def _fill(path: Path, ways: Mapping[str, RowState], seconds: float) -> Non
 
 
 def test_status(cli: Any, tmp_path: Path) -> None:
-    """Totals, durations by their ends, what went wrong and what is unknown are shown, and nothing is changed."""
+    """Totals, durations, errors and unknown rows are printed, and nothing is changed."""
     path = tmp_path / "batch.db"
     ways = {"a": S.COMPLETED, "b": S.COMPLETED, "c": S.COMPLETED, "d": S.FAILED, "e": S.UNKNOWN}
     fill(path, {**ways, "f": S.SENDING, "g": S.PLANNED})
@@ -76,7 +76,7 @@ def test_status(cli: Any, tmp_path: Path) -> None:
 
 
 def test_status_as_json(cli: Any, tmp_path: Path) -> None:
-    """With --json the same is one object."""
+    """With --json the same is printed as one object."""
     path = tmp_path / "batch.db"
     fill(path, {"a": S.COMPLETED, "b": S.UNKNOWN}, seconds=200_000)
     [shown] = cli("batch", "status", str(path), "--json").documents
@@ -91,7 +91,7 @@ def test_status_as_json(cli: Any, tmp_path: Path) -> None:
 
 
 def test_many_unknown_rows(cli: Any, tmp_path: Path) -> None:
-    """Status names the first unknown rows; the list has all of them, a line each that cannot steer a terminal."""
+    """Status names the first unknown rows; the list has all, one on each line, without control characters."""
     path = tmp_path / "batch.db"
     fill(path, {str(n): S.UNKNOWN for n in range(13)})
     assert "  and 3 more" in cli("batch", "status", str(path)).out.splitlines()
@@ -101,7 +101,7 @@ def test_many_unknown_rows(cli: Any, tmp_path: Path) -> None:
 
 
 def test_unknown_as_json(cli: Any, tmp_path: Path) -> None:
-    """Each unknown row is one object: also one whose process is gone while its start was out."""
+    """Each unknown row is one object: also a row whose process ended while its start was pending."""
     path = tmp_path / "batch.db"
     fill(path, {"a": S.UNKNOWN, "b": S.SENDING, "c": S.STARTED})
     assert cli("batch", "unknown", str(path), "--json").documents == [
@@ -117,7 +117,7 @@ def test_unknown_as_json(cli: Any, tmp_path: Path) -> None:
             "target": "tea",
             "sent_at": "2026-01-05T09:00:00+00:00",
             "kind": None,
-            "error": "the batch ended while its start was out",
+            "error": "the batch ended while its start was pending",
         },
     ]
     fill(tmp_path / "other.db", {"c": S.STARTED})
@@ -126,7 +126,7 @@ def test_unknown_as_json(cli: Any, tmp_path: Path) -> None:
 
 
 def test_settling(cli: Any, tmp_path: Path) -> None:
-    """Unknown rows become started, planned or dropped, also those whose start was out; keys may have any letters."""
+    """Unknown rows become started, planned or dropped, also if their start was pending; keys may hold any letter."""
     path = tmp_path / "batch.db"
     keys = ["a=b", "c", "d=", "e", "f"]
     fill(path, dict.fromkeys(keys, S.UNKNOWN) | {"out": S.SENDING, "started": S.STARTED})
@@ -149,8 +149,8 @@ def test_settling(cli: Any, tmp_path: Path) -> None:
         "out": "dropped",
         "started": "started",
     }
-    [told] = cli("batch", "unknown", str(path), "--resolve", "e=drop", "--json").documents
-    assert told == {"event": "resolved", "key": "e", "state": "dropped", "ref": None}
+    [resolved] = cli("batch", "unknown", str(path), "--resolve", "e=drop", "--json").documents
+    assert resolved == {"event": "resolved", "key": "e", "state": "dropped", "ref": None}
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ def test_settling(cli: Any, tmp_path: Path) -> None:
         ("d=leena:/run-d", 2, "the row 'd' is started as leena:/run-d already"),
     ],
 )
-def test_settling_what_cannot_be(cli: Any, tmp_path: Path, answer: str, code: int, words: str) -> None:
-    """Where one answer is wrong, all are refused, and no row is changed."""
+def test_settling_that_is_not_possible(cli: Any, tmp_path: Path, answer: str, code: int, words: str) -> None:
+    """If one decision is wrong, all are refused, and no row is changed."""
     path = tmp_path / "batch.db"
     fill(path, {"a": S.UNKNOWN, "b": S.COMPLETED, "c": S.UNKNOWN, "d": S.STARTED})
     before = states_in(path)
@@ -180,8 +180,8 @@ def test_settling_what_cannot_be(cli: Any, tmp_path: Path, answer: str, code: in
     assert states_in(path) == before
 
 
-def test_settling_what_is_started_or_refused(cli: Any, tmp_path: Path) -> None:
-    """Rows that are started or refused are settled as unknown ones; a run that is left is told, a drop keeps it."""
+def test_settling_started_and_refused_rows(cli: Any, tmp_path: Path) -> None:
+    """Started and refused rows can be settled too; the run that is given up is printed, and a drop keeps it."""
     path = tmp_path / "batch.db"
     ways = {"new": S.STARTED, "again": S.STARTED, "left": S.STARTED, "no": S.REFUSED, "never": S.REFUSED}
     fill(path, ways | {"lost": S.UNKNOWN})
@@ -195,21 +195,21 @@ def test_settling_what_is_started_or_refused(cli: Any, tmp_path: Path) -> None:
         "no is planned",
         "never is dropped",
     ]
-    *told, left = done.err.splitlines()
-    assert told == [
+    *warnings, left = done.err.splitlines()
+    assert warnings == [
         f"aioagents: {key} was started as leena:/run-{key}, which is not followed any more"
         for key in ("new", "again", "left")
     ]
-    assert left.startswith("1 unknown are left;")
-    with Journal.read_only(path) as view:
-        refs = {record.key: str(record.ref) for record in view.records() if record.ref is not None}
+    assert left.startswith("1 unknown rows are left;")
+    with Journal.read_only(path) as reader:
+        refs = {record.key: str(record.ref) for record in reader.records() if record.ref is not None}
     assert refs == {"new": "leena:/7", "left": "leena:/run-left"}
 
 
 @pytest.mark.parametrize("ref", ["leena:us/1", "leena:/nosuchrun"], ids=["scope", "id"])
 @pytest.mark.parametrize("faults", [FaultPlan.parse("lost=1,only=start")])
 def test_reference_that_was_wrong(cli: Any, fake: FakeLeena, tmp_path: Path, ref: str) -> None:
-    """A row that was settled with a wrong reference is told as such, each time, until it is settled otherwise."""
+    """A row settled with a wrong reference is reported in each run, until it is settled otherwise."""
     path, output = write_rows(tmp_path, {"a": "good"}), tmp_path / "out.jsonl"
     options = [str(path), "--vendor", "leena", "--output", str(output)]
     assert cli("batch", *options).code == 4
@@ -218,7 +218,7 @@ def test_reference_that_was_wrong(cli: Any, fake: FakeLeena, tmp_path: Path, ref
         done = cli("batch", *options, "--resume")
         assert done.code == 3
         assert done.err.startswith("aioagents: row 'a' is started: ")
-        assert "left: 1 runs cannot be followed; this goes on" in done.out
+        assert "left: 1 runs cannot be followed; to continue" in done.out
         assert f"settle one:  aioagents batch unknown {path}.db --resolve KEY=REF" in done.out
         assert rows_of(output) == []
     assert cli("batch", "unknown", f"{path}.db", "--resolve", "a=drop").code == 0
@@ -228,7 +228,7 @@ def test_reference_that_was_wrong(cli: Any, fake: FakeLeena, tmp_path: Path, ref
 
 
 def test_refusal_that_is_taken_back(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """A refused row that is resent has its new result in place of the old one."""
+    """The new result of a refused row that is resent replaces the old one."""
     path, output = write_rows(tmp_path, {"a": "unknown_aop", "b": "good"}), tmp_path / "out.jsonl"
     options = [str(path), "--vendor", "leena", "--output", str(output)]
     for _ in range(2):
@@ -240,8 +240,8 @@ def test_refusal_that_is_taken_back(cli: Any, fake: FakeLeena, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["unknown"], ["unknown", "--resolve", "a=drop"]])
-def test_files_that_are_no_journals(cli: Any, tmp_path: Path, arguments: list[str]) -> None:
-    """A file that is foreign or missing is refused with 1, and nothing is made or changed."""
+def test_files_that_are_not_journals(cli: Any, tmp_path: Path, arguments: list[str]) -> None:
+    """A file that is foreign or missing is refused with 1, and nothing is created or changed."""
     path, none = tmp_path / "batch.db", tmp_path / "none.db"
     path.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
     name, *more = arguments
@@ -253,7 +253,7 @@ def test_files_that_are_no_journals(cli: Any, tmp_path: Path, arguments: list[st
 
 
 def test_damaged_journal(cli: Any, tmp_path: Path) -> None:
-    """A journal that is damaged is told as such, with 1."""
+    """A damaged journal is reported as such, with 1."""
     path = tmp_path / "batch.db"
     fill(path, {str(n): S.COMPLETED for n in range(300)})
     content = bytearray(path.read_bytes())
@@ -265,8 +265,8 @@ def test_damaged_journal(cli: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("lost=1,only=start")])
-def test_what_was_settled_takes_effect(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """Rows that were settled by hand have their new result in place of the old one when the batch is run again."""
+def test_settling_takes_effect(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
+    """The new results of rows that were settled by hand replace the old ones when the batch is run again."""
     path, output = write_rows(tmp_path, {"a": "good", "b": "good", "c": "good"}), tmp_path / "out.jsonl"
     options = [str(path), "--vendor", "leena", "--output", str(output)]
     assert cli("batch", *options).code == 4
@@ -284,7 +284,7 @@ def test_what_was_settled_takes_effect(cli: Any, fake: FakeLeena, tmp_path: Path
 
 
 def test_group_without_a_file(cli: Any) -> None:
-    """Without anything the group tells its usage; its help has the options of a run, and the other commands."""
+    """Without arguments the group prints its usage; its help has the options of a run, and the other commands."""
     assert cli("batch").code == 2
     shown = cli("batch", "--help")
     assert shown.code == 0
@@ -294,16 +294,14 @@ def test_group_without_a_file(cli: Any) -> None:
         "--resume",
         "  status ",
         "  unknown ",
-        "What the worst row comes to decides",
+        "The worst row decides the exit code",
     ):
         assert words in shown.out
     assert cli("batch", "--vendor", "leena").code == 2
 
 
-def test_file_that_is_called_like_a_command(
-    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file called like one of the group's commands is run by its path, and told so in the command that goes on."""
+def test_file_named_like_a_command(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file named like a command of the group is run by its path, also in the printed command to continue."""
     write_rows(tmp_path, {"a": "endless"}, "status")
     monkeypatch.chdir(tmp_path)
     done = cli("batch", "./status", "--vendor", "leena", "--format", "jsonl", "--timeout", "0.1")

@@ -1,4 +1,4 @@
-"""`batch FILE` that is stopped by signals, watched on a terminal, or not alone with its journal."""
+"""`batch FILE` stopped by signals, run on a terminal, or with a journal that is in use."""
 
 import shlex
 import signal
@@ -17,19 +17,19 @@ from tests.cli.test_cli_batch import events, rows_of, states_in, write_rows
 
 
 def wait_for(is_true: Callable[[], object]) -> None:
-    """Wait until something in another process has come about."""
+    """Wait until a condition is true that depends on another process."""
     for _ in range(600):
         if is_true():
             return
         time.sleep(0.05)
-    raise AssertionError("it did not come about within 30 s")
+    raise AssertionError("it did not become true within 30 s")
 
 
 @pytest.mark.parametrize("ending", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_one_signal(
     command: Any, cli: Any, fake: FakeLeena, tmp_path: Path, ending: tuple[signal.Signals, int]
 ) -> None:
-    """The first Ctrl-C, or SIGTERM, ends it with runs going on, and the command that is told goes on with them."""
+    """The first Ctrl-C, or SIGTERM, ends it with runs going on, and the printed command continues with them."""
     number, code = ending
     path = write_rows(tmp_path, {"long": "endless"} | {str(n): "good" for n in range(200)})
     output = tmp_path / "out.jsonl"
@@ -58,24 +58,24 @@ def test_one_signal(
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=3600,only=start")])
-def test_two_signals_while_starts_are_out(
+def test_two_signals_while_starts_are_pending(
     command: Any, cli: Any, simulator: Simulator, fake: FakeLeena, tmp_path: Path
 ) -> None:
-    """The first Ctrl-C waits for starts that are out, the second does not: their rows are unknown from then on."""
+    """The first Ctrl-C waits for pending starts, the second does not: their rows are unknown from then on."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(9)})
     running = command("batch", str(path), "--vendor", "leena", "--in-flight", "3")
     wait_for(lambda: simulator.statistics().calls.get("aop.execute") == 3)
     running.signal(signal.SIGINT)
-    told = iter(running.process.stderr.readline, "")
-    stopping = next(line for line in told if line.startswith("aioagents: "))
+    lines = iter(running.process.stderr.readline, "")
+    stopping = next(line for line in lines if line.startswith("aioagents: "))
     assert stopping.partition(": ")[2] == (
-        "stopping: 3 starts are out, and are waited for; Ctrl-C once more leaves at once\n"
+        "stopping: waiting for 3 pending starts; Ctrl-C again ends at once\n"
     )
     running.signal(signal.SIGINT)
     done = running.finish()
     assert done.code == 130
     assert "3 unknown: they were sent, and whether a run began cannot be known" in done.out
-    assert "6 rows were not begun" in done.out
+    assert "6 rows were not started" in done.out
     assert f"aioagents batch {path} --vendor leena --in-flight 3 --resume" in done.out
     listed = cli("batch", "unknown", f"{path}.db", "--json")
     assert [row["key"] for row in listed.documents] == ["0", "1", "2"]
@@ -83,33 +83,33 @@ def test_two_signals_while_starts_are_out(
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=1.5,only=start")])
-def test_runs_that_begin_after_all(
+def test_runs_that_begin_after_the_end(
     command: Any, cli: Any, simulator: Simulator, fake: FakeLeena, tmp_path: Path
 ) -> None:
-    """What begins while it ends at once is told, as a run of a row that is unknown; it can be settled with that."""
+    """Runs that begin while the batch ends are printed; their rows are unknown and can be settled with them."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(30)})
     running = command("batch", str(path), "--vendor", "leena", "--json")
     wait_for(lambda: simulator.statistics().calls.get("aop.execute", 0) >= 30)
     running.signal(signal.SIGINT)
-    time.sleep(0.05)  # signals of one kind that come at once are one
+    time.sleep(0.05)  # two signals of one kind at the same time count as one
     running.signal(signal.SIGINT)
     done = running.finish()
     assert done.code == 130
-    told = {each["ref"] for each in events(done.documents, "abandoned")}
-    assert all(f"  {ref}  good, sent at " in done.err for ref in told)
-    with Journal.read_only(f"{path}.db") as view:
-        known = {str(record.ref) for record in view.records() if record.ref is not None}
-    assert not told & known
-    assert len(told | known) <= fake.statistics()["starts"] <= 30
+    printed = {each["ref"] for each in events(done.documents, "abandoned")}
+    assert all(f"  {ref}  good, sent at " in done.err for ref in printed)
+    with Journal.read_only(f"{path}.db") as reader:
+        known = {str(record.ref) for record in reader.records() if record.ref is not None}
+    assert not printed & known
+    assert len(printed | known) <= fake.statistics()["starts"] <= 30
     unknown = [row["key"] for row in cli("batch", "unknown", f"{path}.db", "--json").documents]
     assert len(unknown) + len(known) == 30
-    for key, ref in zip(unknown, told, strict=False):
+    for key, ref in zip(unknown, printed, strict=False):
         assert cli("batch", "unknown", f"{path}.db", "--resolve", f"{key}={ref}").code == 0
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("throttle=0.4,retry_after=0,only=poll")])
 def test_vendor_that_throttles(cli: Any, tmp_path: Path) -> None:
-    """How often the vendor throttled is told while it runs, and at the end."""
+    """The number of throttles is printed while the batch runs, and at the end."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(40)})
     done = cli("batch", str(path), "--vendor", "leena", "--json")
     assert done.code == 0
@@ -119,14 +119,14 @@ def test_vendor_that_throttles(cli: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=3600,only=token")])
-def test_signal_before_anything_is_begun(command: Any, simulator: Simulator, tmp_path: Path) -> None:
-    """Ctrl-C while the first token is waited for ends it; no journal was made."""
+def test_signal_before_anything_is_started(command: Any, simulator: Simulator, tmp_path: Path) -> None:
+    """Ctrl-C while the first token is waited for ends it; no journal was created."""
     path = write_rows(tmp_path, {"a": "good"})
     running = command("batch", str(path), "--vendor", "leena")
     wait_for(lambda: simulator.statistics().calls.get("oauth.token"))
     running.signal(signal.SIGINT)
     done = running.finish()
-    assert (done.code, done.err) == (130, "aioagents: interrupted before anything was begun\n")
+    assert (done.code, done.err) == (130, "aioagents: interrupted before anything was started\n")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -143,7 +143,7 @@ def test_pipe_that_stays_open(command: Any, tmp_path: Path) -> None:
 
 
 def test_reader_that_goes_away(command: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """When nobody reads stdout any more, the batch ends with 141; what was started is in the journal."""
+    """When the reader of stdout is gone, the batch ends with 141; what was started is in the journal."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(50)})
     running = command("batch", str(path), "--vendor", "leena", "--json", "--in-flight", "10")
     running.line()
@@ -157,7 +157,7 @@ def test_reader_that_goes_away(command: Any, fake: FakeLeena, tmp_path: Path) ->
 
 
 def test_journal_that_is_in_use(command: Any, cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """While a batch runs, its journal can be looked into, and neither be settled nor run a second time."""
+    """While a batch runs, its journal can be read, but neither settled nor used by a second run."""
     path = write_rows(tmp_path, {str(n): "endless" for n in range(5)})
     journal = f"{path}.db"
     running = command("batch", str(path), "--vendor", "leena")
@@ -177,7 +177,7 @@ def test_journal_that_is_in_use(command: Any, cli: Any, fake: FakeLeena, tmp_pat
 
 
 def test_on_a_terminal(on_terminal: Any, tmp_path: Path) -> None:
-    """On a terminal progress is drawn below what is told, the cursor is given back, and the end stays."""
+    """On a terminal progress is drawn below the printed lines, the cursor is restored, and the summary stays."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(30)} | {"x" * 200: "unknown_aop"})
     code, shown = on_terminal("batch", str(path), "--vendor", "leena").finish()
     assert code == 1
@@ -186,22 +186,22 @@ def test_on_a_terminal(on_terminal: Any, tmp_path: Path) -> None:
     assert "starts/s" in shown
     assert "is refused: " in shown
     assert "31 rows settled: 30 completed, 1 refused" in shown
-    with Journal.read_only(f"{path}.db") as view:
-        assert view.summary().states[RowState.COMPLETED] == 30
+    with Journal.read_only(f"{path}.db") as reader:
+        assert reader.summary().states[RowState.COMPLETED] == 30
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("throttle=1,retry_after=40,only=start")])
 def test_signal_while_starts_wait_for_another_try(
     command: Any, simulator: Simulator, fake: FakeLeena, tmp_path: Path
 ) -> None:
-    """Ctrl-C while the vendor throttles every start waits for none, and the command that is told starts each once."""
+    """Ctrl-C while the vendor throttles every start waits for none, and the printed command starts each row once."""
     path = write_rows(tmp_path, {str(n): "good" for n in range(12)})
     running = command("batch", str(path), "--vendor", "leena", "--json")
     wait_for(lambda: simulator.statistics().calls.get("aop.execute", 0) >= 6)
     running.signal(signal.SIGINT)
     signalled_at = time.monotonic()
     done = running.finish()
-    # Some were asked to come back in half a minute.
+    # Some got a Retry-After of half a minute.
     assert time.monotonic() - signalled_at < 5.0
     assert done.code == 130
     last = done.documents[-1]

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def test_demo_json(cli: Any) -> None:
-    """The demo's figures add up: every run ends, and its end is found out after it came."""
+    """The numbers of the demo are consistent: every run ends, and its end is detected afterwards."""
     found = cli("demo", "--runs", "12", "--seed", "49", "--json")
     assert (found.code, found.err) == (0, "")
     [shown] = found.documents
@@ -29,7 +29,7 @@ def test_demo_in_plain_lines(cli: Any) -> None:
 
 
 def test_on_a_terminal(on_terminal: Any, cli: Any) -> None:
-    """On a terminal progress is drawn, the cursor is given back, and results stay."""
+    """On a terminal progress is drawn, the cursor is restored, and results stay."""
     refs = [cli("run", "leena", each, "--no-wait").out.strip() for each in ("good", "endless")]
     demo = on_terminal("demo", "--runs", "6", "--seed", "185")
     wait = on_terminal("wait", *refs, "--timeout", "1")

@@ -16,11 +16,11 @@ def _wait_for(is_true: Any) -> None:
         if is_true():
             return
         time.sleep(0.05)
-    raise AssertionError("it did not come about within 30 s")
+    raise AssertionError("it did not become true within 30 s")
 
 
 def test_ctrl_c_while_a_run_is_followed(command: Any) -> None:
-    """Ctrl-C exits with 130 and names the run that goes on; nothing is left unclosed or pending."""
+    """Ctrl-C exits with 130 and names the run that goes on; nothing is left open or pending."""
     running = command("run", "leena", "endless")
     ref = running.line()
     running.line()  # the first poll: it is being followed
@@ -31,7 +31,7 @@ def test_ctrl_c_while_a_run_is_followed(command: Any) -> None:
 
 
 def test_sigterm_while_runs_are_followed(command: Any, cli: Any) -> None:
-    """SIGTERM does as Ctrl-C does, with 143, and names only the runs that are not over."""
+    """SIGTERM works like Ctrl-C, with 143, and names only the runs that have not ended."""
     good, endless = (cli("run", "leena", each, "--no-wait").out.strip() for each in ("good", "endless"))
     running = command("wait", good, endless, "--json")
     seen = {json.loads(running.line())["event"] for _ in range(2)}
@@ -43,7 +43,7 @@ def test_sigterm_while_runs_are_followed(command: Any, cli: Any) -> None:
 
 
 def test_ctrl_c_in_the_demo(command: Any) -> None:
-    """Ctrl-C in the demo exits with 130, names all that were running, and leaves no loose ends."""
+    """Ctrl-C in the demo exits with 130, names all running runs, and leaves nothing open."""
     running = command("demo", "--runs", "40")
     running.line()
     running.line()  # the first line of progress: runs are under way
@@ -57,8 +57,8 @@ def test_ctrl_c_in_the_demo(command: Any) -> None:
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=60,only=start")])
-def test_ctrl_c_while_a_start_is_out(command: Any, simulator: Simulator, fake: FakeLeena) -> None:
-    """Ctrl-C while the reply to a start is out tells that its outcome is unknown."""
+def test_ctrl_c_while_a_start_is_pending(command: Any, simulator: Simulator, fake: FakeLeena) -> None:
+    """Ctrl-C before the reply to a start prints that its outcome is unknown."""
     running = command("run", "leena", "good", "--json")
     _wait_for(lambda: simulator.statistics().calls.get("aop.execute"))
     running.signal(signal.SIGINT)
@@ -71,7 +71,7 @@ def test_ctrl_c_while_a_start_is_out(command: Any, simulator: Simulator, fake: F
 
 
 def test_reader_that_goes_away(command: Any) -> None:
-    """When nobody reads stdout any more, the command ends with 141 and says nothing."""
+    """When the reader of stdout is gone, the command ends with 141 and prints nothing."""
     running = command("report", "leena", "--from", "2026-01-01", "--to", "2026-01-06", "--json")
     running.process.stdout.close()
     running.process.stdout = None

@@ -1,4 +1,4 @@
-"""The command line as a whole: help, exit codes, and what it needs."""
+"""The command line as a whole: help, exit codes, and the packages that it needs."""
 
 import subprocess
 import sys
@@ -40,30 +40,30 @@ def test_every_command_has_json(name: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_no_arguments_show_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """Called with nothing, it shows its help and exits with 2."""
+    """Without arguments it prints its help and exits with 2."""
     assert main([]) == 2
     assert "demo" in capsys.readouterr().err
 
 
 def test_wrong_command_is_2(capsys: pytest.CaptureFixture[str]) -> None:
-    """A command that is not there exits with 2, in one line."""
+    """An unknown command exits with 2, and prints one line."""
     assert main(["nonsense"]) == 2
     assert capsys.readouterr().err == "aioagents: No such command 'nonsense'; see 'aioagents --help'\n"
 
 
 @pytest.mark.parametrize("lacking", ["click", "rich"])
-def test_missing_extra_is_told(
+def test_missing_extra_is_reported(
     lacking: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without click or rich it says in one line how to get them, and exits with 2."""
+    """Without click or rich it prints in one line how to install them, and exits with 2."""
     monkeypatch.setitem(sys.modules, lacking, None)
     assert main(["demo"]) == 2
-    told = f"aioagents: the command line needs {lacking}: pip install 'aioagents[cli]'\n"
-    assert capsys.readouterr().err == told
+    expected = f"aioagents: the command line needs {lacking}: pip install 'aioagents[cli]'\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_help_imports_no_rich() -> None:
-    """What draws nothing does not import rich."""
+    """Commands that draw nothing do not import rich."""
     code = "import sys; from aioagents.cli import main; main(['--version']); print('rich' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
@@ -73,10 +73,10 @@ def test_help_imports_no_rich() -> None:
     assert is_imported == "False"
 
 
-def test_ctrl_c_outside_of_the_loop(
+def test_ctrl_c_outside_the_event_loop(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C before anything was begun exits with 130 and shows no traceback."""
+    """Ctrl-C before anything was started exits with 130 and prints no traceback."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt

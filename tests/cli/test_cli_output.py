@@ -1,4 +1,4 @@
-"""What is printed, and how work is told that was interrupted."""
+"""Output and exit codes, and what an interrupted command prints."""
 
 import asyncio
 import json
@@ -22,15 +22,15 @@ def _run(state: RunState, ref: RunRef = REF) -> Run:
     return Run(ref=ref, state=state, status=state.value, seen_at=NOW)
 
 
-def test_vendors_words_cannot_steer_the_terminal() -> None:
-    """Control characters, line ends and turns of the writing direction become spaces."""
+def test_control_characters_are_replaced() -> None:
+    """Control characters, line ends and changes of the writing direction become spaces."""
     assert one_line("a\x1b[2Jb\r\nc\u202ed\x9be ") == "a [2Jb c d e"
 
 
 def test_secrets_that_a_server_repeats_are_hidden(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A server's words that hold a secret setting are shown without it, in text as in JSON."""
+    """A secret setting in a server's message is replaced, in text and in JSON."""
     monkeypatch.setenv("LEENA_PASSWORD", "hunter22")
     monkeypatch.setenv("LEENA_TOKEN_URL", "https://example.com")
     assert Output().hide("hunter22 at https://example.com") == "*** at https://example.com"
@@ -41,7 +41,7 @@ def test_secrets_that_a_server_repeats_are_hidden(
 
 
 def test_deep_output_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """A run's output that is nested deeper than the quick writer takes it is printed whole."""
+    """An output that is nested deeper than orjson can write is printed whole."""
     output: object = "tea"
     for _ in range(300):
         output = [output]
@@ -59,7 +59,7 @@ def test_order_of_exit_codes() -> None:
 
 
 def test_tally_counts_each_run_once() -> None:
-    """Each run counts in one state; what comes after its end changes nothing."""
+    """Each run counts in one state; anything after its end changes nothing."""
     tally = Tally(3, [REF])
     assert str(tally) == "0/3 ended, 1 not seen"
     tally.seen(_run(RunState.PAUSED))
@@ -74,8 +74,8 @@ def test_tally_counts_each_run_once() -> None:
     assert str(tally) == "2/3 ended, 1 queued, 1 completed, 1 error"
 
 
-def test_interrupted_work_tells_what_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    """What was begun is told, also when its start was abandoned, and what is unknown with its advice."""
+def test_interruption_lists_runs_that_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Started runs are listed, also if the start was abandoned, and unknown starts with their advice."""
     work = Work(Output())
     unknown = StartUnknown("lost", target="x", advice="look there")
     for event in (
@@ -83,8 +83,8 @@ def test_interrupted_work_tells_what_goes_on(capsys: pytest.CaptureFixture[str])
         StartAbandoned(vendor="leena", target="x", sent_at=NOW, run=_run(RunState.QUEUED)),
         StartAbandoned(vendor="leena", target="x\x1b", sent_at=NOW, error=unknown),
     ):
-        work.hear(event)
-    work.tell_interrupted()
+        work.on_event(event)
+    work.report_interrupted()
     assert capsys.readouterr().err.splitlines() == [
         "aioagents: interrupted; still running: 1",
         "  leena:/1",
@@ -94,33 +94,33 @@ def test_interrupted_work_tells_what_goes_on(capsys: pytest.CaptureFixture[str])
 
 
 def test_runs_that_are_kept_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    """Work whose runs are in a journal keeps none, however many begin, and tells no number."""
+    """A command whose runs are in a journal remembers none, and prints no number."""
     work = Work(Output(), keeps_runs=False)
     for _ in range(3):
-        work.hear(RunStarted(vendor="leena", run=_run(RunState.RUNNING), target="x"))
+        work.on_event(RunStarted(vendor="leena", run=_run(RunState.RUNNING), target="x"))
     assert work.running == {}
-    work.tell_interrupted()
-    assert capsys.readouterr().err == "aioagents: interrupted; runs that were begun go on\n"
+    work.report_interrupted()
+    assert capsys.readouterr().err == "aioagents: interrupted; runs that were started go on\n"
 
 
 def test_long_lists_are_cut_on_request(capsys: pytest.CaptureFixture[str]) -> None:
-    """A display may show only the first of the runs that go on."""
+    """The list of runs that go on may be limited."""
     work = Work(Output())
     work.most_shown = 1
     for number in "12":
         work.running[RunRef("leena", "", number)] = None
-    work.tell_interrupted()
+    work.report_interrupted()
     assert capsys.readouterr().err.splitlines()[1:] == ["  leena:/1", "  and 1 more"]
 
 
-def test_unknown_words_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """A status word that is not known is told, and watched on."""
-    Work(Output()).hear(StatusUnknown(vendor="leena", run=_run(RunState.UNKNOWN)))
-    assert "not known here; watching on" in capsys.readouterr().err
+def test_unknown_status_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown status is reported, and the run is polled on."""
+    Work(Output()).on_event(StatusUnknown(vendor="leena", run=_run(RunState.UNKNOWN)))
+    assert "is not known; polling goes on" in capsys.readouterr().err
 
 
-def test_errors_of_tasks_are_told_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """An error in a task group is told as if it had come alone; a fault of ours is raised."""
+def test_errors_of_tasks_are_printed_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error in a task group is printed like a single error; a bug is raised."""
 
     async def fail(error: Exception) -> Exit:
         async def raise_it() -> None:

@@ -47,14 +47,14 @@ def test_table_is_plain_without_a_terminal(cli: Any) -> None:
 
 
 def test_updated_after_narrows(cli: Any) -> None:
-    """--updated-after asks only for what changed later."""
+    """--updated-after requests only rows that changed later."""
     some = cli(*WINDOW, "--json", "--updated-after", "2026-01-05T07:00:00Z")
     assert 0 < len(some.documents) < 250
 
 
 @pytest.mark.parametrize("form", ["table", "jsonl", "csv"])
 def test_output_is_a_file(cli: Any, tmp_path: Path, form: str) -> None:
-    """--output holds what stdout would have held, and nothing is beside it."""
+    """--output has what stdout would have, and no other file is left."""
     file = tmp_path / "rows"
     file.write_text("old")
     found = cli(*WINDOW, "--format", form, "--output", str(file))
@@ -64,7 +64,7 @@ def test_output_is_a_file(cli: Any, tmp_path: Path, form: str) -> None:
 
 
 def test_failure_leaves_no_half_file(cli: Any, fake: FakeLeena, tmp_path: Path) -> None:
-    """A report that fails on the way leaves the old file as it was, and no other."""
+    """A report that fails midway leaves the old file unchanged, and no other."""
     file = tmp_path / "rows.jsonl"
     file.write_text("old")
     fake.fail_reports(50, after=1)
@@ -82,7 +82,7 @@ def test_devices_are_written_as_they_are(cli: Any) -> None:
 
 
 def test_file_that_cannot_be_written_is_1(cli: Any, tmp_path: Path) -> None:
-    """A file that cannot be written is told in one line, with 1."""
+    """A file that cannot be written exits with 1, and prints one line."""
     found = cli(*WINDOW, "--output", str(tmp_path / "no" / "folder"))
     assert found.code == 1
     assert found.err.startswith("aioagents: ")
@@ -100,11 +100,11 @@ def test_file_that_cannot_be_written_is_1(cli: Any, tmp_path: Path) -> None:
     ],
 )
 def test_bad_windows_are_2(cli: Any, arguments: tuple[str, ...]) -> None:
-    """A window that cannot be asked for exits with 2."""
+    """An impossible window exits with 2."""
     assert cli("report", "leena", *arguments).code == 2
 
 
-def test_formulas_are_guarded_when_asked() -> None:
+def test_formulas_are_guarded_on_request() -> None:
     """With --guard-formulas a cell that begins like a formula gets a quote before it; numbers do not."""
     layout = Layout(columns={"a": lambda _: "=1+1", "b": lambda _: -5, "c": lambda _: "x=1"}, shown=("a",))
     row = ReportRow({"runId": "r"})

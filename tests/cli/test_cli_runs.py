@@ -1,4 +1,4 @@
-"""`run`, `status` and `wait`: what they print, and what their exit codes say."""
+"""`run`, `status` and `wait`: their output and exit codes."""
 
 import io
 import json
@@ -20,7 +20,7 @@ def _start(cli: Any, target: str) -> str:
     return str(found.out.strip())
 
 
-def test_run_in_a_process_tells_ref_changes_and_end(command: Any) -> None:
+def test_run_in_a_process_prints_ref_changes_and_end(command: Any) -> None:
     """The reference comes first and at once, then each change, then the end, without control characters."""
     running = command("run", "leena", "good", "--message", "hello")
     ref = running.line()
@@ -32,7 +32,7 @@ def test_run_in_a_process_tells_ref_changes_and_end(command: Any) -> None:
 
 
 def test_no_wait_prints_the_ref_alone(cli: Any, simulator: Simulator) -> None:
-    """`run --no-wait` prints the reference and nothing else, and looks at nothing."""
+    """`run --no-wait` prints the reference and nothing else, and does not poll."""
     found = cli("run", "leena", "good", "--no-wait")
     assert str(RunRef.parse(found.out)) == found.out.strip()
     assert (found.code, found.err) == (0, "")
@@ -115,7 +115,7 @@ def test_missing_settings_are_2_and_named(cli: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_timeout_is_3(cli: Any) -> None:
-    """A run that does not end in time exits with 3, and the error carries where it stands."""
+    """A run that does not end in time exits with 3, and the error has its reference."""
     found = cli("run", "leena", "endless", "--timeout", "0.2", "--json")
     assert found.code == 3
     error = found.documents[-1]["error"]
@@ -163,7 +163,7 @@ def test_refused_start_is_1(cli: Any) -> None:
 
 
 def test_status_of_a_run_that_goes_on_is_0(cli: Any) -> None:
-    """One look at a run that goes on exits with 0 and tells its state."""
+    """One poll of a run that goes on exits with 0 and prints its state."""
     ref = _start(cli, "endless")
     found = cli("status", ref)
     assert found.code == 0
@@ -171,7 +171,7 @@ def test_status_of_a_run_that_goes_on_is_0(cli: Any) -> None:
 
 
 def test_status_json_is_one_document(cli: Any, fake: FakeLeena) -> None:
-    """One look with --json is one document: state, the vendor's word, moments, and the answer as read."""
+    """One poll with --json is one document: state, the vendor's status, times, and the reply as received."""
     ref = _start(cli, "bad")
     cli("wait", ref)
     found = cli("status", ref, "--json")
@@ -192,7 +192,7 @@ def test_status_json_is_one_document(cli: Any, fake: FakeLeena) -> None:
     ],
 )
 def test_foreign_refs_are_2(cli: Any, simulator: Simulator, ref: str, said: str) -> None:
-    """A reference that leads nowhere exits with 2 before anything is sent."""
+    """A reference that cannot be followed exits with 2 before anything is sent."""
     for name in ("status", "wait"):
         found = cli(name, ref)
         assert found.code == 2
@@ -201,7 +201,7 @@ def test_foreign_refs_are_2(cli: Any, simulator: Simulator, ref: str, said: str)
 
 
 def test_wait_follows_all_and_the_worst_decides(cli: Any) -> None:
-    """Of several runs the worst decides: 1 for a failed one beats 3 for one that is not over."""
+    """Of several runs the worst decides: 1 for a failed one beats 3 for one that has not ended."""
     good, bad, endless = (_start(cli, each) for each in ("good", "bad", "endless"))
     assert cli("wait", good, good).code == 0
     assert cli("wait", good, endless, "--timeout", "0.5").code == 3
@@ -221,8 +221,8 @@ def test_wait_for_a_run_that_is_not_there_is_1(cli: Any) -> None:
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("error=0.5,truncate=0.3,only=poll")])
-def test_passing_faults_are_told_once_each(cli: Any) -> None:
-    """Faults that pass end no wait; each is told once on stderr."""
+def test_passing_faults_are_printed_once_each(cli: Any) -> None:
+    """Passing faults end no wait; each is printed once on stderr."""
     found = cli("run", "leena", "good")
     assert found.code == 0
     assert len(set(found.err.splitlines())) == len(found.err.splitlines())

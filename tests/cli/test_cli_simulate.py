@@ -1,4 +1,4 @@
-"""`simulate`: it points other commands at itself."""
+"""`simulate`: serves other commands."""
 
 import json
 import shlex
@@ -12,7 +12,7 @@ from aioagents.cli import main
 
 
 def test_export_lines_point_at_it(command: Any) -> None:
-    """The export lines lead other commands to the simulator, which serves until Ctrl-C and then exits with 0."""
+    """The export lines make other commands use the simulator, which serves until Ctrl-C and then exits with 0."""
     serving = command("simulate", "--speed", "600", "--seed", "5", "--fault", "latency=0.1", "--history", "3")
     words = [shlex.split(serving.line())]
     while not words[-1][1].startswith("LEENA_REPORT_URL="):  # a line that is missing ends in an IndexError
@@ -24,14 +24,14 @@ def test_export_lines_point_at_it(command: Any) -> None:
     )
     assert len(report.finish().documents) == 3
     serving.signal(signal.SIGINT)
-    _, told = serving.process.communicate(timeout=30)
+    _, printed = serving.process.communicate(timeout=30)
     assert serving.process.returncode == 0
-    assert "aioagents: simulating at http://127.0.0.1:" in told
-    assert "aioagents: served 2 requests, 0 starts\n" in told
+    assert "aioagents: simulating at http://127.0.0.1:" in printed
+    assert "aioagents: served 2 requests, 0 starts\n" in printed
 
 
 def test_json_is_the_environment(command: Any) -> None:
-    """With --json the environment is one object; SIGTERM ends it as Ctrl-C does."""
+    """With --json the environment is one object; SIGTERM ends it like Ctrl-C."""
     serving = command("simulate", "--json")
     environment = json.loads(serving.line())
     assert environment["LEENA_AOP_URL"].startswith("http://127.0.0.1:")
@@ -52,7 +52,7 @@ def test_json_is_the_environment(command: Any) -> None:
     ],
 )
 def test_bad_arguments_are_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot be simulated exits with 2, in one line."""
+    """Invalid arguments exit with 2, and print one line."""
     assert main(["simulate", *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -1,4 +1,4 @@
-"""How each vendor is put under the common tests. A new vendor adds one adapter here, and nothing elsewhere."""
+"""How the common tests use each vendor. A new vendor adds one adapter here, and nothing elsewhere."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
@@ -22,11 +22,11 @@ URL: Final = "http://127.0.0.1"
 class Adapter:
     """One vendor, as the common tests need it.
 
-    `start` starts a run of a target, with `PRIVATE` somewhere in what is sent. `row` makes a row of its key,
-    whose run goes by the script `target`. `follow` makes a handle of an id. `words` are the vendor's own for
-    the states that scripts go through. `start_call` and `look_call` are the names of its requests, `secrets`
-    what must be shown nowhere, `unreadable` bodies of a successful start that name no run. `finds_lost` says
-    that a run is found whose start's answer was lost; `has_input` that a start takes something along.
+    `start` starts a run of a target, with `PRIVATE` somewhere in the request. `row` makes a row with a key, whose run
+    has the script `target`. `follow` makes a handle of an id. `words` are the vendor's status words of the states in
+    scripts. `start_call` and `poll_call` are the names of its requests, `secrets` texts that must be shown nowhere,
+    `unreadable` bodies of a successful start that name no run. `finds_lost` says that a run is found if the answer to
+    its start was lost; `has_input` that a start takes input.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Adapter:
     follow: Callable[[Any, str], RunHandle]
     words: Mapping[RunState, str]
     start_call: str
-    look_call: str
+    poll_call: str
     secrets: Sequence[str]
     unknown_id: str
     unreadable: Sequence[bytes] = (b"", b"<html>", b"{}", b"[]", b"null")
@@ -45,7 +45,7 @@ class Adapter:
     has_input: bool = True
 
     def client(self, kind: type[RunClient], pool: Any, fake: FakeServer) -> RunClient:
-        """Make a client that the world lets in."""
+        """Make a client with the fake server's credentials."""
         return kind.from_env(pool, fake.environment(URL))
 
 
@@ -69,8 +69,8 @@ async def _start_platform(client: Any, target: str) -> RunHandle:
     return handle
 
 
-def _agh_world(plan: RunPlan) -> FakeAgh:
-    """Have a job that delegates: only its trigger is answered before its run is over."""
+def _agh_fake(plan: RunPlan) -> FakeAgh:
+    """Make a fake server whose job delegates: only then is a trigger answered before its run has ended."""
     fake = FakeAgh(plan, rules=AghRules(concurrency=1000))
     schedule = {"mode": "cron", "expr": "0 0 1 1 *"}
     fake.install_job({"scope": "global", "name": "target", "schedule": schedule, "task": {}}, job_id="target")
@@ -90,7 +90,7 @@ LEENA: Final = Adapter(
         RunState.ABORTED: "aborted",
     },
     start_call="aop.execute",
-    look_call="aop.status",
+    poll_call="aop.status",
     secrets=("demo-secret", "demo-password", "demo-user"),
     unknown_id="f" * 24,
     has_tokens=True,
@@ -109,14 +109,14 @@ LEAP: Final = Adapter(
         RunState.ABORTED: "cancelled",
     },
     start_call="workflows.run",
-    look_call="runs.get",
+    poll_call="runs.get",
     secrets=("demo-key",),
     unknown_id="no-such-run",
 )
 
 AGH: Final = Adapter(
     name="agh",
-    fake=_agh_world,
+    fake=_agh_fake,
     start=_start_agh,
     row=lambda key: BatchRow(key, "target"),
     follow=lambda client, run_id: client.runs.follow(run_id),
@@ -127,7 +127,7 @@ AGH: Final = Adapter(
         RunState.ABORTED: "canceled",
     },
     start_call="jobs.trigger",
-    look_call="task-runs.get",
+    poll_call="task-runs.get",
     secrets=(),
     unknown_id="run-none",
     finds_lost=True,
@@ -142,7 +142,7 @@ PLATFORM: Final = Adapter(
     follow=lambda client, run_id: client.runs.get(run_id, session_reference="target"),
     words={RunState.RUNNING: "running", RunState.COMPLETED: "success", RunState.FAILED: "failed"},
     start_call="runs.start",
-    look_call="runs.status",
+    poll_call="runs.status",
     secrets=("demo-app-key", "demo-tools-key"),
     unknown_id="r-none",
 )

@@ -1,4 +1,4 @@
-"""A batch with its journal on disk, for every vendor there is, in the same words."""
+"""A batch with its journal on disk: the same tests for every vendor."""
 
 from collections import Counter
 from pathlib import Path
@@ -21,7 +21,7 @@ _KEYS = [f"row-{number}" for number in range(8)]
 
 @frozen
 class _Case:
-    """A vendor's fake, which outlives each process that runs a batch with it."""
+    """A vendor's fake server, which outlives each process that runs a batch with it."""
 
     vendor: Adapter
     fake: FakeServer
@@ -30,7 +30,7 @@ class _Case:
     path: Path
 
     async def run(self, *, stops_at: int | None = None, **options: Any) -> tuple[list[Outcome], int]:
-        """Run the batch in a pool of its own; gives the outcomes, and how many runs were attached to.
+        """Run the batch in a pool of its own; return the outcomes, and how many runs were attached to.
 
         With `stops_at` it is stopped once so many starts are recorded.
         """
@@ -59,7 +59,7 @@ class _Case:
             return {record.key: record for record in view.records()}
 
     def check_starts(self, count: int) -> None:
-        """See that the vendor began so many runs, each of another row as far as it can tell rows apart."""
+        """Check that the vendor started this many runs, each for another row where rows can be distinguished."""
         assert self.fake.statistics()["starts"] == len(self.send.calls(self.vendor.start_call)) == count
         by_key = getattr(self.fake, "starts_by_key", dict.fromkeys(_KEYS[:count], 1))
         assert (len(by_key), set(by_key.values())) == (count, {1})
@@ -75,7 +75,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> _Case:
 
 
 async def test_batch_from_start_to_end(case: _Case) -> None:
-    """Each row is started once and comes out once, completed, with the run that the journal has."""
+    """Each row is started once and has one outcome: completed, with the run in the journal."""
     outcomes, resumed = await case.run(in_flight=3)
     assert (sorted(outcome.key for outcome in outcomes), resumed) == (_KEYS, 0)
     assert {outcome.state for outcome in outcomes} == {RowState.COMPLETED}
@@ -89,12 +89,12 @@ async def test_batch_from_start_to_end(case: _Case) -> None:
 
 
 async def test_batch_that_is_run_again(case: _Case) -> None:
-    """Runs that an earlier process began are attached to by their reference alone, and end without a second start."""
+    """Runs that an earlier process started are attached to by their reference, and end without a second start."""
     first, _ = await case.run(stops_at=len(_KEYS))
     assert first == []
     left = case.records()
     assert {record.state for record in left.values()} == {RowState.STARTED}
-    sent = len(case.send.calls(case.vendor.look_call))
+    sent = len(case.send.calls(case.vendor.poll_call))
     outcomes, resumed = await case.run()
     assert resumed == len(_KEYS)
     assert Counter(outcome.key for outcome in outcomes) == Counter(_KEYS)
@@ -103,11 +103,11 @@ async def test_batch_that_is_run_again(case: _Case) -> None:
         key: record.ref for key, record in left.items()
     }
     case.check_starts(len(_KEYS))
-    assert len(case.send.calls(case.vendor.look_call)) >= sent + len(_KEYS)
+    assert len(case.send.calls(case.vendor.poll_call)) >= sent + len(_KEYS)
 
 
 async def test_batch_that_is_stopped_half_way(case: _Case) -> None:
-    """What was begun before the stop is followed, what was not is started, and each row is started once."""
+    """Runs started before the stop are followed, other rows are started, and each row is started once."""
     await case.run(stops_at=3, in_flight=3)
     assert Counter(record.state for record in case.records().values()) == {
         RowState.STARTED: 3,

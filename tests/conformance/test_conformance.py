@@ -1,4 +1,4 @@
-"""What holds for every vendor there is, in the same words."""
+"""What holds for every vendor: the same tests for each."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ _ENDS = [RunState.COMPLETED, RunState.FAILED, RunState.ABORTED]
 
 
 def test_every_vendor_is_put_to_these_tests() -> None:
-    """No vendor is left out."""
+    """Each vendor has an adapter."""
     assert set(ADAPTERS) == set(all_providers())
 
 
@@ -48,7 +48,7 @@ def vendor(request: pytest.FixtureRequest) -> Adapter:
 
 
 class _Case:
-    """A vendor's client in a pool, and its fake."""
+    """A vendor's client in a pool, and its fake server."""
 
     def __init__(self, vendor: Adapter, end: RunState | None) -> None:
         steps = [Step(vendor.words[RunState.RUNNING], 25.0 if end else 1e9)]
@@ -73,14 +73,14 @@ class _Case:
     def follow(self, run_id: str) -> RunHandle:
         return self.vendor.follow(self.client, run_id)
 
-    def told(self, kind: type[Event]) -> list[Any]:
+    def events_of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
     def starts(self) -> int:
         return self.fake.statistics()["starts"]
 
-    def answer(self, call: str, *answers: Reply | Exception, asked: bool = False) -> None:
-        """Have the first requests of a call answered so; `asked` lets the world act before."""
+    def answer(self, call: str, *answers: Reply | Exception, is_handled: bool = False) -> None:
+        """Answer the first requests of a call with `answers`; with `is_handled` after the fake server acted."""
         left = list(answers)
 
         def take(request: Request) -> Reply | None:
@@ -91,7 +91,7 @@ class _Case:
                 raise first
             return first
 
-        if asked:
+        if is_handled:
             self.send.after = lambda request, reply: take(request) or reply
         else:
             self.send.before = take
@@ -109,7 +109,7 @@ async def _case(vendor: Adapter, end: RunState | None = RunState.COMPLETED) -> A
 
 @pytest.mark.parametrize("end", _ENDS)
 async def test_run_from_start_to_end(vendor: Adapter, end: RunState) -> None:
-    """A start gives a handle; awaiting it gives the run in its end state, in the vendor's own word."""
+    """A start returns a handle; awaiting it returns the run in its final state, with the vendor's own word."""
     if end not in vendor.words:
         pytest.skip("this vendor's runs know no such end")
     async with _case(vendor, end) as c:
@@ -127,14 +127,14 @@ async def test_run_from_start_to_end(vendor: Adapter, end: RunState) -> None:
         assert (done.state, done.status, done.ref) == (end, vendor.words[end], run.ref)
         assert done.raw is not None
         assert done.seen_at.tzinfo is not None
-        assert len(c.send.calls(vendor.look_call)) == 3
+        assert len(c.send.calls(vendor.poll_call)) == 3
         assert c.starts() == c.pool.statistics().starts == 1
-        (started,) = c.told(RunStarted)
+        (started,) = c.events_of(RunStarted)
         assert started.run is run.accepted
 
 
 async def test_result(vendor: Adapter) -> None:
-    """`result()` gives the output of a completed run and raises for the other ends."""
+    """`result()` returns the output of a completed run and raises for the other ends."""
     for end, kind in (
         (RunState.COMPLETED, None),
         (RunState.FAILED, RunFailed),
@@ -155,7 +155,7 @@ async def test_result(vendor: Adapter) -> None:
 
 
 async def test_ref_as_text_leads_to_the_run(vendor: Adapter) -> None:
-    """Another process needs the text of a reference alone; together they are one run."""
+    """Another process needs only the text of a reference to follow the same run."""
     async with _case(vendor) as c:
         run = await c.start()
         text = str(run.ref)
@@ -166,11 +166,11 @@ async def test_ref_as_text_leads_to_the_run(vendor: Adapter) -> None:
         assert c.pool.statistics().polling.watched == 1
         await c.clock.advance(40)
         assert len({id(await waiter) for waiter in waiters}) == 1
-        assert len(c.send.calls(vendor.look_call)) == 3
+        assert len(c.send.calls(vendor.poll_call)) == 3
 
 
 async def test_refs_of_others_are_refused(vendor: Adapter) -> None:
-    """A reference of another vendor, of another scope, or what is none, is refused before anything is sent."""
+    """A reference of another vendor, of another scope, or an invalid one, is refused before anything is sent."""
     async with _case(vendor) as c:
         for ref in ("nobody:/abc", f"{vendor.name}:no-such-scope/abc", "abc", f"{vendor.name}:/", ""):
             with pytest.raises(ValueError, match=r"not a|reference|id|names no"):
@@ -182,11 +182,11 @@ async def test_refs_of_others_are_refused(vendor: Adapter) -> None:
 
 
 async def test_requests_say_what_they_are(vendor: Adapter) -> None:
-    """A start is marked as one that may not be repeated, a poll as one that may."""
+    """The request of a start may not be repeated, that of a poll may."""
     async with _case(vendor) as c:
         run = await c.start()
         await run.poll()
-        (start,), (poll,) = c.send.calls(vendor.start_call), c.send.calls(vendor.look_call)
+        (start,), (poll,) = c.send.calls(vendor.start_call), c.send.calls(vendor.poll_call)
         assert (start.purpose, start.is_repeatable) == (Purpose.START, False)
         assert (poll.purpose, poll.is_repeatable) == (Purpose.POLL, True)
 
@@ -206,7 +206,7 @@ _LOST: Sequence[Reply | Exception] = (
 async def test_lost_reply_to_a_start(vendor: Adapter, fault: int) -> None:
     """A reply that was lost after the vendor acted is `StartUnknown`, or the run is found; it was started once."""
     async with _case(vendor) as c:
-        c.answer(vendor.start_call, _LOST[fault], asked=True)
+        c.answer(vendor.start_call, _LOST[fault], is_handled=True)
         starting = await begin(c.start())
         await c.clock.advance(600)
         assert c.starts() == len(c.send.calls(vendor.start_call)) == 1
@@ -227,7 +227,7 @@ async def test_unreadable_reply_to_a_start(vendor: Adapter) -> None:
     """A 2xx that names no run is `StartUnknown`, sent once."""
     for body in vendor.unreadable:
         async with _case(vendor) as c:
-            c.answer(vendor.start_call, Reply(200, {}, body), asked=not vendor.finds_lost)
+            c.answer(vendor.start_call, Reply(200, {}, body), is_handled=not vendor.finds_lost)
             starting = await begin(c.start())
             await c.clock.advance(60)
             with pytest.raises(StartUnknown):
@@ -238,7 +238,7 @@ async def test_unreadable_reply_to_a_start(vendor: Adapter) -> None:
 
 
 async def test_start_that_was_not_sent(vendor: Adapter) -> None:
-    """What surely did not reach the vendor, or was throttled, is sent again; the vendor sees one start."""
+    """A start that surely did not reach the vendor, or was throttled, is sent again; the vendor gets one start."""
     async with _case(vendor) as c:
         fault = NotSent("refused", call=vendor.start_call)
         c.answer(vendor.start_call, fault, Reply(429), Reply(429, {"retry-after": "2"}))
@@ -250,7 +250,7 @@ async def test_start_that_was_not_sent(vendor: Adapter) -> None:
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422])
 async def test_refused_start(vendor: Adapter, status: int) -> None:
-    """A refusal is that refusal: no retry, no `StartUnknown`."""
+    """A refusal is raised as its own error, without a retry and without `StartUnknown`."""
     async with _case(vendor) as c:
         c.answer(vendor.start_call, Reply(status, {}, b'{"message": "no"}'))
         with pytest.raises(AgentsError) as caught:
@@ -260,8 +260,8 @@ async def test_refused_start(vendor: Adapter, status: int) -> None:
         assert len(c.send.calls(vendor.start_call)) == 1
 
 
-async def test_cancelled_start_is_told(vendor: Adapter) -> None:
-    """A start that was out when its caller was cancelled goes on; its run is told to hooks."""
+async def test_cancelled_start_is_reported(vendor: Adapter) -> None:
+    """A start whose caller is cancelled while it is in flight goes on; its run is reported to hooks."""
     async with _case(vendor) as c:
         task: asyncio.Task[RunHandle]
 
@@ -274,7 +274,7 @@ async def test_cancelled_start_is_told(vendor: Adapter) -> None:
         task = asyncio.create_task(c.start())
         await settle()
         assert task.cancelled()
-        (event,) = c.told(StartAbandoned)
+        (event,) = c.events_of(StartAbandoned)
         assert event.run is not None
         assert c.starts() == 1
         assert c.fake.ended_at(event.run.id) is not None
@@ -288,15 +288,15 @@ async def test_passing_faults_end_no_wait(vendor: Adapter) -> None:
     async with _case(vendor) as c:
         run = await c.start()
         faults: list[Reply | Exception] = [ReplyLost("reset"), Reply(500), Reply(503), Reply(429)]
-        c.answer(vendor.look_call, *faults * 3)
+        c.answer(vendor.poll_call, *faults * 3)
         waiter = await begin(until_end(run))
         await c.clock.advance(300)
         assert (await waiter).state is RunState.COMPLETED
-        assert len(c.told(PollFailed)) == 12
+        assert len(c.events_of(PollFailed)) == 12
 
 
-async def test_unknown_word_is_watched_on(vendor: Adapter) -> None:
-    """A word nobody knows ends no wait."""
+async def test_unknown_status_is_polled_on(vendor: Adapter) -> None:
+    """An unknown status ends no wait."""
     words = {**vendor.words, RunState.RUNNING: "brand-new-word"}
     fake = vendor.fake(
         RunPlan(
@@ -317,7 +317,7 @@ async def test_unknown_word_is_watched_on(vendor: Adapter) -> None:
 
 
 async def test_unknown_run_ends_the_wait(vendor: Adapter) -> None:
-    """A run that the vendor does not know is told as the vendor's refusal."""
+    """A run that the vendor does not know raises the vendor's refusal."""
     async with _case(vendor) as c:
         waiter = await begin(until_end(c.follow(vendor.unknown_id)))
         await c.clock.advance(100)
@@ -391,7 +391,7 @@ async def test_no_secret_is_shown(vendor: Adapter, caplog: pytest.LogCaptureFixt
         async with _case(vendor) as c:
             run = await c.start()
             waiter = await begin(until_end(run))
-            c.answer(vendor.look_call, Reply(500, {}, PRIVATE.encode()), Reply(200, {}, PRIVATE.encode()))
+            c.answer(vendor.poll_call, Reply(500, {}, PRIVATE.encode()), Reply(200, {}, PRIVATE.encode()))
             await c.clock.advance(100)
             shown: list[Any] = [c.client, c.pool, c.pool.statistics(), run, await waiter, *c.events]
             errors: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""How runs are read by one GET: what is told of an answer that cannot be read."""
+"""How runs are read by one GET: what the error for an answer that cannot be read says."""
 
 import pytest
 

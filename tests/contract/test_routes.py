@@ -8,9 +8,9 @@ import pytest
 from attrs import evolve
 
 from aioagents.contract.fake import (
+    AnswersUnknownPaths,
     Call,
-    Doorkeeper,
-    Held,
+    DelayedReply,
     Match,
     Refused,
     Route,
@@ -33,8 +33,8 @@ def _route(path: str, method: str = "GET") -> Route:
     return Route(method=method, path=path, call="echo", purpose=Purpose.CALL, handler=echo)
 
 
-class _World(FakeLeena):
-    """A world with routes of the test's choice."""
+class _Server(FakeLeena):
+    """A fake server with routes of the test's choice."""
 
     def __init__(self, *routes: Route) -> None:
         super().__init__()
@@ -55,17 +55,17 @@ class _World(FakeLeena):
         ("/plain", "/plain/", None),
     ],
 )
-def test_template_takes_what_it_says(template: str, path: str, found: dict[str, str] | None) -> None:
+def test_templates(template: str, path: str, found: dict[str, str] | None) -> None:
     """A parameter is one segment of the path, decoded; all other characters stand for themselves."""
-    router = Router([_World(_route(template))])
+    router = Router([_Server(_route(template))])
     match = router.find("GET", path)
     assert (None if match is None else match.path) == found
     assert router.find("POST", path) is None
 
 
-def test_router_gives_world_route_and_parameters() -> None:
-    """The router says which world has the endpoint."""
-    first, second = _World(_route("/a")), _World(_route("/b/{x}"), _route("/b", "POST"))
+def test_router_finds_server_route_and_parameters() -> None:
+    """The router finds the fake server that has the endpoint."""
+    first, second = _Server(_route("/a")), _Server(_route("/b/{x}"), _route("/b", "POST"))
     router = Router([first, second])
     assert router.find("GET", "/a") == Match(first, first.routes[0], {})
     assert router.find("GET", "/b/7") == Match(second, second.routes[0], {"x": "7"})
@@ -74,9 +74,9 @@ def test_router_gives_world_route_and_parameters() -> None:
     assert router.find("GET", "/b/7/8") is None
 
 
-def test_answer_hands_over_path_query_and_time() -> None:
-    """A handler sees decoded parameters and the time it was told."""
-    fake = _World(_route("/a/{x}"))
+def test_handlers_get_path_query_and_time() -> None:
+    """A handler gets decoded parameters and the time."""
+    fake = _Server(_route("/a/{x}"))
     request = Request(method="GET", url="http://h/a/1%202?b%5Bc%5D=d&e=", call="echo")
     body = answer([fake], request, now=3.0).body
     assert body == b'{"path":{"x":"1 2"},"query":{"b[c]":"d","e":""},"now":3.0}'
@@ -110,18 +110,21 @@ def test_plan_draws_around_its_median() -> None:
 # Routes that refuse
 
 
-class _Desk:
-    """Routes of a vendor that tells refusals by a number."""
+class _OneRoute:
+    """One route of a vendor that answers refusals with their messages and status."""
 
     def __init__(self, handler: Any, guard: Any = None) -> None:
         self.counts: Counter[str] = Counter()
-        self.told_at: list[float] = []
+        self.refused_at: list[float] = []
         (self.route,) = make_routes(
-            [("GET", "/a", "a.get", Purpose.POLL, handler)], counts=self.counts, tell=self._tell, guard=guard
+            [("GET", "/a", "a.get", Purpose.POLL, handler)],
+            counts=self.counts,
+            refuse=self._refuse,
+            guard=guard,
         )
 
-    def _tell(self, refused: Refused, now: float) -> Reply:
-        self.told_at.append(now)
+    def _refuse(self, refused: Refused, now: float) -> Reply:
+        self.refused_at.append(now)
         return json_reply([*refused.args, refused.status], refused.status)
 
     def ask(self, now: float = 1.0) -> Any:
@@ -129,8 +132,8 @@ class _Desk:
         return self.route.handler(Call(request=request, path={}, query={}, now=now))
 
 
-def test_refusals_are_told_and_counted() -> None:
-    """What a handler or the guard before it raises is told as the vendor does, and counted by its status."""
+def test_refusals_are_answered_and_counted() -> None:
+    """What a handler or the guard before it raises is answered in the vendor's form, and counted by its status."""
 
     def refuse(call: Call) -> Reply:
         raise Refused(404, "no", "such thing")
@@ -138,61 +141,65 @@ def test_refusals_are_told_and_counted() -> None:
     def bar(call: Call) -> None:
         raise Refused(401)
 
-    desk = _Desk(refuse)
-    assert desk.ask().body == b'["no","such thing",404]'
-    assert (desk.route.call, desk.route.purpose, desk.counts) == ("a.get", Purpose.POLL, {"refused_404": 1})
-    barred = _Desk(refuse, guard=bar)
+    server = _OneRoute(refuse)
+    assert server.ask().body == b'["no","such thing",404]'
+    assert (server.route.call, server.route.purpose, server.counts) == (
+        "a.get",
+        Purpose.POLL,
+        {"refused_404": 1},
+    )
+    barred = _OneRoute(refuse, guard=bar)
     assert barred.ask().body == b"[401]"
     assert barred.counts == {"refused_401": 1}
-    assert _Desk(lambda call: Reply(200), guard=lambda call: None).ask() == Reply(200)
+    assert _OneRoute(lambda call: Reply(200), guard=lambda call: None).ask() == Reply(200)
 
 
-def test_what_is_owed_may_be_refused_later() -> None:
-    """A refusal that comes up when an owed reply is due is told and counted like any other, with its own time."""
+def test_a_delayed_reply_may_be_refused_later() -> None:
+    """A `Refused` raised when a delayed reply is due is answered and counted like any other, with the later time."""
 
-    def first(now: float) -> Held:
-        return Held(until=5.0, reply=second, drop=dropped.append)
+    def first(now: float) -> DelayedReply:
+        return DelayedReply(until=5.0, reply=second, on_disconnect=dropped.append)
 
     def second(now: float) -> Reply:
         raise Refused(500)
 
     dropped: list[float] = []
-    desk = _Desk(lambda call: Held(until=3.0, reply=first))
-    owed = desk.ask()
-    assert (owed.until, owed.drop) == (3.0, None)
-    later = owed.reply(3.0)
-    assert (later.until, later.drop) == (5.0, dropped.append)
+    server = _OneRoute(lambda call: DelayedReply(until=3.0, reply=first))
+    delayed = server.ask()
+    assert (delayed.until, delayed.on_disconnect) == (3.0, None)
+    later = delayed.reply(3.0)
+    assert (later.until, later.on_disconnect) == (5.0, dropped.append)
     assert later.reply(5.5).status == 500
-    assert (desk.counts, desk.told_at) == ({"refused_500": 1}, [5.5])
+    assert (server.counts, server.refused_at) == ({"refused_500": 1}, [5.5])
 
 
-def test_answer_wants_a_reply_at_once() -> None:
-    """What a world owes is no answer for who does not wait."""
+def test_answer_raises_for_a_delayed_reply() -> None:
+    """`answer` does not wait: it raises for a reply that is delayed."""
     route = Route(
         method="GET",
         path="/a",
         call="a.get",
         purpose=Purpose.POLL,
-        handler=lambda call: Held(until=1.0, reply=lambda now: Reply(200)),
+        handler=lambda call: DelayedReply(until=1.0, reply=lambda now: Reply(200)),
     )
     request = Request(method="GET", url="http://h/a", call="a.get")
     with pytest.raises(TypeError, match=r"GET a\.get"):
-        answer([_World(route)], request, now=0.0)
-    assert isinstance(ask([_World(route)], request, now=0.0), Held)
+        answer([_Server(route)], request, now=0.0)
+    assert isinstance(ask([_Server(route)], request, now=0.0), DelayedReply)
 
 
-class _Keeper(_World):
-    """A world that knows its own unknown paths."""
+class _ServerWithUnknownPaths(_Server):
+    """A fake server that answers unknown paths below `/own/`."""
 
-    def missing(self, method: str, raw_path: str, now: float) -> Reply | None:
+    def answer_unknown(self, method: str, raw_path: str, now: float) -> Reply | None:
         return Reply(405, {"at": str(now)}) if raw_path.startswith("/own/") else None
 
 
-def test_worlds_answer_unknown_paths_of_their_own() -> None:
-    """A world that has an answer for an unknown path gives it; the rest is nobody's."""
-    fakes = [_World(_route("/a")), _Keeper(_route("/own/a"))]
+def test_servers_answer_unknown_paths_of_their_own() -> None:
+    """An unknown path is answered by the server that knows it, else with 404."""
+    fakes = [_Server(_route("/a")), _ServerWithUnknownPaths(_route("/own/a"))]
     router = Router(fakes)
-    assert [isinstance(fake, Doorkeeper) for fake in fakes] == [False, True]
-    assert router.missing("GET", "/own/b", 2.0) == Reply(405, {"at": "2.0"})
-    assert router.missing("GET", "/b", 2.0).status == 404
+    assert [isinstance(fake, AnswersUnknownPaths) for fake in fakes] == [False, True]
+    assert router.answer_unknown("GET", "/own/b", 2.0) == Reply(405, {"at": "2.0"})
+    assert router.answer_unknown("GET", "/b", 2.0).status == 404
     assert answer(fakes, Request(method="PUT", url="http://h/own/a?x=1", call=""), now=1.0).status == 405

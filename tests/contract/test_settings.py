@@ -29,7 +29,7 @@ from aioagents.contract.settings import (
     ],
 )
 def test_base_urls_that_are_accepted(url: str, checked: str) -> None:
-    """Any host by https, and this machine by http, are given back without a slash at the end."""
+    """Any host by https, and this machine by http, are returned without a slash at the end."""
     assert check_base_url(url, "base_url") == checked
 
 
@@ -61,14 +61,14 @@ def test_base_urls_that_are_accepted(url: str, checked: str) -> None:
     ],
 )
 def test_base_urls_that_are_refused(url: str) -> None:
-    """Clear text, other schemes, users, queries and what is no URL are refused by name, showing no password."""
+    """Clear text, other schemes, users, queries and what is no URL are refused by an error without the password."""
     with pytest.raises(ValueError, match="base_url: ") as caught:
         check_base_url(url, "base_url")
     assert "hunter2@" not in str(caught.value)
 
 
 def test_insecure_hosts_have_to_be_asked_for() -> None:
-    """Plain http to another host is possible, for those who say so."""
+    """Plain http to another host is possible with `allow_insecure`."""
     assert check_base_url("http://x.example/", "base_url", allow_insecure=True) == "http://x.example"
     with pytest.raises(ValueError, match="base_url"):
         check_base_url("ftp://x.example/", "base_url", allow_insecure=True)
@@ -113,7 +113,7 @@ def test_labels_that_are_accepted(text: str) -> None:
     ],
 )
 def test_labels_that_are_refused(text: str) -> None:
-    """Whatever could change the host is refused by name."""
+    """Text that could change the host raises an error that names the setting."""
     with pytest.raises(ValueError, match="region: "):
         check_host_label(text, "region")
 
@@ -130,7 +130,7 @@ def test_labels_never_change_the_host(text: str) -> None:
 
 @given(st.text(min_size=1))
 def test_segments_never_change_the_path(text: str) -> None:
-    """Any text is refused or is one segment of the path it is put into, and comes out of it as it was."""
+    """Any text is refused or is one segment of the path it is put into, and is unchanged when read back."""
     try:
         segment = path_segment(text, "id")
     except ValueError:
@@ -145,14 +145,14 @@ def test_segments_never_change_the_path(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "  ", ".", "..", None, 7])
 def test_segments_that_are_refused(text: str) -> None:
-    """Nothing, and what climbs, is refused by name."""
+    """Blank text and dots raise an error that names the argument."""
     with pytest.raises(ValueError, match="id"):
         path_segment(text, "id")
 
 
 @pytest.mark.parametrize("text", ["", " \n", None, 7])
 def test_texts_that_are_refused(text: str) -> None:
-    """A text with nothing in it is refused by name."""
+    """Blank text raises an error that names the argument."""
     assert check_text(" a ", "name") == " a "
     with pytest.raises(ValueError, match="name has to be a non-empty string"):
         check_text(text, "name")

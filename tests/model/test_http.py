@@ -6,7 +6,7 @@ from aioagents.model import Reply, Request
 
 
 def test_request_shows_neither_headers_nor_body() -> None:
-    """What a request carries stays out of its repr."""
+    """Headers and body are not in a request's repr."""
     request = Request(
         method="POST",
         url="https://x.example/a",
@@ -28,7 +28,7 @@ def test_origin_is_scheme_host_and_port() -> None:
     ("status", "is_success"), [(199, False), (200, True), (204, True), (299, True), (300, False)]
 )
 def test_success_is_2xx(status: int, is_success: bool) -> None:
-    """2xx is success and nothing else; a reply shows nothing but its status."""
+    """2xx is success and nothing else; only the status is in a reply's repr."""
     reply = Reply(status, {"Set-Cookie": "hunter2"}, b"hunter2")
     assert reply.is_success is is_success
     assert "hunter2" not in repr(reply)

@@ -1,4 +1,4 @@
-"""Frozen values that are made quickly are the same values."""
+"""Frozen values with a quicker `__init__` are the same values."""
 
 import copy
 import pickle
@@ -37,7 +37,7 @@ def test_wrong_arguments_are_refused(arguments: tuple[int, ...]) -> None:
 
 
 def test_values_stay_frozen() -> None:
-    """A value made quickly cannot be changed."""
+    """Such a value cannot be changed."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         Pair(1).left = 2  # type: ignore[misc]
 
@@ -47,6 +47,6 @@ def test_values_stay_frozen() -> None:
     [{"factory": list}, {"converter": int, "default": 1}, {"validator": lambda *_: None, "default": 1}],
 )
 def test_fields_that_do_more_are_refused(fault: dict[str, Any]) -> None:
-    """A field that is more than a value would lose what it does: the class is refused."""
-    with pytest.raises(TypeError, match="no plain field"):
+    """A class with a field that validates, converts or is made is refused."""
+    with pytest.raises(TypeError, match="not a plain field"):
         quick(attrs.make_class("Odd", {"member": attrs.field(**fault)}, frozen=True, slots=True))

@@ -1,4 +1,4 @@
-"""Run references and what makes two sightings of a run the same."""
+"""Run references, and when two observations of a run are the same."""
 
 import pickle
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ RUN = Run(ref=RunRef("leena", "", "1"), state=RunState.RUNNING, status="in_progr
     st.from_regex(r"\A[a-z][a-z0-9_-]*\Z"), st.text(), st.text(min_size=1)
 )  # vendors are our own words; the rest is anybody's
 def test_references_round_trip(vendor: str, scope: str, run_id: str) -> None:
-    """Whatever text a vendor uses for scope and id, the string form gives an equal reference."""
+    """Whatever text a vendor uses for scope and id, the string form is parsed to an equal reference."""
     ref = RunRef(vendor, scope, run_id)
     assert RunRef.parse(str(ref)) == ref
     assert RunRef.parse(f"  {ref}\n") == ref
@@ -26,7 +26,7 @@ def test_references_round_trip(vendor: str, scope: str, run_id: str) -> None:
 
 
 def test_string_form_is_stable() -> None:
-    """The string form that users store is the one that is documented."""
+    """The string form that users store is the documented one."""
     assert str(RunRef("leena", "us-east-1", "0123abcd")) == "leena:us-east-1/0123abcd"
     assert str(RunRef("leena", "", "0123")) == "leena:/0123"
     assert str(RunRef("agh", "a/b:c", "x y?")) == "agh:a%2Fb%3Ac/x%20y%3F"
@@ -50,7 +50,7 @@ def test_parsing_never_breaks_otherwise(text: str) -> None:
 
 
 def test_repr_holds_no_personal_data() -> None:
-    """What a run said stays out of its repr."""
+    """What a run returned is not in its repr."""
     run = attrs.evolve(
         RUN, output={"mail": "a@example.com"}, raw={"x": "a@example.com"}, error="a@example.com"
     )
@@ -59,7 +59,7 @@ def test_repr_holds_no_personal_data() -> None:
 
 
 def test_same_but_for_the_moment() -> None:
-    """Two sightings are the same when nothing but the moment differs."""
+    """Two observations are the same when only their time differs."""
     assert RUN.is_same_as(attrs.evolve(RUN, seen_at=NOW + timedelta(seconds=5), raw={"n": 1}))
     assert not RUN.is_same_as(None)
     for other in (
@@ -71,8 +71,8 @@ def test_same_but_for_the_moment() -> None:
         assert not RUN.is_same_as(other)
 
 
-def test_ends_are_three() -> None:
-    """Completed, failed and aborted are ends; nothing else is."""
+def test_terminal_states() -> None:
+    """Completed, failed and aborted are terminal; nothing else is."""
     ends = {state for state in RunState if state.is_terminal}
     assert ends == {RunState.COMPLETED, RunState.FAILED, RunState.ABORTED}
     assert pickle.loads(pickle.dumps(RunState.FAILED)).is_terminal  # noqa: S301 - our own

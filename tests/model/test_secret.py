@@ -1,4 +1,4 @@
-"""A secret is used and never shown."""
+"""A secret is used but never shown."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Events told to hooks and to the log."""
+"""Events emitted to hooks and to the log."""
 
 import inspect
 import logging
@@ -42,7 +42,7 @@ EVENT = TokenRenewed(vendor="leena", lifetime=60.0, seconds=0.1)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_events_show_no_secret(kind: type[Event], caplog: pytest.LogCaptureFixture) -> None:
-    """Neither an event's repr nor its line in the log has a body, an output or the server's own words."""
+    """Neither an event's repr nor its line in the log has a body, an output or the server's own message."""
     make: Any = kind
     event = make(**{name: FACTS[name] for name in inspect.signature(kind).parameters})
     assert "hunter2" not in repr(event)
@@ -54,13 +54,13 @@ def test_events_show_no_secret(kind: type[Event], caplog: pytest.LogCaptureFixtu
 
 
 def test_every_event_has_a_level() -> None:
-    """The log knows each kind of event; what a person has to act upon is a warning."""
+    """Each kind of event has a log level; what a person has to act upon is a warning."""
     assert set(_LEVELS) == set(KINDS)
     assert _LEVELS[StartAbandoned] == logging.WARNING
 
 
-def test_hooks_hear_everything_in_order() -> None:
-    """Each hook hears each event, in the order in which the hooks were given."""
+def test_hooks_get_every_event_in_order() -> None:
+    """Each hook gets each event, in the order of the hooks."""
     heard: list[tuple[str, Event]] = []
     emit = Dispatcher([lambda event: heard.append(("a", event)), lambda event: heard.append(("b", event))])
     emit(EVENT)
@@ -78,7 +78,7 @@ class _Broken:
 
 
 def test_a_hook_that_raises_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """A hook that raises is complained of once, goes on hearing, and takes nothing from the others."""
+    """A hook that raises is logged once, still gets events, and does not affect the others."""
     heard: list[Event] = []
     broken = _Broken()
     emit = Dispatcher([broken, _Broken(), heard.append])
@@ -94,14 +94,14 @@ async def _awaited(event: Event) -> None:
 
 
 @pytest.mark.parametrize("hook", [None, 3, "print", _awaited])
-def test_what_cannot_hear_is_refused(hook: object) -> None:
-    """What is not callable, or would have to be awaited, is refused at once rather than never heard."""
+def test_what_cannot_be_called_is_refused(hook: object) -> None:
+    """What is not callable, or would have to be awaited, is refused at once rather than never called."""
     with pytest.raises(TypeError, match="hook"):
         Dispatcher([hook])  # type: ignore[list-item]
 
 
-def test_details_are_for_listeners(caplog: pytest.LogCaptureFixture) -> None:
-    """What every request causes is told only where a hook or the log at DEBUG wants it."""
+def test_details_are_emitted_where_they_are_wanted(caplog: pytest.LogCaptureFixture) -> None:
+    """What every request causes is emitted only where there is a hook, or the log is at DEBUG."""
     with caplog.at_level(logging.INFO, "aioagents"):
         assert not Dispatcher().is_detailed
     with caplog.at_level(logging.DEBUG, "aioagents"):

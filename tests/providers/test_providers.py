@@ -1,4 +1,4 @@
-"""The vendors, as those find them who know none by name."""
+"""The vendors, as programs that know none by name find them."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from aioagents.simulator.server import find_fakes
 from tests.polling.rig import rig
 
 #: Vendors that run on one's own machine, and ask for no credentials.
-_CONTENT_WITH_NOTHING = {"agh"}
+_NEEDS_NO_SETTINGS = {"agh"}
 
 
 def test_all_vendors_are_found_by_their_folders() -> None:
@@ -26,14 +26,14 @@ def test_all_vendors_are_found_by_their_folders() -> None:
 
 
 def test_vendor_by_name() -> None:
-    """A vendor is found by the name in its references; for others the error lists those there are."""
+    """A vendor is found by the name in its references; for others the error lists the known ones."""
     assert find_provider("leena").client is Leena
     with pytest.raises(ValueError, match=r"no vendor is called 'nobody'; there are: .*leena"):
         find_provider("nobody")
 
 
 def test_every_vendor_has_a_fake() -> None:
-    """The simulator serves a world for each vendor, whose variables are those the client reads."""
+    """The simulator serves a fake server for each vendor, whose variables are those the client reads."""
     from aioagents.contract.fake import RunPlan  # noqa: PLC0415
 
     fakes = {fake.vendor: fake for fake in find_fakes(RunPlan())}
@@ -49,7 +49,7 @@ async def test_missing_settings_are_named(name: str) -> None:
     """Without any variable set, the error names at least one of the vendor's own, unless it can do without any."""
     provider = find_provider(name)
     async with rig() as r:
-        if name in _CONTENT_WITH_NOTHING:
+        if name in _NEEDS_NO_SETTINGS:
             assert isinstance(provider.client.from_env(r.pool, {}), provider.client)
             return
         with pytest.raises(ValueError, match="|".join(provider.variables)):

@@ -12,7 +12,7 @@ from aioagents.codec import decode_json
 from aioagents.contract.fake import RunPlan, Step
 from aioagents.providers.leap.fake import FakeLeap
 from aioagents.simulator import FaultPlan, Simulator
-from aioagents.simulator.faults import Kind
+from aioagents.simulator.faults import FaultKind
 
 _KEY = {"x-api-key": "demo-key"}
 PLAN = RunPlan(
@@ -20,11 +20,11 @@ PLAN = RunPlan(
     outcomes={"completed": 0.8, "failed": 0.2},
     scripts={"w": [Step("running", 3), Step("completed")], "long": [Step("running", 1e6), Step("completed")]},
 )
-KINDS = [kind.value for kind in Kind if kind.value.startswith("webhook_")]
+KINDS = [kind.value for kind in FaultKind if kind.value.startswith("webhook_")]
 
 
 class Receiver:
-    """Keeps what is POSTed to it, and answers as told."""
+    """Keeps what is POSTed to it, and answers 202 or what `on_post` returns."""
 
     def __init__(self, on_post: Callable[[bytes], Awaitable[int]] | None = None) -> None:
         self.bodies: list[bytes] = []
@@ -34,7 +34,7 @@ class Receiver:
         self._came = asyncio.Event()
 
     @property
-    def told(self) -> list[Any]:
+    def deliveries(self) -> list[Any]:
         """Return what was POSTed, read as JSON."""
         return [decode_json(body) for body in self.bodies]
 
@@ -48,7 +48,7 @@ class Receiver:
         return web.Response(status=status, headers={"location": self.url})
 
     async def until(self, count: int) -> None:
-        """Return when so many have come."""
+        """Wait until this many have come."""
         async with asyncio.timeout(30):
             while len(self.bodies) < count:
                 self._came.clear()
@@ -57,7 +57,7 @@ class Receiver:
 
 @asynccontextmanager
 async def receiving(on_post: Callable[[bytes], Awaitable[int]] | None = None) -> AsyncIterator[Receiver]:
-    """Listen on a free port for as long as the block lasts."""
+    """Listen on a free port until the block ends."""
     receiver = Receiver(on_post)
     server = web.Server(receiver)
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
@@ -81,32 +81,32 @@ def simulating(
 async def start(
     session: aiohttp.ClientSession, simulator: Simulator, url: str, workflow: str = "w"
 ) -> dict[str, Any]:
-    """Start a run that is to be announced at `url`."""
+    """Start a run whose end is to be delivered to `url`."""
     body = {"workflow_id": workflow, "webhook_url": url}
     async with session.post(f"{simulator.url}/v1/runs", json=body, headers=_KEY) as reply:
         assert reply.status == 200
-        told: dict[str, Any] = await reply.json()
-        return told
+        run: dict[str, Any] = await reply.json()
+        return run
 
 
 async def poll(session: aiohttp.ClientSession, simulator: Simulator, run_id: str) -> dict[str, Any]:
     """Read a run."""
     async with session.get(f"{simulator.url}/v1/runs/{run_id}", headers=_KEY) as reply:
-        told: dict[str, Any] = await reply.json()
-        return told
+        run: dict[str, Any] = await reply.json()
+        return run
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return when it holds; the other side of a socket is waited for, which no event here tells."""
+    """Wait until the condition holds; polled, since the other end of a socket sets no event here."""
     for _ in range(20_000):
         if condition():
             return
         await asyncio.sleep(0.001)
-    raise AssertionError("it never came to hold")
+    raise AssertionError("the condition never held")
 
 
 async def settled(simulator: Simulator, count: int) -> None:
-    """Wait until so many webhooks have been answered, or have failed, or were refused or lost."""
+    """Wait until this many webhooks have been answered, or have failed, or were refused or lost."""
 
     def is_settled() -> bool:
         seen = simulator.statistics()

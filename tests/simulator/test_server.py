@@ -1,4 +1,4 @@
-"""The simulator as a server: where it listens, what it tells, and how it ends."""
+"""The simulator as a server: where it listens, what it reports, and how it closes."""
 
 import asyncio
 import base64
@@ -47,13 +47,13 @@ def _sign(fake: FakeServer) -> str:
 def _post(fake: FakeServer, path: str, body: Any, authorization: str) -> dict[str, Any]:
     headers = {"content-type": "application/json", "authorization": authorization}
     request = Request(method="POST", url=path, call="", headers=headers, body=encode_json(body))
-    told: dict[str, Any] = decode_json(answer([fake], request, now=0.0).body)
-    return told
+    decoded: dict[str, Any] = decode_json(answer([fake], request, now=0.0).body)
+    return decoded
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
 async def test_listens_on_loopback(host: str) -> None:
-    """Any loopback address will do, and the port is chosen freely."""
+    """Any loopback address can be used, and a free port is chosen."""
     async with Simulator(host=host) as simulator, aiohttp.ClientSession() as session:
         assert simulator.port > 0
         assert await _status(session, simulator.url + _ITEM) == 401
@@ -67,12 +67,12 @@ def test_refuses_other_addresses(host: str) -> None:
 
 
 def test_url_of_the_other_loopback() -> None:
-    """An IPv6 address stands in brackets in the URL."""
+    """An IPv6 address is in brackets in the URL."""
     assert Simulator(host="::1", port=1234).url == "http://[::1]:1234"
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, float("inf"), float("nan")])
-def test_refuses_speeds_that_are_none(speed: float) -> None:
+def test_refuses_speeds_that_are_not_positive(speed: float) -> None:
     """The speed is a positive number."""
     with pytest.raises(ValueError, match="speed"):
         Simulator(speed=speed)
@@ -85,7 +85,7 @@ def test_refuses_faults_for_calls_that_do_not_exist() -> None:
 
 
 def test_serves_every_provider_that_has_a_fake() -> None:
-    """The worlds are found in the providers' folder, and each tells its variables and endpoints."""
+    """Fake servers are found in the providers' folder, and each has variables and endpoints."""
     fakes = find_fakes(RunPlan())
     assert "leena" in {fake.vendor for fake in fakes}
     for fake in fakes:
@@ -94,15 +94,15 @@ def test_serves_every_provider_that_has_a_fake() -> None:
 
 
 async def test_environment_points_at_the_port() -> None:
-    """The environment has the worlds' variables with the simulator's URL."""
+    """The environment has the fake servers' variables with the simulator's URL."""
     async with Simulator() as simulator:
         variables = simulator.environment()
     assert variables["LEENA_TOKEN_URL"] == variables["LEENA_AOP_URL"] == f"http://127.0.0.1:{simulator.port}"
     assert variables["LEENA_CLIENT_ID"] == "demo-client"
 
 
-async def test_world_is_given_by_its_vendor() -> None:
-    """A world is found by its vendor's name; an unknown name is a KeyError."""
+async def test_fake_server_is_found_by_its_vendor() -> None:
+    """A fake server is found by its vendor's name; an unknown name is a KeyError."""
     fake = FakeLeena()
     simulator = Simulator(fakes=[fake])
     assert simulator.fake("leena") is fake
@@ -111,7 +111,7 @@ async def test_world_is_given_by_its_vendor() -> None:
 
 
 async def test_unknown_paths_are_not_found() -> None:
-    """A path or method that no world has is 404."""
+    """A path or method that no fake server has is 404."""
     async with Simulator() as simulator, aiohttp.ClientSession() as session:
         assert await _status(session, simulator.url + "/") == 404
         assert await _status(session, simulator.url + "/api/v1.0/oauth/token") == 404
@@ -132,7 +132,7 @@ async def test_connections_are_kept_and_counted() -> None:
 
 
 async def test_clock_runs_at_its_speed() -> None:
-    """The worlds' clock begins at entry and runs as many times faster as it was told."""
+    """The fake servers' clock is 0 at entry and runs `speed` times as fast as real time."""
     time = 100.0
     simulator = Simulator(speed=60.0, monotonic=lambda: time)
     assert simulator.now() == 0.0
@@ -153,7 +153,7 @@ def test_seed_replaces_the_plans() -> None:
 
 
 async def test_is_entered_once() -> None:
-    """A second entry is an error, as the worlds' time cannot begin again."""
+    """A second entry raises, as the fake servers' time cannot begin again."""
     simulator = Simulator()
     async with simulator:
         assert simulator.url in repr(simulator)
@@ -161,15 +161,15 @@ async def test_is_entered_once() -> None:
         await simulator.__aenter__()
 
 
-async def test_port_in_use_is_told() -> None:
-    """A port that is taken is an OSError."""
+async def test_port_in_use_raises() -> None:
+    """A port that is taken raises OSError."""
     async with Simulator() as simulator:
         with pytest.raises(OSError, match="in use"):
             await Simulator(port=simulator.port).__aenter__()
 
 
 async def test_closing_ends_all_connections() -> None:
-    """Leaving ends idle connections, half-sent requests and requests held back, and leaves no task."""
+    """Closing ends idle connections, half-sent and delayed requests, and leaves no task."""
     before = asyncio.all_tasks()
     plan = FaultPlan(latency=1.0, delay=60.0)
     async with Simulator(faults=plan) as simulator:
@@ -192,8 +192,8 @@ async def test_closing_ends_all_connections() -> None:
         socket.create_connection(("127.0.0.1", simulator.port))
 
 
-async def test_closing_does_not_wait_for_who_does_not_read() -> None:
-    """A peer that asks for much and reads nothing does not hold the end up."""
+async def test_closing_does_not_wait_for_a_client_that_does_not_read() -> None:
+    """A client that requests much and reads nothing does not delay the close."""
     fake = FakeLeena(RunPlan(history=1000))
     query = "metricId=aic:totalRunsTable&responseType=table&from=2026-01-01&to=2026-01-06&limit=1000"
     ask = f"GET /api/analytics/query/external?{query} HTTP/1.1\r\nhost: x\r\nauthorization: {_sign(fake)}\r\n\r\n"
@@ -208,7 +208,7 @@ async def test_closing_does_not_wait_for_who_does_not_read() -> None:
 
 
 def test_thread_serves_sync_programs() -> None:
-    """In a thread of its own the simulator serves programs without a loop, and ends with the block."""
+    """In a thread of its own the simulator serves programs without an event loop, and closes with the block."""
     threads = threading.active_count()
     with Simulator().in_thread() as simulator:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -222,8 +222,8 @@ def test_thread_serves_sync_programs() -> None:
     assert threading.active_count() == threads
 
 
-def test_thread_tells_what_went_wrong() -> None:
-    """A simulator that cannot begin in its thread raises where it was asked to."""
+def test_thread_raises_what_went_wrong() -> None:
+    """A simulator that cannot start in its thread raises in the thread that entered it."""
     with (
         Simulator().in_thread() as simulator,
         pytest.raises(OSError, match="in use"),
@@ -255,7 +255,7 @@ with Simulator().in_thread():
 
 
 def test_leaves_no_warning() -> None:
-    """A program in development mode, with warnings as errors, ends without a word."""
+    """A program in development mode, with warnings as errors, ends without any output."""
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", _PROGRAM],
         capture_output=True,
@@ -265,8 +265,8 @@ def test_leaves_no_warning() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-async def test_runs_end_when_the_world_says() -> None:
-    """The time at which a run really ended can be told from outside, to measure how late it was seen."""
+async def test_ends_of_runs_are_known_beforehand() -> None:
+    """The time at which a run really ends can be read from the simulator, to measure how late it was seen."""
     fake = FakeLeena(RunPlan(scripts={"triage": [Step("in_progress", 30), Step("completed")]}))
     item_id = _start(fake)
     async with Simulator(fakes=[fake], speed=60.0) as simulator:

@@ -1,4 +1,4 @@
-"""Webhooks that go wrong as planned, as a receiver gets them."""
+"""Webhooks with faults, as a receiver gets them."""
 
 import asyncio
 from collections import Counter
@@ -13,7 +13,7 @@ from aioagents.codec import decode_json
 from aioagents.contract.fake import RunPlan
 from aioagents.providers.leap.fake import ENDS, FakeLeap
 from aioagents.simulator import FaultPlan, Simulator
-from aioagents.simulator.faults import Faults, Kind
+from aioagents.simulator.faults import FaultKind, Faults
 from tests.simulator.rig import KINDS, poll, receiving, settled, simulating, start, until
 
 
@@ -36,14 +36,14 @@ async def test_lost_twice_and_late(kind: str, sent: int) -> None:
 
 
 async def test_early_webhook_comes_before_the_reply() -> None:
-    """An early webhook arrives before the run's id is known, and the run is over by then."""
+    """An early webhook arrives before the run's id is known, and the run has ended by then."""
     known: list[str] = []
     seen: list[tuple[int, str, str]] = []
 
     async def on_post(body: bytes) -> int:
-        told = decode_json(body)
-        looked = await poll(session, simulator, told["id"])
-        seen.append((len(known), told["id"], looked["status"]))
+        delivery = decode_json(body)
+        polled = await poll(session, simulator, delivery["id"])
+        seen.append((len(known), delivery["id"], polled["status"]))
         return 200
 
     async with (
@@ -59,7 +59,7 @@ async def test_early_webhook_comes_before_the_reply() -> None:
 
 
 async def test_early_webhook_to_another_host_is_refused() -> None:
-    """An early webhook that may not be sent does not keep the reply waiting."""
+    """An early webhook that must not be sent does not delay the reply."""
     async with (
         simulating(faults=FaultPlan(webhook_early=1.0)) as simulator,
         aiohttp.ClientSession() as session,
@@ -70,7 +70,7 @@ async def test_early_webhook_to_another_host_is_refused() -> None:
 
 
 async def test_wrong_webhooks_are_wrong_in_many_ways() -> None:
-    """A wrong body is garbage, names another run, or says an end that is not true; never is it the true one."""
+    """A wrong body is garbage, names another run, or states a false end; it is never the true body."""
     async with (
         receiving() as receiver,
         simulating(faults=FaultPlan(webhook_wrong=1.0)) as simulator,
@@ -82,8 +82,8 @@ async def test_wrong_webhooks_are_wrong_in_many_ways() -> None:
     ways: Counter[str] = Counter()
     for body in receiver.bodies:
         try:
-            told = decode_json(body)
-            ways["untrue" if told["status"] != "completed" else "other"] += told["id"] in runs or 100
+            delivery = decode_json(body)
+            ways["untrue" if delivery["status"] != "completed" else "other"] += delivery["id"] in runs or 100
         except (ValueError, TypeError, LookupError):
             ways["garbage"] += 1
     assert set(ways) >= {"untrue", "other", "garbage"}
@@ -91,7 +91,7 @@ async def test_wrong_webhooks_are_wrong_in_many_ways() -> None:
 
 
 async def test_same_seed_same_webhook_faults() -> None:
-    """The same starts meet the same faults with their webhooks for the same seed."""
+    """For the same seed, the webhooks of the same starts get the same faults."""
 
     async def happened(seed: int) -> dict[str, int]:
         faults = FaultPlan.parse(",".join(f"{kind}=0.2" for kind in KINDS) + ",webhook_delay=0")
@@ -112,8 +112,8 @@ async def test_same_seed_same_webhook_faults() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32), shares=st.dictionaries(st.sampled_from(KINDS), st.floats(0, 0.2)))
-def test_no_announcement_before_the_end(seed: int, shares: dict[str, float]) -> None:
-    """Whatever goes wrong, only a wrong webhook tells of a run that is not over, or another end than it had."""
+def test_no_webhook_before_the_end(seed: int, shares: dict[str, float]) -> None:
+    """Under all faults, only a wrong webhook is about a run that has not ended, or states a false end."""
 
     async def check() -> None:
         faults = FaultPlan.parse(",".join(f"{kind}={share!r}" for kind, share in shares.items()))
@@ -124,12 +124,17 @@ def test_no_announcement_before_the_end(seed: int, shares: dict[str, float]) -> 
         async def on_post(body: bytes) -> int:
             nonlocal true
             try:
-                told = decode_json(body)
-                end = fake.ended_at(told["id"])
+                delivery = decode_json(body)
+                end = fake.ended_at(delivery["id"])
             except (ValueError, TypeError, LookupError):
                 return 200
-            looked = await poll(session, simulator, told["id"])
-            true += end is not None and end <= simulator.now() and looked == told and told["status"] in ENDS
+            polled = await poll(session, simulator, delivery["id"])
+            true += (
+                end is not None
+                and end <= simulator.now()
+                and polled == delivery
+                and delivery["status"] in ENDS
+            )
             return 200
 
         async with (
@@ -139,11 +144,11 @@ def test_no_announcement_before_the_end(seed: int, shares: dict[str, float]) -> 
         ):
             runs = [await start(session, simulator, receiver.url, "drawn") for _ in range(12)]
             kinds = Counter(drawn.draw_webhook(run["id"]).kind for run in runs)
-            twice = kinds[Kind.WEBHOOK_TWICE]
+            twice = kinds[FaultKind.WEBHOOK_TWICE]
             await settled(simulator, kinds.total() + twice)
             seen = simulator.statistics()
-        assert seen.webhooks_sent == kinds.total() + twice - kinds[Kind.WEBHOOK_LOST]
-        assert true == seen.webhooks_sent - kinds[Kind.WEBHOOK_WRONG]
+        assert seen.webhooks_sent == kinds.total() + twice - kinds[FaultKind.WEBHOOK_LOST]
+        assert true == seen.webhooks_sent - kinds[FaultKind.WEBHOOK_WRONG]
         assert seen.faults == {kind.value: count for kind, count in kinds.items() if kind is not None}
 
     asyncio.run(check())

@@ -1,4 +1,4 @@
-"""Webhooks as a receiver gets them: sent for real, when they are due."""
+"""Webhooks as a receiver gets them: sent over HTTP, when they are due."""
 
 import asyncio
 import subprocess
@@ -13,8 +13,8 @@ from aioagents.simulator import FaultPlan, Simulator
 from tests.simulator.rig import PLAN, poll, receiving, settled, simulating, start, until
 
 
-async def test_end_is_announced_when_it_has_come() -> None:
-    """The run object arrives once, as JSON, not before the run is over, and is what a poll then tells."""
+async def test_webhook_is_sent_when_the_run_has_ended() -> None:
+    """The run object arrives once, as JSON, not before the run has ended, and equals what a poll then reads."""
     async with (
         receiving() as receiver,
         simulating() as simulator,
@@ -24,16 +24,16 @@ async def test_end_is_announced_when_it_has_come() -> None:
         await receiver.until(1)
         assert simulator.now() >= 3.0
         await settled(simulator, 1)
-        assert receiver.told == [await poll(session, simulator, run["id"])]
-        assert receiver.told[0]["status"] == "completed"
+        assert receiver.deliveries == [await poll(session, simulator, run["id"])]
+        assert receiver.deliveries[0]["status"] == "completed"
         assert receiver.kinds == ["application/json"]
         seen = simulator.statistics()
     assert (seen.webhooks_sent, seen.webhooks_delivered, seen.webhooks_failed) == (1, 1, 0)
     assert seen.faults == {}
 
 
-async def test_sooner_end_is_not_kept_waiting() -> None:
-    """A run that ends before all that were planned is announced first."""
+async def test_a_webhook_that_is_due_sooner_is_sent_first() -> None:
+    """The webhook of a run that ends before all others planned is sent first."""
     async with (
         receiving() as receiver,
         simulating() as simulator,
@@ -42,11 +42,11 @@ async def test_sooner_end_is_not_kept_waiting() -> None:
         await start(session, simulator, receiver.url, "long")
         runs = [await start(session, simulator, receiver.url) for _ in range(3)]
         await receiver.until(3)
-        assert {told["id"] for told in receiver.told} == {run["id"] for run in runs}
+        assert {delivery["id"] for delivery in receiver.deliveries} == {run["id"] for run in runs}
 
 
 async def test_many_are_sent_at_once() -> None:
-    """Announcements that fall due together all arrive, over a bounded number of connections."""
+    """Webhooks that are due at once all arrive, over a bounded number of connections."""
     begun, most = 0, 0
 
     async def on_post(_: bytes) -> int:
@@ -87,7 +87,7 @@ async def test_many_are_sent_at_once() -> None:
     ],
 )
 async def test_only_loopback_is_sent_to(host: str, refused: bool) -> None:
-    """No other host than this one is ever sent anything; what was not sent is counted."""
+    """Nothing is ever sent to another host than this one; what was refused is counted."""
     async with (
         receiving() as receiver,
         simulating() as simulator,
@@ -133,7 +133,7 @@ async def test_refusing_receiver_is_not_asked_again(status: int) -> None:
 
 
 async def test_absent_receiver_is_a_failure() -> None:
-    """A receiver that is gone, or that speaks no HTTP, is a failure and nothing more."""
+    """A receiver that is gone, or does not speak HTTP, is counted as a failure and nothing more."""
 
     async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"hello\r\n\r\n")
@@ -149,11 +149,11 @@ async def test_absent_receiver_is_a_failure() -> None:
         assert simulator.statistics().webhooks_failed == 2
 
 
-async def test_ends_that_are_not_announced_are_not_sent() -> None:
-    """Nothing is sent for a cancelled run unless the world is told to."""
+async def test_ends_without_a_webhook() -> None:
+    """Nothing is sent for a cancelled run unless the rules say so."""
     plan = RunPlan(scripts={"w": [Step("cancelled")]})
-    for announced, count in ((frozenset({"completed"}), 0), (frozenset({"cancelled"}), 1)):
-        fake = FakeLeap(plan, rules=LeapRules(announced=announced))
+    for webhook_ends, count in ((frozenset({"completed"}), 0), (frozenset({"cancelled"}), 1)):
+        fake = FakeLeap(plan, rules=LeapRules(webhook_ends=webhook_ends))
         async with (
             receiving() as receiver,
             simulating(fake) as simulator,
@@ -164,8 +164,8 @@ async def test_ends_that_are_not_announced_are_not_sent() -> None:
         assert len(receiver.bodies) == count
 
 
-async def test_clock_that_stands_still_keeps_nobody_busy() -> None:
-    """What is not due by the given clock is not sent, and is when the clock has moved."""
+async def test_clock_that_stands_still() -> None:
+    """A webhook is sent once it is due by the given clock, and not before."""
     time = 100.0
     fake = FakeLeap(PLAN)
     async with (
@@ -181,7 +181,7 @@ async def test_clock_that_stands_still_keeps_nobody_busy() -> None:
 
 
 async def test_closing_ends_deliveries() -> None:
-    """Leaving ends what is being sent, what is late and what waits for an early one, and leaves no task."""
+    """Closing ends webhooks that are being sent or late, and starts that wait for one, and leaves no task."""
     before = asyncio.all_tasks()
     hold, came = asyncio.Event(), asyncio.Event()
 
@@ -206,7 +206,7 @@ async def test_closing_ends_deliveries() -> None:
 
 
 async def test_thread_sends_too() -> None:
-    """A simulator in a thread of its own announces to a receiver in this one."""
+    """A simulator in a thread of its own sends webhooks to a receiver in this one."""
     async with receiving() as receiver, aiohttp.ClientSession() as session:
         running = simulating().in_thread()
         simulator = await asyncio.to_thread(running.__enter__)
@@ -215,7 +215,7 @@ async def test_thread_sends_too() -> None:
             await receiver.until(1)
         finally:
             await asyncio.to_thread(running.__exit__, None, None, None)
-        assert receiver.told[0]["id"] == run["id"]
+        assert receiver.deliveries[0]["id"] == run["id"]
 
 
 _PROGRAM = """
@@ -255,7 +255,7 @@ asyncio.run(main(), debug=True)
 
 
 def test_sending_leaves_no_warning() -> None:
-    """A program in development mode that leaves in the middle of its deliveries ends without a word."""
+    """A program in development mode that leaves in the middle of its deliveries ends without any output."""
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", _PROGRAM],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Every status that AGH Runtime's facts tell of, on the wire and as the client tells it: a row each, on loopback."""
+"""Every status in AGH Runtime's facts, over loopback and as the client's error: one row for each."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ _YEARLY: Final = {"mode": "cron", "expr": "0 0 1 1 *"}
 _JOB: Final[Mapping[str, Any]] = {**_COMMON, "schedule": _YEARLY}
 _HOOK: Final[Mapping[str, Any]] = {**_COMMON, "event": "webhook", "webhook_secret_value": _SECRET}
 
-#: What the facts tell of each call: sections 6.1 to 6.9, 9.6 and 10.1 to 10.6, with what is marked as extra there.
+#: The statuses of each call by sections 6.1 to 6.9, 9.6 and 10.1 to 10.6 of the facts, those called extra included.
 FACTS: Final[Mapping[str, set[int]]] = {
     "jobs.list": {200, 400, 403, 500, 503},
     "jobs.create": {201, 400, 403, 409, 413, 500, 503},
@@ -85,7 +85,7 @@ _RULES: Final[Mapping[str, AghRules]] = {
 
 
 class _Broken(FakeAgh):
-    """A daemon whose inside fails at every call."""
+    """A daemon that fails internally at every call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ def _fake(name: str) -> FakeAgh:
 
 @frozen
 class Stage:
-    """A client at a simulated daemon, and a plain HTTP client beside it for what the client would not send."""
+    """A client of a simulated daemon, and a plain HTTP client for requests that the first would not send."""
 
     agh: Agh
     fake: FakeAgh
@@ -154,25 +154,27 @@ class Stage:
     seen: Mapping[str, list[int | None]]
 
     async def raw(self, method: str, path: str, body: object = None, **headers: str) -> int:
-        """Send a request as it is, and see that a refusal is told as all are; gives the status."""
+        """Send a request unchanged, check the form of a refusal, and return the status."""
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         data = None if content is None else BytesIO(content)
         async with self.session.request(method, f"{self.url}{path}", data=data, headers=headers) as reply:
             if reply.status >= 400:
-                told = await reply.json()
-                assert list(told) == ["error"]
-                assert told["error"]
+                refusal = await reply.json()
+                assert list(refusal) == ["error"]
+                assert refusal["error"]
                 if reply.status >= 500:
-                    assert told["error"] == HTTPStatus(reply.status).phrase
+                    assert refusal["error"] == HTTPStatus(reply.status).phrase
             return reply.status
 
     async def post(self, endpoint: str, body: bytes = b"{}", *, late: int = 0, **changes: str | None) -> int:
-        """Deliver a webhook of our own making: a header that is changed to None is left out."""
+        """Deliver a webhook with changed headers; one that is changed to None is left out."""
         at = int(time.time()) - late
         headers = {"Timestamp": str(at), "Signature": sign(_SECRET, at * 10**9, body), "Delivery-ID": "d-1"}
-        told = {name.replace("_", "-"): value for name, value in changes.items()}
+        changed = {name.replace("_", "-"): value for name, value in changes.items()}
         sent = {
-            f"X-AGH-Webhook-{name}": value for name, value in {**headers, **told}.items() if value is not None
+            f"X-AGH-Webhook-{name}": value
+            for name, value in {**headers, **changed}.items()
+            if value is not None
         }
         return await self.raw("POST", f"/api/webhooks/{endpoint}", body, **sent)
 
@@ -209,8 +211,8 @@ Act = Callable[[Stage], Awaitable[Any]]
 Row = tuple[str, int, str, Act]
 
 
-async def _after(first: Awaitable[Any], then: Awaitable[Any]) -> Any:
-    """Do one thing, and give what the other one gives."""
+async def _in_order(first: Awaitable[Any], then: Awaitable[Any]) -> Any:
+    """Await `first`, and return the result of `then`."""
     await first
     return await then
 
@@ -220,10 +222,10 @@ async def _read(runs: Any) -> list[Any]:
 
 
 def _rows_of(
-    place: str, new: Mapping[str, Any], item: Callable[[str], str], verbs: Callable[[Agh], Any]
+    resource: str, new: Mapping[str, Any], item: Callable[[str], str], verbs: Callable[[Agh], Any]
 ) -> list[Row]:
-    """Return what jobs and triggers have in common: sections 6.1 to 6.6 and 10.1 to 10.6."""
-    path, call = f"{_AUTOMATION}/{place}", place
+    """Return the rows that jobs and triggers have in common: sections 6.1 to 6.6 and 10.1 to 10.6."""
+    path, call = f"{_AUTOMATION}/{resource}", resource
     large = b'{"name": "' + b"x" * 4_194_304 + b'"}'
     rows: list[Row] = [
         (f"{call}.list", 200, "usual", lambda s: verbs(s.agh).list()),
@@ -284,7 +286,7 @@ _RUNS: list[Row] = [
         "jobs.trigger",
         409,
         "usual",
-        lambda s: _after(
+        lambda s: _in_order(
             s.raw("POST", _TRIGGER.replace(job_id("quick"), job_id("narrow"))), s.trigger("narrow")
         ),
     ),
@@ -326,9 +328,9 @@ _DELIVERIES: Final[list[Row]] = [
         (
             409,
             "usual",
-            lambda s: _after(s.post("global/quick--wbh_quick"), s.deliver("quick", delivery_id="d-1")),
+            lambda s: _in_order(s.post("global/quick--wbh_quick"), s.deliver("quick", delivery_id="d-1")),
         ),
-        (409, "usual", lambda s: _after(s.post("global/narrow--wbh_narrow"), s.deliver("narrow"))),
+        (409, "usual", lambda s: _in_order(s.post("global/narrow--wbh_narrow"), s.deliver("narrow"))),
         (409, "full", lambda s: s.deliver("quick")),
         (413, "usual", lambda s: s.post("global/quick--wbh_quick", b" " * 1_048_577)),
         (500, "usual", lambda s: s.deliver("bad")),
@@ -362,11 +364,11 @@ ROWS: Final[list[Row]] = [
 
 
 def test_every_status_of_the_facts_has_a_row() -> None:
-    """No status of any call is left out, and none is made up."""
-    told: dict[str, set[int]] = defaultdict(set)
+    """The rows cover the statuses of all calls, and no others."""
+    covered: dict[str, set[int]] = defaultdict(set)
     for call, status, _, _ in ROWS:
-        told[call].add(status)
-    assert told == FACTS
+        covered[call].add(status)
+    assert covered == FACTS
 
 
 @pytest.mark.parametrize(
@@ -375,7 +377,7 @@ def test_every_status_of_the_facts_has_a_row() -> None:
     ids=[f"{n}-{row[0]}-{row[1]}-{row[2]}" for n, row in enumerate(ROWS)],
 )
 async def test_status(call: str, status: int, fake: str, act: Act) -> None:
-    """The daemon answers so, and the client tells it by the error of that name; a hidden end is found or unknown."""
+    """The daemon answers with the status, and the client raises its error; a hidden end is found or unknown."""
     async with _stage(fake) as stage:
         outcome: Any
         try:
@@ -401,8 +403,8 @@ async def test_status(call: str, status: int, fake: str, act: Act) -> None:
     [
         ("concurrency", "full", lambda s: s.trigger("quick")),
         ("concurrency", "full", lambda s: s.deliver("quick")),
-        ("fire", "usual", lambda s: _after(s.trigger("narrow"), s.trigger("narrow"))),
-        ("fire", "usual", lambda s: _after(s.deliver("narrow"), s.deliver("narrow"))),
+        ("fire", "usual", lambda s: _in_order(s.trigger("narrow"), s.trigger("narrow"))),
+        ("fire", "usual", lambda s: _in_order(s.deliver("narrow"), s.deliver("narrow"))),
         ("read-only", "usual", lambda s: s.agh.jobs.delete(job_id("package"))),
         ("read-only", "usual", lambda s: s.agh.triggers.update(trigger_id("package"), enabled=False)),
         (
@@ -414,7 +416,7 @@ async def test_status(call: str, status: int, fake: str, act: Act) -> None:
     ],
 )
 async def test_reasons_of_conflicts(reason: str, fake: str, act: Act) -> None:
-    """Each reason behind a 409 is told as such, with its numbers where it is a limit; nothing is begun by it."""
+    """Each reason of a 409 is recognized, with its numbers for a limit; no run is started by it."""
     async with _stage(fake) as stage:
         with pytest.raises(Conflict) as caught:
             await act(stage)
@@ -426,7 +428,7 @@ async def test_reasons_of_conflicts(reason: str, fake: str, act: Act) -> None:
 
 
 async def test_repeated_delivery_is_no_error() -> None:
-    """The sixth reason, a delivery id that was used, is an arrival."""
+    """The sixth reason, a used delivery id, means that the delivery has arrived."""
     async with _stage("usual") as stage:
         first = await stage.deliver("quick", delivery_id="d-1")
         again = await stage.deliver("quick", delivery_id="d-1", trigger_id=trigger_id("quick"))
@@ -464,7 +466,7 @@ async def test_what_the_blocking_calls_hide() -> None:
     ],
 )
 async def test_paths_that_are_none(method: str, path: str, status: int) -> None:
-    """An unknown path and a wrong method are a 404 in plain text, a slash too many is redirected."""
+    """An unknown path and a wrong method are a 404 in plain text, an extra slash is redirected."""
     async with (
         _stage("usual") as stage,
         stage.session.request(method, f"{stage.url}{path}", allow_redirects=False) as reply,
@@ -473,7 +475,7 @@ async def test_paths_that_are_none(method: str, path: str, status: int) -> None:
 
 
 async def test_foreign_origins() -> None:
-    """A request that comes from a page of elsewhere is refused, and the client never says where it comes from."""
+    """A request with a foreign `Origin` is refused, and the client never sends that header."""
     async with _stage("usual") as stage:
         assert await stage.raw("GET", f"{_AUTOMATION}/jobs", Origin="http://example.com") == 403
         assert await stage.raw("GET", f"{_AUTOMATION}/jobs", Origin=stage.url) == 200

@@ -27,11 +27,11 @@ from aioagents.simulator import FaultPlan, Simulator
 T = TypeVar("T")
 
 _TRIES = RetryPolicy(first=0.05, cap=0.5, attempts=10, reserve=1000)
-_LOOKS = Growing(first=0.3, factor=1.2, cap=1.0)
+_POLLS = Growing(first=0.3, factor=1.2, cap=1.0)
 
 
 class _Clock:
-    """A monotonic clock that can be put forward."""
+    """A monotonic clock that can be advanced."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -49,7 +49,7 @@ def _client(pool: SessionPool, simulator: Simulator) -> Agh:
 
 
 def _record(fake: FakeAgh, run_id: str, *, now: float) -> Any:
-    """Ask the world itself for a run's record, past all faults; None where there is none."""
+    """Return a run's record, read from the fake server directly, without faults; None where there is none."""
     url = f"http://127.0.0.1/api/automation/runs/{run_id}"
     reply = answer([fake], Request(method="GET", url=url, call="truth"), now=now)
     return decode_json(reply.body)["run"] if reply.is_success else None
@@ -63,16 +63,16 @@ def _history(fake: FakeAgh, *, now: float) -> list[Any]:
 
 
 async def test_five_hundred_triggers_of_a_slow_job() -> None:
-    """500 handles are there before the first run has ended; all 500 runs are polled by lists, to their end."""
+    """500 handles are returned before the first run has ended; all 500 runs are polled by lists, to their end."""
     count, clock = 500, _Clock()
     steps = [Step("running", 3600.0), Step("completed")]
     fake = make_fake(RunPlan(scripts={"slow": steps}))
     with Simulator(fakes=[fake], monotonic=clock).in_thread() as simulator:
-        async with SessionPool(cadence=_LOOKS) as pool:
+        async with SessionPool(cadence=_POLLS) as pool:
             agh = _client(pool, simulator)
             async with asyncio.timeout(120):
                 handles = await asyncio.gather(*(agh.jobs.trigger(job_id("slow")) for _ in range(count)))
-            # The world's own history, not what the client saw: nothing has ended, all have begun.
+            # The fake server's own history, not what the client saw: nothing has ended, all have begun.
             begun = _history(fake, now=simulator.now())
             assert Counter(record["status"] for record in begun) == {"running": count}
             assert {handle.id for handle in handles} == {record["id"] for record in begun}
@@ -95,8 +95,8 @@ async def test_five_hundred_triggers_of_a_slow_job() -> None:
         assert statistics.polling.watched == 0
 
 
-async def test_triggers_in_bad_weather() -> None:
-    """Whatever befalls requests, a call ends in a handle on a run of its own or as unknown; none begins two runs.
+async def test_triggers_with_faults() -> None:
+    """With any faults, a call returns a handle of a run of its own or raises `StartUnknown`; none starts two runs.
 
     Where nobody else triggers the job, a run that began is always found.
     """
@@ -113,7 +113,7 @@ async def test_triggers_in_bad_weather() -> None:
             abandoned.append(event)
 
     with Simulator(fakes=[fake], speed=20.0, seed=5, faults=faults).in_thread() as simulator:
-        async with SessionPool(cadence=_LOOKS, retry=_TRIES, hooks=[note]) as pool:
+        async with SessionPool(cadence=_POLLS, retry=_TRIES, hooks=[note]) as pool:
             agh = _client(pool, simulator)
             async with asyncio.timeout(120):
                 outcomes = await _all([agh.jobs.trigger(target) for target in targets])
@@ -141,12 +141,12 @@ async def test_triggers_in_bad_weather() -> None:
 
 
 async def test_deliveries_whose_answers_are_lost() -> None:
-    """A hundred deliveries arrive though connections break before and behind them, and each is executed once."""
+    """A hundred deliveries arrive though connections break before and after them, and each is executed once."""
     count = 100
     fake = make_fake(RunPlan(scripts={"deploy-check": [Step("running", 0.3), Step("completed")]}))
     faults = FaultPlan(lost=0.3, reset=0.1, only=frozenset({"webhooks.deliver"}))
     with Simulator(fakes=[fake], seed=2, faults=faults).in_thread() as simulator:
-        async with SessionPool(cadence=_LOOKS, retry=_TRIES) as pool:
+        async with SessionPool(cadence=_POLLS, retry=_TRIES) as pool:
             agh = _client(pool, simulator)
 
             async def deliver(n: int) -> Delivery:
@@ -178,13 +178,13 @@ async def test_deliveries_whose_answers_are_lost() -> None:
 
 
 async def test_delegated_runs_end_with_their_tasks() -> None:
-    """A hundred runs that were delegated are over when their tasks are, with what these gave."""
+    """A hundred delegated runs end when their tasks do, with the results of these."""
     count, speed = 100, 60.0
     ends = [Step("queued", 20.0), Step("claimed", 5.0), Step("running", 35.0)]
     scripts = {"good": [*ends, Step("completed")], "bad": [*ends, Step("failed")]}
     fake = make_fake(RunPlan(scripts=scripts))
     with Simulator(fakes=[fake], speed=speed).in_thread() as simulator:
-        async with SessionPool(cadence=_LOOKS) as pool:
+        async with SessionPool(cadence=_POLLS) as pool:
             agh = _client(pool, simulator)
             names = ["good", "bad"] * (count // 2)
             async with asyncio.timeout(120):

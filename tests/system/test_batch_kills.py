@@ -1,10 +1,10 @@
-"""The command line's batch, killed at any instant, again and again, while much goes wrong at the vendor."""
+"""The command line's batch, killed at random instants, again and again, while the vendor injects faults."""
 
 from collections import Counter
 from pathlib import Path
 
 from aioagents.batch import RowState
-from benchmarks.kills import play
+from benchmarks.kills import run_kills
 
 _KILLS = 50
 _ENDS = {RowState.COMPLETED, RowState.FAILED, RowState.ABORTED}
@@ -12,9 +12,9 @@ _ENDS = {RowState.COMPLETED, RowState.FAILED, RowState.ABORTED}
 
 def test_no_row_is_started_twice_though_the_process_is_killed(tmp_path: Path) -> None:
     """After fifty kills over one journal each row was started once at most, is settled and has one result."""
-    story = play(tmp_path, kills=_KILLS)
-    killed, settled, answers = story.killed, story.settled, story.answers
-    assert story.kills >= _KILLS
+    report = run_kills(tmp_path, kills=_KILLS)
+    killed, settled, answers = report.killed, report.settled, report.answers
+    assert report.kills >= _KILLS
     # As the vendor saw it, no row began twice; each one that began is in the journal, with its end or as unknown.
     assert set(killed.starts.values()) == {1}
     assert killed.states.keys() == killed.rows
@@ -23,7 +23,7 @@ def test_no_row_is_started_twice_though_the_process_is_killed(tmp_path: Path) ->
     assert killed.lines == Counter(killed.rows)
     unknown = {key for key, state in killed.states.items() if state is RowState.UNKNOWN}
     assert killed.listed == unknown == answers.keys()
-    # Settled by hand in each of the three ways, and run to the end once more.
+    # Settled by hand in each of the three ways, and run to the end again.
     assert len(set(answers.values())) == 3
     resent = {key for key, answer in answers.items() if answer == "resend"}
     dropped = {key for key, answer in answers.items() if answer == "drop"}
@@ -35,4 +35,4 @@ def test_no_row_is_started_twice_though_the_process_is_killed(tmp_path: Path) ->
     assert max(settled.starts.values()) <= 2
     untouched = settled.rows - answers.keys()
     assert {key: settled.states[key] for key in untouched} == {key: killed.states[key] for key in untouched}
-    assert story.breaches() == []
+    assert report.breaches() == []

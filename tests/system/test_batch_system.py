@@ -1,4 +1,4 @@
-"""Whole batches over loopback, in bad weather: each row started once at most, and settled or reported."""
+"""Whole batches over loopback, with faults: each row started once at most, and settled or reported."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from aioagents.providers.leena.fake import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 
 _COUNT = 300
-_BAD_WEATHER = FaultPlan(
+_FAULTS = FaultPlan(
     reset=0.05, lost=0.05, throttle=0.05, error=0.05, truncate=0.05, garble=0.05, expire=0.05, retry_after=1
 )
 _ENDS = {RowState.COMPLETED, RowState.FAILED, RowState.ABORTED}
@@ -71,10 +71,10 @@ async def _run(
 
 
 @pytest.mark.parametrize("vendor", ["leena", "leap"])
-async def test_three_hundred_rows_in_bad_weather(tmp_path: Path, vendor: str) -> None:
+async def test_three_hundred_rows_with_faults(tmp_path: Path, vendor: str) -> None:
     """With each fault at 5 % and a stop on the way, no row is started twice, and each is settled or reported."""
     fake = _fake(vendor)
-    with Simulator(fakes=[fake], speed=30.0, seed=11, faults=_BAD_WEATHER).in_thread() as simulator:
+    with Simulator(fakes=[fake], speed=30.0, seed=11, faults=_FAULTS).in_thread() as simulator:
         first = await _run(vendor, simulator, tmp_path / "batch.db", stop_at=100)
         assert 100 <= len(first) < _COUNT
         begun = sum(fake.starts_by_key.values())
@@ -86,7 +86,7 @@ async def test_three_hundred_rows_in_bad_weather(tmp_path: Path, vendor: str) ->
     assert set(fake.starts_by_key.values()) == {1}
     states = {outcome.key.removeprefix("row-"): outcome.state for outcome in outcomes}
     started = {str(key) for key in fake.starts_by_key}
-    # What was begun has a run, or is told as unknown; what was not sent, or was refused, was not begun.
+    # A row that was started has a run or an unknown outcome; one that was not sent, or was refused, was not started.
     assert {key for key, state in states.items() if state in _ENDS} <= started
     assert all(states[key] in _ENDS | {RowState.UNKNOWN} for key in started)
     assert 10 <= sum(state is RowState.UNKNOWN for state in states.values()) <= 150

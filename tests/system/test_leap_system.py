@@ -1,4 +1,4 @@
-"""Leap runs whose end is announced, over loopback: the simulator's real webhooks against the real receiver."""
+"""Leap runs with webhooks, over loopback: the simulator's real webhooks and the real receiver."""
 
 import asyncio
 import json
@@ -25,9 +25,9 @@ _WORDS = {"completed": RunState.COMPLETED, "failed": RunState.FAILED, "cancelled
 
 @define
 class _Outcome:
-    """What came of a number of runs. Delays are real seconds from a run's true end to the handle's.
+    """The outcomes of a number of runs. Delays are real seconds from a run's true end to the handle's.
 
-    `lag` is how late the event loop came to what was due, on average: what the machine adds to each of its turns.
+    `lag` is how late the event loop ran what was due, on average: what the machine adds to each iteration.
     """
 
     ends: dict[str, Run] = field(factory=dict)
@@ -39,7 +39,7 @@ class _Outcome:
     lag: float = 0.0
 
     def show(self, title: str) -> str:
-        """Say it in a line."""
+        """Return one line of text."""
         cuts = quantiles(self.delays, n=20)
         return (
             f"{title}: {self.polls / len(self.ends):.3f} polls a run, found {mean(self.delays) * 1e3:.1f} ms late "
@@ -48,16 +48,16 @@ class _Outcome:
         )
 
 
-def _truth(fake: FakeLeap, run: Run, *, now: float) -> tuple[RunState, Any]:
-    """Ask the world itself how a run ended, past all faults."""
+def _ended_state(fake: FakeLeap, run: Run, *, now: float) -> tuple[RunState, Any]:
+    """Return how a run ended, read from the fake server directly, without faults."""
     headers = {"x-api-key": "demo-key"}
     request = Request(method="GET", url=f"http://127.0.0.1/v1/runs/{run.id}", call="truth", headers=headers)
     body = json.loads(answer([fake], request, now=now).body)
     return _WORDS[body["status"]], body["output"]
 
 
-async def _beat(lags: list[float]) -> None:
-    """Note how late each of many short sleeps ends."""
+async def _measure_lag(lags: list[float]) -> None:
+    """Record how late each of many short sleeps ends."""
     clock = asyncio.get_running_loop().time
     for _ in range(10_000):
         due_at = clock() + 0.01
@@ -85,7 +85,7 @@ async def _many(
 
             async def one(n: int) -> None:
                 await asyncio.sleep(n / rate)
-                # Nothing but the await holds the handle.
+                # Only the await refers to the handle.
                 done = await (await leap.run("wkf_tea", {"key": n}, webhook_url=receiver))
                 now = simulator.now()
                 ended_at = fake.ended_at(done.id)
@@ -94,13 +94,13 @@ async def _many(
                 outcome.delays.append((now - ended_at) / speed)
 
             lags: list[float] = []
-            beat = asyncio.create_task(_beat(lags))
+            lag_task = asyncio.create_task(_measure_lag(lags))
             try:
                 async with asyncio.timeout(30), asyncio.TaskGroup() as group:
                     for n in range(count):
                         group.create_task(one(n))
             finally:
-                beat.cancel()
+                lag_task.cancel()
             outcome.lag = mean(lags)
             outcome.received = receiver.statistics()
             outcome.tickets = receiver.statistics().tickets
@@ -108,35 +108,35 @@ async def _many(
         outcome.polls, outcome.faults = statistics.polls, Counter(statistics.faults)
         assert statistics.starts == count
         for end in outcome.ends.values():
-            assert (end.state, end.output) == _truth(fake, end, now=simulator.now())
+            assert (end.state, end.output) == _ended_state(fake, end, now=simulator.now())
     assert set(fake.starts_by_key.values()) == {1}
     assert len(outcome.ends) == count
     return outcome
 
 
-async def test_a_thousand_announced_runs(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_thousand_runs_with_webhooks(capsys: pytest.CaptureFixture[str]) -> None:
     """A thousand runs with webhooks cost at most 1.2 polls each, and their ends are known within 50 ms on average.
 
     The delay holds only where nothing traces the process, which is client and vendor in one, and beyond what
     the machine's own lag adds; the polls hold everywhere.
     """
-    fake = FakeLeap(RunPlan(seed=3, median=2.5, spread=0.4), rules=LeapRules(announced=_ALL))
+    fake = FakeLeap(RunPlan(seed=3, median=2.5, spread=0.4), rules=LeapRules(webhook_ends=_ALL))
     outcome = await _many(1000, fake=fake, cadence=Growing(first=1.0, factor=1.25, cap=60.0), rate=120.0)
     with capsys.disabled():
-        print(f"\n{outcome.show('1,000 announced runs')}")  # noqa: T201 - a figure that the project promises
+        print(f"\n{outcome.show('1,000 runs with webhooks')}")  # noqa: T201 - a figure that the project promises
     assert outcome.polls <= 1200
     # Traced, as for coverage, or in development mode, this one process cannot be both sides of so many requests.
     is_slowed = sys.gettrace() is not None or sys.flags.dev_mode
     if not is_slowed:
-        # From the end to the handle it takes about ten turns of the loops, each of which waits for a busy machine.
+        # From the end to the handle it takes about ten iterations of the loops, each delayed by a busy machine.
         assert mean(outcome.delays) < 0.05 + 10 * max(outcome.lag - 0.002, 0.0)
     assert outcome.received is not None
     assert (outcome.received.refused, outcome.received.missed, outcome.tickets) == (0, 0, 0)
 
 
 async def test_lost_webhooks() -> None:
-    """With 30 % of the webhooks lost all runs end, the unannounced ones at the next regular look."""
-    fake = FakeLeap(RunPlan(seed=4, median=1.5, spread=0.4), rules=LeapRules(announced=_ALL))
+    """With 30 % of the webhooks lost all runs end, those without one at the next regular poll."""
+    fake = FakeLeap(RunPlan(seed=4, median=1.5, spread=0.4), rules=LeapRules(webhook_ends=_ALL))
     outcome = await _many(
         400,
         fake=fake,
@@ -148,7 +148,7 @@ async def test_lost_webhooks() -> None:
     assert max(outcome.delays) < 6.0
 
 
-async def test_webhooks_in_bad_weather() -> None:
+async def test_webhooks_with_faults() -> None:
     """Early, repeated, late, lost and wrong webhooks, and a vendor that falters: each run ends as it really ended."""
     fake = FakeLeap(RunPlan(seed=6, median=2.0, spread=0.4))
     outcome = await _many(
@@ -173,11 +173,11 @@ async def test_webhooks_in_bad_weather() -> None:
 
 async def test_forged_deliveries() -> None:
     """Hundreds of deliveries to guessed paths change nothing of what waiters see, and cause no poll."""
-    told: list[Delivery] = []
+    deliveries: list[Delivery] = []
     plan = RunPlan(seed=8, median=3.0, spread=0.01, outcomes={"failed": 1.0})
     fake = FakeLeap(plan)
     with Simulator(fakes=[fake]).in_thread() as simulator:
-        receiver = WebhookReceiver(on_delivery=told.append)
+        receiver = WebhookReceiver(on_delivery=deliveries.append)
         async with (
             receiver.serve(),
             SessionPool(cadence=Growing(first=5.0, cap=30.0)) as pool,
@@ -199,9 +199,9 @@ async def test_forged_deliveries() -> None:
             statuses = await asyncio.gather(*[forge(n) for n in range(500)])
             assert set(statuses) == {404}
             assert simulator.statistics().polls == 0
-            assert told == []
+            assert deliveries == []
             assert [run.last for run in runs] == [run.accepted for run in runs]
             ends: list[Any] = await asyncio.gather(*waits)
             assert {(end.state, end.output) for end in ends} == {(RunState.FAILED, None)}
             assert simulator.statistics().polls == len(runs)
-            assert {each.run_id for each in told} == {run.id for run in runs}
+            assert {each.run_id for each in deliveries} == {run.id for run in runs}

@@ -1,4 +1,4 @@
-"""Whole batches over loopback against the simulator, in good weather and bad."""
+"""Whole batches over loopback against the simulator, without and with faults."""
 
 import asyncio
 import gc
@@ -32,7 +32,7 @@ from aioagents.observe import Event, StartAbandoned
 from aioagents.providers.leena.fake import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 
-_BAD_WEATHER: Mapping[str, Any] = {
+_FAULTS: Mapping[str, Any] = {
     "throttle": 0.05,
     "error": 0.05,
     "truncate": 0.05,
@@ -41,19 +41,19 @@ _BAD_WEATHER: Mapping[str, Any] = {
 }
 
 
-class _Watched(FakeLeena):
-    """A world that notes when each run was accepted and polled, by its own clock."""
+class _RecordingServer(FakeLeena):
+    """A fake server that records when each run was accepted and polled, by its own clock."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.accepted: dict[str, float] = {}
-        self.looked: dict[str, list[float]] = defaultdict(list)
+        self.polled: dict[str, list[float]] = defaultdict(list)
         self._routes = tuple(self._noting(route) for route in self._routes)
 
     def _noting(self, route: Route) -> Route:
         def handle(call: Call) -> Answer:
             if route.call == "aop.status":
-                self.looked[call.path["aop_item_id"]].append(call.now)
+                self.polled[call.path["aop_item_id"]].append(call.now)
             return route.handler(call)
 
         return Route(
@@ -76,7 +76,7 @@ def _tasks() -> set[asyncio.Task[Any]]:
 
 @asynccontextmanager
 async def _nothing_left() -> AsyncIterator[None]:
-    """See that the block leaves no task behind, and nothing that complains when it is collected."""
+    """Check that the block leaves no task behind, and nothing that warns when it is collected."""
     before = _tasks()
     complaints: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
@@ -98,11 +98,11 @@ async def _all(works: Sequence[Any]) -> list[Any]:
 
 
 async def test_ten_thousand_runs_at_once() -> None:
-    """Ten thousand awaits end, each with its own run, for one token in its life; no poll comes before its time."""
+    """Ten thousand awaits end, each with its own run, with one token per lifetime; no poll comes before its time."""
     count, speed, lifetime = 10_000, 40.0, 10.0
     cadence = Growing(first=4.0, factor=1.5, cap=6.0)
     # The vendor's median is 150 of its seconds, close to the first gap: some end before it, some after.
-    fake = _Watched(RunPlan(seed=3, median=150.0, spread=0.3, pausing=0.02), token_lifetime=lifetime)
+    fake = _RecordingServer(RunPlan(seed=3, median=150.0, spread=0.3, pausing=0.02), token_lifetime=lifetime)
     async with Simulator(fakes=[fake], speed=speed) as simulator:
         async with _nothing_left(), SessionPool(cadence=cadence) as pool:
             leena = _client(pool, simulator)
@@ -127,7 +127,7 @@ async def test_ten_thousand_runs_at_once() -> None:
         assert (statistics.polling.watched, statistics.polling.polls_failed) == (0, 0)
         # A tenth is the jitter; the elapsed time of a state is never less than since its last change.
         for end in ends:
-            times = fake.looked[end.id]
+            times = fake.polled[end.id]
             first = (times[0] - accepted_at[end.id]) / speed
             assert first >= 0.9 * cadence.first - 0.1
             gaps = [(later - earlier) / speed for earlier, later in pairwise(times)]
@@ -139,11 +139,11 @@ async def test_ten_thousand_runs_at_once() -> None:
 
 
 @pytest.mark.parametrize("kind", ["reset", "lost"])
-async def test_two_thousand_runs_in_bad_weather(kind: str) -> None:
+async def test_two_thousand_runs_with_faults(kind: str) -> None:
     """With each fault at 5 %, every run ends or is `StartUnknown`, none is started twice, and none is forgotten."""
     count = 1000
     fake = FakeLeena(RunPlan(seed=7, median=60.0))
-    faults = FaultPlan(**{**_BAD_WEATHER, kind: 0.05})
+    faults = FaultPlan(**{**_FAULTS, kind: 0.05})
     abandoned: list[StartAbandoned] = []
 
     def note(event: Event) -> None:
@@ -174,7 +174,7 @@ async def test_two_thousand_runs_in_bad_weather(kind: str) -> None:
         assert others == []
         assert all(end.state.is_terminal for end in ends if isinstance(end, Run))
         assert set(starts.values()) == {1}
-        # Each start that the world saw has a handle or is one whose fate is unknown, and no other is missing.
+        # Each start that the fake server accepted has a handle or an unknown outcome, and none is missing.
         assert set(starts) == set(handles) | (set(starts) & unknown)
         assert not refused & set(starts)
         assert len(unknown) + len(handles) + len(refused) == count
@@ -186,10 +186,10 @@ async def test_two_thousand_runs_in_bad_weather(kind: str) -> None:
         assert all(happened.get(each, 0) > 0 for each in (kind, "throttle", "error", "truncate", "expire"))
 
 
-async def test_closing_amid_bad_weather() -> None:
-    """A pool closed amid starts, polls and faults ends all of them, forgets none, and leaves nothing behind."""
+async def test_closing_with_faults() -> None:
+    """Closing a pool during starts, polls and faults ends all of them, forgets none, and leaves nothing behind."""
     fake = FakeLeena(RunPlan(seed=9, median=600.0))
-    faults = FaultPlan(**_BAD_WEATHER, reset=0.03, lost=0.03, slow=0.05, latency=0.2, delay=0.1)
+    faults = FaultPlan(**_FAULTS, reset=0.03, lost=0.03, slow=0.05, latency=0.2, delay=0.1)
     abandoned: list[StartAbandoned] = []
 
     def note(event: Event) -> None:
@@ -243,7 +243,7 @@ async def test_closing_amid_bad_weather() -> None:
 
 
 async def test_stalled_vendor_does_not_hold_up_the_others() -> None:
-    """While one account's replies dribble for seconds, another account's runs end in time."""
+    """While one account's replies take seconds, another account's runs end in time."""
     plan = RunPlan(seed=1, median=5.0, spread=0.1, pausing=0.0)
     slow = FaultPlan(slow=1.0, delay=3.0, only=frozenset({"poll"}))
     limits = PoolLimits(pollers=8)

@@ -41,7 +41,7 @@ class Line:
         return body
 
     async def write(self, *parts: bytes) -> None:
-        """Send bytes, each part in a turn of its own."""
+        """Send bytes, each part in a step of its own."""
         for part in parts:
             self.writer.write(part)
             await self.writer.drain()
@@ -69,7 +69,7 @@ class Server:
         self.port = 0
         self.connections = 0
         self.has_ended = asyncio.Event()
-        #: What broke in serving; tests look, since nobody else does.
+        #: The exceptions of serving, which are asserted at the end.
         self.faults: list[BaseException] = []
 
     def request(self, **options: Any) -> Request:
@@ -80,7 +80,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(serve: Serve) -> AsyncIterator[Server]:
-    """Serve each connection so, on a free port of this machine, and raise what broke in it."""
+    """Serve each connection so, on a free port of this machine, and raise what was raised in it."""
     server = Server()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -95,7 +95,7 @@ async def serving(serve: Serve) -> AsyncIterator[Server]:
             pass
         except asyncio.CancelledError:
             return
-        except Exception as exc:  # noqa: BLE001 - told to the test
+        except Exception as exc:  # noqa: BLE001 - asserted at the end
             server.faults.append(exc)
         finally:
             writer.close()
@@ -117,5 +117,5 @@ async def serving(serve: Serve) -> AsyncIterator[Server]:
 def sender(
     *, timeouts: Timeouts = QUICK, session: aiohttp.ClientSession | None = None, **limits: int
 ) -> HttpSend:
-    """Make what is under test."""
+    """Return what is under test."""
     return HttpSend(limits=PoolLimits(**limits), timeouts=timeouts, session=session)

@@ -1,4 +1,4 @@
-"""One timer for all that have the same time."""
+"""One timer for all that have the same number of seconds."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Handle:
         self.is_cancelled = False
 
     def cancel(self) -> None:
-        """Forget the call."""
+        """Cancel the call."""
         self.is_cancelled = True
 
 
@@ -56,7 +56,7 @@ class Loop:
 
 
 class Request:
-    """What has to be over in time, and when it was told that it is not."""
+    """A thing with a deadline, and when it expired."""
 
     due_at = 0.0
 
@@ -65,7 +65,7 @@ class Request:
         self.expired_at: float | None = None
 
     def expire(self) -> None:
-        """Note when."""
+        """Record when."""
         self.expired_at = self._loop.now
 
 
@@ -75,15 +75,15 @@ def _loop() -> tuple[Loop, asyncio.AbstractEventLoop]:
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 5.0), st.none() | st.floats(0.0, 12.0)), max_size=30))
-def test_each_has_its_time(plan: list[tuple[float, float | None]]) -> None:
-    """Whoever is not over in time is told so at that very moment, and nobody else is; one timer is set at most."""
+def test_each_has_its_deadline(plan: list[tuple[float, float | None]]) -> None:
+    """Each expires at its deadline if it is not discarded before; one timer is set at most."""
     loop, as_loop = _loop()
     deadlines = Deadlines(10.0)
     requests: list[tuple[Request, float, float | None]] = []
     for pause, lasts in plan:
         _pass(loop, deadlines, requests, pause)
         request = Request(loop)
-        deadlines.join(request, as_loop)
+        deadlines.add(request, as_loop)
         requests.append((request, loop.now, None if lasts is None else loop.now + lasts))
         assert len(loop.timers) <= 1
     _pass(loop, deadlines, requests, 100.0)
@@ -96,36 +96,36 @@ def test_each_has_its_time(plan: list[tuple[float, float | None]]) -> None:
 def _pass(
     loop: Loop, deadlines: Deadlines, requests: list[tuple[Request, float, float | None]], seconds: float
 ) -> None:
-    """Let time pass, and requests end when they are over."""
+    """Let time pass, and discard requests when they end."""
     ends_at = loop.now + seconds
     ending = sorted((over_at, n) for n, (_, _, over_at) in enumerate(requests) if over_at is not None)
     for over_at, number in ending:
         if loop.now <= over_at <= ends_at and requests[number][0].expired_at is None:
             loop.advance(over_at - loop.now)
-            deadlines.leave(requests[number][0])
+            deadlines.discard(requests[number][0])
     loop.advance(ends_at - loop.now)
 
 
 def test_a_thousand_that_are_in_time_set_one_timer() -> None:
-    """A thousand requests, one after the other, cost one timer, which comes back when the next may be late."""
+    """A thousand requests, one after the other, cost one timer, which is set again for the next deadline."""
     loop, as_loop = _loop()
     deadlines = Deadlines(10.0)
     for _ in range(1000):
         request = Request(loop)
-        deadlines.join(request, as_loop)
+        deadlines.add(request, as_loop)
         loop.advance(0.001)
-        deadlines.leave(request)
+        deadlines.discard(request)
     assert [handle.at for handle in loop.handles] == [110.0]
 
 
 def test_closed() -> None:
-    """Closing forgets all and leaves no timer; leaving and closing again are harmless."""
+    """Closing drops all deadlines and the timer; discarding and closing again are harmless."""
     loop, as_loop = _loop()
     deadlines = Deadlines(10.0)
     request = Request(loop)
-    deadlines.join(request, as_loop)
+    deadlines.add(request, as_loop)
     deadlines.close()
     deadlines.close()
-    deadlines.leave(request)
+    deadlines.discard(request)
     loop.advance(100.0)
     assert (request.expired_at, loop.timers) == (None, [])

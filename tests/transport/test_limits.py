@@ -1,4 +1,4 @@
-"""Settings for connections, quotas and time: what is accepted, and what they come to."""
+"""Settings for connections, quotas and timeouts: what is accepted, and what it means."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from aioagents.transport import PoolLimits, RateLimit, Timeouts
 
 @pytest.mark.parametrize("wrong", [0, -1, math.nan, True, "3", None])
 def test_rates_are_above_zero(wrong: Any) -> None:
-    """A rate that lets nothing out is refused where it is written."""
+    """A rate that sends nothing is refused at once."""
     with pytest.raises(ValueError, match="requests has to be a number above 0"):
         RateLimit(wrong)
     with pytest.raises(ValueError, match="seconds has to be a number above 0"):
@@ -30,7 +30,7 @@ def test_rates_are_numbers_or_values() -> None:
 @pytest.mark.parametrize("name", ["requests_at_once", "per_host", "long_at_once", "pollers", "reply_bytes"])
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, None, "3"])
 def test_counts_are_whole_numbers(name: str, wrong: Any) -> None:
-    """A limit that is no whole number above 0 is refused by name."""
+    """A limit that is not a whole number above 0 is refused by name."""
     with pytest.raises(ValueError, match=f"{name} has to be a whole number above 0"):
         PoolLimits(**{name: wrong})
 
@@ -46,7 +46,7 @@ def test_timeouts_are_above_zero(name: str, wrong: Any) -> None:
 @pytest.mark.parametrize("name", ["close", "keep_alive"])
 @pytest.mark.parametrize("wrong", [math.inf, None])
 def test_closing_and_keeping_have_an_end(name: str, wrong: Any) -> None:
-    """The times that have to end cannot be endless."""
+    """The timeouts that have to end cannot be endless."""
     with pytest.raises(ValueError, match=f"{name} has to be a number above 0"):
         Timeouts(**{name: wrong})
 

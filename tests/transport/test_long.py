@@ -1,4 +1,4 @@
-"""Requests that are answered when the work is done: they take nobody's place, connection or time."""
+"""Requests that are answered when the work is done: they use no permit, connection or timeout of the others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -22,15 +22,15 @@ from tests.fakes import settle
 
 LONG = attrs.evolve(START, is_long=True)
 QUICK = Timeouts(connect=5, read=5, start=5, close=0.01)
-#: Whoever waits for a reply for longer than a twentieth of a second gives up.
+#: Timeouts by which a reply is given up after a twentieth of a second.
 HURRIED = Timeouts(connect=0.04, read=0.01, start=0.01)
 
 
-# ── their place among the account's requests ────────────────────────────────────────────────────────────
+# ── their permits ───────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_thousand_hold_no_place() -> None:
-    """However many wait for their answer, the account's few places are free for others."""
+async def test_a_thousand_hold_no_permit() -> None:
+    """However many wait for their reply, the account's few permits are free for others."""
     held = [Held() for _ in range(1000)]
     async with Rig(*held, OK, limits=PoolLimits(requests_at_once=2)) as rig:
         tasks = [asyncio.ensure_future(rig.start(LONG)) for _ in held]
@@ -46,7 +46,7 @@ async def test_a_thousand_hold_no_place() -> None:
 
 
 async def test_until_they_are_sent_they_hold_one() -> None:
-    """While it connects, a long request holds a place like any other, and gives it back once."""
+    """While it connects, a long request holds a permit like any other, and releases it once."""
     connecting = [Held(is_connecting=True) for _ in range(3)]
     answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
@@ -71,8 +71,8 @@ async def test_until_they_are_sent_they_hold_one() -> None:
         rig.assert_idle()
 
 
-async def test_pace_holds_for_them_too() -> None:
-    """Long requests leave no faster than the account's rate allows."""
+async def test_rate_limit_holds_for_them_too() -> None:
+    """Long requests are sent no faster than the account's rate allows."""
     async with Rig(*(Held() for _ in range(30)), limits=PoolLimits(requests_per_second=5)) as rig:
         tasks = [await rig.begin(rig.start(LONG)) for _ in range(30)]
         assert rig.send.times == 1
@@ -84,15 +84,15 @@ async def test_pace_holds_for_them_too() -> None:
 
 
 @pytest.mark.parametrize("fault", [NotSent("refused"), ReplyLost("cut"), Reply(500), Reply(401), Reply(429)])
-async def test_failures_give_the_place_back_once(fault: Any) -> None:
-    """Whatever befalls a long request, its place is free afterwards, and no other one's."""
+async def test_failures_release_the_permit_once(fault: Any) -> None:
+    """Whatever happens to a long request, its permit is released, and no other one."""
     async with Rig(fault, retry=RetryPolicy(attempts=2), limits=PoolLimits(requests_at_once=1)) as rig:
         assert isinstance(await rig.ends(rig.start(LONG)), AgentsError)
         rig.assert_idle()
 
 
-async def test_cancelled_while_connecting_gives_the_place_back() -> None:
-    """A long request that is cancelled before it was sent leaves its place to the next one."""
+async def test_cancelled_while_connecting_releases_the_permit() -> None:
+    """A long request that is cancelled before it was sent releases its permit."""
     async with Rig(Held(is_connecting=True), OK, limits=PoolLimits(requests_at_once=1)) as rig:
         task = await rig.begin(rig.start(LONG))
         task.cancel()
@@ -102,7 +102,7 @@ async def test_cancelled_while_connecting_gives_the_place_back() -> None:
 
 
 async def test_a_long_request_that_may_be_repeated() -> None:
-    """A long read holds no place either, and is tried again as any read."""
+    """A long read holds no permit either, and is retried like any read."""
     read = attrs.evolve(POLL, is_long=True, purpose=Purpose.CALL)
     held = Held()
     async with Rig(ReplyLost("cut"), held, limits=PoolLimits(requests_at_once=1)) as rig:
@@ -114,8 +114,8 @@ async def test_a_long_request_that_may_be_repeated() -> None:
         rig.assert_idle()
 
 
-async def test_long_polls_leave_room_for_looks() -> None:
-    """Looks that are long give back what they took of the polls' own places."""
+async def test_long_polls_leave_room_for_others() -> None:
+    """Long polls release the permits for polls that they used."""
     poll = attrs.evolve(POLL, is_long=True)
     held = [Held() for _ in range(20)]
     async with Rig(*held, OK, limits=PoolLimits(requests_at_once=2)) as rig:
@@ -128,8 +128,8 @@ async def test_long_polls_leave_room_for_looks() -> None:
         rig.assert_idle()
 
 
-async def test_so_many_wait_for_their_answer_at_once() -> None:
-    """Beyond the limit a long request waits for its turn before it is sent, holds no place, and may be cancelled."""
+async def test_so_many_wait_for_their_reply_at_once() -> None:
+    """Beyond the limit a long request waits unsent, holds no permit, and may be cancelled."""
     held = [Held() for _ in range(3)]
     limits = PoolLimits(requests_at_once=1, long_at_once=2)
     async with Rig(*held, OK, limits=limits) as rig:
@@ -139,7 +139,7 @@ async def test_so_many_wait_for_their_answer_at_once() -> None:
         assert (numbers.under_way, numbers.waiting) == (0, 0)
         tasks[2].cancel()
         await settle()
-        assert (rig.send.times, rig.told(StartAbandoned)) == (2, [])
+        assert (rig.send.times, rig.emitted(StartAbandoned)) == (2, [])
         held[0].reply.set_result(OK)
         await settle()
         assert rig.send.times == 3
@@ -151,8 +151,8 @@ async def test_so_many_wait_for_their_answer_at_once() -> None:
 
 
 @pytest.mark.parametrize("fault", [NotSent("refused"), ReplyLost("cut"), Reply(500), Reply(401)])
-async def test_failures_give_the_turn_back_once(fault: Any) -> None:
-    """Whatever befalls a long request, its turn is the next one's."""
+async def test_failures_release_the_long_permit_once(fault: Any) -> None:
+    """Whatever happens to a long request, its permit is the next one's."""
     limits, retry = PoolLimits(long_at_once=1), RetryPolicy(attempts=2)
     async with Rig(fault, fault, fault, fault, OK, retry=retry, limits=limits) as rig:
         outcomes = [await rig.ends(rig.start(LONG)) for _ in range(5)]
@@ -165,7 +165,7 @@ async def test_failures_give_the_turn_back_once(fault: Any) -> None:
 
 
 class Server:
-    """A server whose path `/slow` answers when it is told to, and whose other paths answer at once."""
+    """A server whose path `/slow` answers when a test says so, and whose other paths answer at once."""
 
     def __init__(self) -> None:
         self.answer = asyncio.Event()
@@ -236,13 +236,13 @@ def sender(
     return HttpSend(limits=PoolLimits(per_host=per_host), timeouts=timeouts, session=session)
 
 
-async def send_it(send: HttpSend, request: Request, marks: list[None] | None = None) -> Reply:
-    """Send, noting the first byte."""
-    return await send.send(request, headers={}, on_sent=lambda: (marks or []).append(None))
+async def send_it(send: HttpSend, request: Request, on_sent_calls: list[None] | None = None) -> Reply:
+    """Send, recording the first byte."""
+    return await send.send(request, headers={}, on_sent=lambda: (on_sent_calls or []).append(None))
 
 
 async def test_each_has_a_connection_of_its_own() -> None:
-    """A long request trusts no connection that lay idle, and leaves none behind for others."""
+    """A long request uses no connection that was idle, and leaves none behind for others."""
     async with serving() as server, sender() as send:
         server.answer.set()
         for is_long in (False, False, True, True, False):
@@ -255,11 +255,11 @@ async def test_each_has_a_connection_of_its_own() -> None:
 
 @pytest.mark.parametrize("is_start", [True, False])
 async def test_many_at_one_host_block_nobody(is_start: bool) -> None:
-    """Any number may be out at a host that has one connection for everything else, which is free."""
-    marks: list[None] = []
+    """Any number may be in flight at a host that has one connection for everything else, which is free."""
+    on_sent_calls: list[None] = []
     async with serving() as server, sender(per_host=1) as send:
         request = server.request() if is_start else server.request(method="GET", purpose=Purpose.CALL)
-        tasks = [asyncio.ensure_future(send_it(send, request, marks)) for _ in range(40)]
+        tasks = [asyncio.ensure_future(send_it(send, request, on_sent_calls)) for _ in range(40)]
         await server.until(lambda: len(server.heads) == 40)
         assert (await send_it(send, server.request("/quick", is_long=False))).body == b"ok"
         server.answer.set()
@@ -268,7 +268,7 @@ async def test_many_at_one_host_block_nobody(is_start: bool) -> None:
 
 
 async def test_waited_for_without_end() -> None:
-    """A long request outlasts the time that any other start is given; with a time of its own it does not."""
+    """A long request outlasts the timeout of any other start; with a timeout of its own it does not."""
     async with serving() as server, sender(timeouts=HURRIED) as send:
         task = asyncio.ensure_future(send_it(send, server.request()))
         await server.until(lambda: len(server.heads) == 1)
@@ -281,7 +281,7 @@ async def test_waited_for_without_end() -> None:
 
 
 async def test_bound_without_a_bound_on_connecting() -> None:
-    """Where connecting has no end, a long request's own time bounds the silence."""
+    """Where connecting has no timeout, a long request's own bounds the silence."""
     async with serving() as server, sender(timeouts=Timeouts(connect=None)) as send:
         with pytest.raises(ReplyLost):
             await send_it(send, server.request(timeout=0.01))
@@ -289,17 +289,17 @@ async def test_bound_without_a_bound_on_connecting() -> None:
 
 async def test_not_sent_where_nobody_listens() -> None:
     """Without a connection a long request was not sent."""
-    marks: list[None] = []
+    on_sent_calls: list[None] = []
     async with serving() as server:
         request = server.request()
     async with sender() as send:
         with pytest.raises(NotSent):
-            await send_it(send, request, marks)
-    assert marks == []
+            await send_it(send, request, on_sent_calls)
+    assert on_sent_calls == []
 
 
 async def test_connecting_has_its_bound() -> None:
-    """A connection that does not come about is given up in time, however long the request itself may be."""
+    """A connection that is not established is given up in time, however long the request itself may be."""
     held = asyncio.Event()
 
     async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -314,8 +314,8 @@ async def test_connecting_has_its_bound() -> None:
         held.set()
 
 
-async def test_called_off_at_the_last_moment() -> None:
-    """Where the first byte is forbidden, none leaves, and the connection is not used by anybody else."""
+async def test_cancelled_at_the_last_moment() -> None:
+    """Where `on_sent` raises, no byte is sent, and nobody else uses the connection."""
 
     def forbid() -> None:
         raise asyncio.CancelledError
@@ -329,20 +329,20 @@ async def test_called_off_at_the_last_moment() -> None:
 
 
 async def test_over_a_session_of_the_callers() -> None:
-    """A session that was handed in carries long requests too, without end, and stays open."""
+    """A session of the caller's is used for long requests too, without end, and stays open."""
     async with (
         serving() as server,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.03)) as session,
     ):
         async with sender(timeouts=HURRIED, session=session) as send:
-            marks: list[None] = []
+            on_sent_calls: list[None] = []
             task = asyncio.ensure_future(
-                send.send(server.request(), headers={}, on_sent=lambda: marks.append(None))
+                send.send(server.request(), headers={}, on_sent=lambda: on_sent_calls.append(None))
             )
             await server.until(lambda: len(server.heads) == 1)
             with pytest.raises(ReplyLost):
                 await send_it(send, server.request(timeout=0.01))
-            assert (task.done(), len(marks)) == (False, 1)
+            assert (task.done(), len(on_sent_calls)) == (False, 1)
             server.answer.set()
             assert (await task).body == b"ok"
         assert not session.closed
@@ -364,19 +364,19 @@ async def test_closing_ends_them() -> None:
 # ── in a pool ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Sighting:
-    """A search that sees the run when it is told to."""
+class _FakeSearch:
+    """A search that finds the run when a test says so."""
 
     def __init__(self) -> None:
         self.sight: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def watch(self, pending: PendingStart[str]) -> str:
+    async def find(self, pending: PendingStart[str]) -> str:
         return await self.sight
 
-    async def answered(self, result: str) -> str:
+    async def confirm(self, result: str) -> str:
         return result
 
-    async def failed(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
+    async def recover(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
         return None
 
 
@@ -386,13 +386,13 @@ def _account(pool: SessionPool) -> Account:
 
 def _start(server: Server, **changes: Any) -> Start[str]:
     start: Start[str] = Start(
-        vendor="v", request=server.request(), read=read_text, target="t", advice="Look there."
+        vendor="v", request=server.request(), read=read_text, target="t", advice="Check there."
     )
     return attrs.evolve(start, **changes)
 
 
 async def test_pool_that_closes_ends_them_as_unknown() -> None:
-    """A long start that is out when its pool closes is unknown, and its connection is dropped."""
+    """A long start that is in flight when its pool closes is unknown, and its connection is closed."""
     async with serving() as server:
         pool = SessionPool(timeouts=QUICK)
         async with pool:
@@ -405,12 +405,12 @@ async def test_pool_that_closes_ends_them_as_unknown() -> None:
 
 
 @pytest.mark.parametrize("has_session", [False, True])
-async def test_found_run_drops_the_connection(has_session: bool) -> None:
-    """A run that is seen while the answer is out is given at once, and the server sees the connection end."""
+async def test_found_run_closes_the_connection(has_session: bool) -> None:
+    """A run that is found before the reply is returned at once, and the server sees the connection end."""
     session = aiohttp.ClientSession() if has_session else None
     async with serving() as server:
         async with SessionPool(timeouts=QUICK, session=session) as pool:
-            search = _Sighting()
+            search = _FakeSearch()
             task = asyncio.ensure_future(pool.caller.start(_account(pool), _start(server, search=search)))
             await server.until(lambda: len(server.heads) == 1)
             search.sight.set_result("seen")
@@ -422,7 +422,7 @@ async def test_found_run_drops_the_connection(has_session: bool) -> None:
 
 
 async def test_cancelled_caller_keeps_the_connection() -> None:
-    """A long start goes on without who asked, and the connection stays until the answer is there."""
+    """A long start goes on without its caller, and the connection stays until the reply arrives."""
     async with serving() as server, SessionPool(timeouts=QUICK) as pool:
         task = asyncio.ensure_future(pool.caller.start(_account(pool), _start(server)))
         await server.until(lambda: len(server.heads) == 1)

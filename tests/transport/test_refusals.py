@@ -1,4 +1,4 @@
-"""Refusals over real sockets: the status and the headers are the answer, whatever becomes of the body."""
+"""Refusals over real sockets: status and headers are the answer, whatever happens to the body."""
 
 from collections.abc import AsyncIterator
 
@@ -55,7 +55,7 @@ SERVED: dict[str, tuple[Serve, bytes]] = {
 @pytest.mark.parametrize("is_long", [False, True])
 @pytest.mark.parametrize("name", SERVED)
 async def test_a_refusal_is_one_whatever_its_body(name: str, is_long: bool) -> None:
-    """A refusal too large, cut off, stuck, garbled or endless comes with its status, headers and beginning."""
+    """A refusal too large, cut off, stuck, garbled or endless is returned with status, headers and beginning."""
     serve, body = SERVED[name]
     async with serving(serve) as it, sender(timeouts=HURRIED, reply_bytes=2000) as send:
         request = it.request(is_long=is_long, purpose=Purpose.START)
@@ -64,7 +64,7 @@ async def test_a_refusal_is_one_whatever_its_body(name: str, is_long: bool) -> N
 
 
 async def test_a_refusal_over_the_callers_session() -> None:
-    """Over a session that was handed in, a refusal that is cut off is one too."""
+    """Over a session of the caller's, a refusal that is cut off is returned as well."""
     serve, body = SERVED["cut off"]
     async with serving(serve) as it, aiohttp.ClientSession() as session, sender(session=session) as send:
         reply = await send.send(it.request(), headers={})
@@ -73,7 +73,7 @@ async def test_a_refusal_over_the_callers_session() -> None:
 
 @pytest.mark.parametrize(("size", "connections"), [(10, 1), (1_000_000, 2)])
 async def test_a_refusal_that_was_read_leaves_its_connection(size: int, connections: int) -> None:
-    """After a refusal that was read to its end the connection is used again, after any other one it is not."""
+    """After a refusal that was read to its end the connection is used again; after any other it is not."""
 
     async def serve(line: Line) -> None:
         for _ in range(2):
@@ -87,7 +87,7 @@ async def test_a_refusal_that_was_read_leaves_its_connection(size: int, connecti
 
 
 async def test_an_upload_that_is_refused_at_once() -> None:
-    """A refusal that comes before an upload was read is one, though its body never ends."""
+    """A refusal that arrives before an upload was read is returned, though its body never ends."""
 
     async def pieces() -> AsyncIterator[bytes]:
         while True:
@@ -99,8 +99,8 @@ async def test_an_upload_that_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("body", [b"x" * 5000, b"abc"])
-async def test_a_start_that_was_refused_is_told_so(body: bytes) -> None:
-    """A start whose refusal cannot be read to its end was refused; where a whole 500 is unknown, so is that one."""
+async def test_a_start_that_was_refused_is_refused(body: bytes) -> None:
+    """A start whose refusal cannot be read to its end was refused; a 500 is unknown, read or not."""
     statuses = [404, 500, 429]
 
     async def serve(line: Line) -> None:

@@ -1,4 +1,4 @@
-"""Requests over real sockets, all to this machine: what leaves, what comes back, what is known of the rest."""
+"""Requests over real sockets, all to this machine: what is sent, what comes back, and what is known otherwise."""
 
 import asyncio
 import gzip
@@ -24,7 +24,7 @@ Answer = bytes | Callable[["Peer", asyncio.StreamReader, asyncio.StreamWriter], 
 
 
 class Peer:
-    """A server that answers each request with the next of its bytes, the last one for ever."""
+    """A server that answers each request with the next of its answers; the last one is repeated."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
@@ -36,11 +36,11 @@ class Peer:
 
     @property
     def origin(self) -> str:
-        """Return what URLs to it begin with."""
+        """Return how URLs to it begin."""
         return f"http://127.0.0.1:{self.port}"
 
     def request(self, path: str = "/a", *, is_start: bool = False, **options: Any) -> Request:
-        """Build a poll or a start."""
+        """Return a poll or a start."""
         if is_start:
             options = {"body": b'{"a": 1}', "purpose": Purpose.START, "method": "POST", **options}
         else:
@@ -48,7 +48,7 @@ class Peer:
         return Request(url=self.origin + path, call="c", **options)
 
     async def heard(self) -> None:
-        """Wait until a request has come."""
+        """Wait until a request has arrived."""
         await self.came.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,7 +96,7 @@ async def peer(*answers: Answer) -> AsyncIterator[Peer]:
 def sender(
     *, timeouts: Timeouts = QUICK, session: aiohttp.ClientSession | None = None, **limits: int
 ) -> HttpSend:
-    """Make what is under test."""
+    """Return what is under test."""
     return HttpSend(limits=PoolLimits(**limits), timeouts=timeouts, session=session)
 
 
@@ -120,11 +120,11 @@ async def reset(_: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 @pytest.mark.parametrize("is_start", [False, True])
 async def test_sends_the_request_as_it_is(is_start: bool) -> None:
-    """Method, path, headers, signature and body arrive as they were built; encoded paths stay so."""
+    """Method, path, headers, signature and body arrive as they are; encoded paths stay encoded."""
     async with peer(OK) as it, sender() as send:
         request = it.request("/a%2Fb/%E2%82%AC?x=%2B1&y[gt]=2", is_start=is_start, headers={"X-One": "1"})
-        marks: list[int] = []
-        on_sent = (lambda: marks.append(len(it.heads))) if is_start else None
+        on_sent_calls: list[int] = []
+        on_sent = (lambda: on_sent_calls.append(len(it.heads))) if is_start else None
         reply = await send.send(request, headers=SIGNED, on_sent=on_sent)
         assert (reply.status, reply.body, reply.headers["content-length"]) == (200, b"ok", "2")
         (head,) = it.heads
@@ -132,12 +132,12 @@ async def test_sends_the_request_as_it_is(is_start: bool) -> None:
         for line in ("X-One: 1", f"Authorization: Bearer {SECRET}", "User-Agent: aioagents"):
             assert f"\r\n{line}\r\n" in head
         assert it.bodies == [request.body or b""]
-        assert marks == ([0] if is_start else [])
+        assert on_sent_calls == ([0] if is_start else [])
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
-    """A redirect is given back, and nothing is sent where it points."""
+    """A redirect is returned, and nothing is sent to its target."""
     async with peer(OK) as other, sender() as send:
         moved = f"HTTP/1.1 {status} X\r\nLocation: {other.origin}/b\r\nContent-Length: 0\r\n\r\n".encode()
         async with peer(moved) as it:
@@ -165,7 +165,7 @@ async def test_connections_are_kept() -> None:
 
 
 async def test_connections_are_kept_for_as_long_as_is_set() -> None:
-    """An idle connection lives for the time that is set, by default longer than aiohttp's 15 seconds."""
+    """An idle connection is kept for as long as is set, by default longer than aiohttp's 15 seconds."""
     async with peer(OK) as it, sender(timeouts=Timeouts(keep_alive=0.001)) as send:
         await get(send, it.request())
         await asyncio.sleep(0.01)
@@ -207,7 +207,7 @@ def _gzip(body: bytes) -> bytes:
 @pytest.mark.parametrize("form", [_plain, _chunked, _gzip])
 @pytest.mark.parametrize("is_start", [False, True])
 async def test_size_limit(form: Callable[[bytes], bytes], is_start: bool) -> None:
-    """A reply up to the limit is read, a larger one is a DecodeError, however it is packed."""
+    """A reply up to the limit is read, a larger one is a DecodeError, however it is encoded."""
     on_sent = (lambda: None) if is_start else None
     async with peer(form(b"x" * 5000), form(b"x" * 5001), OK) as it, sender(reply_bytes=5000) as send:
         reply = await send.send(it.request(is_start=is_start), headers={}, on_sent=on_sent)
@@ -218,8 +218,8 @@ async def test_size_limit(form: Callable[[bytes], bytes], is_start: bool) -> Non
         assert (await get(send, it.request())).body == b"ok"
 
 
-async def test_packed_bombs_are_not_unpacked() -> None:
-    """A small reply that unpacks to twenty megabytes is given up at the limit."""
+async def test_gzip_bombs_are_not_decompressed() -> None:
+    """A small reply that decompresses to twenty megabytes is given up at the limit."""
     async with peer(_gzip(bytes(20_000_000))) as it, sender(reply_bytes=100_000) as send:
         with pytest.raises(DecodeError):
             await get(send, it.request())
@@ -228,16 +228,16 @@ async def test_packed_bombs_are_not_unpacked() -> None:
 # ── not sent ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _not_sent(send: HttpSend, request: Request, reason: str) -> None:
-    """See that neither form of sending claims that anything left."""
-    marks: list[None] = []
-    for on_sent in (None, lambda: marks.append(None)):
+async def _assert_not_sent(send: HttpSend, request: Request, reason: str) -> None:
+    """Assert that with and without `on_sent`, nothing counts as sent."""
+    on_sent_calls: list[None] = []
+    for on_sent in (None, lambda: on_sent_calls.append(None)):
         with pytest.raises(NotSent) as caught:
             await send.send(request, headers=SIGNED, on_sent=on_sent)
         assert reason in str(caught.value)
         assert caught.value.call == "c"
         assert caught.value.__cause__ is not None
-    assert marks == []
+    assert on_sent_calls == []
 
 
 async def test_refused_connection_is_not_sent() -> None:
@@ -245,18 +245,18 @@ async def test_refused_connection_is_not_sent() -> None:
     async with peer(OK) as it:
         request = it.request()
     async with sender() as send:
-        await _not_sent(send, request, "was not sent")
+        await _assert_not_sent(send, request, "was not sent")
 
 
 async def test_unknown_host_is_not_sent() -> None:
-    """A name that does not resolve is not sent to."""
+    """Where a host name does not resolve, nothing was sent."""
     async with sender() as send:
         request = Request(method="GET", url="http://no-such-host.invalid/a", call="c", purpose=Purpose.POLL)
-        await _not_sent(send, request, "does not resolve")
+        await _assert_not_sent(send, request, "does not resolve")
 
 
 async def test_tls_to_a_plain_port_is_not_sent() -> None:
-    """Where no TLS can be had, nothing was sent."""
+    """Where TLS fails, nothing was sent."""
 
     async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(OK)
@@ -268,11 +268,13 @@ async def test_tls_to_a_plain_port_is_not_sent() -> None:
     port = server.sockets[0].getsockname()[1]
     async with server, sender() as send:
         url = f"https://127.0.0.1:{port}/a"
-        await _not_sent(send, Request(method="GET", url=url, call="c", purpose=Purpose.POLL), "was not sent")
+        await _assert_not_sent(
+            send, Request(method="GET", url=url, call="c", purpose=Purpose.POLL), "was not sent"
+        )
 
 
 async def test_connection_that_breaks_in_the_handshake_is_not_sent() -> None:
-    """A connection that ends before TLS stands is not sent on."""
+    """Where a connection ends during the TLS handshake, nothing was sent."""
 
     def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
@@ -281,7 +283,9 @@ async def test_connection_that_breaks_in_the_handshake_is_not_sent() -> None:
     port = server.sockets[0].getsockname()[1]
     async with server, sender() as send:
         url = f"https://127.0.0.1:{port}/a"
-        await _not_sent(send, Request(method="GET", url=url, call="c", purpose=Purpose.POLL), "was not sent")
+        await _assert_not_sent(
+            send, Request(method="GET", url=url, call="c", purpose=Purpose.POLL), "was not sent"
+        )
 
 
 async def test_no_connection_in_time_is_not_sent() -> None:
@@ -289,34 +293,34 @@ async def test_no_connection_in_time_is_not_sent() -> None:
     async with peer(silence) as it, sender(timeouts=Timeouts(connect=0.2, read=5), per_host=1) as send:
         busy = asyncio.ensure_future(get(send, it.request()))
         await it.heard()
-        await _not_sent(send, it.request(), "no connection in time")
+        await _assert_not_sent(send, it.request(), "no connection in time")
         busy.cancel()
         await asyncio.gather(busy, return_exceptions=True)
         assert len(it.heads) == 1
 
 
-async def test_url_that_is_none_is_not_sent() -> None:
-    """A URL that cannot be connected to is an error of ours, not aiohttp's."""
+async def test_malformed_url_is_not_sent() -> None:
+    """A URL that cannot be connected to raises an error of ours, not aiohttp's."""
     async with sender() as send:
-        await _not_sent(
+        await _assert_not_sent(
             send, Request(method="GET", url="http:///a", call="c", purpose=Purpose.POLL), "was not sent"
         )
 
 
-async def test_cancelled_while_connecting_nothing_is_marked() -> None:
+async def test_cancelled_while_connecting_nothing_is_sent() -> None:
     """A request that is cancelled while it waits for a connection was not sent."""
-    marks: list[None] = []
+    on_sent_calls: list[None] = []
     async with peer(silence) as it, sender(per_host=1) as send:
         busy = asyncio.ensure_future(get(send, it.request()))
         await it.heard()
         task = asyncio.ensure_future(
-            send.send(it.request(is_start=True), headers={}, on_sent=lambda: marks.append(None))
+            send.send(it.request(is_start=True), headers={}, on_sent=lambda: on_sent_calls.append(None))
         )
         await asyncio.sleep(0.005)
         for each in (task, busy):
             each.cancel()
         await asyncio.gather(task, busy, return_exceptions=True)
-        assert marks == []
+        assert on_sent_calls == []
         assert len(it.heads) == 1
 
 
@@ -359,10 +363,10 @@ async def _then_close(answer: bytes, writer: asyncio.StreamWriter) -> None:
 @pytest.mark.parametrize("name", LOST)
 @pytest.mark.parametrize("is_start", [False, True])
 async def test_reply_lost(name: str, is_start: bool) -> None:
-    """Whatever befalls a reply, the request was sent, once where it must not be repeated, and nothing is shown."""
+    """Whatever happens to a reply, the request was sent, once where it must not be repeated, and nothing is shown."""
     answer, timeouts = LOST[name]
-    marks: list[None] = []
-    on_sent = (lambda: marks.append(None)) if is_start else None
+    on_sent_calls: list[None] = []
+    on_sent = (lambda: on_sent_calls.append(None)) if is_start else None
 
     async def answer_and_close(it: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if isinstance(answer, bytes):
@@ -380,31 +384,31 @@ async def test_reply_lost(name: str, is_start: bool) -> None:
             assert not isinstance(shown, aiohttp.ClientResponseError)
             shown = shown.__cause__ or shown.__context__
         if is_start:
-            assert len(marks) == 1
+            assert len(on_sent_calls) == 1
             assert len(it.heads) == 1
 
 
 async def test_reset_before_reading_is_lost() -> None:
-    """A connection that is closed before anything is read may have been read from: nobody knows."""
+    """A connection that is reset before anything is read may have been read from, for all that is known."""
 
     def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
 
     server = await asyncio.start_server(close, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    marks: list[None] = []
+    on_sent_calls: list[None] = []
     request = Request(
         method="POST", url=f"http://127.0.0.1:{port}/a", call="c", purpose=Purpose.START, body=b"x" * 10
     )
     async with server, sender() as send:
         with pytest.raises(ReplyLost):
-            await send.send(request, headers={}, on_sent=lambda: marks.append(None))
-    assert len(marks) == 1
+            await send.send(request, headers={}, on_sent=lambda: on_sent_calls.append(None))
+    assert len(on_sent_calls) == 1
 
 
 @pytest.mark.parametrize("timeouts", [Timeouts(connect=None, read=0.02), Timeouts(connect=None, read=None)])
 async def test_timeouts_without_end(timeouts: Timeouts) -> None:
-    """A time without end is none, and leaves the other bounds as they are."""
+    """A timeout without end is none, and leaves the other bounds as they are."""
     async with peer(OK) as it, sender(timeouts=timeouts) as send:
         assert (await get(send, it.request())).body == b"ok"
     if timeouts.read is not None:
@@ -413,14 +417,14 @@ async def test_timeouts_without_end(timeouts: Timeouts) -> None:
                 await get(send, it.request())
 
 
-async def test_a_request_may_bring_its_own_timeout() -> None:
-    """A request's own timeout stands in place of the pool's."""
+async def test_a_request_may_have_its_own_timeout() -> None:
+    """A request's own timeout is used in place of the pool's."""
     async with peer(silence) as it, sender(timeouts=Timeouts(connect=0.2, read=None)) as send:
         with pytest.raises(ReplyLost):
             await get(send, it.request(timeout=0.01))
 
 
-async def test_cancelled_with_the_reply_out_the_connection_is_not_used_again() -> None:
+async def test_cancelled_in_flight_the_connection_is_not_used_again() -> None:
     """A reply that nobody waited for cannot be taken for the next request's."""
 
     async def late(_: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -439,21 +443,21 @@ async def test_cancelled_with_the_reply_out_the_connection_is_not_used_again() -
 
 
 async def test_a_session_of_the_callers_is_used_and_not_closed() -> None:
-    """A session that was handed in carries everything and is still open afterwards."""
+    """A session of the caller's is used for everything, and is still open afterwards."""
     async with peer(OK) as it, aiohttp.ClientSession(headers={"X-Mine": "1"}) as session:
         async with sender(session=session) as send:
-            marks: list[int] = []
+            on_sent_calls: list[int] = []
             await get(send, it.request())
             await send.send(
-                it.request(is_start=True), headers={}, on_sent=lambda: marks.append(len(it.heads))
+                it.request(is_start=True), headers={}, on_sent=lambda: on_sent_calls.append(len(it.heads))
             )
             assert all("X-Mine: 1" in head for head in it.heads)
-            assert marks == [1]
+            assert on_sent_calls == [1]
         assert not session.closed
 
 
 async def test_a_session_of_the_callers_knows_what_was_not_sent() -> None:
-    """Also over a session that was handed in, a refused connection is not sent, and a lost reply is lost."""
+    """Over a session of the caller's too, a refused connection is not sent, and a lost reply is lost."""
     async with peer(reset) as it, aiohttp.ClientSession() as session, sender(session=session) as send:
         with pytest.raises(ReplyLost):
             await send.send(it.request(is_start=True), headers={}, on_sent=lambda: None)
@@ -463,8 +467,8 @@ async def test_a_session_of_the_callers_knows_what_was_not_sent() -> None:
                 await send.send(it.request(is_start=True), headers={}, on_sent=on_sent)
 
 
-async def test_a_closed_session_of_the_callers_is_told() -> None:
-    """A session that was handed in and closed meanwhile is an error that says so."""
+async def test_a_closed_session_of_the_callers_is_an_error() -> None:
+    """A session of the caller's that was closed meanwhile raises an error that says so."""
     session = aiohttp.ClientSession()
     await session.close()
     async with peer(OK) as it, sender(session=session) as send:
@@ -472,7 +476,7 @@ async def test_a_closed_session_of_the_callers_is_told() -> None:
             await get(send, it.request())
 
 
-async def test_closed_is_told() -> None:
+async def test_closed_sends_nothing() -> None:
     """Before it is opened and after it was closed, nothing can be sent; closing twice does no harm."""
     send = sender()
     async with peer(OK) as it:
@@ -486,8 +490,8 @@ async def test_closed_is_told() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_closing_ends_what_is_out(method: str) -> None:
-    """A call that is out while the connections are closed is told so; a start that is out has lost its reply."""
+async def test_closing_ends_requests_in_flight(method: str) -> None:
+    """A call in flight while the connections are closed raises PoolClosed; a start in flight has lost its reply."""
     async with peer(silence) as it, sender() as send:
         task = asyncio.ensure_future(get(send, it.request(method=method)))
         await it.heard()
@@ -504,7 +508,7 @@ async def test_closing_ends_what_is_out(method: str) -> None:
 
 @pytest.mark.parametrize("is_start", [False, True])
 async def test_closing_ends_what_waits_for_a_connection(is_start: bool) -> None:
-    """A request that waits for a connection while all are closed was not sent, and is told why."""
+    """A request that waits for a connection while all are closed was not sent, and raises why."""
     async with peer(silence) as it, sender(per_host=1) as send:
         busy = asyncio.ensure_future(get(send, it.request()))
         await it.heard()
@@ -517,8 +521,8 @@ async def test_closing_ends_what_waits_for_a_connection(is_start: bool) -> None:
         await asyncio.gather(busy, return_exceptions=True)
 
 
-async def test_a_fault_of_ours_is_not_hidden() -> None:
-    """A header that no HTTP knows is the fault of whoever made it, and no lost reply."""
+async def test_other_exceptions_are_not_translated() -> None:
+    """A header that HTTP does not allow is an error of its author's, and no lost reply."""
     async with peer(OK) as it, sender() as send:
         with pytest.raises(ValueError, match="header"):
             await send.send(it.request(), headers={"X": "a\nb"})

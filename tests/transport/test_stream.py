@@ -1,4 +1,4 @@
-"""Replies that are read while they arrive, over real sockets: what comes, what breaks off, what leaving does."""
+"""Replies that are read while they arrive, over real sockets: what arrives, what breaks off, what leaving does."""
 
 import asyncio
 import gzip
@@ -19,8 +19,8 @@ SIGNED = {"Authorization": f"Bearer {SECRET}"}
 Serve = Callable[[Line], Awaitable[None]]
 
 
-class Gates:
-    """Lets a test and its server go on in turns."""
+class SteppedServer:
+    """A server whose stream goes on when a test says so."""
 
     def __init__(self) -> None:
         self.may_go_on = asyncio.Event()
@@ -28,7 +28,7 @@ class Gates:
         self.heads: list[str] = []
 
     async def __call__(self, line: Line) -> None:
-        """Send a first chunk, another when told to, and then wait for the client to leave."""
+        """Send a first chunk, another when the test says so, and then wait for the client to leave."""
         self.heads.append(await line.hear())
         await line.write(STREAM)
         await line.chunk(b"one")
@@ -45,18 +45,18 @@ async def _all(reply: StreamedReply) -> bytes:
 # ── what comes ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_pieces_are_given_as_they_arrive() -> None:
-    """Head and first piece are there while the server has not sent the second, which comes when it is sent."""
-    gates = Gates()
-    async with serving(gates) as it, sender() as send:
+async def test_pieces_are_returned_as_they_arrive() -> None:
+    """Headers and first piece are there before the server sends the second piece."""
+    server = SteppedServer()
+    async with serving(server) as it, sender() as send:
         assert isinstance(send, StreamSend)
         async with send.stream(it.request(headers={"X-One": "1"}), headers=SIGNED) as reply:
             assert (reply.status, reply.headers["content-type"]) == (200, "text/event-stream")
             pieces = reply.pieces()
             assert await anext(pieces) == b"one"
-            gates.may_go_on.set()
+            server.may_go_on.set()
             assert await anext(pieces) == b"two"
-    (head,) = gates.heads
+    (head,) = server.heads
     assert head.startswith("post /a http/1.1\r\n")
     for line in ("x-one: 1", f"authorization: bearer {SECRET}", "accept-encoding: identity"):
         assert f"\r\n{line}\r\n" in head
@@ -64,7 +64,7 @@ async def test_pieces_are_given_as_they_arrive() -> None:
 
 @pytest.mark.parametrize("is_packed", [False, True])
 async def test_a_whole_body_ends(is_packed: bool) -> None:
-    """A body that ends as it should ends the pieces, whatever portions it came in; a packed one is unpacked."""
+    """A complete body ends the pieces, whatever sizes it arrived in; a compressed one is decompressed."""
     packed = gzip.compress(b"abcdef")
 
     async def serve(line: Line) -> None:
@@ -84,7 +84,7 @@ async def test_a_whole_body_ends(is_packed: bool) -> None:
 
 @pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 200 OK\r\n\r\nok"])
 async def test_other_bodies_are_streams_too(answer: bytes) -> None:
-    """A body with its length told, and one that ends with its connection, are read to their end."""
+    """A body with a length, and one that ends with its connection, are read to their end."""
 
     async def serve(line: Line) -> None:
         await line.hear()
@@ -95,7 +95,7 @@ async def test_other_bodies_are_streams_too(answer: bytes) -> None:
 
 
 async def test_the_whole_has_no_bound() -> None:
-    """Neither the pool's limit on replies nor its times for them apply to a stream that goes on."""
+    """Neither the pool's limit on the size of replies nor its timeouts apply to a stream that goes on."""
 
     async def serve(line: Line) -> None:
         await line.hear()
@@ -115,7 +115,7 @@ async def test_the_whole_has_no_bound() -> None:
 
 
 async def test_a_reader_that_falls_behind_holds_back_its_server() -> None:
-    """What is not read does not pile up here: the server has to wait."""
+    """What is not read does not pile up: the server has to wait."""
     sent = 0
 
     async def serve(line: Line) -> None:
@@ -136,16 +136,18 @@ async def test_a_reader_that_falls_behind_holds_back_its_server() -> None:
 
 
 @pytest.mark.parametrize("is_foreign", [False, True])
-async def test_the_mark_is_made_before_the_first_byte(is_foreign: bool) -> None:
-    """What says that sending begins is called once, when nothing has arrived yet."""
-    gates, marks = Gates(), list[int]()
-    async with aiohttp.ClientSession() as session, serving(gates) as it:
+async def test_on_sent_is_called_before_the_first_byte(is_foreign: bool) -> None:
+    """`on_sent` is called once, before anything has arrived."""
+    server, on_sent_calls = SteppedServer(), list[int]()
+    async with aiohttp.ClientSession() as session, serving(server) as it:
         async with sender(session=session if is_foreign else None) as send:
-            stream = send.stream(it.request(), headers={}, on_sent=lambda: marks.append(len(gates.heads)))
+            stream = send.stream(
+                it.request(), headers={}, on_sent=lambda: on_sent_calls.append(len(server.heads))
+            )
             async with stream as reply:
                 assert await anext(reply.pieces()) == b"one"
         assert not session.closed
-    assert marks == [0]
+    assert on_sent_calls == [0]
 
 
 # ── refusals ────────────────────────────────────────────────────────────────────────────────────────────
@@ -171,8 +173,8 @@ def _refusal(body: bytes, length: int | None = None) -> Serve:
         (_refusal(b"xxx", length=100), 3),
     ],
 )
-async def test_of_a_refusal_what_there_is(serve: Serve, size: int) -> None:
-    """A refusal's body is given up to a bound, and also where the rest of it does not come."""
+async def test_the_body_of_a_refusal(serve: Serve, size: int) -> None:
+    """A refusal's body is returned up to a bound, and also where the rest of it does not arrive."""
     async with (
         serving(serve) as it,
         sender(timeouts=Timeouts(connect=5, read=0.3)) as send,
@@ -182,8 +184,8 @@ async def test_of_a_refusal_what_there_is(serve: Serve, size: int) -> None:
         assert await reply.read() == b"x" * size
 
 
-async def test_of_a_refusal_without_end_its_beginning() -> None:
-    """A refusal that never ends is not read for ever."""
+async def test_the_beginning_of_an_endless_refusal() -> None:
+    """A refusal that never ends is not read without end."""
 
     async def serve(line: Line) -> None:
         await line.hear()
@@ -199,8 +201,8 @@ async def test_of_a_refusal_without_end_its_beginning() -> None:
         assert await reply.read() == bytes(65536)
 
 
-async def test_of_a_refusal_that_breaks_off_what_there_is() -> None:
-    """A refusal is one, with its words, though its connection was lost."""
+async def test_a_refusal_that_breaks_off() -> None:
+    """A refusal is one, with its message, though its connection was lost."""
 
     async def serve(line: Line) -> None:
         await line.hear()
@@ -213,16 +215,16 @@ async def test_of_a_refusal_that_breaks_off_what_there_is() -> None:
 # ── what breaks ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_what_was_not_sent_is_told() -> None:
-    """Where nobody listens nothing was sent, and nothing was marked."""
-    marks = list[None]()
-    async with serving(Gates()) as it:
+async def test_what_was_not_sent_is_not_sent() -> None:
+    """Where nobody listens, nothing was sent, and `on_sent` was not called."""
+    on_sent_calls = list[None]()
+    async with serving(SteppedServer()) as it:
         request = it.request()
     async with sender() as send:
-        for on_sent in (None, lambda: marks.append(None)):
+        for on_sent in (None, lambda: on_sent_calls.append(None)):
             with pytest.raises(NotSent):
                 await send.stream(request, headers=SIGNED, on_sent=on_sent).__aenter__()
-    assert marks == []
+    assert on_sent_calls == []
 
 
 async def _reset(line: Line) -> None:
@@ -237,13 +239,15 @@ async def _mute(line: Line) -> None:
 
 @pytest.mark.parametrize("serve", [_reset, _mute])
 async def test_no_head_is_a_lost_reply(serve: Serve) -> None:
-    """Where no head comes, at all or in time, the request was sent and its reply is lost."""
-    marks = list[None]()
+    """Where no headers arrive, at all or in time, the request was sent and its reply is lost."""
+    on_sent_calls = list[None]()
     async with serving(serve) as it, sender(timeouts=Timeouts(connect=5, silence=0.2)) as send:
         with pytest.raises(ReplyLost) as caught:
-            await send.stream(it.request(), headers=SIGNED, on_sent=lambda: marks.append(None)).__aenter__()
+            await send.stream(
+                it.request(), headers=SIGNED, on_sent=lambda: on_sent_calls.append(None)
+            ).__aenter__()
     assert caught.value.call == "c"
-    assert marks == [None]
+    assert on_sent_calls == [None]
 
 
 def _then(*parts: bytes, is_silent: bool = False, is_reset: bool = False) -> Serve:
@@ -269,7 +273,7 @@ CUT = {
 
 @pytest.mark.parametrize("name", CUT)
 async def test_a_cut_is_a_lost_reply_after_what_came(name: str) -> None:
-    """Whatever breaks a stream, what came before is given first, and the error shows nothing of it."""
+    """Whatever breaks a stream, what arrived is returned first, and the error shows nothing of it."""
     async with (
         serving(CUT[name]) as it,
         sender(timeouts=Timeouts(connect=5, silence=0.2)) as send,
@@ -285,8 +289,8 @@ async def test_a_cut_is_a_lost_reply_after_what_came(name: str) -> None:
         shown = shown.__cause__ or shown.__context__
 
 
-async def test_who_reads_late_gets_what_came_before_the_cut() -> None:
-    """What arrived is given, and only then the error, also to a reader who was not waiting when it was cut."""
+async def test_reading_late_returns_what_came_before_the_cut() -> None:
+    """What arrived is returned before the error, also to a reader who was not waiting when it was cut."""
     async with (
         serving(_then(b"3\r\none\r\n", b"9\r\ntwo")) as it,
         sender() as send,
@@ -302,13 +306,13 @@ async def test_who_reads_late_gets_what_came_before_the_cut() -> None:
 
 
 async def test_wrong_chunks_end_a_long_request() -> None:
-    """Nor does a request that is waited for without end wait for a body that cannot come any more."""
+    """A request without a timeout does not wait for a body that cannot arrive any more."""
     async with serving(CUT["no chunk"]) as it, sender() as send:
         with pytest.raises(ReplyLost):
             await send.send(it.request(is_long=True), headers={}, on_sent=lambda: None)
 
 
-async def test_a_request_may_bring_its_own_patience() -> None:
+async def test_a_request_may_have_its_own_timeout() -> None:
     """A request's own timeout bounds the silence in place of the pool's."""
     serve = _then(b"3\r\none\r\n", is_silent=True)
     async with (
@@ -326,7 +330,7 @@ async def test_an_upload_has_no_stream() -> None:
     async def nothing() -> Any:
         yield b""
 
-    async with serving(Gates()) as it, sender() as send:
+    async with serving(SteppedServer()) as it, sender() as send:
         with pytest.raises(ValueError, match="an upload has no streamed reply"):
             send.stream(it.request(upload=Upload(open=nothing)), headers={})
         assert it.connections == 0
@@ -336,22 +340,22 @@ async def test_an_upload_has_no_stream() -> None:
 
 
 async def test_leaving_closes_the_connection_at_once() -> None:
-    """Who leaves in the middle waits for nothing, and the server sees the end of the connection."""
-    gates = Gates()
-    async with serving(gates) as it, sender() as send:
+    """Leaving in the middle waits for nothing, and the server sees the end of the connection."""
+    server = SteppedServer()
+    async with serving(server) as it, sender() as send:
         async with send.stream(it.request(), headers={}) as reply:
             assert await anext(reply.pieces()) == b"one"
-        gates.may_go_on.set()
+        server.may_go_on.set()
         async with asyncio.timeout(5):
-            await gates.is_gone.wait()
+            await server.is_gone.wait()
         with pytest.raises(ReplyLost):
             await anext(reply.pieces())
 
 
 async def test_cancelling_closes_the_connection() -> None:
-    """A reader that is cancelled while it waits leaves the stream and its connection."""
-    gates = Gates()
-    async with serving(gates) as it, sender() as send:
+    """A reader that is cancelled while it waits leaves the stream, whose connection is closed."""
+    server = SteppedServer()
+    async with serving(server) as it, sender() as send:
         is_waiting = asyncio.Event()
 
         async def read() -> None:
@@ -364,14 +368,14 @@ async def test_cancelling_closes_the_connection() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        gates.may_go_on.set()
+        server.may_go_on.set()
         async with asyncio.timeout(5):
-            await gates.is_gone.wait()
+            await server.is_gone.wait()
 
 
 @pytest.mark.parametrize("is_whole", [False, True])
 async def test_no_connection_is_used_again(is_whole: bool) -> None:
-    """Each stream has a connection of its own, read to its end or not, and takes none of the others' places."""
+    """Each stream has a connection of its own, read to its end or not, and uses none of the others."""
 
     async def serve(line: Line) -> None:
         while True:
@@ -392,8 +396,12 @@ async def test_no_connection_is_used_again(is_whole: bool) -> None:
 
 
 async def test_closing_ends_streams() -> None:
-    """A stream in its middle is told that the pool is closed; one without a head, that its reply is lost."""
-    async with serving(Gates()) as it, sender() as send, send.stream(it.request(), headers={}) as reply:
+    """A stream in its middle raises that the pool is closed; one without headers, that its reply is lost."""
+    async with (
+        serving(SteppedServer()) as it,
+        sender() as send,
+        send.stream(it.request(), headers={}) as reply,
+    ):
         assert await anext(reply.pieces()) == b"one"
         task = asyncio.ensure_future(anext(reply.pieces()))
         await asyncio.sleep(0)
@@ -417,9 +425,9 @@ async def test_closing_ends_streams() -> None:
 
 
 async def test_a_stream_is_entered_first() -> None:
-    """What was not entered has neither status nor pieces; a closed pool has no streams."""
+    """A stream that was not entered has neither status nor pieces; a closed pool has no streams."""
     send = sender()
-    async with serving(Gates()) as it:
+    async with serving(SteppedServer()) as it:
         stream = send.stream(it.request(), headers={})
         with pytest.raises(RuntimeError, match="entered first"):
             _ = stream.status

@@ -1,4 +1,4 @@
-"""How long things take at most, over real sockets: connecting, the reply from the sending on, and both together."""
+"""How long things take at most, over real sockets: connecting, the reply once it was sent, and both together."""
 
 import asyncio
 from contextlib import suppress
@@ -10,7 +10,7 @@ from aioagents.errors import AgentsError, NotSent, ReplyLost
 from aioagents.model import Purpose
 from aioagents.transport import Timeouts
 from aioagents.transport.deadlines import Deadlines
-from aioagents.transport.observer import SendObserver
+from aioagents.transport.send_observer import SendObserver
 from tests.transport.raw import OK, STREAM, Line, Serve, sender, serving
 
 #: Connecting may take far longer than any test; a reply may not.
@@ -32,7 +32,7 @@ async def _drip(line: Line) -> None:
 @pytest.mark.parametrize("purpose", [Purpose.CALL, Purpose.START])
 @pytest.mark.parametrize("serve", [_silence, _drip])
 async def test_the_reply_has_its_time_alone(serve: Serve, purpose: Purpose) -> None:
-    """A server that is silent, or never comes to an end, is given up after the reply's own time."""
+    """A server that is silent, or never ends its reply, is given up after the reply's own timeout."""
     async with serving(serve) as it, sender(timeouts=HURRIED) as send, asyncio.timeout(5):
         for on_sent in (None, lambda: None):
             with pytest.raises(ReplyLost):
@@ -40,14 +40,14 @@ async def test_the_reply_has_its_time_alone(serve: Serve, purpose: Purpose) -> N
 
 
 async def test_over_the_callers_session_silence_has_the_same_time() -> None:
-    """Over a session that was handed in, a silent server is given up after the reply's own time."""
+    """Over a session of the caller's, a silent server is given up after the reply's own timeout."""
     async with serving(_silence) as it, aiohttp.ClientSession() as session, asyncio.timeout(5):
         with pytest.raises(ReplyLost):
             await sender(timeouts=HURRIED, session=session).send(it.request(), headers={})
 
 
 async def test_connecting_is_not_counted() -> None:
-    """Who waited for a connection for longer than a reply may take still has the whole time for the reply."""
+    """A request that waited longer for a connection than a reply may take still has the whole time for its reply."""
     is_free = asyncio.Event()
 
     async def serve(line: Line) -> None:
@@ -85,21 +85,21 @@ async def test_a_timeout_of_ones_own_bounds_the_whole() -> None:
         await asyncio.gather(busy, return_exceptions=True)
 
 
-async def test_time_that_is_over_hides_no_cancellation() -> None:
-    """A task that is cancelled in the very moment in which the time is over stays cancelled."""
+async def test_a_timeout_hides_no_cancellation() -> None:
+    """A task that is cancelled in the same step in which the time is over stays cancelled."""
     found: list[tuple[bool, int]] = []
 
     async def wait(*, is_cancelled: bool) -> None:
         task = asyncio.current_task()
         assert task is not None
-        mark = SendObserver(None, Deadlines(0.0))
-        mark()
+        observer = SendObserver(None, Deadlines(0.0))
+        observer.note_sent()
         if is_cancelled:
             asyncio.get_running_loop().call_later(0.0, task.cancel)
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError as exc:
-            found.append((mark.take_back(exc), task.cancelling()))
+            found.append((observer.uncancel(exc), task.cancelling()))
 
     for is_cancelled in (False, True):
         await asyncio.gather(asyncio.ensure_future(wait(is_cancelled=is_cancelled)), return_exceptions=True)
@@ -107,7 +107,7 @@ async def test_time_that_is_over_hides_no_cancellation() -> None:
 
 
 async def test_the_time_ends_with_the_reply() -> None:
-    """Once a reply is there, nobody is cancelled for its sake, and its connection goes on."""
+    """Once a reply has arrived, no task is cancelled for its timeout, and its connection stays open."""
 
     async def serve(line: Line) -> None:
         while True:

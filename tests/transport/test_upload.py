@@ -1,4 +1,4 @@
-"""Bodies that are read while they are sent: what arrives, what is raised, what is closed, and how much it costs."""
+"""Bodies that are read while they are sent: what arrives, what is raised, what is closed, and what it costs."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class Source:
-    """Pieces that can be had again and again, and how often they were opened and closed."""
+    """Pieces that can be read any number of times; it counts how often they were opened and closed."""
 
     def __init__(self, *pieces: bytes, fault: BaseException | None = None, size: int | None = None) -> None:
         self.pieces = pieces
@@ -65,7 +65,7 @@ async def _put(send: HttpSend, request: Request, *, is_marked: bool = False) -> 
 
 
 class Keeper:
-    """Serves requests with whole bodies, and keeps them."""
+    """A server that reads whole bodies, and keeps them."""
 
     def __init__(self) -> None:
         self.heads: list[str] = []
@@ -84,8 +84,8 @@ class Keeper:
 
 @pytest.mark.parametrize("is_marked", [False, True])
 @pytest.mark.parametrize("is_long", [False, True])
-async def test_a_known_size_is_told(is_marked: bool, is_long: bool) -> None:
-    """All pieces arrive in order, under a length that is told, also large ones and empty ones."""
+async def test_a_known_size_is_sent(is_marked: bool, is_long: bool) -> None:
+    """All pieces arrive in order, with a Content-Length, also large ones and empty ones."""
     keeper, pieces = Keeper(), (b"a" * 200_000, b"", b"b", b"c" * 65_536)
     source = Source(*pieces, size=265_537)
     async with serving(keeper) as it, sender() as send:
@@ -100,7 +100,7 @@ async def test_a_known_size_is_told(is_marked: bool, is_long: bool) -> None:
 
 
 async def test_an_unknown_size_goes_in_chunks() -> None:
-    """Where the size is not known, the body ends by itself; the connection is used again afterwards."""
+    """Where the size is not known, the body is chunked; the connection is used again afterwards."""
     keeper = Keeper()
     async with serving(keeper) as it, sender() as send:
         for _ in range(3):
@@ -113,7 +113,7 @@ async def test_an_unknown_size_goes_in_chunks() -> None:
 
 
 @pytest.mark.parametrize("size", [0, None])
-async def test_nothing_is_a_body_too(size: int | None) -> None:
+async def test_an_empty_upload(size: int | None) -> None:
     """An upload without a byte arrives as an empty body."""
     keeper = Keeper()
     async with serving(keeper) as it, sender() as send:
@@ -122,7 +122,7 @@ async def test_nothing_is_a_body_too(size: int | None) -> None:
     assert keeper.bodies == [b"", b""]
 
 
-async def test_each_try_reads_from_the_beginning() -> None:
+async def test_each_attempt_reads_from_the_beginning() -> None:
     """The same request sent twice opens its upload twice, and both times all of it arrives."""
     keeper, source = Keeper(), Source(b"abc", b"def", size=6)
     async with serving(keeper) as it, sender() as send:
@@ -133,8 +133,8 @@ async def test_each_try_reads_from_the_beginning() -> None:
     assert (source.opened, source.closed) == (2, 2)
 
 
-async def test_a_session_of_the_callers_carries_uploads() -> None:
-    """A session that was handed in sends uploads as well."""
+async def test_a_session_of_the_callers_sends_uploads() -> None:
+    """A session of the caller's sends uploads as well."""
     keeper = Keeper()
     async with serving(keeper) as it, aiohttp.ClientSession() as session, sender(session=session) as send:
         await _put(send, it.request(upload=Source(b"abc", size=3).upload), is_marked=True)
@@ -142,7 +142,7 @@ async def test_a_session_of_the_callers_carries_uploads() -> None:
 
 
 async def test_nothing_is_opened_before_there_is_a_connection() -> None:
-    """What could not be sent was not read, and can be sent again though it can be read once alone."""
+    """What could not be sent was not read, and can be sent again even if it can be read only once."""
     source = Source(b"abc")
     async with serving(Keeper()) as it:
         request = it.request(upload=source.upload)
@@ -153,8 +153,8 @@ async def test_nothing_is_opened_before_there_is_a_connection() -> None:
     assert source.opened == 0
 
 
-async def test_the_mark_comes_before_the_source_is_opened() -> None:
-    """The last moment before the first byte comes before anything is read."""
+async def test_on_sent_is_called_before_the_source_is_opened() -> None:
+    """`on_sent` is called before anything is read."""
     order: list[str] = []
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -171,7 +171,7 @@ async def test_the_mark_comes_before_the_source_is_opened() -> None:
 
 
 class Whole:
-    """Says whether a whole body ever arrived, and waits for the connection's end."""
+    """Records whether a whole body ever arrived, and waits for the connection's end."""
 
     def __init__(self) -> None:
         self.is_whole = False
@@ -188,7 +188,7 @@ class Whole:
 
 
 class _Odd(Exception):
-    """No error of this package, nor of Python's."""
+    """An error neither of this package nor of Python."""
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ class _Odd(Exception):
 @pytest.mark.parametrize("size", [None, 9])
 @pytest.mark.parametrize("is_marked", [False, True])
 async def test_what_the_source_raises_is_raised(fault: Exception, size: int | None, is_marked: bool) -> None:
-    """A source's own error comes out as it is, the connection is dropped, and the whole did not arrive."""
+    """A source's own error is raised as it is, the connection is closed, and the whole did not arrive."""
     whole, source = Whole(), Source(b"abc", b"def", fault=fault, size=size)
     async with serving(whole) as it, sender() as send:
         with pytest.raises(type(fault)) as caught:
@@ -209,7 +209,7 @@ async def test_what_the_source_raises_is_raised(fault: Exception, size: int | No
 
 
 async def test_a_source_that_cannot_be_opened() -> None:
-    """What opening raises comes out as it is."""
+    """What opening raises is raised as it is."""
 
     def gone() -> AsyncIterator[bytes]:
         raise FileNotFoundError(2, "gone")
@@ -225,16 +225,16 @@ async def test_a_source_that_cannot_be_opened() -> None:
 @pytest.mark.parametrize(
     ("pieces", "size", "words"),
     [
-        ((b"abc", b"d"), 3, "3 bytes gave more"),
-        ((b"abc", b"", b"d"), 3, "3 bytes gave more"),
-        ((b"abcd",), 3, "3 bytes gave more"),
-        ((b"a",), 0, "0 bytes gave more"),
-        ((b"ab",), 3, "3 bytes gave 2 alone"),
-        ((), 3, "3 bytes gave 0 alone"),
+        ((b"abc", b"d"), 3, "3 bytes yielded more"),
+        ((b"abc", b"", b"d"), 3, "3 bytes yielded more"),
+        ((b"abcd",), 3, "3 bytes yielded more"),
+        ((b"a",), 0, "0 bytes yielded more"),
+        ((b"ab",), 3, "3 bytes yielded only 2"),
+        ((), 3, "3 bytes yielded only 0"),
     ],
 )
 async def test_a_wrong_size_is_an_error_and_no_body(pieces: Sequence[bytes], size: int, words: str) -> None:
-    """Neither more nor less than the size that is told is ever sent as if it were the whole."""
+    """Neither more nor less than the stated size is ever sent as if it were the whole."""
     whole, source = Whole(), Source(*pieces, size=size)
     async with serving(whole) as it, sender() as send:
         with pytest.raises(ValueError, match=words):
@@ -245,7 +245,7 @@ async def test_a_wrong_size_is_an_error_and_no_body(pieces: Sequence[bytes], siz
 
 
 async def test_a_piece_that_is_no_bytes() -> None:
-    """What is no bytes is the fault of who made the upload."""
+    """A piece that is not bytes is an error of the upload's author."""
     source = Source("abc")  # type: ignore[arg-type]  # which is the point
     async with serving(Whole()) as it, sender() as send:
         with pytest.raises(TypeError, match="bytes, not str"):
@@ -285,7 +285,7 @@ async def test_a_lost_upload_is_a_lost_reply(serve: Callable[[Line], object]) ->
 
 
 async def test_a_slow_source_has_all_the_time_it_needs() -> None:
-    """The time for a reply is not used up by a source that takes its time."""
+    """A slow source does not use up the time for the reply."""
 
     async def slowly() -> AsyncIterator[bytes]:
         yield b"abc"
@@ -300,7 +300,7 @@ async def test_a_slow_source_has_all_the_time_it_needs() -> None:
 
 
 async def test_a_slow_line_has_time_for_each_portion() -> None:
-    """A large piece over a slow line is not given up as long as some of it gets through."""
+    """A large piece over a slow connection is not given up as long as some of it gets through."""
 
     async def slowly(line: Line) -> None:
         await line.hear()
@@ -314,7 +314,7 @@ async def test_a_slow_line_has_time_for_each_portion() -> None:
         assert (await _put(send, it.request(upload=upload))).body == b"ok"
 
 
-async def test_a_request_may_bring_its_own_time() -> None:
+async def test_a_request_may_have_its_own_timeout() -> None:
     """A request's own timeout bounds the wait for the reply to its upload."""
     async with serving(_swallow) as it, sender(timeouts=Timeouts(connect=5, read=None)) as send:
         with pytest.raises(ReplyLost):
@@ -322,7 +322,7 @@ async def test_a_request_may_bring_its_own_time() -> None:
 
 
 async def test_a_long_request_waits_without_end() -> None:
-    """Where the answer comes when the work is done, no time is set for it."""
+    """Where the reply comes when the work is done, there is no timeout for it."""
 
     async def late(line: Line) -> None:
         await line.hear()
@@ -335,8 +335,8 @@ async def test_a_long_request_waits_without_end() -> None:
         assert (await _put(send, request)).body == b"ok"
 
 
-async def test_nothing_is_sent_again_behind_the_back() -> None:
-    """Also where a method may be repeated, an upload that met a dead connection is opened once; the loss is told."""
+async def test_nothing_is_sent_again_by_aiohttp() -> None:
+    """An upload that met a dead connection is opened once, even if it may be repeated; the reply is lost."""
     heads: list[str] = []
 
     async def once(line: Line) -> None:
@@ -356,7 +356,7 @@ async def test_nothing_is_sent_again_behind_the_back() -> None:
 
 
 async def test_an_early_refusal_is_a_reply() -> None:
-    """A server that refuses before it has read all is heard at once, and nothing more is read from the source."""
+    """A refusal that arrives before all was sent is returned at once, and the source is read no further."""
 
     async def refuse(line: Line) -> None:
         await line.hear()
@@ -371,7 +371,7 @@ async def test_an_early_refusal_is_a_reply() -> None:
 
 
 async def test_a_half_sent_connection_is_not_used_again() -> None:
-    """After an early answer the rest of the body cannot be taken for the next request."""
+    """After an early reply the rest of the body cannot be taken for the next request."""
 
     async def refuse(line: Line) -> None:
         assert "post /a" in await line.hear()
@@ -386,7 +386,7 @@ async def test_a_half_sent_connection_is_not_used_again() -> None:
 
 @pytest.mark.parametrize("is_marked", [False, True])
 async def test_cancelling_closes_the_source(is_marked: bool) -> None:
-    """A call that is cancelled in the middle has closed its source by the time that it is over."""
+    """A call that is cancelled in the middle has closed its source when it ends."""
     source = Endless()
     async with serving(_stall) as it, sender() as send:
         task = asyncio.ensure_future(_put(send, it.request(upload=source.upload), is_marked=is_marked))
@@ -422,7 +422,7 @@ async def test_cancelling_a_source_that_waits() -> None:
 
 
 async def test_closing_ends_uploads() -> None:
-    """An upload that is out while all connections are closed is told so, and its source is closed."""
+    """An upload in flight while all connections are closed raises PoolClosed, and its source is closed."""
     source = Endless()
     async with serving(_swallow) as it, sender() as send:
         task = asyncio.ensure_future(_put(send, it.request(upload=source.upload)))
@@ -433,8 +433,8 @@ async def test_closing_ends_uploads() -> None:
         assert source.closed == 1
 
 
-async def test_closing_with_a_start_out_loses_its_reply() -> None:
-    """A start by upload that is out while all is closed may have been acted upon."""
+async def test_closing_with_a_start_in_flight_loses_its_reply() -> None:
+    """A start by upload that is in flight while all is closed may have been acted upon."""
     source = Endless()
     async with serving(_swallow) as it, sender() as send:
         request = it.request(upload=source.upload, purpose=Purpose.START)
@@ -446,7 +446,7 @@ async def test_closing_with_a_start_out_loses_its_reply() -> None:
 
 
 async def test_closing_pieces_early_closes_their_source() -> None:
-    """Who asks for pieces and leaves early leaves nothing open; a source that cannot be closed is no matter."""
+    """Closing the pieces early closes their source, if it can be closed."""
     source = Source(b"a", b"b", b"c")
     pieces = pieces_of(source.upload)
     assert await anext(pieces) == b"a"
@@ -539,6 +539,6 @@ def test_memory_is_bounded() -> None:
             )
         finally:
             server.terminate()
-    told = json.loads(client.stdout)
-    assert told["sent"] == size
-    assert told["kilobytes"] < 20 * 1024
+    result = json.loads(client.stdout)
+    assert result["sent"] == size
+    assert result["kilobytes"] < 20 * 1024

@@ -142,7 +142,7 @@ async def leena_runs(pool: SessionPool) -> None:
 
 
 async def leena_report(leena: Leena, checkpoint: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Read the report, at once and bit by bit."""
+    """Read the report, at once and page by page."""
     async for row in leena.report(
         date(2026, 1, 1), "2026-01-31", updated_after=datetime.now(UTC), page_size=100
     ):
@@ -182,7 +182,7 @@ async def leap_runs(pool: SessionPool, receiver: WebhookReceiver) -> None:
 
 
 async def agh_runs(pool: SessionPool, secret: Secret) -> None:
-    """Trigger jobs, follow runs, deliver webhooks; read what a limit tells."""
+    """Trigger jobs, follow runs, deliver webhooks; read the facts of a limit."""
     agh = Agh.from_env(pool)
     Agh(pool, base_url="https://agents.example.com:2123")
     try:
@@ -221,7 +221,7 @@ async def agh_runs(pool: SessionPool, secret: Secret) -> None:
 
 
 async def journals(rows: Sequence[BatchRow]) -> None:
-    """Keep a journal of one's own, look into it, and settle what is unknown."""
+    """Keep a journal of one's own, read it, and settle what is unknown."""
     async with Journal("batch.db", owner="host:1", grace=30.0) as journal:
         as_any: BatchJournal = journal
         await as_any.begin()
@@ -231,7 +231,7 @@ async def journals(rows: Sequence[BatchRow]) -> None:
             await journal.record(
                 [Change(key=record.key, state=RowState.STARTED, ref=record.ref, at=datetime.now(UTC))]
             )
-        await journal.mark_emitted([record.key for record in await journal.unemitted(100)], 4096)
+        await journal.record_emitted([record.key for record in await journal.unemitted(100)], 4096)
         assert_type(await journal.emitted_size(), int)
         if await journal.is_output_stale():
             await journal.reset_emission()
@@ -261,7 +261,7 @@ def values(run: Run) -> None:
 
 
 async def errors(run: RunHandle) -> None:
-    """Tell errors apart, and read their facts."""
+    """Distinguish errors, and read their facts."""
     try:
         await run.result()
     except (RunFailed, RunAborted) as error:
@@ -292,7 +292,7 @@ async def errors(run: RunHandle) -> None:
 
 
 async def streams(run: RunHandle) -> None:
-    """See what came of a stream that was cut."""
+    """See what arrived of a stream that was cut."""
     try:
         await run.result()
     except StreamCut as error:

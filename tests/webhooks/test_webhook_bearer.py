@@ -1,4 +1,4 @@
-"""Deliveries that carry a bearer token, and such that name no run: their URL says which is meant."""
+"""Deliveries with a bearer token, and deliveries that name no run and are about the run of their URL."""
 
 import json
 from collections.abc import MutableMapping
@@ -18,7 +18,7 @@ _TOKEN = Secret("demo-token")
 _RIGHT = "Bearer demo-token"
 
 
-class Bell:
+class CountingRun:
     """A run that counts how often it was woken."""
 
     def __init__(self, run_id: str = "r-1") -> None:
@@ -26,7 +26,7 @@ class Bell:
         self.woken = 0
 
     def wake(self) -> None:
-        """Take notice."""
+        """Count this call."""
         self.woken += 1
 
 
@@ -54,55 +54,57 @@ def path(ticket: Ticket) -> str:
     ],
 )
 async def test_wrong_bearer(given: str) -> None:
-    """A delivery whose token is not the one that was given out is refused, and wakes nothing."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = router.open(_BASE, bearer=_TOKEN)
-    router.bind(ticket, bell)
-    assert router.take(path(ticket), b'{"id": "r-1"}', given) is HTTPStatus.UNAUTHORIZED
-    assert (bell.woken, router.statistics().refused) == (0, 1)
+    """A delivery whose token is not the one of its ticket is refused, and wakes nothing."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = router.issue(_BASE, bearer=_TOKEN)
+    router.bind(ticket, run)
+    assert router.receive(path(ticket), b'{"id": "r-1"}', given) is HTTPStatus.UNAUTHORIZED
+    assert (run.woken, router.statistics().refused) == (0, 1)
 
 
 @pytest.mark.parametrize("given", [_RIGHT, "bearer demo-token", "Bearer  demo-token "])
 async def test_right_bearer(given: str) -> None:
-    """The right token lets a delivery in, whatever the letters of its scheme and the space around it."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = router.open(_BASE, bearer=_TOKEN)
-    router.bind(ticket, bell)
-    assert router.take(path(ticket), b'{"id": "r-1"}', given) is HTTPStatus.ACCEPTED
-    assert bell.woken == 1
+    """The right token is accepted, whatever the case of its scheme and the space around it."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = router.issue(_BASE, bearer=_TOKEN)
+    router.bind(ticket, run)
+    assert router.receive(path(ticket), b'{"id": "r-1"}', given) is HTTPStatus.ACCEPTED
+    assert run.woken == 1
     assert "demo-token" not in repr(ticket)
 
 
 async def test_token_where_none_is_asked_for() -> None:
-    """A URL that was given out without a token takes deliveries with any."""
+    """A URL that was issued without a token accepts deliveries with any."""
     router = WebhookRouter()
-    assert router.take(path(router.open(_BASE)), b'{"id": "r-1"}', "Bearer whatever") is HTTPStatus.ACCEPTED
+    assert (
+        router.receive(path(router.issue(_BASE)), b'{"id": "r-1"}', "Bearer whatever") is HTTPStatus.ACCEPTED
+    )
 
 
 async def test_delivery_that_names_no_run() -> None:
-    """It is about the run of its URL: it wakes that one, and is told under its id."""
-    told: list[Delivery] = []
-    router, bell = WebhookRouter(told.append), Bell()
-    ticket = router.open(_BASE, read=nameless)
-    router.bind(ticket, bell)
-    assert router.take(path(ticket), b'{"status": "success"}') is HTTPStatus.ACCEPTED
-    assert router.take(path(ticket), b'{"status": "success"}') is HTTPStatus.ACCEPTED
-    assert bell.woken == 1
-    assert [(each.run_id, each.status, each.is_repeated) for each in told] == [
+    """It is about the run of its URL: it wakes that one, and is reported under its id."""
+    deliveries: list[Delivery] = []
+    router, run = WebhookRouter(deliveries.append), CountingRun()
+    ticket = router.issue(_BASE, read=nameless)
+    router.bind(ticket, run)
+    assert router.receive(path(ticket), b'{"status": "success"}') is HTTPStatus.ACCEPTED
+    assert router.receive(path(ticket), b'{"status": "success"}') is HTTPStatus.ACCEPTED
+    assert run.woken == 1
+    assert [(each.run_id, each.status, each.is_repeated) for each in deliveries] == [
         ("r-1", "success", False),
         ("r-1", "success", True),
     ]
-    assert router.take(path(ticket), b"[]") is HTTPStatus.BAD_REQUEST
+    assert router.receive(path(ticket), b"[]") is HTTPStatus.BAD_REQUEST
 
 
 async def test_delivery_that_names_no_run_and_is_early() -> None:
     """One that comes before its run is known wakes the run once it is."""
-    told: list[Delivery] = []
-    router, bell = WebhookRouter(told.append), Bell()
-    ticket = router.open(_BASE, read=nameless)
-    router.take(path(ticket), b"{}")
-    router.bind(ticket, bell)
-    assert (bell.woken, told[0].run_id) == (1, "")
+    deliveries: list[Delivery] = []
+    router, run = WebhookRouter(deliveries.append), CountingRun()
+    ticket = router.issue(_BASE, read=nameless)
+    router.receive(path(ticket), b"{}")
+    router.bind(ticket, run)
+    assert (run.woken, deliveries[0].run_id) == (1, "")
 
 
 async def _ask(receiver: WebhookReceiver, url: str, headers: list[tuple[bytes, bytes]] | None) -> int:
@@ -125,7 +127,7 @@ async def _ask(receiver: WebhookReceiver, url: str, headers: list[tuple[bytes, b
 async def test_bearer_in_an_asgi_app() -> None:
     """As an ASGI application the receiver reads the token from the headers, where there are any."""
     receiver = WebhookReceiver(_BASE)
-    url = receiver.open(bearer=_TOKEN).url
+    url = receiver.issue(bearer=_TOKEN).url
     assert await _ask(receiver, url, None) == HTTPStatus.UNAUTHORIZED
     assert await _ask(receiver, url, [(b"x-api-key", b"demo-token")]) == HTTPStatus.UNAUTHORIZED
     right = [(b"host", b"hooks"), (b"Authorization", _RIGHT.encode())]
@@ -135,7 +137,7 @@ async def test_bearer_in_an_asgi_app() -> None:
 async def test_bearer_over_a_socket() -> None:
     """As a server of its own the receiver reads the token from the headers."""
     async with WebhookReceiver().serve() as receiver, aiohttp.ClientSession() as session:
-        url = receiver.open(bearer=_TOKEN).url
+        url = receiver.issue(bearer=_TOKEN).url
         for headers, status in (({}, 401), ({"Authorization": _RIGHT}, 202)):
             async with session.post(url, json={"id": "r-1"}, headers=headers) as answer:
                 assert answer.status == status

@@ -1,4 +1,4 @@
-"""What a receiver reads of a body before it answers, also inside of an application that would read far more."""
+"""How much of a body a receiver reads before it answers, also in an application that would read far more."""
 
 import asyncio
 import io
@@ -44,7 +44,7 @@ async def _in_a_large_app(receiver: WebhookReceiver) -> AsyncIterator[str]:
     ("size", "fault", "status"), [(_LARGE, "", 413), (1, "secret", 404), (1, "bearer", 401)]
 )
 async def test_refused_before_the_body_is_over(size: int, fault: str, status: int) -> None:
-    """Too large a body is refused once it is, and one that comes to a wrong place or without its token unread."""
+    """Too large a body is refused once it is, and one to a wrong URL or without its token before it is read."""
 
     async def endless() -> AsyncIterator[bytes]:
         yield bytes(size)
@@ -52,7 +52,7 @@ async def test_refused_before_the_body_is_over(size: int, fault: str, status: in
 
     receiver = WebhookReceiver("https://x.example")
     async with _in_a_large_app(receiver) as url, aiohttp.ClientSession() as session, asyncio.timeout(5):
-        ticket = receiver.open(bearer=Secret("b") if fault == "bearer" else None)
+        ticket = receiver.issue(bearer=Secret("b") if fault == "bearer" else None)
         path = urlsplit(ticket.url).path + ("x" if fault == "secret" else "")
         async with session.post(url + path, data=endless()) as answer:
             assert answer.status == status
@@ -61,7 +61,7 @@ async def test_refused_before_the_body_is_over(size: int, fault: str, status: in
 
 @pytest.mark.parametrize(("count", "status"), [(1, 202), (_LARGE, 413)])
 async def test_body_that_was_read_before(count: int, status: int) -> None:
-    """A body that a middleware of the application has read is there, and measured, all the same."""
+    """A body that a middleware of the application has read is used and measured all the same."""
     receiver = WebhookReceiver("https://x.example")
     async with _in_a_large_app(receiver) as url, aiohttp.ClientSession() as session:
         path = urlsplit(receiver.url_for()).path
@@ -71,7 +71,7 @@ async def test_body_that_was_read_before(count: int, status: int) -> None:
 
 
 async def test_refused_unread_in_an_asgi_app() -> None:
-    """In an ASGI app too, a body that comes to a wrong place is not read."""
+    """In an ASGI app too, a body that is sent to a wrong URL is not read."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

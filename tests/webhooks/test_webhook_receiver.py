@@ -23,10 +23,10 @@ from starlette.routing import Mount
 from aioagents import WebhookReceiver
 
 _LARGE = 1024 * 1024 + 1
-_Place = Callable[[WebhookReceiver], contextlib.AbstractAsyncContextManager[str]]
+_Mount = Callable[[WebhookReceiver], contextlib.AbstractAsyncContextManager[str]]
 
 
-class Bell:
+class CountingRun:
     """A run that counts how often it was woken."""
 
     def __init__(self, run_id: str = "rnp_1") -> None:
@@ -34,7 +34,7 @@ class Bell:
         self.woken = 0
 
     def wake(self) -> None:
-        """Take notice."""
+        """Count this call."""
         self.woken += 1
 
 
@@ -107,25 +107,25 @@ async def _alone(receiver: WebhookReceiver) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-_PLACES = [_in_aiohttp, _in_fastapi, _in_starlette, _in_uvicorn, _alone]
+_MOUNTS = [_in_aiohttp, _in_fastapi, _in_starlette, _in_uvicorn, _alone]
 
 
-@pytest.fixture(params=_PLACES, ids=lambda place: place.__name__)
-def place(request: pytest.FixtureRequest) -> _Place:
-    """Return each place that it can be served in."""
-    chosen: _Place = request.param
+@pytest.fixture(params=_MOUNTS, ids=lambda mount: mount.__name__)
+def mount(request: pytest.FixtureRequest) -> _Mount:
+    """Return each way to serve a receiver."""
+    chosen: _Mount = request.param
     return chosen
 
 
 @asynccontextmanager
 async def _served(
-    place: _Place, receiver: WebhookReceiver
-) -> AsyncIterator[tuple[aiohttp.ClientSession, Callable[[Bell | None], str]]]:
-    """Return a client, and what makes URLs for runs as the place really has them."""
-    async with place(receiver) as base, aiohttp.ClientSession() as session:
+    mount: _Mount, receiver: WebhookReceiver
+) -> AsyncIterator[tuple[aiohttp.ClientSession, Callable[[CountingRun | None], str]]]:
+    """Return a client, and a function that makes the URL of a run under the address that is really served."""
+    async with mount(receiver) as base, aiohttp.ClientSession() as session:
         yield (
             session,
-            lambda bell: base + "".join(f"/{each}" for each in receiver.url_for(bell).split("/")[-2:]),
+            lambda run: base + "".join(f"/{each}" for each in receiver.url_for(run).split("/")[-2:]),
         )
 
 
@@ -136,7 +136,7 @@ async def _post(session: aiohttp.ClientSession, url: str, data: Any = None, **op
 
 
 def _errors(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the errors logged, but those of aiohttp's own parser, which tells of everything that is no HTTP."""
+    """Return the errors logged, but those of aiohttp's own parser, which logs everything that is not HTTP."""
     return [
         each.getMessage()
         for each in caplog.records
@@ -144,14 +144,14 @@ def _errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-# In each place
+# However it is served
 
 
-async def test_deliveries_are_answered(place: _Place) -> None:
+async def test_deliveries_are_answered(mount: _Mount) -> None:
     """A delivery gets 202 and wakes its run, once; another run's id, garbage and forged URLs do not."""
     receiver = WebhookReceiver("https://hooks.example.com")
-    async with _served(place, receiver) as (session, url_for):
-        one, other = Bell("rnp_1"), Bell("rnp_2")
+    async with _served(mount, receiver) as (session, url_for):
+        one, other = CountingRun("rnp_1"), CountingRun("rnp_2")
         url, others = url_for(one), url_for(other)
         assert await _post(session, url) == 202
         assert await _post(session, url) == 202
@@ -166,41 +166,41 @@ async def test_deliveries_are_answered(place: _Place) -> None:
         assert (one.woken, other.woken) == (2, 0)
 
 
-async def test_only_posts_are_deliveries(place: _Place) -> None:
-    """Any other method is refused, and wakes nobody."""
-    receiver, bell = WebhookReceiver("https://hooks.example.com"), Bell()
-    async with _served(place, receiver) as (session, url_for):
-        url = url_for(bell)
+async def test_only_posts_are_deliveries(mount: _Mount) -> None:
+    """Any other method is refused, and wakes no run."""
+    receiver, run = WebhookReceiver("https://hooks.example.com"), CountingRun()
+    async with _served(mount, receiver) as (session, url_for):
+        url = url_for(run)
         for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"):
             async with session.request(method, url, data=body()) as reply:
                 assert reply.status == 405
-        assert bell.woken == 0
+        assert run.woken == 0
 
 
-async def test_large_bodies(place: _Place) -> None:
-    """A body above 1 MiB is refused, told in advance or streamed without a length; who sends it is told why."""
-    receiver, bell = WebhookReceiver("https://hooks.example.com"), Bell()
+async def test_large_bodies(mount: _Mount) -> None:
+    """A body above 1 MiB is refused with 413, whether its length is announced or it is streamed without one."""
+    receiver, run = WebhookReceiver("https://hooks.example.com"), CountingRun()
 
     async def stream(size: int) -> AsyncIterator[bytes]:
         yield body()
         for _ in range(size // 65536 + 1):
             yield b" " * 65536
 
-    async with _served(place, receiver) as (session, url_for):
-        url = url_for(bell)
+    async with _served(mount, receiver) as (session, url_for):
+        url = url_for(run)
         assert await _post(session, url, io.BytesIO(b" " * _LARGE)) == 413
         assert await _post(session, url, stream(_LARGE)) == 413
-        assert bell.woken == 0
+        assert run.woken == 0
         assert await _post(session, url, stream(200_000)) == 202
-        assert bell.woken == 1
-    assert (receiver.statistics().heeded, receiver.statistics().refused) == (1, 2)
+        assert run.woken == 1
+    assert (receiver.statistics().accepted, receiver.statistics().refused) == (1, 2)
 
 
-async def test_body_without_end(place: _Place, caplog: pytest.LogCaptureFixture) -> None:
-    """A sender that goes away amid its body, or sends one that is no HTTP, harms nobody."""
-    receiver, bell = WebhookReceiver("https://hooks.example.com"), Bell()
-    async with _served(place, receiver) as (session, url_for):
-        parts = urlsplit(url_for(bell))
+async def test_body_without_end(mount: _Mount, caplog: pytest.LogCaptureFixture) -> None:
+    """A sender that disconnects in the middle of its body, or sends a body that is not HTTP, does no harm."""
+    receiver, run = WebhookReceiver("https://hooks.example.com"), CountingRun()
+    async with _served(mount, receiver) as (session, url_for):
+        parts = urlsplit(url_for(run))
         head = f"POST {parts.path} HTTP/1.1\r\nHost: h\r\n".encode()
         for rest in (
             b"Content-Length: 500\r\n\r\n" + body(),
@@ -217,15 +217,15 @@ async def test_body_without_end(place: _Place, caplog: pytest.LogCaptureFixture)
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
-        assert await _post(session, url_for(bell)) == 202
-        assert bell.woken == 1
+        assert await _post(session, url_for(run)) == 202
+        assert run.woken == 1
     assert _errors(caplog) == []
 
 
-async def test_paths_that_are_no_text(place: _Place, caplog: pytest.LogCaptureFixture) -> None:
-    """A path of bytes that are no text is refused like any other, and breaks nothing."""
+async def test_paths_that_are_not_text(mount: _Mount, caplog: pytest.LogCaptureFixture) -> None:
+    """A path whose bytes are not text is refused like any other unknown path."""
     receiver = WebhookReceiver("https://hooks.example.com")
-    async with _served(place, receiver) as (_, url_for):
+    async with _served(mount, receiver) as (_, url_for):
         parts = urlsplit(url_for(None))
         name, _, _ = parts.path.rpartition("/")
         for last in (b"\xff\xfe", b"%ff%fe", b"%ed%a0%80", b"%00", b"%2f", "é".encode()):
@@ -242,15 +242,15 @@ async def test_paths_that_are_no_text(place: _Place, caplog: pytest.LogCaptureFi
     assert _errors(caplog) == []
 
 
-async def test_many_deliveries_at_once(place: _Place) -> None:
-    """Three hundred runs whose deliveries arrive twice each, all at once, are woken once each."""
+async def test_many_deliveries_at_once(mount: _Mount) -> None:
+    """Of 300 runs whose deliveries arrive twice each, all at once, each is woken once."""
     receiver = WebhookReceiver("https://hooks.example.com")
-    bells = [Bell(f"rnp_{n}") for n in range(300)]
-    async with _served(place, receiver) as (session, url_for):
-        urls = [(url_for(bell), body(bell.id)) for bell in bells]
+    runs = [CountingRun(f"rnp_{n}") for n in range(300)]
+    async with _served(mount, receiver) as (session, url_for):
+        urls = [(url_for(run), body(run.id)) for run in runs]
         statuses = await asyncio.gather(*[_post(session, *each) for each in [*urls, *urls]])
     assert set(statuses) == {202}
-    assert {bell.woken for bell in bells} == {1}
+    assert {run.woken for run in runs} == {1}
 
 
 # aiohttp alone
@@ -258,38 +258,38 @@ async def test_many_deliveries_at_once(place: _Place) -> None:
 
 async def test_compressed_bodies_are_measured_unpacked() -> None:
     """In aiohttp, which unpacks bodies, a small one that unpacks to a large one is refused."""
-    receiver, bell = WebhookReceiver("https://hooks.example.com"), Bell()
+    receiver, run = WebhookReceiver("https://hooks.example.com"), CountingRun()
     packed = {"Content-Encoding": "gzip"}
     async with _served(_in_aiohttp, receiver) as (session, url_for):
-        url = url_for(bell)
+        url = url_for(run)
         assert await _post(session, url, gzip.compress(b" " * 50 * _LARGE), headers=packed) == 413
-        assert bell.woken == 0
+        assert run.woken == 0
         assert await _post(session, url, gzip.compress(body()), headers=packed) == 202
-        assert bell.woken == 1
+        assert run.woken == 1
 
 
 # On a port of its own
 
 
 async def test_own_address_is_the_public_url() -> None:
-    """Without a public URL, the address that is listened on is it, for as long as the block lasts."""
-    receiver, bell = WebhookReceiver(), Bell()
+    """Without a public URL, the address that is listened on is used, until the block ends."""
+    receiver, run = WebhookReceiver(), CountingRun()
     ports = set()
     for _ in range(2):
         async with receiver.serve() as same, aiohttp.ClientSession() as session:
             assert same is receiver
-            url = receiver.url_for(bell)
+            url = receiver.url_for(run)
             assert url.startswith("http://127.0.0.1:")
             ports.add(urlsplit(url).port)
             assert await _post(session, url) == 202
         with pytest.raises(ValueError, match="public_url"):
-            receiver.open()
+            receiver.issue()
     assert len(ports) == 2
-    assert bell.woken == 2
+    assert run.woken == 2
 
 
-async def test_public_url_may_be_told() -> None:
-    """Behind a proxy the public URL is what is given: to `serve`, else to the receiver."""
+async def test_public_url_may_be_given() -> None:
+    """A public URL that is given, to `serve` or else to the receiver, is used as behind a proxy."""
     receiver = WebhookReceiver("https://one.example.com/a")
     async with receiver.serve():
         assert receiver.url_for().startswith("https://one.example.com/a/")
@@ -300,14 +300,14 @@ async def test_public_url_may_be_told() -> None:
 
 
 async def test_public_url_that_cannot_be() -> None:
-    """A public URL that is none is refused before anything listens."""
+    """An invalid public URL is refused before anything listens."""
     with pytest.raises(ValueError, match="public_url"):
         async with WebhookReceiver().serve(public_url="hooks.example.com"):
             pass
 
 
 async def test_port_may_be_chosen_and_taken() -> None:
-    """It listens on the port it is told, says when that one is taken, and frees it at the end."""
+    """It listens on the given port, raises OSError when that is taken, and frees it at the end."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
@@ -319,17 +319,17 @@ async def test_port_may_be_chosen_and_taken() -> None:
 
 
 async def test_ipv6() -> None:
-    """An IPv6 address stands in brackets in the URL, and is reached by it."""
+    """An IPv6 address is in brackets in the URL, and is reached by it."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("this machine has no IPv6")
-    bell = Bell()
+    run = CountingRun()
     async with WebhookReceiver().serve(host="::1") as receiver, aiohttp.ClientSession() as session:
-        url = receiver.url_for(bell)
+        url = receiver.url_for(run)
         assert url.startswith("http://[::1]:")
         assert await _post(session, url) == 202
-    assert bell.woken == 1
+    assert run.woken == 1
 
 
 async def test_block_that_raises_is_closed_all_the_same() -> None:
@@ -352,7 +352,7 @@ async def test_block_that_raises_is_closed_all_the_same() -> None:
 async def _ask(
     receiver: WebhookReceiver, scope: dict[str, Any], *messages: dict[str, Any]
 ) -> list[MutableMapping[str, Any]]:
-    """Call the app as a server would, with these messages, and give what it sent."""
+    """Call the app as a server would, with these messages, and return what it sent."""
     waiting, sent = list(messages), list[MutableMapping[str, Any]]()
 
     async def receive() -> dict[str, Any]:
@@ -381,22 +381,22 @@ async def test_lifespan() -> None:
     assert [each["type"] for each in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-async def test_disconnect_amid_the_body() -> None:
-    """A sender that goes away is no delivery: what came of its body is not read as one."""
-    receiver, bell = WebhookReceiver("https://h"), Bell()
-    scope = {"type": "http", "method": "POST", "path": urlsplit(receiver.url_for(bell)).path}
+async def test_disconnect_in_the_body() -> None:
+    """A body that was cut off by a disconnect is not a delivery."""
+    receiver, run = WebhookReceiver("https://h"), CountingRun()
+    scope = {"type": "http", "method": "POST", "path": urlsplit(receiver.url_for(run)).path}
     part = {"type": "http.request", "body": body(), "more_body": True}
     sent = await _ask(receiver, scope, part, {"type": "http.disconnect"})
     assert sent[0]["status"] == 400
-    assert bell.woken == 0
+    assert run.woken == 0
     whole: list[dict[str, Any]] = [{**part, "body": body()[:5]}, {"type": "http.request", "body": body()[5:]}]
     sent = await _ask(receiver, scope, *whole)
     assert sent[0]["status"] == 202
-    assert bell.woken == 1
+    assert run.woken == 1
 
 
 async def test_reading_ends_where_the_body_is_too_large() -> None:
-    """Of a body without end no more is read than the limit and one piece."""
+    """Of an endless body no more is read than the limit and one piece."""
     receiver = WebhookReceiver("https://h")
     scope = {"type": "http", "method": "POST", "path": urlsplit(receiver.url_for()).path}
     pieces = [{"type": "http.request", "body": b" " * 300_000, "more_body": True}] * 4

@@ -1,4 +1,4 @@
-"""Who is meant by a delivery: URLs, early and repeated deliveries, and what is refused. All in memory."""
+"""Which run a delivery wakes: URLs, early and repeated deliveries, and what is refused. All in memory."""
 
 import asyncio
 import gc
@@ -22,20 +22,20 @@ from tests.fakes import settle
 _BASE = "https://hooks.example.com/leap"
 
 
-class Bell:
-    """A run that counts how often it was woken, and notes in which thread."""
+class CountingRun:
+    """A run that counts how often it was woken, and records in which thread."""
 
     def __init__(self, run_id: str = "rnp_1") -> None:
         self.id = run_id
         self.threads: list[int] = []
 
     def wake(self) -> None:
-        """Take notice."""
+        """Count this call."""
         self.threads.append(threading.get_ident())
 
     @property
     def woken(self) -> int:
-        """Count the wakings."""
+        """Return how often it was woken."""
         return len(self.threads)
 
 
@@ -49,10 +49,10 @@ def path(ticket: Ticket) -> str:
     return urlsplit(ticket.url).path
 
 
-def bound(router: WebhookRouter, bell: Bell) -> Ticket:
-    """Return a ticket whose deliveries ring `bell`."""
-    ticket = router.open(_BASE)
-    router.bind(ticket, bell)
+def bound(router: WebhookRouter, run: CountingRun) -> Ticket:
+    """Return a ticket whose deliveries wake `run`."""
+    ticket = router.issue(_BASE)
+    router.bind(ticket, run)
     return ticket
 
 
@@ -61,12 +61,12 @@ SAMPLES = {each.stem: each.read_bytes() for each in sorted(_FOLDER.glob("*.json"
 
 
 @pytest.mark.parametrize("sample", SAMPLES.values(), ids=list(SAMPLES))
-async def test_announcements_as_the_vendor_sends_them_wake(sample: bytes) -> None:
-    """A run object in either dialect, as the vendor announces it, wakes its run."""
+async def test_deliveries_as_the_vendor_sends_them_wake(sample: bytes) -> None:
+    """A run object in either dialect, as the vendor sends it, wakes its run."""
     router = WebhookRouter()
-    bell = Bell(json.loads(sample)["id"])
-    assert router.take(path(bound(router, bell)), sample) is HTTPStatus.ACCEPTED
-    assert bell.woken == 1
+    run = CountingRun(json.loads(sample)["id"])
+    assert router.receive(path(bound(router, run)), sample) is HTTPStatus.ACCEPTED
+    assert run.woken == 1
 
 
 # URLs
@@ -75,7 +75,7 @@ async def test_announcements_as_the_vendor_sends_them_wake(sample: bytes) -> Non
 def test_urls_cannot_be_guessed() -> None:
     """Each URL has 24 random bytes of its own, in characters that need no encoding, under the public URL."""
     router = WebhookRouter()
-    tickets = [router.open(_BASE) for _ in range(1000)]
+    tickets = [router.issue(_BASE) for _ in range(1000)]
     assert len({ticket.secret for ticket in tickets}) == len({ticket.name for ticket in tickets}) == 1000
     for ticket in tickets:
         assert ticket.url == f"{_BASE}/{ticket.name}/{ticket.secret}"
@@ -85,9 +85,9 @@ def test_urls_cannot_be_guessed() -> None:
 
 
 def test_reprs_show_no_secret() -> None:
-    """Neither a ticket nor a receiver nor its numbers show what stands in the URLs."""
+    """No repr of a ticket, a receiver or its statistics shows the secret part of a URL."""
     receiver = WebhookReceiver(_BASE)
-    ticket = receiver.open()
+    ticket = receiver.issue()
     for shown in (repr(ticket), repr(receiver), repr(receiver.statistics())):
         assert ticket.secret not in shown
     assert repr(receiver) == f"<WebhookReceiver at {_BASE}, 1 runs>"
@@ -98,8 +98,8 @@ def test_delivery_hides_its_body() -> None:
     """What a delivery carries may be personal, and is not in its repr."""
     seen: list[Delivery] = []
     router = WebhookRouter(seen.append)
-    ticket = router.open(_BASE)
-    assert router.take(path(ticket), body(output={"mail": "a@example.com"})) == HTTPStatus.ACCEPTED
+    ticket = router.issue(_BASE)
+    assert router.receive(path(ticket), body(output={"mail": "a@example.com"})) == HTTPStatus.ACCEPTED
     (delivery,) = seen
     assert delivery.body["output"] == {"mail": "a@example.com"}
     assert "example" not in repr(delivery)
@@ -128,25 +128,25 @@ def test_public_urls_that_cannot_be(url: str) -> None:
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_no_url_is_given_out_before_one_is_known() -> None:
-    """Without a public URL there is nothing to tell a vendor, and the error says what to do."""
-    with pytest.raises(ValueError, match=r"public_url, or enter serve\(\)"):
-        WebhookReceiver().open()
+def test_no_url_is_issued_before_the_public_one_is_known() -> None:
+    """Without a public URL no ticket can be issued, and the error says what is needed."""
+    with pytest.raises(ValueError, match=r"public_url, or that serve\(\) is entered"):
+        WebhookReceiver().issue()
 
 
 def test_slash_at_the_end_of_the_public_url() -> None:
-    """A public URL may end in a slash; the ones that are given out have single ones."""
+    """A public URL may end in a slash; issued URLs have no double ones."""
     assert "//" not in WebhookReceiver(f"{_BASE}/").url_for().removeprefix("https://")
 
 
 def test_far_too_many_urls() -> None:
-    """URLs that leak are bounded: beyond that many the router says so."""
+    """The number of valid URLs is bounded, since URLs that leak would fill the memory."""
     router = WebhookRouter(most=3)
-    tickets = [router.open(_BASE) for _ in range(3)]
-    with pytest.raises(WebhookRejected, match="3 webhook URLs are out"):
-        router.open(_BASE)
-    router.drop(tickets[0])
-    router.open(_BASE)
+    tickets = [router.issue(_BASE) for _ in range(3)]
+    with pytest.raises(WebhookRejected, match="3 webhook URLs are in use"):
+        router.issue(_BASE)
+    router.revoke(tickets[0])
+    router.issue(_BASE)
 
 
 # Deliveries
@@ -154,80 +154,82 @@ def test_far_too_many_urls() -> None:
 
 async def test_a_delivery_wakes_its_run() -> None:
     """A delivery is answered with 202 and wakes the run of its URL, and no other."""
-    router, one, other = WebhookRouter(), Bell("rnp_1"), Bell("rnp_2")
+    router, one, other = WebhookRouter(), CountingRun("rnp_1"), CountingRun("rnp_2")
     ticket, _ = bound(router, one), bound(router, other)
-    assert router.take(path(ticket), body()) == HTTPStatus.ACCEPTED
+    assert router.receive(path(ticket), body()) == HTTPStatus.ACCEPTED
     assert (one.woken, other.woken) == (1, 0)
-    assert router.statistics().heeded == 1
+    assert router.statistics().accepted == 1
 
 
-async def test_a_repeated_delivery_wakes_nobody() -> None:
-    """The same delivery again is answered with 202, told as repeated, and costs no poll."""
+async def test_a_repeated_delivery_wakes_no_run() -> None:
+    """The same delivery again is answered with 202, reported as repeated, and costs no poll."""
     seen: list[bool] = []
-    router, bell = WebhookRouter(lambda each: seen.append(each.is_repeated)), Bell()
-    ticket = bound(router, bell)
-    assert [router.take(path(ticket), body()) for _ in range(5)] == [HTTPStatus.ACCEPTED] * 5
-    assert bell.woken == 1
+    router, run = WebhookRouter(lambda each: seen.append(each.is_repeated)), CountingRun()
+    ticket = bound(router, run)
+    assert [router.receive(path(ticket), body()) for _ in range(5)] == [HTTPStatus.ACCEPTED] * 5
+    assert run.woken == 1
     assert seen == [False] + [True] * 4
-    assert (router.statistics().heeded, router.statistics().repeated) == (1, 4)
+    assert (router.statistics().accepted, router.statistics().repeated) == (1, 4)
 
 
 async def test_another_status_wakes_again() -> None:
-    """Each state that is announced wakes once."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = bound(router, bell)
+    """Each status that is delivered wakes once."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = bound(router, run)
     for status in ("running", "completed", "running"):
-        router.take(path(ticket), body(status=status))
-    assert bell.woken == 2
+        router.receive(path(ticket), body(status=status))
+    assert run.woken == 2
 
 
 @pytest.mark.parametrize("members", [{}, {"status": None}, {"status": 5}, {"status": ["completed"]}])
 async def test_odd_status_is_a_hint_still(members: dict[str, Any]) -> None:
     """A delivery without a status word wakes the run: what it says does not decide."""
-    told: list[str | None] = []
-    router, bell = WebhookRouter(lambda each: told.append(each.status)), Bell()
-    ticket = bound(router, bell)
-    assert router.take(path(ticket), json.dumps({"id": "rnp_1", **members}).encode()) == HTTPStatus.ACCEPTED
-    assert (bell.woken, told) == (1, [None])
+    statuses: list[str | None] = []
+    router, run = WebhookRouter(lambda each: statuses.append(each.status)), CountingRun()
+    ticket = bound(router, run)
+    assert (
+        router.receive(path(ticket), json.dumps({"id": "rnp_1", **members}).encode()) == HTTPStatus.ACCEPTED
+    )
+    assert (run.woken, statuses) == (1, [None])
 
 
 async def test_camel_and_snake() -> None:
-    """Bodies of both dialects are taken."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = bound(router, bell)
-    assert router.take(path(ticket), body(versionId="v", workflowId="w")) == HTTPStatus.ACCEPTED
-    assert router.take(path(ticket), body(status="failed", version_id="v")) == HTTPStatus.ACCEPTED
-    assert bell.woken == 2
+    """Bodies of both dialects are accepted."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = bound(router, run)
+    assert router.receive(path(ticket), body(versionId="v", workflowId="w")) == HTTPStatus.ACCEPTED
+    assert router.receive(path(ticket), body(status="failed", version_id="v")) == HTTPStatus.ACCEPTED
+    assert run.woken == 2
 
 
 async def test_early_delivery_wakes_once_the_run_is_known() -> None:
     """A delivery that overtakes the reply to its start is kept, and wakes the run when it is bound; once."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = router.open(_BASE)
-    assert router.take(path(ticket), body()) == HTTPStatus.ACCEPTED
-    router.bind(ticket, bell)
-    assert bell.woken == 1
-    assert router.take(path(ticket), body()) == HTTPStatus.ACCEPTED
-    assert bell.woken == 1
+    router, run = WebhookRouter(), CountingRun()
+    ticket = router.issue(_BASE)
+    assert router.receive(path(ticket), body()) == HTTPStatus.ACCEPTED
+    router.bind(ticket, run)
+    assert run.woken == 1
+    assert router.receive(path(ticket), body()) == HTTPStatus.ACCEPTED
+    assert run.woken == 1
 
 
-async def test_early_delivery_about_another_run_wakes_nobody() -> None:
-    """What came before the run was known and names another one is no news of it."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = router.open(_BASE)
-    router.take(path(ticket), body("rnp_2"))
-    router.bind(ticket, bell)
-    assert bell.woken == 0
-    router.take(path(ticket), body())
-    assert bell.woken == 1
+async def test_early_delivery_about_another_run_wakes_no_run() -> None:
+    """A delivery that came before the run was bound and names another run does not wake it."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = router.issue(_BASE)
+    router.receive(path(ticket), body("rnp_2"))
+    router.bind(ticket, run)
+    assert run.woken == 0
+    router.receive(path(ticket), body())
+    assert run.woken == 1
 
 
 async def test_another_runs_id_is_refused() -> None:
-    """A delivery that names another run than its URL was made for is refused, and wakes nobody."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = bound(router, bell)
-    assert router.take(path(ticket), body("rnp_2")) == HTTPStatus.BAD_REQUEST
-    assert (bell.woken, router.statistics().refused) == (0, 1)
+    """A delivery that names another run than its URL was made for is refused, and wakes no run."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = bound(router, run)
+    assert router.receive(path(ticket), body("rnp_2")) == HTTPStatus.BAD_REQUEST
+    assert (run.woken, router.statistics().refused) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -252,37 +254,37 @@ async def test_another_runs_id_is_refused() -> None:
     ],
 )
 async def test_bodies_that_are_no_delivery(text: bytes) -> None:
-    """A body that is not a JSON object with an id is refused, and wakes nobody."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = bound(router, bell)
-    assert router.take(path(ticket), text) == HTTPStatus.BAD_REQUEST
-    assert (bell.woken, router.statistics().refused) == (0, 1)
+    """A body that is not a JSON object with an id is refused, and wakes no run."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = bound(router, run)
+    assert router.receive(path(ticket), text) == HTTPStatus.BAD_REQUEST
+    assert (run.woken, router.statistics().refused) == (0, 1)
 
 
 @pytest.mark.parametrize("text", [None, b" " * (LIMIT + 1)])
 async def test_bodies_that_are_too_large(text: bytes | None) -> None:
     """A body above 1 MiB is refused, and one of just that size is not."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = bound(router, bell)
-    assert router.take(path(ticket), text) == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    assert (bell.woken, router.statistics().refused) == (0, 1)
-    assert router.take(path(ticket), body() + b" " * (LIMIT - len(body()))) == HTTPStatus.ACCEPTED
+    router, run = WebhookRouter(), CountingRun()
+    ticket = bound(router, run)
+    assert router.receive(path(ticket), text) == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    assert (run.woken, router.statistics().refused) == (0, 1)
+    assert router.receive(path(ticket), body() + b" " * (LIMIT - len(body()))) == HTTPStatus.ACCEPTED
 
 
 async def test_too_many_states() -> None:
-    """Whoever makes up states is refused after the sixteenth: a URL costs a bounded number of polls."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = bound(router, bell)
-    answers = [router.take(path(ticket), body(status=f"state-{n}")) for n in range(100)]
+    """The seventeenth different status of one run is refused: a URL costs a bounded number of polls."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = bound(router, run)
+    answers = [router.receive(path(ticket), body(status=f"state-{n}")) for n in range(100)]
     assert answers == [HTTPStatus.ACCEPTED] * 16 + [HTTPStatus.BAD_REQUEST] * 84
-    assert bell.woken == 16
+    assert run.woken == 16
 
 
 async def test_forged_paths() -> None:
-    """Without the exact name and secret there is a 404, whatever the body, and nobody is woken."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = bound(router, bell)
-    other = router.open(_BASE)
+    """Without the exact name and secret there is a 404, whatever the body, and no run is woken."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = bound(router, run)
+    other = router.issue(_BASE)
     name, secret = ticket.name, ticket.secret
     for forged in [
         "",
@@ -304,48 +306,48 @@ async def test_forged_paths() -> None:
         f"/\udcff/{secret}",
         f"/{name}/{secret}?",
     ]:
-        assert router.take(forged, body()) == HTTPStatus.NOT_FOUND
-        assert router.take(forged, None) == HTTPStatus.NOT_FOUND
-    assert bell.woken == 0
+        assert router.receive(forged, body()) == HTTPStatus.NOT_FOUND
+        assert router.receive(forged, None) == HTTPStatus.NOT_FOUND
+    assert run.woken == 0
     assert router.statistics().refused == 36
-    assert router.statistics().heeded == 0
+    assert router.statistics().accepted == 0
 
 
 @given(st.text(), st.binary())
-async def test_nothing_comes_of_what_strangers_send(where: str, text: bytes) -> None:
-    """Any path with any body is answered with a 404."""
+async def test_requests_without_a_valid_url_are_refused(where: str, text: bytes) -> None:
+    """Any other path with any body is answered with a 404."""
     router = WebhookRouter()
-    router.open(_BASE)
-    assert router.take(where, text) == HTTPStatus.NOT_FOUND
+    router.issue(_BASE)
+    assert router.receive(where, text) == HTTPStatus.NOT_FOUND
 
 
 @given(st.binary())
 async def test_nothing_breaks_over_any_body(text: bytes) -> None:
-    """Any body at a right URL is taken or refused."""
+    """Any body at a valid URL is accepted or refused, and raises nothing."""
     router = WebhookRouter()
-    ticket = router.open(_BASE)
-    assert router.take(path(ticket), text) in {HTTPStatus.ACCEPTED, HTTPStatus.BAD_REQUEST}
+    ticket = router.issue(_BASE)
+    assert router.receive(path(ticket), text) in {HTTPStatus.ACCEPTED, HTTPStatus.BAD_REQUEST}
 
 
 # Hooks
 
 
 async def test_a_listener_that_raises_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The answer and the waking do not depend on `on_delivery`; its error is logged once, without the body."""
+    """What `on_delivery` raises changes neither the answer nor the wake; it is logged once, without the body."""
 
     def listen(_: Delivery) -> None:
         raise RuntimeError("mine")
 
-    router, bell = WebhookRouter(listen), Bell()
-    ticket = bound(router, bell)
+    router, run = WebhookRouter(listen), CountingRun()
+    ticket = bound(router, run)
     with caplog.at_level(logging.ERROR, "aioagents"):
         for status in ("running", "completed"):
-            assert router.take(path(ticket), body(status=status, output="private")) == HTTPStatus.ACCEPTED
-    assert bell.woken == 2
+            assert router.receive(path(ticket), body(status=status, output="private")) == HTTPStatus.ACCEPTED
+    assert run.woken == 2
     assert len(caplog.records) == 1
     assert "mine" in caplog.text
     assert "private" not in caplog.text
-    assert router.statistics().heeded == 2
+    assert router.statistics().accepted == 2
 
 
 def test_a_listener_is_not_awaited() -> None:
@@ -357,78 +359,78 @@ def test_a_listener_is_not_awaited() -> None:
         WebhookReceiver(_BASE, on_delivery=listen)
 
 
-# Lives
+# Lifetime
 
 
 async def test_a_url_is_forgotten_with_its_run() -> None:
-    """Once nobody holds the run, its URL is refused and costs no memory."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = bound(router, bell)
-    del bell
+    """Once the run is garbage, its URL is refused and costs no memory."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = bound(router, run)
+    del run
     gc.collect()
     assert router.statistics().tickets == 0
-    assert router.take(path(ticket), body()) == HTTPStatus.NOT_FOUND
+    assert router.receive(path(ticket), body()) == HTTPStatus.NOT_FOUND
 
 
-async def test_a_url_may_be_taken_back() -> None:
-    """A dropped URL is refused; to drop it again does no harm."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = bound(router, bell)
-    router.drop(ticket)
-    router.drop(ticket)
-    assert router.take(path(ticket), body()) == HTTPStatus.NOT_FOUND
-    assert bell.woken == 0
+async def test_a_url_may_be_revoked() -> None:
+    """A revoked URL is refused; revoking it again does no harm."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = bound(router, run)
+    router.revoke(ticket)
+    router.revoke(ticket)
+    assert router.receive(path(ticket), body()) == HTTPStatus.NOT_FOUND
+    assert run.woken == 0
 
 
 async def test_wakes_in_the_loop_that_waits() -> None:
-    """A delivery that another thread's loop takes in wakes the run in the run's own loop."""
-    router, bell = WebhookRouter(), Bell()
-    ticket = bound(router, bell)
+    """A delivery received in another thread's loop wakes the run in the run's own loop."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = bound(router, run)
 
     async def deliver() -> HTTPStatus:
-        return router.take(path(ticket), body())
+        return router.receive(path(ticket), body())
 
     answer = await asyncio.to_thread(asyncio.run, deliver())
     await settle()
     assert answer == HTTPStatus.ACCEPTED
-    assert bell.threads == [threading.get_ident()]
-    assert await asyncio.to_thread(router.take, path(ticket), body(status="failed")) == HTTPStatus.ACCEPTED
+    assert run.threads == [threading.get_ident()]
+    assert await asyncio.to_thread(router.receive, path(ticket), body(status="failed")) == HTTPStatus.ACCEPTED
     await settle()
-    assert bell.threads == [threading.get_ident()] * 2
+    assert run.threads == [threading.get_ident()] * 2
 
 
 def test_delivery_after_the_loop_has_ended() -> None:
     """A delivery to a run whose event loop is closed is answered like any other."""
-    router, bell = WebhookRouter(), Bell()
+    router, run = WebhookRouter(), CountingRun()
 
     async def start() -> Ticket:
-        return bound(router, bell)
+        return bound(router, run)
 
     ticket = asyncio.run(start())
-    assert router.take(path(ticket), body()) == HTTPStatus.ACCEPTED
-    assert bell.woken == 0
+    assert router.receive(path(ticket), body()) == HTTPStatus.ACCEPTED
+    assert run.woken == 0
 
 
-# Whether it works
+# Whether deliveries arrive
 
 
-async def test_works_until_three_ends_in_a_row_were_unannounced() -> None:
-    """Three unannounced ends in a row mean that deliveries do not arrive; one delivery means that they do."""
-    router, bell = WebhookRouter(), Bell()
-    where = path(bound(router, bell))
+async def test_works_until_three_runs_in_a_row_end_without_a_delivery() -> None:
+    """After three runs in a row without a delivery it is not working; after one delivery it is again."""
+    router, run = WebhookRouter(), CountingRun()
+    where = path(bound(router, run))
     for _ in range(2):
         router.missed()
     assert router.is_working
-    router.take(where, body())
+    router.receive(where, body())
     for _ in range(2):
         router.missed()
     assert router.is_working
     router.missed()
     assert not router.is_working
     assert router.statistics().missed == 3
-    router.take("/forged/path", body())
-    router.take(where, b"garbage")
+    router.receive("/forged/path", body())
+    router.receive(where, b"garbage")
     assert not router.is_working
-    router.take(where, body())
+    router.receive(where, body())
     assert router.is_working
     assert router.statistics().missed == 0

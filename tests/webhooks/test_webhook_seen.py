@@ -1,4 +1,4 @@
-"""Which deliveries came before."""
+"""Ids of deliveries that came before."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from aioagents.webhooks import SeenIds
 
 
 def test_an_id_is_new_once() -> None:
-    """The second delivery with an id is told from the first, and from other ids."""
+    """The second delivery with an id is recognized as a repetition; other ids are new."""
     seen = SeenIds()
     assert seen.add("a", 0.0)
     assert not seen.add("a", 0.0)
@@ -41,7 +41,7 @@ def test_ids_are_bounded() -> None:
     st.integers(1, 6),
 )
 def test_as_a_naive_store(arrivals: list[tuple[str, int]], seconds: int, most: int) -> None:
-    """It answers as a list would that is searched from end to end."""
+    """It answers as a list that is searched from end to end would."""
     seen = SeenIds(seconds=float(seconds), most=most)
     naive: list[tuple[str, int]] = []
     now = 0

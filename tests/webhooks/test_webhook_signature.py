@@ -1,4 +1,4 @@
-"""Signatures of webhooks against the vendor's vectors, and whatever else may stand in a header."""
+"""Signatures of webhooks against the vendor's vectors, and with anything else in the headers."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -74,7 +74,7 @@ def test_signatures_that_are_as_good(signature: str) -> None:
     ],
 )
 def test_wrong_signatures(signature: str) -> None:
-    """A value with another prefix, other digits, or bytes that are no text is refused, and by nothing but that."""
+    """A value with another prefix, other digits, or bytes that are not text raises `WebhookRejected` alone."""
     with pytest.raises(WebhookRejected, match="signature is wrong") as caught:
         verify(_SECRET, _DEPLOY, timestamp=_STAMP, signature=signature, now=_AT)
     assert "089c" not in str(caught.value)
@@ -104,7 +104,7 @@ def test_empty_secret(secret: str) -> None:
 @pytest.mark.parametrize("tolerance", [TOLERANCE, 0.0, 10.0])
 @pytest.mark.parametrize("way", [-1, 1])
 def test_borders_of_the_tolerance(tolerance: float, way: int) -> None:
-    """A timestamp exactly as far off as is borne is accepted, before and after; a moment further is not."""
+    """A timestamp exactly as far off as the tolerance is accepted, before and after; a moment further is not."""
     far = timedelta(seconds=tolerance)
     verify(_SECRET, _DEPLOY, timestamp=_STAMP, signature=_RIGHT, now=_AT + way * far, tolerance=tolerance)
     beyond = far + timedelta(milliseconds=1)
@@ -175,6 +175,6 @@ def test_what_is_signed_is_accepted(
 @example("0001-01-01T00:00:00+23:59", "")
 @example("9999-12-31T23:59:59-23:59", "")
 def test_nothing_but_a_refusal_comes_of_any_headers(timestamp: str, signature: str) -> None:
-    """Any two headers are accepted or refused; no other error comes of them."""
+    """Any two headers are accepted or refused; nothing else is raised."""
     with pytest.raises(WebhookRejected):
         verify(_SECRET, _DEPLOY, timestamp=timestamp, signature=signature, now=_AT)

@@ -1,8 +1,8 @@
-"""Keeps what a batch must not lose, in one SQLite file that survives any crash."""
+"""The journal of a batch: the state of every row, in one SQLite file that survives any crash."""
 
+from .encoding import digest_of
 from .journal import Journal
 from .keys import Keys
-from .ledger import digest_of
 from .reader import Durations, JournalReader, Summary
 from .writer import JournalStatistics
 

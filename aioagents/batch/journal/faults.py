@@ -1,4 +1,4 @@
-"""What SQLite and the operating system say, as a `JournalError` that says what to do."""
+"""Converts errors of SQLite and of the operating system to a `JournalError` that says what to do."""
 
 import sqlite3
 from types import MappingProxyType
@@ -14,7 +14,7 @@ _DISK: Final = (
     "reading or writing failed: the disk is full, over its quota, read-only or failing; see to "
     "it, then run the same again"
 )
-#: By SQLite's primary code: what to do, and whether the same call may well succeed once it is done.
+#: By SQLite's primary error code: what to do, and whether the same call may then succeed.
 _ADVICE: Final = MappingProxyType(
     {
         sqlite3.SQLITE_FULL: ("the disk is full: make room, then run the same again", True),
@@ -35,23 +35,25 @@ _ADVICE: Final = MappingProxyType(
 )
 
 
-def fault(error: Exception, path: str) -> JournalError:
-    """Make of what went wrong an error of ours, a new one for each who is told."""
+def journal_error(error: Exception, path: str) -> JournalError:
+    """Return `error` as a JournalError, a new one for each caller that raises it."""
     if isinstance(error, JournalError):
         return JournalError(str(error), key=error.key, is_passing=error.is_passing)
     advice, is_passing = _advice(error)
-    ours = JournalError(
+    result = JournalError(
         f"the journal {path} failed, and nothing was changed: {advice}", is_passing=is_passing
     )
-    ours.__cause__ = error
-    return ours
+    result.__cause__ = error
+    return result
 
 
 def _advice(error: Exception) -> tuple[str, bool]:
     if isinstance(error, OSError):
         return f"{error.strerror or error}", True
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # what was read is not what was written, or the fault is ours; no row's content is told
+    if (
+        code is None
+    ):  # stored values are not valid, or this is a bug; the message must not hold a row's content
         return f"{type(error).__name__}, see the cause", False
     known = _ADVICE.get(code & 0xFF)
     if known is None:
@@ -60,5 +62,5 @@ def _advice(error: Exception) -> tuple[str, bool]:
 
 
 def damaged(path: str, words: str) -> JournalError:
-    """Say that what stands in the file cannot be relied upon."""
+    """Return the error for a file whose content cannot be relied upon."""
     return JournalError(f"the journal {path} was left as it is: {_DAMAGED} ({words})")

@@ -1,4 +1,4 @@
-"""A batch's journal in one SQLite file."""
+"""The journal of a batch in one SQLite file: its interface for asyncio programs."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from ...clock import Clock, LoopClock
 from ...contract import BatchRow
 from ...errors import JournalError
 from ..record import Change, Record
-from .ledger import entry_of, step_of, written
+from .encoding import encodable, encode_change, encode_row
 from .reader import JournalReader
 from .store import Store
 from .writer import JournalStatistics, Kind, Writer
@@ -26,16 +26,16 @@ T = TypeVar("T")
 class Journal:
     """Keeps a batch's rows in the file `path`, through any crash: `async with Journal("batch.db") as journal`.
 
-    What `claim` and `record` acknowledge is on disk, also when the power goes. All that is asked for while a commit
-    runs shares the next one. Cancelling a call does not take it back: its change is made, or not, as a whole. One
-    process at a time may have a journal open; `owner`, by default host and process, is what others are told. Leaving
-    the block waits for what was asked, at most `grace` seconds.
+    When `claim` or `record` returns, the data is on disk and survives a loss of power. All calls made during a commit
+    share the next commit. Cancelling a call does not withdraw it: its change is made as a whole or not at all. One
+    process at a time can have a journal open; `owner`, by default host and process id, is the name that other
+    processes see. Leaving the block waits for pending calls, at most `grace` seconds.
 
-    Rows' contents are not kept, only a digest of each; runs' outputs and errors are. The file is readable by its
-    owner alone. Beside it stand `-lock`, empty, which stays, and `-wal` and `-shm` while it is open: do not remove
-    them. Memory does not grow with the number of rows. Entering raises `JournalError` for a file that is damaged,
-    foreign, newer or in use, and leaves it as it is, and where Python has a SQLite older than 3.33. All methods raise
-    `JournalError`, and have then changed nothing.
+    The journal keeps a digest of each row's content, not the content; it keeps the outputs and errors of runs. The
+    file is readable by its owner alone. Beside it are the file `-lock`, which is empty and stays, and `-wal` and
+    `-shm` while it is open: do not remove them. Memory does not grow with the number of rows. Entering raises
+    `JournalError` for a file that is damaged, foreign, newer or in use, which stays unchanged, and if Python's SQLite
+    is older than 3.33. All methods may raise `JournalError`, and have then changed nothing.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Journal:
         grace: float = 30.0,
     ) -> None:
         self._path = os.fspath(path)
-        self._owner = written(owner or f"{socket.gethostname()}:{os.getpid()}")
+        self._owner = encodable(owner or f"{socket.gethostname()}:{os.getpid()}")
         self._clock = clock or LoopClock()
         self._grace = grace
         self._writer: Writer | None = None
@@ -55,17 +55,17 @@ class Journal:
 
     @staticmethod
     def read_only(path: str | os.PathLike[str]) -> JournalReader:
-        """Open a journal to look into it, also while it is in use: `with Journal.read_only("batch.db") as view`."""
+        """Return a reader of a journal, which may be in use: `with Journal.read_only("batch.db") as reader`."""
         return JournalReader(path)
 
     @property
     def path(self) -> str:
-        """Return the file's path, as it was given."""
+        """Return the path as it was given."""
         return self._path
 
     @property
     def owner(self) -> str:
-        """Return the name by which records tell who changed them."""
+        """Return the owner's name, which is in the records that this journal changes."""
         return self._owner
 
     # Opening and closing
@@ -89,7 +89,7 @@ class Journal:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Finish what was asked and close the file. May be called twice. Raises JournalError if the disk hangs."""
+        """Finish pending calls and close the file. May be called twice. Raise JournalError if the disk hangs."""
         writer, self._writer = self._writer, None
         if writer is not None:
             self._is_entered = False
@@ -104,41 +104,41 @@ class Journal:
     # What a batch needs
 
     async def begin(self) -> None:
-        """Begin a run of a batch: what is claimed and changed from now on counts as of this run.
+        """Begin a run of a batch, to which later claims and changes belong.
 
-        To have just opened the journal is enough; else this counts as one more opening.
+        Does nothing if the journal was only just opened; otherwise this counts as one more opening.
         """
         now = self._clock.utcnow()
         await self._submit(Kind.WRITE, lambda store: store.begin(now))
 
     async def claim(self, rows: Sequence[BatchRow]) -> Sequence[Record]:
-        """Take rows on: those not known yet become PLANNED. Returns each one's record, in order.
+        """Claim rows for this run, and return their records in the same order. New rows become PLANNED.
 
-        A key that was claimed before in this run is repeated, whatever its content; else a row whose key is known
-        with another content is refused. Raises TypeError and ValueError for a row that cannot
-        be written down at all. In either case none of the rows is taken on.
+        If a key was claimed before in this run, the record is `is_repeated`, whatever the row's content. Raise
+        JournalError for a key that an earlier run claimed with another content, and TypeError or ValueError for a row
+        that cannot be stored; then none of the rows is claimed.
         """
-        entries = [entry_of(row) for row in rows]
-        if not entries:
+        encoded = [encode_row(row) for row in rows]
+        if not encoded:
             return []
-        return cast("list[Record]", await self._submit(Kind.CLAIM, entries, rows=len(entries)))
+        return cast("list[Record]", await self._submit(Kind.CLAIM, encoded, rows=len(encoded)))
 
     async def record(self, changes: Sequence[Change]) -> None:
         """Make changes, all or none; they are on disk when this returns.
 
-        Refuses a move that `MOVES` does not have, so also one to the state that the row is in, and STARTED without a
-        reference; a change by hand may make the moves of `BY_HAND` too. What a change does not give stays; what went
-        wrong before is forgotten as a row becomes SENDING, or is settled by hand. Of an output that JSON cannot hold,
-        that is kept in its place.
+        Raise JournalError for a transition that `MOVES` does not have, which includes one to the row's present
+        state, and for STARTED without a reference. A change made by hand may use the transitions of `BY_HAND` too.
+        Columns that a change does not give stay as they are; earlier errors are cleared when a row becomes SENDING
+        or is settled by hand. An output that JSON cannot hold is replaced by a note that says so.
         """
-        steps = [step_of(change) for change in changes]
-        if steps:
-            await self._submit(Kind.CHANGE, steps, rows=len(steps))
+        encoded = [encode_change(change) for change in changes]
+        if encoded:
+            await self._submit(Kind.CHANGE, encoded, rows=len(encoded))
 
     async def unfinished(self) -> AsyncIterator[Record]:
-        """Return the rows that are SENDING or STARTED, each as it is when its page is read.
+        """Return the rows that are SENDING or STARTED, each as it was when its page was read.
 
-        Rows that become so meanwhile may be among them, as `is_changed`.
+        Rows that enter these states meanwhile may be included, and are `is_changed`.
         """
         after = 0
         while True:
@@ -148,38 +148,38 @@ class Journal:
             for record in page:
                 yield record
 
-    # What is written of results
+    # Which results are in the output
 
     async def unemitted(self, limit: int) -> Sequence[Record]:
-        """Return settled rows whose results were not given out yet, at most `limit`, in the order of settling."""
+        """Return at most `limit` settled rows whose results are not in the output yet, in the order of settling."""
         return await self._read(lambda store: store.unemitted(limit))
 
-    async def mark_emitted(self, keys: Sequence[str], size: int) -> None:
-        """Note that the results of these rows were given out, and that the output has `size` bytes with them.
+    async def record_emitted(self, keys: Sequence[str], size: int) -> None:
+        """Record that the results of these rows are in the output, which has `size` bytes with them.
 
-        Refuses a row that is not settled, or whose result was given out already.
+        Raise JournalError for a row that is not settled, or whose result was in the output before.
         """
-        named = [written(key) for key in keys]
+        names = [encodable(key) for key in keys]
         if size < 0:
             raise ValueError(f"size has to be 0 or more, not {size}")
-        await self._submit(Kind.WRITE, lambda store: store.mark_emitted(named, size))
+        await self._submit(Kind.WRITE, lambda store: store.record_emitted(names, size))
 
     async def emitted_size(self) -> int:
-        """Return how many bytes the output had when results were given out last."""
+        """Return the size in bytes of the output when results were last recorded as emitted."""
         return await self._read(Store.emitted_size)
 
     async def is_output_stale(self) -> bool:
-        """Return whether a row whose result was given out has changed since: the output has to be written anew."""
+        """Return whether a row has changed whose result is in the output, which then has to be rewritten."""
         return await self._read(Store.is_output_stale)
 
     async def reset_emission(self) -> None:
-        """Forget that results were given out: all count as not given out, and the output as empty."""
+        """Record that no result is in the output, and that it is empty."""
         await self._submit(Kind.WRITE, Store.reset_emission)
 
-    # Seeing
+    # Statistics
 
     def statistics(self) -> JournalStatistics:
-        """Return figures of this moment, counted since the journal was opened."""
+        """Return what the journal has done since it was opened."""
         return self._opened().statistics()
 
     def __repr__(self) -> str:

@@ -1,12 +1,12 @@
-"""Which keys an input has had. They are in a temporary file of SQLite's: memory does not grow with them."""
+"""The keys that an input has had so far, in a temporary SQLite file: memory does not grow with them."""
 
 import sqlite3
 
 
 class Keys:
-    """Takes keys with their lines, and finds those that it has. For one thread; `close` removes the file.
+    """Finds keys that occur twice, and where they occurred first. For one thread; `close` removes the file.
 
-    A million keys take some seconds, and about 50 bytes each on disk. Raises OSError where the disk fails.
+    A million keys take some seconds, and about 50 bytes each on disk. Methods raise OSError if the disk fails.
     """
 
     def __init__(self) -> None:
@@ -20,15 +20,15 @@ class Keys:
             self._connection.execute(statement)
 
     def add(self, key: str, line: int | None) -> int | None:
-        """Take a key that is new, and give None; else give the line with which it was taken, 0 if it had none."""
+        """Add a new key and return None; for a known key return the line it was added with, 0 if there was none."""
         try:
-            ask = self._connection.execute
-            if ask("INSERT OR IGNORE INTO key VALUES (?, ?)", (key, line or 0)).rowcount:
+            execute = self._connection.execute
+            if execute("INSERT OR IGNORE INTO key VALUES (?, ?)", (key, line or 0)).rowcount:
                 return None
-            return int(ask("SELECT line FROM key WHERE key = ?", (key,)).fetchone()[0])
+            return int(execute("SELECT line FROM key WHERE key = ?", (key,)).fetchone()[0])
         except sqlite3.Error as exc:
             raise OSError(f"the keys of the input cannot be compared: {exc}") from exc
 
     def close(self) -> None:
-        """Forget all keys."""
+        """Remove all keys, and the file."""
         self._connection.close()

@@ -1,6 +1,6 @@
-"""How a journal's file is found, locked, made, looked over and opened. Refusals leave it byte for byte as it is.
+"""Finds, locks, creates, checks and opens a journal's file. A file that is refused stays unchanged, byte for byte.
 
-No file that SQLite has open is ever opened by other means: closing it would drop this process's locks on it.
+A file that SQLite has open is never opened by other means: closing it would drop this process's locks on it.
 """
 
 import os
@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import Final
 
 from ...errors import JournalError
-from .faults import damaged, fault
-from .ledger import micros_of, moment_of
+from .encoding import from_micros, to_micros
+from .faults import damaged, journal_error
 from .schema import APPLICATION, FORMAT, TABLES
 
-#: Two that open at the same instant may stand in each other's way; one gets through well within this.
+#: Two processes that open it at the same instant may block each other; one succeeds well within this time.
 _LOCK_PATIENCE: Final = 0.5
-#: For a program that is not ours and writes into the file.
+#: For other programs that write to the file.
 _BUSY_PATIENCE: Final = 5.0
-#: Above 16 MB what is left of the log after a large change is given back.
+#: After a large change the log is truncated to this size.
 _LOG_LIMIT: Final = 16 * 1024 * 1024
-#: The first that changes many rows by one statement.
+#: The first version with UPDATE FROM, which changes many rows in one statement.
 _SQLITE: Final = (3, 33, 0)
 _UNWRITABLE: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
 
 
-def see_to_sqlite() -> None:
-    """Raise JournalError where Python came with a SQLite that is too old to write journals."""
+def check_sqlite_version() -> None:
+    """Raise JournalError if this Python's SQLite is too old to write journals."""
     if sqlite3.sqlite_version_info < _SQLITE:
         raise JournalError(
             f"journals need SQLite {'.'.join(map(str, _SQLITE))} or newer, and this Python has "
@@ -37,15 +37,15 @@ def see_to_sqlite() -> None:
         )
 
 
-def find(path: str | os.PathLike[str]) -> str:
-    """Return the one name that stands for all names of the file, symbolic links resolved."""
+def resolve(path: str | os.PathLike[str]) -> str:
+    """Return the absolute path with symbolic links resolved, which is the same for all names of the file."""
     return os.path.realpath(path)
 
 
 def exists(path: str) -> bool:
-    """Return whether there is a journal at `path`; False where one can be made. Raises JournalError otherwise.
+    """Return whether `path` exists; False means that a journal can be created. Raise JournalError if neither is true.
 
-    An empty file counts as none: that is what tools leave that reserve a name.
+    An empty file counts as missing: tools that reserve a name leave one.
     """
     try:
         found = Path(path).stat()
@@ -55,20 +55,23 @@ def exists(path: str) -> bool:
             raise JournalError(
                 f"there is no folder {parent}: make it first, or name another journal"
             ) from None
-        return _is_none(path)
+        _check_no_log(path)
+        return False
     except OSError as exc:
-        raise fault(exc, path) from exc
+        raise journal_error(exc, path) from exc
     if not stat.S_ISREG(found.st_mode):
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no ordinary file"
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise JournalError(f"{path} is {kind}: name the file that is to be the journal")
     if found.st_nlink > 1:
-        # SQLite names its log after the file: under another name it would not be found.
+        # SQLite names its log after the file: opened by another name, the log would not be found.
         raise JournalError(f"the journal {path} has further names (hard links): remove those, or copy it")
-    return bool(found.st_size) or _is_none(path)
+    if not found.st_size:
+        _check_no_log(path)
+    return bool(found.st_size)
 
 
-def _is_none(path: str) -> bool:
-    """Say False, unless a log stands there whose journal is gone: SQLite would play it into a new one."""
+def _check_no_log(path: str) -> None:
+    """Raise JournalError for a log whose journal is gone: SQLite would apply it to a new journal."""
     for end in ("-wal", "-journal"):
         log = Path(path + end)
         with suppress(OSError):
@@ -76,24 +79,23 @@ def _is_none(path: str) -> bool:
                 raise JournalError(
                     f"{path} is not there, but {log.name} is, which belongs to it: put both back, or remove that"
                 )
-    return False
 
 
-def identify(path: str) -> None:
-    """Raise JournalError for a file that is not a journal, or a newer one. Changes nothing."""
+def check_format(path: str) -> None:
+    """Raise JournalError for a file that is not a journal, or has a newer format. Changes nothing."""
     try:
         try:
-            # Immutable: no lock, no log, and no file beside one that is not ours.
-            application, version = _marks(path, "mode=ro&immutable=1")
+            # Immutable: SQLite then takes no lock and makes no files beside one that may not be ours.
+            application, version = _read_header(path, "mode=ro&immutable=1")
         except sqlite3.DatabaseError as exc:
             if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
                 raise
-            # Half of the log is played back: right now, or when the process died or the disk was full.
-            application, version = _marks(path, "mode=ro")
+            # The log is only half applied: it is being applied now, or the process died, or the disk was full.
+            application, version = _read_header(path, "mode=ro")
     except sqlite3.Error as exc:
         if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
             raise JournalError(f"{path} is not a journal, and was left as it is: name another file") from exc
-        raise fault(exc, path) from exc
+        raise journal_error(exc, path) from exc
     if application != APPLICATION:
         raise JournalError(f"{path} is another program's database, and was left as it is: name another file")
     if version > FORMAT:
@@ -104,31 +106,31 @@ def identify(path: str) -> None:
 
 
 def lock(path: str) -> sqlite3.Connection:
-    """Take the journal for this process, until the connection is closed or the process ends in whatever way.
+    """Lock the journal for this process until the returned connection is closed or the process ends in any way.
 
     The lock is a transaction on an empty database beside it, which the operating system releases by itself. The
-    journal proper stays readable. Raises JournalError that names the owner.
+    journal itself stays readable. Raise JournalError that names the owner if another process has the lock.
     """
     name = f"{path}-lock"
     try:
-        with suppress(FileExistsError):  # only one that is new may be opened by hand
+        with suppress(FileExistsError):  # only a new file may be opened without SQLite
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        held = sqlite3.connect(
+        connection = sqlite3.connect(
             f"{Path(name).as_uri()}?mode=rw", uri=True, timeout=_LOCK_PATIENCE, isolation_level=None
         )
     except (OSError, sqlite3.Error) as exc:
-        raise fault(exc, path) from exc
+        raise journal_error(exc, path) from exc
     try:
-        held.execute("PRAGMA journal_mode = MEMORY")  # nothing is written, so nothing is left behind
-        held.execute("BEGIN EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = MEMORY")  # nothing is written, so no file is left behind
+        connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as exc:
-        held.close()
+        connection.close()
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
-            raise fault(exc, path) from exc
+            raise journal_error(exc, path) from exc
         raise JournalError(
             f"the journal {path} is in use by {_owner(path)}: let that end first", is_passing=True
         ) from None
-    return held
+    return connection
 
 
 def _owner(path: str) -> str:
@@ -137,7 +139,7 @@ def _owner(path: str) -> str:
             "SELECT owner, opened_at FROM opening ORDER BY number DESC LIMIT 1"
         ).fetchone()
         if row is not None:
-            return f"{row[0]} since {moment_of(row[1]):%Y-%m-%d %H:%M:%S} UTC"
+            return f"{row[0]} since {from_micros(row[1]):%Y-%m-%d %H:%M:%S} UTC"
     return "another process"
 
 
@@ -146,15 +148,15 @@ def is_locked(path: str) -> bool:
     try:
         with closing(
             sqlite3.connect(f"{Path(f'{path}-lock').as_uri()}?mode=ro", uri=True, timeout=0)
-        ) as held:
-            held.execute("SELECT count(*) FROM sqlite_master")
+        ) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.Error as exc:
         return getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
     return False
 
 
-def make(path: str, *, now: datetime) -> None:
-    """Make an empty journal, readable by its owner alone; it is there as a whole or not at all."""
+def create(path: str, *, now: datetime) -> None:
+    """Create an empty journal, readable by its owner alone. It appears as a whole or not at all."""
     name = ""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{Path(path).name}.", suffix=".new", dir=Path(path).parent)
@@ -165,10 +167,10 @@ def make(path: str, *, now: datetime) -> None:
             raise JournalError(
                 f"the disk of {path} cannot share memory between processes: put the journal on a local one"
             )
-        # Its folder's entry is on disk with the first commit: SQLite syncs the folder where it makes a log.
+        # Its directory entry is on disk with the first commit: SQLite syncs the folder when it creates a log.
         Path(name).replace(path)
     except (OSError, sqlite3.Error) as exc:
-        raise fault(exc, path) from exc
+        raise journal_error(exc, path) from exc
     finally:
         for end in ("", "-journal", "-wal", "-shm") if name else ():
             with suppress(OSError):
@@ -182,30 +184,30 @@ def _fill(connection: sqlite3.Connection, now: datetime) -> str:
     connection.execute(f"PRAGMA user_version = {FORMAT}")
     for statement in TABLES.values():
         connection.execute(statement)
-    connection.execute("INSERT INTO batch (id, created_at) VALUES (1, ?)", (micros_of(now),))
+    connection.execute("INSERT INTO batch (id, created_at) VALUES (1, ?)", (to_micros(now),))
     connection.execute("COMMIT")
     return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
 
 
-def look_over(path: str) -> None:
+def check_integrity(path: str) -> None:
     """Raise JournalError for a damaged journal.
 
-    Everything is read, keys against rows included, since a row that is not found by its key would be started again:
-    some two seconds for a million rows.
+    Reads everything and compares the index of keys with the rows, since a row that is not found by its key would be
+    started again. Takes about two seconds for a million rows.
     """
     try:
-        # Read-only: the last connection that may write plays the log back as it closes, and the file is to be kept.
+        # Read-only: the last connection that may write applies the log as it closes, and the file must not change.
         with closing(_connect(path, "mode=ro")) as connection:
             words = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
             if words != "ok":
                 raise damaged(path, words.splitlines()[-1])
             check_tables(connection, path)
     except sqlite3.Error as exc:
-        raise fault(exc, path) from exc
+        raise journal_error(exc, path) from exc
 
 
 def check_tables(connection: sqlite3.Connection, path: str) -> None:
-    """Raise JournalError for a journal whose tables are not what they were made as."""
+    """Raise JournalError if the journal's tables are not as they were created."""
     found = dict(connection.execute("SELECT name, sql FROM sqlite_master").fetchall())
     wrong = [name for name, statement in TABLES.items() if found.get(name) != statement]
     if wrong:
@@ -214,15 +216,15 @@ def check_tables(connection: sqlite3.Connection, path: str) -> None:
         raise damaged(path, "not as it was made: batch")
 
 
-def open_to_read(path: str) -> sqlite3.Connection:
-    """Open a journal that may be in use, or lie where nothing can be written. Raises sqlite3.Error too."""
+def open_for_reading(path: str) -> sqlite3.Connection:
+    """Open a journal that may be in use, or on a read-only disk. Raise JournalError or sqlite3.Error."""
     if not exists(path):
         raise JournalError(f"there is no journal {path}")
-    identify(path)
+    check_format(path)
     try:
         return _open_checked(path, "mode=ro")
     except sqlite3.OperationalError as exc:
-        # Where the files beside it cannot be made, and no log is there, it lies still.
+        # If the files beside it cannot be created and there is no log, nobody is writing to it.
         if exc.sqlite_errorcode & 0xFF not in _UNWRITABLE or Path(f"{path}-wal").exists():
             raise
         return _open_checked(path, "mode=ro&immutable=1")
@@ -236,8 +238,8 @@ def _open_checked(path: str, options: str) -> sqlite3.Connection:
     return connection
 
 
-def open_to_write(path: str) -> sqlite3.Connection:
-    """Open a journal so that what is committed survives the loss of power. Raises sqlite3.Error."""
+def open_for_writing(path: str) -> sqlite3.Connection:
+    """Open a journal so that commits survive a loss of power. Raise sqlite3.Error."""
     connection = _connect(path, "mode=rw")
     for pragma in (
         "synchronous = FULL",
@@ -254,14 +256,14 @@ def open_to_write(path: str) -> sqlite3.Connection:
 
 
 def _connect(path: str, options: str) -> sqlite3.Connection:
-    # Autocommit: transactions begin and end where the code says so.
+    # Autocommit: transactions begin and end by explicit statements.
     return sqlite3.connect(
         f"{Path(path).as_uri()}?{options}", uri=True, timeout=_BUSY_PATIENCE, isolation_level=None
     )
 
 
-def _marks(path: str, options: str) -> tuple[int, int]:
-    """Read whose file it is, and in which format."""
+def _read_header(path: str, options: str) -> tuple[int, int]:
+    """Return the application and the version of the format in the file's header."""
     with closing(_connect(path, options)) as connection:
         ask = connection.execute
         return ask("PRAGMA application_id").fetchone()[0], ask("PRAGMA user_version").fetchone()[0]

@@ -1,4 +1,4 @@
-"""Looks into a journal while a batch uses it, or afterwards. Blocks for as long as the disk takes."""
+"""Reads a journal while a batch uses it, or afterwards. Calls block for as long as the disk takes."""
 
 import math
 import os
@@ -15,8 +15,8 @@ from attrs import frozen
 from ...errors import JournalError
 from ..record import Record, RowState
 from . import opening
-from .faults import fault
-from .ledger import Line, moment_of, record_of
+from .encoding import StoredRow, decode_row, from_micros
+from .faults import journal_error
 from .schema import DURATIONS, EDGES, OPENINGS, TOTALS, page_of
 
 _PAGE: Final = 256
@@ -37,12 +37,12 @@ class _Total(NamedTuple):
 
 @frozen(kw_only=True)
 class Summary:
-    """A journal at one moment.
+    """The contents of a journal at one moment, in numbers.
 
-    `errors` counts rows by `kind`, as far as they have one and did not complete; `starts` counts rows that were sent
-    by who changed them last. `owner` opened the journal last, for the `openings`th time, of which a further run of a
-    batch over an open journal is one; `is_in_use` says whether it has it open now. `unemitted` counts results that
-    were not given out yet.
+    `errors` counts rows by `kind`, of those that have one and did not complete. `starts` counts rows that were sent,
+    by the owner that changed them last. `owner` opened the journal last; `openings` counts all openings, and each
+    further run of a batch over an open journal is one. `is_in_use` says whether a process has it open now.
+    `unemitted` counts results that are not in the output yet.
     """
 
     states: Mapping[RowState, int]
@@ -63,7 +63,7 @@ class Summary:
 
     @property
     def rows(self) -> int:
-        """Count all rows."""
+        """Return the number of all rows."""
         return sum(self.states.values())
 
 
@@ -71,8 +71,8 @@ class Summary:
 class Durations:
     """How long the runs of one end state took from start to end, in seconds.
 
-    `buckets` counts them by an upper bound that is not reached itself, from the first bucket that holds any to the
-    last; the bound of the longest runs may be infinite.
+    `buckets` are pairs of an upper bound, which is excluded, and a count, from the first bucket that is not empty to
+    the last. The bound of the longest runs may be infinite.
     """
 
     state: RowState
@@ -84,9 +84,9 @@ class Durations:
 
 
 class JournalReader:
-    """Looks into a journal: `with Journal.read_only("batch.db") as view`. Changes nothing.
+    """Reads a journal: `with Journal.read_only("batch.db") as reader`. Changes nothing.
 
-    It may be used while a batch runs. Entering and all methods raise `JournalError`.
+    It may be used while a batch runs. Entering and all methods may raise `JournalError`.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -96,9 +96,9 @@ class JournalReader:
     def __enter__(self) -> Self:
         self.close()
         try:
-            self._connection = opening.open_to_read(opening.find(self._path))
+            self._connection = opening.open_for_reading(opening.resolve(self._path))
         except sqlite3.Error as exc:
-            raise fault(exc, self._path) from exc
+            raise journal_error(exc, self._path) from exc
         return self
 
     def __exit__(
@@ -113,8 +113,8 @@ class JournalReader:
             connection.close()
 
     def summary(self) -> Summary:
-        """Return totals, all of one moment; reads every row."""
-        with self._moment() as ask:
+        """Return totals, all of the same moment. Reads every row."""
+        with self._snapshot() as ask:
             created_at, size, is_stale = ask("SELECT created_at, emitted_bytes, is_output_stale FROM batch")[
                 0
             ]
@@ -135,37 +135,37 @@ class JournalReader:
             states=MappingProxyType(dict(states)),
             errors=MappingProxyType(dict(errors.most_common())),
             starts=MappingProxyType(dict(starts.most_common())),
-            created_at=moment_of(created_at),
-            opened_at=moment_of(opened_at),
-            closed_at=moment_of(closed_at),
-            first_sent_at=moment_of(
+            created_at=from_micros(created_at),
+            opened_at=from_micros(opened_at),
+            closed_at=from_micros(closed_at),
+            first_sent_at=from_micros(
                 min((t.first_sent for t in totals if t.first_sent is not None), default=None)
             ),
-            last_sent_at=moment_of(
+            last_sent_at=from_micros(
                 max((t.last_sent for t in totals if t.last_sent is not None), default=None)
             ),
-            last_ended_at=moment_of(
+            last_ended_at=from_micros(
                 max((t.last_ended for t in totals if t.last_ended is not None), default=None)
             ),
             openings=number,
             owner=owner,
-            is_in_use=opening.is_locked(opening.find(self._path)),
+            is_in_use=opening.is_locked(opening.resolve(self._path)),
             unemitted=sum(total.unemitted for total in totals),
             emitted_bytes=size,
             is_output_stale=bool(is_stale),
         )
 
     def records(self, *, state: RowState | None = None, kind: str | None = None) -> Iterator[Record]:
-        """Return rows in the order of their claims, or only those of one state or one kind of error.
+        """Return rows in the order of their claims, all or only those of one state or one kind of error.
 
-        Each is as it is when its page is read; memory is bounded.
+        A row is as it was when its page was read. Memory is bounded.
         """
         wanted = {"state": None if state is None else RowState(state).value, "kind": kind}
         wanted = {name: value for name, value in wanted.items() if value is not None}
         page = page_of(*wanted, size=_PAGE)
         after = 0
         while True:
-            with self._moment() as ask:
+            with self._snapshot() as ask:
                 rows = ask(page, {**wanted, "after": after})
                 owners = dict(ask("SELECT number, owner FROM opening"))
             for row in rows:
@@ -175,8 +175,8 @@ class JournalReader:
             after = rows[-1][0]
 
     def durations(self) -> Mapping[RowState, Durations]:
-        """Return how long runs took, by the state they ended in; states without any are left out. Reads every row."""
-        with self._moment() as ask:
+        """Return how long runs took, by the state they ended in; states without runs are missing. Reads every row."""
+        with self._snapshot() as ask:
             rows = ask(DURATIONS)
         found = {state: [row[1:] for row in rows if row[0] == state] for state in _ENDS}
         return MappingProxyType({state: _durations(state, cut) for state, cut in found.items() if cut})
@@ -185,25 +185,25 @@ class JournalReader:
         return f"<JournalReader {self._path!r} {'open' if self._connection else 'closed'}>"
 
     @contextmanager
-    def _moment(self) -> "Iterator[Callable[..., list[Any]]]":
-        """Have all that is asked within answered as of one moment."""
+    def _snapshot(self) -> "Iterator[Callable[..., list[Any]]]":
+        """Run all queries of the block in one transaction, so that they see the same moment."""
         connection = self._connection
         if connection is None:
             raise JournalError(f"the journal {self._path} is not open: use it within `with`")
         try:
             connection.execute("BEGIN")
             try:
-                yield lambda *question: connection.execute(*question).fetchall()
+                yield lambda *query: connection.execute(*query).fetchall()
             finally:
                 connection.execute("ROLLBACK")
         except sqlite3.Error as exc:
-            raise fault(exc, self._path) from exc
+            raise journal_error(exc, self._path) from exc
 
     def _record(self, values: Sequence[Any], owners: Mapping[int, str]) -> Record:
         try:
-            return record_of(Line(*values), owners)
+            return decode_row(StoredRow(*values), owners)
         except ValueError as exc:
-            raise fault(exc, self._path) from exc
+            raise journal_error(exc, self._path) from exc
 
 
 def _durations(state: RowState, cut: Sequence[Any]) -> Durations:

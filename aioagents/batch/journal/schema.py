@@ -1,19 +1,20 @@
-"""How a journal's file is laid out, and the statements that follow from it."""
-# ruff: noqa: S608 - statements are put together from names that stand in this file alone
+"""The layout of a journal's file, and all statements that are executed on it."""
+# ruff: noqa: S608 - statements are composed of names that are defined in this file alone
 
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from .ledger import FACTS, PLANNED, SENDING, SETTLED, Line, Shape
+from .encoding import FACTS, PLANNED, SENDING, SETTLED, StoredRow
+from .planning import Shape
 
-#: What SQLite keeps in the file's head: whose file it is, and which of its formats.
+#: What SQLite keeps in the file's header: the application and the version of its format.
 APPLICATION: Final = 0x61696F4A
 FORMAT: Final = 1
 
-#: By name, as SQLite keeps them: a file without one of these, word for word, is damaged. The row's own number
-#: keeps the order of claims, in which neighbours share a page: what is in flight together is written together.
+#: By name, as SQLite stores them: a file in which one of these is missing or differs is damaged. Rows are numbered
+#: in the order of claims, in which neighbours share a page: rows that are in flight together are written together.
 TABLES: Final = {
     "batch": """CREATE TABLE batch (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -50,23 +51,23 @@ TABLES: Final = {
     ),
 }
 
-_NAMES: Final = Line._fields
+_NAMES: Final = StoredRow._fields
 _COLUMNS: Final = ", ".join(f"row.{name}" for name in _NAMES)
-#: A row as one JSON array, the digest in hexadecimal digits: JSON has no bytes.
+#: A row as one JSON array, its digest in hexadecimal digits: JSON has no bytes.
 _AS_JSON: Final = f"json_array({_COLUMNS.replace('row.digest', 'hex(row.digest)')})"
-#: Whether nothing is known of an attempt, beside what is only asked for together with it.
-_MARK: Final = (
+#: A row's key and the four values of a `CachedRow`, as one JSON array.
+_CACHED_AS_JSON: Final = (
     "json_array(row.key, row.id, row.state, row.ref IS NULL AND row.output IS NULL AND row.status = '' "
     "AND row.kind = '' AND row.error = '', row.is_emitted)"
 )
-#: No index serves this, since it is asked once: one would cost each row more than it saves all of them.
+#: There is no index for this: it is queried once, and an index would cost more for each row than it saves.
 _IS_OPEN: Final = "row.state IN ('sending', 'started')"
-#: Word for word as the index is declared, or it does not serve.
+#: Exactly as the index declares it; otherwise SQLite does not use the index.
 _IS_UNEMITTED: Final = "row.settled IS NOT NULL AND row.is_emitted = 0"
 
-#: Statements are for a power of two of rows, no more than these.
+#: Statements are for 1, 2, 4 ... rows, up to this number.
 MOST_ROWS: Final = 128
-#: Statements have fewer values than this: what older builds of SQLite allow, less the number of an opening twice.
+#: Statements have fewer values than this: the limit of older builds of SQLite, less two for numbers of openings.
 MOST_VALUES: Final = 997
 _SIZES: Final = tuple(1 << power for power in range(MOST_ROWS.bit_length()))
 
@@ -83,21 +84,21 @@ NEW: Final = _for_sizes(
 )
 CLAIMED: Final = _for_sizes("UPDATE row SET claimed_in = ? WHERE id IN (", "?", ")")
 LOAD: Final = _for_sizes(
-    "WITH want (key) AS (VALUES ",
+    "WITH wanted (key) AS (VALUES ",
     "(?)",
-    f") SELECT json_group_array({_AS_JSON}) FROM want CROSS JOIN row ON row.key = want.key",
+    f") SELECT json_group_array({_AS_JSON}) FROM wanted CROSS JOIN row ON row.key = wanted.key",
 )
-MARKS: Final = _for_sizes(
-    "WITH want (key) AS (VALUES ",
+LOAD_CACHED: Final = _for_sizes(
+    "WITH wanted (key) AS (VALUES ",
     "(?)",
-    f") SELECT json_group_array({_MARK}) FROM want CROSS JOIN row ON row.key = want.key",
+    f") SELECT json_group_array({_CACHED_AS_JSON}) FROM wanted CROSS JOIN row ON row.key = wanted.key",
 )
 COUNT_UNEMITTED: Final = _for_sizes("SELECT count(*) FROM row WHERE key IN (", "?", f") AND {_IS_UNEMITTED}")
-MARK_EMITTED: Final = _for_sizes("UPDATE row SET is_emitted = 1 WHERE key IN (", "?", ")")
+SET_EMITTED: Final = _for_sizes("UPDATE row SET is_emitted = 1 WHERE key IN (", "?", ")")
 
 
-#: What a row is given in place of facts that are forgotten, and of its place among those that are settled.
-_FORGOTTEN: Final = {
+#: The values of cleared facts, and of a row that is no longer settled.
+_CLEARED: Final = {
     **{name: "''" if name in {"status", "kind", "error"} else "NULL" for name in FACTS},
     **dict.fromkeys(("ended_at", "settled"), "NULL"),
     "is_emitted": "0",
@@ -106,29 +107,31 @@ _FORGOTTEN: Final = {
 
 @lru_cache(maxsize=256)
 def change_of(shape: Shape, size: int) -> tuple[str, int]:
-    """Return the statement that makes so many changes of one shape, and how many values it takes for each.
+    """Return the statement that makes `size` changes of one shape, and the number of values it takes for each.
 
-    Rows are found by their numbers, and no column is touched that stays: half the work of writing all of them, found
-    by their keys. A row of nulls changes nothing.
+    It finds rows by their numbers and writes only the columns that change, which is half the work of writing all
+    columns of rows found by their keys. A row of nulls changes nothing.
     """
-    state, is_anew, given = shape
+    state, is_cleared, given = shape
     columns = [name for bit, name in enumerate(FACTS) if given >> bit & 1]
-    sets = _FORGOTTEN.copy() if is_anew else {}
+    sets = _CLEARED.copy() if is_cleared else {}
     sets |= {"state": f"'{state}'", **({"sent_at": "NULL"} if state == PLANNED else {})}
     if state == SENDING:
         columns = ["sent_at", *columns]
     elif state in SETTLED:
         columns = ["ended_at", "settled", *columns]
-    sets |= {name: f"move.{name}" for name in columns}
+    sets |= {name: f"change.{name}" for name in columns}
     names = ["id", *columns]
-    if state in SETTLED:  # a run that ended before its start was sent ended by a clock that is wrong
+    if state in SETTLED:  # if the end lies before the start, the clock that reported it is wrong
         names.append("seen_at")
-        sets["ended_at"] = "CASE WHEN row.sent_at <= move.ended_at THEN move.ended_at ELSE move.seen_at END"
+        sets["ended_at"] = (
+            "CASE WHEN row.sent_at <= change.ended_at THEN change.ended_at ELSE change.seen_at END"
+        )
     rows = ", ".join([f"({', '.join('?' * len(names))})"] * size)
     assigned = ", ".join(f"{name} = {value}" for name, value in sets.items())
     statement = (
-        f"WITH move ({', '.join(names)}) AS (VALUES {rows}) "
-        f"UPDATE row SET {assigned}, changed_in = ? FROM move WHERE row.id = move.id"
+        f"WITH change ({', '.join(names)}) AS (VALUES {rows}) "
+        f"UPDATE row SET {assigned}, changed_in = ? FROM change WHERE row.id = change.id"
     )
     return statement, len(names)
 
@@ -143,7 +146,7 @@ UNEMITTED_PAGE: Final = _page(_IS_UNEMITTED, "settled")
 
 
 def page_of(*names: str, size: int) -> str:
-    """Return the statement for a page of rows, in the order of claims, in which these columns have given values."""
+    """Return the statement for a page of rows in the order of claims, filtered by the values of these columns."""
     conditions = "".join(f" AND row.{name} = :{name}" for name in names)
     return f"SELECT {_COLUMNS} FROM row WHERE id > :after{conditions} ORDER BY id LIMIT {size}"
 
@@ -154,7 +157,7 @@ SELECT state, kind, changed_in, count(*), count(sent_at), min(sent_at), max(sent
     sum({_IS_UNEMITTED})
 FROM row GROUP BY 1, 2, 3
 """
-#: Where durations are cut into buckets, in seconds: 0.1, 0.2, 0.5, 1 ... 100,000.
+#: The upper bounds of the buckets of durations, in seconds: 0.1, 0.2, 0.5, 1 ... 100,000.
 EDGES: Final = (*(float(f"{digit}e{power}") for power in range(-1, 5) for digit in (1, 2, 5)), 1e5)
 _BUCKET: Final = " ".join(f"WHEN lasted < {edge * 1e6:.0f} THEN {n}" for n, edge in enumerate(EDGES))
 DURATIONS: Final = f"""

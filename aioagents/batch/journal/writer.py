@@ -1,4 +1,4 @@
-"""The one thread that owns a journal's file. What is asked for while a commit runs shares the next one."""
+"""The thread that owns a journal's file. All jobs submitted during a commit share the next commit."""
 
 import asyncio
 import threading
@@ -16,17 +16,17 @@ from attrs import frozen
 
 from ...clock import Clock
 from ...errors import JournalError
-from .faults import fault
+from .faults import journal_error
 from .store import Store
 
-#: Rows in one commit, which bounds its time and memory.
+#: The number of rows in one commit, which bounds its time and memory.
 _MOST: Final = 2048
-#: What a job may raise before it has written anything.
+#: Errors that a job may raise before it has written anything.
 _REFUSALS: Final = (JournalError, ValueError, TypeError, KeyError)
 
 
 class Kind(Enum):
-    """What a job is: claims, changes, or a call of the store within a transaction, or to read."""
+    """The kind of a job: claims, changes, a call of the store inside a transaction, or a call that reads."""
 
     CLAIM = auto()
     CHANGE = auto()
@@ -35,7 +35,7 @@ class Kind(Enum):
 
 
 class Job:
-    """Something asked of the thread. `work` is the entries or the steps, or else is called with the store."""
+    """A request to the thread. `work` is encoded rows or changes, or a function that is called with the store."""
 
     __slots__ = ("error", "future", "kind", "result", "rows", "work")
 
@@ -48,16 +48,16 @@ class Job:
         self.error: JournalError | None = None
 
     def refuse(self, error: Exception, path: str) -> None:
-        """Note that it could not be done. What is refused is its own caller's error and nobody else's."""
-        self.error = fault(error, path)
+        """Record that the job failed, with an error of its own for its caller."""
+        self.error = journal_error(error, path)
 
 
 @frozen(kw_only=True)
 class JournalStatistics:
     """What a journal has done since it was opened.
 
-    `commits` counts transactions that wrote, `writes` the claims, changes and notes they held, `rows` the rows
-    written; `waiting` is what is asked for and not answered yet.
+    `commits` counts transactions that wrote something, `writes` the calls that they contained, `rows` the rows
+    written; `waiting` is the number of calls that are pending.
     """
 
     commits: int
@@ -67,7 +67,7 @@ class JournalStatistics:
 
 
 class Writer:
-    """Hands jobs to its thread and their outcomes back, one wake-up of the loop for each group."""
+    """Passes jobs to its thread and their results back to the loop, which is woken once for each group."""
 
     def __init__(self, path: str, *, owner: str, clock: Clock, grace: float) -> None:
         self._path = path
@@ -87,26 +87,28 @@ class Writer:
     # In the loop
 
     async def open(self) -> None:
-        """Open the journal. Raises JournalError; cancelled meanwhile, it is closed again before this ends."""
+        """Open the journal. Raise JournalError if that fails. If cancelled, close it again before returning."""
         self._thread.start()
         try:
             await self._opened
         except BaseException:
-            with suppress(JournalError):  # the first failure is the one to be told
+            with suppress(JournalError):  # the first error is the one to raise
                 await self.aclose()
             raise
 
     @property
     def is_of_this_loop(self) -> bool:
-        """Return whether the running loop is the one that the journal was opened in."""
+        """Return whether the running loop is the one in which the journal was opened."""
         return asyncio.get_running_loop() is self._loop
 
     def submit(self, kind: Kind, work: Any, *, rows: int) -> "asyncio.Future[Any]":
-        """Have a job done, in the order of asking. Cancelling the future does not take the job back."""
+        """Submit a job and return its future. Jobs run in order. Cancelling the future does not withdraw the job."""
         job = Job(kind, work, rows, self._loop.create_future())
         self._waiting.add(job)
         if not self._asked:
-            self._loop.call_soon(self._hand_over)  # one wake-up of the thread for all that one round asks
+            self._loop.call_soon(
+                self._hand_over
+            )  # wake the thread once for all jobs of one iteration of the loop
         self._asked.append(job)
         return job.future
 
@@ -116,21 +118,19 @@ class Writer:
             self._asked = []
 
     def stop(self) -> None:
-        """Have the thread end when it has done what was asked."""
+        """Request that the thread end after the jobs submitted so far."""
         self._hand_over()
         self._handed.put(None)
 
     async def aclose(self) -> None:
-        """Wait until all that was asked is done and the thread has ended, for so long as grace is given."""
+        """Wait until all jobs are done and the thread has ended, at most `grace` seconds."""
         self.stop()
         with anyio.move_on_after(self._grace, shield=True):
             await asyncio.wait([self._ended])
         if self._ended.done():
             self._thread.join()
             return
-        words = (
-            f"the journal {self._path} did not finish writing within {self._grace:g} s: is its disk at hand?"
-        )
+        words = f"the journal {self._path} did not finish writing within {self._grace:g} s: is its disk available?"
         for job in self._waiting:
             if not job.future.done():
                 job.future.set_exception(JournalError(words))
@@ -148,34 +148,34 @@ class Writer:
                 job.future.set_exception(job.error)
 
     def statistics(self) -> JournalStatistics:
-        """Return figures of this moment."""
+        """Return what the writer has done so far."""
         return JournalStatistics(
             commits=self._commits, writes=self._writes, rows=self._rows, waiting=len(self._waiting)
         )
 
     # In the thread
 
-    def _tell(self, callback: Callable[..., object], *arguments: object) -> None:
+    def _call_in_loop(self, callback: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop was closed without closing the journal
             self._loop.call_soon_threadsafe(callback, *arguments)
 
     def _live(self) -> None:
         try:
             store = Store.open(self._path, owner=self._owner, now=self._clock.utcnow())
-        except Exception as exc:  # noqa: BLE001 - whatever it is, who opens it has to hear of it
-            self._tell(_refuse, self._opened, fault(exc, self._path))
+        except Exception as exc:  # noqa: BLE001 - whatever it is, `open` raises it
+            self._call_in_loop(_refuse, self._opened, journal_error(exc, self._path))
         else:
-            self._tell(_answer, self._opened)
+            self._call_in_loop(_answer, self._opened)
             self._serve_all(store)
             store.close(now=self._clock.utcnow())
         finally:
-            self._tell(_answer, self._ended)
+            self._call_in_loop(_answer, self._ended)
 
     def _serve_all(self, store: Store) -> None:
         backlog: deque[Job] = deque()
         is_over = False
         while backlog or not is_over:
-            # Waits only if there is nothing to do; what has come meanwhile joins in.
+            # Waits only if there is nothing to do; jobs that have come meanwhile join the group.
             while not is_over and (not backlog or not self._handed.empty()):
                 handed = self._handed.get()
                 is_over = handed is None
@@ -187,23 +187,23 @@ class Writer:
         reads = [job for job in jobs if job.kind is Kind.READ]
         if writes:
             self._commit(store, writes)
-            self._tell(self._settle, writes)
+            self._call_in_loop(self._settle, writes)
         for job in reads:
             try:
                 job.result = job.work(store)
-            except Exception as exc:  # noqa: BLE001 - the thread has to live on
+            except Exception as exc:  # noqa: BLE001 - the thread has to go on
                 job.refuse(exc, store.path)
         if reads:
-            self._tell(self._settle, reads)
+            self._call_in_loop(self._settle, reads)
 
     def _commit(self, store: Store, jobs: Sequence[Job]) -> None:
-        """Do jobs in one transaction; where that fails, all of them fail and nothing was changed."""
+        """Do jobs in one transaction. If it fails, all of them fail and nothing is changed."""
         before = store.changes
         try:
             with store.transaction():
                 for kind, some in groupby(jobs, key=attrgetter("kind")):
                     _DO[kind](store, list(some))
-        except Exception as exc:  # noqa: BLE001 - the thread has to live on
+        except Exception as exc:  # noqa: BLE001 - the thread has to go on
             for job in jobs:
                 job.refuse(exc, store.path)
             return
@@ -214,32 +214,32 @@ class Writer:
 
 
 def _claim(store: Store, jobs: Sequence[Job]) -> None:
-    claims = store.claims(job.work for job in jobs)
+    plan = store.plan_claims(job.work for job in jobs)
     try:
         for job in jobs:
-            job.result = claims.claim(job.work)
+            job.result = plan.claim(job.work)
     except _REFUSALS as exc:
-        _part(_claim, store, jobs, exc)
+        _do_one_by_one(_claim, store, jobs, exc)
     else:
-        store.save_claims(claims)
+        store.save_claims(plan)
 
 
 def _change(store: Store, jobs: Sequence[Job]) -> None:
-    moves = store.moves(job.work for job in jobs)
+    plan = store.plan_changes(job.work for job in jobs)
     try:
         for job in jobs:
-            moves.change(job.work)
+            plan.change(job.work)
     except _REFUSALS as exc:
-        store.forget()
-        _part(_change, store, jobs, exc)
+        store.clear_cache()
+        _do_one_by_one(_change, store, jobs, exc)
     else:
-        store.save_moves(moves)
+        store.save_changes(plan)
 
 
-def _part(
+def _do_one_by_one(
     act: Callable[[Store, Sequence[Job]], None], store: Store, jobs: Sequence[Job], error: Exception
 ) -> None:
-    """Do jobs one by one, of which one was refused. Nothing of them was written yet."""
+    """Do jobs one by one after one of the group was refused. Nothing of the group was written yet."""
     if len(jobs) == 1:
         jobs[0].refuse(error, store.path)
         return
@@ -259,7 +259,7 @@ _DO: Final = {Kind.CLAIM: _claim, Kind.CHANGE: _change, Kind.WRITE: _write}
 
 
 def _take_group(backlog: deque[Job]) -> list[Job]:
-    """Take what goes into one commit: one job at least, and no more rows than is good."""
+    """Take the jobs for one commit: at least one, and more only up to the limit of rows."""
     jobs: list[Job] = []
     rows = 0
     while backlog and (not jobs or rows + backlog[0].rows <= _MOST):

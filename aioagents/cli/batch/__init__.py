@@ -1,4 +1,4 @@
-"""`batch`: many rows from a file, each started once, whatever happens to the process."""
+"""The command `batch`: starts each row of a file once, whatever happens to the process."""
 
 from .group import batch
 

@@ -1,4 +1,4 @@
-"""How a batch is watched: drawn anew on a terminal, a line now and then in a pipe, or JSON lines."""
+"""Shows a batch while it runs: redrawn on a terminal, a line now and then in a pipe, or JSON lines."""
 
 import time
 from collections import Counter
@@ -10,8 +10,8 @@ from ...batch import Outcome, RowFault, RowState
 from ...errors import BadRequest, NotFound, WaitTimeout
 from ...observe import Event, RateLowered
 from ..output import Output, describe_error, message_of
-from .figures import Progress
 from .job import BatchJob
+from .progress import Progress
 
 if TYPE_CHECKING:
     from .. import live
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 _DRAW_EVERY: Final = 0.1
 _DOCUMENT_EVERY: Final = 1.0
 _LINE_EVERY: Final = 30.0
-#: Of each kind of failed start so many are told one by one; the journal has all of them.
-_MOST_TOLD: Final = 3
-#: What a row can come to that people should see at once; STARTED, unless its run merely goes on.
+#: How many failed starts of each kind are printed; the journal has all of them.
+_MOST_PRINTED: Final = 3
+#: Outcomes that people should see at once; STARTED only with an error other than a timeout.
 _TROUBLES: Final = frozenset({RowState.PLANNED, RowState.STARTED, RowState.REFUSED, RowState.UNKNOWN})
 
-#: What is raised for a run whose reference is wrong, or whose vendor has lost it.
+#: Errors for a run whose reference is wrong, or that the vendor no longer has.
 _LOST: Final = (BadRequest, NotFound, ValueError)
 
 
 class Display:
-    """Shows one batch. Results go to the file that is written, not through here."""
+    """Shows the progress and the errors of one batch. Results go to the results file, not through here."""
 
     def __init__(
         self,
         job: BatchJob,
         out: Output,
-        poll: Callable[[], Progress],
+        progress: Callable[[], Progress],
         *,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
         self._out = out
-        self._poll = poll
+        self._progress = progress
         self._now = now
-        self._told: Counter[str] = Counter()
-        #: Rows whose run cannot be followed: the vendor does not know it, or it is not the client's.
+        self._printed: Counter[str] = Counter()
+        #: The number of rows whose run cannot be followed: the vendor does not know it, or it is not the client's.
         self.lost = 0
         self._board = self._open_board()
         if self._board is not None:
@@ -58,49 +58,49 @@ class Display:
             return None
         from .. import live  # noqa: PLC0415 - rich is imported where something is drawn
 
-        return live.Board(lambda: live.batch(self._poll()))
+        return live.Board(lambda: live.batch(self._progress()))
 
     def board(self) -> AbstractContextManager[object]:
-        """Return what is entered for as long as something is drawn."""
+        """Return the context manager inside which the display is drawn."""
         return nullcontext() if self._board is None else self._board
 
     def begin(self) -> None:
-        """Tell what is about to be done."""
+        """Print what the batch is about to do."""
         job = self._job
         self._out.line(f"{job.file} at {job.vendor}, journal {job.journal}")
         facts = {"file": job.file, "vendor": job.vendor, "journal": job.journal, "output": job.output}
         self._out.document({"event": "begun", **facts})
 
     def draw(self) -> None:
-        """Show how it goes, if it is time."""
+        """Show the progress, if it is due."""
         if self._now() < self._next_at:
             return
         self._next_at = self._now() + self._every
         if self._board is not None:
             self._board.refresh()
         elif self._out.is_json:
-            self._out.document({"event": "progress", **_describe_progress(self._poll())})
+            self._out.document({"event": "progress", **_describe_progress(self._progress())})
         else:
-            self._out.note(str(self._poll()))
+            self._out.note(str(self._progress()))
 
-    def tell(self, outcome: Outcome) -> None:
-        """Tell what came of a row in this run of the batch."""
+    def print_outcome(self, outcome: Outcome) -> None:
+        """Print the outcome of a row, if it was reached in this run of the batch."""
         error = outcome.error
         if outcome.is_replayed:
             return
-        if not outcome.target:  # it is no row that could have been started
-            self._tell_faulty(outcome.key, error)
+        if not outcome.target:  # it is not a row that could have been started
+            self._print_faulty(outcome.key, error)
             return
         self._out.document({"event": "row", **_describe_outcome(outcome, self._out.hide)})
         if outcome.state is RowState.SENDING and outcome.ref is not None:
-            self._out.warn(f"row {outcome.key!r}: it could not be recorded that it began {outcome.ref}")
+            self._out.warn(f"row {outcome.key!r}: its run {outcome.ref} could not be recorded")
         elif outcome.state is RowState.SENDING:
-            self._out.warn(f"row {outcome.key!r}: it could not be recorded what became of its start: {error}")
+            self._out.warn(f"row {outcome.key!r}: the outcome of its start could not be recorded: {error}")
         elif outcome.state in _TROUBLES and error is not None and not isinstance(error, WaitTimeout):
             self.lost += outcome.state is RowState.STARTED and isinstance(error, _LOST)
-            self._tell_trouble(outcome, error)
+            self._print_trouble(outcome, error)
 
-    def _tell_faulty(self, key: str, error: Exception | None) -> None:
+    def _print_faulty(self, key: str, error: Exception | None) -> None:
         if isinstance(error, RowFault):
             self._out.warn(f"{self._job.file}, {error}")
         else:
@@ -109,25 +109,25 @@ class Display:
         message = getattr(error, "message", str(error))
         self._out.document({"event": "faulty", **lines, "key": key, "message": message})
 
-    def _tell_trouble(self, outcome: Outcome, error: Exception) -> None:
+    def _print_trouble(self, outcome: Outcome, error: Exception) -> None:
         kind = f"{outcome.state.value}: {type(error).__name__}"
-        self._told[kind] += 1
-        if self._told[kind] > _MOST_TOLD:
+        self._printed[kind] += 1
+        if self._printed[kind] > _MOST_PRINTED:
             return
         self._out.warn(f"row {outcome.key!r} is {outcome.state.value}: {message_of(error)}")
-        if self._told[kind] == _MOST_TOLD:
-            self._out.note(f"  further rows that are {kind} are counted, and not told")
+        if self._printed[kind] == _MOST_PRINTED:
+            self._out.note(f"  further rows that are {kind} are counted, but not printed")
 
-    def hear(self, event: Event) -> None:
-        """Tell of what holds the account up."""
+    def on_event(self, event: Event) -> None:
+        """Print that the vendor has throttled the account."""
         if isinstance(event, RateLowered):
             facts = {"per_second": event.per_second, "hold": event.hold}
             self._out.document({"event": "throttled", **facts})
 
-    def tell_stopping(self, sending: int) -> None:
-        """Tell that the first signal came."""
-        out = "no start is out" if not sending else f"{sending} starts are out, and are waited for"
-        self._out.warn(f"stopping: {out}; Ctrl-C once more leaves at once")
+    def print_stopping(self, sending: int) -> None:
+        """Print that the first signal came, and how many starts are waited for."""
+        pending = "no start is pending" if not sending else f"waiting for {sending} pending starts"
+        self._out.warn(f"stopping: {pending}; Ctrl-C again ends at once")
         self._out.document({"event": "stopping", "sending": sending})
 
 

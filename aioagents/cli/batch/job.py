@@ -1,4 +1,4 @@
-"""What `batch FILE` is asked to do, and the words that ask for the same again. Pure."""
+"""The arguments of `batch FILE`, and the commands that are printed for people to run next. Pure."""
 
 import shlex
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from attrs import frozen
 
-#: What the group's own commands are called: a file of such a name needs its folder.
+#: The commands of the group: a file with such a name has to be given with its folder.
 COMMANDS: Final = ("run", "status", "unknown")
 
 Form = Literal["jsonl", "csv"]
@@ -16,7 +16,7 @@ _FORMS: Final[dict[str, Form]] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv":
 
 @frozen(kw_only=True)
 class BatchJob:
-    """One batch, as the command line has it; `options` are the words after FILE, as they were given."""
+    """One batch, as given on the command line; `options` are the arguments after FILE."""
 
     file: str
     form: Form
@@ -35,27 +35,27 @@ class BatchJob:
     options: Sequence[str]
 
     @property
-    def resuming(self) -> str:
-        """Return the command that goes on with this batch."""
+    def resume_command(self) -> str:
+        """Return the command that continues this batch."""
         words = ["aioagents", "batch", _as_argument(self.file), *self.options]
         return shlex.join(words if self.is_resumed else [*words, "--resume"])
 
     @property
-    def listing(self) -> str:
-        """Return the command that lists the rows whose fate is unknown."""
-        return listing(self.journal)
+    def list_command(self) -> str:
+        """Return the command that lists the unknown rows."""
+        return list_command(self.journal)
 
 
-def listing(journal: str) -> str:
-    """Return the command that lists a journal's rows whose fate is unknown."""
+def list_command(journal: str) -> str:
+    """Return the command that lists the unknown rows of a journal."""
     return shlex.join(["aioagents", "batch", "unknown", _as_argument(journal)])
 
 
 def form_of(file: str) -> Form | None:
-    """Say what is in a file, as far as its name tells."""
+    """Return the format of a file by its name, None if the name does not say."""
     return _FORMS.get(Path(file).suffix.lower())
 
 
 def _as_argument(path: str) -> str:
-    """Return a path so that nobody takes it for an option, or for a command."""
+    """Return a path in a form that is not taken for an option or a command."""
     return f"./{path}" if (path.startswith("-") and path != "-") or path in COMMANDS else path

@@ -1,4 +1,4 @@
-"""`batch FILE`: its options."""
+"""The command `batch FILE`: its options."""
 
 from math import isfinite
 from pathlib import Path
@@ -10,62 +10,65 @@ from click.core import ParameterSource
 from ...providers import all_providers
 from ..exits import Exit
 from ..options import documented, json_option, timeout_option
-from .conduct import conduct
-from .ending import HELP
 from .job import BatchJob, Form, form_of
+from .runner import run_batch
+from .summary import HELP
 
 _file = click.argument(
     "file", type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True), metavar="FILE"
 )
 _options = (
     click.option(
-        "--vendor", type=click.Choice(list(all_providers())), required=True, help="Who runs the rows."
+        "--vendor",
+        type=click.Choice(list(all_providers())),
+        required=True,
+        help="The vendor that runs the rows.",
     ),
-    click.option("--journal", metavar="PATH", help="Where the journal is kept.  [default: FILE.db]"),
-    click.option("--resume", "is_resumed", is_flag=True, help="Go on with the journal, if there is one."),
+    click.option("--journal", metavar="PATH", help="The file of the journal.  [default: FILE.db]"),
+    click.option("--resume", "is_resumed", is_flag=True, help="Continue with the journal, if there is one."),
     click.option(
         "--output",
         metavar="PATH",
-        help="Write results to PATH, one line for each settled row: CSV where its name ends so, else JSON lines.",
+        help="Write results to PATH, one line for each settled row: CSV if the name ends in .csv, else JSON lines.",
     ),
     click.option(
-        "--rewrite-output", "is_rewritten", is_flag=True, help="Write --output anew from the first row."
+        "--rewrite-output", "is_rewritten", is_flag=True, help="Rewrite --output from the first row."
     ),
     click.option(
         "--format",
         "form",
         type=click.Choice(["jsonl", "csv"]),
-        help="What is in FILE.  [default: by its name]",
+        help="The format of FILE.  [default: by its name]",
     ),
-    click.option("--target", default="", metavar="T", help="What rows start that name no target."),
+    click.option("--target", default="", metavar="T", help="The target of rows that have none."),
     click.option(
         "--in-flight",
         type=click.IntRange(min=1),
         default=1000,
         metavar="N",
         show_default=True,
-        help="How many rows are under way at once.",
+        help="The number of rows in flight at a time.",
     ),
     click.option(
         "--rate",
         "per_second",
         type=click.FloatRange(min=0, min_open=True),
         metavar="PER_SECOND",
-        help="Start at most so many a second, evenly spaced.",
+        help="Start at most this many rows a second, evenly spaced.",
     ),
     timeout_option,
     click.option(
         "--strict",
         "is_strict",
         is_flag=True,
-        help="End at the first line that is no row, or whose key stood before.",
+        help="Stop at the first line that is not a row, or repeats a key.",
     ),
     click.option(
         "--on-unknown",
         type=click.Choice(["report", "resend"]),
         default="report",
         show_default=True,
-        help="What is done about rows whose start may have arrived or not; resend may start them twice.",
+        help="What to do with rows whose start may or may not have arrived; resend may start them twice.",
     ),
     json_option,
 )
@@ -101,16 +104,16 @@ def _run(  # noqa: PLR0913 - one for each option
     """Start each row of FILE once, and follow all runs to their end.
 
     FILE has JSON lines, {"key": ..., "target": ..., "message": ..., "input": {...}}, or CSV with the columns key,
-    target, message and input.NAME; '-' is stdin. Keys are the rows' names, each stands once. Lines that are no rows
-    are told with their number and passed over, as are rows whose key stood before; with --strict a FILE with any is
-    refused before anything is started (what comes from a pipe, as soon as one is met).
+    target, message and input.NAME; '-' is stdin. A key identifies a row and occurs once. Lines that are not rows, or
+    repeat a key, are reported with their number and skipped; with --strict a FILE with such a line is refused before
+    anything is started (rows from a pipe: as soon as one is read).
 
-    All that must not be lost is in the journal, before a start leaves. Whatever ends this process, the same command
-    with --resume and the same FILE goes on: no row is started twice, and --output has one line for each. Rows whose
-    start was out at that moment are unknown: 'aioagents batch unknown JOURNAL' lists and settles them.
+    The journal records each row before its start is sent. However this process ends, the same command with --resume
+    and the same FILE continues the batch: no row is started twice, and --output has one line for each. Rows whose
+    start was pending at that moment are unknown: 'aioagents batch unknown JOURNAL' lists and settles them.
 
-    Ctrl-C, or SIGTERM, once: nothing more is started, starts that are out are recorded, runs go on, and the command
-    that goes on is printed. Twice: it ends at once, and starts that are out are unknown.
+    Ctrl-C, or SIGTERM, once: nothing more is started, pending starts are recorded, runs go on, and the command that
+    continues the batch is printed. Twice: it ends at once, and rows with pending starts are unknown.
     """
     job = BatchJob(
         file=file,
@@ -130,7 +133,7 @@ def _run(  # noqa: PLR0913 - one for each option
         options=_given(context),
     )
     _check(context, job)
-    return conduct(job)
+    return run_batch(job)
 
 
 run: Final = documented(_run, HELP)
@@ -139,8 +142,8 @@ run: Final = documented(_run, HELP)
 def _form(context: click.Context, file: str, form: Form | None) -> Form:
     found = form or form_of(file)
     if found is None:
-        words = "stdin has no name" if file == "-" else f"{file} does not end in .jsonl or .csv"
-        raise click.UsageError(f"{words}: tell what is in it with --format", context)
+        reason = "stdin has no name" if file == "-" else f"{file} does not end in .jsonl or .csv"
+        raise click.UsageError(f"{reason}: give its format with --format", context)
     return found
 
 
@@ -152,9 +155,7 @@ def _journal(context: click.Context, file: str, journal: str | None) -> str:
 
 def _output(context: click.Context, output: str | None, *, is_rewritten: bool) -> str | None:
     if output == "-":
-        raise click.UsageError(
-            "--output has to be a file: what went to stdout cannot be taken up again", context
-        )
+        raise click.UsageError("--output has to be a file: output on stdout cannot be continued", context)
     if output is None and is_rewritten:
         raise click.UsageError("--rewrite-output needs an --output", context)
     return output
@@ -164,19 +165,19 @@ def _check(context: click.Context, job: BatchJob) -> None:
     if job.per_second is not None and not isfinite(job.per_second):
         raise click.UsageError(f"--rate has to be a number, not {job.per_second}", context)
     names = [name for name in (job.file, job.journal, job.output) if name not in (None, "-")]
-    places = {Path(str(name)).resolve() for name in names}
-    if len(places) < len(names):
+    paths = {Path(str(name)).resolve() for name in names}
+    if len(paths) < len(names):
         raise click.UsageError("FILE, --journal and --output have to be different files", context)
 
 
 def _given(context: click.Context) -> list[str]:
-    """Return the options as they were given, for who is to give them once more."""
-    words: list[str] = []
+    """Return the options as they were given, for the command that continues the batch."""
+    options: list[str] = []
     for parameter in context.command.params:
         name = parameter.name or ""
         if not isinstance(parameter, click.Option) or parameter.name == "is_rewritten":
             continue
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             value = context.params[name]
-            words += [parameter.opts[0]] if parameter.is_flag else [parameter.opts[0], str(value)]
-    return words
+            options += [parameter.opts[0]] if parameter.is_flag else [parameter.opts[0], str(value)]
+    return options

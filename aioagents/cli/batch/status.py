@@ -1,4 +1,4 @@
-"""`batch status`: how a batch stands, by its journal alone."""
+"""The command `batch status`: the state of a batch, read from its journal alone."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from ..exits import Exit
 from ..options import documented, json_option
 from ..output import Output, moment, one_line
 from ..work import Work, perform
-from .job import listing
+from .job import list_command
 
 _WIDEST: Final = 40  # characters of a bar
 _MOST_SHOWN: Final = 10
@@ -23,21 +23,21 @@ _MOST_SHOWN: Final = 10
 @click.argument("journal", type=click.Path(), metavar="JOURNAL")
 @json_option
 def _status(*, journal: str, is_json: bool) -> Exit:
-    """Show how the batch of JOURNAL stands: totals, how long runs took, what went wrong.
+    """Show the state of the batch of JOURNAL: totals, durations of runs, errors.
 
-    It may be running meanwhile. Exits with 0 however its rows ended, and with 1 for what is no journal.
+    The batch may be running. Exits with 0 however its rows ended, and with 1 if JOURNAL is not a journal.
     """
     out = Output(is_json=is_json)
 
     async def job() -> Exit:
-        with Journal.read_only(journal) as view:
-            summary, durations = view.summary(), view.durations()
-            unknown = list(islice(unknown_rows(view, summary), _MOST_SHOWN))
+        with Journal.read_only(journal) as reader:
+            summary, durations = reader.summary(), reader.durations()
+            unknown = list(islice(unknown_rows(reader, summary), _MOST_SHOWN))
         out.document({"journal": journal, **_describe(summary, durations, unknown)})
-        _tell(out, journal, summary)
+        _print_totals(out, journal, summary)
         for each in durations.values():
-            _tell_durations(out, each)
-        _tell_unknown(out, journal, summary, unknown)
+            _print_durations(out, each)
+        _print_unknown(out, journal, summary, unknown)
         return Exit.OK
 
     return perform(Work(out), job)
@@ -46,20 +46,20 @@ def _status(*, journal: str, is_json: bool) -> Exit:
 status: Final = documented(_status)
 
 
-def unknown_rows(view: JournalReader, summary: Summary) -> Iterator[Record]:
-    """Return the rows of which nobody knows whether a run began; also those whose sender is gone."""
-    yield from view.records(state=RowState.UNKNOWN)
+def unknown_rows(reader: JournalReader, summary: Summary) -> Iterator[Record]:
+    """Return the rows of which it is not known whether a run began; also those that were being sent at a crash."""
+    yield from reader.records(state=RowState.UNKNOWN)
     if not summary.is_in_use:
-        yield from view.records(state=RowState.SENDING)
+        yield from reader.records(state=RowState.SENDING)
 
 
 def count_unknown(summary: Summary) -> int:
-    """Count those rows."""
+    """Return the number of rows that `unknown_rows` returns."""
     sending = 0 if summary.is_in_use else summary.states[RowState.SENDING]
     return summary.states[RowState.UNKNOWN] + sending
 
 
-def _tell(out: Output, journal: str, summary: Summary) -> None:
+def _print_totals(out: Output, journal: str, summary: Summary) -> None:
     if summary.is_in_use:
         use = f"in use by {summary.owner} since {moment(summary.opened_at)}"
     elif summary.openings:
@@ -87,7 +87,7 @@ def _tell(out: Output, journal: str, summary: Summary) -> None:
         )
 
 
-def _tell_durations(out: Output, durations: Durations) -> None:
+def _print_durations(out: Output, durations: Durations) -> None:
     figures = f"{durations.shortest:.1f} to {durations.longest:.1f} s, {durations.mean:.1f} s on average"
     out.line(f"{durations.count:,} {durations.state.value}, in {figures}")
     most = max(count for _, count in durations.buckets)
@@ -102,7 +102,7 @@ def _bound(edge: float) -> str:
     return "longer" if math.isinf(edge) else f"< {edge:g} s"
 
 
-def _tell_unknown(out: Output, journal: str, summary: Summary, shown: Sequence[Record]) -> None:
+def _print_unknown(out: Output, journal: str, summary: Summary, shown: Sequence[Record]) -> None:
     count = count_unknown(summary)
     if not count:
         return
@@ -111,7 +111,7 @@ def _tell_unknown(out: Output, journal: str, summary: Summary, shown: Sequence[R
         out.line(f"  {record.key}  {record.target}  sent at {moment(record.sent_at)}")
     if count > len(shown):
         out.line(f"  and {count - len(shown):,} more")
-    out.line(f"  list and settle them: {listing(journal)}")
+    out.line(f"  list and settle them: {list_command(journal)}")
 
 
 def _describe(

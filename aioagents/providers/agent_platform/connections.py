@@ -105,7 +105,7 @@ class Connections:
                 advice=_ADVICE,
                 action="created a connection",
                 is_run=False,
-                shown=shown(body),
+                redacted_body=shown(body),
             )
         )
 

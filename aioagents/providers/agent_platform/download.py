@@ -16,7 +16,7 @@ import anyio
 from anyio.to_thread import run_sync
 from attrs import field, frozen
 
-from ...calls import StartRequest, Streaming
+from ...calls import StartRequest, StreamingCall
 from ...contract import is_loopback
 from ...errors import AuthenticationError, DecodeError, PermissionDenied, ReplyLost
 from ...model import Request
@@ -100,10 +100,10 @@ class Download:
             # Failures of the request itself were retried in `stream` already.
             failures += 1
             fault.tries = failures
-            await pool.caller.pause(account, request, fault, failures=failures, deadline=deadline)
+            await pool.caller.wait_to_retry(account, request, fault, failures=failures, deadline=deadline)
 
 
-async def _receive(reply: Streaming, part: Path, progress: Progress | None) -> ReplyLost | None:
+async def _receive(reply: StreamingCall, part: Path, progress: Progress | None) -> ReplyLost | None:
     """Write the body into `part`, from its beginning; return the error that broke it off, if any."""
     length = reply.headers.get("content-length", "")
     whole = int(length) if length.isdecimal() else None

@@ -176,7 +176,7 @@ class Runs:
                 read=read,
                 target=target,
                 advice=_ADVICE,
-                shown=shown_body(body),
+                redacted_body=shown_body(body),
             )
         )
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 from attrs import field, frozen
 
-from ...calls import StartRequest, Streaming
+from ...calls import StartRequest, StreamingCall
 from ...errors import DecodeError, PoolClosed, ReplyLost, StreamCut
 from ...model import Run, RunRef, RunState
 from .calls import Calls
@@ -168,7 +168,7 @@ class RunStream:
         self._ref_of = ref_of
         self._decoder = EventDecoder(vendor=VENDOR, call=start.request.call)
         self._builder = ResultBuilder(mode)
-        self._streaming: Streaming | None = None
+        self._streaming: StreamingCall | None = None
         self._is_read = False
         self._is_closed = False
         # Set only if single events are read: leaving a loop must drop the last reference to the generator.
@@ -197,7 +197,7 @@ class RunStream:
         await self._begin()
         return self
 
-    async def _begin(self) -> Streaming:
+    async def _begin(self) -> StreamingCall:
         self._calls.pool.ensure_open()
         streaming = self._calls.pool.caller.stream(self._calls.account, self._start)
         self._streaming = await streaming.__aenter__()
@@ -242,7 +242,7 @@ class RunStream:
                 for event in events:
                     self._builder.add(event)
                     if not is_reported and (run := self._run()) is not None:
-                        streaming.began(run)
+                        streaming.note_run(run)
                         is_reported = True
                     yield event
                     if event.is_last:
@@ -250,7 +250,7 @@ class RunStream:
         finally:
             await self._close()
 
-    async def _next(self, streaming: Streaming, pieces: AsyncIterator[bytes]) -> list[StreamEvent] | None:
+    async def _next(self, streaming: StreamingCall, pieces: AsyncIterator[bytes]) -> list[StreamEvent] | None:
         """Wait for the next piece, and return the events that it completes; None at the end."""
         decoder = self._decoder
         try:
@@ -270,8 +270,8 @@ class RunStream:
             raise
         except DecodeError as error:
             if self._builder.events == 0:
-                raise streaming.unknown(error) from error
-            streaming.note(error)
+                raise streaming.start_unknown(error) from error
+            streaming.note_reply(error)
             error.run, error.ref = self._run(), self.ref
             raise
         self._builder.is_complete = True

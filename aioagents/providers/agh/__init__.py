@@ -1,4 +1,4 @@
-"""AGH Runtime: jobs, triggers, webhooks, and the runs that come of them."""
+"""AGH Runtime: jobs, triggers, webhooks, and the runs that they start."""
 
 from ...contract import Provider
 from .client import Agh

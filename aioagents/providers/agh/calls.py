@@ -1,4 +1,4 @@
-"""AGH Runtime: the one way by which its resources make calls."""
+"""AGH Runtime: the calls that its resources make, on one account."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,7 +9,7 @@ from ...calls import Account, Start
 from ...errors import Conflict, NotFound
 from ...model import Reply, Request
 from ...pool import SessionPool
-from .refusals import tell_conflict
+from .refusals import read_conflict
 from .wire import item_url
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @frozen
 class Calls:
-    """Calls with one account of one runtime. What a 409 tells is added to the error on its way out."""
+    """Makes calls with one account of one runtime. The facts in a 409 are added to the `Conflict` that is raised."""
 
     pool: SessionPool
     account: Account
@@ -28,29 +28,29 @@ class Calls:
         return f"{self.base_url}/api/automation/{resource}"
 
     def item(self, resource: str, item_id: str) -> str:
-        """Return the URL of one item of it. Raises ValueError or TypeError for what cannot be an id."""
+        """Return the URL of one item of a resource. Raises ValueError or TypeError for an impossible id."""
         return item_url(self.url(resource), item_id, f"{resource.removesuffix('s')}_id")
 
     async def call(self, request: Request, read: Callable[[Reply, str], T]) -> T:
-        """Make a call that may be repeated, and give what `read` makes of the reply and the call's name."""
+        """Make a call that may be repeated, and return what `read` returns for the reply and the call's name."""
         self.pool.ensure_open()
         try:
             return await self.pool.caller.call(self.account, request, lambda reply: read(reply, request.call))
         except Conflict as error:
-            tell_conflict(error)
+            read_conflict(error)
             raise
 
     async def start(self, start: Start[T]) -> T:
-        """Send, once, what starts or makes something. Raises as `Caller.start`."""
+        """Send, once, a request that starts or creates something. Raises as `Caller.start`."""
         self.pool.ensure_open()
         try:
             return await self.pool.caller.start(self.account, start)
         except Conflict as error:
-            tell_conflict(error)
+            read_conflict(error)
             raise
 
     async def delete(self, resource: str, item_id: str) -> None:
-        """Delete an item. When an earlier try of this call may have done it, that it is gone is no error."""
+        """Delete an item. A 404 is no error when an earlier attempt of this call may have deleted it."""
         request = Request(method="DELETE", url=self.item(resource, item_id), call=f"{resource}.delete")
         try:
             await self.call(request, _nothing)
@@ -60,4 +60,4 @@ class Calls:
 
 
 def _nothing(_reply: Reply, _call: str) -> None:
-    """Read an answer in which there is nothing."""
+    """Read an answer that has no content."""

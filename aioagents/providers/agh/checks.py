@@ -1,8 +1,7 @@
-"""AGH Runtime: checks of what is to be sent, made before it is. Pure.
+"""AGH Runtime: checks of arguments before anything is sent. Pure.
 
-Each raises ValueError, or TypeError for what is of another kind, and its message begins with the member's path
-as it stands on the wire: `schedule.interval: ...`. Texts are given back without the white space around them,
-which the server takes off as well.
+Each raises ValueError, or TypeError for another type, with a message that begins with the member's path in the JSON:
+`schedule.interval: ...`. Texts are returned without the white space around them, which the server strips too.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -10,32 +9,32 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-_KEPT: Final = "null leaves it alone on the server; leave it out"
+_KEPT: Final = "the server ignores null; leave it out"
 
 
 def check_string(value: object, path: str) -> str:
-    """Return a text, which may be empty."""
+    """Return a stripped text, which may be empty."""
     if not isinstance(value, str):
         raise TypeError(f"{path}: expected a string, not {type(value).__name__}")
     return value.strip()
 
 
 def check_filled(value: object, path: str) -> str:
-    """Return a text with something in it."""
+    """Return a stripped text that is not empty."""
     text = check_string(value, path)
     if not text:
-        raise ValueError(f"{path}: has to be there, and not blank")
+        raise ValueError(f"{path}: is required, and must not be blank")
     return text
 
 
 def check_blank(value: object, path: str, why: str) -> None:
-    """See that a text is not there, or blank."""
+    """Raise unless a text is missing or blank."""
     if value is not None and check_string(value, path):
         raise ValueError(f"{path}: has to be left out {why}")
 
 
 def check_word(value: object, words: Collection[str], path: str) -> str:
-    """Return one of the words that the server knows."""
+    """Return a text that is one of `words`, those that the server knows."""
     text = check_string(value, path)
     if text not in words:
         raise ValueError(f"{path}: expected {' or '.join(words)}, not {text!r}")
@@ -50,7 +49,7 @@ def check_flag(value: object, path: str) -> bool:
 
 
 def check_number(value: object, path: str, *, least: int) -> int:
-    """Return a whole number that is not below `least`."""
+    """Return a whole number, at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{path}: expected a whole number, not {type(value).__name__}")
     if value < least:
@@ -59,26 +58,26 @@ def check_number(value: object, path: str, *, least: int) -> int:
 
 
 def check_given(changes: Mapping[str, object], names: Collection[str]) -> Iterator[tuple[str, object]]:
-    """Return the members of a change, which has at least one, each with a value."""
+    """Yield the members of a change. Raises where there are none, or one has no value or an unknown name."""
     if not changes:
-        raise ValueError(f"there is nothing to change; give at least one of {', '.join(names)}")
+        raise ValueError(f"there is nothing to change; pass at least one of {', '.join(names)}")
     for name, value in changes.items():
         if name == "scope":
-            raise ValueError("scope: cannot be changed; make a new one")
+            raise ValueError("scope: cannot be changed; create a new one")
         if name not in names:
-            raise TypeError(f"{name}: is no member that can be changed; there are {', '.join(names)}")
+            raise TypeError(f"{name}: cannot be changed; these can: {', '.join(names)}")
         if value is None:
             raise ValueError(f"{name}: {_KEPT}")
         yield name, value
 
 
 def check_members(value: object, kind: type[T], names: Collection[str], path: str) -> T | dict[str, object]:
-    """Return a value of ours, or the members of a mapping, all of which have to be known."""
+    """Return an instance of `kind`, or the members of a mapping, all of which have to be known."""
     if isinstance(value, kind):
         return value
     if not isinstance(value, Mapping):
         raise TypeError(f"{path}: expected {kind.__name__} or a mapping, not {type(value).__name__}")
     for name in value:
         if name not in names:
-            raise ValueError(f"{path}.{name}: is no member; there are {', '.join(names)}")
+            raise ValueError(f"{path}.{name}: is unknown; the members are {', '.join(names)}")
     return dict(value)

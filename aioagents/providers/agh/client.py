@@ -10,7 +10,7 @@ from ...model import RunRef
 from ...polling import RunHandle
 from ...pool import SessionPool
 from .calls import Calls
-from .follow import Follower
+from .handles import Handles
 from .jobs import Jobs
 from .refusals import slot_delay
 from .runs import Runs
@@ -21,10 +21,10 @@ from .wire import status_request
 
 
 class Agh(RunClient):
-    """Keeps jobs and triggers of an AGH Runtime, begins their runs, and follows them to the end of the work.
+    """Manages jobs and triggers of an AGH Runtime, starts their runs, and follows these to the end of their work.
 
-    The runtime asks for no credentials: it answers its own machine alone. Raises ValueError for a base URL that is
-    neither https nor loopback (`allow_insecure` lets it through).
+    The runtime has no credentials: it answers its own machine only. Raises ValueError for a base URL that is neither
+    https nor loopback (`allow_insecure` permits http).
     """
 
     vendor: ClassVar[str] = VENDOR
@@ -36,31 +36,31 @@ class Agh(RunClient):
             (VENDOR, self._base_url), name=f"agh-{self._base_url}", vendor=VENDOR, headers={}
         )
         self._calls = Calls(pool, self._account, self._base_url)
-        self._follower = Follower(self._calls)
-        #: What runs by a schedule.
-        self.jobs = Jobs(self._calls, self._follower)
-        #: What runs when something happens.
+        self._handles = Handles(self._calls)
+        #: Jobs, which run by a schedule.
+        self.jobs = Jobs(self._calls, self._handles)
+        #: Triggers, which run when an event happens.
         self.triggers = Triggers(self._calls)
-        #: The runs of all of them.
-        self.runs = Runs(self._calls, self._follower)
-        #: Deliveries that set off triggers.
-        self.webhooks = Webhooks(self._calls, self._follower)
+        #: The runs of all jobs and triggers.
+        self.runs = Runs(self._calls, self._handles)
+        #: Deliveries that fire triggers.
+        self.webhooks = Webhooks(self._calls, self._handles)
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from `AGH_BASE_URL`, which need not be set. Raises ValueError for one of no use."""
+        """Make a client from `AGH_BASE_URL`, which may be unset. Raises ValueError for an invalid one."""
         found = read_settings((), VARIABLES, environ)
         return cls(pool, base_url=found.get("AGH_BASE_URL", BASE_URL))
 
     async def check(self) -> None:
-        """Ask the runtime whether it serves. Raises `ReplyError`, `TransportError`, `PoolClosed`."""
+        """Check that the runtime answers. Raises `ReplyError`, `TransportError`, `PoolClosed`."""
         self._pool.ensure_open()
         await self._pool.caller.exchange(self._account, status_request(self._base_url))
 
     async def start(self, row: BatchRow) -> RunHandle:
         """Start a row of a batch: its target is the job. As `Jobs.trigger`, without waiting for a slot.
 
-        Raises ValueError for a message or an input: a job's run takes none.
+        Raises ValueError for a row with a message or an input, which runs of jobs do not take.
         """
         if row.message or row.input:
             raise ValueError("a job of AGH Runtime is triggered without message and input")
@@ -73,7 +73,7 @@ class Agh(RunClient):
         return slot_delay(error, failures, now=self._pool.clock.utcnow(), chance=self._pool.chance())
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Follow a run by its reference. Raises ValueError for one of another vendor."""
+        """Return the handle of a run. Raises ValueError for another vendor's reference."""
         return self.runs.follow(check_ref(ref, vendor=VENDOR, scope="").id)
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """AGH Runtime: cron expressions, checked as its server checks them. Pure.
 
 Five fields: minute, hour, day of the month, month, day of the week; no seconds and no `@daily` (AGH automation
-API, section 5.1). The server reads them in its own time zone, UTC unless configured, or in that of a `TZ=` in front.
+API, section 5.1). The server reads them in its own time zone, UTC by default, or in that of a leading `TZ=`.
 """
 
 import re
@@ -34,10 +34,10 @@ _FIELDS: Final = (
 
 
 def check_cron(text: str) -> None:
-    """See that the server takes this expression. Raises ValueError that says which field is wrong."""
+    """Raise ValueError, which says what is wrong, for an expression that the server refuses."""
     text = text.strip()
     if text.startswith("@"):
-        raise ValueError(f"shortcuts like {text!r} are not taken; write the five fields")
+        raise ValueError(f"shortcuts like {text!r} are not supported; write the five fields")
     written = text[found.end() :] if (found := _ZONE.match(text)) else text
     parts = written.split()
     if len(parts) != len(_FIELDS):
@@ -47,13 +47,13 @@ def check_cron(text: str) -> None:
     for field, part in zip(_FIELDS, parts, strict=True):
         ranges = [each for each in part.split(",") if each]
         if not ranges:
-            raise ValueError(f"{field.name}: {part!r} names no moment")
+            raise ValueError(f"{field.name}: {part!r} matches no time")
         for each in ranges:
             _check_range(field, each)
 
 
 def _check_range(field: _Field, text: str) -> None:
-    """Check `*`, `?`, `a`, `a-b`, each perhaps with a step behind a slash."""
+    """Check `*`, `?`, `a`, `a-b`, each optionally followed by a slash and a step."""
     span, slash, step = text.partition("/")
     first, hyphen, last = span.partition("-")
     if slash and (_NUMBER.fullmatch(step) is None or not int(step)):
@@ -71,5 +71,5 @@ def _number(field: _Field, text: str, whole: str) -> int:
     if number is None and _NUMBER.fullmatch(text):
         number = int(text)
     if number is None or not field.low <= number <= field.high:
-        raise ValueError(f"{field.name}: {whole!r} is none from {field.low} to {field.high}")
+        raise ValueError(f"{field.name}: {whole!r} is not from {field.low} to {field.high}")
     return number

@@ -1,7 +1,7 @@
-"""AGH Runtime: what is sent to make and to change jobs and triggers, checked as the server checks it. Pure.
+"""AGH Runtime: the bodies that create and change jobs and triggers, checked as the server checks them. Pure.
 
-The checks are those of the AGH automation API, sections 5, 6.2, 6.4, 10.2 and 10.4. A change that makes no sense of
-itself is refused; whether it makes sense together with what is there, the server alone knows.
+The checks are those of the AGH automation API, sections 5, 6.2, 6.4, 10.2 and 10.4. A change that is invalid in
+itself is refused; whether it is valid together with the present definition, only the server knows.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ _DATA: Final = "data."
 
 
 class JobChanges(TypedDict, total=False):
-    """What can be changed of a job. A member that is not given stays as it is; objects are replaced whole."""
+    """The members of a job that can be changed. Omitted ones stay unchanged; objects are replaced as a whole."""
 
     name: str
     agent_name: str
@@ -51,7 +51,7 @@ class JobChanges(TypedDict, total=False):
 
 
 class TriggerChanges(TypedDict, total=False):
-    """What can be changed of a trigger. A member that is not given stays as it is; objects are replaced whole."""
+    """The members of a trigger that can be changed. Omitted ones stay unchanged; objects are replaced as a whole."""
 
     name: str
     agent_name: str
@@ -68,7 +68,7 @@ class TriggerChanges(TypedDict, total=False):
 
 
 def job_body(given: Mapping[str, Any]) -> dict[str, object]:
-    """Write a new job from its members, None for those left out. Raises ValueError or TypeError."""
+    """Return the body that creates a job; members that are None are left out. Raises ValueError or TypeError."""
     body = _scope(given)
     has_task = given.get("task") is not None
     for name in ("name", "agent_name", "prompt", "schedule"):
@@ -76,31 +76,31 @@ def job_body(given: Mapping[str, Any]) -> dict[str, object]:
             if text := check_string(given.get(name) or "", name):
                 body[name] = text
         elif given.get(name) is None:
-            raise ValueError(f"{name}: has to be there")
+            raise ValueError(f"{name}: is required")
         else:
             body[name] = _JOB_CHECKS[name](given[name], name)
     for name in ("task", "enabled", "retry", "fire_limit"):
         if given.get(name) is not None:
             body[name] = _JOB_CHECKS[name](given[name], name)
-    _check_untried(body)
+    _check_task_retry(body)
     return body
 
 
 def job_changes(changes: Mapping[str, Any]) -> dict[str, object]:
-    """Write a change of a job. Raises ValueError or TypeError, also where there is nothing to change."""
-    # Whether the job has a task, and so may do without these, only the server knows.
+    """Return the body that changes a job. Raises ValueError or TypeError, also where there is no change."""
+    # Optional for jobs with a task; whether this job has one, only the server knows.
     checks = {**_JOB_CHECKS, "agent_name": check_string, "prompt": check_string}
     body = {name: checks[name](value, name) for name, value in check_given(changes, checks)}
-    _check_untried(body)
+    _check_task_retry(body)
     return body
 
 
 def trigger_body(given: Mapping[str, Any]) -> dict[str, object]:
-    """Write a new trigger from its members, None for those left out. Raises ValueError or TypeError."""
+    """Return the body that creates a trigger; members that are None are left out. Raises ValueError or TypeError."""
     body = _scope(given)
     for name in ("name", "agent_name", "prompt", "event"):
         if given.get(name) is None:
-            raise ValueError(f"{name}: has to be there")
+            raise ValueError(f"{name}: is required")
         body[name] = _TRIGGER_CHECKS[name](given[name], name)
     for name in ("filter", "enabled", "retry", "fire_limit"):
         if given.get(name) is not None:
@@ -112,15 +112,15 @@ def trigger_body(given: Mapping[str, Any]) -> dict[str, object]:
         if given.get(name) is not None and (text := _TRIGGER_CHECKS[name](given[name], name)):
             body[name] = text
     if not ("endpoint_slug" in body or "webhook_id" in body):
-        raise ValueError(f"endpoint_slug: has to be there where the event is {WEBHOOK}")
+        raise ValueError(f"endpoint_slug: is required where the event is {WEBHOOK}")
     if given.get("webhook_secret_value") is None:
-        raise ValueError(f"webhook_secret_value: has to be there where the event is {WEBHOOK}")
+        raise ValueError(f"webhook_secret_value: is required where the event is {WEBHOOK}")
     body["webhook_secret_value"] = _secret(given["webhook_secret_value"], "webhook_secret_value")
     return body
 
 
 def trigger_changes(changes: Mapping[str, Any]) -> dict[str, object]:
-    """Write a change of a trigger. Raises ValueError or TypeError, also where there is nothing to change."""
+    """Return the body that changes a trigger. Raises ValueError or TypeError, also where there is no change."""
     body = {name: _TRIGGER_CHECKS[name](value, name) for name, value in check_given(changes, _TRIGGER_CHECKS)}
     if body.get("event", WEBHOOK) != WEBHOOK:
         _check_no_webhook(changes)
@@ -128,7 +128,7 @@ def trigger_changes(changes: Mapping[str, Any]) -> dict[str, object]:
 
 
 def listing(scope: str | None, workspace_id: str | None, source: str | None) -> dict[str, str]:
-    """Write what lists of jobs and triggers can be asked for. Raises ValueError or TypeError."""
+    """Return the query of a list of jobs or triggers. Raises ValueError or TypeError."""
     query: dict[str, str] = {}
     if scope is not None:
         query["scope"] = check_word(scope, SCOPES, "scope")
@@ -146,12 +146,12 @@ def _scope(given: Mapping[str, Any]) -> dict[str, object]:
         check_blank(workspace, "workspace_id", "where the scope is global")
         return {"scope": scope}
     if workspace is None:
-        raise ValueError("workspace_id: has to be there where the scope is workspace")
+        raise ValueError("workspace_id: is required where the scope is workspace")
     return {"scope": scope, "workspace_id": check_filled(workspace, "workspace_id")}
 
 
-def _check_untried(body: Mapping[str, object]) -> None:
-    """See that what is handed over as a task is not to be tried again."""
+def _check_task_retry(body: Mapping[str, object]) -> None:
+    """Raise ValueError for a job with a task and a retry strategy: the server refuses it."""
     retry = body.get("retry")
     if "task" in body and isinstance(retry, dict) and retry["strategy"] != "none":
         raise ValueError("retry.strategy: has to be none where there is a task")
@@ -186,7 +186,7 @@ def _filter(value: object, path: str) -> dict[str, str]:
             allowed = ", ".join(sorted(_FILTER_KEYS))
             raise ValueError(f"{path}[{name}]: expected {allowed} or data.<segment>[.<segment>...]")
         check_filled(text, f"{path}[{name}]")
-        written[name] = text  # compared as it is, white space and all
+        written[name] = text  # compared unchanged, white space included
     return written
 
 
@@ -198,12 +198,12 @@ def _webhook_id(value: object, path: str) -> str:
 
 
 def _secret(value: object, path: str) -> str:
-    """Return the secret itself, which goes into the body and nowhere else."""
+    """Return the secret as text, which is put into the body and nowhere else."""
     if not isinstance(value, str | Secret):
         raise TypeError(f"{path}: expected a string or a Secret, not {type(value).__name__}")
     text = Secret.of(value).reveal()
     if not text.strip():
-        raise ValueError(f"{path}: has to be there, and not blank")
+        raise ValueError(f"{path}: is required, and must not be blank")
     return text
 
 

@@ -1,8 +1,8 @@
-"""Delivering webhooks to AGH Runtime: signed, never twice, and followed to the end of the run they begin.
+"""Deliver webhooks to AGH Runtime: signed, never twice, and followed to the end of the run they start.
 
-The server answers when the run has ended, and cancels the run when the connection is closed before. It takes a
-delivery id once within 300 seconds, so that a lost delivery is sent again under the same id with a new signature
-(AGH automation API, section 9).
+The server answers when the run has ended, and cancels the run when the connection is closed before. It accepts a
+delivery id once within 300 seconds, so a lost delivery is sent again with the same id and a new signature (AGH
+automation API, section 9).
 """
 
 from collections.abc import Callable
@@ -16,28 +16,28 @@ from ...errors import AgentsError, Conflict, NotSent, ReplyLost
 from ...model import Purpose, Reply, Request, Secret
 from ...polling import RunHandle
 from .records import AutomationRun, read_run
-from .refusals import REPLAY, tell_conflict
+from .refusals import REPLAY, read_conflict
 from .signing import signature
 from .wire import REFUSED, member_in
 
 CALL: Final = "webhooks.deliver"
-MOST: Final = 1_048_576  # bytes of a body that the server takes
-_REMEMBERED: Final = 300.0  # seconds for which the server knows a delivery id
+MOST: Final = 1_048_576  # bytes of a body that the server accepts
+_REMEMBERED: Final = 300.0  # seconds for which the server remembers a delivery id
 _SLACK: Final = 15.0
 _FIRST_GAP: Final = 1.0
 _FACTOR: Final = 1.5
 _LONGEST_GAP: Final = 30.0
-_REPLY_GRACE: Final = 5.0  # seconds that the answer may take once the run was seen to have ended
+_REPLY_GRACE: Final = 5.0  # seconds that the answer may take after a poll found the end of the run
 _GAPS_AFTER: Final = (0.0, 0.5, 1.0, 2.0)
 
 
 @frozen(kw_only=True)
 class Delivery:
-    """What became of a delivery.
+    """The result of a delivery.
 
-    `matched` counts the triggers that it set off, 0 or 1: 0 says that the trigger's filter did not let it through,
-    None that the server did not tell. `runs` are the records as last told, `run` follows the run where its id is
-    known. `is_replay` says that a delivery of this id had arrived before, which then was the one that counted.
+    `matched` is the number of triggers that it fired, 0 or 1: 0 means that the trigger's filter did not match, None
+    that it is unknown. `runs` are the runs' records as last read, `run` is the run's handle where its id is known.
+    `is_replay` means that a delivery of this id had arrived before, and that this one had no effect.
     """
 
     delivery_id: str
@@ -48,8 +48,8 @@ class Delivery:
 
 
 @frozen(kw_only=True)
-class Parcel:
-    """A delivery that can be signed and sent, more than once."""
+class OutgoingDelivery:
+    """The parts of a delivery, which is signed anew each time it is sent."""
 
     url: str
     body: bytes = field(repr=False)
@@ -57,7 +57,7 @@ class Parcel:
     delivery_id: str
 
     def request(self, clock: Clock) -> Request:
-        """Sign it at the present moment."""
+        """Return the request, signed with the present time."""
         timestamp = int(clock.utcnow().timestamp())
         return Request(
             method="POST",
@@ -76,45 +76,45 @@ class Parcel:
         )
 
 
-class Postman:
-    """Sends one parcel until it arrived, and finds its run where the answer does not tell.
+class DeliverySender:
+    """Sends one delivery until it arrived, and finds its run where the answer does not name it. A `Search`.
 
-    `run` is the handle on the run that the delivery makes, known beforehand where the trigger's id is. After
+    `run` is the handle of the run that the delivery starts, known beforehand where the trigger's id is. After
     `timeout` seconds the connection is closed.
     """
 
     def __init__(
         self,
-        parcel: Parcel,
+        delivery: OutgoingDelivery,
         clock: Clock,
         *,
-        handle: Callable[[AutomationRun], RunHandle],
+        make_handle: Callable[[AutomationRun], RunHandle],
         run: RunHandle | None,
         timeout: float | None,
     ) -> None:
-        self._parcel = parcel
+        self._delivery = delivery
         self._clock = clock
-        self._handle = handle
+        self._make_handle = make_handle
         self._run = run
         self._timeout = timeout
         self._first_sent_at: float | None = None
 
     def request(self) -> Request:
-        """Return the first request."""
-        return self._parcel.request(self._clock)
+        """Return the request of the first attempt."""
+        return self._delivery.request(self._clock)
 
     def sign(self, _: Request) -> Request:
-        """Sign it anew once its turn has come: a signature holds for five minutes, and a turn may take longer."""
+        """Return the request signed anew just before it is sent: it may have waited longer than a signature holds."""
         if self._first_sent_at is None:
             self._first_sent_at = self._clock.now()
-        return self._parcel.request(self._clock)
+        return self._delivery.request(self._clock)
 
-    def renew(self) -> Request | None:
-        """Return the same delivery once more; None when the server may have forgotten its id by now."""
+    def next_attempt(self) -> Request | None:
+        """Return the request of another attempt; None when the server may have forgotten the delivery id by now."""
         is_late = (
             self._first_sent_at is not None and self._clock.now() - self._first_sent_at > _REMEMBERED - _SLACK
         )
-        return None if is_late else self._parcel.request(self._clock)
+        return None if is_late else self._delivery.request(self._clock)
 
     def read(self, reply: Reply) -> Delivery:
         """Read the answer. Raises DecodeError."""
@@ -127,25 +127,25 @@ class Postman:
         )
         matched = found.get("matched")
         return Delivery(
-            delivery_id=self._parcel.delivery_id,
+            delivery_id=self._delivery.delivery_id,
             matched=matched if isinstance(matched, int) else len(runs),
             runs=runs,
-            run=self._handle(runs[0]) if runs else None,
+            run=self._make_handle(runs[0]) if runs else None,
         )
 
     def advice(self) -> str:
-        """Say how to find out later."""
+        """Return how to find out later whether a run began."""
         if self._run is not None:
-            return f"Its run is {self._run.id} if there is one: agh.runs.get tells."
+            return f"If it began, its run is {self._run.id}: read it with agh.runs.get."
         return (
-            f"Deliver it again with delivery_id={self._parcel.delivery_id!r} within 300 seconds: a second one is"
+            f"Deliver it again with delivery_id={self._delivery.delivery_id!r} within 300 seconds: a repetition is"
             " refused. With trigger_id the run can be found."
         )
 
-    async def watch(self, pending: PendingStart[Delivery]) -> Delivery:
-        """Return the delivery when its run was seen to have ended, and the answer did not come all the same.
+    async def find(self, pending: PendingStart[Delivery]) -> Delivery:
+        """Return the delivery when polls found the end of its run and no answer has come.
 
-        Raises `ReplyLost` once the time is up that the connection was to be kept, `NotSent` where it never was sent.
+        Raises `ReplyLost` after the timeout, `NotSent` if the request was not sent by then.
         """
         began_at = self._clock.now()
         gap = _FIRST_GAP
@@ -155,19 +155,19 @@ class Postman:
             if left is not None and left <= gap:
                 kind = ReplyLost if pending.is_sent else NotSent
                 raise kind(f"{CALL} was given up after {self._timeout:g} s", call=CALL)
-            if self._run is not None and pending.out_since is not None and await self._has_ended():
+            if self._run is not None and pending.in_flight_since is not None and await self._has_ended():
                 await sleep(self._clock, _REPLY_GRACE)
                 return self._found(self._run)
             gap = min(gap * _FACTOR, _LONGEST_GAP)
 
-    async def answered(self, result: Delivery) -> Delivery:
-        """Return the result as it is."""
+    async def confirm(self, result: Delivery) -> Delivery:
+        """Return the result unchanged."""
         return result
 
-    async def failed(self, error: AgentsError, pending: PendingStart[Delivery]) -> Delivery | None:
-        """Find the run after an answer that hides it, or none; a replay says that it has arrived."""
+    async def recover(self, error: AgentsError, pending: PendingStart[Delivery]) -> Delivery | None:
+        """Return the delivery after an answer that hides the run, or none, if it has arrived; else None."""
         if isinstance(error, Conflict):
-            tell_conflict(error)
+            read_conflict(error)
         is_replay = isinstance(error, Conflict) and error.reason == REPLAY
         if not (pending.is_sent or is_replay):
             return None
@@ -176,18 +176,20 @@ class Postman:
             if self._run is not None and await self._is_there():
                 return self._found(self._run, is_replay=is_replay)
         if is_replay:
-            return Delivery(delivery_id=self._parcel.delivery_id, matched=None, run=self._run, is_replay=True)
+            return Delivery(
+                delivery_id=self._delivery.delivery_id, matched=None, run=self._run, is_replay=True
+            )
         return None
 
     def _found(self, run: RunHandle, *, is_replay: bool = False) -> Delivery:
         record = run.last.raw["run"] if run.last is not None else None
         runs = () if record is None else (read_run(record, call=CALL),)
         return Delivery(
-            delivery_id=self._parcel.delivery_id, matched=1, runs=runs, run=run, is_replay=is_replay
+            delivery_id=self._delivery.delivery_id, matched=1, runs=runs, run=run, is_replay=is_replay
         )
 
     async def _is_there(self) -> bool:
-        """Return whether the run can be read. What keeps it from being read leaves it open."""
+        """Return whether the run can be read; False also where reading fails."""
         try:
             if self._run is not None:
                 await self._run.poll()

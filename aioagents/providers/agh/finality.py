@@ -1,7 +1,7 @@
-"""AGH Runtime: what a run's record says of the run, and whether it is the end. Pure.
+"""AGH Runtime: the state of a run by its record, and whether a record of `failed` is final. Pure.
 
-Three records say something else than their status: `failed` may be tried again under the same id, `delegated` goes
-on as a run of a task, and `scheduled` with a delivery error never goes on (AGH automation API, sections 7 and 8).
+Three statuses do not mean what they say: a `failed` run may be retried under the same id, a `delegated` one goes on
+as a run of a task, and a `scheduled` one with a delivery error never runs (AGH automation API, sections 7 and 8).
 """
 
 import math
@@ -15,7 +15,7 @@ from .records import AutomationRun
 from .states import run_state_of, task_run_state_of
 from .values import Retry
 
-#: Seconds that the next attempt may take to show, over and above its delay.
+#: Seconds, in addition to its delay, within which the next attempt shows in the record.
 MARGIN: Final = 5.0
 _FAILED: Final = "failed"
 _SCHEDULED: Final = "scheduled"
@@ -25,16 +25,17 @@ _BROKEN: Final = frozenset({RunState.FAILED, RunState.ABORTED})
 
 
 def needs_policy(record: AutomationRun) -> bool:
-    """Return whether its owner's retry policy has to be known to tell if this record is the end."""
+    """Return whether it depends on the owner's retry policy if this record is final."""
     return record.status == _FAILED and bool(record.fire_id)
 
 
 def seconds_until_final(record: AutomationRun, retry: Retry | None, now: datetime) -> float:
-    """Say how long it takes until a record of `failed` is surely the end; 0 when it is, for any other status too.
+    """Return in how many seconds a record of `failed` is surely final; 0 if it is, and for any other status.
 
-    `retry` is the owner's, None where the owner is gone; `now` is the server's time. Infinite as long as the record
-    does not say when it failed. Only scheduled fires and webhooks, which have a `fire_id`, are tried again under the
-    same id; whether the server gave up before the last attempt its record does not tell, so that is waited for.
+    `retry` is the owner's policy, None where the owner was deleted; `now` is the server's time. Infinite while the
+    record has no end's date. Only scheduled fires and webhooks, which have a `fire_id`, are retried under the same
+    id. A record does not say whether the server gave up before the last attempt, so the time of that one is waited
+    for.
     """
     if not needs_policy(record) or retry is None or retry.strategy == _NO_RETRY:
         return 0.0
@@ -47,7 +48,7 @@ def seconds_until_final(record: AutomationRun, retry: Retry | None, now: datetim
     return max(delay + MARGIN - (now - record.ended_at).total_seconds(), 0.0)
 
 
-def read_record(
+def run_from_record(
     record: AutomationRun,
     ref: RunRef,
     seen_at: datetime,
@@ -55,10 +56,10 @@ def read_record(
     is_final: bool = True,
     task_run: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Make a run of its record, and of the task run that it was delegated to where that was read.
+    """Return the run of a record, and of the task run to which it was delegated, where that was read.
 
-    A failed record that is not final is a run whose next attempt waits. `raw` holds both records, as `run` and
-    `task_run`; `output` is what the task run gave, for automation runs give none.
+    A failed record that is not final is `QUEUED`: its next attempt is still to come. `raw` holds both records, as
+    `run` and `task_run`; `output` is the task run's result, since automation runs have none.
     """
     if task_run is not None:
         return _of_task_run(record, ref, seen_at, task_run)

@@ -1,8 +1,8 @@
-"""AGH Runtime: the history of runs, walked page by page.
+"""AGH Runtime: the history of runs, read page by page.
 
-The server gives runs newest first and knows no cursor: the next page is asked for with the start of the oldest run
-seen as upper bound, which is inclusive, so that what was seen comes again and is dropped (AGH automation API, section
-6.8). What to ask next is decided by `Pages`, which is pure.
+The server lists runs newest first and has no cursor: the next page is requested with the start of the oldest known
+run as upper bound, which is inclusive, so known runs come again and are dropped (AGH automation API, section 6.8).
+`Pages`, which is pure, decides what to request next.
 """
 
 from collections import deque
@@ -20,14 +20,14 @@ PAGE_SIZE: Final = 200
 
 
 class Pages:
-    """Decides what to ask for, and which runs of an answer are new. No run comes twice.
+    """Decides what to request, and which runs of an answer are new. No run comes twice.
 
-    Runs that begin while pages are read are newer than all that is still asked for. Kept in mind are the ids of the
-    last page, and of those before it that ended at the same instant: only runs of that instant can come again.
+    Runs that begin while pages are read are newer than all pages to come. The ids of the last page are remembered,
+    and those of earlier pages that ended at the same instant: only runs of that instant can come again.
     """
 
     def __init__(self, size: int, *, until: str = "") -> None:
-        #: What to ask for next, as written on the wire.
+        #: The upper bound of the next request, as text.
         self.until = until
         self.size = size
         self.is_over = False
@@ -36,17 +36,17 @@ class Pages:
         self.seen: set[str] = set()
 
     def take(self, page: Sequence[AutomationRun]) -> list[AutomationRun]:
-        """Take what was answered, and give what is new of it."""
+        """Add a page that was answered, and return the runs of it that are new."""
         fresh = [run for run in page if run.id not in self.seen]
         oldest = next((run.started_at_text for run in reversed(page) if run.started_at_text), "")
         if len(page) < self.size or not oldest:
             self.is_over = True
         elif all(run.started_at_text == oldest for run in page):
-            self.size *= 2  # the same page would come again: more runs began at one instant than it holds
+            self.size *= 2  # more runs began at one instant than a page holds: the same page would come again
         elif fresh:
             self.size = self._usual
         else:
-            self.is_over = True  # a server that does not heed the bound would answer so for ever
+            self.is_over = True  # a server that ignores the bound would answer this for ever
         if oldest != self.until:
             self.seen.clear()
         self.seen.update(run.id for run in page)
@@ -57,8 +57,8 @@ class Pages:
 class RunHistory:
     """Runs, newest first, as an async iterator: `async for run in agh.runs.list(...)`.
 
-    Pages are read as they are needed; none is kept. When a page cannot be read, the error is raised and iterating on
-    asks for it once more. Raises `ReplyError`, `TransportError`, `DecodeError`, `PoolClosed`.
+    Pages are read when they are needed, and not kept. When a page cannot be read, the error is raised; further
+    iteration requests that page again. Raises `ReplyError`, `TransportError`, `DecodeError`, `PoolClosed`.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class RunHistory:
         while not self._waiting:
             if self._pages.is_over or self._left == 0:
                 raise StopAsyncIteration
-            await self._turn()
+            await self._read_page()
         if self._left is not None:
             self._left -= 1
         return self._waiting.popleft()
 
-    async def _turn(self) -> None:
+    async def _read_page(self) -> None:
         """Read the next page."""
         query = {**self._query, "limit": str(self._pages.size)}
         if self._pages.until:
@@ -107,13 +107,13 @@ def history(
     limit: int | None = None,
     page_size: int = PAGE_SIZE,
 ) -> RunHistory:
-    """Check what is asked for and give the iterator. Raises ValueError or TypeError that names the argument."""
+    """Return the iterator over a history. Raises ValueError or TypeError that names the argument."""
     query: dict[str, str] = {}
     for name, value in {"job_id": job_id, "trigger_id": trigger_id}.items():
         if value is not None:
             query[name] = check_filled(value, name)
     if job_id is not None and trigger_id is not None:
-        raise ValueError("job_id and trigger_id: no run has both; give one of them")
+        raise ValueError("job_id and trigger_id: no run has both; pass one of them")
     if status is not None:
         query["status"] = check_word(status, tuple(RUN_STATES), "status")
     for name, moment in {"since": since, "until": until}.items():

@@ -1,4 +1,4 @@
-"""AGH Runtime: jobs, which run by a schedule."""
+"""AGH Runtime: jobs, which run by a schedule or when they are triggered."""
 
 from typing import TypeAlias, Unpack
 
@@ -10,18 +10,18 @@ from ...polling import RunHandle
 from .calls import Calls
 from .checks import check_number
 from .definitions import JobChanges, job_body, job_changes, listing
-from .follow import Follower
+from .handles import Handles
 from .history import PAGE_SIZE, RunHistory, history
 from .records import Job
 from .refusals import slot_delay
+from .run_finder import CALL as TRIGGER
+from .run_finder import JobRuns, JobRunsById, RunFinder
 from .times import Moment
-from .trigger import CALL as TRIGGER
-from .trigger import Book, TriggerSearch, TriggerSearches
 from .values import FireLimitLike, JobTaskLike, RetryLike, ScheduleLike
 from .wire import REFUSED, create_request, get_request, job_in, jobs_in, list_request, update_request
 
 _ADVICE = (
-    "List the jobs and look for one of this name: names may repeat, so compare what it was made of as well."
+    "List the jobs and look for one of this name. Names may repeat, so compare the other members as well."
 )
 _Jobs: TypeAlias = list[Job]  # in the class, `list` is its method
 
@@ -31,13 +31,13 @@ class Jobs:
 
     All methods raise `ReplyError` (`BadRequest`, `NotFound`, `Conflict`, `PermissionDenied`, `ServerError`),
     `TransportError`, `DecodeError` and `PoolClosed`, and ValueError or TypeError for what the server would refuse,
-    before anything is sent, with the member's path in front. All but `create` try again after passing faults.
+    before anything is sent, with the member's path in front. All but `create` retry after passing errors.
     """
 
-    def __init__(self, calls: Calls, follower: Follower) -> None:
+    def __init__(self, calls: Calls, handles: Handles) -> None:
         self._calls = calls
-        self._follower = follower
-        self._searches = TriggerSearches(calls)
+        self._handles = handles
+        self._runs_by_job = JobRunsById(calls)
         self._url = calls.url("jobs")
 
     async def list(
@@ -48,7 +48,7 @@ class Jobs:
         source: str | None = None,
         limit: int | None = None,
     ) -> _Jobs:
-        """Return the jobs, by name then id; no `limit` or 0 is all. Sources are `config`, `dynamic`, `package`."""
+        """Return the jobs, by name then id; no `limit` or 0 means all. Sources: `config`, `dynamic`, `package`."""
         query = listing(scope, workspace_id, source)
         if limit is not None:
             query["limit"] = str(check_number(limit, "limit", least=0))
@@ -68,11 +68,11 @@ class Jobs:
         retry: RetryLike | None = None,
         fire_limit: FireLimitLike | None = None,
     ) -> Job:
-        """Make a job, once. With a `task`, agent and prompt may be left out.
+        """Create a job, once. With a `task`, agent and prompt may be left out.
 
-        Left to the server are: enabled, no retry, 12 runs within an hour. A scheduled run of any job that is under
-        way ends as canceled when jobs are made, changed or deleted. Whether agent and workspace exist is not looked
-        at, nor that the name is new. Raises `StartUnknown` when the reply was lost and the job may be there.
+        The server's defaults are: enabled, no retry, 12 runs within an hour. Scheduled runs of any job that are in
+        progress end as canceled when a job is created, changed or deleted. The server checks neither that agent and
+        workspace exist nor that the name is new. Raises `StartUnknown` when the reply was lost and the job may exist.
         """
         body = job_body(
             {
@@ -106,39 +106,39 @@ class Jobs:
         return await self._calls.call(get_request(self._item(job_id), "jobs.get"), job_in)
 
     async def update(self, job_id: str, /, **changes: Unpack[JobChanges]) -> Job:
-        """Change what is given, and leave alone what is not; `schedule`, `retry`, `task` ... are replaced whole.
+        """Change the given members only; `schedule`, `retry`, `task` ... are replaced as a whole.
 
-        A task cannot be taken away again. A job from the configuration takes `enabled` alone (else `BadRequest`),
-        one from a package nothing (`Conflict`). Two changes at once may make one fail with `ServerError`.
+        A task cannot be removed. Of a job from the configuration only `enabled` can be changed (else `BadRequest`),
+        of one from a package nothing (`Conflict`). Of two changes at once, one may fail with `ServerError`.
         """
         body = job_changes(changes)
         return await self._calls.call(update_request(self._item(job_id), "jobs.update", body), job_in)
 
     async def delete(self, job_id: str) -> None:
-        """Delete a job; the history of its runs stays. One of configuration or package cannot be deleted."""
+        """Delete a job; the history of its runs stays. Jobs of configuration and packages cannot be deleted."""
         await self._calls.delete("jobs", job_id)
 
     async def trigger(self, job_id: str, *, wait_for_slot: bool = False) -> RunHandle:
-        """Begin a run of a job, once, and give a handle on it as soon as it is known; never waits for its end.
+        """Start a run of a job, once, and return its handle as soon as the run is known; never wait for its end.
 
-        The server answers when the run has ended, so the job's history is watched meanwhile, and the connection is
-        closed once the run is there, which the server does not mind. The request is never sent again, whatever
-        becomes of it; after an answer that hides the run (500) or that was lost, the run is searched for in the
-        history. Raises `StartUnknown`, with what was seen in its `advice`, when it is not found. Which of several
-        new runs is whose a history does not tell: calls made here each get one of their own; where others trigger
-        the same job in that very moment, two runs that do the same work may be taken for each other.
+        The server answers when the run has ended, so the job's history is polled meanwhile, and the connection is
+        closed once the run is found, which does not affect the run. The request is never sent again; after an answer
+        that hides the run (500) or that was lost, the run is searched in the history. Raises `StartUnknown`, with the
+        possible runs in its `advice`, when it is not found. A history does not say who began a run: calls of this
+        client each get one of their own; if others trigger the same job at the same time, two runs that do the same
+        work may be swapped.
 
         With `backoff`, each attempt of a triggered run is a record of its own: the handle follows the first one that
-        was seen, and `runs(job_id)` has the others. At a limit `Conflict` is raised (`reason`, `retry_at`,
-        `active`, `limit`); with `wait_for_slot` the call is made again, for as long as it takes, since nothing was
-        begun. Cancelling is as `Leena.execute` tells. Raises `NotFound` for no such job, otherwise as the others.
+        was found, and `runs(job_id)` has the others. At a limit `Conflict` is raised (`reason`, `retry_at`, `active`,
+        `limit`); with `wait_for_slot` the call is made again until there is a slot, since nothing was started.
+        Cancellation is as for `Leena.execute`. Raises `NotFound` for no such job, otherwise as the other methods.
         """
         url = f"{self._item(job_id)}/trigger"
-        book = self._searches.book(job_id)
+        runs = self._runs_by_job.get(job_id)
         tries = 0
         while True:
             try:
-                return await self._trigger(job_id, url, book)
+                return await self._trigger(job_id, url, runs)
             except Conflict as error:
                 tries += 1
                 pool = self._calls.pool
@@ -147,9 +147,9 @@ class Jobs:
                     raise
             await sleep(pool.clock, delay)
 
-    async def _trigger(self, job_id: str, url: str, book: Book) -> RunHandle:
+    async def _trigger(self, job_id: str, url: str, runs: JobRuns) -> RunHandle:
         self._calls.pool.ensure_open()
-        search = TriggerSearch(self._calls, book, await book.open(), self._follower.begun)
+        finder = RunFinder(self._calls, runs, await runs.open(), self._handles.of_started)
         request = Request(
             method="POST",
             url=url,
@@ -162,10 +162,10 @@ class Jobs:
             Start(
                 vendor=self._calls.account.vendor,
                 request=request,
-                read=search.read,
+                read=finder.read,
                 target=job_id,
-                advice=search.advice,
-                search=search,
+                advice=finder.advice,
+                search=finder,
             )
         )
 
@@ -181,8 +181,8 @@ class Jobs:
     ) -> RunHistory:
         """Iterate over a job's runs, newest first: `async for run in agh.jobs.runs(job_id)`.
 
-        `since` and `until` (aware datetimes or RFC 3339 text, both inclusive) bound when a run started; `limit` says
-        how many at most, None or 0 for all.
+        `since` and `until` (aware datetimes or RFC 3339 text, both inclusive) bound when a run started; `limit` is
+        the largest number of runs, None or 0 for all.
         """
         return history(
             self._calls,

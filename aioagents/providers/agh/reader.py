@@ -1,8 +1,8 @@
-"""AGH Runtime: reads runs to their real end, one by one or many of one job with one list.
+"""AGH Runtime: read runs to their real end, one by one, or many of one job by one list.
 
-A run that was delegated never changes again: from then on its task run is read (AGH automation API, section 8).
-Whether a failed run is tried again follows from its owner's retry policy, which is read when it is needed and kept
-for a minute (section 7).
+The record of a delegated run never changes again: from then on its task run is read (AGH automation API, section 8).
+Whether a failed run is retried depends on its owner's retry policy, which is read when it is needed and cached for a
+minute (section 7).
 """
 
 from collections import OrderedDict
@@ -17,7 +17,7 @@ from ...contract import GRACE
 from ...errors import AgentsError, NotFound
 from ...model import Purpose, Reply, Request, Run, RunRef
 from .calls import Calls
-from .finality import needs_policy, read_record, seconds_until_final
+from .finality import needs_policy, run_from_record, seconds_until_final
 from .records import AutomationRun, read_run
 from .times import write_moment
 from .values import Retry
@@ -25,16 +25,16 @@ from .wire import get_request, item_url, job_in, list_request, run_in, runs_in, 
 
 _POLICY_KEPT: Final = 60.0  # seconds
 _POLICIES: Final = 1000
-_SPARE: Final = 50  # records that a list may hold besides those that are asked for
+_SPARE: Final = 50  # records that a list may hold besides those that are wanted
 _GET: Final = "runs.get"
 _TASK_RUN: Final = "task-runs.get"
 _DELEGATED: Final = "delegated"
 
-#: Makes one request, with one try or several, and gives what is read in the reply.
+#: Makes one request, with one attempt or several, and returns what is read from the reply.
 Ask = Callable[[Request, Callable[[Reply], Any]], Awaitable[Any]]
 
 
-class Reader:
+class AghReader:
     """Reads the runs of one runtime."""
 
     def __init__(self, calls: Calls) -> None:
@@ -44,20 +44,20 @@ class Reader:
         self._policies: OrderedDict[tuple[str, str], tuple[float, Retry | None]] = OrderedDict()
 
     async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
-        """Read a run, with one try for each of the requests that it takes."""
+        """Read a run, with one attempt for each of the requests that it takes."""
         return await self._read(ref, age, last, self._ask_once)
 
     async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
-        """Read a run, trying again after passing faults."""
+        """Read a run, with retries after passing errors."""
         self._pool.ensure_open()
         return await self._read(ref, age, last, self._ask)
 
     def may_retry(self) -> bool:
-        """Spend one retry of the account."""
+        """Spend one retry of the account's budget; False where none is left."""
         return self._account.budget.spend(self._pool.clock.now())
 
     def group_of(self, run: Run) -> str | None:
-        """Name the history that shows the run: its job's or its trigger's. A task run stands in none."""
+        """Return which list has the run: its job's or its trigger's. None for a task run, which is in no list."""
         record = _record_in(run)
         if record is None or record.get("status") == _DELEGATED or run.created_at is None:
             return None
@@ -67,16 +67,16 @@ class Reader:
         return None
 
     async def poll_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
-        """Read runs of one job or trigger, by that part of its history in which they began.
+        """Read runs of one job or trigger by one list of the time in which they began.
 
-        Failed ones whose owner's retry policy cannot be read now are left out.
+        Failed ones are left out if their owner's retry policy cannot be read now.
         """
         name, _, owner = group.partition("=")
         begun = [run.created_at for run in runs if run.created_at is not None]
         query = {
             name: owner,
             "since": write_moment(min(begun), "since"),
-            # Our moments are cut to microseconds, the server's are not.
+            # Our times are truncated to microseconds, the server's are not.
             "until": write_moment(max(begun) + timedelta(microseconds=1), "until"),
             "limit": str(2 * len(runs) + _SPARE),
         }
@@ -89,12 +89,12 @@ class Reader:
         has_policy = True
         for record in records:
             ref = wanted.get(record.id)
-            # What a delegated run has come to, its own record does not tell.
+            # The record of a delegated run does not have its end.
             if ref is None or _is_delegated(record) or (needs_policy(record) and not has_policy):
                 continue
             try:
-                found[ref] = await self._told(ref, record, now, self._ask_once)
-            except AgentsError:  # of the policy, which is the same for all of them
+                found[ref] = await self._to_run(ref, record, now, self._ask_once)
+            except AgentsError:  # reading the policy failed, which is the same for all of them
                 has_policy = False
         return found
 
@@ -106,26 +106,26 @@ class Reader:
             else:
                 request = _poll(get_request(item_url(self._calls.url("runs"), ref.id, "run_id"), _GET))
                 record, now = await ask(request, lambda reply: (run_in(reply, _GET), self._server_now(reply)))
-            return await self._told(ref, record, now, ask)
+            return await self._to_run(ref, record, now, ask)
         except NotFound as error:
             error.is_passing = age is not None and age < GRACE
             raise
 
-    async def _told(self, ref: RunRef, record: AutomationRun, now: datetime, ask: Ask) -> Run:
-        """Make a run of its record, and of what else has to be read for it."""
+    async def _to_run(self, ref: RunRef, record: AutomationRun, now: datetime, ask: Ask) -> Run:
+        """Return the run of a record, and read what else is needed for it."""
         seen_at = self._pool.clock.utcnow()
         if _is_delegated(record):
             url = item_url(f"{self._calls.base_url}/api/task-runs", record.task_run_id, "task_run_id")
             request = _poll(get_request(url, _TASK_RUN))
             task_run = await ask(request, lambda reply: task_run_in(reply, _TASK_RUN))
-            return read_record(record, ref, self._pool.clock.utcnow(), task_run=task_run)
+            return run_from_record(record, ref, self._pool.clock.utcnow(), task_run=task_run)
         if not needs_policy(record):
-            return read_record(record, ref, seen_at)
+            return run_from_record(record, ref, seen_at)
         retry = await self._policy(record, ask)
-        return read_record(record, ref, seen_at, is_final=not seconds_until_final(record, retry, now))
+        return run_from_record(record, ref, seen_at, is_final=not seconds_until_final(record, retry, now))
 
     async def _policy(self, record: AutomationRun, ask: Ask) -> Retry | None:
-        """Return how the run's owner is tried again; None when there is no owner any more."""
+        """Return the retry policy of the run's owner; None when the owner was deleted."""
         resource, owner = ("jobs", record.job_id) if record.job_id else ("triggers", record.trigger_id)
         now = self._pool.clock.now()
         kept = self._policies.get((resource, owner))
@@ -150,7 +150,7 @@ class Reader:
         return await self._pool.caller.call(self._calls.account, request, read)
 
     def _server_now(self, reply: Reply) -> datetime:
-        """Return the server's time, by which its own moments are to be judged; ours where it tells none."""
+        """Return the server's time, to compare with its own dates; ours where the reply has none."""
         try:
             now = parsedate_to_datetime(reply.headers.get("date", ""))
         except (ValueError, TypeError, IndexError):
@@ -167,6 +167,6 @@ def _is_delegated(record: AutomationRun) -> bool:
 
 
 def _record_in(run: Run | None) -> Mapping[str, Any] | None:
-    """Return the automation's record that a run was made of."""
+    """Return the automation record that a run was made from."""
     record = run.raw.get("run") if run is not None and isinstance(run.raw, Mapping) else None
     return record if isinstance(record, Mapping) else None

@@ -1,8 +1,8 @@
-"""AGH Runtime: jobs, triggers and runs as the server tells of them. Pure.
+"""AGH Runtime: jobs, triggers and runs as the server sends them. Pure.
 
-Read tolerantly: `raw` keeps the object as received, new members and words included; what is left out, null or of
-another kind than the facts say is empty, None or 0. Only an id, and a run's status, have to be there. Moments are
-cut to microseconds. AGH automation API, sections 5.1 to 5.8.
+Read tolerantly: `raw` keeps the object as received, new members and words included; a member that is missing, null or
+of another type than documented is empty, None or 0. Only an id, and a run's status, are required. Times are truncated
+to microseconds. AGH automation API, sections 5.1 to 5.8.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from .values import FireLimit, JobTask, Retry, Schedule, TaskOwner
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _NO_RETRY: Final = Retry.none()
-#: What the server sets where nobody set anything else.
+#: The server's default.
 _USUAL_LIMIT: Final = FireLimit(12, "1h")
 
 
 @frozen(kw_only=True)
 class SchedulerState:
-    """Where the scheduler stands with a job. Fires that were missed while the daemon was down count as misfires."""
+    """The scheduler's state of a job. Fires that were missed while the daemon was down count as misfires."""
 
     job_id: str
     registered: bool = False
@@ -44,10 +44,9 @@ class SchedulerState:
 
 @frozen(kw_only=True)
 class Job:
-    """A job. `source` says who keeps it: `dynamic` (the API), `config` (a file), `package` (an extension).
+    """A job. `source` says where it is defined: `dynamic` (the API), `config` (a file), `package` (an extension).
 
-    `next_run` and `scheduler` are None unless the scheduler knows the job: it is enabled, and has a run ahead.
-    A name does not identify a job.
+    `next_run` and `scheduler` are None unless the job is enabled and has a run ahead. A name does not identify a job.
     """
 
     id: str
@@ -71,10 +70,10 @@ class Job:
 
 @frozen(kw_only=True)
 class Trigger:
-    """A trigger: what runs when `event` happens and every entry of `filter` is met.
+    """A trigger: it runs when `event` happens and every entry of `filter` matches.
 
-    `webhook_id` and `endpoint_slug` belong to the event `webhook`. `webhook_secret_hash` is made of the secret's
-    name in the server, not of the secret: it stays the same when the secret changes, and checks nothing.
+    `webhook_id` and `endpoint_slug` belong to the event `webhook`. `webhook_secret_hash` is the hash of the secret's
+    name in the server, not of the secret: it stays the same when the secret changes, and can verify nothing.
     """
 
     id: str
@@ -99,7 +98,7 @@ class Trigger:
 
     @property
     def endpoint(self) -> str:
-        """Give what its webhook is delivered to, `slug--wbh_id`; empty where nothing can be."""
+        """Return the endpoint of its webhook, `slug--wbh_id`; empty where it has none."""
         return f"{self.endpoint_slug}--{self.webhook_id}" if self.endpoint_slug and self.webhook_id else ""
 
 
@@ -110,7 +109,7 @@ class AutomationRun:
     `status` is `scheduled`, `running`, `delegated`, `completed`, `failed`, `canceled`, or a newer word; `attempt`
     counts from 1. `fire_id` is set for scheduled fires and webhooks alone, `task_id` and `task_run_id` where the
     work was delegated. `started_at` is when the run was reserved, and `started_at_text` the same as written, to the
-    nanosecond. `delivery_error` says that a scheduled fire could not be dispatched.
+    nanosecond. `delivery_error` is why a scheduled fire could not be dispatched.
     """
 
     id: str
@@ -133,7 +132,7 @@ class AutomationRun:
 
 
 def read_job(raw: Any, *, call: str, path: str = "$.job") -> Job:
-    """Read a job. Raises DecodeError where there is none."""
+    """Read a job. Raises DecodeError where it has no id."""
     return Job(
         id=_id(raw, call, path),
         schedule=_schedule(raw.get("schedule")),
@@ -145,7 +144,7 @@ def read_job(raw: Any, *, call: str, path: str = "$.job") -> Job:
 
 
 def read_trigger(raw: Any, *, call: str, path: str = "$.trigger") -> Trigger:
-    """Read a trigger. Raises DecodeError where there is none."""
+    """Read a trigger. Raises DecodeError where it has no id."""
     found = _object(raw, "filter")
     return Trigger(
         id=_id(raw, call, path),
@@ -160,7 +159,7 @@ def read_trigger(raw: Any, *, call: str, path: str = "$.trigger") -> Trigger:
 
 
 def read_run(raw: Any, *, call: str, path: str = "$.run") -> AutomationRun:
-    """Read a run. Raises DecodeError where there is none, or one without a status."""
+    """Read a run. Raises DecodeError where it has no id or no status."""
     return AutomationRun(
         id=_id(raw, call, path),
         status=_needed(raw, "status", call, path),

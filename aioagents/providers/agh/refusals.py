@@ -1,7 +1,7 @@
-"""AGH Runtime: why it answered 409. Pure.
+"""AGH Runtime: the reasons of its answers with 409. Pure.
 
-The server tells it in words for people, parts of which are known, and adds numbers as `name=value`. Read as far as
-they can be: words that are not known leave `reason` empty (AGH automation API, section 2).
+The server sends the reason as text for people, parts of which are known, and adds numbers as `name=value`. Unknown
+text leaves `reason` empty (AGH automation API, section 2).
 """
 
 import re
@@ -13,7 +13,7 @@ from ...errors import AgentsError, Conflict
 
 #: Nothing was executed, and a slot may be free later.
 CONCURRENCY: Final = "concurrency"
-#: Too many runs began lately; `retry_at` says when there may be one more.
+#: Too many runs began lately; `retry_at` is when one more may begin.
 FIRE: Final = "fire"
 #: A webhook with this delivery id has arrived before.
 REPLAY: Final = "replay"
@@ -24,7 +24,7 @@ WEBHOOK_ID: Final = "webhook-id"
 #: The scope has another one of this name.
 NAME: Final = "name"
 
-# What is final comes first: names are the user's own, and may hold the words of another reason.
+# Final reasons come first: names are the user's own, and may contain the text of another reason.
 _REASONS: Final = (
     ("already processed", REPLAY),
     ("webhook id already exists", WEBHOOK_ID),
@@ -42,10 +42,10 @@ _SPREAD: Final = 0.25
 _COUNT: Final = re.compile(r"[0-9]{1,18}", flags=re.ASCII)
 
 
-def tell_conflict(error: AgentsError) -> None:
-    """Add to a `Conflict` what its words tell: `reason`, `retry_at`, `active`, `limit`. Others stay as they are.
+def read_conflict(error: AgentsError) -> None:
+    """Set `reason`, `retry_at`, `active` and `limit` of a `Conflict` from its text. Other errors stay unchanged.
 
-    With a fire limit, `active` counts the runs that it counted.
+    With a fire limit, `active` is the number of runs within its window.
     """
     if not isinstance(error, Conflict):
         return
@@ -63,10 +63,10 @@ def _count(text: str) -> int | None:
 
 
 def slot_delay(error: Conflict, tries: int, *, now: datetime, chance: float) -> float | None:
-    """Say in how many seconds a refused start may find a slot, None where it never will.
+    """Return the seconds after which a refused start may find a slot; None where it never will.
 
-    `tries` counts the refusals so far, `chance` in [0, 1) spreads the next ones. What the server says of the time is
-    heeded, but no more than a minute at once: its clock may be another one, and limits may be raised meanwhile.
+    `tries` counts the refusals so far, `chance` in [0, 1) is the jitter. The server's `retry_at` is respected up to a
+    minute: its clock may differ from ours, and limits may be raised meanwhile.
     """
     if error.reason not in {CONCURRENCY, FIRE}:
         return None

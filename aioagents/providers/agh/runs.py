@@ -2,7 +2,7 @@
 
 from ...polling import RunHandle
 from .calls import Calls
-from .follow import Follower
+from .handles import Handles
 from .history import PAGE_SIZE, RunHistory, history
 from .records import AutomationRun
 from .times import Moment
@@ -10,11 +10,11 @@ from .wire import get_request, run_in
 
 
 class Runs:
-    """The runs of a runtime. Made by `Agh.runs`; raises and tries again as `Jobs` does."""
+    """The runs of a runtime. Made by `Agh.runs`; raises and retries as `Jobs` does."""
 
-    def __init__(self, calls: Calls, follower: Follower) -> None:
+    def __init__(self, calls: Calls, handles: Handles) -> None:
         self._calls = calls
-        self._follower = follower
+        self._handles = handles
         self._url = calls.url("runs")
 
     def list(
@@ -30,7 +30,7 @@ class Runs:
     ) -> RunHistory:
         """Iterate over runs, newest first, all or those of one job or trigger. As `Jobs.runs`.
 
-        That the job or trigger exists is not polled: the runs of one that was deleted are found.
+        It is not checked that the job or trigger exists: runs of one that was deleted are found.
         """
         return history(
             self._calls,
@@ -46,16 +46,16 @@ class Runs:
         )
 
     def follow(self, run_id: str) -> RunHandle:
-        """Follow a run to the real end of its work, whoever began it. Raises ValueError for what cannot be an id.
+        """Return the handle of a run, no matter who started it, up to the real end of its work.
 
-        A delegated run goes on as its task run: the end is that one's, `needs_attention` is `PAUSED`, and `raw` keeps
-        both records as `run` and `task_run`. A failed record that may still be tried again, as scheduled fires and
-        webhooks of owners with `backoff` are, is `QUEUED` until it surely is the end. A run whose daemon was stopped
-        in the middle never ends: give `wait` a timeout.
+        A delegated run goes on as its task run: its end is that of the task run, `needs_attention` is `PAUSED`, and
+        `raw` has both records as `run` and `task_run`. A failed record that may still be retried, as scheduled fires
+        and webhooks of owners with `backoff` are, is `QUEUED` until it is surely final. A run whose daemon was
+        stopped in the middle never ends: pass a timeout to `wait`. Raises ValueError for an impossible id.
         """
         self._calls.item("runs", run_id)
-        return self._follower.foreign(run_id)
+        return self._handles.by_id(run_id)
 
     async def get(self, run_id: str) -> AutomationRun:
-        """Return the record of a run as it is now, whose `delegated` and `failed` need not be the end."""
+        """Return the record of a run as it is now; its `delegated` and `failed` may not be final."""
         return await self._calls.call(get_request(self._calls.item("runs", run_id), "runs.get"), run_in)

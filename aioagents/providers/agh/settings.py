@@ -1,4 +1,4 @@
-"""AGH Runtime: where it is."""
+"""AGH Runtime: its base URL, and the variable for it."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,7 +1,7 @@
 """AGH Runtime: prompts of triggers, which may be Go templates, checked before they are sent. Pure.
 
 A template that the server cannot read is a 400 on create and a 500 on change (AGH automation API, sections 5.9 and
-10.4). What is refused here is refused there; the other way round that is not promised.
+10.4). Everything refused here is refused there, but not vice versa.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Final
 
 _FIELDS: Final = ("Kind", "Scope", "WorkspaceID", "Source", "Data")
 _OPENING: Final = frozenset({"if", "range", "with", "define", "block"})
-#: Blocks inside of which the dot, and so what a field is a field of, is another one.
+#: Blocks in which the dot, and so the object that fields belong to, is another one.
 _REBINDING: Final = frozenset({"range", "with", "define", "block"})
 _FUNCTIONS: Final = frozenset(
     {"and", "call", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not", "or"}
@@ -32,29 +32,29 @@ _COMMENT: Final = re.compile(r"(?:-\s)?\s*/\*.*?\*/\s*(?:\s-)?\}\}", flags=re.DO
 
 
 def check_template(text: str) -> None:
-    """See that the server can read this prompt. Raises ValueError that says what is wrong."""
+    """Raise ValueError, which says what is wrong, for a prompt that the server cannot read."""
     blocks: list[str] = []
-    place = text.find("{{")
-    while place >= 0:
-        place = _action(text, place + 2, blocks)
-        place = text.find("{{", place)
+    position = text.find("{{")
+    while position >= 0:
+        position = _read_action(text, position + 2, blocks)
+        position = text.find("{{", position)
     if blocks:
         raise ValueError(f"the template's {blocks[-1]!r} has no end")
 
 
-def _action(text: str, place: int, blocks: list[str]) -> int:
-    """Read one action, from behind its braces, and give where it ends."""
-    if (comment := _COMMENT.match(text, place)) is not None:
+def _read_action(text: str, position: int, blocks: list[str]) -> int:
+    """Read one action, which begins after its braces, and return where it ends."""
+    if (comment := _COMMENT.match(text, position)) is not None:
         return comment.end()
     words: list[str] = []
     fields: list[str] = []
-    while (token := _TOKEN.match(text, place)) is not None:
-        place = token.end()
+    while (token := _TOKEN.match(text, position)) is not None:
+        position = token.end()
         kind, written = token.lastgroup, token.group()
         if kind == "close":
             _check_fields(fields, blocks)
             _check_words(words, blocks)
-            return place
+            return position
         if kind == "word":
             words.append(written)
         elif kind == "chain":
@@ -79,12 +79,12 @@ def _check_fields(fields: list[str], blocks: list[str]) -> None:
 def _check_words(words: list[str], blocks: list[str]) -> None:
     unknown = [word for word in words if word not in _WORDS]
     if unknown:
-        raise ValueError(f"the template calls {unknown[0]!r}, which is no function of the server's")
+        raise ValueError(f"the template calls {unknown[0]!r}, which is not a function of the server")
     if not words:
         return
     if words[0] in _OPENING:
         blocks.append(words[0])
     elif words[0] in {"else", "end"} and not blocks:
-        raise ValueError(f"the template has an {words[0]!r} that belongs to nothing")
+        raise ValueError(f"the template has an {words[0]!r} without a block")
     elif words[0] == "end":
         blocks.pop()

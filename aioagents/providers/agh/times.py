@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
-#: A length of time: Go's text, a timedelta, or seconds.
+#: A duration: Go's text, a timedelta, or seconds.
 Duration: TypeAlias = str | timedelta | float
 #: A moment: RFC 3339 text, or a datetime that knows its zone.
 Moment: TypeAlias = str | datetime
@@ -37,12 +37,12 @@ _MOMENT: Final = re.compile(
 
 
 def parse_duration(text: str) -> float:
-    """Read a Go duration as seconds. Raises ValueError for what is none, or not longer than zero."""
+    """Return a Go duration as seconds. Raises ValueError for other text, and for zero."""
     return _nanoseconds(text) / _SECOND
 
 
 def write_duration(value: Duration, path: str) -> str:
-    """Write a duration for the server; text goes as it is. Raises ValueError or TypeError that names `path`."""
+    """Return a duration as the server's text, a string unchanged. Raises ValueError or TypeError, naming `path`."""
     if isinstance(value, str):
         try:
             _nanoseconds(value)
@@ -58,14 +58,14 @@ def write_duration(value: Duration, path: str) -> str:
     elif math.isfinite(value):
         count = round(value * _SECOND)
     else:
-        raise ValueError(f"{path}: {value} is no length of time")
+        raise ValueError(f"{path}: {value} is no duration")
     if not 0 < count <= _LONGEST:
         raise ValueError(f"{path}: has to be longer than zero and shorter than 292 years, not {value}")
     return _text(count)
 
 
 def parse_moment(text: str) -> datetime:
-    """Read RFC 3339 with a zone, cut to microseconds. Raises ValueError for anything else."""
+    """Return RFC 3339 with a zone as a datetime, truncated to microseconds. Raises ValueError for anything else."""
     found = _MOMENT.fullmatch(text.strip())
     try:
         if found is not None:
@@ -77,7 +77,7 @@ def parse_moment(text: str) -> datetime:
 
 
 def write_moment(value: Moment, path: str) -> str:
-    """Write a moment for the server; text goes as it is. Raises ValueError or TypeError that names `path`."""
+    """Return a moment as the server's text, a string unchanged. Raises ValueError or TypeError, naming `path`."""
     if isinstance(value, str):
         try:
             parse_moment(value)
@@ -87,7 +87,7 @@ def write_moment(value: Moment, path: str) -> str:
     if not isinstance(value, datetime):
         raise TypeError(f"{path}: expected an aware datetime or RFC 3339 text, not {type(value).__name__}")
     if value.utcoffset() is None:
-        raise ValueError(f"{path}: the datetime has to know its zone; add tzinfo")
+        raise ValueError(f"{path}: the datetime has no time zone; add tzinfo")
     try:
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     except OverflowError:
@@ -95,7 +95,7 @@ def write_moment(value: Moment, path: str) -> str:
 
 
 def order_of(text: str) -> tuple[datetime, int]:
-    """Return what RFC 3339 moments are ordered by, to the nanosecond: texts are not. Raises ValueError."""
+    """Return a sort key of an RFC 3339 moment, exact to the nanosecond. Raises ValueError."""
     found = _MOMENT.fullmatch(text.strip())
     digits = (found.group(2) or "") if found is not None else ""
     return parse_moment(text), int(f"{digits:0<9}"[6:])

@@ -1,4 +1,4 @@
-"""AGH Runtime: triggers, which run when something happens."""
+"""AGH Runtime: triggers, which run when an event happens."""
 
 from collections.abc import Mapping
 from typing import TypeAlias, Unpack
@@ -22,13 +22,15 @@ from .wire import (
     update_request,
 )
 
-_ADVICE = "List the triggers and look for one of this name: names may repeat, so compare what it was made of as well."
+_ADVICE = (
+    "List the triggers and look for one of this name. Names may repeat, so compare the other members as well."
+)
 _SECRET = "webhook_secret_value"  # noqa: S105 - the name of the member that holds one
 _Triggers: TypeAlias = list[Trigger]  # in the class, `list` is its method
 
 
 class Triggers:
-    """The triggers of a runtime. Made by `Agh.triggers`; raises and tries again as `Jobs` does."""
+    """The triggers of a runtime. Made by `Agh.triggers`; raises and retries as `Jobs` does."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -43,7 +45,7 @@ class Triggers:
         event: str | None = None,
         limit: int | None = None,
     ) -> _Triggers:
-        """Return the triggers, by name then id; `event` has to be met exactly, no `limit` or 0 is all."""
+        """Return the triggers, by name then id; `event` has to match exactly, no `limit` or 0 means all."""
         query = listing(scope, workspace_id, source)
         if event is not None:
             query["event"] = check_filled(event, "event")
@@ -51,7 +53,7 @@ class Triggers:
             query["limit"] = str(check_number(limit, "limit", least=0))
         return await self._calls.call(list_request(self._url, "triggers.list", query), triggers_in)
 
-    async def create(  # noqa: PLR0913 - the members of the wire
+    async def create(  # noqa: PLR0913 - the members of the JSON body
         self,
         *,
         scope: str,
@@ -60,7 +62,7 @@ class Triggers:
         prompt: str,
         event: str,
         workspace_id: str | None = None,
-        filter: Mapping[str, str] | None = None,  # noqa: A002 - as the wire calls it
+        filter: Mapping[str, str] | None = None,  # noqa: A002 - the name in the JSON body
         enabled: bool | None = None,
         retry: RetryLike | None = None,
         fire_limit: FireLimitLike | None = None,
@@ -68,11 +70,11 @@ class Triggers:
         webhook_id: str | None = None,
         webhook_secret_value: str | Secret | None = None,
     ) -> Trigger:
-        """Make a trigger, once. The event `webhook` needs a slug and a secret, others take neither.
+        """Create a trigger, once. The event `webhook` needs a slug and a secret, other events must have neither.
 
         `prompt` may be a Go template over `.Kind`, `.Scope`, `.WorkspaceID`, `.Source` and `.Data`; all entries of
-        `filter` have to be met. The secret can be replaced later, and never read. Raises `StartUnknown` when the
-        reply was lost and the trigger may be there; its `body` lacks the secret.
+        `filter` have to match. The secret can be replaced later, and never read. Raises `StartUnknown` when the reply
+        was lost and the trigger may exist; its `body` lacks the secret.
         """
         body = trigger_body(
             {
@@ -101,7 +103,7 @@ class Triggers:
                 advice=_ADVICE,
                 action="created a trigger",
                 is_run=False,
-                shown=encode_json({key: value for key, value in body.items() if key != _SECRET}),
+                redacted_body=encode_json({key: value for key, value in body.items() if key != _SECRET}),
             )
         )
 
@@ -110,12 +112,12 @@ class Triggers:
         return await self._calls.call(get_request(self._item(trigger_id), "triggers.get"), trigger_in)
 
     async def update(self, trigger_id: str, /, **changes: Unpack[TriggerChanges]) -> Trigger:
-        """Change what is given, and leave alone what is not; `filter={}` clears it.
+        """Change the given members only; `filter={}` clears the filter.
 
-        A new `webhook_secret_value` counts at once, and the old one no more. Away from the event `webhook`, id, slug
-        and secret are dropped; towards it, send slug and secret along. A trigger from the configuration takes
-        `enabled` alone (else `BadRequest`), one from a package nothing (`Conflict`). `ServerError` may mean that the
-        change contradicts what stays.
+        A new `webhook_secret_value` replaces the old one at once. A change from the event `webhook` to another drops
+        id, slug and secret; a change to it needs slug and secret. Of a trigger from the configuration only `enabled`
+        can be changed (else `BadRequest`), of one from a package nothing (`Conflict`). `ServerError` may mean that
+        the change contradicts other members.
         """
         body = trigger_changes(changes)
         request = update_request(self._item(trigger_id), "triggers.update", body)

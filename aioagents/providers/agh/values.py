@@ -1,7 +1,7 @@
-"""AGH Runtime: when a job runs, how it is tried again, how often it may fire, and what it hands over. Pure.
+"""AGH Runtime: values of definitions: a job's schedule, retries, fire limit and task. Pure.
 
-The same values are sent and received. What is received is kept as it is, new words included; what is to be sent is
-checked then, by `check_...`, as the server checks it.
+The same values are sent and received. Received values are kept unchanged, unknown words included; `check_...` checks
+values before they are sent, as the server does.
 """
 
 import re
@@ -18,7 +18,7 @@ from .times import Duration, Moment, parse_duration, parse_moment, write_duratio
 MODES: Final = ("cron", "every", "at")
 STRATEGIES: Final = ("none", "backoff")
 OWNER_KINDS: Final = ("human", "agent_session", "automation", "extension", "network_peer", "pool")
-#: The member that belongs to each mode; the two others have to be absent.
+#: The member that each mode has; the two others have to be absent.
 _MODE_MEMBERS: Final[Mapping[str, str]] = {"cron": "expr", "every": "interval", "at": "time"}
 _CHANNEL: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -37,33 +37,33 @@ class Schedule:
     interval: str = ""
     time: str = ""
 
-    # Named `cron`, `every` and `at` like the modes that they make.
+    # Named like the modes: `cron`, `every` and `at`.
     @classmethod
     def cron(cls, expr: str) -> Self:
-        """Run by a cron expression of five fields. Raises ValueError that says which one is wrong."""
+        """Return the schedule of a cron expression of five fields. Raises ValueError that names the wrong one."""
         return cls(mode="cron", expr=_cron(expr, "schedule.expr"))
 
     @classmethod
     def every(cls, interval: Duration) -> Self:
-        """Run again and again after so long: Go duration text, a timedelta or seconds. Raises ValueError."""
+        """Return a schedule that repeats after Go duration text, a timedelta or seconds. Raises ValueError."""
         return cls(mode="every", interval=write_duration(interval, "schedule.interval"))
 
     @classmethod
     def at(cls, time: Moment) -> Self:
-        """Run once at a moment: an aware datetime or RFC 3339 text. Raises ValueError.
+        """Return a schedule with one run at `time`: an aware datetime or RFC 3339 text. Raises ValueError.
 
-        One that lies in the past is taken by the server, and never runs.
+        The server accepts a time in the past, and never runs it.
         """
         return cls(mode="at", time=write_moment(time, "schedule.time"))
 
     @property
     def interval_seconds(self) -> float | None:
-        """Return the interval in seconds; None without one that can be read."""
+        """Return the interval in seconds; None where it is missing or invalid."""
         return _seconds(self.interval)
 
     @property
     def moment(self) -> datetime | None:
-        """Return `time` as a datetime; None without one that can be read."""
+        """Return `time` as a datetime; None where it is missing or invalid."""
         try:
             return parse_moment(self.time)
         except ValueError:
@@ -72,7 +72,7 @@ class Schedule:
 
 @frozen(kw_only=True)
 class Retry:
-    """How a run that failed is tried again. Make one by `Retry.none` or `Retry.backoff`.
+    """How a failed run is retried. Make one by `Retry.none` or `Retry.backoff`.
 
     With `backoff` there are up to `max_retries` further attempts; before retry n, counted from 1, the server waits
     `base_delay` (a Go duration) times 2**(n-1). AGH automation API, section 5.2.
@@ -84,12 +84,12 @@ class Retry:
 
     @classmethod
     def none(cls) -> Self:
-        """Never try again."""
+        """Return the policy without retries."""
         return cls()
 
     @classmethod
     def backoff(cls, max_retries: int, base_delay: Duration) -> Self:
-        """Try again, at least once, with doubling delays. Raises ValueError or TypeError."""
+        """Return a policy of at least one retry, with doubling delays. Raises ValueError or TypeError."""
         return cls(
             strategy="backoff",
             max_retries=check_number(max_retries, "retry.max_retries", least=1),
@@ -98,21 +98,21 @@ class Retry:
 
     @property
     def base_seconds(self) -> float | None:
-        """Return the first delay in seconds; None without one that can be read."""
+        """Return the first delay in seconds; None where it is missing or invalid."""
         return _seconds(self.base_delay)
 
 
 def _window(value: Duration) -> str:
-    # Text may come from the server, where it stays what it is.
+    # Text may come from the server, and is kept unchanged.
     return value if isinstance(value, str) else write_duration(value, "fire_limit.window")
 
 
 @frozen
 class FireLimit:
-    """How many runs may begin, at most, in any stretch of time: `max` within `window`.
+    """A limit on how many runs may begin: at most `max` within any `window`.
 
-    `window` is Go duration text, a timedelta or seconds. The server's own limit is 12 within `1h`; what counts are
-    all runs but canceled ones. AGH automation API, section 5.3.
+    `window` is Go duration text, a timedelta or seconds. The server's default is 12 within `1h`; all runs but
+    canceled ones count. AGH automation API, section 5.3.
     """
 
     max: int
@@ -120,13 +120,13 @@ class FireLimit:
 
     @property
     def window_seconds(self) -> float | None:
-        """Return the window in seconds; None without one that can be read."""
+        """Return the window in seconds; None where it is missing or invalid."""
         return _seconds(self.window)
 
 
 @frozen
 class TaskOwner:
-    """Whom a task belongs to: `kind` (human, agent_session, automation, extension, network_peer, pool) and `ref`."""
+    """The owner of a task: `kind` (human, agent_session, automation, extension, network_peer, pool) and `ref`."""
 
     kind: str
     ref: str
@@ -134,10 +134,10 @@ class TaskOwner:
 
 @frozen(kw_only=True)
 class JobTask:
-    """What a job hands to the task system, instead of opening an agent session itself.
+    """A task that a job creates in the task system, instead of opening an agent session itself.
 
     All members are optional: a blank `title` is the job's name, a blank `description` its prompt. A job with a task
-    is not tried again (`Retry.none`). AGH automation API, section 5.4.
+    is not retried (`Retry.none`). AGH automation API, section 5.4.
     """
 
     title: str = ""
@@ -146,7 +146,7 @@ class JobTask:
     owner: TaskOwner | None = None
 
 
-#: What requests take in place of the values: mappings with the members of the wire.
+#: Accepted by requests: the values, or mappings with the members of the JSON.
 ScheduleLike: TypeAlias = Schedule | Mapping[str, object]
 RetryLike: TypeAlias = Retry | Mapping[str, object]
 FireLimitLike: TypeAlias = FireLimit | Mapping[str, object]
@@ -154,7 +154,7 @@ JobTaskLike: TypeAlias = JobTask | Mapping[str, object]
 
 
 def check_schedule(value: ScheduleLike, path: str = "schedule") -> dict[str, object]:
-    """Write a schedule for the server. Raises ValueError or TypeError that names the member."""
+    """Return the JSON of a schedule. Raises ValueError or TypeError that names the member."""
     given = _members_of(value, Schedule, path)
     mode = check_word(given.get("mode", ""), MODES, f"{path}.mode")
     own = _MODE_MEMBERS[mode]
@@ -167,7 +167,7 @@ def check_schedule(value: ScheduleLike, path: str = "schedule") -> dict[str, obj
 
 
 def check_retry(value: RetryLike, path: str = "retry") -> dict[str, object]:
-    """Write how to try again. Raises ValueError or TypeError that names the member."""
+    """Return the JSON of a retry policy. Raises ValueError or TypeError that names the member."""
     given = _members_of(value, Retry, path)
     strategy = check_word(given.get("strategy", ""), STRATEGIES, f"{path}.strategy")
     is_none = strategy == "none"
@@ -182,7 +182,7 @@ def check_retry(value: RetryLike, path: str = "retry") -> dict[str, object]:
 
 
 def check_fire_limit(value: FireLimitLike, path: str = "fire_limit") -> dict[str, object]:
-    """Write a fire limit. Raises ValueError or TypeError that names the member."""
+    """Return the JSON of a fire limit. Raises ValueError or TypeError that names the member."""
     given = _members_of(value, FireLimit, path)
     return {
         "max": check_number(given.get("max", 0), f"{path}.max", least=1),
@@ -191,7 +191,7 @@ def check_fire_limit(value: FireLimitLike, path: str = "fire_limit") -> dict[str
 
 
 def check_task(value: JobTaskLike, path: str = "task") -> dict[str, object]:
-    """Write a task; what is blank is left out. Raises ValueError or TypeError that names the member."""
+    """Return the JSON of a task, without blank members. Raises ValueError or TypeError that names the member."""
     given = _members_of(value, JobTask, path)
     written: dict[str, object] = {}
     for name in ("title", "description", "network_channel"):
@@ -212,7 +212,7 @@ def check_task(value: JobTaskLike, path: str = "task") -> dict[str, object]:
 
 
 def _members_of(value: object, kind: type[Any], path: str) -> dict[str, object]:
-    """Return the members that are set, of a value of ours or of a mapping."""
+    """Return the members that are set, of an instance of `kind` or of a mapping."""
     names = [each.name for each in kind.__attrs_attrs__]
     given = check_members(value, kind, names, path)
     members = given if isinstance(given, dict) else {name: getattr(given, name) for name in names}
@@ -224,7 +224,7 @@ def _members_of(value: object, kind: type[Any], path: str) -> dict[str, object]:
 
 
 def _needed(given: Mapping[str, object], name: str, path: str) -> Any:
-    """Return a member that has to be there; of what kind it is, the writer sees."""
+    """Return a required member, whose type the caller checks. Raises ValueError where it is missing."""
     value = given.get(name, "")
     return value if value != "" else check_filled(value, f"{path}.{name}")
 

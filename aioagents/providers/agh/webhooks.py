@@ -1,4 +1,4 @@
-"""AGH Runtime: webhooks, by which anybody who knows their secret sets off a trigger."""
+"""AGH Runtime: webhooks, by which anybody who knows their secret fires a trigger."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,17 +10,17 @@ from ...contract import path_segment
 from ...model import Secret
 from .calls import Calls
 from .checks import check_filled
-from .delivery import MOST, Delivery, Parcel, Postman
-from .follow import Follower
+from .delivery import MOST, Delivery, DeliverySender, OutgoingDelivery
+from .handles import Handles
 from .signing import check_endpoint, webhook_run_id
 
 
 class Webhooks:
     """The webhooks of a runtime. Made by `Agh.webhooks`."""
 
-    def __init__(self, calls: Calls, follower: Follower) -> None:
+    def __init__(self, calls: Calls, handles: Handles) -> None:
         self._calls = calls
-        self._follower = follower
+        self._handles = handles
 
     async def deliver(
         self,
@@ -33,32 +33,32 @@ class Webhooks:
         trigger_id: str | None = None,
         timeout: float | None = None,
     ) -> Delivery:
-        """Deliver `body`, signed, and wait for the end of the run that it begins.
+        """Deliver `body`, signed, and wait for the end of the run that it starts.
 
         `endpoint` is `<endpoint_slug>--<webhook_id>` (`Trigger.endpoint`), of the global scope unless a
-        `workspace_id` is given. A mapping is sent as JSON, bytes and text as they are, 1 MiB at most. Without a
-        `delivery_id` one is made.
+        `workspace_id` is given. A mapping is sent as JSON, bytes and text unchanged, 1 MiB at most. Without a
+        `delivery_id` a new one is used.
 
         The server answers when the run has ended, and CANCELS THE RUN when the connection is closed before. So the
-        connection is kept as long as it takes: also when this call is cancelled (what comes of it is then told as
-        `StartAbandoned`), but not beyond the pool, whose closing closes it. `timeout` seconds after the first try
-        it is closed on purpose.
+        connection is kept until then, also when this call is cancelled (the outcome is then emitted as the event
+        `StartAbandoned`), but not longer than the pool, whose closing closes it. `timeout` seconds after the first
+        attempt it is closed on purpose.
 
-        Safe to send again: the server takes a delivery id once within 300 seconds, and a lost delivery is repeated
-        under the same id, newly signed; one that had arrived already is a `Delivery` with `is_replay`. With the
-        `trigger_id` the run's id is known beforehand, and the run is found whatever became of the answer; the server
+        Safe to send again: the server accepts a delivery id once within 300 seconds, and a lost delivery is repeated
+        with the same id and a new signature; one that had arrived already is a `Delivery` with `is_replay`. With the
+        `trigger_id` the run's id is known beforehand, and the run is found without an answer; the server's answer
         hides a run that failed. Without it, or where there is no such run, an answer that was hidden or lost is
-        `StartUnknown`. Raises `AuthenticationError` for a wrong secret or a clock that is more than 300 seconds
-        off, `NotFound` where no enabled trigger has this endpoint, `Conflict` (`reason`, `retry_at`) at a limit (a
-        fire limit uses the delivery id up), `BadRequest`, `NotSent`, and ValueError or TypeError before anything is
-        sent.
+        `StartUnknown`. Raises `AuthenticationError` for a wrong secret or a clock that is more than 300 seconds off,
+        `NotFound` where no enabled trigger has this endpoint, `Conflict` (`reason`, `retry_at`) at a limit (after a
+        fire limit the delivery id is used up), `BadRequest`, `NotSent`, and ValueError or TypeError before anything
+        is sent.
         """
         scope = (
             "global" if workspace_id is None else f"workspaces/{path_segment(workspace_id, 'workspace_id')}"
         )
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout has to be above 0 seconds, or None, not {timeout!r}")
-        parcel = Parcel(
+        delivery = OutgoingDelivery(
             url=f"{self._calls.base_url}/api/webhooks/{scope}/{check_endpoint(endpoint)}",
             body=_encoded(body),
             secret=Secret.of(secret),
@@ -66,21 +66,21 @@ class Webhooks:
         )
         run = None
         if trigger_id is not None:
-            run = self._follower.foreign(webhook_run_id(trigger_id, parcel.delivery_id))
-        postman = Postman(
-            parcel, self._calls.pool.clock, handle=self._follower.begun, run=run, timeout=timeout
+            run = self._handles.by_id(webhook_run_id(trigger_id, delivery.delivery_id))
+        sender = DeliverySender(
+            delivery, self._calls.pool.clock, make_handle=self._handles.of_started, run=run, timeout=timeout
         )
         return await self._calls.start(
             Start(
                 vendor=self._calls.account.vendor,
-                request=postman.request(),
-                read=postman.read,
+                request=sender.request(),
+                read=sender.read,
                 target=endpoint,
-                advice=postman.advice,
-                search=postman,
-                renew=postman.renew,
-                sign=postman.sign,
-                handle=lambda delivery: delivery.run,
+                advice=sender.advice,
+                search=sender,
+                next_attempt=sender.next_attempt,
+                sign=sender.sign,
+                find_handle=lambda delivery: delivery.run,
             )
         )
 
@@ -90,12 +90,12 @@ def _encoded(body: bytes | str | Mapping[str, Any]) -> bytes:
         body = body.encode()
     encoded = bytes(body) if isinstance(body, bytes | bytearray) else codec.encode_object(body, "body")
     if len(encoded) > MOST:
-        raise ValueError(f"body: the server takes {MOST} bytes at most, and these are {len(encoded)}")
+        raise ValueError(f"body: the server accepts {MOST} bytes at most, and these are {len(encoded)}")
     return encoded
 
 
 def _header(delivery_id: str) -> str:
     text = check_filled(delivery_id, "delivery_id").strip()
     if not (text.isascii() and text.isprintable()):
-        raise ValueError("delivery_id: has to be printable ASCII, since it goes into a header")
+        raise ValueError("delivery_id: has to be printable ASCII, since it is sent as a header")
     return text

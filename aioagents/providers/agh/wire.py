@@ -1,7 +1,7 @@
-"""AGH Runtime: requests to its automation API, and what their answers hold. Pure.
+"""AGH Runtime: requests to its automation API, and the reading of their answers. Pure.
 
-Paths begin with `/api` and never end in a slash; there is no signature, and never an `Origin` header, by which the
-server would refuse (AGH automation API, section 1).
+Paths begin with `/api` and never end in a slash. Requests have no signature and no `Origin` header, for which the
+server would refuse them (AGH automation API, section 1).
 """
 
 from collections.abc import Callable, Mapping
@@ -17,38 +17,38 @@ from .settings import VENDOR
 
 T = TypeVar("T")
 
-#: The statuses by which the server says that nothing was executed (section 11).
+#: Statuses that mean that nothing was executed (section 11).
 REFUSED: Final = frozenset({503})
-#: Bytes that the server takes in a body.
+#: Bytes that the server accepts in a body.
 MOST: Final = 4_194_304
 _JSON: Final = {"Content-Type": "application/json"}
 
 
 def status_request(base_url: str) -> Request:
-    """Build the question whether the daemon serves."""
+    """Build a request for the daemon's status."""
     return Request(method="GET", url=f"{base_url}/api/status", call="status")
 
 
 def list_request(url: str, call: str, query: Mapping[str, str]) -> Request:
-    """Build a question for a list. All of the query is percent-encoded, also the plus in a zone."""
+    """Build a request for a list. The whole query is percent-encoded, also the plus of a time zone."""
     asked = f"?{urlencode(query, quote_via=quote, safe='')}" if query else ""
     return Request(method="GET", url=f"{url}{asked}", call=call)
 
 
 def get_request(url: str, call: str) -> Request:
-    """Build a question for one item."""
+    """Build a request for one item."""
     return Request(method="GET", url=url, call=call)
 
 
 def item_url(url: str, item_id: str, name: str) -> str:
-    """Return the URL of one item. Raises ValueError, naming the argument, for what cannot be an id."""
+    """Return the URL of one item. Raises ValueError or TypeError, naming the argument, for an impossible id."""
     if not isinstance(item_id, str):
         raise TypeError(f"{name} has to be a string, not {type(item_id).__name__}")
     return f"{url}/{path_segment(item_id.strip(), name)}"
 
 
 def create_request(url: str, call: str, body: Mapping[str, Any]) -> Request:
-    """Build what makes something new. Sent once: a second one would make a second thing."""
+    """Build a request that creates something. Sent once: a second one would create a second thing."""
     return Request(
         method="POST",
         url=url,
@@ -61,7 +61,7 @@ def create_request(url: str, call: str, body: Mapping[str, Any]) -> Request:
 
 
 def update_request(url: str, call: str, body: Mapping[str, Any]) -> Request:
-    """Build a change, which may be sent again: its members are what they are to be."""
+    """Build a change, which may be repeated: it sets its members to the same values again."""
     return Request(method="PATCH", url=url, call=call, headers=_JSON, body=_encoded(body))
 
 
@@ -105,7 +105,7 @@ def task_run_in(reply: Reply, call: str) -> Mapping[str, Any]:
 
 def _list(reply: Reply, name: str, call: str, read: Callable[..., T]) -> list[T]:
     found = member_in(reply, name, call)
-    if found is None:  # how Go writes a list that was never begun
+    if found is None:  # how Go writes a nil slice
         return []
     if not isinstance(found, list):
         raise _wrong(call, f"$.{name}")
@@ -113,7 +113,7 @@ def _list(reply: Reply, name: str, call: str, read: Callable[..., T]) -> list[T]
 
 
 def member_in(reply: Reply, name: str, call: str) -> Any:
-    """Return one member of an answer, not read yet. Raises DecodeError."""
+    """Return one member of an answer's JSON. Raises DecodeError where it is missing."""
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
     if not isinstance(raw, dict) or name not in raw:
         raise _wrong(call, f"$.{name}" if isinstance(raw, dict) else "$")
@@ -128,5 +128,5 @@ def _wrong(call: str, path: str) -> DecodeError:
 def _encoded(body: Mapping[str, Any]) -> bytes:
     encoded = codec.encode_object(body, "the definition")
     if len(encoded) > MOST:
-        raise ValueError(f"the server takes {MOST} bytes at most, and these are {len(encoded)}")
+        raise ValueError(f"the server accepts {MOST} bytes at most, and these are {len(encoded)}")
     return encoded

@@ -1,4 +1,4 @@
-"""Leap: workflow runs, single and in bulk, with webhooks that announce the end."""
+"""Leap: workflow runs, single and in bulk, with webhooks at their end."""
 
 from ...contract import Provider
 from .client import Leap

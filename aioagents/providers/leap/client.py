@@ -15,14 +15,14 @@ from ...webhooks import WebhookReceiver
 from .settings import BASE_URL, REQUIRED, VARIABLES, Dialect
 from .wire import BULK, VENDOR, bulk_request, get_request, read_run, read_started, run_request
 
-_ADVICE: Final = "Leap lists no runs and knows no idempotency key: look at its dashboard for what ran."
+_ADVICE: Final = "Leap lists no runs and has no idempotency key: check its dashboard for what ran."
 
 
 class Leap(RunClient):
     """Starts and follows workflow runs of Leap, single ones and bulk runs.
 
-    `dialect` says how runs are started, see `Dialect`. Raises ValueError for a key that is empty or no header's
-    value, an unknown dialect, or a base URL that is neither https nor loopback (`allow_insecure` lets it through).
+    `dialect` says how runs are started, see `Dialect`. Raises ValueError for a key that is empty or invalid in a
+    header, an unknown dialect, or a base URL that is neither https nor loopback (`allow_insecure` permits http).
     """
 
     vendor: ClassVar[str] = VENDOR
@@ -44,7 +44,7 @@ class Leap(RunClient):
             not (key.reveal().isascii() and key.reveal().isprintable())
             or key.reveal().strip() != key.reveal()
         ):
-            raise ValueError("api_key holds what no header can carry, such as a line's end")
+            raise ValueError("api_key holds characters that are invalid in a header, such as a newline")
         self._base_url = check_base_url(base_url, "base_url", allow_insecure=allow_insecure)
         self._dialect = Dialect.of(dialect)
         digest = sha256(f"{self._base_url}\n{key.reveal()}".encode()).hexdigest()[:8]
@@ -61,7 +61,7 @@ class Leap(RunClient):
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from the `LEAP_*` variables. Raises ValueError that names those which are missing."""
+        """Make a client from the `LEAP_*` variables. Raises ValueError that names the missing ones."""
         found = read_settings(REQUIRED, VARIABLES, environ)
         return cls(
             pool,
@@ -71,7 +71,7 @@ class Leap(RunClient):
         )
 
     async def check(self) -> None:
-        """Read a run that is none: any answer but a refusal of the key shows that it is good.
+        """Read a run that does not exist: any answer but a refusal of the key shows that the key is good.
 
         Raises `AuthenticationError`, `PermissionDenied`, `ServerError`, `Throttled`, `TransportError`,
         `PoolClosed`.
@@ -83,7 +83,7 @@ class Leap(RunClient):
         except (AuthenticationError, PermissionDenied, ServerError, Throttled):
             raise
         except ReplyError:
-            return  # an unknown run is answered in an undocumented way, by which the key was good
+            return  # how an unknown run is answered is undocumented, but the key was accepted
 
     async def run(
         self,
@@ -92,13 +92,13 @@ class Leap(RunClient):
         *,
         webhook_url: str | WebhookReceiver | None = None,
     ) -> RunHandle:
-        """Start a run of a workflow, once, and give a handle on it.
+        """Start a run of a workflow, once, and return its handle.
 
-        With a `WebhookReceiver` the run gets a URL of its own there: a delivery wakes the handle, and while
-        the receiver works the regular polls go at the cadence's slowest. Never sent twice: the vendor has no
-        idempotency key, and each run costs credit. Raises `StartUnknown` when the reply was lost and a run
-        may have begun; the refusal, `NotSent` and cancellation are as `Leena.execute` tells; ValueError or
-        TypeError for arguments that cannot be sent.
+        With a `WebhookReceiver` the run gets a URL of its own there: a delivery wakes the handle, and while the
+        receiver works, regular polls come at the cadence's longest gap. Never sent twice: the vendor has no
+        idempotency key, and each run costs credit. Raises `StartUnknown` when the reply was lost and a run may have
+        begun, ValueError or TypeError for arguments that cannot be sent; refusals, `NotSent` and cancellation are as
+        for `Leena.execute`.
         """
         return await self._start(
             lambda url: run_request(self._base_url, self._dialect, workflow_id, inputs, url),
@@ -110,7 +110,7 @@ class Leap(RunClient):
     async def run_bulk(
         self, workflow_id: str, input_csv_url: str, *, webhook_url: str | WebhookReceiver | None = None
     ) -> RunHandle:
-        """Start one run for each row of a CSV the vendor can fetch; `result()` gives a `BulkOutput`.
+        """Start one run for each row of a CSV that the vendor can fetch; `result()` returns a `BulkOutput`.
 
         Otherwise as `run`. The runs of a bulk run cannot be listed.
         """
@@ -122,21 +122,21 @@ class Leap(RunClient):
         )
 
     async def start(self, row: BatchRow) -> RunHandle:
-        """Start a row of a batch: its target is the workflow. As `run`; raises ValueError for a message."""
+        """Start a row of a batch: its target is the workflow. As `run`, but raises ValueError for a message."""
         if row.message:
-            raise ValueError("a workflow of Leap takes inputs, and no message")
+            raise ValueError("a Leap workflow takes inputs, and no message")
         return await self.run(row.target, row.input)
 
     def get(self, run_id: str) -> RunHandle:
-        """Follow a run by its id, whoever started it. Raises ValueError for an id that cannot be one."""
+        """Return the handle of a run by its id, no matter who started it. Raises ValueError for an impossible id."""
         return self._handle(RunRef(VENDOR, "", run_id))
 
     def get_bulk(self, bulk_run_id: str) -> RunHandle:
-        """Follow a bulk run by its id. Raises ValueError for an id that cannot be one."""
+        """Return the handle of a bulk run by its id. Raises ValueError for an impossible id."""
         return self._handle(RunRef(VENDOR, BULK, bulk_run_id))
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Follow a run or bulk run by its reference. Raises ValueError for one of another vendor."""
+        """Return the handle of a run or bulk run. Raises ValueError for another vendor's reference."""
         parsed = RunRef.parse(ref) if isinstance(ref, str) else ref
         if parsed.vendor != VENDOR or parsed.scope not in {"", BULK}:
             raise ValueError(f"{parsed} is not a run of {VENDOR}")

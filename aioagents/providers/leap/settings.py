@@ -1,4 +1,4 @@
-"""Leap: where it is and how it is spoken to."""
+"""Leap: base URL, environment variables, and the two dialects of its API."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -15,7 +15,7 @@ REQUIRED: Final = ("LEAP_API_KEY",)
 
 
 class Dialect(StrEnum):
-    """How a run is started. Two generations were published on the same host; reading is the same in both.
+    """How a run is started. The vendor published two generations on the same host; reading is the same in both.
 
     `WORKFLOWS`: `POST /v1/workflows` with `workflowId`, `webhookUrl`, `inputs` (October 2023).
     `RUNS`: `POST /v1/runs` with `workflow_id`, `webhook_url`, `input` (the public OpenAPI).
@@ -26,7 +26,7 @@ class Dialect(StrEnum):
 
     @classmethod
     def of(cls, name: str) -> "Dialect":
-        """Read a dialect's name. Raises ValueError that lists them."""
+        """Return the dialect of this name. Raises ValueError that lists the names."""
         try:
             return cls(name)
         except ValueError:

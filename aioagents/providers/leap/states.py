@@ -1,4 +1,4 @@
-"""Leap: its words for where a run stands. Pure."""
+"""Leap: its status words, and the state that each is mapped to. Pure."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -6,8 +6,8 @@ from typing import Final
 
 from ...model import RunState
 
-# Three of the words are in every source; `queued` and `cancelled` came in March 2024. That `cancelled` is an
-# end follows from the word alone.
+# Three of the words are in every source; `queued` and `cancelled` were added in March 2024. No source says that
+# `cancelled` is final; that follows from the word alone.
 STATES: Final[Mapping[str, RunState]] = MappingProxyType(
     {
         "queued": RunState.QUEUED,
@@ -20,5 +20,5 @@ STATES: Final[Mapping[str, RunState]] = MappingProxyType(
 
 
 def state_of(status: str) -> RunState:
-    """Return the state for a status word; one that is not known is watched on, never an end."""
+    """Return the state of a status word; an unknown word is `UNKNOWN`, which is polled on and never an end."""
     return STATES.get(status, RunState.UNKNOWN)

@@ -1,8 +1,7 @@
-"""Leap: what goes over the wire, both ways. Pure.
+"""Leap: requests, and the reading of replies. Pure.
 
-Both dialects, and bulk runs, are read by one tolerant reader: members come in camel or snake case, the output
-may be called `result`, times and ids are kept as they are. Only the `id` of a start and the `status` of a poll have
-to be there.
+Both dialects, and bulk runs, are read by one tolerant reader: members come in camel or snake case, and the output
+may be called `result`. Only the `id` in the answer to a start and the `status` in the answer to a poll are required.
 """
 
 from collections.abc import Mapping
@@ -31,7 +30,7 @@ _MEMBERS: Final[Mapping[Dialect, tuple[str, str, str, str]]] = {
 
 @frozen(kw_only=True)
 class BulkOutput:
-    """What a bulk run gives: where its output CSV is (None where the vendor names none), and its row count."""
+    """The result of a bulk run: the URL of its output CSV and its row count, None where the vendor names none."""
 
     csv_url: str | None
     row_count: int | None
@@ -40,7 +39,7 @@ class BulkOutput:
 def run_request(
     base_url: str, dialect: Dialect, workflow_id: str, inputs: Any, webhook_url: str | None
 ) -> Request:
-    """Build the start of a run; what was not given is left out. Raises TypeError or ValueError."""
+    """Build the start of a run; arguments that are None are left out. Raises TypeError or ValueError."""
     path, workflow_member, webhook_member, inputs_member = _MEMBERS[dialect]
     body: dict[str, Any] = {workflow_member: check_text(workflow_id, "workflow_id")}
     if webhook_url is not None:
@@ -63,7 +62,7 @@ def bulk_request(base_url: str, workflow_id: str, input_csv_url: str, webhook_ur
 
 
 def get_request(base_url: str, ref: RunRef) -> Request:
-    """Build a poll at a run or bulk run. Raises ValueError for an id that cannot be one."""
+    """Build a poll of a run or bulk run. Raises ValueError for an impossible id."""
     is_bulk = ref.scope == BULK
     name = "bulk_run_id" if is_bulk else "run_id"
     segment = path_segment(ref.id, name)
@@ -78,7 +77,7 @@ def get_request(base_url: str, ref: RunRef) -> Request:
 
 
 def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
-    """Read the answer to a start. Raises DecodeError when it names no run; a status may be missing."""
+    """Read the answer to a start. Raises DecodeError when it has no run id; a status may be missing."""
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
     run_id = codec.text_in(raw, "id", vendor=VENDOR, call=call)
     if not run_id.strip():

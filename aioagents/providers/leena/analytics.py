@@ -1,4 +1,4 @@
-"""Leena AI: the total-runs report, walked page by page, and its incremental reading."""
+"""Leena AI: the total-runs report, read page by page, and its incremental reading."""
 
 import re
 from collections import deque
@@ -25,7 +25,7 @@ _VERSION: Final = 1
 
 @frozen(kw_only=True)
 class ReportQuery:
-    """What is asked of the report: a window over run starts, and perhaps a bound on updates."""
+    """A query of the report: a window of run starts, and optionally a lower bound of updates."""
 
     start: str
     end: str
@@ -41,7 +41,7 @@ class ReportQuery:
         updated_after: datetime | str | None = None,
         page_size: int = 100,
     ) -> Self:
-        """Check and write the arguments. Raises ValueError or TypeError that says what is accepted."""
+        """Return the query of checked arguments. Raises ValueError or TypeError that says what is accepted."""
         first, last = _day(start, "start"), _day(end, "end")
         if last < first:
             raise ValueError(f"end ({last}) lies before start ({first})")
@@ -73,12 +73,12 @@ class ReportQuery:
 class Report:
     """The rows of one query, as an async iterator; each state of a run comes once.
 
-    Pages of a set that changes drift: rows move between them while they are read. So a walk goes on until an
-    empty or short page, repeated rows are dropped, and when `total` changed on the way, or fewer runs were
-    seen than it says, the pages are walked again, three times at most, for what was missed. `is_complete`
-    tells afterwards whether nothing was; `total` is the vendor's count, for progress.
+    While pages are read, runs change and rows move between pages. So one walk reads pages until one is empty or
+    short, and repeated rows are dropped; when `total` changed meanwhile, or fewer runs were seen than it says, the
+    pages are walked again, three times at most in all, for rows that were missed. Afterwards `is_complete` says
+    whether none was missed; `total` is the vendor's count, for progress.
 
-    When a page cannot be read, the error is raised, and iterating on asks for it once more.
+    When a page cannot be read, the error is raised; further iteration requests that page again.
     """
 
     def __init__(self, pool: SessionPool, account: Account, base_url: str, query: ReportQuery) -> None:
@@ -104,7 +104,7 @@ class Report:
             if self._walk is None:
                 self.is_complete |= self._has_all
                 raise StopAsyncIteration
-            await self._turn(self._walk)
+            await self._read_next(self._walk)
         return self._waiting.popleft()
 
     async def aclose(self) -> None:
@@ -120,12 +120,12 @@ class Report:
         self.pages += 1
         return page
 
-    async def _turn(self, walk: "_Walk") -> None:
-        """Read the next page, and begin another walk where one that is over missed something."""
+    async def _read_next(self, walk: "_Walk") -> None:
+        """Read the next page; begin another walk where one that has ended may have missed rows."""
         number = walk.number
         page = await self.page(number)
         if walk is not self._walk or number != walk.number:
-            return  # closed meanwhile, or another task was quicker
+            return  # closed meanwhile, or another task has read this page
         keys = [row.key for row in page.rows]
         walk.take(page, keys)
         self.total = walk.total
@@ -141,7 +141,7 @@ class Report:
 
 
 class _Walk:
-    """One walk over the pages, until one shows that there are no more. Pure."""
+    """One walk over the pages, until a page shows that there are no more. Pure."""
 
     def __init__(self, total: int | None) -> None:
         self.number = 1
@@ -151,14 +151,14 @@ class _Walk:
         self._met: set[tuple[str, str | None]] = set()
 
     def take(self, page: Page, keys: Collection[tuple[str, str | None]]) -> None:
-        """Take in the page of the present number; `keys` are those of its rows."""
+        """Add the page `number`; `keys` are those of its rows."""
         if page.total is not None:
             self.is_drifted |= self.number > 1 and page.total != self.total
             self.total = page.total
         before = len(self._met)
         self._met.update(keys)
-        # A server may ignore the page number, then a page brings nothing new; and it may clamp the limit
-        # and echo what was asked for: a short page is the last one only if nothing is lacking.
+        # A server may ignore the page number: then a page has nothing new. It may also lower the limit and echo the
+        # one that was requested: then a short page is the last one only if no row is missing.
         is_short = page.limit is not None and len(page.rows) < page.limit
         is_last = is_short and (page.total is None or len(self._met) >= page.total)
         self.is_over = is_last or len(self._met) == before
@@ -168,14 +168,14 @@ class _Walk:
 class Sync:
     """The rows that are new since a checkpoint, as an async iterator.
 
-    Give `checkpoint` (a JSON-able dict: store it as it is) to the next `sync`. It stays what it was until a
-    complete walk is over: a failure, or leaving the loop early, moves nothing, and the rows come again. Each
-    state of a run comes once; a run that changes comes again, so write rows by `run_id`. Iterating on after an
-    error asks for the page that failed once more.
+    Pass `checkpoint` (a dict that can be stored as JSON) to the next `sync`. It changes only at the end of a complete
+    walk: after a failure, or when the loop is left early, it is unchanged, and the rows come again. Each state of a
+    run comes once; a run that changes comes again, so store rows by `run_id`. After an error, further iteration
+    requests the page that failed again.
 
-    What is asked for overlaps what was read by `overlap`, since rows appear up to two hours late and not in
-    order; known ones are dropped by (`run_id`, `timestamp`). Where no row carries a timestamp the checkpoint
-    never gets a watermark, and each sync reads the whole window again (`has_watermark` tells).
+    Each sync reads back by `overlap`, since rows appear up to two hours late and not in order; known ones are dropped
+    by (`run_id`, `timestamp`). If no row has a timestamp the checkpoint has no watermark (`has_watermark`), and each
+    sync reads the whole window again.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Sync:
 
     @property
     def has_watermark(self) -> bool:
-        """Return whether the next sync can ask for updates alone."""
+        """Return whether the next sync can request only updates."""
         return self.checkpoint["watermark"] is not None
 
     def __aiter__(self) -> Self:
@@ -217,7 +217,7 @@ class Sync:
     async def __anext__(self) -> ReportRow:
         async for row in self.report:
             stamp = row.timestamp
-            # Without a timestamp, whether a row changed cannot be known: it comes again.
+            # Without a timestamp it is unknown whether a row changed: it comes again.
             if stamp is not None and self._known.get(row.run_id) == stamp:
                 continue
             if stamp is not None and codec.parse_moment(stamp) is not None:
@@ -235,7 +235,7 @@ class Sync:
 
 
 def _read(reply: Reply) -> Page:
-    """Read a page; `isSuccess` counts, not the status (HTTP 200 may carry a failed query)."""
+    """Read a page. Raises ReplyError where `isSuccess` is false: HTTP 200 may carry a failed query."""
     body = codec.decode(reply.body, vendor=VENDOR, call=CALL)
     if isinstance(body, dict) and body.get("isSuccess") is False:
         message = body.get("message")
@@ -261,10 +261,10 @@ def _day(value: date | str, name: str) -> str:
 
 
 def _moment(value: datetime | str | None) -> str | None:
-    """Write a moment for the filter; a string, the vendor's own, goes back as it came."""
+    """Return a moment as text for the filter; a string, which is the vendor's own, is unchanged."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise ValueError("updated_after has to know its zone; add tzinfo")
+            raise ValueError("updated_after has no time zone; add tzinfo")
         return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     if value is None or codec.parse_moment(value) is not None:
         return value
@@ -272,24 +272,24 @@ def _moment(value: datetime | str | None) -> str | None:
 
 
 def _earlier(watermark: str | None, overlap: timedelta) -> str | None:
-    """Return the moment to ask from; without an overlap it is the vendor's own text."""
+    """Return the lower bound of the next query; without an overlap it is the vendor's own text."""
     moment = codec.parse_moment(watermark)
     if moment is None or not overlap:
         return watermark
     try:
         return _moment(moment - overlap)
-    except OverflowError:  # the beginning of time, as some write for "never"
+    except OverflowError:  # year 1, as some servers write for "never"
         return watermark
 
 
 def _later(first: str | None, second: str) -> str:
-    """Return the later of two moments as written: formats are mixed, so texts cannot be compared."""
+    """Return the later of two moments as text. Formats are mixed, so the texts cannot be compared."""
     one, two = codec.parse_moment(first), codec.parse_moment(second)
     return second if first is None or one is None or (two is not None and two >= one) else first
 
 
 def _recent(known: Mapping[str, str], bound: str | None) -> dict[str, str]:
-    """Keep what the next sync may meet again."""
+    """Return the runs that the next sync may read again."""
     since = codec.parse_moment(bound)
     if since is None:
         return dict(known)
@@ -308,6 +308,4 @@ def _read_checkpoint(checkpoint: Mapping[str, Any] | None) -> tuple[str | None, 
             isinstance(stamp, str) for stamp in known.values()
         ):
             return watermark, dict(known)
-    raise ValueError(
-        "not a checkpoint of Leena.sync, version 1: give what an earlier sync's `checkpoint` was"
-    )
+    raise ValueError("not a checkpoint of Leena.sync, version 1: pass the `checkpoint` of an earlier sync")

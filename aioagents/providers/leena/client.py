@@ -22,17 +22,17 @@ from .wire import (
 )
 
 _ADVICE: Final = (
-    "Leena has no way to ask for it and no idempotency key; the total-runs report shows runs of that time "
-    "about two hours later."
+    "Leena cannot be asked whether it began, and has no idempotency key; the total-runs report shows runs of that "
+    "time about two hours later."
 )
 
 
 class Leena(RunClient):
     """Starts and follows AOP runs of Leena AI, and reads the total-runs report, in one region.
 
-    Tokens are shared by all clients of the pool with the same credentials and token endpoint. Where the
-    report's scope belongs to another OAuth app, give its `report_credentials`. Raises ValueError for a
-    region or endpoint that cannot be used.
+    Tokens are shared by all clients of the pool with the same credentials and token endpoint. `report_credentials`
+    are needed where the report's scope belongs to another OAuth app. Raises ValueError for an invalid region or
+    endpoint.
     """
 
     vendor: ClassVar[str] = VENDOR
@@ -64,7 +64,7 @@ class Leena(RunClient):
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from the `LEENA_*` variables. Raises ValueError that names those which are missing."""
+        """Make a client from the `LEENA_*` variables. Raises ValueError that names the missing ones."""
         return cls(
             pool,
             credentials=LeenaCredentials.from_env(environ),
@@ -73,9 +73,9 @@ class Leena(RunClient):
         )
 
     async def check(self) -> None:
-        """Obtain a token, or use the one at hand. Raises `AuthenticationError`, `TransportError`, `PoolClosed`.
+        """Obtain a token, or use the current one. Raises `AuthenticationError`, `TransportError`, `PoolClosed`.
 
-        What the token may be used for cannot be told without a call that costs or fails.
+        What the token permits is not checked: that would take a call that costs or fails.
         """
         self._pool.ensure_open()
         for account in {self._account, self._report_account}:
@@ -84,13 +84,13 @@ class Leena(RunClient):
     async def execute(
         self, aop_id: str, *, message: str = "", context: Mapping[str, Any] | None = None
     ) -> RunHandle:
-        """Start a run of the AOP called `aop_id` (its slug or id), once, and give a handle on it.
+        """Start a run of the AOP called `aop_id` (its slug or id), once, and return its handle.
 
-        Never sent twice: the vendor has no idempotency key. Raises `StartUnknown` when the reply was lost
-        and a run may have begun, `BadRequest`, `PermissionDenied` or `NotFound` when the vendor refuses,
-        `Throttled`, `AuthenticationError` or `NotSent` after the tries the pool allows, ValueError or
-        TypeError for arguments that cannot be sent. Cancelled while the reply is out, the start goes on and
-        its outcome is told as `StartAbandoned`.
+        Never sent twice: the vendor has no idempotency key. Raises `StartUnknown` when the reply was lost and a run
+        may have begun, `BadRequest`, `PermissionDenied` or `NotFound` when the vendor refuses, `Throttled`,
+        `AuthenticationError` or `NotSent` after the attempts the pool allows, ValueError or TypeError for arguments
+        that cannot be sent. If it is cancelled while the request is in flight, the start goes on and its outcome is
+        emitted as the event `StartAbandoned`.
         """
         check_text(aop_id, "aop_id")
         if not isinstance(message, str):
@@ -113,12 +113,12 @@ class Leena(RunClient):
         return self.execute(row.target, message=row.message, context=row.input)
 
     def item(self, aop_item_id: str) -> RunHandle:
-        """Follow a run by its `aop_item_id`, whoever started it. Raises ValueError for an id that cannot be one."""
+        """Return the handle of a run by its id, no matter who started it. Raises ValueError for an impossible id."""
         path_segment(aop_item_id, "aop_item_id")
         return RunHandle(self._source, RunRef(VENDOR, self._scope, aop_item_id))
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Follow a run by its reference. Raises ValueError for one of another vendor or region."""
+        """Return the handle of a run. Raises ValueError for a reference of another vendor or region."""
         return self.item(check_ref(ref, vendor=VENDOR, scope=self._scope).id)
 
     def report(
@@ -131,10 +131,10 @@ class Leena(RunClient):
     ) -> Report:
         """Read the total-runs report: `async for row in leena.report(...)`.
 
-        Returns the runs that started from `start` to `end` (dates; their zone, and whether `end` is included,
-        is undocumented), with `updated_after` only those updated strictly after it. Data lags about two
-        hours. See `Report` for how pages are walked. Iterating raises `ReplyError` (401 also for a missing
-        scope), `TransportError`, `DecodeError`.
+        It has the runs that started from `start` to `end` (dates; their zone, and whether `end` is included, is
+        undocumented), with `updated_after` only those updated strictly after it. Data lags about two hours. See
+        `Report` for how pages are read. Iterating raises `ReplyError` (401 also for a missing scope),
+        `TransportError`, `DecodeError`.
         """
         query = ReportQuery.of(start, end, updated_after=updated_after, page_size=page_size)
         return Report(self._pool, self._report_account, self._endpoints.report or "", query)
@@ -150,8 +150,8 @@ class Leena(RunClient):
     ) -> Sync:
         """Read what is new in the report since `checkpoint`: `async for row in sync: ...; sync.checkpoint`.
 
-        `start` has to lie before the start of the oldest run that may still change; `end` is tomorrow unless
-        given. See `Sync` for what a checkpoint promises.
+        `start` has to be before the start of the oldest run that may still change; `end` is tomorrow by default. See
+        `Sync` for what a checkpoint guarantees.
         """
         return Sync(
             self._pool,

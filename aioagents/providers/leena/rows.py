@@ -1,8 +1,8 @@
 """Leena AI: rows of the total-runs report, typed. Pure.
 
-A row keeps the JSON it came as and reads its members when they are asked for: most readers want a few of the
-two dozen, and building all of them costs four times as much as decoding the JSON. What is missing, null or of
-another shape than the vendor describes reads as None or empty; `raw` tells what it was.
+A row keeps its JSON and reads a member when its property is used: most programs need a few of the two dozen, and
+building all of them costs four times as much as decoding the JSON. A member that is missing, null or of another shape
+than the vendor describes reads as None or empty; `raw` has it unchanged.
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from ...errors import DecodeError
 
 VENDOR: Final = "leena"
 CALL: Final = "report"
-#: What stands for "not finished": the API's word, the dashboard's, and nothing.
+#: Values that mean "not finished": the API's, the dashboard's, and empty.
 UNFINISHED: Final = frozenset({"NA", "N/A", ""})
 
 
 @frozen(kw_only=True)
 class Person:
-    """Somebody named in a run. Members the vendor leaves out are None."""
+    """A person named in a run. Members that the vendor leaves out are None."""
 
     id: str | None = field(default=None, repr=False)
     name: str | None = field(default=None, repr=False)
@@ -58,8 +58,8 @@ class Guardrail:
 class ReportRow:
     """One run in the report; `raw` is the row as received, and holds names and e-mail addresses.
 
-    Moments are given as the vendor wrote them (`initiated_on`) and parsed (`initiated_at`): no zone means
-    UTC, and what is no moment, as `NA` while a run goes on, is None.
+    Dates are available as the vendor wrote them (`initiated_on`) and parsed (`initiated_at`): without a zone they
+    are UTC, and text that is no date, as `NA` while a run goes on, is None.
     """
 
     raw: Mapping[str, Any]
@@ -71,7 +71,7 @@ class ReportRow:
 
     @property
     def request_id(self) -> str | None:
-        """Return the key that joins a row to the `request_id` of an execute's answer (`handle.accepted.raw`)."""
+        """Return the id that also is the `request_id` in execute's answer (`handle.accepted.raw`)."""
         return _text(self.raw, "requestId")
 
     @property
@@ -147,7 +147,7 @@ class ReportRow:
 
     @property
     def total_time_taken(self) -> str | None:
-        """Return the run's length as text for display; to reckon with it, subtract the moments."""
+        """Return the run's duration as text for display; to calculate with it, subtract the dates."""
         return _text(self.raw, "totalTimeTaken")
 
     @property
@@ -206,7 +206,7 @@ class ReportRow:
 
     @property
     def key(self) -> tuple[str, str | None]:
-        """Return what tells this state of the run from others: an updated run has to come again."""
+        """Return what distinguishes this state of the run from others: an updated run has to come again."""
         return self.run_id, self.timestamp
 
     def __repr__(self) -> str:
@@ -215,7 +215,7 @@ class ReportRow:
 
 @frozen
 class Page:
-    """One page: its rows, and what the vendor says of the whole; None where it says nothing usable."""
+    """One page: its rows, and the vendor's total and limit, None where they are missing or unusable."""
 
     rows: list[ReportRow]
     total: int | None
@@ -223,7 +223,7 @@ class Page:
 
 
 def read_page(body: Any) -> Page:
-    """Read a page that is a success. Raises DecodeError where there are no rows to be had from it."""
+    """Read a successful page. Raises DecodeError where it has no rows or a row has no id."""
     result = body.get("result") if isinstance(body, dict) else None
     if not isinstance(result, dict):
         raise _wrong("$.result")

@@ -23,8 +23,8 @@ VARIABLES: Final[Mapping[str, str]] = {
 _REQUIRED: Final = ("LEENA_CLIENT_ID", "LEENA_CLIENT_SECRET", "LEENA_USERNAME", "LEENA_PASSWORD")
 _URLS: Final = ("LEENA_TOKEN_URL", "LEENA_AOP_URL", "LEENA_REPORT_URL")
 
-# The primary region's hosts have no prefix: first-party table of the audit-log page, for the token host;
-# for the two other surfaces this is inferred.
+# The primary region's hosts have no prefix: documented for the token host, in a table of the vendor's audit-log page;
+# inferred for the two other surfaces.
 _PRIMARY: Final = "ap-south-1"
 _SURFACES: Final = {"token": "acl", "aop": "aic", "report": "analytics-api"}
 
@@ -40,7 +40,7 @@ def _filled(_: object, attribute: "Attribute[Any]", value: "str | Secret") -> No
 
 @frozen(kw_only=True)
 class LeenaCredentials:
-    """The four values the vendor issues for one OAuth app and its user. The secret ones are never shown."""
+    """The four values the vendor issues for one OAuth app and its user. The secret ones are in no repr."""
 
     client_id: str = field(validator=_filled)
     client_secret: Secret = field(converter=_secret, validator=_filled)
@@ -49,7 +49,7 @@ class LeenaCredentials:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read the four `LEENA_*` variables. Raises ValueError that names those which are missing."""
+        """Read the four `LEENA_*` variables. Raises ValueError that names the missing ones."""
         found = read_settings(_REQUIRED, environ=environ)
         return cls(
             client_id=found["LEENA_CLIENT_ID"],
@@ -59,14 +59,14 @@ class LeenaCredentials:
         )
 
     def name_at(self, token_url: str) -> str:
-        """Name the account these credentials open at a token endpoint, showing none of them."""
+        """Return the name of the account that these credentials open at a token endpoint; it shows none of them."""
         text = f"{token_url}\n{self.client_id}\n{self.username}"
         return f"leena-{sha256(text.encode()).hexdigest()[:16]}"
 
 
 @frozen(kw_only=True)
 class LeenaEndpoints:
-    """Base URLs of the three surfaces; one left at None is the region's.
+    """Base URLs of the three surfaces; None stands for the region's.
 
     They have to be https, or http to a loopback host, unless `allow_insecure`.
     """
@@ -85,9 +85,9 @@ class LeenaEndpoints:
 
     @classmethod
     def for_region(cls, region: str | None) -> Self:
-        """Build the URLs of a region, None for the unprefixed primary one. Raises ValueError for odd codes.
+        """Return the URLs of a region, None for the unprefixed primary one. Raises ValueError for an invalid code.
 
-        Any code that can stand in a host name is taken: the vendor publishes no closed list.
+        Any code that can be part of a host name is accepted: the vendor publishes no closed list.
         """
         label = None if region is None else check_host_label(region, "region")
         prefix = "" if label is None or label == _PRIMARY else f"{label}-"
@@ -102,7 +102,7 @@ class LeenaEndpoints:
         return cls(token=token, aop=aop, report=report)
 
     def completed(self, region: str | None) -> "LeenaEndpoints":
-        """Fill what is None with the region's URLs."""
+        """Return a copy in which the region's URLs replace what is None."""
         regional = LeenaEndpoints.for_region(region)
         return LeenaEndpoints(
             token=self.token or regional.token,

@@ -1,4 +1,4 @@
-"""Leena AI: its words for where a run stands. Pure."""
+"""Leena AI: its status words, and the state that each is mapped to. Pure."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -6,7 +6,7 @@ from typing import Final
 
 from ...model import RunState
 
-#: Answer of execute alone; the status call never says it.
+#: Only in the answer to execute; the status call never returns it.
 ACCEPTED: Final = "accepted"
 
 STATES: Final[Mapping[str, RunState]] = MappingProxyType(
@@ -21,5 +21,5 @@ STATES: Final[Mapping[str, RunState]] = MappingProxyType(
 
 
 def state_of(status: str) -> RunState:
-    """Return the state for a status word; one that is not known is watched on, never an end."""
+    """Return the state of a status word; an unknown word is `UNKNOWN`, which is polled on and never an end."""
     return STATES.get(status, RunState.UNKNOWN)

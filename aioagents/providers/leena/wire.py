@@ -1,4 +1,4 @@
-"""Leena AI: what goes over the wire, both ways. Pure."""
+"""Leena AI: requests, and the reading of replies. Pure."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -25,7 +25,7 @@ class _Token:
 
 
 def token_request(base_url: str, credentials: LeenaCredentials) -> Request:
-    """Build the password grant: Basic client credentials, and a JSON body in place of RFC 6749's form."""
+    """Build the password grant: Basic client credentials, and a JSON body instead of RFC 6749's form."""
     body = {
         "username": credentials.username,
         "password": credentials.password.reveal(),
@@ -43,7 +43,7 @@ def token_request(base_url: str, credentials: LeenaCredentials) -> Request:
 
 
 def read_token(reply: Reply) -> tuple[str, float]:
-    """Read a token and its lifetime in seconds; one that is not told, or nonsense, is taken as short."""
+    """Read a token and its lifetime in seconds; a missing or invalid lifetime is replaced by a short one."""
     token = codec.structure(
         codec.decode(reply.body, vendor=VENDOR, call="token"), _Token, vendor=VENDOR, call="token"
     )
@@ -52,8 +52,8 @@ def read_token(reply: Reply) -> tuple[str, float]:
     lifetime = token.expires_in
     if isinstance(lifetime, str) and lifetime.isascii() and lifetime.isdigit():
         lifetime = float(lifetime)
-    is_told = isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0
-    return token.access_token, float(lifetime) if is_told else DEFAULT_LIFETIME
+    is_usable = isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0
+    return token.access_token, float(lifetime) if is_usable else DEFAULT_LIFETIME
 
 
 def execute_request(base_url: str, aop_id: str, message: str, context: Any) -> Request:
@@ -71,7 +71,7 @@ def execute_request(base_url: str, aop_id: str, message: str, context: Any) -> R
 
 
 def read_accepted(reply: Reply, *, scope: str, seen_at: datetime) -> Run:
-    """Read the answer to execute. Raises DecodeError when it names no run."""
+    """Read the answer to execute. Raises DecodeError when it has no run id."""
     raw = codec.decode(reply.body, vendor=VENDOR, call="aop.execute")
     item = codec.text_in(raw, "aop_item_id", vendor=VENDOR, call="aop.execute")
     if not item.strip():
@@ -81,7 +81,7 @@ def read_accepted(reply: Reply, *, scope: str, seen_at: datetime) -> Run:
             call="aop.execute",
             path="$.aop_item_id",
         )
-    # The id is what counts: an odd status does not make the run's fate unknown.
+    # Only the id is needed: with an odd status the start is known to have begun all the same.
     status = raw.get("status", ACCEPTED)
     status = status if isinstance(status, str) else ACCEPTED
     state = RunState.QUEUED if status == ACCEPTED else state_of(status)
@@ -90,7 +90,7 @@ def read_accepted(reply: Reply, *, scope: str, seen_at: datetime) -> Run:
 
 
 def status_request(base_url: str, aop_item_id: str) -> Request:
-    """Build a poll at one run. Raises ValueError for an empty id."""
+    """Build a poll of one run. Raises ValueError for an empty id."""
     return Request(
         method="GET",
         url=f"{base_url}/api/v1/external/aop/items/{path_segment(aop_item_id, 'aop_item_id')}/status",
@@ -100,9 +100,9 @@ def status_request(base_url: str, aop_item_id: str) -> Request:
 
 
 def read_status(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
-    """Read a run's status. `status` alone decides: the moments may be missing, early or late.
+    """Read a run's status. `status` alone decides the state: the dates may be missing, early or late.
 
-    They come without a zone and are taken as UTC; the vendor's own sample does not settle it.
+    Dates have no zone and are taken as UTC; the vendor's sample does not say which zone is meant.
     """
     raw = codec.decode(reply.body, vendor=VENDOR, call="aop.status")
     status = codec.text_in(raw, "status", vendor=VENDOR, call="aop.status")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aioagents.codec import decode_json, encode_json
-from aioagents.contract.fake import Answer, Held, RunPlan, Step, Streamed, ask
+from aioagents.contract.fake import Answer, DelayedReply, RunPlan, Step, StreamedReply, ask
 from aioagents.model import Reply, Request
 from aioagents.providers.agent_platform.fake import AgentPlatformRules, FakeAgentPlatform
 
@@ -123,13 +123,13 @@ def read(reply: Answer) -> dict[str, Any]:
 
 def read_held(answer: Answer) -> dict[str, Any]:
     """Return the object of a held reply, at the moment when it is due."""
-    assert isinstance(answer, Held)
+    assert isinstance(answer, DelayedReply)
     return read(answer.reply(answer.until))
 
 
-def streamed(answer: Answer) -> Streamed:
+def streamed(answer: Answer) -> StreamedReply:
     """Return an answer that has to be a stream."""
-    assert isinstance(answer, Streamed)
+    assert isinstance(answer, StreamedReply)
     return answer
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aioagents.codec import decode_json
-from aioagents.contract.fake import Announcer, FakeServer, Held, RunPlan, Step
+from aioagents.contract.fake import DelayedReply, FakeServer, RunPlan, SendsWebhooks, Step
 from aioagents.model import Reply
 from aioagents.providers.agent_platform.fake import (
     ERROR_FORMS,
@@ -172,13 +172,13 @@ def test_variables_for_clients() -> None:
     }
     client = FakeClient(fake)
     path = "/api/v2/apps/aa%201/environments/prod/runs/execute"
-    assert isinstance(client.ask("POST", path, execute_body(), headers={"x-api-key": "k1"}), Held)
+    assert isinstance(client.ask("POST", path, execute_body(), headers={"x-api-key": "k1"}), DelayedReply)
 
 
 def test_the_simulator_can_serve_the_fake() -> None:
     """The fake is an announcer that is made from a plan alone, and has no tokens that could be revoked."""
     fake: FakeServer = make_fake(RunPlan(seed=7))
-    assert isinstance(fake, Announcer)
+    assert isinstance(fake, SendsWebhooks)
     assert fake.vendor == "agent-platform"
     assert fake.revoke("Bearer x") is False
     counts = fake.statistics()

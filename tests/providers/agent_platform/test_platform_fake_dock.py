@@ -8,7 +8,7 @@ from zipfile import ZipFile
 import pytest
 
 from aioagents.codec import decode_json
-from aioagents.contract.fake import Held, Step
+from aioagents.contract.fake import DelayedReply, Step
 from aioagents.model import Reply
 from aioagents.providers.agent_platform.fake import DEVICES, GUARDRAILS
 from tests.providers.agent_platform.platform_fake_rig import (
@@ -163,7 +163,7 @@ def test_a_deployment_may_be_waited_for() -> None:
     """With `isAsync` false a tool's deployment is answered at its end, or immediately if it is over."""
     client = fake_client(scripts={"deploy:a-1": _SLOW, "deploy:a-2": (Step("FAILED"),)})
     answer = client.ask("POST", f"{PUBLIC}/tools/a-1/deploy", {"isAsync": False}, headers=TOOLS_KEY, now=3.0)
-    assert isinstance(answer, Held)
+    assert isinstance(answer, DelayedReply)
     assert answer.until == 13.0
     assert read_held(answer)["status"] == "SUCCESS"
     assert read(client.account("POST", "/tools/a-2/deploy", {"isAsync": False}))["status"] == "FAILED"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aioagents.codec import decode_json, encode_json
-from aioagents.contract.fake import Call, Held, Route, Step
+from aioagents.contract.fake import Call, DelayedReply, Route, Step
 from aioagents.model import Reply, Request
 from aioagents.providers.agent_platform.fake import CALLBACK_FORMS
 from tests.providers.agent_platform.platform_fake_rig import (
@@ -36,7 +36,7 @@ def test_a_synchronous_run_is_answered_at_its_end() -> None:
     """The reply to a synchronous run is held until the run is over, and has its output."""
     client = fake_client()
     answer = client.execute("good", now=3.0)
-    assert isinstance(answer, Held)
+    assert isinstance(answer, DelayedReply)
     assert answer.until == 13.0
     body = read_held(answer)
     assert [item["type"] for item in body["output"]] == ["text"] * len(body["output"])
@@ -56,10 +56,10 @@ def test_a_run_that_never_ends_is_held_for_ever() -> None:
     """The reply to a run without an end is due at infinity; clients that disconnect are counted."""
     client = fake_client()
     answer = client.execute("endless")
-    assert isinstance(answer, Held)
+    assert isinstance(answer, DelayedReply)
     assert answer.until == math.inf
-    assert answer.drop is not None
-    answer.drop(5.0)
+    assert answer.on_disconnect is not None
+    answer.on_disconnect(5.0)
     assert client.count("dropped") == 1
     assert client.body("GET", f"{APP}/sessions?sessionReference=chat", now=9.0)["session"]["status"] == "busy"
 
@@ -171,7 +171,7 @@ def test_an_agent_is_invoked() -> None:
     client = fake_client(scripts={"agent:Accounts": (Step("running", 2), Step("success"))})
     tasks = [{"type": "agent", "name": "Accounts"}, {"type": "nothing"}]
     answer = client.execute("hello", invoke={"tasks": tasks})
-    assert isinstance(answer, Held)
+    assert isinstance(answer, DelayedReply)
     assert answer.until == 2.0
     info = read_held(answer)["sessionInfo"]
     assert (info["envId"], info["envName"]) == ("env-demo", "draft")
@@ -402,11 +402,11 @@ def test_lies_differ_from_the_callback(form: str, members: set[str], text: str) 
     (webhook,) = client.fake.take_webhooks(10.0)
     assert members <= set(decode_json(webhook.body))
     assert "authorization" not in webhook.headers
-    other, untrue = client.fake.lies(webhook)
+    other, untrue = client.fake.false_bodies(webhook)
     assert first.encode() not in other
     assert _end(decode_json(untrue)) != _end(decode_json(webhook.body))
     second = _hook(client, text)
-    assert second.encode() in client.fake.lies(webhook)[0]
+    assert second.encode() in client.fake.false_bodies(webhook)[0]
 
 
 def _end(body: dict[str, Any]) -> str:
@@ -446,7 +446,9 @@ def _call_execute(
         method="POST", url=_EXECUTE, call="", headers={**APP_KEY, **JSON}, body=encode_json(body)
     )
     path = {"app_id": "aa-demo", "environment": "draft"}
-    answer = route.handler(Call(request=request, path=path, query={}, now=4.0, hastens=end_at_start))
+    answer = route.handler(
+        Call(request=request, path=path, query={}, now=4.0, should_end_at_start=end_at_start)
+    )
     return read(answer), asked
 
 
@@ -497,7 +499,7 @@ def test_sign_ins_have_each_form() -> None:
     """By default the three forms are used one after the other."""
     client = fake_client(signins=frozenset({"chat"}))
     answers = [client.execute() for _ in range(3)]
-    assert sum(isinstance(answer, Held) for answer in answers) == 1
+    assert sum(isinstance(answer, DelayedReply) for answer in answers) == 1
     assert sorted(len(read(answer)) for answer in answers if isinstance(answer, Reply)) == [1, 3]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioagents.contract.fake import Streamed
+from aioagents.contract.fake import StreamedReply
 from aioagents.providers.agent_platform.decoder import EventDecoder
 from aioagents.providers.agent_platform.fake import FRAMINGS
 from tests.providers.agent_platform.platform_fake_rig import FakeClient, fake_client, read_held, streamed
@@ -15,12 +15,14 @@ _MODES = ("tokens", "messages", "custom")
 _THOUGHTS = {"enable": True, "debugMode": "thoughts"}
 
 
-def _stream(client: FakeClient, mode: str | None = "messages", text: str = "good", **more: Any) -> Streamed:
+def _stream(
+    client: FakeClient, mode: str | None = "messages", text: str = "good", **more: Any
+) -> StreamedReply:
     stream = {"enable": True} | ({} if mode is None else {"streamMode": mode})
     return streamed(client.execute(text, stream=stream, now=more.pop("now", 0.0), **more))
 
 
-def _events(answer: Streamed, framing: str) -> list[dict[str, Any]]:
+def _events(answer: StreamedReply, framing: str) -> list[dict[str, Any]]:
     """Decode events independently of the client."""
     text = b"".join(piece for _, piece in answer.pieces).decode()
     if framing == "lines":
@@ -174,8 +176,8 @@ def test_a_run_that_never_ends_keeps_its_stream_open() -> None:
     assert answer.pieces[-1] == (math.inf, b"")
     assert [at for at, _ in answer.pieces] == [0.0, 1.0, 2.0, math.inf]
     assert not any("isLastEvent" in event for event in _events(answer, "lines"))
-    assert answer.drop is not None
-    answer.drop(3.0)
+    assert answer.on_disconnect is not None
+    answer.on_disconnect(3.0)
     assert client.count("dropped") == 1
 
 

@@ -41,7 +41,7 @@ async def test_run_with_a_callback_costs_one_poll(form: str) -> None:
         assert (await waiter).state is RunState.COMPLETED
         assert r.polls == 1
         statistics = r.receiver.statistics()
-        assert (statistics.heeded, statistics.missed, statistics.refused) == (1, 0, 0)
+        assert (statistics.accepted, statistics.missed, statistics.refused) == (1, 0, 0)
 
 
 async def test_run_without_a_receiver() -> None:
@@ -120,7 +120,7 @@ async def test_lies_are_not_believed() -> None:
         waiter = await begin(until_end(run))
         await r.clock.advance(40)
         (due,) = r.fake.take_webhooks(r.now)
-        _, untrue = r.fake.lies(due)
+        _, untrue = r.fake.false_bodies(due)
         assert await deliver(r.receiver, due.url, untrue, due.headers) == HTTPStatus.ACCEPTED
         await r.clock.advance(0)
         assert (await waiter).state is RunState.COMPLETED

@@ -1,4 +1,4 @@
-"""Streamed runs: each mode in each framing, cut streams, streams left early, and events to hooks."""
+"""StreamedReply runs: each mode in each framing, cut streams, streams left early, and events to hooks."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ from aioagents.observe import RequestDone, RunStarted, StartAbandoned
 from aioagents.providers.agent_platform import Invoke, RunStream, StreamEvent, StreamResult, text_of
 from aioagents.providers.agent_platform.fake import FRAMINGS
 from aioagents.providers.agent_platform.stream import ResultBuilder, read_event
-from tests.fakes import FakeSend, WorldStream, settle
+from tests.fakes import FakeSend, FakeStream, settle
 from tests.polling.rig import begin, reply
 from tests.providers.agent_platform.platform_rig import APP_URL, HELLO, PlatformRig, platform_rig, sample_body
 
@@ -145,7 +145,7 @@ async def test_sign_in(mode: str, form: str) -> None:
 
 
 async def test_direct_tool_is_streamed() -> None:
-    """Streamed runs have the same options as others."""
+    """StreamedReply runs have the same options as others."""
     async with platform_rig("success") as r:
         tool = Invoke.tool("t", "code", "A", {"n": 1})
         stream = r.platform.runs.stream(session_reference="chat-7", invoke=tool, metadata={"key": HELLO})
@@ -414,7 +414,7 @@ async def test_nonsense_after_events() -> None:
         assert caught.value.run is not None
 
 
-class _StuckStream(WorldStream):
+class _StuckStream(FakeStream):
     """A reply with one piece, and then neither another one nor its end."""
 
     _is_given = False
@@ -431,7 +431,7 @@ class _StuckSend(FakeSend):
 
     def stream(
         self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
-    ) -> WorldStream:
+    ) -> FakeStream:
         return _StuckStream(self, super().stream(request, headers=headers, on_sent=on_sent).request, on_sent)
 
 

@@ -21,7 +21,7 @@ from aioagents import (
 )
 from aioagents.model import Reply, Request
 from aioagents.providers.agent_platform import Download
-from tests.fakes import FakeSend, WorldStream
+from tests.fakes import FakeSend, FakeStream
 from tests.polling.rig import begin, reply
 from tests.providers.agent_platform.platform_rig import HELLO, URL, PlatformRig, platform_rig
 
@@ -107,7 +107,7 @@ async def test_downloads_are_retried(tmp_path: Path) -> None:
         assert len(r.send.calls(_CALL)) == 3
 
 
-class _CutStream(WorldStream):
+class _CutStream(FakeStream):
     """A reply that breaks off after its first bytes."""
 
     _given = False
@@ -126,7 +126,7 @@ class _CutSend(FakeSend):
 
     def stream(
         self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
-    ) -> WorldStream:
+    ) -> FakeStream:
         stream = super().stream(request, headers=headers, on_sent=on_sent)
         if request.call != _CALL or not self.cuts:
             return stream

@@ -1,4 +1,4 @@
-"""What the tests of the fake AGH Runtime share: a client that asks it directly, and says what came back."""
+"""What the tests of the fake AGH Runtime share: a client that calls it directly, and checks what comes back."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aioagents.codec import decode_json, encode_json
-from aioagents.contract.fake import Answer, Call, Held, Router, RunPlan, Step, ask, read_query
+from aioagents.contract.fake import Answer, Call, DelayedReply, Router, RunPlan, Step, ask, read_query
 from aioagents.model import Reply, Request
 from aioagents.providers.agh.fake import AghRules, FakeAgh, sign
 
@@ -41,7 +41,7 @@ MANY: Mapping[str, Any] = {"max": 1_000_000, "window": "1h"}
 
 
 class Client:
-    """Asks one world as a client would."""
+    """Calls one fake server as a client would."""
 
     def __init__(self, fake: FakeAgh | None = None) -> None:
         self.fake = FakeAgh() if fake is None else fake
@@ -74,24 +74,24 @@ class Client:
         """Return the status alone."""
         return self.reply(method, path, body, now=now, **headers).status
 
-    def told(self, method: str, path: str, body: Any = None, *, now: float = 0.0) -> Any:
-        """Return what a successful call tells."""
+    def json(self, method: str, path: str, body: Any = None, *, now: float = 0.0) -> Any:
+        """Return the JSON of a successful call."""
         reply = self.reply(method, path, body, now=now)
         assert reply.is_success, reply.body
         return decode_json(reply.body)
 
     def get(self, path: str, *, now: float = 0.0) -> Any:
         """Read something."""
-        return self.told("GET", path, now=now)
+        return self.json("GET", path, now=now)
 
     def job(self, *, now: float = 0.0, **members: Any) -> dict[str, Any]:
-        """Make a job like `JOB`, with other members."""
-        job: dict[str, Any] = self.told("POST", JOBS, {**JOB, **members}, now=now)["job"]
+        """Create a job like `JOB`, with other members."""
+        job: dict[str, Any] = self.json("POST", JOBS, {**JOB, **members}, now=now)["job"]
         return job
 
     def trigger(self, *, now: float = 0.0, **members: Any) -> dict[str, Any]:
-        """Make a webhook trigger like `HOOK`, with other members."""
-        trigger: dict[str, Any] = self.told("POST", TRIGGERS, {**HOOK, **members}, now=now)["trigger"]
+        """Create a webhook trigger like `HOOK`, with other members."""
+        trigger: dict[str, Any] = self.json("POST", TRIGGERS, {**HOOK, **members}, now=now)["trigger"]
         return trigger
 
     def fire(self, job_id: str, *, now: float = 0.0) -> Answer:
@@ -100,8 +100,8 @@ class Client:
 
     def runs(self, owner: str, query: str = "", *, now: float = 0.0) -> list[dict[str, Any]]:
         """Read the history of a job or trigger."""
-        place = JOBS if owner.startswith("job") else TRIGGERS
-        runs: list[dict[str, Any]] = self.get(f"{place}/{owner}/runs{query}", now=now)["runs"]
+        base = JOBS if owner.startswith("job") else TRIGGERS
+        runs: list[dict[str, Any]] = self.get(f"{base}/{owner}/runs{query}", now=now)["runs"]
         return runs
 
     def run(self, run_id: str, *, now: float = 0.0) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Client:
         return run
 
     def counted(self, figures: Mapping[str, int]) -> bool:
-        """Return whether the world counted so."""
+        """Return whether the counters have these values."""
         counts = self.fake.statistics()
         return {name: counts.get(name) for name in figures} == figures
 
@@ -131,7 +131,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         path: str | None = None,
     ) -> Answer:
-        """Deliver to a trigger, dated by the world's clock, signed with `SECRET`; `headers` replace what is sent."""
+        """Deliver to a trigger, dated by the server's clock, signed with `SECRET`; `headers` replace what is sent."""
         at = EPOCH + int(now)
         sent = {
             "x-agh-webhook-timestamp": str(at) if stamp is None else stamp,
@@ -143,14 +143,14 @@ class Client:
         match = Router([self.fake]).find("POST", path)
         assert match is not None
         request = Request(method="POST", url=path, call="", headers=sent, body=body)
-        call = Call(request=request, path=match.path, query=read_query(""), now=now, moment=moment)
+        call = Call(request=request, path=match.path, query=read_query(""), now=now, client_time=moment)
         reply = match.route.handler(call)
         assert isinstance(reply, Answer)
         return reply
 
 
 def endpoint(trigger: Mapping[str, Any]) -> str:
-    """Return the path at which a trigger takes deliveries."""
+    """Return the path of a trigger's deliveries."""
     name = quote(f"{trigger['endpoint_slug']}--{trigger['webhook_id']}", safe="")
     if trigger["scope"] == "global":
         return f"/api/webhooks/global/{name}"
@@ -164,40 +164,40 @@ def run_id_of(trigger: Mapping[str, Any], delivery: str = "d-1") -> str:
 
 
 def scripted(*steps: Step, name: str = "digest", rules: AghRules | None = None, **plan: Any) -> Client:
-    """Return a client of a world in which runs of this name go so."""
+    """Return a client of a fake server with one script, for runs of this name."""
     return Client(FakeAgh(RunPlan(scripts={name: steps}, **plan), rules=rules))
 
 
-def held(reply: object) -> Held:
-    """Return a reply that is owed."""
-    assert isinstance(reply, Held)
+def delayed(reply: object) -> DelayedReply:
+    """Check that a reply is delayed, and return it."""
+    assert isinstance(reply, DelayedReply)
     return reply
 
 
 def settled(reply: Answer, now: float) -> Reply:
-    """Return what an owed reply has become by `now`."""
-    later = held(reply).reply(now)
+    """Return the reply that a delayed one has become by `now`."""
+    later = delayed(reply).reply(now)
     assert isinstance(later, Reply)
     return later
 
 
 def final(reply: Answer) -> Reply:
-    """Wait for a reply, by the moments at which it wants to be asked again."""
-    while isinstance(reply, Held):
+    """Return the complete reply, called at each time until which it is delayed."""
+    while isinstance(reply, DelayedReply):
         reply = reply.reply(reply.until)
     assert isinstance(reply, Reply)
     return reply
 
 
 def body_of(reply: Answer) -> Any:
-    """Read a reply that is there."""
+    """Return the JSON of a complete reply."""
     assert isinstance(reply, Reply)
     return decode_json(reply.body)
 
 
 def error_of(reply: Answer) -> str:
-    """Return what a refusal says, and see that it says nothing else."""
-    told = body_of(reply)
-    assert list(told) == ["error"]
-    text: str = told["error"]
+    """Return the text of a refusal, and check that it has no other member."""
+    body = body_of(reply)
+    assert list(body) == ["error"]
+    text: str = body["error"]
     return text

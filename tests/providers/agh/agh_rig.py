@@ -1,4 +1,4 @@
-"""A pool, its Agh client and the daemon's fake, in memory and on a clock moved by hand."""
+"""A pool, its Agh client and the daemon's fake server, in memory and on a clock moved by hand."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -24,12 +24,12 @@ SECRET = "k3y-for-docs-only"
 
 
 def script(*steps: tuple[str, float] | str) -> Sequence[Step]:
-    """Write a script: words with the seconds they last; the last one lasts for ever."""
+    """Return a script of status words with the seconds they last; the last one lasts for ever."""
     return [Step(step) if isinstance(step, str) else Step(*step) for step in steps]
 
 
 class AghRig:
-    """All that a test asks questions of. `fault` answers requests in place of the daemon, or raises."""
+    """A pool, a client, the fake server and a clock that is moved by hand."""
 
     def __init__(
         self, *, rules: AghRules, scripts: Mapping[str, Sequence[Step]], pool: Mapping[str, Any]
@@ -51,27 +51,27 @@ class AghRig:
         self.tasks: list[asyncio.Task[Any]] = []
 
     def job(self, name: str, **members: Any) -> str:
-        """Put a job in; gives its id."""
+        """Create a job, and return its id."""
         return self.fake.install_job({**GLOBAL, "schedule": YEARLY, "name": name, **members})
 
     def trigger(self, name: str, **members: Any) -> str:
-        """Put a webhook trigger in, of endpoint `name`; gives its id."""
+        """Create a webhook trigger with the endpoint `name`, and return its id."""
         webhook = {"event": "webhook", "endpoint_slug": name, "webhook_secret_value": SECRET}
         return self.fake.install_trigger({**GLOBAL, "name": name, **webhook, **members})
 
     async def endpoint(self, trigger_id: str) -> str:
-        """Return what a trigger's deliveries go to."""
+        """Return the endpoint of a trigger."""
         return (await self.agh.triggers.get(trigger_id)).endpoint
 
     async def begin(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Have `work` go on as far as it can without time."""
+        """Run `work` in a task, as far as it gets without time passing."""
         task = asyncio.create_task(work)
         self.tasks.append(task)
         await settle()
         return task
 
     async def done(self, work: Coroutine[Any, Any, T], *, within: float = 60.0) -> T:
-        """Return what `work` gives, letting time pass until it does."""
+        """Return the result of `work`, advancing the clock until it is there."""
         task = await self.begin(work)
         began_at = self.clock.now()
         while not task.done() and self.clock.now() < began_at + within:
@@ -81,7 +81,7 @@ class AghRig:
         assert task.done(), f"not done within {within} s"
         return task.result()
 
-    def told(self, kind: type[E]) -> list[E]:
+    def events_of(self, kind: type[E]) -> list[E]:
         """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
@@ -90,7 +90,7 @@ class AghRig:
         return self.send.calls(name)
 
     def answer(self, name: str, *answers: Reply | Exception | None) -> None:
-        """Have the next requests of one call answered so, or fail; None lets one through to the daemon."""
+        """Answer the next requests of one call with `answers`, or raise them; None leaves one to the daemon."""
         left = list(answers)
 
         def before(request: Request) -> Reply | None:
@@ -104,7 +104,7 @@ class AghRig:
         self.send.before = before
 
     def lose(self, name: str, error: Callable[[], Exception]) -> None:
-        """Have the daemon act on requests of one call, and their answers be lost."""
+        """Lose the answers to one call, after the daemon has acted on it."""
 
         def after(request: Request, reply: Reply) -> Reply:
             if request.call == name:
@@ -121,7 +121,7 @@ async def agh_rig(
     scripts: Mapping[str, Sequence[Step]] | None = None,
     **pool: Any,
 ) -> AsyncIterator[AghRig]:
-    """Have a rig whose pool is open; tasks that are left are cancelled."""
+    """Yield a rig whose pool is open, and cancel the tasks that are left."""
     rig = AghRig(rules=rules or AghRules(concurrency=1000), scripts=scripts or {}, pool=pool)
     async with rig.pool:
         yield rig

@@ -1,4 +1,4 @@
-"""What is sent to make and to change jobs and triggers, and what is refused before."""
+"""The bodies that create and change jobs and triggers, and what is refused before."""
 
 import re
 from typing import Any
@@ -59,7 +59,7 @@ def test_new_job() -> None:
 
 
 def test_new_job_with_everything() -> None:
-    """Values and mappings are sent alike, texts without the white space around them."""
+    """Values and mappings are sent alike, texts stripped."""
     given_job = {
         "scope": " workspace ",
         "workspace_id": " ws-1 ",
@@ -86,7 +86,7 @@ def test_new_job_with_everything() -> None:
 
 @pytest.mark.parametrize("task", [{}, JobTask(), {"title": "Triage"}])
 def test_new_job_with_a_task(task: Any) -> None:
-    """A job that hands over a task needs no agent and no prompt; an empty task is one."""
+    """A job with a task needs no agent and no prompt; an empty task counts as one."""
     bare = {"scope": "global", "name": "triage", "schedule": Schedule.every(60)}
     body = job_body({**bare, "agent_name": "", "prompt": " ", "task": task, "retry": Retry.none()})
     assert set(body) == {"scope", "name", "schedule", "task", "retry"}
@@ -101,14 +101,14 @@ def test_new_job_with_a_task(task: Any) -> None:
     [
         ({"scope": "everywhere"}, "scope: expected global or workspace, not 'everywhere'"),
         ({"scope": ""}, "scope: expected"),
-        ({"scope": "workspace"}, "workspace_id: has to be there where the scope is workspace"),
-        ({"scope": "workspace", "workspace_id": " "}, "workspace_id: has to be there"),
+        ({"scope": "workspace"}, "workspace_id: is required where the scope is workspace"),
+        ({"scope": "workspace", "workspace_id": " "}, "workspace_id: is required"),
         ({"workspace_id": "ws-1"}, "workspace_id: has to be left out where the scope is global"),
-        ({"name": " "}, "name: has to be there"),
-        ({"name": None}, "name: has to be there"),
-        ({"agent_name": ""}, "agent_name: has to be there"),
-        ({"prompt": ""}, "prompt: has to be there"),
-        ({"schedule": None}, "schedule: has to be there"),
+        ({"name": " "}, "name: is required"),
+        ({"name": None}, "name: is required"),
+        ({"agent_name": ""}, "agent_name: is required"),
+        ({"prompt": ""}, "prompt: is required"),
+        ({"schedule": None}, "schedule: is required"),
         ({"schedule": {"mode": "cron"}}, r"schedule\.expr: "),
         ({"retry": {}}, r"retry\.strategy: "),
         ({"fire_limit": {"max": 0, "window": "1h"}}, r"fire_limit\.max: "),
@@ -137,7 +137,7 @@ def test_new_jobs_that_cannot_be(change: Any, words: str) -> None:
     ],
 )
 def test_new_jobs_of_other_kinds(change: Any, words: str) -> None:
-    """A member of another kind is refused with TypeError, under its path."""
+    """A member of another type raises TypeError, under its path."""
     _refused(job_body, {**_JOB, **change}, words, TypeError)
 
 
@@ -162,25 +162,25 @@ def test_changes_of_a_job(changes: Any, sent: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "there is nothing to change; give at least one of name, agent_name"),
-        ({"name": None}, "name: null leaves it alone on the server; leave it out"),
-        ({"task": None}, "task: null leaves it alone"),
+        ({}, "there is nothing to change; pass at least one of name, agent_name"),
+        ({"name": None}, "name: the server ignores null; leave it out"),
+        ({"task": None}, "task: the server ignores null"),
         ({"scope": "global"}, "scope: cannot be changed"),
-        ({"name": ""}, "name: has to be there"),
-        ({"workspace_id": " "}, "workspace_id: has to be there"),
+        ({"name": ""}, "name: is required"),
+        ({"workspace_id": " "}, "workspace_id: is required"),
         ({"schedule": {"mode": "at"}}, r"schedule\.time: "),
         ({"task": {}, "retry": Retry.backoff(1, 1)}, r"retry\.strategy: has to be none"),
     ],
 )
 def test_changes_of_a_job_that_cannot_be(changes: Any, words: str) -> None:
-    """A change that changes nothing, or makes no sense of itself, is refused before it is sent."""
+    """A change without members, or one that is invalid in itself, is refused before it is sent."""
     _refused(job_changes, changes, words)
 
 
 @pytest.mark.parametrize("name", ["id", "source", "event", "Name", "next_run"])
 def test_members_that_jobs_have_not(name: str) -> None:
     """A member that cannot be changed is refused as Python refuses an unknown argument."""
-    _refused(job_changes, {name: "x"}, f"{name}: is no member that can be changed", TypeError)
+    _refused(job_changes, {name: "x"}, f"{name}: cannot be changed", TypeError)
 
 
 # Triggers
@@ -201,7 +201,7 @@ def test_new_webhook_trigger(secret: Any, more: Any) -> None:
 
 
 def test_webhook_trigger_by_its_id_alone() -> None:
-    """A webhook trigger that has an id and no slug is taken by the server, which nothing can reach then."""
+    """A webhook trigger that has an id and no slug is accepted by the server, though nothing can reach it."""
     body = trigger_body({**_WEBHOOK, "endpoint_slug": "", "webhook_id": "wbh_mine"})
     assert "endpoint_slug" not in body
 
@@ -219,7 +219,7 @@ def test_webhook_trigger_by_its_id_alone() -> None:
     ],
 )
 def test_filters(written: Any, sent: Any) -> None:
-    """Filters ask for the four plain keys, or for paths into the data; values are compared as they are."""
+    """Filters ask for the four plain keys, or for paths into the data; values are unchanged."""
     assert trigger_body({**_TRIGGER, "filter": written})["filter"] == sent
     assert trigger_changes({"filter": written}) == {"filter": sent}
 
@@ -233,12 +233,12 @@ def test_filters(written: Any, sent: Any) -> None:
         ({"data.a..b": "x"}, r"filter\[data\.a\.\.b\]: expected"),
         ({"data. .b": "x"}, r"filter\[data\. \.b\]: expected"),
         ({"Kind": "x"}, r"filter\[Kind\]: expected"),
-        ({" ": "x"}, "filter key: has to be there"),
-        ({"kind": " "}, r"filter\[kind\]: has to be there"),
+        ({" ": "x"}, "filter key: is required"),
+        ({"kind": " "}, r"filter\[kind\]: is required"),
     ],
 )
 def test_filters_that_cannot_be(written: Any, words: str) -> None:
-    """A key that the server does not know, and a blank key or value, is refused by the key."""
+    """A key that the server does not know, and a blank key or value, is refused with the key in the error."""
     _refused(trigger_body, {**_TRIGGER, "filter": written}, words)
     _refused(trigger_changes, {"filter": written}, words)
 
@@ -249,9 +249,9 @@ def test_filters_that_cannot_be(written: Any, words: str) -> None:
         ({"scope": "workspace"}, "workspace_id: "),
         ({"name": ""}, "name: "),
         ({"agent_name": " "}, "agent_name: "),
-        ({"prompt": ""}, "prompt: has to be there"),
-        ({"event": None}, "event: has to be there"),
-        ({"event": " "}, "event: has to be there"),
+        ({"prompt": ""}, "prompt: is required"),
+        ({"event": None}, "event: is required"),
+        ({"event": " "}, "event: is required"),
         ({"retry": {"strategy": "linear"}}, r"retry\.strategy: "),
         ({"fire_limit": {"max": 1}}, r"fire_limit\.window: "),
         ({"prompt": "{{ .Branch }}"}, r"prompt: the template asks for \.Branch"),
@@ -269,16 +269,16 @@ def test_new_triggers_that_cannot_be(change: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"endpoint_slug": None}, "endpoint_slug: has to be there where the event is webhook"),
-        ({"endpoint_slug": " ", "webhook_id": ""}, "endpoint_slug: has to be there"),
+        ({"endpoint_slug": None}, "endpoint_slug: is required where the event is webhook"),
+        ({"endpoint_slug": " ", "webhook_id": ""}, "endpoint_slug: is required"),
         ({"webhook_id": "mine"}, "webhook_id: has to begin with wbh_"),
-        ({"webhook_secret_value": None}, "webhook_secret_value: has to be there where the event is webhook"),
-        ({"webhook_secret_value": " \n"}, "webhook_secret_value: has to be there, and not blank"),
-        ({"webhook_secret_value": Secret("")}, "webhook_secret_value: has to be there, and not blank"),
+        ({"webhook_secret_value": None}, "webhook_secret_value: is required where the event is webhook"),
+        ({"webhook_secret_value": " \n"}, "webhook_secret_value: is required, and must not be blank"),
+        ({"webhook_secret_value": Secret("")}, "webhook_secret_value: is required, and must not be blank"),
     ],
 )
 def test_new_webhook_triggers_that_cannot_be(change: Any, words: str) -> None:
-    """A webhook needs a way to it and a secret."""
+    """A webhook needs a slug or an id, and a secret."""
     _refused(trigger_body, {**_WEBHOOK, **change}, words)
 
 
@@ -293,7 +293,7 @@ def test_new_webhook_triggers_that_cannot_be(change: Any, words: str) -> None:
     ],
 )
 def test_new_triggers_of_other_kinds(change: Any, words: str) -> None:
-    """A member of another kind is refused with TypeError, under its path."""
+    """A member of another type raises TypeError, under its path."""
     _refused(trigger_body, {**_WEBHOOK, **change}, words, TypeError)
 
 
@@ -318,11 +318,11 @@ def test_changes_of_a_trigger(changes: Any, sent: Any) -> None:
     ("changes", "words"),
     [
         ({}, "there is nothing to change"),
-        ({"filter": None}, "filter: null leaves it alone on the server; leave it out"),
+        ({"filter": None}, "filter: the server ignores null; leave it out"),
         ({"scope": "workspace"}, "scope: cannot be changed"),
-        ({"agent_name": ""}, "agent_name: has to be there"),
+        ({"agent_name": ""}, "agent_name: is required"),
         ({"prompt": "{{ if .Data }}"}, "prompt: the template's 'if' has no end"),
-        ({"webhook_secret_value": ""}, "webhook_secret_value: has to be there, and not blank"),
+        ({"webhook_secret_value": ""}, "webhook_secret_value: is required, and must not be blank"),
         ({"webhook_id": "mine"}, "webhook_id: has to begin with wbh_"),
         ({"event": "ext.x", "endpoint_slug": "ship"}, "endpoint_slug: has to be left out"),
         ({"event": "ext.x", "webhook_secret_value": "s"}, "webhook_secret_value: has to be left out"),
@@ -335,16 +335,16 @@ def test_changes_of_a_trigger_that_cannot_be(changes: Any, words: str) -> None:
 
 
 def test_changes_are_those_of_the_types() -> None:
-    """What the types let through is what the checks know."""
+    """The types of changes have the members that the checks know."""
     for kind, check in ((JobChanges, job_changes), (TriggerChanges, trigger_changes)):
-        with pytest.raises(ValueError, match="give at least one of") as caught:
+        with pytest.raises(ValueError, match="pass at least one of") as caught:
             check({})
         named = str(caught.value).partition("one of ")[2].split(", ")
         assert set(named) == set(kind.__annotations__)
 
 
 def test_errors_do_not_show_secrets_and_prompts() -> None:
-    """No error shows a secret, a prompt or what a filter asks for."""
+    """No error shows a secret, a prompt or a filter's value."""
     private = "someone@example.com"
     for change in (
         {"webhook_id": "mine", "webhook_secret_value": private},
@@ -361,7 +361,7 @@ def test_errors_do_not_show_secrets_and_prompts() -> None:
 
 
 def test_what_lists_are_asked_for() -> None:
-    """Only what was given is asked for."""
+    """Only given arguments are in the query."""
     assert listing(None, None, None) == {}
     asked = listing("workspace", " ws-1 ", "package")
     assert asked == {"scope": "workspace", "workspace_id": "ws-1", "source": "package"}
@@ -371,12 +371,12 @@ def test_what_lists_are_asked_for() -> None:
     ("arguments", "words"),
     [
         (("all", None, None), "scope: expected global or workspace"),
-        ((None, "", None), "workspace_id: has to be there"),
+        ((None, "", None), "workspace_id: is required"),
         ((None, None, "file"), "source: expected config or dynamic or package"),
     ],
 )
 def test_lists_that_cannot_be(arguments: Any, words: str) -> None:
-    """A word that the server does not know is refused before it is asked for."""
+    """A word that the server does not know is refused before anything is sent."""
     with pytest.raises(ValueError, match=words):
         listing(*arguments)
 
@@ -406,7 +406,7 @@ def test_lists_that_cannot_be(arguments: Any, words: str) -> None:
     ],
 )
 def test_templates_that_the_server_reads(text: str) -> None:
-    """Templates over the five fields are taken, whatever else Go lets them do."""
+    """Templates over the five fields are accepted, with all that Go templates can do."""
     check_template(text)
 
 
@@ -426,21 +426,21 @@ def test_templates_that_the_server_reads(text: str) -> None:
         ("{{ `x }}", "a text in the template has no end"),
         ("{{ if .Data }}", "the template's 'if' has no end"),
         ("{{ with .Data }}{{ if .x }}{{ end }}", "the template's 'with' has no end"),
-        ("{{ end }}", "an 'end' that belongs to nothing"),
-        ("{{ if .Data }}{{ end }}{{ else }}", "an 'else' that belongs to nothing"),
+        ("{{ end }}", "an 'end' without a block"),
+        ("{{ if .Data }}{{ end }}{{ else }}", "an 'else' without a block"),
         ("{{ upper .Kind }}", "calls 'upper'"),
         ("{{ .Kind | trim }}", "calls 'trim'"),
     ],
 )
 def test_templates_that_the_server_refuses(text: str, words: str) -> None:
-    """A template that cannot be read, or asks for what is not there, is refused with the reason."""
+    """A template that cannot be read, or uses an unknown field, is refused with the reason."""
     with pytest.raises(ValueError, match=re.escape(words)):
         check_template(text)
 
 
 @given(st.text("{}.-/*\"'`$ \n()KindDataifend|", max_size=60))
 def test_template_checks_end(text: str) -> None:
-    """Any text is taken or refused; without an opening brace pair it is always taken."""
+    """Any text is accepted or refused; without an opening brace pair it is always accepted."""
     try:
         check_template(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Delivering webhooks: signed as sent, taken once, never dropped by itself, followed to the end."""
+"""Delivering webhooks: signed as sent, accepted once, never cancelled by accident, followed to the end."""
 
 import asyncio
 from collections.abc import Callable
@@ -43,7 +43,7 @@ async def _deliver(rig: AghRig, trigger: str, *, known: bool = True, **options: 
 
 
 async def test_signs_the_exact_bytes() -> None:
-    """What is signed is what is sent: bytes and text as they are, a mapping as its JSON."""
+    """The signature is that of the sent bytes: bytes and text unchanged, a mapping as its JSON."""
     async with agh_rig(scripts={"hook": script("completed")}) as rig:
         endpoint = await rig.endpoint(rig.trigger("hook"))
         for body, sent in (
@@ -63,7 +63,7 @@ async def test_signs_the_exact_bytes() -> None:
 
 
 async def test_waits_for_the_end() -> None:
-    """The delivery is there when the run has ended: matched, its records, and a handle that is over."""
+    """The result comes when the run has ended: matched, its records, and a handle of the ended run."""
     async with agh_rig(scripts=SCRIPTS) as rig:
         trigger = rig.trigger("hook")
         delivery = await rig.done(_deliver(rig, trigger, known=False, delivery_id="order-1"))
@@ -77,7 +77,7 @@ async def test_waits_for_the_end() -> None:
 
 
 async def test_filter_that_does_not_match() -> None:
-    """A delivery that the filter keeps out is authenticated, matches nothing and runs nothing."""
+    """A delivery that the filter excludes is authenticated, matches nothing and runs nothing."""
     async with agh_rig(scripts=SCRIPTS) as rig:
         trigger = rig.trigger("hook", filter={"data.action": "other"})
         delivery = await rig.done(_deliver(rig, trigger))
@@ -113,7 +113,7 @@ async def test_a_failed_run_is_found() -> None:
 )
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_lost_answer_is_asked_for_again(error: Callable[[], Exception], known: bool) -> None:
-    """A lost delivery is sent again under the same id, newly signed; that it had arrived counts as arrived."""
+    """A lost delivery is sent again under the same id, with a new signature; had it arrived before, that counts."""
     async with agh_rig(scripts={"hook": script(("running", 0.5), "completed")}) as rig:
         trigger = rig.trigger("hook")
         rig.lose("webhooks.deliver", error)
@@ -169,7 +169,7 @@ async def test_a_hidden_answer_is_never_asked_for_again(status: int) -> None:
 
 
 async def test_replay_of_the_users_own() -> None:
-    """A delivery id that the user gave twice is told as a replay, with the run that the first one began."""
+    """A delivery id that the user gave twice is reported as a replay, with the run that the first one began."""
     async with agh_rig(scripts=SCRIPTS) as rig:
         trigger = rig.trigger("hook")
         first = await rig.done(_deliver(rig, trigger, delivery_id="d-1"))
@@ -208,7 +208,7 @@ async def test_fire_limit_leaves_a_failed_run() -> None:
     [({"secret": "wrong"}, AuthenticationError), ({"workspace_id": "none"}, NotFound)],
 )
 async def test_refusals(change: dict[str, Any], error: type[Exception]) -> None:
-    """A wrong secret and an endpoint that nobody answers at are told as such, after one request."""
+    """A wrong secret and an unknown endpoint raise their own errors, after one request."""
     async with agh_rig(scripts=SCRIPTS) as rig:
         trigger = rig.trigger("hook")
         with pytest.raises(error):
@@ -216,7 +216,7 @@ async def test_refusals(change: dict[str, Any], error: type[Exception]) -> None:
         assert len(rig.calls("webhooks.deliver")) == 1
 
 
-async def test_a_clock_that_is_off_is_told() -> None:
+async def test_a_clock_that_is_off_is_refused() -> None:
     """A delivery signed by a clock that is more than 300 seconds off is refused as not authentic."""
     async with agh_rig(scripts=SCRIPTS) as rig:
         trigger = rig.trigger("hook")
@@ -237,7 +237,7 @@ async def test_secret_that_the_server_lost() -> None:
 
 
 async def test_cancelling_keeps_the_connection() -> None:
-    """Who gives up waiting does not cancel the run: the connection is kept, and the outcome is told."""
+    """A cancelled caller does not cancel the run: the connection is kept, and the outcome is reported."""
     async with agh_rig(scripts=SCRIPTS) as rig:
         trigger = rig.trigger("hook")
         task = await rig.begin(_deliver(rig, trigger, delivery_id="d-1"))
@@ -246,21 +246,21 @@ async def test_cancelling_keeps_the_connection() -> None:
         await settle()
         await rig.clock.advance(60.0)
         assert (await rig.agh.runs.get(webhook_run_id(trigger, "d-1"))).status == "completed"
-        (told,) = rig.told(StartAbandoned)
-        assert told.run is not None
-        assert told.run.ref.id == webhook_run_id(trigger, "d-1")
+        (body,) = rig.events_of(StartAbandoned)
+        assert body.run is not None
+        assert body.run.ref.id == webhook_run_id(trigger, "d-1")
 
 
 @pytest.mark.parametrize("known", [True, False])
-async def test_run_is_told_once(known: bool) -> None:
-    """The run that a delivery began is told to hooks once, also where the answer hid it; none where none began."""
+async def test_run_is_reported_once(known: bool) -> None:
+    """The run of a delivery is reported to hooks once, also where the answer hid it; none where none began."""
     async with agh_rig(scripts=SCRIPTS) as rig:
         trigger = rig.trigger("bad" if known else "hook")
         await rig.done(_deliver(rig, trigger, known=known, delivery_id="d-1"))
-        assert [event.run.ref.id for event in rig.told(RunStarted)] == [webhook_run_id(trigger, "d-1")]
+        assert [event.run.ref.id for event in rig.events_of(RunStarted)] == [webhook_run_id(trigger, "d-1")]
         other = rig.trigger("other", filter={"data.action": "none"})
         assert (await rig.done(_deliver(rig, other, known=known))).matched == 0
-        assert len(rig.told(RunStarted)) == 1
+        assert len(rig.events_of(RunStarted)) == 1
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -283,8 +283,8 @@ async def test_timeout_drops_the_connection(known: bool) -> None:
             assert isinstance(task.exception(), StartUnknown)
 
 
-async def test_signed_when_its_turn_has_come() -> None:
-    """A delivery that waited for its turn for longer than a signature holds is signed by the time it is sent."""
+async def test_signed_just_before_it_is_sent() -> None:
+    """A delivery that waited for a slot longer than a signature holds is signed when it is sent."""
     limits = PoolLimits(requests_per_second=RateLimit(1, 600.0))
     async with agh_rig(scripts=SCRIPTS, limits=limits) as rig:
         rig.answer("webhooks.deliver", Reply(503, {}, b"{}"))
@@ -294,8 +294,8 @@ async def test_signed_when_its_turn_has_come() -> None:
         assert [round((each - EPOCH.timestamp()) / 600) for each in signed] == [1, 2]
 
 
-async def test_timeout_before_its_turn_has_come() -> None:
-    """A delivery whose time is up before its turn has come was not sent, and is said to be so."""
+async def test_timeout_before_it_is_sent() -> None:
+    """A delivery that times out before it is sent raises `NotSent`."""
     limits = PoolLimits(requests_per_second=RateLimit(1, 600.0))
     async with agh_rig(scripts=SCRIPTS, limits=limits) as rig:
         with pytest.raises(NotSent):
@@ -305,7 +305,7 @@ async def test_timeout_before_its_turn_has_come() -> None:
 
 
 async def test_an_answer_that_never_comes() -> None:
-    """When the run is seen to have ended and no answer comes, the delivery is given all the same."""
+    """When polls find the end of the run and no answer comes, the delivery is returned all the same."""
     async with agh_rig(scripts=SCRIPTS) as rig:
         trigger = rig.trigger("hook")
         never = asyncio.Event()
@@ -324,7 +324,7 @@ async def test_an_answer_that_never_comes() -> None:
 
 
 async def test_many_deliveries_at_once() -> None:
-    """A hundred deliveries of slow runs are all out at once, though the account makes two requests at a time."""
+    """A hundred deliveries of slow runs are all in flight at once, though the account sends two at a time."""
     async with agh_rig(scripts=SCRIPTS, limits=PoolLimits(requests_at_once=2)) as rig:
         trigger = rig.trigger("hook")
         endpoint = await rig.endpoint(trigger)
@@ -349,7 +349,7 @@ async def test_many_deliveries_at_once() -> None:
     ],
 )
 async def test_what_cannot_be_sent(arguments: dict[str, object], words: str) -> None:
-    """What the server would refuse is refused before anything is sent, by the argument's name."""
+    """What the server would refuse is refused before anything is sent, with the argument's name."""
     async with agh_rig() as rig:
         given: dict[str, object] = {"endpoint": "deploy--wbh_1", "body": b"", "secret": SECRET, **arguments}
         endpoint, body = given.pop("endpoint"), given.pop("body")

@@ -1,4 +1,4 @@
-"""Jobs and triggers at the fake AGH Runtime: made, listed, changed, deleted, and refused."""
+"""Jobs and triggers at the fake AGH Runtime: created, listed, changed, deleted, and refused."""
 
 from typing import Any
 
@@ -92,7 +92,7 @@ _JOBS: list[tuple[dict[str, Any], int]] = [
 
 @pytest.mark.parametrize(("members", "status"), _JOBS)
 def test_creating_jobs(members: dict[str, Any], status: int) -> None:
-    """A job is checked as its facts say; what is refused is not there, and the reason is told."""
+    """A job is checked as its facts say; a refused one does not exist, and the error has the reason."""
     client = Client()
     reply = client.reply("POST", JOBS, _with(JOB, **members))
     assert reply.status == status, reply.body
@@ -112,11 +112,11 @@ def test_creating_wants_an_object(path: str, body: bytes) -> None:
     assert Client().status("POST", path, body) == 400
 
 
-def test_job_as_it_is_told() -> None:
+def test_job_as_json() -> None:
     """A new job has its defaults, the scheduler's state, trimmed texts, and nothing that is empty."""
     client = Client()
     sent = {**JOB, "name": "  digest ", "prompt": " Sum up.\n", "schedule": _CRON, "workspace_id": ""}
-    job = client.told("POST", JOBS, sent, now=0.125)["job"]
+    job = client.json("POST", JOBS, sent, now=0.125)["job"]
     assert job["id"].startswith("job-")
     assert len(job["id"]) == 20
     assert job == {
@@ -146,10 +146,10 @@ def test_job_as_it_is_told() -> None:
 
 
 def test_job_with_all_it_can_have() -> None:
-    """Optional members are told when they were set, nested ones without what is empty."""
+    """Optional members are present when they were set, nested ones without empty members."""
     task = {"title": "T", "description": "", "owner": {"kind": "human", "ref": "ann"}}
     sent = {"scope": "workspace", "workspace_id": " ws-1 ", "name": "n", "schedule": _CRON, "task": task}
-    job = Client().told("POST", JOBS, {**sent, "enabled": False})["job"]
+    job = Client().json("POST", JOBS, {**sent, "enabled": False})["job"]
     assert (job["workspace_id"], job["agent_name"], job["prompt"], job["enabled"]) == ("ws-1", "", "", False)
     assert job["task"] == {"title": "T", "owner": {"kind": "human", "ref": "ann"}}
     assert "next_run" not in job
@@ -211,8 +211,8 @@ def test_creating_triggers(members: dict[str, Any], status: int) -> None:
         assert error_of(reply)
 
 
-def test_trigger_as_it_is_told() -> None:
-    """A webhook trigger tells the ids that follow from its own, and of its secret only that there is one."""
+def test_trigger_as_json() -> None:
+    """A webhook trigger has ids derived from its own; of its secret it says only that there is one."""
     fake = FakeAgh()
     made = fake.install_trigger(
         {**HOOK, "name": "deploy-review", "filter": {"data.action": "deploy"}},
@@ -243,16 +243,16 @@ def test_trigger_as_it_is_told() -> None:
     assert SECRET not in repr(fake.__dict__)
 
 
-def test_trigger_without_webhook_tells_nothing_of_one() -> None:
+def test_trigger_without_webhook_has_no_members_of_one() -> None:
     """Another event's trigger has no webhook members but the one that is always there."""
-    trigger = Client().told("POST", TRIGGERS, TRIGGER)["trigger"]
+    trigger = Client().json("POST", TRIGGERS, TRIGGER)["trigger"]
     assert {name for name in trigger if "webhook" in name or "endpoint" in name} == {"webhook_secret_present"}
     assert trigger["webhook_secret_present"] is False
     assert "filter" not in trigger
 
 
 def test_lists_are_sorted_and_cut() -> None:
-    """Definitions come by name, then by id; limits of 0 and less are none."""
+    """Definitions are sorted by name, then by id; limits of 0 and less mean no limit."""
     client = Client()
     made = [client.job(name=name) for name in ("b", "a", "b", "c")]
     wanted = [job["id"] for job in sorted(made, key=lambda job: (job["name"], job["id"]))]
@@ -280,7 +280,7 @@ def test_lists_are_sorted_and_cut() -> None:
     ],
 )
 def test_lists_are_filtered(query: str, names: str | None) -> None:
-    """Scope, workspace and source filter; values that there are not are a 400, unknown parameters nothing."""
+    """Scope, workspace and source filter; unknown values are a 400, unknown parameters are ignored."""
     fake = FakeAgh()
     for body, install in ((JOB, fake.install_job), (TRIGGER, fake.install_trigger)):
         for source in ("dynamic", "config", "package"):
@@ -296,10 +296,10 @@ def test_lists_are_filtered(query: str, names: str | None) -> None:
 
 
 def test_triggers_are_filtered_by_event() -> None:
-    """The event is compared exactly; jobs know no such filter."""
+    """The event is compared exactly; jobs have no such filter."""
     client = Client()
     client.trigger()
-    client.told("POST", TRIGGERS, TRIGGER)
+    client.json("POST", TRIGGERS, TRIGGER)
     client.job()
     assert len(client.get(f"{TRIGGERS}?event=webhook")["triggers"]) == 1
     assert len(client.get(f"{TRIGGERS}?event=Webhook")["triggers"]) == 0
@@ -330,7 +330,7 @@ _JOB_CHANGES: list[tuple[dict[str, Any], int]] = [
 
 @pytest.mark.parametrize(("changes", "status"), _JOB_CHANGES)
 def test_changing_jobs(changes: dict[str, Any], status: int) -> None:
-    """Members replace the old ones whole; null leaves alone; the result is checked as a whole."""
+    """Members replace the old ones whole; null changes nothing; the result is checked as a whole."""
     client = Client()
     job = client.job()
     reply = client.reply("PATCH", f"{JOBS}/{job['id']}", changes, now=5)
@@ -383,7 +383,7 @@ _TRIGGER_CHANGES: list[tuple[dict[str, Any], int]] = [
 
 @pytest.mark.parametrize(("changes", "status"), _TRIGGER_CHANGES)
 def test_changing_triggers(changes: dict[str, Any], status: int) -> None:
-    """As with jobs, but what does not fit together is a masked 500."""
+    """As with jobs, but an inconsistent result is a masked 500."""
     client = Client()
     trigger = client.trigger(filter={"data.a": "1"})
     reply = client.reply("PATCH", f"{TRIGGERS}/{trigger['id']}", changes, now=5)
@@ -404,27 +404,27 @@ def test_changing_the_event_changes_the_rest() -> None:
     client = Client()
     trigger = client.trigger(filter={"data.a": "1"})
     path = f"{TRIGGERS}/{trigger['id']}"
-    other = client.told("PATCH", path, {**_EVENT, "filter": {}})["trigger"]
+    other = client.json("PATCH", path, {**_EVENT, "filter": {}})["trigger"]
     assert not {"webhook_id", "endpoint_slug", "webhook_secret_hash", "filter"} & other.keys()
     assert other["webhook_secret_present"] is False
     assert client.status("PATCH", path, {"event": "webhook", "endpoint_slug": "x"}) == 400
     assert client.status("PATCH", path, {"event": "webhook", "webhook_secret_value": "s"}) == 500
     both = {"event": "webhook", "endpoint_slug": "x", "webhook_secret_value": "s"}
-    again = client.told("PATCH", path, both)["trigger"]
+    again = client.json("PATCH", path, both)["trigger"]
     assert (again["webhook_id"], again["endpoint_slug"]) == (trigger["webhook_id"], "x")
-    named = client.told("PATCH", path, {"webhook_id": "wbh_own"})["trigger"]
+    named = client.json("PATCH", path, {"webhook_id": "wbh_own"})["trigger"]
     assert named["webhook_id"] == "wbh_own"
-    unnamed = client.told("PATCH", path, {"webhook_id": ""})["trigger"]
+    unnamed = client.json("PATCH", path, {"webhook_id": ""})["trigger"]
     assert unnamed["webhook_id"] == trigger["webhook_id"]
 
 
 @pytest.mark.parametrize("source", ["config", "package"])
-@pytest.mark.parametrize(("place", "body"), [(JOBS, JOB), (TRIGGERS, TRIGGER)])
-def test_definitions_of_others(source: str, place: str, body: Any) -> None:
+@pytest.mark.parametrize(("base", "body"), [(JOBS, JOB), (TRIGGERS, TRIGGER)])
+def test_definitions_of_others(source: str, base: str, body: Any) -> None:
     """A config-backed definition can be enabled and disabled alone, one of a package is read-only."""
     fake = FakeAgh()
-    install = fake.install_job if place == JOBS else fake.install_trigger
-    path = f"{place}/{install(body, source=source)}"
+    install = fake.install_job if base == JOBS else fake.install_trigger
+    path = f"{base}/{install(body, source=source)}"
     client = Client(fake)
     changes: list[dict[str, Any]] = [{"enabled": False}, {"enabled": True, "name": "x"}, {"name": "x"}, {}]
     statuses = [client.status("PATCH", path, each) for each in changes]
@@ -432,8 +432,8 @@ def test_definitions_of_others(source: str, place: str, body: Any) -> None:
     deleted = client.reply("DELETE", path)
     assert deleted.status == (400 if source == "config" else 409)
     assert ("read-only" in error_of(deleted)) is (source == "package")
-    told = client.get(path)["job" if place == JOBS else "trigger"]
-    assert (told["source"], told["enabled"]) == (source, source == "package")
+    answer = client.get(path)["job" if base == JOBS else "trigger"]
+    assert (answer["source"], answer["enabled"]) == (source, source == "package")
 
 
 def test_webhook_ids_are_unique_among_enabled_triggers() -> None:
@@ -446,32 +446,32 @@ def test_webhook_ids_are_unique_among_enabled_triggers() -> None:
     second = client.trigger(webhook_id="wbh_1", enabled=False)
     path = f"{TRIGGERS}/{second['id']}"
     assert client.status("PATCH", path, {"enabled": True}) == 409
-    assert client.told("PATCH", f"{TRIGGERS}/{first['id']}", {"enabled": False})["trigger"]
-    assert client.told("PATCH", path, {"enabled": True})["trigger"]["enabled"] is True
+    assert client.json("PATCH", f"{TRIGGERS}/{first['id']}", {"enabled": False})["trigger"]
+    assert client.json("PATCH", path, {"enabled": True})["trigger"]["enabled"] is True
     assert client.status("PATCH", f"{TRIGGERS}/{first['id']}", {"webhook_id": "wbh_1"}) == 200
 
 
 def test_names_need_not_be_unique() -> None:
-    """Unless the world is told so, names may be taken twice; where they may not, each scope has its own."""
+    """By default names may repeat; with `unique_names` they are unique within a scope."""
     assert [Client().status("POST", JOBS, JOB) for _ in range(2)] == [201, 201]
     strict = Client(FakeAgh(rules=AghRules(unique_names=True)))
     local = {"scope": "workspace", "workspace_id": "ws-1"}
-    for place, body in ((JOBS, JOB), (TRIGGERS, TRIGGER)):
-        assert [strict.status("POST", place, {**body, **more}) for more in ({}, local)] == [201, 201]
-        taken = strict.reply("POST", place, body)
+    for base, body in ((JOBS, JOB), (TRIGGERS, TRIGGER)):
+        assert [strict.status("POST", base, {**body, **more}) for more in ({}, local)] == [201, 201]
+        taken = strict.reply("POST", base, body)
         assert taken.status == 409
         assert "name already exists" in error_of(taken)
-        member = "jobs" if place == JOBS else "triggers"
-        other = strict.get(f"{place}?scope=global")[member][0]["id"]
-        assert strict.status("PATCH", f"{place}/{other}", {"enabled": False}) == 200
+        member = "jobs" if base == JOBS else "triggers"
+        other = strict.get(f"{base}?scope=global")[member][0]["id"]
+        assert strict.status("PATCH", f"{base}/{other}", {"enabled": False}) == 200
 
 
-@pytest.mark.parametrize("place", [JOBS, TRIGGERS])
-def test_deleting(place: str) -> None:
-    """What is deleted is gone, with an empty 204; a second time it is not found."""
+@pytest.mark.parametrize("base", [JOBS, TRIGGERS])
+def test_deleting(base: str) -> None:
+    """A deleted definition is gone, with an empty 204; a second time it is not found."""
     client = Client()
-    made = client.job() if place == JOBS else client.trigger()
-    path = f"{place}/{made['id']}"
+    made = client.job() if base == JOBS else client.trigger()
+    path = f"{base}/{made['id']}"
     reply = client.reply("DELETE", path)
     assert (reply.status, reply.body) == (204, b"")
     assert "content-type" not in reply.headers

@@ -57,7 +57,7 @@ def test_moments_are_read_to_the_nanosecond(text: str, after_noon: int) -> None:
     ],
 )
 def test_what_is_no_moment(text: str) -> None:
-    """Anything else is none."""
+    """Anything else is read as None."""
     assert read_moment(text) is None
 
 
@@ -72,7 +72,7 @@ def test_what_is_no_moment(text: str) -> None:
     ],
 )
 def test_moments_are_written_as_short_as_can_be(after_noon: int, text: str) -> None:
-    """No digit is written that is not needed."""
+    """Only the digits that are needed are written."""
     assert write_moment(_NOON + after_noon) == text
 
 
@@ -85,7 +85,7 @@ def test_moments_are_written_in_a_zone() -> None:
 
 @given(st.integers(0, 4_000_000_000 * SECOND))
 def test_moments_are_read_back(moment: int) -> None:
-    """What is written is read back as it was."""
+    """What is written is read back unchanged."""
     assert read_moment(write_moment(moment)) == moment
 
 
@@ -115,7 +115,7 @@ def test_durations_are_gos(text: str, duration: int) -> None:
     "text", ["", "s", "5", "1 h", "1d", "PT1H", "1h ", "1,5h", ".s", "--1s", "3000000h", "1h30"]
 )
 def test_what_is_no_duration(text: str) -> None:
-    """Days, ISO 8601, numbers without a unit, and what 64 bits cannot count are none."""
+    """Days, ISO 8601, numbers without a unit, and what 64 bits cannot count are read as None."""
     assert read_duration(text) is None
 
 
@@ -139,7 +139,7 @@ def test_durations_are_written_as_go_does(duration: int, text: str) -> None:
 
 @given(st.integers(1, 2**63 - 1))
 def test_durations_are_read_back(duration: int) -> None:
-    """What is written is read back as it was."""
+    """What is written is read back unchanged."""
     assert read_duration(write_duration(duration)) == duration
 
 
@@ -170,12 +170,12 @@ def test_cron_is_due(expression: str, due: str) -> None:
 
 
 def test_cron_that_is_never_due() -> None:
-    """A date that no year has is never due."""
+    """A date that no year has never matches."""
     assert Cron.read("0 0 30 2 *").after(_NOON, UTC) is None
 
 
 def test_cron_keeps_to_clocks_that_are_put_forward_and_back() -> None:
-    """What summer time leaves out is not due that day; what it shows twice is due once."""
+    """An hour that summer time skips does not match that day; one that comes twice matches once."""
     zone = ZoneInfo("Europe/Berlin")
     spring = nanoseconds(datetime(2026, 3, 28, 12, 0, tzinfo=UTC))
     assert Cron.read("30 2 * * *").after(spring, zone) == read_moment("2026-03-30T00:30:00Z")
@@ -263,5 +263,5 @@ def test_templates_are_read(text: str, is_read: bool) -> None:
     ],
 )
 def test_fields_that_an_event_lacks(text: str, missing: str | None) -> None:
-    """A field that is asked for in any case has to be there; a poll-up by `index` need not find anything."""
+    """A field that is used unconditionally is required; a look-up by `index` need not find anything."""
     assert missing_field(text, {"a": {"b": 1}, "e": 5}) == missing

@@ -1,4 +1,4 @@
-"""Runs at the fake AGH Runtime: blocking triggers, retries, limits, the history, and what is delegated."""
+"""Runs at the fake AGH Runtime: blocking triggers, retries, limits, the history, and delegated runs."""
 
 import math
 import re
@@ -17,9 +17,9 @@ from tests.providers.agh.agh_fake_rig import (
     RUNS,
     Client,
     body_of,
+    delayed,
     error_of,
     final,
-    held,
     scripted,
     settled,
 )
@@ -31,11 +31,11 @@ _RUN = [Step("running", 5), Step("completed")]
 
 
 def test_trigger_blocks_until_the_run_has_ended() -> None:
-    """The run shows at once; the reply comes with its end."""
+    """The run can be read at once; the reply comes with its end."""
     client = scripted(*_RUN)
     job = client.job()
-    reply = held(client.fire(job["id"], now=1.0))
-    assert (reply.until, reply.drop) == (6.0, None)
+    reply = delayed(client.fire(job["id"], now=1.0))
+    assert (reply.until, reply.on_disconnect) == (6.0, None)
     (run,) = client.runs(job["id"], now=1.0)
     assert re.fullmatch(r"run-[0-9a-f]{16}", run["id"])
     assert re.fullmatch(r"sess-[0-9a-f]{16}", run["session_id"])
@@ -47,7 +47,7 @@ def test_trigger_blocks_until_the_run_has_ended() -> None:
         "attempt": 1,
         "started_at": "2026-01-05T09:00:01Z",
     }
-    assert held(reply.reply(5.0)).until == 6.0
+    assert delayed(reply.reply(5.0)).until == 6.0
     answered = settled(reply, 6.0)
     assert answered.status == 200
     ended = {**run, "status": "completed", "ended_at": "2026-01-05T09:00:06Z"}
@@ -69,7 +69,7 @@ def test_trigger_of_a_run_that_fails() -> None:
 
 
 def test_trigger_of_a_run_that_a_hook_vetoes() -> None:
-    """A run that is canceled so is told with 200, and was never in a session if it did not begin."""
+    """A trigger call whose run is canceled is answered with 200; a run that did not begin has no session."""
     client = scripted(Step("scheduled", 2), Step("canceled"))
     run = body_of(final(client.fire(client.job()["id"])))["run"]
     assert (run["status"], run["ended_at"]) == ("canceled", "2026-01-05T09:00:02Z")
@@ -77,18 +77,18 @@ def test_trigger_of_a_run_that_a_hook_vetoes() -> None:
 
 
 def test_trigger_of_a_run_that_ends_at_once() -> None:
-    """What has nothing to wait for is answered at once."""
+    """A run that ends at once is answered at once."""
     client = scripted(Step("completed"))
-    assert client.told("POST", f"{JOBS}/{client.job()['id']}/trigger")["run"]["status"] == "completed"
+    assert client.json("POST", f"{JOBS}/{client.job()['id']}/trigger")["run"]["status"] == "completed"
 
 
 def test_trigger_of_a_run_that_never_ends() -> None:
-    """Without an end in sight the reply is owed for ever, and unknown words are shown as they are."""
+    """The reply of a run without an end is delayed for ever; unknown words are shown unchanged."""
     client = scripted(Step("running", 5), Step("brand-new-word"))
     job = client.job()
-    reply = held(client.fire(job["id"]))
+    reply = delayed(client.fire(job["id"]))
     assert reply.until == math.inf
-    assert held(reply.reply(1e6)).until == math.inf
+    assert delayed(reply.reply(1e6)).until == math.inf
     (run,) = client.runs(job["id"], now=1e6)
     assert run["status"] == "brand-new-word"
     assert client.fake.ended_at(run["id"]) is None
@@ -148,7 +148,7 @@ def test_drawn_runs_wait_run_and_end() -> None:
     plan = RunPlan(median=10, delay=2.5, outcomes={"aborted": 1.0})
     client = Client(FakeAgh(plan))
     job = client.job()
-    reply = held(client.fire(job["id"]))
+    reply = delayed(client.fire(job["id"]))
     seen = [client.runs(job["id"], now=now)[0] for now in (0, 2.4, 2.5)]
     assert [run["status"] for run in seen] == ["scheduled", "scheduled", "running"]
     assert ["session_id" in run for run in seen] == [False, False, True]
@@ -161,23 +161,23 @@ def test_drawn_runs_wait_run_and_end() -> None:
 def test_a_script_waits_for_the_delay_as_well() -> None:
     """The first step lasts longer by the plan's delay; scripts go by id as by name."""
     client = scripted(*_RUN, delay=3.0)
-    assert held(client.fire(client.job()["id"])).until == 8.0
+    assert delayed(client.fire(client.job()["id"])).until == 8.0
     job_id = "job-by-its-id"
     fake = FakeAgh(RunPlan(scripts={job_id: _RUN}))
     fake.install_job({**JOB, "name": "n"}, job_id=job_id)
-    assert held(Client(fake).fire(job_id)).until == 5.0
+    assert delayed(Client(fake).fire(job_id)).until == 5.0
 
 
 def test_a_script_has_steps() -> None:
-    """An empty script is a mistake."""
+    """An empty script is refused."""
     with pytest.raises(ValueError, match="'digest' has no steps"):
         scripted()
 
 
 def test_same_seed_same_bytes() -> None:
-    """Two worlds with one seed say the same, byte by byte, whenever they are asked for ends; other seeds do not."""
+    """Two servers with one seed answer the same, byte by byte; with another seed they do not."""
 
-    def told(seed: int, *, peeks: bool) -> list[bytes]:
+    def body(seed: int, *, peeks: bool) -> list[bytes]:
         client = Client(FakeAgh(RunPlan(seed=seed, outcomes={"completed": 0.5, "failed": 0.5})))
         bodies = []
         for name in ("a", "b"):
@@ -188,7 +188,7 @@ def test_same_seed_same_bytes() -> None:
             bodies.append(client.reply("GET", f"{JOBS}/{job['id']}/runs", now=60).body)
         return bodies
 
-    assert told(1, peeks=True) == told(1, peeks=False) != told(2, peeks=False)
+    assert body(1, peeks=True) == body(1, peeks=False) != body(2, peeks=False)
 
 
 # Further attempts
@@ -200,13 +200,13 @@ def test_manual_retries_have_records_of_their_own() -> None:
     client = scripted(*script)
     job = client.job(retry=BACKOFF)
     reply = client.fire(job["id"])
-    assert held(reply).until == 5.0
-    second = held(held(reply).reply(5.0))
+    assert delayed(reply).until == 5.0
+    second = delayed(delayed(reply).reply(5.0))
     assert second.until == 15.0
     waiting = client.runs(job["id"], now=14.9)
     assert [(run["status"], run["attempt"]) for run in waiting] == [("failed", 1)]
     assert client.fake.ended_at(waiting[0]["id"]) == 5.0
-    third = held(second.reply(15.0))
+    third = delayed(second.reply(15.0))
     assert third.until == 16.0
     assert client.fake.ended_at(client.runs(job["id"], now=15.0)[0]["id"]) == 16.0
     run = body_of(final(third))["run"]
@@ -236,26 +236,26 @@ def test_the_last_part_of_a_script_serves_all_later_attempts() -> None:
 
 
 def test_concurrency_is_limited_over_all_jobs() -> None:
-    """Five runs go at once, whosever they are; a sixth is a 409 with the figures, and leaves nothing behind."""
+    """Five runs go on at once, of any owner; a sixth is a 409 with the figures, and leaves nothing behind."""
     client = scripted(*_RUN)
     first, second = client.job(), client.job()
     replies = [client.fire(job["id"]) for job in (first, second, first, second, first)]
-    assert len([held(reply) for reply in replies]) == 5
+    assert len([delayed(reply) for reply in replies]) == 5
     refused = client.fire(second["id"])
     text = error_of(refused)
     assert "concurrency limit" in text
     assert text.endswith(" active=5 limit=5")
     assert (len(client.runs(first["id"])), len(client.runs(second["id"]))) == (3, 2)
     assert client.fake.statistics()["starts"] == 5
-    assert held(client.fire(second["id"], now=5.0)).until == 10.0
+    assert delayed(client.fire(second["id"], now=5.0)).until == 10.0
 
 
 def test_waiting_for_a_retry_takes_no_slot() -> None:
     """A slot is free while a run waits for its next attempt, which is refused when all are taken by then."""
     client = scripted(Step("running", 5), Step("failed"), rules=AghRules(concurrency=1))
     job, other = client.job(retry=BACKOFF), client.job(name="other")
-    waiting = held(held(client.fire(job["id"])).reply(5.0))
-    blocking = held(client.fire(other["id"], now=5.0))
+    waiting = delayed(delayed(client.fire(job["id"])).reply(5.0))
+    blocking = delayed(client.fire(other["id"], now=5.0))
     assert blocking.until > 15.0
     refused = settled(waiting, 15.0)
     assert refused.status == 409
@@ -264,12 +264,12 @@ def test_waiting_for_a_retry_takes_no_slot() -> None:
     assert (run["status"], run["attempt"]) == ("failed", 1)
 
 
-def test_fire_limit_tells_when_it_ends() -> None:
-    """The text of a fire limit ends with what is known, nanoseconds included; nothing is recorded."""
+def test_fire_limit_has_the_time_of_its_end() -> None:
+    """The text of a fire limit ends with its numbers, nanoseconds included; nothing is recorded."""
     client = scripted(Step("completed"))
     job = client.job(fire_limit={"max": 2, "window": "90m"})
     for now in (0.123456789, 60.0):
-        assert client.told("POST", f"{JOBS}/{job['id']}/trigger", now=now)
+        assert client.json("POST", f"{JOBS}/{job['id']}/trigger", now=now)
     refused = client.fire(job["id"], now=100.0)
     text = error_of(refused)
     assert "fire limit" in text
@@ -306,7 +306,7 @@ def _history() -> tuple[Client, str, list[str]]:
     client = scripted(Step("completed"))
     job = client.job(fire_limit=MANY)["id"]
     for now in (0, 1, 1, 2, 2.000000001):
-        client.told("POST", f"{JOBS}/{job}/trigger", now=now)
+        client.json("POST", f"{JOBS}/{job}/trigger", now=now)
     runs = client.runs(job, now=9)
     assert runs == sorted(runs, key=lambda run: (_moment(run["started_at"]), run["id"]), reverse=True)
     return client, job, [run["id"] for run in runs]
@@ -349,7 +349,7 @@ def test_history_is_newest_first_with_inclusive_bounds(query: str, first: int, l
 
 
 def test_history_is_paged_without_gaps() -> None:
-    """Passing on the oldest start as `until`, and leaving out what was seen, gives each run once."""
+    """Passing on the oldest start as `until`, and dropping known runs, each run comes once."""
     client, job, ids = _history()
     seen: list[str] = []
     until = ""
@@ -393,7 +393,7 @@ def test_history_of_all() -> None:
     first, second = client.job()["id"], client.job()["id"]
     trigger = client.trigger(name="digest")
     for now, job in enumerate((first, second, first)):
-        client.told("POST", f"{JOBS}/{job}/trigger", now=now)
+        client.json("POST", f"{JOBS}/{job}/trigger", now=now)
     client.deliver(trigger, now=3)
 
     def owners(query: str) -> list[str]:
@@ -408,10 +408,10 @@ def test_history_of_all() -> None:
 
 
 def test_a_thousand_runs() -> None:
-    """A thousand runs of one job go at once where there is room, and each is told in one list."""
+    """A thousand runs of one job go at once where there is room, and one list has them all."""
     client = Client(FakeAgh(RunPlan(outcomes={"completed": 1.0}), rules=AghRules(concurrency=1000)))
     job = client.job(fire_limit=MANY)["id"]
-    replies = [held(client.fire(job, now=index / 1000)) for index in range(1000)]
+    replies = [delayed(client.fire(job, now=index / 1000)) for index in range(1000)]
     assert len(client.runs(job, "?status=running", now=1.0)) > 900
     ended = [final(reply) for reply in sorted(replies, key=lambda reply: reply.until)]
     assert {reply.status for reply in ended} == {200}
@@ -440,7 +440,7 @@ def test_a_job_with_a_task_is_delegated_at_once() -> None:
         "owner": {"kind": "human", "ref": "a"},
     }
     job = client.job(task=task)
-    run = client.told("POST", f"{JOBS}/{job['id']}/trigger", now=10)["run"]
+    run = client.json("POST", f"{JOBS}/{job['id']}/trigger", now=10)["run"]
     assert re.fullmatch(r"task-[0-9a-f]{16}", run["task_id"])
     assert re.fullmatch(r"run-[0-9a-f]{16}", run["task_run_id"])
     assert (run["status"], run["ended_at"], run["started_at"]) == ("delegated", _at(10), _at(10))
@@ -451,10 +451,10 @@ def test_a_job_with_a_task_is_delegated_at_once() -> None:
 
 
 def test_a_task_run_takes_its_course() -> None:
-    """A task run is queued, claimed, starting and running; what is known of it grows with it."""
+    """A task run is queued, claimed, starting and running; its JSON gets more members with each."""
     client = scripted(*_TASK, Step("completed"))
     job = client.job(task={"network_channel": "ops"})
-    run = client.told("POST", f"{JOBS}/{job['id']}/trigger")["run"]
+    run = client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]
     seen = [client.task_run(run["task_run_id"], now=now) for now in range(5)]
     assert [each["status"] for each in seen] == ["queued", "claimed", "starting", "running", "completed"]
     worker = {"kind": "agent_session", "ref": seen[1]["claimed_by"]["ref"]}
@@ -479,7 +479,7 @@ def test_a_task_run_takes_its_course() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "body"),
     [
         (["running", "failed"], {"status": "failed", "error": "the worker gave up on the task"}),
         (["canceled"], {"status": "canceled"}),
@@ -488,13 +488,13 @@ def test_a_task_run_takes_its_course() -> None:
         (["running", "brand-new-word"], {"status": "brand-new-word"}),
     ],
 )
-def test_a_task_run_ends_as_scripted(words: list[str], told: dict[str, str]) -> None:
-    """Failing, being canceled, needing attention and being queued again show as they should."""
+def test_a_task_run_ends_as_scripted(words: list[str], body: dict[str, str]) -> None:
+    """Failing, being canceled, needing attention and being queued again are shown in its JSON."""
     client = scripted(*[Step(word, 1) for word in words])
-    run = client.told("POST", f"{JOBS}/{client.job(task={})['id']}/trigger")["run"]
+    run = client.json("POST", f"{JOBS}/{client.job(task={})['id']}/trigger")["run"]
     now = client.task_run(run["task_run_id"], now=9)
-    assert now | told == now
-    assert ("ended_at" in now) is (told["status"] in {"failed", "canceled"})
+    assert now | body == now
+    assert ("ended_at" in now) is (body["status"] in {"failed", "canceled"})
     assert ("claimed_by" in now) is ("running" in words and words[-1] != "queued")
     assert "result" not in now
 
@@ -506,14 +506,14 @@ def test_drawn_task_runs_go_through_all_words() -> None:
         FakeAgh(RunPlan(median=100, spread=0.0, delay=10, outcomes={"completed": 1.0}), rules=rules)
     )
     job = client.job(task={})
-    runs = [client.told("POST", f"{JOBS}/{job['id']}/trigger")["run"]["task_run_id"] for _ in range(3)]
+    runs = [client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]["task_run_id"] for _ in range(3)]
     words = [client.task_run(runs[0], now=now)["status"] for now in (0, 11.9, 12, 14, 16, 109.9, 110)]
     assert words == ["queued", "queued", "claimed", "starting", "running", "running", "completed"]
     assert [client.task_run(run, now=110)["result"] for run in runs] == ["tea", 7, "tea"]
 
 
 def test_delegated_runs_take_no_slot_for_long() -> None:
-    """A delegated run needs a free slot for a moment alone, and counts against the fire limit."""
+    """A delegated run needs a free slot only for a moment, and counts against the fire limit."""
     client = scripted(*_TASK, Step("completed"), rules=AghRules(concurrency=1))
     job = client.job(task={}, fire_limit={"max": 3, "window": "1h"})
     statuses = [client.status("POST", f"{JOBS}/{job['id']}/trigger") for _ in range(4)]
@@ -527,35 +527,35 @@ def test_delegated_runs_take_no_slot_for_long() -> None:
 
 
 def test_runs_are_orphaned_by_a_restart() -> None:
-    """What was scheduled or running when the daemon stopped stays so; what waited for a retry stays failed."""
+    """Runs that were scheduled or running when the daemon stopped stay so; those waiting for a retry stay failed."""
     client = scripted(Step("running", 5), Step("failed"))
     job, other = client.job(retry=BACKOFF), client.job(name="other", fire_limit=MANY)
-    waiting, running = held(client.fire(job["id"])), held(client.fire(other["id"], now=6))
+    waiting, running = delayed(client.fire(job["id"])), delayed(client.fire(other["id"], now=6))
     client.fake.restart(7.0)
-    assert held(waiting.reply(100.0)).until == math.inf
-    assert held(running.reply(1e5)).until == math.inf
+    assert delayed(waiting.reply(100.0)).until == math.inf
+    assert delayed(running.reply(1e5)).until == math.inf
     (failed,), (orphan,) = client.runs(job["id"], now=1e5), client.runs(other["id"], now=1e5)
     assert (failed["status"], failed["attempt"], orphan["status"]) == ("failed", 1, "running")
     assert "ended_at" not in orphan
     assert (client.fake.ended_at(failed["id"]), client.fake.ended_at(orphan["id"])) == (5.0, None)
-    assert held(client.fire(other["id"], now=1e5)).until > 1e5
+    assert delayed(client.fire(other["id"], now=1e5)).until > 1e5
 
 
 def test_a_restart_frees_all_slots() -> None:
-    """Orphans take no slot from those that come after the restart; task runs go on."""
+    """Runs from before a restart occupy no slot after it; task runs go on."""
     client = scripted(*_RUN, rules=AghRules(concurrency=1))
     job, delegating = client.job(), client.job(name="d", task={})
-    task_run = client.told("POST", f"{JOBS}/{delegating['id']}/trigger")["run"]["task_run_id"]
+    task_run = client.json("POST", f"{JOBS}/{delegating['id']}/trigger")["run"]["task_run_id"]
     client.fire(job["id"])
     client.fake.restart(1.0)
-    assert held(client.fire(job["id"], now=1.0)).until == 6.0
+    assert delayed(client.fire(job["id"], now=1.0)).until == 6.0
     assert client.task_run(task_run, now=1e5)["status"] in {"completed", "failed", "canceled"}
 
 
 def test_far_from_the_beginning_replies_still_fall_due() -> None:
-    """Where a float no longer tells nanoseconds apart, a reply is there when it was said to be."""
+    """Where a float no longer distinguishes nanoseconds, a reply is complete at the time it was delayed until."""
     client = Client(FakeAgh(RunPlan(outcomes={"completed": 1.0})))
     job = client.job(fire_limit=MANY)
     for index in range(50):
-        reply = held(client.fire(job["id"], now=3e8 + index * 1000))
+        reply = delayed(client.fire(job["id"], now=3e8 + index * 1000))
         assert settled(reply, reply.until).status == 200

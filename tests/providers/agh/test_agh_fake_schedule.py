@@ -1,4 +1,4 @@
-"""The fake AGH Runtime's scheduler: what it fires when, and what comes of it."""
+"""The fake AGH Runtime's scheduler: when jobs fire, and how fires end."""
 
 import re
 from datetime import timedelta, timezone
@@ -8,7 +8,7 @@ import pytest
 
 from aioagents.contract.fake import RunPlan, Step
 from aioagents.providers.agh.fake import AghRules, FakeAgh
-from tests.providers.agh.agh_fake_rig import BACKOFF, JOB, JOBS, MANY, Client, held, scripted, settled
+from tests.providers.agh.agh_fake_rig import BACKOFF, JOB, JOBS, MANY, Client, delayed, scripted, settled
 
 _DAY = 86_400.0
 
@@ -27,7 +27,7 @@ def _state(client: Client, job: str, now: float) -> dict[str, Any]:
 
 
 def test_jobs_fire_every_so_often() -> None:
-    """Fires come on time, each with ids that follow from the job and its moment, though nobody asked meanwhile."""
+    """Fires come on time, each with ids derived from the job and its time, also without requests meanwhile."""
     client = scripted(Step("running", 2), Step("completed"))
     job = client.job(**_every("10s"), now=1.5)["id"]
     assert client.runs(job, now=11.4) == []
@@ -51,7 +51,7 @@ def test_jobs_fire_every_so_often() -> None:
 
 
 def test_jobs_fire_by_cron() -> None:
-    """Cron is read in the daemon's zone, in which the scheduler tells its moments; a job's own are told in UTC."""
+    """Cron expressions and the scheduler's dates are in the daemon's zone; a job's own dates are in UTC."""
     zone = timezone(timedelta(hours=2))
     client = scripted(Step("completed"), rules=AghRules(zone=zone))
     job = client.job(schedule={"mode": "cron", "expr": "0 12 * * *"})
@@ -63,7 +63,7 @@ def test_jobs_fire_by_cron() -> None:
 
 
 def test_a_job_fires_at_its_moment_once() -> None:
-    """Having fired, it leaves the scheduler; a moment that has passed is never registered."""
+    """A job with one time leaves the scheduler when it has fired; a past time is never registered."""
     client = scripted(Step("completed"))
     job = client.job(**_at("2026-01-05T09:00:30.25Z"))["id"]
     assert _state(client, job, 30.0)["next_run_at"] == "2026-01-05T09:00:30.25Z"
@@ -77,13 +77,13 @@ def test_a_job_fires_at_its_moment_once() -> None:
 
 
 def test_a_schedule_that_is_never_due() -> None:
-    """A date that no year has is no registration."""
+    """A date that no year has is not registered."""
     job = Client().job(schedule={"mode": "cron", "expr": "0 0 31 2 *"})
     assert "scheduler" not in job
 
 
 def test_disabled_jobs_do_not_fire() -> None:
-    """Disabling forgets what the scheduler knew; enabling begins anew."""
+    """Disabling removes the scheduler's state; enabling begins anew."""
     client = scripted(Step("completed"))
     job = client.job(**_every("10s"))["id"]
     assert client.status("PATCH", f"{JOBS}/{job}", {"enabled": False}, now=15) == 200
@@ -101,7 +101,7 @@ def test_disabled_jobs_do_not_fire() -> None:
 
 
 def test_fires_of_one_job_follow_each_other() -> None:
-    """What falls due while the last run goes on is fired when that has ended, for its own moment."""
+    """A fire that is due while the last run goes on happens when that has ended, for its own time."""
     client = scripted(Step("running", 25), Step("completed"))
     job = client.job(**_every("10s"))["id"]
     runs = client.runs(job, now=60.0)
@@ -135,7 +135,7 @@ def test_retries_of_a_fire_keep_its_record() -> None:
 
 
 def test_the_end_of_a_fire_is_known_ahead() -> None:
-    """Where an end is told ahead, all attempts to come are reckoned in; without an end there is none."""
+    """The end that is known beforehand includes all attempts to come; without an end it is None."""
     fails = scripted(Step("running", 5), Step("failed"))
     job = fails.job(**_at("2026-01-05T09:00:10Z"), retry=BACKOFF)["id"]
     (run,) = fails.runs(job, now=10)
@@ -167,7 +167,7 @@ def test_a_fire_that_finds_no_slot_is_never_delivered() -> None:
 
 
 def test_a_fire_beyond_the_limit_is_canceled_and_put_off() -> None:
-    """Its record is canceled, and the next fire moves to the moment from which the limit lets it through."""
+    """Its record is canceled, and the next fire moves to the time at which the limit permits it."""
     client = scripted(Step("completed"))
     job = client.job(schedule={"mode": "every", "interval": "10s"}, fire_limit={"max": 2, "window": "1m"})[
         "id"
@@ -182,7 +182,7 @@ def test_a_fire_beyond_the_limit_is_canceled_and_put_off() -> None:
 
 
 def test_a_single_fire_beyond_the_limit_is_gone() -> None:
-    """A job with one moment alone is not put off: it has left the scheduler."""
+    """A job with one time is not postponed: it has left the scheduler."""
     client = scripted(Step("completed"))
     job = client.job(**_at("2026-01-05T09:00:10Z"), fire_limit={"max": 1, "window": "1h"})["id"]
     client.fire(job)
@@ -200,20 +200,20 @@ def test_a_fire_may_be_delegated() -> None:
 
 @pytest.mark.parametrize("change", ["create", "change", "delete"])
 def test_any_change_to_a_job_cuts_scheduled_runs_off(change: str) -> None:
-    """Scheduled runs under way are canceled, waiting ones stay failed, what was due is skipped; manual runs go on."""
+    """Scheduled runs in progress are canceled, waiting ones stay failed, due fires are skipped; manual runs go on."""
     failing = {**JOB, "name": "other", **_at("2026-01-05T09:00:10Z"), "retry": BACKOFF}
     fake = FakeAgh(
         RunPlan(scripts={"digest": [Step("running", 25), Step("completed")], "other": [Step("failed")]})
     )
     client = Client(fake)
-    job, other = client.job(**_every("10s"))["id"], client.told("POST", JOBS, failing)["job"]["id"]
+    job, other = client.job(**_every("10s"))["id"], client.json("POST", JOBS, failing)["job"]["id"]
     third = client.job(**_every("24h"))["id"]
-    manual = held(client.fire(third, now=10))
+    manual = delayed(client.fire(third, now=10))
     match change:
         case "create":
             client.job(now=21)
         case "change":
-            client.told("PATCH", f"{JOBS}/{third}", {"name": "x"}, now=21)
+            client.json("PATCH", f"{JOBS}/{third}", {"name": "x"}, now=21)
         case _:
             assert client.status("DELETE", f"{JOBS}/{third}", now=21) == 204
     (run,), (waiting,) = client.runs(job, now=21), client.runs(other, now=21)
@@ -232,18 +232,18 @@ def test_any_change_to_a_job_cuts_scheduled_runs_off(change: str) -> None:
 
 
 def test_changing_a_schedule_begins_it_anew() -> None:
-    """Another schedule is reckoned from the change on, one that stayed the same is not."""
+    """A new schedule counts from the change, an unchanged one goes on."""
     client = scripted(Step("completed"))
     job, other = client.job(**_every("10s"))["id"], client.job(**_every("1m"))["id"]
-    changed = client.told("PATCH", f"{JOBS}/{job}", {"schedule": {"mode": "every", "interval": "30s"}}, now=4)
+    changed = client.json("PATCH", f"{JOBS}/{job}", {"schedule": {"mode": "every", "interval": "30s"}}, now=4)
     assert changed["job"]["next_run"] == "2026-01-05T09:00:34Z"
     assert _state(client, other, 4)["next_run_at"] == "2026-01-05T09:01:00Z"
-    client.told("PATCH", f"{JOBS}/{job}", {"schedule": {"mode": "cron", "expr": "* * * * *"}}, now=5)
+    client.json("PATCH", f"{JOBS}/{job}", {"schedule": {"mode": "cron", "expr": "* * * * *"}}, now=5)
     assert _state(client, job, 5)["next_run_at"] == "2026-01-05T09:01:00Z"
 
 
 def test_what_fell_due_while_the_daemon_was_down_is_missed() -> None:
-    """Missed fires are skipped and counted once; a moment that was missed never comes."""
+    """Missed fires are skipped and counted once; a single time that was missed never comes."""
     client = scripted(Step("completed"))
     every = client.job(**_every("10s"))["id"]
     cron = client.job(schedule={"mode": "cron", "expr": "* * * * *"})["id"]
@@ -258,7 +258,7 @@ def test_what_fell_due_while_the_daemon_was_down_is_missed() -> None:
 
 
 def test_making_up_for_a_long_time_is_bounded() -> None:
-    """Ten thousand fires are made up for in one go; what is beyond them is missed."""
+    """Ten thousand fires are made up for in one go; those beyond are missed."""
     client = scripted(Step("completed"))
     job = client.job(**_every("1s"))["id"]
     runs = client.runs(job, now=30_000.5)
@@ -269,15 +269,15 @@ def test_making_up_for_a_long_time_is_bounded() -> None:
 
 
 def test_next_fire_of_all() -> None:
-    """The status tells the next fire of all jobs, and how each stands with the scheduler."""
+    """The status has the next fire of all jobs, and the scheduler's state of each."""
     client = Client()
     assert "next_fire" not in client.get("/api/status")["automation"]
     later, sooner = client.job(**_every("2h")), client.job(**_every("1h"))
     client.job(enabled=False)
     client.trigger(enabled=False)
-    told = client.get("/api/status")["automation"]
-    assert told["next_fire"] == "2026-01-05T10:00:00Z"
+    body = client.get("/api/status")["automation"]
+    assert body["next_fire"] == "2026-01-05T10:00:00Z"
     wanted = sorted([later["scheduler"], sooner["scheduler"]], key=lambda state: state["job_id"])
     fresh = [{**state, "updated_at": "2026-01-05T09:00:00Z"} for state in wanted]
-    assert told["scheduled_jobs"] == fresh
-    assert (told["jobs"], told["triggers"]) == ({"total": 3, "enabled": 2}, {"total": 1, "enabled": 0})
+    assert body["scheduled_jobs"] == fresh
+    assert (body["jobs"], body["triggers"]) == ({"total": 3, "enabled": 2}, {"total": 1, "enabled": 0})

@@ -1,10 +1,10 @@
-"""The fake AGH Runtime as a whole: who gets in, what it is made with, tasks that are acted upon, and its status."""
+"""The fake AGH Runtime as a whole: access, default content, tasks and their operators, and its status."""
 
 from typing import Any
 
 import pytest
 
-from aioagents.contract.fake import Held, RunPlan, Step
+from aioagents.contract.fake import DelayedReply, RunPlan, Step
 from aioagents.model import Purpose
 from aioagents.providers.agh import fake
 from aioagents.providers.agh.fake import AghRules, FakeAgh, make_fake
@@ -16,10 +16,10 @@ from tests.providers.agh.agh_fake_rig import (
     TRIGGERS,
     Client,
     body_of,
+    delayed,
     endpoint,
     error_of,
     final,
-    held,
     scripted,
 )
 
@@ -42,7 +42,7 @@ def test_all_seventeen_endpoints_and_some_more() -> None:
 
 
 def test_what_makes_something_new_counts_as_a_start() -> None:
-    """What a client sends once alone is a start, so that faults of starts befall it."""
+    """Calls that a client must send only once are starts, so that faults of starts apply to them."""
     starts = {route.call for route in FakeAgh().routes if route.purpose is Purpose.START}
     assert starts == {"jobs.create", "jobs.trigger", "triggers.create", "webhooks.deliver"}
 
@@ -82,11 +82,11 @@ def test_exposed_daemons_let_nobody_in_but_deliveries() -> None:
         {**JOB, "event": "webhook", "endpoint_slug": "x", "webhook_secret_value": "k3y-for-docs-only"}
     )
     trigger = {"scope": "global", "endpoint_slug": "x", "webhook_id": fake_webhook_id(trigger_id)}
-    assert isinstance(client.deliver(trigger), Held)
+    assert isinstance(client.deliver(trigger), DelayedReply)
 
 
 def fake_webhook_id(trigger_id: str) -> str:
-    """Give the webhook id that a server makes up."""
+    """Return the webhook id that a server derives."""
     known = Client()
     made = known.fake.install_trigger(
         {**JOB, "event": "webhook", "endpoint_slug": "x", "webhook_secret_value": "s"}, trigger_id=trigger_id
@@ -139,8 +139,8 @@ def test_automation_may_be_off() -> None:
         ("GET", f"{JOBS}//", 404),
     ],
 )
-def test_unknown_paths_are_told_in_text(method: str, path: str, status: int) -> None:
-    """An unknown path and a wrong method are a plain 404; a slash too many is redirected."""
+def test_unknown_paths_are_answered_in_text(method: str, path: str, status: int) -> None:
+    """An unknown path and a wrong method are a plain 404; an extra slash is redirected."""
     reply = Client().reply(method, path, now=1)
     assert (reply.status, reply.headers["content-type"]) == (status, "text/plain; charset=utf-8")
     assert reply.headers["date"] == "Mon, 05 Jan 2026 09:00:01 GMT"
@@ -149,13 +149,13 @@ def test_unknown_paths_are_told_in_text(method: str, path: str, status: int) -> 
 
 @pytest.mark.parametrize("path", ["/api/v1/runs", "/v1/runs", "/api", "/", "/apis/automation/jobs"])
 def test_unknown_paths_of_others(path: str) -> None:
-    """What is not below one of its own is left to others."""
+    """Other paths than those below its own are left to other servers."""
     reply = Client().reply("GET", path)
     assert (reply.status, reply.headers["content-type"]) == (404, "application/json")
 
 
-def test_all_replies_tell_the_worlds_date() -> None:
-    """Replies are JSON in UTF-8 with the date of the world, refusals and what was owed as well."""
+def test_all_replies_have_the_servers_date() -> None:
+    """Replies are JSON in UTF-8 with the server's date, also refusals and delayed ones."""
     client = scripted(Step("running", 5), Step("failed"))
     replies = [
         client.reply("GET", JOBS, now=3.9),
@@ -164,14 +164,14 @@ def test_all_replies_tell_the_worlds_date() -> None:
         client.reply("GET", "/api/status", now=3.9),
     ]
     assert {reply.headers["date"] for reply in replies} == {"Mon, 05 Jan 2026 09:00:03 GMT"}
-    owed = final(client.fire(client.job()["id"], now=4))
-    assert owed.headers["date"] == "Mon, 05 Jan 2026 09:00:09 GMT"
-    kinds = {reply.headers["content-type"] for reply in (*replies, owed)}
+    delayed_reply = final(client.fire(client.job()["id"], now=4))
+    assert delayed_reply.headers["date"] == "Mon, 05 Jan 2026 09:00:09 GMT"
+    kinds = {reply.headers["content-type"] for reply in (*replies, delayed_reply)}
     assert kinds == {"application/json; charset=utf-8"}
 
 
-def test_world_tells_how_to_reach_it() -> None:
-    """A client needs the base URL alone."""
+def test_environment() -> None:
+    """A client needs only the base URL."""
     fake = FakeAgh()
     assert fake.vendor == "agh"
     assert fake.environment("http://127.0.0.1:1") == {"AGH_BASE_URL": "http://127.0.0.1:1"}
@@ -180,10 +180,10 @@ def test_world_tells_how_to_reach_it() -> None:
 
 @pytest.mark.parametrize(("host", "port"), [("", 2123), ("127.0.0.1:8080", 8080), ("localhost", 2123)])
 def test_status(host: str, port: int) -> None:
-    """The status tells version and port of the daemon."""
-    told = body_of(Client().reply("GET", "/api/status", host=host))
-    assert (told["daemon"]["http_port"], bool(told["daemon"]["version"])) == (port, True)
-    assert told["automation"] == {
+    """The status has version and port of the daemon."""
+    body = body_of(Client().reply("GET", "/api/status", host=host))
+    assert (body["daemon"]["http_port"], bool(body["daemon"]["version"])) == (port, True)
+    assert body["automation"] == {
         "enabled": True,
         "jobs": {"total": 0, "enabled": 0},
         "triggers": {"total": 0, "enabled": 0},
@@ -195,20 +195,20 @@ def test_status(host: str, port: int) -> None:
 
 
 def _queued() -> tuple[Client, dict[str, Any]]:
-    """Return a delegated run whose task run waits for somebody."""
+    """Return a delegated run whose task run waits to be claimed."""
     client = scripted(Step("queued"))
     task = {"title": "Tea", "owner": {"kind": "pool", "ref": "p"}}
     job = client.job(task=task, scope="workspace", workspace_id="ws-1")
-    run: dict[str, Any] = client.told("POST", f"{JOBS}/{job['id']}/trigger")["run"]
+    run: dict[str, Any] = client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]
     return client, run
 
 
 def test_task_run_with_its_task() -> None:
-    """A task run is told with its task, its session once there is one, and a summary."""
+    """A task run has its task, its session once there is one, and a summary."""
     client, run = _queued()
     path = f"{_TASK_RUNS}/{run['task_run_id']}"
-    told = client.get(path)["run"]
-    assert told["task"] == {
+    body = client.get(path)["run"]
+    assert body["task"] == {
         "id": run["task_id"],
         "title": "Tea",
         "status": "ready",
@@ -217,24 +217,24 @@ def test_task_run_with_its_task() -> None:
         "owner": {"kind": "pool", "ref": "p"},
         "workspace_id": "ws-1",
     }
-    assert (told["summary"], told.keys()) == ({"status": "queued"}, {"run", "task", "summary"})
-    client.told("POST", f"{path}/claim")
-    client.told("POST", f"{path}/start")
-    told = client.get(path)["run"]
-    assert told["session"] == {"id": told["run"]["session_id"]}
-    assert told["task"]["status"] == "in_progress"
+    assert (body["summary"], body.keys()) == ({"status": "queued"}, {"run", "task", "summary"})
+    client.json("POST", f"{path}/claim")
+    client.json("POST", f"{path}/start")
+    body = client.get(path)["run"]
+    assert body["session"] == {"id": body["run"]["session_id"]}
+    assert body["task"]["status"] == "in_progress"
 
 
 def test_task_with_its_runs() -> None:
-    """A task tells its runs, which are filtered and cut as lists are."""
+    """A task has its runs, which are filtered and limited as lists are."""
     client, run = _queued()
     path = f"{_TASKS}/{run['task_id']}"
     task = client.get(path)["task"]
     assert task["task"]["description"] == "Sum up."
     assert [task[part]["status"] for part in ("task", "summary")] == ["ready", "ready"]
     assert task["runs"] == [client.task_run(run["task_run_id"])]
-    client.told("POST", f"{_TASK_RUNS}/{run['task_run_id']}/cancel")
-    second = client.told("POST", f"/api/runs/{run['task_run_id']}/retry")["run"]
+    client.json("POST", f"{_TASK_RUNS}/{run['task_run_id']}/cancel")
+    second = client.json("POST", f"/api/runs/{run['task_run_id']}/retry")["run"]
     for query, count in (
         ("", 2),
         ("?limit=1", 1),
@@ -274,7 +274,7 @@ def test_task_with_its_runs() -> None:
     ],
 )
 def test_acting_upon_task_runs(actions: list[str], status: str | None) -> None:
-    """A task run goes where it is led; what the rules of its life do not know is a 409."""
+    """An operator changes a task run; a change that its status does not permit is a 409."""
     client, run = _queued()
     bodies: dict[str, Any] = {
         "complete": {"result": [1]},
@@ -286,14 +286,14 @@ def test_acting_upon_task_runs(actions: list[str], status: str | None) -> None:
     if status is None:
         assert replies[-1].status == 409
         return
-    told = body_of(replies[-1])["run"]
-    assert told["status"] == status
-    assert told == client.task_run(run["task_run_id"], now=1e6)
-    assert ("ended_at" in told) is (status in {"completed", "failed", "canceled"})
-    assert told.get("result") == ([1] if status == "completed" else None)
-    assert told.get("error") == ("no tea" if status == "failed" else None)
-    assert ("claimed_by" in told) is ("claim" in actions)
-    ended = 0.0 if "ended_at" in told else None
+    body = body_of(replies[-1])["run"]
+    assert body["status"] == status
+    assert body == client.task_run(run["task_run_id"], now=1e6)
+    assert ("ended_at" in body) is (status in {"completed", "failed", "canceled"})
+    assert body.get("result") == ([1] if status == "completed" else None)
+    assert body.get("error") == ("no tea" if status == "failed" else None)
+    assert ("claimed_by" in body) is ("claim" in actions)
+    ended = 0.0 if "ended_at" in body else None
     assert client.fake.ended_at(run["id"]) == client.fake.ended_at(run["task_run_id"]) == ended
 
 
@@ -312,37 +312,41 @@ def test_acting_upon_task_runs(actions: list[str], status: str | None) -> None:
     ],
 )
 def test_actions_want_their_bodies(path: str, body: Any, status: int) -> None:
-    """An action that needs a text says so."""
+    """An action without its required text is refused."""
     client, run = _queued()
     reply = client.reply("POST", path.format(run["task_run_id"]), body)
     assert reply.status == status
     if status == 200:
-        told = body_of(reply)["run"]
-        assert (told["status"], told["error"], told["failure_kind"]) == ("failed", "stuck", "operator_forced")
+        answer = body_of(reply)["run"]
+        assert (answer["status"], answer["error"], answer["failure_kind"]) == (
+            "failed",
+            "stuck",
+            "operator_forced",
+        )
 
 
 def test_a_workers_run_is_its_own() -> None:
-    """What a worker has claimed cannot be ended well or badly by others, yet it can be canceled."""
+    """A run that a worker has claimed cannot be completed or failed by others, but it can be canceled."""
     client = scripted(Step("running", 9), Step("completed"))
     job = client.job(task={})
-    run = client.told("POST", f"{JOBS}/{job['id']}/trigger")["run"]["task_run_id"]
+    run = client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]["task_run_id"]
     path = f"{_TASK_RUNS}/{run}"
     assert client.status("POST", f"{path}/complete", {}) == 403
     assert client.status("POST", f"{path}/fail", {"error": "x"}) == 403
     assert client.status("POST", f"{path}/start") == 403
-    assert client.told("POST", f"{path}/cancel")["run"]["status"] == "canceled"
+    assert client.json("POST", f"{path}/cancel")["run"]["status"] == "canceled"
     assert client.task_run(run, now=99)["status"] == "canceled"
 
 
 def test_what_needs_attention_goes_on_in_a_successor() -> None:
-    """A retry fails the run that needed attention, and queues one that knows it; it waits to be claimed."""
+    """A retry fails the run that needed attention, and queues one that refers to it and waits to be claimed."""
     client = scripted(Step("queued", 1), Step("needs_attention"))
     job = client.job(task={})
-    run = client.told("POST", f"{JOBS}/{job['id']}/trigger")["run"]
+    run = client.json("POST", f"{JOBS}/{job['id']}/trigger")["run"]
     assert client.get(f"{_TASKS}/{run['task_id']}", now=1)["task"]["task"]["status"] == "blocked"
     assert client.fake.ended_at(run["id"]) is None
     assert client.status("POST", f"{_TASK_RUNS}/{run['task_run_id']}/cancel", now=1) == 409
-    after = client.told("POST", f"/api/runs/{run['task_run_id']}/retry", now=2)["run"]
+    after = client.json("POST", f"/api/runs/{run['task_run_id']}/retry", now=2)["run"]
     assert (after["previous_run_id"], after["attempt"], after["status"]) == (run["task_run_id"], 2, "queued")
     assert "idempotency_key" not in after
     assert client.task_run(run["task_run_id"], now=2)["status"] == "failed"
@@ -353,7 +357,7 @@ def test_what_needs_attention_goes_on_in_a_successor() -> None:
 def test_forced_changes_are_limited() -> None:
     """Ten forced changes of one task in a minute are a 429 from then on, until the minute is over."""
     client, run = _queued()
-    client.told("POST", f"{_TASK_RUNS}/{run['task_run_id']}/cancel")
+    client.json("POST", f"{_TASK_RUNS}/{run['task_run_id']}/cancel")
     path = f"/api/runs/{run['task_run_id']}/retry"
     statuses = [client.status("POST", path, now=now) for now in range(11)]
     assert statuses == [200] * 10 + [429]
@@ -363,30 +367,30 @@ def test_forced_changes_are_limited() -> None:
 # What is in it at first
 
 
-def test_made_world_has_something_in_it() -> None:
-    """The world that the simulator serves has jobs of each sort and a trigger, under the names it tells."""
+def test_default_content() -> None:
+    """The default fake server has jobs of each sort and a trigger, under known ids."""
     client = Client(make_fake(RunPlan(median=5, outcomes={"completed": 1.0})))
     jobs = {job["id"]: job for job in client.get(JOBS)["jobs"]}
     assert jobs.keys() == {fake.DIGEST_JOB, fake.REVIEW_JOB, fake.IMPORT_JOB}
     assert jobs[fake.IMPORT_JOB]["retry"]["strategy"] == "backoff"
-    assert held(client.fire(fake.DIGEST_JOB)).until > 0
-    assert client.told("POST", f"{JOBS}/{fake.REVIEW_JOB}/trigger")["run"]["status"] == "delegated"
+    assert delayed(client.fire(fake.DIGEST_JOB)).until > 0
+    assert client.json("POST", f"{JOBS}/{fake.REVIEW_JOB}/trigger")["run"]["status"] == "delegated"
     (trigger,) = client.get(TRIGGERS)["triggers"]
     assert trigger["id"] == fake.DEPLOY_TRIGGER
     assert endpoint(trigger) == f"/api/webhooks/global/{fake.DEPLOY_ENDPOINT}"
     at = 1_767_603_600
     headers = {"x-agh-webhook-signature": fake.sign(fake.DEPLOY_SECRET, at * SECOND, b"{}")}
-    assert held(client.deliver(trigger, headers=headers)).drop is not None
+    assert delayed(client.deliver(trigger, headers=headers)).on_disconnect is not None
     assert client.get(RUNS + "?until=2026-01-05T08:00:00Z")["runs"] == []
 
 
-def test_made_world_has_room() -> None:
+def test_default_concurrency() -> None:
     """Hundreds of runs of one job go at once."""
     client = Client(make_fake(RunPlan()))
-    assert {isinstance(client.fire(fake.DIGEST_JOB), Held) for _ in range(300)} == {True}
+    assert {isinstance(client.fire(fake.DIGEST_JOB), DelayedReply) for _ in range(300)} == {True}
 
 
-def test_made_world_has_what_scripts_name() -> None:
+def test_default_content_has_scripted_jobs() -> None:
     """Each other name that is scripted has a job, with a task where the words are a task run's."""
     scripts = {
         "plain": [Step("running", 1), Step("completed")],
@@ -397,14 +401,14 @@ def test_made_world_has_what_scripts_name() -> None:
     }
     client = Client(make_fake(RunPlan(scripts=scripts)))
     assert len(client.get(JOBS)["jobs"]) == 5
-    assert held(client.fire(fake.job_id("plain"))).until == 1.0
-    assert held(client.fire(fake.DIGEST_JOB)).until == 3.0
+    assert delayed(client.fire(fake.job_id("plain"))).until == 1.0
+    assert delayed(client.fire(fake.DIGEST_JOB)).until == 3.0
     for job, ends_at in ((fake.job_id("task"), 1.0), (fake.REVIEW_JOB, 4.0)):
-        run = client.told("POST", f"{JOBS}/{job}/trigger")["run"]
+        run = client.json("POST", f"{JOBS}/{job}/trigger")["run"]
         assert client.fake.ended_at(run["id"]) == ends_at
 
 
-def test_made_world_has_a_history() -> None:
+def test_default_history() -> None:
     """As many old runs of the digest as the plan wants, one a minute, which ended an hour ago and before."""
     plan = RunPlan(seed=3, history=50)
     client = Client(make_fake(plan))

@@ -1,4 +1,4 @@
-"""Deliveries to the fake AGH Runtime: who is let in, in what order it is checked, and what a delivery's run does."""
+"""Deliveries to the fake AGH Runtime: authentication, the order of checks, and the runs of deliveries."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -21,10 +21,10 @@ from tests.providers.agh.agh_fake_rig import (
     TRIGGERS,
     Client,
     body_of,
+    delayed,
     endpoint,
     error_of,
     final,
-    held,
     run_id_of,
     scripted,
     settled,
@@ -64,7 +64,7 @@ _SPACES = "a1cba65251ce61c27a2cef7068bb6d11a9aec25e0f54cd41e2112a97e1a48d13"
     ],
 )
 def test_signatures(secret: str, stamp: str, body: bytes, value: str) -> None:
-    """The seconds of the timestamp and the exact bytes of the body are signed, with the secret trimmed."""
+    """The seconds of the timestamp and the exact bytes of the body are signed, with the secret stripped."""
     moment = read_moment(stamp)
     at = int(stamp) * SECOND if moment is None else moment
     assert sign(secret, at, body) == f"sha256={value}"
@@ -83,8 +83,8 @@ def test_ids_follow_from_trigger_and_delivery() -> None:
     trigger_id = fake.install_trigger(HOOK, trigger_id="trg-0011223344556677")
     client = Client(fake)
     trigger = client.get(f"{TRIGGERS}/{trigger_id}")["trigger"]
-    told = body_of(client.deliver(trigger, delivery="  order-1001 "))
-    (run,) = told["result"]["runs"]
+    body = body_of(client.deliver(trigger, delivery="  order-1001 "))
+    (run,) = body["result"]["runs"]
     assert run["id"] == "run_wbh_a5293902177aecadb3c43d92"
     assert run["fire_id"] == "webhook:a5293902177aecadb3c43d92814954f42d28d4e62fa591f7235cf634b6fe52b8"
     assert run["trigger_id"] == trigger_id
@@ -141,7 +141,7 @@ def test_statuses_of_deliveries(change: dict[str, Any], status: int, text: str) 
 
 
 def test_checks_come_in_order() -> None:
-    """Of all that is wrong, the first in the server's order decides; put right one by one, the next one does."""
+    """Of all that is wrong, the first in the server's order decides; with the first corrected, the next one does."""
     rules = AghRules(concurrency=1)
     client = scripted(Step("running", 1000), Step("completed"), name="blocker", rules=rules)
     trigger = client.trigger(webhook_id="wbh_1", fire_limit={"max": 1, "window": "1h"})
@@ -168,7 +168,7 @@ def test_checks_come_in_order() -> None:
         sent |= change
         sent["headers"] |= headers
     assert "secret" in error_of(reply)
-    client.told("PATCH", f"{TRIGGERS}/{trigger['id']}", {"webhook_secret_value": SECRET})
+    client.json("PATCH", f"{TRIGGERS}/{trigger['id']}", {"webhook_secret_value": SECRET})
     assert _status(client.deliver(trigger, **sent)) == 401
     sent["headers"][_SIGNATURE] = sign(SECRET, EPOCH * SECOND, b"{}")
     reply = client.deliver(trigger, **sent)
@@ -177,7 +177,7 @@ def test_checks_come_in_order() -> None:
 
 
 def test_automation_and_engine_may_be_off() -> None:
-    """With automation off nothing else is polled; with the engine off alone, the request's form is."""
+    """With automation off nothing else is checked; with only the engine off, the request's form is."""
     off = Client(FakeAgh(rules=AghRules(is_enabled=False)))
     bad = "/api/webhooks/global/deploy"
     reply = off.deliver({}, path=bad)
@@ -190,15 +190,15 @@ def test_automation_and_engine_may_be_off() -> None:
 
 
 def test_disabled_and_other_triggers_do_not_answer() -> None:
-    """Only an enabled webhook trigger with a slug answers; a workspace's at its own endpoint alone."""
+    """Only an enabled webhook trigger with a slug answers; a workspace's only at its own endpoint."""
     client = _done()
     trigger = client.trigger()
     path = f"{TRIGGERS}/{trigger['id']}"
-    client.told("PATCH", path, {"enabled": False})
+    client.json("PATCH", path, {"enabled": False})
     assert _status(client.deliver(trigger)) == 404
-    client.told("PATCH", path, {"enabled": True, "endpoint_slug": ""})
+    client.json("PATCH", path, {"enabled": True, "endpoint_slug": ""})
     assert _status(client.deliver(trigger)) == 404
-    client.told("PATCH", path, {"event": "session.created"})
+    client.json("PATCH", path, {"event": "session.created"})
     assert _status(client.deliver(trigger)) == 404
     local = client.trigger(scope="workspace", workspace_id="ws-1", endpoint_slug="a/b--c d")
     assert endpoint(local).startswith("/api/webhooks/workspaces/ws-1/a%2Fb--c%20d--wbh_")
@@ -208,10 +208,10 @@ def test_disabled_and_other_triggers_do_not_answer() -> None:
 
 
 def test_a_secret_is_changed_at_once() -> None:
-    """After a rotation the new secret counts, and the old one no longer."""
+    """After a rotation the new secret is valid, and the old one no longer."""
     client = _done()
     trigger = client.trigger()
-    client.told("PATCH", f"{TRIGGERS}/{trigger['id']}", {"webhook_secret_value": "  new\n"})
+    client.json("PATCH", f"{TRIGGERS}/{trigger['id']}", {"webhook_secret_value": "  new\n"})
     new = {_SIGNATURE: sign("new", EPOCH * SECOND, b"{}")}
     assert _status(client.deliver(trigger)) == 401
     assert _status(client.deliver(trigger, headers=new)) == 200
@@ -247,7 +247,7 @@ def test_freshness_is_inclusive(stamp: str, status: int) -> None:
 
 @pytest.mark.parametrize(("off", "status"), [(0, 200), (300, 200), (-300, 200), (301, 401), (-301, 401)])
 def test_freshness_by_the_clock_of_the_caller(off: int, status: int) -> None:
-    """Where the caller lives by another clock than the world's, a delivery dated by that one is fresh as well."""
+    """A delivery is fresh by the server's clock or by the client's own."""
     client = _done()
     trigger = client.trigger()
     moment = datetime(2031, 5, 5, tzinfo=UTC)
@@ -279,7 +279,7 @@ def test_an_id_stays_used_across_restarts() -> None:
     """Ids are remembered by the records, which outlive the daemon."""
     client = scripted(Step("running", 5), Step("completed"), name="review")
     trigger = client.trigger()
-    held(client.deliver(trigger))
+    delayed(client.deliver(trigger))
     client.fake.restart(1.0)
     assert _status(client.deliver(trigger, now=2.0)) == 409
     assert client.runs(trigger["id"], now=9.0)[0]["status"] == "running"
@@ -306,20 +306,20 @@ def test_an_id_stays_free(change: dict[str, Any]) -> None:
 
 
 def test_an_id_stays_free_when_there_is_no_slot() -> None:
-    """The concurrency gate leaves no record, also not the one of long ago that it would have replaced."""
+    """A refusal by the concurrency limit leaves no record, and removes the old one that it would have replaced."""
     client = scripted(Step("running", 5), Step("completed"), name="review", rules=AghRules(concurrency=1))
     trigger = client.trigger()
     reply = client.deliver(trigger)
     assert _status(client.deliver(trigger, delivery="d-2")) == 409
     assert [run["id"] for run in client.runs(trigger["id"])] == [run_id_of(trigger)]
     assert final(reply).status == 200
-    held(client.deliver(trigger, now=400.0, delivery="d-3"))
+    delayed(client.deliver(trigger, now=400.0, delivery="d-3"))
     assert _status(client.deliver(trigger, now=400.0)) == 409
     assert [run["id"] for run in client.runs(trigger["id"], now=400.0)] == [run_id_of(trigger, "d-3")]
 
 
 def test_a_fire_limit_uses_the_id_up() -> None:
-    """A delivery beyond the fire limit is a 409 that leaves a failed record; with retries it is tried again."""
+    """A delivery beyond the fire limit is a 409 with a failed record; with retries there are further attempts."""
     client = _done()
     trigger = client.trigger(fire_limit={"max": 1, "window": "1m"})
     assert _status(client.deliver(trigger, now=1.0)) == 200
@@ -405,7 +405,7 @@ def test_filters_compare_texts(name: str, wanted: str, value: Any, matched: int)
     ],
 )
 def test_filters_know_what_the_server_adds(name: str, wanted: str, body: bytes, matched: int) -> None:
-    """The event has its kind, scope and source, and data of its own beside the body's."""
+    """The event has its kind, scope and source, and data of its own in addition to the body's."""
     assert _filtered(name, wanted, body) == matched
 
 
@@ -434,17 +434,17 @@ def test_a_workspace_is_part_of_the_event() -> None:
 
 
 def test_a_delivery_blocks_until_its_run_has_ended() -> None:
-    """The run shows at once under the id that can be reckoned; the reply comes with its end."""
+    """The run can be read at once under the id that can be computed; the reply comes with its end."""
     client = scripted(Step("running", 8), Step("completed"), name="review")
     trigger = client.trigger()
-    reply = held(client.deliver(trigger, _BODY, now=1.0))
+    reply = delayed(client.deliver(trigger, _BODY, now=1.0))
     assert reply.until == 9.0
     running = client.run(run_id_of(trigger), now=1.0)
     assert (running["status"], running["started_at"]) == ("running", "2026-01-05T09:00:01Z")
-    told = body_of(settled(reply, 9.0))
-    assert told["result"]["matched"] == 1
-    assert told["result"]["runs"] == [client.run(running["id"], now=9.0)]
-    assert told["result"]["runs"][0]["status"] == "completed"
+    body = body_of(settled(reply, 9.0))
+    assert body["result"]["matched"] == 1
+    assert body["result"]["runs"] == [client.run(running["id"], now=9.0)]
+    assert body["result"]["runs"][0]["status"] == "completed"
     assert client.fake.ended_at(running["id"]) == 9.0
     assert client.fake.starts_by_target == {trigger["id"]: 1}
 
@@ -462,7 +462,7 @@ def test_retries_of_a_delivery_keep_its_record() -> None:
     """With backoff the same record goes from failed to running; the reply waits for the last attempt."""
     client = scripted(Step("failed"), Step("running", 1), Step("completed"), name="review")
     trigger = client.trigger(retry=BACKOFF)
-    reply = held(client.deliver(trigger))
+    reply = delayed(client.deliver(trigger))
     assert reply.until == 10.0
     seen = [client.run(run_id_of(trigger), now=now) for now in (0, 10, 11)]
     assert [(run["status"], run["attempt"]) for run in seen] == [
@@ -493,9 +493,9 @@ def test_a_client_that_leaves_cancels_the_run() -> None:
     """Closing the connection cancels the run, and the id is used up all the same."""
     client = scripted(Step("running", 8), Step("completed"), name="review")
     trigger = client.trigger()
-    reply = held(client.deliver(trigger))
-    assert reply.drop is not None
-    reply.drop(3.0)
+    reply = delayed(client.deliver(trigger))
+    assert reply.on_disconnect is not None
+    reply.on_disconnect(3.0)
     run = client.run(run_id_of(trigger), now=3.0)
     assert (run["status"], run["ended_at"]) == ("canceled", "2026-01-05T09:00:03Z")
     assert run["error"]
@@ -506,42 +506,42 @@ def test_a_client_that_leaves_cancels_the_run() -> None:
 
 
 def test_a_client_that_leaves_between_attempts_ends_them() -> None:
-    """While the run waits for its next attempt, leaving keeps it failed; leaving after the end changes nothing."""
+    """While the run waits for its next attempt, a disconnect keeps it failed; one after the end changes nothing."""
     client = scripted(Step("failed"), Step("completed"), name="review")
     trigger = client.trigger(retry=BACKOFF)
-    reply = held(client.deliver(trigger))
-    assert reply.drop is not None
-    reply.drop(3.0)
+    reply = delayed(client.deliver(trigger))
+    assert reply.on_disconnect is not None
+    reply.on_disconnect(3.0)
     run = client.run(run_id_of(trigger), now=99.0)
     assert (run["status"], run["attempt"]) == ("failed", 1)
     assert client.fake.ended_at(run["id"]) == 0.0
-    late = held(client.deliver(trigger, now=100.0, delivery="d-2"))
-    assert late.drop is not None
-    late.drop(200.0)
+    late = delayed(client.deliver(trigger, now=100.0, delivery="d-2"))
+    assert late.on_disconnect is not None
+    late.on_disconnect(200.0)
     assert client.run(run_id_of(trigger, "d-2"), now=200.0)["status"] == "completed"
 
 
 def test_a_run_that_outlasts_its_id() -> None:
-    """When an id is used again while the run of the first delivery still goes on, each reply tells its own run."""
+    """When an id is used again while the run of the first delivery still goes on, each reply has its own run."""
     client = scripted(Step("running", 1000), Step("completed"), name="review")
     trigger = client.trigger()
-    first = held(client.deliver(trigger))
-    second = held(client.deliver(trigger, now=400.0))
+    first = delayed(client.deliver(trigger))
+    second = delayed(client.deliver(trigger, now=400.0))
     runs = [body_of(settled(reply, 1400.0))["result"]["runs"][0] for reply in (first, second)]
     assert [run["started_at"] for run in runs] == ["2026-01-05T09:00:00Z", "2026-01-05T09:06:40Z"]
     assert client.run(runs[0]["id"], now=1400.0) == runs[1]
     assert (first.until, second.until) == (1000.0, 1400.0)
 
 
-def test_a_run_without_an_end_is_owed_for_ever() -> None:
-    """Until the client leaves, nothing ends the wait."""
+def test_a_run_without_an_end_is_delayed_for_ever() -> None:
+    """Only a disconnect ends the wait."""
     client = scripted(Step("running"), name="review")
-    assert held(client.deliver(client.trigger())).until == math.inf
+    assert delayed(client.deliver(client.trigger())).until == math.inf
 
 
 def test_nothing_secret_is_shown() -> None:
     """Secrets, signatures and bodies stay out of what is printed."""
     client = scripted(Step("running"), name="review")
-    reply = held(client.deliver(client.trigger(), _BODY))
+    reply = delayed(client.deliver(client.trigger(), _BODY))
     delivery = Delivery("deploy", "wbh_1", 0, "sha256=private", "d-1", b"private")
     assert not {text for text in (SECRET, "branch", "private") if text in repr((reply, delivery))}

@@ -49,7 +49,7 @@ class Server:
         return found[:limit]
 
     def walk(self, pages: Pages, between: Callable[[], None] = lambda: None) -> list[str]:
-        """Read all pages, and give the ids in the order in which they came."""
+        """Read all pages, and return the ids in the order in which they came."""
         given_ids: list[str] = []
         while not pages.is_over:
             assert len(self.asked) < 500, "the walk does not end"
@@ -72,7 +72,7 @@ def test_pages_overlap_in_the_run_they_end_with() -> None:
 
 
 def test_until_goes_back_as_it_came() -> None:
-    """The bound is the server's own text, nanoseconds included: cut to microseconds it would leave runs out."""
+    """The bound is the server's own text, nanoseconds included: truncated to microseconds it would exclude runs."""
     runs = [_run(number, 0.000001, number) for number in range(9)]
     server = Server(runs)
     assert server.walk(Pages(2)) == _ids(runs)
@@ -88,7 +88,7 @@ def test_short_page_is_the_last(runs: int, requests: int) -> None:
 
 
 def test_more_runs_at_one_instant_than_a_page_holds() -> None:
-    """Where a page is of one instant, the next one is doubled until it gets past; then pages are as ever."""
+    """After a page of one instant the next is doubled until it gets past; then pages have their usual size."""
     before = [_run(number, 50 + number) for number in range(3)]
     together = [_run(100 + number, 40) for number in range(20)]
     after = [_run(200 + number, number) for number in range(30)]
@@ -100,13 +100,13 @@ def test_more_runs_at_one_instant_than_a_page_holds() -> None:
 
 
 def test_page_of_one() -> None:
-    """Also pages of one run come to an end."""
+    """Paging also ends with pages of one run."""
     runs = [_run(number, number // 2) for number in range(8)]
     assert Server(runs).walk(Pages(1)) == _ids(runs)
 
 
 def test_runs_that_begin_between_pages() -> None:
-    """Runs that begin meanwhile are newer than what is still asked for: they neither come nor push others out."""
+    """Runs that begin meanwhile are newer than what is still asked for: they do not come, and no run is left out."""
     runs = [_run(number, number) for number in range(20)]
     server = Server(runs)
 
@@ -145,14 +145,14 @@ def test_first_bound_of_the_callers() -> None:
 
 
 def test_server_that_does_not_heed_the_bound() -> None:
-    """A server that gives the same page for ever ends the walk, and no run comes twice."""
+    """With a server that repeats a page for ever, paging ends, and no run comes twice."""
     server = Server([_run(number, number) for number in range(10)], heeds_until=False)
     assert server.walk(Pages(4)) == ["run-0009", "run-0008", "run-0007", "run-0006"]
     assert len(server.asked) == 2
 
 
 def test_server_that_does_not_heed_the_limit() -> None:
-    """A server that gives all at once is asked once more, for what it gave last."""
+    """A server that returns everything at once gets one more request, for the last instant."""
     runs = [_run(number, number) for number in range(10)]
     pages = Pages(4)
     assert [run.id for run in pages.take(Server(runs).page(99, ""))] == _ids(runs)
@@ -162,7 +162,7 @@ def test_server_that_does_not_heed_the_limit() -> None:
 
 
 def test_runs_without_a_start() -> None:
-    """Without any start there is nothing to go on from, and the walk ends; the runs come."""
+    """Runs without any start come, and paging ends, since there is no next bound."""
     runs = [AutomationRun(id=f"r{number}", status="scheduled") for number in range(3)]
     pages = Pages(3)
     assert pages.take(runs) == runs
@@ -197,7 +197,7 @@ def test_every_run_comes_once(starts: list[tuple[int, int]], size: int, arriving
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(1, 9))
 def test_memory_is_bounded(starts: list[int], size: int) -> None:
-    """Kept in mind is never more than the last page and its instant: what was seen long ago is forgotten."""
+    """Never more than the ids of the last page and its instant are remembered."""
     server = Server([_run(number, second) for number, second in enumerate(starts)])
     pages = Pages(size)
     most = max(map(starts.count, starts))

@@ -1,4 +1,4 @@
-"""Jobs of AGH Runtime: the client against its fake, and every refusal as the error that it is."""
+"""Jobs of AGH Runtime: the client against its fake, and the error of every refusal."""
 
 import asyncio
 import json
@@ -113,7 +113,7 @@ async def test_job_that_hands_over_a_task() -> None:
 
 
 async def test_defaults_of_the_server() -> None:
-    """What is left out is the server's to set: enabled, not tried again, 12 runs within an hour."""
+    """The server sets what is left out: enabled, no retries, 12 runs within an hour."""
     async with agh_rig() as r:
         job = await _digest(r)
         assert (job.enabled, job.retry, job.fire_limit) == (True, Retry.none(), FireLimit(12, "1h"))
@@ -127,7 +127,7 @@ async def test_job_at_a_moment_that_is_over() -> None:
 
 
 async def test_lists_are_filtered() -> None:
-    """Lists are by name, and can be asked for by scope, workspace and source; 0 asks for all."""
+    """Lists are by name, and can be filtered by scope, workspace and source; limit 0 means all."""
     async with agh_rig() as r:
         names = ["charlie", "alpha", "bravo"]
         for name in names:
@@ -172,9 +172,9 @@ async def test_creations_that_are_not_sent(change: Any, words: str, kind: type[E
     ("changes", "words", "kind"),
     [
         ({}, "there is nothing to change", ValueError),
-        ({"name": None}, "name: null leaves it alone", ValueError),
+        ({"name": None}, "name: the server ignores null", ValueError),
         ({"scope": "global"}, "scope: cannot be changed", ValueError),
-        ({"nmae": "x"}, "nmae: is no member", TypeError),
+        ({"nmae": "x"}, "nmae: cannot be changed", TypeError),
         ({"fire_limit": {"max": 0, "window": "1h"}}, r"fire_limit\.max: ", ValueError),
     ],
 )
@@ -245,7 +245,7 @@ async def test_jobs_of_a_package() -> None:
 
 
 async def test_name_that_is_taken() -> None:
-    """Where names are polled, a second one is a conflict, and nothing is unknown about it."""
+    """Where names are unique, a second one is a conflict, and nothing is unknown about it."""
     async with agh_rig(rules=AghRules(unique_names=True)) as r:
         await _digest(r)
         with pytest.raises(Conflict) as caught:
@@ -298,7 +298,7 @@ async def _call(agh: Agh, verb: str) -> Any:
 
 @pytest.mark.parametrize("body", [b"", b"<html>no</html>", b"[]", b"{}", b'{"error": null}', b"\xff\xfe"])
 async def test_refusals_of_any_form(body: bytes) -> None:
-    """An error body that is empty, no JSON or without words is survived."""
+    """An error body that is empty, no JSON or without words raises the error of its status."""
     async with agh_rig() as r:
         r.answer("jobs.get", Reply(409, {"content-type": "text/plain"}, body))
         with pytest.raises(Conflict) as caught:
@@ -325,7 +325,7 @@ async def test_daemon_that_lets_nobody_in() -> None:
 
 
 async def test_answers_of_the_wrong_shape() -> None:
-    """An answer that holds no job is told with the path; of a creation nobody knows what it made."""
+    """An answer without a job raises DecodeError with the path, for a creation StartUnknown."""
     async with agh_rig() as r:
         r.answer("jobs.get", Reply(200, {}, b'{"job": {}}'))
         with pytest.raises(DecodeError) as caught:
@@ -341,7 +341,7 @@ async def test_answers_of_the_wrong_shape() -> None:
 
 @pytest.mark.parametrize("fault", [ReplyLost("cut"), NotSent("refused"), Reply(500), Reply(503), Reply(502)])
 async def test_calls_that_are_tried_again(fault: Any) -> None:
-    """Reads, changes and deletions are tried again after passing faults, and succeed."""
+    """Reads, changes and deletions are retried after passing errors, and succeed."""
     async with agh_rig() as r:
         job = await _digest(r)
         for verb, work in (
@@ -358,7 +358,7 @@ async def test_calls_that_are_tried_again(fault: Any) -> None:
 
 @pytest.mark.parametrize("fault", [NotSent("refused"), Reply(503), Reply(429)])
 async def test_creations_that_are_tried_again(fault: Any) -> None:
-    """A creation that surely made nothing is tried again, and makes one job."""
+    """A creation that surely made nothing is retried, and makes one job."""
     async with agh_rig() as r:
         r.answer("jobs.create", fault)
         job = await r.done(_digest(r))
@@ -382,19 +382,19 @@ async def test_creation_whose_answer_is_lost() -> None:
         assert pickle.loads(pickle.dumps(error)).target == "nightly-digest"  # noqa: S301
         assert len(await r.agh.jobs.list()) == len(r.calls("jobs.create")) == 1
         assert r.pool.statistics().starts == 0
-        assert r.told(RunStarted) == []
+        assert r.events_of(RunStarted) == []
 
 
 async def test_creations_are_no_starts() -> None:
-    """Making a job starts no run: nothing is counted or told as one."""
+    """Making a job starts no run: nothing is counted or reported as one."""
     async with agh_rig() as r:
         await _digest(r)
         assert r.pool.statistics().starts == 0
-        assert r.told(RunStarted) == []
+        assert r.events_of(RunStarted) == []
 
 
-async def test_cancelled_creation_is_told() -> None:
-    """A creation that is out when its caller is cancelled goes on, and is told as abandoned."""
+async def test_cancelled_creation_is_reported() -> None:
+    """A creation whose caller is cancelled while it is in flight goes on, and is reported as abandoned."""
     async with agh_rig() as r:
         out = asyncio.Event()
 
@@ -408,8 +408,8 @@ async def test_cancelled_creation_is_told() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await settle()
-        (told,) = r.told(StartAbandoned)
-        assert (told.target, told.error) == ("nightly-digest", None)
+        (body,) = r.events_of(StartAbandoned)
+        assert (body.target, body.error) == ("nightly-digest", None)
         assert len(await r.agh.jobs.list()) == 1
 
 

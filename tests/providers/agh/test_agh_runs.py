@@ -16,7 +16,7 @@ _START = int(EPOCH.timestamp()) * 10**9
 
 
 def _fill(r: AghRig, count: int, *, job_id: str = "", every: float = 1.0, **facts: Any) -> list[str]:
-    """Put runs into the history, so many nanoseconds and seconds apart; gives their ids, newest first."""
+    """Add runs to the history, nanoseconds or seconds apart, and return their ids, newest first."""
     ids = []
     for number in range(count):
         run_id = f"run-{number:016x}"
@@ -189,9 +189,9 @@ async def test_owners_that_are_not_asked_for() -> None:
     async with agh_rig() as r:
         with pytest.raises(ValueError, match="job_id and trigger_id"):
             r.agh.runs.list(job_id="job-1", trigger_id="trg-1")
-        with pytest.raises(ValueError, match=r"^job_id: has to be there"):
+        with pytest.raises(ValueError, match=r"^job_id: is required"):
             r.agh.runs.list(job_id="")
-        with pytest.raises(ValueError, match=r"^trigger_id: has to be there"):
+        with pytest.raises(ValueError, match=r"^trigger_id: is required"):
             r.agh.runs.list(trigger_id=" ")
         with pytest.raises(ValueError, match=r"^run_id"):
             await r.agh.runs.get("..")
@@ -206,7 +206,7 @@ async def test_bounds_that_meet() -> None:
 
 
 async def test_page_that_cannot_be_read() -> None:
-    """Passing faults of a page are tried again; when that fails, iterating on asks for the same page."""
+    """Passing errors of a page are retried; when that fails, further iteration requests the same page."""
     async with agh_rig(retry=RetryPolicy(attempts=2)) as r:
         ids = _fill(r, 9)
         history = r.agh.runs.list(page_size=3)

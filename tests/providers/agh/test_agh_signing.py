@@ -101,7 +101,7 @@ def test_default_webhook_id_vector() -> None:
 @pytest.mark.parametrize(("trigger", "delivery"), [("", "order-1001"), (_TRIGGER, " ")])
 def test_ids_of_nothing(trigger: str, delivery: str) -> None:
     """Without a trigger or a delivery id there is no run to name."""
-    with pytest.raises(ValueError, match="_id: has to be there"):
+    with pytest.raises(ValueError, match="_id: is required"):
         webhook_run_id(trigger, delivery)
 
 

@@ -1,4 +1,4 @@
-"""Waiting for a slot of AGH Runtime, and what refusals and ended calls leave to the calls beside them."""
+"""Waiting for a slot of AGH Runtime, and how refused and ended calls affect concurrent ones."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -63,7 +63,7 @@ def test_when_there_may_be_a_slot(reason: str, tries: int, retry_in: float | Non
 
 @pytest.mark.parametrize("reason", ["", REPLAY, READ_ONLY, WEBHOOK_ID, NAME, "something new"])
 def test_where_waiting_is_of_no_use(reason: str) -> None:
-    """Refusals of other kinds are not waited out, whatever moment they name."""
+    """Other refusals are not waited for, whatever time they name."""
     assert slot_delay(conflict(reason, retry_in=5.0), 1, now=NOW, chance=0.5) is None
 
 
@@ -104,7 +104,7 @@ class _LateRefusal:
 
 
 async def test_run_that_a_refused_call_was_given() -> None:
-    """A run that was taken for a call's in the moment before its refusal goes to the call that began it."""
+    """A run that was assigned to a call just before its refusal goes to the call that began it."""
     send = _LateRefusal(2.02)
     async with agh_rig(scripts=SLOW, send=send) as rig:
         send.rig = rig
@@ -137,7 +137,7 @@ async def _both(rig: AghRig, job: str) -> "list[RunHandle | BaseException]":
     return await asyncio.gather(*(rig.agh.jobs.trigger(job) for _ in range(2)), return_exceptions=True)
 
 
-async def test_refusal_that_cannot_be_looked_into() -> None:
+async def test_refusal_without_a_readable_history() -> None:
     """With backoff a refusal may follow a run: where the history cannot be read, the call is not made again."""
     async with agh_rig(scripts=SLOW) as rig:
         job = rig.job("slow", retry={"strategy": "backoff", "max_retries": 1, "base_delay": "10ms"})
@@ -158,7 +158,7 @@ async def test_refusal_that_cannot_be_looked_into() -> None:
 
 
 async def test_calls_that_are_over_take_no_run() -> None:
-    """A call that ended without a run, whose error somebody still holds, takes none from a later call."""
+    """A call that ended without a run, whose error is still referred to, gets no run of a later call."""
     async with agh_rig(scripts=SLOW) as rig:
         job = rig.job("slow")
         rig.answer("jobs.trigger", Reply(200, {}, b"{}"))

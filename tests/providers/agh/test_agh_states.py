@@ -1,4 +1,4 @@
-"""What records say of runs: words for states, ends that are none, and runs that were delegated."""
+"""The states of runs by their records: status words, failures that are not final, and delegated runs."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aioagents import Run, RunRef, RunState
 from aioagents.providers.agh import AutomationRun, Retry
-from aioagents.providers.agh.finality import MARGIN, needs_policy, read_record, seconds_until_final
+from aioagents.providers.agh.finality import MARGIN, needs_policy, run_from_record, seconds_until_final
 from aioagents.providers.agh.records import read_run
 from aioagents.providers.agh.states import RUN_STATES, TASK_RUN_STATES, run_state_of, task_run_state_of
 
@@ -36,7 +36,7 @@ def _task_run(status: str) -> Any:
 
 
 def _run(case: str, **options: Any) -> Run:
-    return read_record(_record(case), _REF, _AT, **options)
+    return run_from_record(_record(case), _REF, _AT, **options)
 
 
 def _failed(**facts: Any) -> AutomationRun:
@@ -110,7 +110,7 @@ def test_errors_of_records(case: str, error: str | None) -> None:
 
 
 def test_scheduled_fire_that_was_not_delivered() -> None:
-    """A scheduled run with a delivery error has failed: nothing will ever become of it."""
+    """A scheduled run with a delivery error has failed: it never runs."""
     run = _run("scheduled-undelivered")
     assert (run.state, run.status) == (RunState.FAILED, "scheduled")
     assert run.error == "no slot was free"
@@ -123,7 +123,7 @@ def test_scheduled_fire_that_was_not_delivered() -> None:
 def test_delivery_errors_of_other_records(status: str, error: str | None) -> None:
     """A delivery error beside another word explains a failure, and changes no state."""
     record = AutomationRun(id="run_1", status=status, delivery_error="late", ended_at=_ENDED)
-    run = read_record(record, _REF, _AT)
+    run = run_from_record(record, _REF, _AT)
     assert (run.state, run.error) == (RUN_STATES[status], error)
 
 
@@ -185,7 +185,7 @@ def test_delegated_run_that_goes_on(word: str) -> None:
     "task_run", [{}, {"status": None}, {"status": 5, "error": 5}, {"status": "parked", "error": ""}]
 )
 def test_task_run_that_says_little(task_run: Any) -> None:
-    """A task run without a word that is known is watched on, and its oddities are no error."""
+    """A task run with an unknown status is polled on, and its odd members raise nothing."""
     run = _run("delegated", task_run=task_run)
     assert (run.state, run.error, run.output) == (RunState.UNKNOWN, None, None)
 

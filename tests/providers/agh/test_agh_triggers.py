@@ -69,7 +69,7 @@ async def _call(agh: Agh, verb: str) -> Any:
 
 
 async def test_trigger_from_creation_to_deletion() -> None:
-    """A trigger is made, read, listed, changed and deleted."""
+    """A trigger is created, read, listed, changed and deleted."""
     async with agh_rig() as r:
         made = await _deploy(r, retry=Retry.backoff(1, 2), fire_limit=FireLimit(4, "1h"))
         assert made.id.startswith("trg-")
@@ -150,7 +150,7 @@ async def test_secrets_are_replaced() -> None:
 
 
 async def test_lists_are_filtered() -> None:
-    """Lists are by name, and can be asked for by event, scope, workspace and source."""
+    """Lists are by name, and can be filtered by event, scope, workspace and source."""
     async with agh_rig() as r:
         await _deploy(r, name="bravo")
         await r.agh.triggers.create(**{**_STOPPED, "name": "alpha"})
@@ -193,7 +193,7 @@ async def test_creations_that_are_not_sent(change: Any, words: str) -> None:
     ("changes", "words"),
     [
         ({}, "there is nothing to change"),
-        ({"filter": None}, "filter: null leaves it alone"),
+        ({"filter": None}, "filter: the server ignores null"),
         ({"prompt": "{{ end }}"}, "prompt: "),
         ({"event": "ext.x", "webhook_secret_value": "s"}, "webhook_secret_value: has to be left out"),
         ({"webhook_secret_value": " "}, "webhook_secret_value: "),
@@ -246,7 +246,7 @@ async def test_webhook_id_that_is_taken() -> None:
 
 
 async def test_name_that_is_taken() -> None:
-    """Where names are polled, a second one is a conflict."""
+    """Where names are unique, a second one is a conflict."""
     async with agh_rig(rules=AghRules(unique_names=True)) as r:
         await _deploy(r)
         with pytest.raises(Conflict) as caught:
@@ -314,7 +314,7 @@ async def test_creation_whose_answer_is_lost() -> None:
 
 
 async def test_secret_of_an_abandoned_creation() -> None:
-    """Also what is told of a creation that nobody waits for any more is without the secret."""
+    """The event of an abandoned creation is without the secret, too."""
     async with agh_rig() as r:
         out = asyncio.Event()
 
@@ -329,10 +329,10 @@ async def test_secret_of_an_abandoned_creation() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await settle()
-        (told,) = r.told(StartAbandoned)
-        assert isinstance(told.error, StartUnknown)
-        assert SECRET.encode() not in pickle.dumps(told.error)
-        assert (told.error.body or b"").startswith(b"{")
+        (body,) = r.events_of(StartAbandoned)
+        assert isinstance(body.error, StartUnknown)
+        assert SECRET.encode() not in pickle.dumps(body.error)
+        assert (body.error.body or b"").startswith(b"{")
 
 
 @pytest.mark.parametrize("secret", [SECRET, Secret(SECRET)])

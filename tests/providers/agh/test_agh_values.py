@@ -1,4 +1,4 @@
-"""Durations, moments, cron expressions and the values made of them."""
+"""Durations, times, cron expressions and the values made of them."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
@@ -275,7 +275,7 @@ def test_moments_are_ordered_to_the_nanosecond() -> None:
     ],
 )
 def test_cron_expressions_of_five_fields(text: str) -> None:
-    """Five fields of numbers, names, ranges, steps and lists are taken."""
+    """Five fields of numbers, names, ranges, steps and lists are accepted."""
     check_cron(text)
     assert Schedule.cron(text).expr == text.strip()
 
@@ -302,7 +302,7 @@ def test_cron_expressions_of_five_fields(text: str) -> None:
         ("1-2-3 * * * *", "minute"),
         ("-1 * * * *", "minute"),
         ("* * * * ²", "day of the week"),
-        ("", "has to be there"),
+        ("", "is required"),
     ],
 )
 def test_cron_expressions_that_cannot_be(text: str, words: str) -> None:
@@ -336,7 +336,7 @@ def test_schedules_by_their_constructors() -> None:
     ],
 )
 def test_schedules_by_the_members_of_the_wire(given_schedule: Any, sent: Any) -> None:
-    """A mapping with the wire's members does as well; members of other modes may be blank."""
+    """A mapping with the members of the JSON is accepted as well; members of other modes may be blank."""
     assert check_schedule(given_schedule) == sent
 
 
@@ -345,15 +345,15 @@ def test_schedules_by_the_members_of_the_wire(given_schedule: Any, sent: Any) ->
     [
         ({}, r"schedule\.mode: expected cron or every or at"),
         ({"mode": "hourly"}, r"schedule\.mode: .*'hourly'"),
-        ({"mode": "cron"}, r"schedule\.expr: has to be there"),
-        ({"mode": "every", "interval": " "}, r"schedule\.interval: has to be there"),
+        ({"mode": "cron"}, r"schedule\.expr: is required"),
+        ({"mode": "every", "interval": " "}, r"schedule\.interval: is required"),
         ({"mode": "every", "interval": "0s"}, r"schedule\.interval: .*longer than zero"),
         ({"mode": "every", "interval": 0}, r"schedule\.interval: .*longer than zero"),
         ({"mode": "every", "interval": "1d"}, r"schedule\.interval: expected a duration"),
         ({"mode": "at", "time": "tomorrow"}, r"schedule\.time: expected RFC 3339"),
         ({"mode": "at", "time": "2026-01-01T00:00:00Z", "expr": "* * * * *"}, r"schedule\.expr: .*left out"),
         ({"mode": "cron", "expr": "* * * * *", "interval": "5m"}, r"schedule\.interval: .*mode is cron"),
-        ({"mode": "cron", "expression": "* * * * *"}, r"schedule\.expression: is no member"),
+        ({"mode": "cron", "expression": "* * * * *"}, r"schedule\.expression: is unknown"),
         (Schedule(mode="solar"), r"schedule\.mode: "),
     ],
 )
@@ -382,11 +382,11 @@ def test_retries_by_constructor_and_mapping() -> None:
         ({"strategy": "none", "max_retries": -1}, r"retry\.max_retries: has to be 0 or more"),
         ({"strategy": "none", "base_delay": "5s"}, r"retry\.base_delay: .*left out"),
         ({"strategy": "backoff", "base_delay": "5s"}, r"retry\.max_retries: has to be 1 or more"),
-        ({"strategy": "backoff", "max_retries": 1}, r"retry\.base_delay: has to be there"),
+        ({"strategy": "backoff", "max_retries": 1}, r"retry\.base_delay: is required"),
         ({"strategy": "backoff", "max_retries": 1, "base_delay": "-5s"}, r"retry\.base_delay: "),
         (
             {"strategy": "backoff", "max_retries": 1, "base_delay": "5s", "cap": "1m"},
-            r"retry\.cap: is no member",
+            r"retry\.cap: is unknown",
         ),
     ],
 )
@@ -421,9 +421,9 @@ def test_fire_limits() -> None:
     [
         ({"window": "1h"}, r"fire_limit\.max: has to be 1 or more"),
         (FireLimit(0, "1h"), r"fire_limit\.max: has to be 1 or more"),
-        ({"max": 1}, r"fire_limit\.window: has to be there"),
+        ({"max": 1}, r"fire_limit\.window: is required"),
         (FireLimit(1, "1 hour"), r"fire_limit\.window: expected a duration"),
-        ({"max": 1, "window": "1h", "maximum": 2}, r"fire_limit\.maximum: is no member"),
+        ({"max": 1, "window": "1h", "maximum": 2}, r"fire_limit\.maximum: is unknown"),
     ],
 )
 def test_fire_limits_that_cannot_be(value: Any, words: str) -> None:
@@ -450,9 +450,9 @@ def test_tasks() -> None:
         ({"network_channel": "o" * 65}, r"task\.network_channel: "),
         ({"owner": {}}, r"task\.owner\.kind: expected human or"),
         ({"owner": {"kind": "robot", "ref": "x"}}, r"task\.owner\.kind: .*'robot'"),
-        ({"owner": {"kind": "pool"}}, r"task\.owner\.ref: has to be there"),
-        ({"owner": {"kind": "pool", "ref": "x", "name": "y"}}, r"task\.owner\.name: is no member"),
-        ({"titel": "Triage"}, r"task\.titel: is no member; there are title,"),
+        ({"owner": {"kind": "pool"}}, r"task\.owner\.ref: is required"),
+        ({"owner": {"kind": "pool", "ref": "x", "name": "y"}}, r"task\.owner\.name: is unknown"),
+        ({"titel": "Triage"}, r"task\.titel: is unknown; the members are title,"),
     ],
 )
 def test_tasks_that_cannot_be(value: Any, words: str) -> None:

@@ -1,4 +1,4 @@
-"""What goes over the wire to AGH Runtime and back, against replies kept as files."""
+"""Requests to AGH Runtime and the reading of its replies, which are kept as files."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aioagents import Conflict, DecodeError, NotFound
 from aioagents.model import Purpose, Reply
 from aioagents.providers.agh import FireLimit, JobTask, Retry, Schedule, TaskOwner, refusals, wire
-from aioagents.providers.agh.refusals import tell_conflict
+from aioagents.providers.agh.refusals import read_conflict
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "agh"
 _URL = "http://localhost:2123/api/automation"
@@ -46,7 +46,7 @@ def _json(value: Any) -> Reply:
 
 def _conflict(name: str) -> Conflict:
     error = Conflict("agh: no", detail=json.loads(sample(name).body)["error"])
-    tell_conflict(error)
+    read_conflict(error)
     return error
 
 
@@ -54,7 +54,7 @@ def _conflict(name: str) -> Conflict:
 
 
 def test_status_request() -> None:
-    """The cheapest call asks whether the daemon serves."""
+    """The cheapest call reads the daemon's status."""
     request = wire.status_request("http://localhost:2123")
     assert (request.method, request.url, request.call) == (
         "GET",
@@ -65,7 +65,7 @@ def test_status_request() -> None:
 
 
 def test_list_requests() -> None:
-    """What is asked for is percent-encoded whole, the plus of a zone included; nothing asked leaves no mark."""
+    """The whole query is percent-encoded, the plus of a zone included; an empty query adds no question mark."""
     assert wire.list_request(f"{_URL}/runs", "runs.list", {}).url == f"{_URL}/runs"
     query = {"since": "2026-01-05T10:00:00+01:00", "job_id": "a&b=c d/é"}
     request = wire.list_request(f"{_URL}/runs", "runs.list", query)
@@ -126,7 +126,7 @@ def test_bodies_have_a_ceiling() -> None:
 # Jobs
 
 
-def test_job_as_the_server_tells_it() -> None:
+def test_job_as_the_server_sends_it() -> None:
     """A job's members are read into values, moments cut to microseconds; `raw` keeps them as they came."""
     reply = sample("jobs_get/200-cron")
     job = wire.job_in(reply, "jobs.get")
@@ -199,7 +199,7 @@ def test_members_that_are_missing_or_odd(odd: Any) -> None:
 
 
 def test_numbers_and_texts_of_other_kinds() -> None:
-    """A number where a text belongs, and the other way round, reads as nothing."""
+    """A number where a text belongs, and vice versa, reads as empty."""
     raw = {"id": "j", "name": 5, "retry": {"strategy": "backoff", "max_retries": "2", "base_delay": 5}}
     job = wire.job_in(_json({"job": {**raw, "fire_limit": {"max": True, "window": None}}}), "jobs.get")
     assert (job.name, job.retry) == ("", Retry(strategy="backoff"))
@@ -209,7 +209,7 @@ def test_numbers_and_texts_of_other_kinds() -> None:
 # Triggers
 
 
-def test_trigger_as_the_server_tells_it() -> None:
+def test_trigger_as_the_server_sends_it() -> None:
     """A trigger's members are read into values; its endpoint is made of slug and id."""
     reply = sample("triggers_get/200-webhook")
     trigger = wire.trigger_in(reply, "triggers.get")
@@ -243,7 +243,7 @@ def test_odd_filters_are_kept_in_raw() -> None:
 # Runs
 
 
-def test_run_as_the_server_tells_it() -> None:
+def test_run_as_the_server_sends_it() -> None:
     """A run's members are read; the start is kept as written too, to the last digit."""
     reply = sample("runs_get/200-every-member")
     run = wire.run_in(reply, "runs.get")
@@ -316,7 +316,7 @@ def test_lists() -> None:
     ],
 )
 def test_wrong_shapes_are_named(read: Any, body: Any, path: str) -> None:
-    """An answer of the wrong shape is told by vendor, call and path, without its body."""
+    """An answer of the wrong shape raises DecodeError with vendor, call and path, without the body."""
     with pytest.raises(DecodeError, match=r"the answer to some\.call has the wrong shape") as caught:
         read(_json(body), "some.call")
     assert (caught.value.vendor, caught.value.call, caught.value.path) == ("agh", "some.call", path)
@@ -324,7 +324,7 @@ def test_wrong_shapes_are_named(read: Any, body: Any, path: str) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"job":'])
 def test_answers_that_are_no_json(body: bytes) -> None:
-    """An answer that is no JSON is told as such."""
+    """An answer that is not JSON raises DecodeError."""
     with pytest.raises(DecodeError, match="is not JSON"):
         wire.job_in(Reply(200, {}, body), "jobs.get")
 
@@ -336,7 +336,7 @@ def test_answers_that_are_no_json(body: bytes) -> None:
         max_leaves=20,
     )
 )
-def test_any_json_is_read_or_told(value: Any) -> None:
+def test_any_json_is_read_or_refused(value: Any) -> None:
     """Whatever JSON comes, it is read, or refused with DecodeError."""
     for name, read in {"job": wire.job_in, "trigger": wire.trigger_in, "run": wire.run_in}.items():
         for body in (value, {name: value}):
@@ -375,7 +375,7 @@ def test_reasons_of_conflicts(name: str, reason: str) -> None:
 
 
 def test_facts_of_conflicts() -> None:
-    """A conflict tells how many are, how many may be, and when to come again, as far as the words say so."""
+    """A conflict has the active runs, the limit and the time to retry, as far as its text has them."""
     busy = _conflict("jobs_trigger/409-concurrency")
     assert (busy.active, busy.limit, busy.retry_at) == (5, 5, None)
     often = _conflict("jobs_trigger/409-fire")
@@ -398,23 +398,23 @@ def test_facts_of_conflicts() -> None:
 def test_facts_that_cannot_be_read(detail: str) -> None:
     """Numbers and moments that are none leave their facts empty."""
     error = Conflict("agh: no", detail=detail)
-    tell_conflict(error)
+    read_conflict(error)
     assert (error.active, error.limit, error.retry_at) == (None, None, None)
     assert error.reason == ("fire" if "fire" in detail.lower() else "")
 
 
 @given(st.text(max_size=200))
 def test_any_words_are_a_conflict(detail: str) -> None:
-    """Whatever the server says, telling it raises nothing."""
+    """Reading any text of the server raises nothing."""
     error = Conflict("agh: no", detail=detail)
-    tell_conflict(error)
+    read_conflict(error)
     assert isinstance(error.reason, str)
 
 
 def test_other_errors_stay_as_they_are() -> None:
     """Only a conflict has reasons."""
     error = NotFound("agh: no", detail="concurrency limit")
-    tell_conflict(error)
+    read_conflict(error)
     assert not hasattr(error, "reason")
 
 
@@ -430,8 +430,8 @@ def test_other_errors_stay_as_they_are() -> None:
         ({"run": {"run": {"status": 1}}}, "$.run.run.status"),
     ],
 )
-def test_task_runs_tell_where_they_are_wrong(body: Any, path: str) -> None:
-    """An answer that holds no task run with a status says by its path what it lacks."""
+def test_task_runs_of_the_wrong_shape(body: Any, path: str) -> None:
+    """An answer that holds no task run with a status raises DecodeError with the path of what is missing."""
     with pytest.raises(DecodeError) as caught:
         wire.task_run_in(_json(body), "task-runs.get")
     assert (caught.value.call, caught.value.path) == ("task-runs.get", path)

@@ -1,4 +1,4 @@
-"""A pool, its one Leap client, the fake vendor behind it and a receiver for its webhooks: in memory, by hand."""
+"""A pool, its one Leap client, its fake server and a receiver for webhooks: in memory, with a clock moved by hand."""
 
 from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,17 +23,17 @@ TEA = "wkf_tea"
 
 
 def script(*steps: tuple[str, float] | str) -> Sequence[Step]:
-    """Write a script: words with the seconds they last; the last one lasts for ever."""
+    """Return a script of status words with the seconds they last; the last one lasts for ever."""
     return [Step(step) if isinstance(step, str) else Step(*step) for step in steps]
 
 
-def world_of(*steps: tuple[str, float] | str, **options: Any) -> FakeLeap:
-    """Make a world in which all runs go by one script."""
+def fake_leap(*steps: tuple[str, float] | str, **options: Any) -> FakeLeap:
+    """Make a fake server whose runs all go by one script."""
     return FakeLeap(RunPlan(scripts={TEA: script(*steps)}), **options)
 
 
 async def deliver(receiver: WebhookReceiver, url: str, body: bytes) -> int:
-    """POST `body` to a URL of the receiver's, as an ASGI server would, and give the status."""
+    """POST `body` to a URL of the receiver's, as an ASGI server would, and return the status."""
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -48,7 +48,7 @@ async def deliver(receiver: WebhookReceiver, url: str, body: bytes) -> int:
 
 
 class LeapRig:
-    """All that a test asks questions of."""
+    """A pool, a client, the fake server, a receiver and a clock that is moved by hand."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class LeapRig:
         **pool: Any,
     ) -> None:
         self.clock = clock or FakeClock()
-        self.fake = fake or world_of(*(steps or (("running", 25.0), "completed")))
+        self.fake = fake or fake_leap(*(steps or (("running", 25.0), "completed")))
         self.send = FakeSend(self.fake, clock=self.clock)
         self.events: list[Event] = []
         self.dialect = dialect
@@ -94,12 +94,12 @@ class LeapRig:
     async def __aexit__(self, *_: object) -> None:
         await self.pool.aclose()
 
-    def told(self, kind: type[E]) -> list[E]:
+    def events_of(self, kind: type[E]) -> list[E]:
         """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def answer(self, call: str, *answers: Reply | Exception) -> None:
-        """Have the next requests of one call answered so, and all others as ever."""
+        """Answer the next requests of one call with `answers`, and all others as before."""
         left = list(answers)
         before: Callable[[Request], Reply | None] | None = self.send.before
 
@@ -113,14 +113,14 @@ class LeapRig:
 
         self.send.before = reply
 
-    async def announce(self) -> list[int]:
-        """Send what the vendor announces by now, and give what it was answered."""
+    async def send_webhooks(self) -> list[int]:
+        """Send the webhooks that are due by now, and return the statuses of their answers."""
         due = self.fake.take_webhooks(self.now)
         return [await deliver(self.receiver, each.url, each.body) for each in due]
 
 
 @asynccontextmanager
 async def leap_rig(*steps: tuple[str, float] | str, **options: Any) -> AsyncIterator[LeapRig]:
-    """Have a rig whose pool is open."""
+    """Yield a rig whose pool is open."""
     async with LeapRig(*steps, **options) as made:
         yield made

@@ -33,7 +33,7 @@ from aioagents.providers.leap import PROVIDER, BulkOutput
 from aioagents.providers.leap.fake import FakeLeap, LeapRules
 from tests.fakes import FakeClock, FakeSend, settle
 from tests.polling.rig import begin, reply, until_end
-from tests.providers.leap.leap_rig import KEY, TEA, URL, leap_rig, world_of
+from tests.providers.leap.leap_rig import KEY, TEA, URL, fake_leap, leap_rig
 
 _DIALECTS = ["workflows", "runs"]
 _STARTS = {"workflows": "workflows.run", "runs": "runs.run"}
@@ -50,7 +50,7 @@ def dialect(request: pytest.FixtureRequest) -> str:
 
 
 async def test_run_from_start_to_end(dialect: str) -> None:
-    """In either dialect a start gives a handle at once, and awaiting it gives the end."""
+    """In either dialect a start returns a handle at once, and awaiting it returns the ended run."""
     async with leap_rig(("running", 25.0), "completed", dialect=dialect) as r:
         run = await r.leap.run(TEA, {"topic": "tea"})
         assert run.accepted is not None
@@ -62,7 +62,7 @@ async def test_run_from_start_to_end(dialect: str) -> None:
         assert done.started_at is not None
         assert done.ended_at is not None
         assert (done.ended_at - done.started_at).total_seconds() == 25
-        (started,) = r.told(RunStarted)
+        (started,) = r.events_of(RunStarted)
         assert (started.target, started.run) == (TEA, run.accepted)
         assert r.fake.statistics()["ignored_members"] == 0
         assert [each.call for each in r.send.sent] == [_STARTS[dialect], *["runs.get"] * 3]
@@ -71,21 +71,21 @@ async def test_run_from_start_to_end(dialect: str) -> None:
 @pytest.mark.parametrize("status", [200, 201, 202, 299])
 async def test_any_success_is_one(dialect: str, status: int) -> None:
     """Every 2xx answer to a start is an accepted start, of runs and of bulk runs."""
-    async with leap_rig(fake=world_of("running", success_status=status), dialect=dialect) as r:
+    async with leap_rig(fake=fake_leap("running", success_status=status), dialect=dialect) as r:
         assert (await r.leap.run(TEA)).accepted is not None
         assert (await r.leap.run_bulk(TEA, "https://f.example.com/in.csv")).accepted is not None
 
 
 async def test_output_under_its_later_name() -> None:
-    """A server that calls the output `result` is understood."""
-    async with leap_rig(fake=world_of("completed", rules=LeapRules(payload="result", outputs=["tea"]))) as r:
+    """The output is found also under the name `result`."""
+    async with leap_rig(fake=fake_leap("completed", rules=LeapRules(payload="result", outputs=["tea"]))) as r:
         assert await (await r.leap.run(TEA)).result() == "tea"
 
 
 @pytest.mark.parametrize("output", [None, 7, "tea", ["tea"], {}, {"a": {"b": None}}, False])
 async def test_result_is_any_json_value(output: Any) -> None:
-    """`result()` gives the output as it is, null included."""
-    fake = world_of(("running", 5.0), "completed", rules=LeapRules(outputs=[output]))
+    """`result()` returns the output unchanged, null included."""
+    fake = fake_leap(("running", 5.0), "completed", rules=LeapRules(outputs=[output]))
     async with leap_rig(fake=fake) as r:
         run = await r.leap.run(TEA)
         waiter = await begin(run.result())
@@ -95,7 +95,7 @@ async def test_result_is_any_json_value(output: Any) -> None:
 
 @pytest.mark.parametrize(("word", "kind"), [("failed", RunFailed), ("cancelled", RunAborted)])
 async def test_result_of_a_run_that_did_not_complete(word: str, kind: type[Exception]) -> None:
-    """A run that failed or was cancelled ends the wait, and `result()` raises it, without its words."""
+    """A run that failed or was cancelled ends the wait, and `result()` raises it, without the vendor's text."""
     async with leap_rig(("running", 5.0), word) as r:
         run = await r.leap.run(TEA, {"mail": "a@example.com"})
         waiter = await begin(run.result())
@@ -111,23 +111,25 @@ async def test_result_of_a_run_that_did_not_complete(word: str, kind: type[Excep
 
 async def test_failed_run_whose_end_has_no_moment() -> None:
     """A failed run that has no `ended_at` is over all the same."""
-    async with leap_rig(fake=world_of(("running", 5.0), "failed", rules=LeapRules(unstamped=1.0))) as r:
+    async with leap_rig(
+        fake=fake_leap(("running", 5.0), "failed", rules=LeapRules(without_ended_at=1.0))
+    ) as r:
         waiter = await begin(until_end(await r.leap.run(TEA)))
         await r.clock.advance(15)
         done = await waiter
         assert (done.state, done.ended_at) == (RunState.FAILED, None)
 
 
-async def test_new_words_are_watched_on() -> None:
-    """A status that is not known ends no wait and is told once."""
+async def test_unknown_status_words_are_polled_on() -> None:
+    """An unknown status ends no wait and is reported once."""
     async with leap_rig(("running", 5.0), ("waiting_for_approval", 60.0), "completed") as r:
         runs = [await begin(until_end(await r.leap.run(TEA))) for _ in range(3)]
         await r.clock.advance(45)
         assert not any(run.done() for run in runs)
         await r.clock.advance(40)
         assert {run.result().state for run in runs} == {RunState.COMPLETED}
-        (told,) = r.told(StatusUnknown)
-        assert told.run.status == "waiting_for_approval"
+        (event,) = r.events_of(StatusUnknown)
+        assert event.run.status == "waiting_for_approval"
 
 
 async def test_start_whose_answer_has_no_status() -> None:
@@ -145,7 +147,7 @@ async def test_start_whose_answer_has_no_status() -> None:
 
 async def test_run_that_is_not_found_at_first() -> None:
     """A run that its vendor does not find at once is waited for, while one that nobody started is not."""
-    async with leap_rig(fake=world_of(("running", 5.0), "completed", rules=LeapRules(hidden_for=12.0))) as r:
+    async with leap_rig(fake=fake_leap(("running", 5.0), "completed", rules=LeapRules(hidden_for=12.0))) as r:
         waiter = await begin(until_end(await r.leap.run(TEA)))
         await r.clock.advance(30)
         assert (await waiter).state is RunState.COMPLETED
@@ -157,7 +159,7 @@ async def test_run_that_is_not_found_at_first() -> None:
 
 async def test_run_started_elsewhere() -> None:
     """A run that another client started in another dialect is followed by its id alone."""
-    fake = world_of(("running", 5.0), "failed")
+    fake = fake_leap(("running", 5.0), "failed")
     async with leap_rig(fake=fake, dialect="runs") as one, leap_rig(fake=fake) as two:
         run = await one.leap.run(TEA)
         waiter = await begin(until_end(two.leap.get(run.id)))
@@ -169,7 +171,7 @@ async def test_run_started_elsewhere() -> None:
 
 
 async def test_bulk_run(dialect: str) -> None:
-    """A bulk run ends like any other; its result is where the output lies, and how many rows it has."""
+    """A bulk run ends like any other; its result is the URL of the output, and the row count."""
     async with leap_rig(("queued", 5.0), ("running", 20.0), "completed", dialect=dialect) as r:
         run = await r.leap.run_bulk(TEA, "https://files.example.com/in.csv")
         assert str(run.ref) == f"leap:bulk/{run.id}"
@@ -218,7 +220,7 @@ async def test_refs_lead_back_to_runs() -> None:
     "ref", ["leena:/abc", "leap:other/abc", "leap:Bulk/abc", "abc", "", "leap:/", "leap:bulk/"]
 )
 async def test_refs_of_others_are_refused(ref: str) -> None:
-    """A reference of another vendor or scope, or what is none, is refused."""
+    """A reference of another vendor or scope, or an invalid one, is refused."""
     async with leap_rig() as r:
         with pytest.raises(ValueError, match=r"not a run|reference"):
             r.leap.attach(ref)
@@ -226,7 +228,7 @@ async def test_refs_of_others_are_refused(ref: str) -> None:
 
 @pytest.mark.parametrize("run_id", ["", " ", ".", "..", None, 5])
 async def test_ids_that_cannot_be_are_refused_at_the_call(run_id: Any) -> None:
-    """A handle is not made of an id that cannot stand in a path; neither is one of a run called `bulk`."""
+    """No handle is made from an id that cannot be in a path, nor from a run id `bulk`."""
     async with leap_rig() as r:
         with pytest.raises(ValueError, match="run_id"):
             r.leap.get(run_id)
@@ -271,7 +273,7 @@ async def test_every_call_has_the_key_and_no_other_signature(dialect: str) -> No
 async def test_bad_arguments_are_refused_at_the_call(
     arguments: dict[str, Any], kind: type[Exception], word: str
 ) -> None:
-    """A start that cannot be meant is refused before anything is sent, and the error names what is wrong."""
+    """An invalid start is refused before anything is sent, and the error names what is wrong."""
     async with leap_rig() as r:
         with pytest.raises(kind, match=word):
             await r.leap.run(**arguments)
@@ -280,7 +282,7 @@ async def test_bad_arguments_are_refused_at_the_call(
 
 async def test_nothing_is_shown(caplog: pytest.LogCaptureFixture) -> None:
     """Key, inputs, outputs and webhook URLs are in no repr, no event, no log record and no error."""
-    fake = world_of(("running", 5.0), "completed", rules=LeapRules(outputs=[{"mail": "b@example.com"}]))
+    fake = fake_leap(("running", 5.0), "completed", rules=LeapRules(outputs=[{"mail": "b@example.com"}]))
     with caplog.at_level(logging.DEBUG, "aioagents"):
         async with leap_rig(fake=fake) as r:
             run = await r.leap.run(TEA, {"mail": "a@example.com"}, webhook_url="https://h.example.com/s3cr3t")
@@ -314,7 +316,7 @@ async def test_refused_starts(dialect: str) -> None:
 
 
 async def test_wrong_key() -> None:
-    """A key that is refused is an `AuthenticationError`, at once and without another try."""
+    """A refused key raises `AuthenticationError` at once, without another attempt."""
     async with leap_rig() as r:
         leap = Leap(r.pool, api_key="wr0ng", base_url=URL)
         for call in (leap.run(TEA), leap.get("rnp_1").poll(), leap.check(), until_end(leap.get("rnp_1"))):
@@ -341,7 +343,7 @@ _NO_ANSWER = [
 
 
 @pytest.mark.parametrize("fault", _NO_ANSWER)
-async def test_start_of_unknown_fate(dialect: str, fault: Reply | Exception) -> None:
+async def test_start_of_unknown_outcome(dialect: str, fault: Reply | Exception) -> None:
     """A reply that does not say whether a run began is `StartUnknown`, sent once: there is no idempotency key."""
     async with leap_rig(dialect=dialect) as r:
         r.answer(_STARTS[dialect], fault)
@@ -354,7 +356,7 @@ async def test_start_of_unknown_fate(dialect: str, fault: Reply | Exception) -> 
         assert "dashboard" in error.advice
 
 
-async def test_bulk_start_of_unknown_fate() -> None:
+async def test_bulk_start_of_unknown_outcome() -> None:
     """The same holds for bulk runs."""
     async with leap_rig() as r:
         r.answer("bulk.run", ReplyLost("reset"))
@@ -421,7 +423,7 @@ async def test_connect_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("key", ["", "s3cr3t\n", " s3cr3t", "s3cr3t\r\nX-Evil: 1", "s3crét", "s3cr3t\x00"])
 async def test_keys_that_cannot_be(key: str) -> None:
-    """A key that is empty, or cannot stand in a header, is refused at once and not quoted."""
+    """A key that is empty, or is invalid in a header, is refused at once and not quoted."""
     async with SessionPool() as pool:
         for given in (key, Secret(key)):
             with pytest.raises(ValueError, match="api_key") as caught:
@@ -442,7 +444,7 @@ async def test_keys_that_cannot_be(key: str) -> None:
     ],
 )
 async def test_settings_that_cannot_be(settings: dict[str, Any], word: str) -> None:
-    """A base URL in clear text, or what is none, and a dialect that is none are refused."""
+    """A base URL in clear text, an invalid one, and an unknown dialect are refused."""
     async with SessionPool() as pool:
         with pytest.raises(ValueError, match=word):
             Leap(pool, api_key=KEY, **settings)
@@ -450,9 +452,9 @@ async def test_settings_that_cannot_be(settings: dict[str, Any], word: str) -> N
 
 
 async def test_requests_go_under_the_base_url() -> None:
-    """A base URL may have a path, as proxies do; a slash at its end does not count."""
+    """A base URL may have a path, as proxies do; a slash at its end is ignored."""
     clock = FakeClock()
-    send = FakeSend(world_of("running"), clock=clock)
+    send = FakeSend(fake_leap("running"), clock=clock)
     send.before = lambda _: reply(200, b'{"id": "rnp_1", "status": "running"}')
     async with SessionPool(clock=clock, send=send) as pool:
         leap = Leap(pool, api_key=KEY, base_url="https://proxy.example.com/leap/")
@@ -464,7 +466,7 @@ async def test_requests_go_under_the_base_url() -> None:
 
 
 async def test_check_starts_nothing() -> None:
-    """A good key is known by any answer but a refusal of it; faults are told as they are."""
+    """A good key is known by any answer but a refusal of it; faults are raised as they are."""
     async with leap_rig() as r:
         await r.leap.check()
         for status in (400, 422, 204, 200):
@@ -500,7 +502,7 @@ async def test_clients_of_one_key_share_an_account() -> None:
 
 
 async def test_cancelled_start_is_not_forgotten() -> None:
-    """A start that was sent when its caller was cancelled goes on and is told to hooks; its URL is not kept."""
+    """A start whose caller is cancelled after it was sent goes on and emits an event; its URL is not kept."""
     fake = FakeLeap(RunPlan())
     held = asyncio.Event()
 
@@ -520,7 +522,7 @@ async def test_cancelled_start_is_not_forgotten() -> None:
         assert r.receiver.statistics().tickets == 0
         held.set()
         await settle()
-        (event,) = r.told(StartAbandoned)
+        (event,) = r.events_of(StartAbandoned)
         assert event.run is not None
         assert fake.ended_at(event.run.id) is not None
         assert r.receiver.statistics().tickets == 0

@@ -1,4 +1,4 @@
-"""The Leap fake, asked directly."""
+"""The fake server of Leap, called directly."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _SIGNED: Mapping[str, str] = {"x-api-key": "demo-key"}
 
 
 class _Client:
-    """Asks one world as a client would."""
+    """Calls one fake server as a client would."""
 
     def __init__(self, fake: FakeLeap) -> None:
         self.fake = fake
@@ -45,14 +45,14 @@ class _Client:
     def start(self, body: Any, path: str = _NEW, *, now: float = 0.0) -> dict[str, Any]:
         reply = self.post(path, body, now=now)
         assert reply.is_success
-        told: dict[str, Any] = decode_json(reply.body)
-        return told
+        run: dict[str, Any] = decode_json(reply.body)
+        return run
 
     def poll(self, run_id: str, path: str = _NEW, *, now: float = 0.0) -> dict[str, Any]:
         reply = self.get(f"{path}/{run_id}", now=now)
         assert reply.status == 200
-        told: dict[str, Any] = decode_json(reply.body)
-        return told
+        run: dict[str, Any] = decode_json(reply.body)
+        return run
 
 
 def _scripted(*steps: Step, plan: Mapping[str, Any] | None = None, **more: Any) -> _Client:
@@ -93,19 +93,19 @@ def _plain() -> _Client:
     ],
 )
 def test_start_statuses(path: str, body: Any, status: int) -> None:
-    """A start takes what the vendor's facts allow; what it refuses is no start and says why as NestJS does."""
+    """A start takes what the vendor's facts allow; a refused one is not counted; its error body is as NestJS'."""
     client = _plain()
     reply = client.post(path, body)
     assert reply.status == status
     assert reply.headers["content-type"] == "application/json"
-    counts, told = client.fake.statistics(), decode_json(reply.body)
+    counts, body = client.fake.statistics(), decode_json(reply.body)
     assert counts["starts"] == (status == 200)
     if status == 200:
-        assert " ".join(told) == _MEMBERS[path]
+        assert " ".join(body) == _MEMBERS[path]
     else:
         assert counts[f"refused_{status}"] == 1
-        assert set(told) == {"statusCode", "message", "error"}
-        assert (told["statusCode"], type(told["message"])) == (status, list if status == 400 else str)
+        assert set(body) == {"statusCode", "message", "error"}
+        assert (body["statusCode"], type(body["message"])) == (status, list if status == 400 else str)
 
 
 def test_start_wants_json() -> None:
@@ -116,7 +116,7 @@ def test_start_wants_json() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/runs/rnp_x", "/v1/runs/bulk", "/v1/runs/bulk/bulk_x"])
 def test_unknown_runs_are_not_found(path: str) -> None:
-    """A look at a run that does not exist, `bulk` among the ids, is 404."""
+    """A poll of a run that does not exist, `bulk` among the ids, is 404."""
     client = _plain()
     assert client.get(path).status == 404
     counts = client.fake.statistics()
@@ -167,7 +167,7 @@ def test_routes_have_names_and_purposes() -> None:
     }
 
 
-def test_run_goes_its_way() -> None:
+def test_scripted_run() -> None:
     """A scripted run is queued, runs and completes, and its dates have microseconds and an offset."""
     client = _plain()
     first = client.start({"workflow_id": "w", "input": {"topic": "tea"}}, now=1.5)
@@ -199,8 +199,8 @@ def test_run_goes_its_way() -> None:
     }
 
 
-def test_run_is_told_in_the_dialect_of_its_start() -> None:
-    """What was started by the first dialect is read back in it, with `input` in the singular."""
+def test_run_is_read_in_the_dialect_of_its_start() -> None:
+    """A run that was started in the first dialect is read back in it, with `input` in the singular."""
     client = _plain()
     for path, body in (
         (_OLD, {"workflowId": "w", "inputs": {"a": 1}}),
@@ -211,7 +211,7 @@ def test_run_is_told_in_the_dialect_of_its_start() -> None:
         assert " ".join(client.poll(run["id"], now=99.0)) == _MEMBERS[path]
 
 
-def test_drawn_runs_wait_in_the_words_of_their_dialect() -> None:
+def test_drawn_runs_before_their_beginning() -> None:
     """A drawn run that has not begun is queued in the second dialect, and running in the first."""
     client = _Client(FakeLeap(RunPlan(delay=5.0)))
     old, new = client.start({"workflowId": "w"}, _OLD), client.start({"workflow_id": "w"})
@@ -282,14 +282,14 @@ def test_payload_may_be_called_result() -> None:
 
 
 def test_members_of_the_other_dialect_are_ignored_and_counted() -> None:
-    """A wrong key for the inputs is dropped without a word, as a server may do, and shows in the counts."""
+    """A wrong key for the inputs is ignored silently, as a server may do, and counted."""
     client = _plain()
     assert client.start({"workflow_id": "w", "inputs": {"a": 1}})["input"] == {}
     assert client.start({"workflowId": "w", "input": {"a": 1}, "webhook_url": "x"}, _OLD)["input"] == {}
     assert client.fake.statistics()["ignored_members"] == 3
 
 
-def test_ids_poll_like_the_vendors() -> None:
+def test_ids_have_the_vendors_form() -> None:
     """Run ids have 15 or 18 letters and digits, and a workflow keeps its version."""
     client = _Client(FakeLeap())
     runs = [client.start({"workflow_id": name}) for name in "abab" * 10]
@@ -302,7 +302,7 @@ def test_ids_poll_like_the_vendors() -> None:
 
 
 def test_starts_are_counted_by_key() -> None:
-    """The inputs' member `key` tells how often a client really started something."""
+    """Starts are counted by the inputs' member `key`, to see how often a client really started something."""
     client = _plain()
     client.start({"workflowId": "w", "inputs": {"key": "a"}}, _OLD)
     client.start({"workflow_id": "w", "input": {"key": "a"}})
@@ -312,7 +312,7 @@ def test_starts_are_counted_by_key() -> None:
 
 
 @pytest.mark.parametrize(("end", "csv", "error"), [("completed", True, False), ("failed", False, True)])
-def test_bulk_run_goes_its_way(end: str, csv: bool, error: bool) -> None:
+def test_scripted_bulk_run(end: str, csv: bool, error: bool) -> None:
     """A bulk run has its rows from the start, and the URL of its output when it completed."""
     client = _scripted(Step("queued", 1), Step(end))
     first = client.start({"workflow_id": "w", "input_csv_url": _CSV}, _BULK)
@@ -340,17 +340,17 @@ def test_fresh_run_may_be_hidden() -> None:
 
 
 def test_same_seed_same_runs() -> None:
-    """The same starts give the same runs for the same seed, and others for another."""
+    """For the same seed the same starts make the same runs, for another seed others."""
 
-    def told(seed: int) -> list[Any]:
+    def polled_runs(seed: int) -> list[Any]:
         client = _Client(make_fake(RunPlan(seed=seed)))
         runs = [client.start({"workflow_id": "w"}) for _ in range(10)]
         return [client.poll(run["id"], now=20.0) for run in runs]
 
-    assert told(1) == told(1) != told(2)
+    assert polled_runs(1) == polled_runs(1) != polled_runs(2)
 
 
-def test_world_says_how_to_reach_it() -> None:
+def test_environment() -> None:
     """The environment has the key and the URL; there are no tokens to revoke; unknown runs never end."""
     fake = FakeLeap(api_key="mine")
     assert fake.vendor == "leap"

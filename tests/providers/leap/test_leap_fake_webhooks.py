@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aioagents.codec import decode_json, encode_json
-from aioagents.contract.fake import Announcer, Call, Route, RunPlan, Step, Webhook
+from aioagents.contract.fake import Call, Route, RunPlan, SendsWebhooks, Step, Webhook
 from aioagents.model import Reply, Request
 from aioagents.providers.leap.fake import FakeLeap, LeapRules
 from aioagents.providers.leena.fake import FakeLeena
@@ -30,11 +30,15 @@ def _ask(fake: FakeLeap, name: str, now: float, **more: Any) -> dict[str, Any]:
         headers=headers,
         body=None if body is None else encode_json(body),
     )
-    reply = route.handler(Call(request=request, path=path, query={}, now=now, hastens=more.get("hastens")))
+    reply = route.handler(
+        Call(
+            request=request, path=path, query={}, now=now, should_end_at_start=more.get("should_end_at_start")
+        )
+    )
     assert isinstance(reply, Reply)
     assert reply.status == 200
-    told: dict[str, Any] = decode_json(reply.body)
-    return told
+    true_body: dict[str, Any] = decode_json(reply.body)
+    return true_body
 
 
 def _start(
@@ -43,24 +47,24 @@ def _start(
     *,
     now: float = 0.0,
     hook: str | None = _HOOK,
-    hastens: Callable[[str], bool] | None = None,
+    should_end_at_start: Callable[[str], bool] | None = None,
 ) -> dict[str, Any]:
     body = {"workflow_id": workflow} if hook is None else {"workflow_id": workflow, "webhook_url": hook}
-    return _ask(fake, "runs.run", now, body=body, hastens=hastens)
+    return _ask(fake, "runs.run", now, body=body, should_end_at_start=should_end_at_start)
 
 
 def _poll(fake: FakeLeap, run: dict[str, Any], now: float) -> dict[str, Any]:
     return _ask(fake, "runs.get", now, path={"workflow_run_id": run["id"]})
 
 
-def test_worlds_with_webhooks_are_announcers() -> None:
-    """A world that sends webhooks is known by its methods; one that sends none needs nothing."""
-    assert isinstance(_fake(), Announcer)
-    assert not isinstance(FakeLeena(), Announcer)
+def test_fake_server_sends_webhooks() -> None:
+    """A fake server that sends webhooks is recognized by its methods; others have none of them."""
+    assert isinstance(_fake(), SendsWebhooks)
+    assert not isinstance(FakeLeena(), SendsWebhooks)
 
 
-def test_end_is_announced_once_and_on_time() -> None:
-    """A webhook is due at the run's end, not before, is given once, and tells what a poll tells."""
+def test_webhook_is_due_once_at_the_end() -> None:
+    """A webhook is due at the run's end, not before, is returned once, and its body equals a poll's."""
     fake = _fake()
     assert fake.next_webhook_at() is None
     run = _start(fake, now=1.0)
@@ -76,7 +80,7 @@ def test_end_is_announced_once_and_on_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("workflow", "announced", "planned"),
+    ("workflow", "webhook_ends", "planned"),
     [
         ("completed", {"completed", "failed"}, True),
         ("failed", {"completed", "failed"}, True),
@@ -85,23 +89,23 @@ def test_end_is_announced_once_and_on_time() -> None:
         ("endless", {"completed", "failed", "cancelled"}, False),
     ],
 )
-def test_announced_ends_can_be_chosen(workflow: str, announced: set[str], planned: bool) -> None:
-    """Completed and failed runs are announced, cancelled ones if so chosen, endless ones never."""
-    fake = _fake(rules=LeapRules(announced=frozenset(announced)))
+def test_ends_with_webhooks_can_be_chosen(workflow: str, webhook_ends: set[str], planned: bool) -> None:
+    """Webhooks are sent for completed and failed runs, for cancelled ones if so chosen, for endless ones never."""
+    fake = _fake(rules=LeapRules(webhook_ends=frozenset(webhook_ends)))
     _start(fake, workflow)
     assert [decode_json(each.body)["status"] for each in fake.take_webhooks(1e9)] == [workflow] * planned
 
 
 @pytest.mark.parametrize("hook", [None, ""])
-def test_without_url_nothing_is_announced(hook: str | None) -> None:
-    """A run without a webhook URL, or with an empty one, is not announced."""
+def test_no_webhook_without_a_url(hook: str | None) -> None:
+    """A run without a webhook URL, or with an empty one, has no webhook."""
     fake = _fake()
     _start(fake, hook=hook)
     assert fake.next_webhook_at() is None
 
 
-def test_announcements_come_in_the_order_of_the_ends() -> None:
-    """What fell due together is given in the order of the ends."""
+def test_webhooks_come_in_the_order_of_the_ends() -> None:
+    """Webhooks that are taken together come in the order of the ends."""
     fake = FakeLeap(RunPlan(outcomes={"completed": 1.0}))
     runs = [_start(fake, "drawn") for _ in range(50)]
     taken = fake.take_webhooks(1e6)
@@ -110,8 +114,8 @@ def test_announcements_come_in_the_order_of_the_ends() -> None:
     assert all(webhook.at == fake.ended_at(webhook.run) for webhook in taken)
 
 
-def test_announcement_has_the_dialect_of_the_start() -> None:
-    """A run of the first dialect is announced in camel case, a bulk run as the bulk run it is."""
+def test_webhook_has_the_dialect_of_the_start() -> None:
+    """The webhook of a run in the first dialect has camel case, that of a bulk run the bulk run's members."""
     fake = _fake()
     _ask(fake, "workflows.run", 0.0, body={"workflowId": "completed", "webhookUrl": _HOOK})
     csv = {"workflow_id": "completed", "webhook_url": _HOOK, "input_csv_url": "https://files.example.com/x"}
@@ -121,46 +125,46 @@ def test_announcement_has_the_dialect_of_the_start() -> None:
     assert {"workflow_id", "version_id", "row_count", "output_csv_url"} <= set(second)
 
 
-def test_hastened_run_is_over_at_once() -> None:
-    """Where the caller says so, a run is over from its start on; the reply still tells of its start."""
-    fake, asked = _fake(), list[str]()
+def test_a_run_may_end_at_its_start() -> None:
+    """Where the caller says so, a run has ended at its start; the reply to the start does not show it."""
+    fake, called_with = _fake(), list[str]()
 
-    def hastens(run: str) -> bool:
-        asked.append(run)
+    def should_end_at_start(run: str) -> bool:
+        called_with.append(run)
         return True
 
-    run = _start(fake, now=3.0, hastens=hastens)
-    assert (asked, run["status"], run["started_at"]) == ([run["id"]], "running", run["created_at"])
+    run = _start(fake, now=3.0, should_end_at_start=should_end_at_start)
+    assert (called_with, run["status"], run["started_at"]) == ([run["id"]], "running", run["created_at"])
     assert fake.next_webhook_at() == fake.ended_at(run["id"]) == 3.0
     assert _poll(fake, run, 3.0)["status"] == "completed"
     (webhook,) = fake.take_webhooks(3.0)
     assert decode_json(webhook.body) == _poll(fake, run, 9.0)
 
 
-def test_only_announced_runs_are_asked_about() -> None:
-    """Nobody is asked whether a run is to be hastened that is not going to be announced."""
+def test_only_runs_with_a_webhook_may_end_at_their_start() -> None:
+    """`should_end_at_start` is not called for runs without a webhook."""
 
-    def hastens(run: str) -> bool:
+    def should_end_at_start(run: str) -> bool:
         raise AssertionError(run)
 
     fake = _fake()
-    _start(fake, hook=None, hastens=hastens)
-    _start(fake, "cancelled", hastens=hastens)
-    _start(fake, "endless", hastens=hastens)
-    kept = _start(fake, hastens=lambda run: False)
+    _start(fake, hook=None, should_end_at_start=should_end_at_start)
+    _start(fake, "cancelled", should_end_at_start=should_end_at_start)
+    _start(fake, "endless", should_end_at_start=should_end_at_start)
+    kept = _start(fake, should_end_at_start=lambda run: False)
     assert fake.ended_at(kept["id"]) == 5.0
 
 
 @pytest.mark.parametrize("end", ["completed", "failed"])
-def test_lies_differ_in_one_thing(end: str) -> None:
-    """A lie has the id of another run, known or made up, or an end that is not how the run ended."""
+def test_false_bodies_differ_in_one_thing(end: str) -> None:
+    """A false body has the id of another run, known or made up, or a final status that the run has not."""
     fake = _fake()
     run = _start(fake, end)
     (webhook,) = fake.take_webhooks(5.0)
-    told = decode_json(webhook.body)
+    true_body = decode_json(webhook.body)
     for _ in range(2):
-        other, untrue = (decode_json(lie) for lie in fake.lies(webhook))
-        assert {**other, "id": told["id"]} == told
+        other, untrue = (decode_json(each) for each in fake.false_bodies(webhook))
+        assert {**other, "id": true_body["id"]} == true_body
         assert other["id"] != run["id"]
         assert untrue["id"] == run["id"]
         assert untrue["status"] == {"completed": "failed", "failed": "completed"}[end]

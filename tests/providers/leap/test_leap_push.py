@@ -1,4 +1,4 @@
-"""Runs whose end is announced: how rarely they are polled, and what lost, late and odd deliveries do."""
+"""Runs with a webhook: how rarely they are polled, and what lost, late and odd deliveries do."""
 
 import asyncio
 import gc
@@ -14,20 +14,20 @@ from aioagents.model import Reply, Request
 from aioagents.providers.leap.fake import LeapRules
 from tests.fakes import FakeClock, FakeSend, settle
 from tests.polling.rig import begin, reply, until_end
-from tests.providers.leap.leap_rig import TEA, LeapRig, deliver, leap_rig, world_of
+from tests.providers.leap.leap_rig import TEA, LeapRig, deliver, fake_leap, leap_rig
 
 _RARE = Growing(first=1.0, factor=1.25, cap=60.0)
 
 
-class _HeldSend(FakeSend):
-    """A send whose answers may be held back."""
+class _DelayedSend(FakeSend):
+    """A send whose answers can be delayed."""
 
-    gate: asyncio.Event | None = None
+    release: asyncio.Event | None = None
 
     async def send(self, request: Request, **options: Any) -> Reply:
         reply = await super().send(request, **options)
-        if self.gate is not None:
-            await self.gate.wait()
+        if self.release is not None:
+            await self.release.wait()
         return reply
 
 
@@ -45,23 +45,23 @@ async def _wait(r: LeapRig, run: RunHandle, seconds: float) -> "asyncio.Task[obj
     return waiter
 
 
-async def test_announced_run_costs_one_poll() -> None:
+async def test_run_with_a_webhook_costs_one_poll() -> None:
     """A run shorter than the cadence's cap is not polled before its delivery, and once after it."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         waiter = await _wait(r, run, 40.0)
         assert r.polls == 0
-        assert await r.announce() == [HTTPStatus.ACCEPTED]
+        assert await r.send_webhooks() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert (await run).state is RunState.COMPLETED
         assert waiter.done()
         assert r.polls == 1
-        assert r.receiver.statistics().heeded == 1
+        assert r.receiver.statistics().accepted == 1
         assert r.receiver.statistics().missed == 0
 
 
 async def test_same_run_without_a_receiver() -> None:
-    """The same run costs a dozen polls by the ordinary cadence: a mere URL promises nothing here."""
+    """The same run costs a dozen polls by the ordinary cadence: a URL that is not a receiver's changes no cadence."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url="https://elsewhere.example.com/x")
         await _wait(r, run, 60.0)
@@ -82,19 +82,19 @@ async def test_each_run_has_a_url_of_its_own(dialect: str) -> None:
         assert all(url.startswith("https://hooks.example.com/leap/") for url in urls)
 
 
-async def test_announced_bulk_run() -> None:
+async def test_bulk_run_with_a_webhook() -> None:
     """A bulk run is woken like any other."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run_bulk(TEA, "https://f.example.com/in.csv", webhook_url=r.receiver)
         waiter = await _wait(r, run, 40.0)
-        assert await r.announce() == [HTTPStatus.ACCEPTED]
+        assert await r.send_webhooks() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert waiter.done()
         assert r.polls == 1
 
 
 async def test_awaited_at_once() -> None:
-    """A handle that nothing but an `await` holds is woken all the same."""
+    """A handle that only an `await` refers to is woken all the same."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
 
         async def work() -> RunState:
@@ -104,7 +104,7 @@ async def test_awaited_at_once() -> None:
         gc.collect()
         assert r.receiver.statistics().tickets == 1
         await r.clock.advance(40.0)
-        assert await r.announce() == [HTTPStatus.ACCEPTED]
+        assert await r.send_webhooks() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert waiter.done()
         assert await waiter is RunState.COMPLETED
@@ -130,14 +130,14 @@ async def test_every_kind_of_wait_is_woken() -> None:
             await begin(until_end(r.leap.get(run.id))),
         ]
         await r.clock.advance(40.0)
-        await r.announce()
+        await r.send_webhooks()
         await r.clock.advance(0)
         assert all(waiter.done() for waiter in waiters)
         assert r.polls == 1
 
 
 async def test_lost_delivery() -> None:
-    """Where no delivery comes, the next regular look finds the end, at the cadence's cap at the latest."""
+    """Where no delivery comes, the next regular poll finds the end, at the cadence's cap at the latest."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         waiter = await _wait(r, run, 59.9)
@@ -149,7 +149,7 @@ async def test_lost_delivery() -> None:
 
 
 async def test_three_lost_deliveries() -> None:
-    """After three unannounced ends, runs are polled by the ordinary cadence, until a delivery comes."""
+    """After three ends without a delivery, runs are polled by the ordinary cadence, until a delivery comes."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         for n in range(3):
             assert r.receiver.is_working
@@ -161,7 +161,7 @@ async def test_three_lost_deliveries() -> None:
         waiter = await _wait(r, run, 39.0)
         assert r.polls > 8
         await r.clock.advance(1.0)
-        assert await r.announce() == [HTTPStatus.ACCEPTED]
+        assert await r.send_webhooks() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert waiter.done()
         assert r.receiver.is_working
@@ -177,14 +177,14 @@ async def test_late_delivery() -> None:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         waiter = await _wait(r, run, 70.0)
         assert waiter.done()
-        assert await r.announce() == [HTTPStatus.ACCEPTED]
+        assert await r.send_webhooks() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert (await run).state is RunState.COMPLETED
         assert r.polls == 1
 
 
 async def test_repeated_deliveries() -> None:
-    """A delivery that comes five times costs one poll, also where the poll is still out."""
+    """A delivery that comes five times costs one poll, also while the poll is in flight."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         waiter = await _wait(r, run, 40.0)
@@ -198,11 +198,11 @@ async def test_repeated_deliveries() -> None:
 
 
 async def test_early_delivery() -> None:
-    """A delivery before the start's reply has the run polled as soon as somebody waits, without any gap."""
-    fake, clock, held = world_of("completed"), FakeClock(), asyncio.Event()
+    """After a delivery before the start's reply, the run is polled as soon as a wait begins, without any gap."""
+    fake, clock, held = fake_leap("completed"), FakeClock(), asyncio.Event()
 
-    class Held(FakeSend):
-        """Holds back the reply to a start, which tells of a run that is still running."""
+    class _DelayedStart(FakeSend):
+        """Delays the reply to a start, whose run is still running in it."""
 
         async def send(self, request: Request, **options: Any) -> Reply:
             answer = await super().send(request, **options)
@@ -211,7 +211,7 @@ async def test_early_delivery() -> None:
             await held.wait()
             return Reply(200, {}, answer.body.replace(b'"completed"', b'"running"'))
 
-    async with leap_rig(fake=fake, clock=clock, send=Held(fake, clock=clock), cadence=_RARE) as r:
+    async with leap_rig(fake=fake, clock=clock, send=_DelayedStart(fake, clock=clock), cadence=_RARE) as r:
         starting = await begin(r.leap.run(TEA, webhook_url=r.receiver))
         (due,) = fake.take_webhooks(0.0)
         assert await deliver(r.receiver, due.url, due.body) == HTTPStatus.ACCEPTED
@@ -226,7 +226,7 @@ async def test_early_delivery() -> None:
         assert r.polls == 1
 
 
-async def test_announced_and_not_over() -> None:
+async def test_delivery_before_the_end() -> None:
     """After a delivery that a poll does not confirm, the run is polled by the ordinary cadence."""
     async with leap_rig(("running", 100.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
@@ -248,7 +248,7 @@ async def test_announced_and_not_over() -> None:
 
 async def test_what_a_delivery_says_is_not_believed() -> None:
     """Waiters see what polls see: neither state, output nor error of a delivery reaches them."""
-    async with leap_rig(fake=world_of(("running", 20.0), "failed", rules=LeapRules()), cadence=_RARE) as r:
+    async with leap_rig(fake=fake_leap(("running", 20.0), "failed", rules=LeapRules()), cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         waiter = await _wait(r, run, 20.0)
         body = json.dumps(
@@ -263,7 +263,7 @@ async def test_what_a_delivery_says_is_not_believed() -> None:
 
 
 async def test_forged_deliveries_change_nothing() -> None:
-    """Deliveries to guessed paths, or about other runs, cause no poll and change no plan."""
+    """Deliveries to guessed paths, or about other runs, cause no poll and change no poll's time."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         other = await r.leap.run(TEA, webhook_url=r.receiver)
@@ -282,12 +282,12 @@ async def test_forged_deliveries_change_nothing() -> None:
         assert r.polls == 0
 
 
-async def test_delivery_to_a_run_nobody_waits_for() -> None:
-    """A delivery is kept for whoever waits later: their first poll comes at once."""
+async def test_delivery_to_a_run_without_waiters() -> None:
+    """A delivery is remembered: the first poll of a later wait comes at once."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         await r.clock.advance(45.0)
-        assert await r.announce() == [HTTPStatus.ACCEPTED]
+        assert await r.send_webhooks() == [HTTPStatus.ACCEPTED]
         await r.clock.advance(0)
         assert r.polls == 0
         assert (await _wait(r, run, 0)).done()
@@ -295,8 +295,8 @@ async def test_delivery_to_a_run_nobody_waits_for() -> None:
         assert r.polls == 1
 
 
-async def test_others_go_on_without_the_handle_that_was_announced_to() -> None:
-    """Once the handle behind a URL is gone, who waits for the run besides is told of its end by the usual polls."""
+async def test_other_handles_after_the_one_with_the_webhook_is_gone() -> None:
+    """Once the handle behind a URL is gone, other waits for the run find its end by the usual polls."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         first = await begin(until_end(run))
@@ -313,7 +313,7 @@ async def test_others_go_on_without_the_handle_that_was_announced_to() -> None:
         assert r.receiver.statistics().missed == 0
 
 
-async def test_who_comes_back_without_the_handle_that_was_announced_to() -> None:
+async def test_later_waits_after_the_handle_with_the_webhook_is_gone() -> None:
     """A wait that begins after the handle behind the URL is gone has its first poll after the usual gap."""
     async with leap_rig(("running", 20.0), "completed", cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
@@ -332,19 +332,19 @@ async def test_who_comes_back_without_the_handle_that_was_announced_to() -> None
 
 
 async def test_handle_that_is_dropped_during_a_poll() -> None:
-    """The look that is under way when the handle behind the URL goes is followed by one after the usual gap."""
-    fake, clock = world_of(("running", 100.0), "completed"), FakeClock()
-    send = _HeldSend(fake, clock=clock)
+    """The poll that is in flight when the handle behind the URL goes is followed by one after the usual gap."""
+    fake, clock = fake_leap(("running", 100.0), "completed"), FakeClock()
+    send = _DelayedSend(fake, clock=clock)
     async with leap_rig(fake=fake, clock=clock, send=send, cadence=_RARE) as r:
         run = await r.leap.run(TEA, webhook_url=r.receiver)
         first = await begin(until_end(run))
         other = await begin(until_end(r.leap.get(run.id)))
-        send.gate = asyncio.Event()
+        send.release = asyncio.Event()
         await r.clock.advance(60.0)
         first.cancel()
         del run, first
         await settle()
-        send.gate.set()
+        send.release.set()
         await r.clock.advance(0.0)
         assert r.polls == 1
         await r.clock.advance(20.0)
@@ -367,7 +367,7 @@ async def test_urls_are_forgotten_with_their_runs() -> None:
 
 @pytest.mark.parametrize("fault", [reply(400), reply(401), ReplyLost("x"), reply(200, b"<html>")])
 async def test_failed_start_leaves_no_url(fault: Reply | Exception) -> None:
-    """Where a start fails its URL is taken back; a delivery that comes all the same is refused."""
+    """When a start fails its URL is revoked; a delivery that comes all the same is refused."""
     async with leap_rig("completed") as r:
         r.answer("workflows.run", fault)
         r.answer("bulk.run", fault)
@@ -398,8 +398,8 @@ async def test_start_that_cannot_be_sent_leaves_no_url() -> None:
             await r.leap.run(TEA, webhook_url=WebhookReceiver())
 
 
-async def test_unknown_fate_is_no_leak() -> None:
-    """A start of unknown fate keeps neither URL nor handle."""
+async def test_unknown_outcome_is_no_leak() -> None:
+    """A start of unknown outcome keeps neither URL nor handle."""
     async with leap_rig("completed") as r:
         r.answer("workflows.run", ReplyLost("reset", call="workflows.run"))
         with pytest.raises(StartUnknown):
@@ -408,8 +408,8 @@ async def test_unknown_fate_is_no_leak() -> None:
         assert urlsplit(_url(r)).path
 
 
-async def test_announced_poll_that_fails() -> None:
-    """An announced end whose look fails is searched for again soon, and does not count as unannounced."""
+async def test_poll_after_a_delivery_that_fails() -> None:
+    """When the poll after a delivery fails, the next comes soon, and the delivery does not count as missed."""
     async with leap_rig(("running", 40.0), "completed", cadence=_RARE) as r:
         for fault in (reply(500), ReplyLost("x", call="runs.get"), reply(404), reply(429)):
             run = await r.leap.run(TEA, webhook_url=r.receiver)

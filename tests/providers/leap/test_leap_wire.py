@@ -1,4 +1,4 @@
-"""What goes over the wire to Leap and back, against replies kept as files."""
+"""Requests to Leap and the reading of its replies, which are kept as files."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def test_samples_and_states_are_the_same_words() -> None:
 
 @pytest.mark.parametrize("word", ["", "Completed", "canceled", "aborted", "success", "failed ", "paused"])
 def test_other_words_are_unknown(word: str) -> None:
-    """A word that differs by as much as a letter is watched on."""
+    """A word that differs by one letter is unknown, and polled on."""
     assert state_of(word) is RunState.UNKNOWN
     assert _get(_json({"status": word})).state is RunState.UNKNOWN
     assert _get(sample("get/200-unknown-word")).state is RunState.UNKNOWN
@@ -94,7 +94,7 @@ def test_start_in_the_second_dialect() -> None:
 
 
 def test_start_in_bulk() -> None:
-    """A bulk start has the one form there is, in snake case."""
+    """A bulk start has its only form, in snake case."""
     request = wire.bulk_request(_URL, "wkf_demo", "https://files.example.com/in.csv", _HOOK)
     assert (request.method, request.url) == ("POST", f"{_URL}/v1/runs/bulk")
     assert json.loads(request.body or b"") == {
@@ -115,7 +115,7 @@ def test_what_was_not_given_is_left_out() -> None:
 
 
 def test_empty_inputs_are_sent() -> None:
-    """Inputs that were given are sent, also where there are none in them; any mapping will do."""
+    """Inputs that were given are sent, also an empty mapping; any mapping is accepted."""
     empty: list[Any] = [{}, MappingProxyType({})]
     for given_inputs in empty:
         request = wire.run_request(_URL, Dialect.WORKFLOWS, "w", given_inputs, None)
@@ -172,7 +172,7 @@ def test_inputs_that_cannot_be(inputs: Any) -> None:
     ],
 )
 def test_webhook_urls_that_cannot_be(url: str) -> None:
-    """A webhook is an http or https URL; one that is none is refused and not quoted."""
+    """A webhook is an http or https URL; anything else is refused and not quoted."""
     with pytest.raises(ValueError, match="webhook_url has to be") as caught:
         wire.run_request(_URL, Dialect.WORKFLOWS, "w", None, url)
     assert "s3cr3t" not in str(caught.value)
@@ -184,7 +184,7 @@ def test_webhook_urls_that_cannot_be(url: str) -> None:
     "url", ["http://127.0.0.1:80/x", "https://h", "HTTPS://h/a?b=c", "https://[::1]:1/x"]
 )
 def test_webhook_urls_that_can_be(url: str) -> None:
-    """What is a URL is sent as it is."""
+    """A URL is sent unchanged."""
     request = wire.run_request(_URL, Dialect.RUNS, "w", None, url)
     assert json.loads(request.body or b"")["webhook_url"] == url
 
@@ -215,7 +215,7 @@ def test_accepted_bulk_run() -> None:
 
 @pytest.mark.parametrize("status", [None, 5, [], {}, True])
 def test_run_is_known_by_its_id_alone(status: Any) -> None:
-    """An odd status does not make the fate of a start unknown, and is no end."""
+    """An odd status in the answer to a start makes no `StartUnknown`, and is no end."""
     run = _started(_json({"id": "rnp_1", "status": status}))
     assert (run.id, run.state, run.status) == ("rnp_1", RunState.UNKNOWN, "")
 
@@ -244,7 +244,7 @@ def test_answer_that_names_no_run(reply: Reply, path: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-# Looks
+# Polls
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_id_stays_one_segment_of_the_path(run_id: str, segment: str) -> None:
 
 @given(st.text(min_size=1))
 def test_any_id_stays_one_segment(run_id: str) -> None:
-    """Whatever an id is, it is refused or becomes one harmless segment that is not the bulk runs' path."""
+    """Any id is refused or becomes one segment that is not the bulk runs' path."""
     try:
         request = wire.get_request("https://h", RunRef("leap", "", run_id))
     except ValueError:
@@ -292,7 +292,7 @@ def test_id_of_a_run_that_is_the_path_of_bulk_runs() -> None:
 
 @pytest.mark.parametrize("name", ["200-completed", "200-camel", "200-result"])
 def test_dialects_are_read_alike(name: str) -> None:
-    """Camel and snake case, `output` and `result`: one reader gives the same."""
+    """Camel and snake case, `output` and `result`: one reader returns the same run."""
     run = _get(sample(f"get/{name}"))
     assert (run.state, run.output, run.error) == (RunState.COMPLETED, {"answer": "tea"}, None)
     assert run.created_at is not None
@@ -325,7 +325,7 @@ def test_failed_run_without_an_end() -> None:
 
 
 def test_status_alone_decides() -> None:
-    """Neither an end's moment nor an output nor an error makes a run be over, nor does their want keep it."""
+    """Neither an end's date nor an output nor an error means that a run has ended, nor does their absence matter."""
     going = _get(sample("get/200-running-with-end"))
     assert (going.state, going.ended_at is None) == (RunState.RUNNING, False)
     bare = _get(sample("get/200-bare"))
@@ -346,7 +346,7 @@ def test_moments() -> None:
 
 @pytest.mark.parametrize("error", [{"message": "x"}, ["x"], 5, True])
 def test_error_that_is_no_text(error: Any) -> None:
-    """An error of another kind breaks nothing, and is in `raw`."""
+    """An error of another type is only in `raw`."""
     run = _get(_json({"status": "failed", "error": error}))
     assert (run.state, run.error, run.raw["error"]) == (RunState.FAILED, None, error)
 
@@ -361,7 +361,7 @@ def test_error_that_is_no_text(error: Any) -> None:
     ],
 )
 def test_bulk_output(name: str, url: str | None, count: int | None) -> None:
-    """A bulk run gives the output CSV and the rows, each None where the vendor names none."""
+    """A bulk run's output has the CSV's URL and the row count, each None where the vendor names none."""
     run = _get(sample(f"bulk_get/200-{name}"), "bulk")
     assert run.output == BulkOutput(csv_url=url, row_count=count)
     assert run.started_at is None
@@ -371,7 +371,7 @@ def test_bulk_output(name: str, url: str | None, count: int | None) -> None:
     ("count", "read"), [(0, 0), (12.0, 12), (True, None), ("12", None), (None, None), (1e308, int(1e308))]
 )
 def test_odd_row_counts(count: Any, read: int | None) -> None:
-    """A row count that is no number is none."""
+    """A row count that is not a number is None."""
     run = _get(_json({"status": "completed", "row_count": count, "output_csv_url": 5}), "bulk")
     assert run.output == BulkOutput(csv_url=None, row_count=read)
 
@@ -393,7 +393,7 @@ def test_odd_row_counts(count: Any, read: int | None) -> None:
     ],
 )
 @pytest.mark.parametrize(("scope", "call"), [("", "runs.get"), ("bulk", "bulk.get")])
-def test_look_of_the_wrong_shape(reply: Reply, scope: str, call: str) -> None:
+def test_poll_of_the_wrong_shape(reply: Reply, scope: str, call: str) -> None:
     """Without a status word there is a `DecodeError` that names the call and quotes nothing."""
     with pytest.raises(DecodeError, match=f"leap: the answer to {re.escape(call)}") as caught:
         _get(reply, scope)
@@ -419,7 +419,7 @@ def test_look_of_the_wrong_shape(reply: Reply, scope: str, call: str) -> None:
     st.sampled_from(["", "bulk"]),
 )
 def test_any_members_are_read_or_refused(members: dict[str, Any], scope: str) -> None:
-    """Whatever an object's members are, it is a run or a `DecodeError`."""
+    """Any JSON object is read as a run or raises `DecodeError`."""
     body = json.dumps(members).encode()
     for read in (_get, _started):
         try:

@@ -1,4 +1,4 @@
-"""The Leena fake, asked directly."""
+"""The fake server of Leena AI, called directly."""
 
 import base64
 from typing import Any
@@ -25,7 +25,7 @@ _DAY = "metricId=aic:totalRunsTable&responseType=table&from=2026-01-05&to=2026-0
 
 
 class _Client:
-    """Asks one world as a client would, with a token it got at second 0."""
+    """Calls one fake server as a client would, with a token it got at second 0."""
 
     def __init__(self, fake: FakeLeena) -> None:
         self.fake = fake
@@ -110,12 +110,12 @@ def _scripted(*steps: Step, **more: Any) -> _Client:
     ],
 )
 def test_token_statuses(authorization: str | None, body: Any, status: int) -> None:
-    """The token endpoint gives a token to who has all four credentials, and a reason to all others."""
+    """The token endpoint grants a token for all four credentials, and else answers with a reason."""
     client = _Client(FakeLeena())
     reply = client.post(_TOKEN, body, authorization=authorization)
     assert reply.status == status
-    told = decode_json(reply.body)
-    assert set(told) == (
+    body = decode_json(reply.body)
+    assert set(body) == (
         {"access_token", "token_type", "refresh_token", "expires_in"} if status == 200 else {"message"}
     )
 
@@ -132,7 +132,7 @@ def test_token_wants_json_not_a_form() -> None:
     assert reply.status == 400
 
 
-def test_token_lives_as_long_as_it_was_told() -> None:
+def test_token_lives_as_long_as_its_reply_says() -> None:
     """A token is accepted until its lifetime has passed, and refused from then on."""
     client = _Client(FakeLeena(token_lifetime=60))
     item = client.start()
@@ -142,7 +142,7 @@ def test_token_lives_as_long_as_it_was_told() -> None:
 
 
 def test_token_lifetime_is_in_the_clients_seconds() -> None:
-    """In a world that runs ten times as fast, a token of 60 seconds lives 600 of the world's."""
+    """On a server that runs ten times as fast, a token of 60 seconds lives 600 of the server's seconds."""
     client = _Client(FakeLeena(token_lifetime=60))
     item = client.start()
     client.token = decode_json(client.ask_token(speed=10.0).body)["access_token"]
@@ -151,7 +151,7 @@ def test_token_lifetime_is_in_the_clients_seconds() -> None:
 
 
 def test_revoked_token_is_refused() -> None:
-    """A revoked token gives 401 while others go on; revoking what is no token says so."""
+    """A revoked token gets 401 while others are accepted; revoking an unknown token returns False."""
     client = _Client(FakeLeena())
     item, old = client.start(), client.token
     client.token = decode_json(client.ask_token().body)["access_token"]
@@ -214,16 +214,16 @@ def test_missing_scope(scopes: set[str], execute: int, status: int, report: int)
     ],
 )
 def test_execute_statuses(body: Any, status: int) -> None:
-    """Execute takes what the vendor's facts allow; what it refuses is no start."""
+    """Execute accepts what the vendor's facts allow; a refused call is not counted as a start."""
     client = _Client(FakeLeena())
     reply = client.execute(body)
     assert reply.status == status
     assert client.fake.statistics()["starts"] == (status == 200)
     if status == 200:
-        told = decode_json(reply.body)
-        assert set(told) == {"aop_item_id", "request_id", "run_id", "status"}
-        assert told["status"] == "accepted"
-        assert len(told["aop_item_id"]) == len(told["request_id"]) == 24
+        body = decode_json(reply.body)
+        assert set(body) == {"aop_item_id", "request_id", "run_id", "status"}
+        assert body["status"] == "accepted"
+        assert len(body["aop_item_id"]) == len(body["request_id"]) == 24
 
 
 def test_rules_say_which_aops_exist() -> None:
@@ -243,7 +243,7 @@ def test_status_of_ids_that_are_none(item_id: str, status: int) -> None:
 
 
 def test_status_body_as_in_the_sample() -> None:
-    """Dates have microseconds and no zone, and the end is null until it has come."""
+    """Dates have microseconds and no zone, and the end is null until the run has ended."""
     client = _scripted(Step("in_progress", 5), Step("completed"))
     item = client.start(now=1.5)
     assert client.status(item, now=2.0) == {
@@ -265,7 +265,7 @@ def test_fresh_item_can_be_hidden() -> None:
     assert client.get(_status_path(item), now=12.0).status == 200
 
 
-def test_end_is_told_for_known_items_alone() -> None:
+def test_end_is_known_for_known_items_alone() -> None:
     """The end of a run is known from its start on; an unknown id has none."""
     client = _scripted(Step("in_progress", 5), Step("failed"))
     assert client.fake.ended_at(client.start(now=2.0)) == 7.0
@@ -319,7 +319,7 @@ def test_environment_lets_a_client_in() -> None:
     ],
 )
 def test_report_statuses(query: str, status: int) -> None:
-    """A report answers 400 when a parameter is missing or malformed, and takes raw brackets."""
+    """A report is 400 when a parameter is missing or malformed; raw brackets are accepted."""
     reply = _Client(FakeLeena()).get(f"{_REPORT}?{query}")
     assert reply.status == status
     assert ("result" in decode_json(reply.body)) == (status == 200)

@@ -1,4 +1,4 @@
-"""The courses that runs of the Leena fake take."""
+"""The timelines of the fake Leena AI's runs."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from aioagents.providers.leena.fake.items import Item, Items
 
 
 def _words(item: Item, *moments: float) -> list[str]:
-    return [item.at(now)[1] for now in moments]
+    return [item.status_at(now)[1] for now in moments]
 
 
 def _scripted(*steps: Step, delay: float = 0.0) -> Items:
@@ -26,9 +26,9 @@ def test_script_is_followed_word_by_word() -> None:
 
 
 def test_nothing_follows_an_end() -> None:
-    """A script cannot lead out of an end."""
+    """No word of a script follows an end."""
     item = _scripted(Step("failed", 1), Step("in_progress", 1)).begin("triage", 3.0)
-    assert item.at(50.0) == (3.0, "failed")
+    assert item.status_at(50.0) == (3.0, "failed")
     assert item.ended_at == 3.0
 
 
@@ -44,14 +44,14 @@ def test_script_without_steps_is_refused() -> None:
 
 
 def test_delay_puts_the_beginning_off() -> None:
-    """A run waits for the plan's delay before it is initiated, and is in progress all the while."""
+    """A run waits for the plan's delay before it is initiated, and is in progress meanwhile."""
     item = _scripted(Step("in_progress", 5), Step("failed"), delay=10.0).begin("triage", 1.0)
     assert item.initiated_at == 11.0
     assert _words(item, 1, 15.9, 16) == ["in_progress", "in_progress", "failed"]
 
 
 def test_drawn_runs_are_the_same_for_the_same_seed() -> None:
-    """The seed decides on ids, durations and ends."""
+    """Ids, durations and ends depend on the seed."""
 
     def course(seed: int) -> list[tuple[str, float | None]]:
         items = Items(RunPlan(seed=seed))
@@ -64,13 +64,13 @@ def test_drawn_runs_are_the_same_for_the_same_seed() -> None:
 
 
 def test_drawn_runs_pause_and_end_as_planned() -> None:
-    """The plan's share of runs pauses once on the way, and all end in one of its outcomes."""
+    """The plan's share of runs pauses once, and all end in one of its outcomes."""
     plan = RunPlan(pausing=1.0, median=10.0, spread=0.0, outcomes={"aborted": 1})
     item = Items(plan).begin("triage", 0.0)
     assert _words(item, 0, 2.9) == ["in_progress"] * 2
     assert _words(item, 3.1, 5.9) == ["paused"] * 2
     assert _words(item, 6.1, 9.9) == ["in_progress"] * 2
-    assert item.at(10.0) == (10.0, "aborted")
+    assert item.status_at(10.0) == (10.0, "aborted")
 
 
 def test_request_ids_differ_from_item_ids() -> None:
@@ -82,7 +82,7 @@ def test_request_ids_differ_from_item_ids() -> None:
     assert {len(each) for each in ids} == {24}
 
 
-def test_history_was_over_before_the_world_began() -> None:
+def test_history_ended_before_second_0() -> None:
     """A plan's history has runs of the past, none of them counted as a start."""
     fake = make_fake(RunPlan(history=30))
     assert fake.statistics()["starts"] == 0

@@ -143,7 +143,7 @@ def test_window_counts_days_of_start() -> None:
 
 
 def test_filter_is_strict() -> None:
-    """A run updated at the very instant of the filter is not told again; a later update is."""
+    """A run updated at the very instant of the filter is not included; a later update is."""
     items = _items(Step("in_progress", 5.0004), Step("completed"), starts=[0.0])
     mark = _rows(items, now=3.0)[0]["timestamp"]
     assert _rows(items, {_FILTER: mark}, now=3.0) == []
@@ -153,7 +153,7 @@ def test_filter_is_strict() -> None:
 
 
 def test_lag_hides_what_just_happened() -> None:
-    """Starts and updates show once the lag has passed, and not before."""
+    """Starts and updates are visible once the lag has passed, and not before."""
     items, rules = _items(Step("in_progress", 5), Step("failed"), starts=[0.0]), ReportRules(lag=(10.0, 10.0))
     seen = [[row["status"] for row in _rows(items, now=now, rules=rules)] for now in (9.9, 10.0, 14.9, 15.0)]
     assert seen == [[], ["In Progress"], ["In Progress"], ["Failed"]]
@@ -204,21 +204,21 @@ def test_spans_are_written_without_zeros(seconds: float, text: str) -> None:
     lag=st.sampled_from([(0.0, 0.0), (0.0, 50.0)]),
     after=st.none() | st.integers(0, 50_000),
 )
-def test_walk_gives_each_row_once(
+def test_walk_has_each_row_once(
     starts: list[float], limit: int, lag: tuple[float, float], after: int | None
 ) -> None:
-    """Walking all pages while nothing changes gives each row of the window once."""
+    """While nothing changes, the pages have each row of the window once."""
     items = _items(starts=sorted(starts))
     changes: dict[str, str | None] = {"limit": str(limit)}
     if after is not None:
-        mark: datetime = items.epoch + timedelta(seconds=after)
-        changes[_FILTER] = mark.isoformat()
+        bound: datetime = items.epoch + timedelta(seconds=after)
+        changes[_FILTER] = bound.isoformat()
     ids: list[str] = []
     for page in range(1, 100):
         rows = _rows(items, changes | {"page": str(page)}, rules=ReportRules(lag=lag))
         ids.extend(row["runId"] for row in rows)
         if len(rows) < limit:
             break
-    # The world begins at nine in the morning: second 54,000 is midnight, the end of the window.
+    # The server's second 0 is at nine in the morning: second 54,000 is midnight, the end of the window.
     expected = [now for now in starts if now < 54_000 and (after is None or now > after)]
     assert len(ids) == len(set(ids)) == len(expected)

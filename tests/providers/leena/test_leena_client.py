@@ -31,7 +31,7 @@ from tests.polling.rig import CREDENTIALS, ENDPOINTS, Rig, begin, reply, rig, sc
 
 
 def _answer(r: Rig, call: str, *answers: Reply | Exception) -> None:
-    """Have the first requests of one call answered so, and all others as ever."""
+    """Answer the first requests of one call with `answers`, and all others as before."""
     left = list(answers)
     before = r.send.before
 
@@ -50,7 +50,7 @@ def _answer(r: Rig, call: str, *answers: Reply | Exception) -> None:
 
 
 async def test_run_from_start_to_end() -> None:
-    """A start gives a handle at once; awaiting it gives the end."""
+    """A start returns a handle at once; awaiting it returns the ended run."""
     async with rig(("in_progress", 25.0), "completed") as r:
         run = await r.leena.execute("triage", message="Hello", context={"ticket": "INC1"})
         assert run.accepted is not None
@@ -88,7 +88,7 @@ async def test_every_call_is_signed_with_the_token() -> None:
 
 
 async def test_default_message_and_context_are_sent() -> None:
-    """What is not given is sent as the vendor's own default."""
+    """Arguments that are not given are sent as the vendor's own default."""
     async with rig() as r:
         await r.leena.execute("triage")
         body = json.loads(r.send.calls("aop.execute")[0].body or b"")
@@ -113,7 +113,7 @@ async def test_default_message_and_context_are_sent() -> None:
 async def test_bad_arguments_are_refused_at_the_call(
     arguments: dict[str, Any], kind: type[Exception], word: str
 ) -> None:
-    """A start that cannot be meant is refused before anything is sent, and the error names what is wrong."""
+    """An invalid start is refused before anything is sent, and the error names what is wrong."""
     async with rig() as r:
         aop_id = arguments.pop("aop_id")
         with pytest.raises(kind, match=word):
@@ -123,7 +123,7 @@ async def test_bad_arguments_are_refused_at_the_call(
 
 @pytest.mark.parametrize("item", ["", " ", ".", "..", None, 5])
 async def test_ids_that_cannot_be_are_refused_at_the_call(item: Any) -> None:
-    """Following needs an id that can stand in a path; a bad one is refused when the handle is made."""
+    """An id that cannot be in a path is refused when the handle is made."""
     async with rig() as r:
         with pytest.raises(ValueError, match="aop_item_id"):
             r.leena.item(item)
@@ -136,7 +136,7 @@ async def test_ids_that_cannot_be_are_refused_at_the_call(item: Any) -> None:
     "ref", ["leena:us-east-1/abc", "leap:/abc", "leena:abc", "abc", "", "leena:/", RunRef("leap", "", "abc")]
 )
 async def test_refs_of_others_are_refused(ref: Any) -> None:
-    """A reference of another vendor or region, or what is none, is refused."""
+    """A reference of another vendor or region, or an invalid one, is refused."""
     async with rig() as r:
         with pytest.raises(ValueError, match=r"not a run|reference"):
             r.leena.attach(ref)
@@ -221,7 +221,7 @@ async def test_wrong_credentials() -> None:
         reply(303),
     ],
 )
-async def test_start_of_unknown_fate(fault: Reply | Exception) -> None:
+async def test_start_of_unknown_outcome(fault: Reply | Exception) -> None:
     """A reply that does not say whether a run began is `StartUnknown`, sent once, with what one needs to find out."""
     async with rig() as r:
         _answer(r, "aop.execute", fault)
@@ -297,7 +297,7 @@ async def test_reports_without_their_right_fail_alone() -> None:
 
 
 async def test_start_with_an_old_token_goes_first() -> None:
-    """A start that was refused for its token does not line up again behind all others."""
+    """A start that was refused for its token is not queued again behind all others."""
     async with rig(limits=PoolLimits(requests_at_once=1)) as r:
         await r.leena.check()
         r.fake.revoke_all()
@@ -309,7 +309,7 @@ async def test_start_with_an_old_token_goes_first() -> None:
 
 
 async def test_cancelled_start_is_not_forgotten() -> None:
-    """A start that was sent when its caller was cancelled goes on, and its run is told to hooks."""
+    """A start whose caller is cancelled after it was sent goes on, and its run is reported to hooks."""
     async with rig() as r:
         held = asyncio.Event()
         send = r.send.send
@@ -367,7 +367,7 @@ async def test_report_credentials_that_are_the_same_share_the_token() -> None:
 
 
 async def test_check_obtains_a_token_and_starts_nothing() -> None:
-    """Settings may be examined without a run."""
+    """Settings can be inspected without a run."""
     async with rig() as r:
         await r.leena.check()
         await r.leena.check()

@@ -105,7 +105,7 @@ def test_query_is_as_the_vendor_has_it() -> None:
     ],
 )
 def test_filter_goes_verbatim_and_encoded(after: datetime | str, sent: str) -> None:
-    """The vendor's own text goes back as it came, and no plus sign becomes a space."""
+    """The vendor's own text is sent back unchanged, and no plus sign becomes a space."""
     url = ReportQuery.of(*_WINDOW, updated_after=after).request("https://h", 1).url
     assert url.endswith(f"&filters%5Btimestamp%5D%5Bgt%5D={sent}")
 
@@ -129,7 +129,7 @@ def test_filter_goes_verbatim_and_encoded(after: datetime | str, sent: str) -> N
     ],
 )
 async def test_bad_arguments_are_refused_at_the_call(arguments: dict[str, Any], word: str) -> None:
-    """A report that cannot be meant is refused before anything is sent."""
+    """An invalid query is refused before anything is sent."""
     async with rig() as r:
         given = {"start": "2026-01-01", "end": "2026-01-31", **arguments}
         start, end = given.pop("start"), given.pop("end")
@@ -171,7 +171,7 @@ def test_all_fields_of_a_row() -> None:
 
 
 def test_row_of_an_id_alone() -> None:
-    """All that is missing reads as nothing."""
+    """Missing members read as None or empty."""
     row = _page("200-odd-rows").rows[0]
     assert row.run_id == "run-2"
     found = {
@@ -184,7 +184,7 @@ def test_row_of_an_id_alone() -> None:
 
 
 def test_odd_rows_break_nothing() -> None:
-    """Other shapes than described read as nothing, numbers in texts as numbers, and new members stay in `raw`."""
+    """Other shapes than described read as None or empty, numbers in texts as numbers, new members are in `raw`."""
     page = _page("200-odd-rows")
     assert (page.total, page.limit) == (2, 100)
     row = page.rows[1]
@@ -311,13 +311,13 @@ async def test_last_page_that_is_full() -> None:
 
 
 async def test_clamped_limit() -> None:
-    """A server that gives fewer rows than asked for is read by the limit it echoes."""
+    """A server that sends fewer rows than requested is read by the limit it echoes."""
     async with rig() as r:
         names, report = await _read(r, server := _Server(*_rows(*"abcdefg"), most=3), page_size=100)
         assert (names, report.is_complete, len(server.asked)) == (list("abcdefg"), True, 3)
 
 
-async def test_clamped_limit_that_is_not_told() -> None:
+async def test_lowered_limit_that_is_not_echoed() -> None:
     """A server that clamps and echoes what was asked for is read to its end all the same."""
     async with rig() as r:
         server = _Server(*_rows(*"abcdefg"), most=3)
@@ -337,7 +337,7 @@ async def test_odd_limits_end_all_the_same(echo: int) -> None:
 
 
 async def test_server_that_ignores_the_page() -> None:
-    """A page that brings nothing new ends the walk; what is missing is told, and walks are bounded."""
+    """A page that brings nothing new ends the walk; missing rows show in `is_complete`, and walks are bounded."""
     async with rig() as r:
         server = _Server(*_rows(*"abcde"))
         server.ignores_page = True
@@ -348,7 +348,7 @@ async def test_server_that_ignores_the_page() -> None:
 
 
 async def test_server_that_ignores_page_and_limit() -> None:
-    """A server that always gives everything is read once, for one page more."""
+    """A server that always returns everything is read once, with one page more."""
     async with rig() as r:
         server = _Server(*_rows(*"abcde"))
         server.ignores_page = True
@@ -358,7 +358,7 @@ async def test_server_that_ignores_page_and_limit() -> None:
 
 
 async def test_repeated_rows_come_once() -> None:
-    """A row that stands on two pages is given once."""
+    """A row that is on two pages comes once."""
     async with rig() as r:
         names, report = await _read(r, _Server(*_rows(*"abbcac"), most=2), page_size=2)
         assert sorted(names) == ["a", "b", "c"]
@@ -415,7 +415,7 @@ async def test_row_that_changes_during_the_walk() -> None:
 
 
 async def test_total_that_never_holds_still() -> None:
-    """Where the set changes in every walk, three are made, and the report says it may lack something."""
+    """Where the set changes in every walk, three are made, and the report says that it may be incomplete."""
     async with rig() as r:
         server = _Server(*_rows(*"abcd"))
         totals = iter(range(4, 1000))
@@ -427,7 +427,7 @@ async def test_total_that_never_holds_still() -> None:
 
 
 @pytest.mark.parametrize("total", [None, "many", True, {}])
-async def test_total_that_is_not_told(total: Any) -> None:
+async def test_total_that_is_missing(total: Any) -> None:
     """Without a usable total, a walk to its end is complete."""
     async with rig() as r:
         server = _Server(*_rows(*"abcde"))
@@ -437,7 +437,7 @@ async def test_total_that_is_not_told(total: Any) -> None:
 
 
 async def test_rows_without_timestamp() -> None:
-    """Rows that carry no timestamp are told apart by their run alone."""
+    """Rows without a timestamp are distinguished by their run alone."""
     async with rig() as r:
         server = _Server(*({"runId": name} for name in "abcab"), most=2)
         names, _ = await _read(r, server)
@@ -575,7 +575,7 @@ async def test_next_sync_overlaps_and_drops_what_is_known() -> None:
 
 
 async def test_without_overlap_the_watermark_goes_back_verbatim() -> None:
-    """The vendor's own text is sent back as it came, whatever its form."""
+    """The vendor's own text is sent back unchanged, whatever its form."""
     async with rig() as r:
         server = _Server({"runId": "a", "timestamp": "2026-01-05T10:00:00.123456789+05:30"})
         _, first = await _sync(r, server)
@@ -609,7 +609,7 @@ async def test_sync_of_nothing_keeps_the_watermark() -> None:
 
 
 async def test_sync_without_timestamps_reads_all_again() -> None:
-    """Where no row carries a timestamp no watermark is invented, and each sync reads the window."""
+    """Where no row carries a timestamp there is no watermark, and each sync reads the window."""
     async with rig() as r:
         server = _Server({"runId": "a"}, {"runId": "b"})
         names, first = await _sync(r, server)
@@ -688,7 +688,7 @@ async def test_closing_before_the_last_row_moves_nothing() -> None:
 
 
 async def test_checkpoint_stays_small() -> None:
-    """What a checkpoint knows is what the next overlap can meet again."""
+    """A checkpoint keeps the runs that the next overlap can read again."""
     async with rig() as r:
         rows = [
             {"runId": f"r{n}", "timestamp": f"2026-01-{1 + n // 24:02}T{n % 24:02}:00:00Z"} for n in range(96)
@@ -722,7 +722,7 @@ async def test_zero_moments_break_nothing() -> None:
     ],
 )
 async def test_bad_checkpoints_are_refused(checkpoint: Any) -> None:
-    """What is no checkpoint is refused at the call, before anything is sent."""
+    """An invalid checkpoint is refused at the call, before anything is sent."""
     async with rig() as r:
         with pytest.raises(ValueError, match=r"checkpoint|ISO 8601"):
             r.leena.sync(checkpoint, start="2026-01-01")

@@ -142,14 +142,14 @@ def test_base_urls_that_are_accepted(url: str) -> None:
 
 
 def test_insecure_hosts_by_request() -> None:
-    """`allow_insecure` lets clear text through, for test beds behind other locks."""
+    """`allow_insecure` lets clear text through, for test systems that are protected otherwise."""
     endpoints = LeenaEndpoints(aop="http://10.0.0.1", allow_insecure=True).completed(None)
     assert endpoints.aop == "http://10.0.0.1"
 
 
 @pytest.mark.parametrize("missing", list(_ENVIRON))
 def test_missing_variable_is_named(missing: str) -> None:
-    """The error names what is not set, and no value of what is."""
+    """The error names the variables that are not set, and shows no value of the others."""
     environ = {name: value for name, value in _ENVIRON.items() if name != missing}
     for found in (environ, {**environ, missing: ""}):
         with pytest.raises(ValueError, match=missing) as caught:
@@ -159,7 +159,7 @@ def test_missing_variable_is_named(missing: str) -> None:
 
 
 def test_all_missing_variables_are_named_at_once() -> None:
-    """Who sets up finds out in one go, also from the client and from the process's own environment."""
+    """The error lists all missing variables, also from the client and the process's own environment."""
     for make in (lambda: LeenaCredentials.from_env({}), lambda: Leena.from_env(SessionPool())):
         with pytest.raises(
             ValueError, match="LEENA_CLIENT_ID, LEENA_CLIENT_SECRET, LEENA_USERNAME, LEENA_PASSWORD"
@@ -181,7 +181,7 @@ async def test_client_from_the_environment() -> None:
 
 
 def test_variables_are_described() -> None:
-    """Each variable that is read is told of, with its meaning."""
+    """Each variable that is read is listed with its meaning."""
     assert set(_ENVIRON) < set(PROVIDER.variables)
     assert all(PROVIDER.variables.values())
 
@@ -201,7 +201,7 @@ def test_empty_credentials_are_refused(name: str) -> None:
 
 
 def test_credentials_are_never_shown() -> None:
-    """Neither repr, str nor a pickle gives a secret away; equality works without."""
+    """Neither repr, str nor a pickle shows a secret; credentials can be compared."""
     assert "s3cr3t" not in repr(_CREDENTIALS)
     assert "p4ss" not in str(_CREDENTIALS)
     assert copy.copy(_CREDENTIALS) == _CREDENTIALS
@@ -214,7 +214,7 @@ def test_credentials_are_never_shown() -> None:
 
 
 def test_account_name_shows_none_of_the_credentials() -> None:
-    """The name by which stores and statistics call an account is stable and tells nothing."""
+    """The name by which stores and statistics call an account is stable and shows no credential."""
     name = _CREDENTIALS.name_at("https://acl.leena.ai")
     assert name == _CREDENTIALS.name_at("https://acl.leena.ai")
     assert name != _CREDENTIALS.name_at("https://us-east-1-acl.leena.ai")

@@ -1,4 +1,4 @@
-"""What goes over the wire to Leena AI and back, against replies kept as files."""
+"""Requests to Leena AI and the reading of its replies, which are kept as files."""
 
 import base64
 import json
@@ -53,7 +53,7 @@ def test_each_word_has_a_sample(word: str, state: RunState) -> None:
     "word", ["accepted", "waiting_for_approval", "Completed", "in-progress", "cancelled", "", "failed "]
 )
 def test_other_words_are_unknown(word: str) -> None:
-    """A word that differs by as much as a letter is watched on, `accepted` of the status call included."""
+    """A word that differs by one letter is unknown, as is `accepted` in the status call."""
     assert state_of(word) is RunState.UNKNOWN
     assert _status(_json({"status": word})).state is RunState.UNKNOWN
 
@@ -82,15 +82,15 @@ def test_token_request_is_as_the_vendor_has_it() -> None:
     ("name", "lifetime"), [("issued", 3600), ("half-an-hour", 1800), ("without-lifetime", 300)]
 )
 def test_token_lives_as_long_as_the_vendor_says(name: str, lifetime: float) -> None:
-    """`expires_in` counts; where it is not told, a token is taken to live five minutes."""
+    """`expires_in` is the lifetime; without it, a token is taken to live five minutes."""
     assert wire.read_token(sample(f"token/200-{name}")) == ("hdr.payload.sig", lifetime)
 
 
-@pytest.mark.parametrize("told", [0, -5, None, "soon", "", True, [], {}, "3600"])
-def test_odd_lifetimes(told: Any) -> None:
-    """A lifetime that is no positive number counts as not told; one in a string is read."""
-    value, lifetime = wire.read_token(_json({"access_token": "t", "expires_in": told}))
-    assert (value, lifetime) == ("t", 3600 if told == "3600" else 300)
+@pytest.mark.parametrize("stated", [0, -5, None, "soon", "", True, [], {}, "3600"])
+def test_odd_lifetimes(stated: Any) -> None:
+    """A lifetime that is no positive number is ignored; a number in a string is read."""
+    value, lifetime = wire.read_token(_json({"access_token": "t", "expires_in": stated}))
+    assert (value, lifetime) == ("t", 3600 if stated == "3600" else 300)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_accepted_run(name: str) -> None:
 
 @pytest.mark.parametrize("status", [None, 5, [], {}])
 def test_run_is_known_by_its_id_alone(status: Any) -> None:
-    """Where the answer names the run, an odd status does not make its fate unknown."""
+    """Where the answer names the run, an odd status makes no `StartUnknown`."""
     for body in ({"aop_item_id": _ITEM}, {"aop_item_id": _ITEM, "status": status}):
         run = wire.read_accepted(_json(body), scope="", seen_at=_AT)
         assert (run.id, run.state) == (_ITEM, RunState.QUEUED)
@@ -216,7 +216,7 @@ def test_id_stays_one_segment_of_the_path(item: str, segment: str) -> None:
 
 @given(st.text(min_size=1))
 def test_any_id_stays_one_segment(item: str) -> None:
-    """Whatever an id is, it is refused or becomes one harmless segment."""
+    """Any id is refused or becomes one segment."""
     try:
         request = wire.status_request("https://h", item)
     except ValueError:
@@ -234,7 +234,7 @@ def test_empty_ids_are_refused(item: str) -> None:
 
 
 def test_moments_without_zone_are_utc() -> None:
-    """The vendor's moments are read as UTC, and `raw` keeps what was written."""
+    """The vendor's dates are read as UTC, and `raw` keeps what was written."""
     run = _status(sample("status/200-completed"))
     assert run.started_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert run.ended_at == datetime(2026, 1, 2, 3, 14, 5, 250_000, tzinfo=UTC)
@@ -257,7 +257,7 @@ def test_moments_without_zone_are_utc() -> None:
     ],
 )
 def test_moments_of_all_kinds(text: Any, moment: datetime | None) -> None:
-    """A moment is read in any ISO form; what is none breaks nothing."""
+    """A moment is read in any ISO form; other text reads as None."""
     run = _status(_json({"status": "in_progress", "initiated_at": text}))
     assert run.started_at == moment
 

@@ -59,7 +59,7 @@ def _deliver(*, endpoint: str, secret_file: str, body: str, is_json: bool, **opt
         delivery = await client.webhooks.deliver(endpoint, content, secret=secret, **options)
         return _show_delivery(out, delivery, await _ended(delivery, options["timeout"]))
 
-    return ask(Agh, call, is_json=is_json, hidden=[secret.reveal()], parting=_PARTING)
+    return ask(Agh, call, is_json=is_json, hidden=[secret.reveal()], if_interrupted=_PARTING)
 
 
 async def _ended(delivery: Delivery, timeout: float | None) -> Run | None:

@@ -46,7 +46,7 @@ class Callbacks:
             due.append(Webhook(run.request.callback_url or "", body, headers, at, run.id))
         return due
 
-    def lies(self, webhook: Webhook) -> Sequence[bytes]:
+    def false_bodies(self, webhook: Webhook) -> Sequence[bytes]:
         """Return two forged bodies of this callback: one with another run's id, one with the opposite outcome."""
         other = next((known for known in self._last_ids if known not in ("", webhook.run)), _NO_RUN)
         body = decode_json(webhook.body)

@@ -11,7 +11,7 @@ from zipfile import ZipFile, ZipInfo
 from attrs import define, frozen
 
 from ....codec import encode_json
-from ....contract.fake import Answer, Call, Endpoint, Held, Refused
+from ....contract.fake import Answer, Call, DelayedReply, Endpoint, Refused
 from ....model import Purpose, Reply
 from .state import ServerState
 from .timelines import FakeRun, Timelines, is_end, is_good
@@ -115,7 +115,7 @@ class DockJobs:
         self._server.counts["dock_jobs"] += 1
         self._server.counts["starts"] += 1
         if is_held and job.ended_at > call.now:
-            return Held(
+            return DelayedReply(
                 until=job.ended_at, reply=lambda now: self._server.accepted(self._triggered(job, now))
             )
         return self._server.accepted(self._triggered(job, call.now))

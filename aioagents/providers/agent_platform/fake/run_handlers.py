@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ....contract.fake import Answer, Call, Endpoint, Held, Refused, Streamed
+from ....contract.fake import Answer, Call, DelayedReply, Endpoint, Refused, StreamedReply
 from ....model import Purpose, Reply
 from .attachments import Attachments
 from .bodies import JsonObject, read_object
@@ -73,14 +73,18 @@ class RunHandlers:
             return self._stream(framing, self._streams.pieces(run, framing))
         if run.ended_at <= call.now:
             return self._reply(run, call.now)
-        return Held(until=run.ended_at, reply=lambda now: self._reply(run, now), drop=self._drop)
+        return DelayedReply(
+            until=run.ended_at, reply=lambda now: self._reply(run, now), on_disconnect=self._drop
+        )
 
     def _reply(self, run: AppRun, now: float) -> Reply:
         return self._server.reply(self._serializer.reply(run, now))
 
-    def _stream(self, framing: str, pieces: list[tuple[float, bytes]]) -> Streamed:
+    def _stream(self, framing: str, pieces: list[tuple[float, bytes]]) -> StreamedReply:
         self._server.counts["streams"] += 1
-        return Streamed(pieces=pieces, headers={"content-type": CONTENT_TYPES[framing]}, drop=self._drop)
+        return StreamedReply(
+            pieces=pieces, headers={"content-type": CONTENT_TYPES[framing]}, on_disconnect=self._drop
+        )
 
     def _drop(self, _: float) -> None:
         # The run goes on: nothing in the documentation says that a client that disconnects ends it.
@@ -110,7 +114,7 @@ class RunHandlers:
     def _acknowledge(self, run: AppRun, call: Call) -> Reply:
         request = run.request
         if request.callback_url is not None and run.end is not None:
-            if call.hastens is not None and call.hastens(run.id):
+            if call.should_end_at_start is not None and call.should_end_at_start(run.id):
                 run.end_at_start()
             self._callbacks.plan(run)
         body: dict[str, Any] = {"status": "processing"}

@@ -35,8 +35,8 @@ class FakeAgentPlatform:
     direct invocation, the first that has one; that of a dock job by `import:<tool's name, or id, or model's file
     name>`, `export:<id>`, `deploy:<id>`, `undeploy:<id>`, with a guardrail's name in place of the id. Scripts use the
     vendor's status words, for runs in any case; the status of the last step stays for ever. The plan's `pausing` and
-    `history` are ignored. Synchronous runs and deployments are answered with `Held`, streams with `Streamed`.
-    Callbacks are sent by the server that the fake runs in.
+    `history` are ignored. Synchronous runs and deployments are answered with `DelayedReply`, streams with
+    `StreamedReply`. Callbacks are sent by the server that the fake runs in.
     """
 
     def __init__(
@@ -151,9 +151,9 @@ class FakeAgentPlatform:
         """Return the callbacks of the runs that have ended by now, in order of their ends, each once."""
         return self._callbacks.take_due(now)
 
-    def lies(self, webhook: Webhook) -> Sequence[bytes]:
+    def false_bodies(self, webhook: Webhook) -> Sequence[bytes]:
         """Return two forged bodies of this callback: one with another run's id, one with the opposite outcome."""
-        return self._callbacks.lies(webhook)
+        return self._callbacks.false_bodies(webhook)
 
     def _make_routes(self) -> tuple[Route, ...]:
         server, rules = self._server, self._rules

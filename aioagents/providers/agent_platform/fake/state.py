@@ -114,7 +114,7 @@ class ServerState:
         refusal: Callable[[Refused, float], Reply] | None = None,
     ) -> tuple[Route, ...]:
         """Build the routes of endpoints. `refusal`, by default `self.refusal`, makes the reply for a `Refused`."""
-        return make_routes(endpoints, counts=self.counts, tell=refusal or self.refusal, guard=guard)
+        return make_routes(endpoints, counts=self.counts, refuse=refusal or self.refusal, guard=guard)
 
     def not_found(self, what: str) -> Refused:
         """Return the refusal of an id that matches nothing."""

@@ -1,4 +1,4 @@
-"""Streamed runs: the events of each mode, how they are framed, and into which pieces they are cut. Pure."""
+"""StreamedReply runs: the events of each mode, how they are framed, and into which pieces they are cut. Pure."""
 
 import json
 import math

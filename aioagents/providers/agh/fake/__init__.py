@@ -1,4 +1,4 @@
-"""AGH Runtime in memory: jobs, triggers, runs, deliveries and tasks, strict where the facts are known."""
+"""A fake AGH Runtime in memory: jobs, triggers, runs, deliveries and tasks, strict where the facts are known."""
 
 from .content import (
     DEPLOY_ENDPOINT,

@@ -1,4 +1,4 @@
-"""The jobs and triggers there are: made, listed, changed and deleted as a server allows it. Pure."""
+"""The jobs and triggers of the fake server: created, listed, changed and deleted as a server allows it. Pure."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -28,9 +28,9 @@ D = TypeVar("D", bound=Definition)
 
 
 class Catalogue:
-    """All definitions. `now` tells the time in nanoseconds; `rebuild` is called with each change to any job.
+    """All definitions. `now` returns the time in nanoseconds; `rebuild` is called after each change to any job.
 
-    With `is_unique`, a name is refused that another definition of the same kind has in the same scope.
+    With `is_unique`, a name that another definition of the same kind has in the same scope is refused.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class Catalogue:
         return _find(self.triggers, trigger_id, "trigger")
 
     def create_job(self, body: Any, *, job_id: str = "", source: str = "dynamic") -> Job:
-        """Make a job."""
+        """Create a job."""
         members = _read(body, JOB)
         now = self._now()
         job = Job(id=job_id or self._make_id("job"), source=source, created_at=now, updated_at=now)
         return self._keep_job(_checked(changed(job, members), 400))
 
     def create_trigger(self, body: Any, *, trigger_id: str = "", source: str = "dynamic") -> Trigger:
-        """Make a trigger."""
+        """Create a trigger."""
         members = _read(body, TRIGGER)
         now = self._now()
         trigger = Trigger(
@@ -76,20 +76,20 @@ class Catalogue:
         return self._keep_trigger(_checked(trigger, 400))
 
     def change_job(self, job_id: str, body: Any) -> Job:
-        """Put other members in the place of a job's."""
+        """Replace members of a job."""
         members = _read_changes(body, JOB_CHANGES)
         job = self.job(job_id)
         _check_source(job, members)
         return self._keep_job(_checked(evolve(changed(job, members), updated_at=self._now()), 400))
 
     def change_trigger(self, trigger_id: str, body: Any) -> Trigger:
-        """Put other members in the place of a trigger's."""
+        """Replace members of a trigger."""
         members = _read_changes(body, TRIGGER_CHANGES)
         trigger = self.trigger(trigger_id)
         _check_source(trigger, members)
         trigger = evolve(changed(trigger, members), updated_at=self._now())
         if not trigger.is_webhook:
-            # What deliveries need goes with the event, unless it was sent again.
+            # The members for deliveries are removed with the event, unless they were sent again.
             trigger = evolve(
                 trigger,
                 endpoint_slug=members.get("endpoint_slug", "").strip(),
@@ -103,14 +103,14 @@ class Catalogue:
         return self._keep_trigger(_checked(trigger, 500))
 
     def delete_job(self, job_id: str) -> None:
-        """Forget a job."""
+        """Delete a job."""
         job = self.job(job_id)
         _check_deletable(job)
         del self.jobs[job.id]
         self._rebuild(self.jobs)
 
     def delete_trigger(self, trigger_id: str) -> None:
-        """Forget a trigger, and its secret with it."""
+        """Delete a trigger and its secret."""
         trigger = self.trigger(trigger_id)
         _check_deletable(trigger)
         del self.triggers[trigger.id]
@@ -138,16 +138,16 @@ class Catalogue:
         return trigger
 
     def _check_name(self, definition: D, others: Mapping[str, D]) -> None:
-        place = (definition.scope, definition.workspace_id, definition.name)
+        key = (definition.scope, definition.workspace_id, definition.name)
         if self._is_unique and any(
-            (each.scope, each.workspace_id, each.name) == place and each.id != definition.id
+            (each.scope, each.workspace_id, each.name) == key and each.id != definition.id
             for each in others.values()
         ):
             raise Refused(409, "a definition with this name already exists in this scope")
 
 
 def listed(definitions: Mapping[str, D], query: Mapping[str, str]) -> list[D]:
-    """Return the definitions that a query asks for, by name, then by id. Raises `Refused`."""
+    """Return the definitions that match a query, by name, then by id. Raises `Refused`."""
     wanted = {name: query.get(name, "").strip() for name in ("scope", "workspace_id", "source", "event")}
     limit = read_count(query.get("limit", ""))
     for name, known in (("scope", SCOPES), ("source", SOURCES)):

@@ -1,4 +1,4 @@
-"""The world that the simulator serves unless it is told otherwise: what stands in it, and under which names."""
+"""The fake server that the simulator serves by default: its jobs, its trigger, and their ids."""
 
 import random
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from .server import AghRules, FakeAgh
 from .tasks import STATUSES
 from .times import SECOND, nanoseconds
 
-#: The daemon's own default is 5, and a definition's 12 fires an hour: a demonstration needs more.
+#: The daemon's default is 5, and a definition's 12 fires an hour; a demonstration needs more.
 _RULES: Final = AghRules(concurrency=10_000)
 _FIRE_LIMIT: Final[Mapping[str, Any]] = {"max": 1_000_000, "window": "1h"}
 _COMMON: Final[Mapping[str, Any]] = {"scope": "global", "agent_name": "writer", "fire_limit": _FIRE_LIMIT}
@@ -21,12 +21,12 @@ _MINUTE, _HOUR = 60.0, 3600.0
 
 
 def job_id(name: str) -> str:
-    """Return the id of a job of this name that `make_fake` puts in."""
+    """Return the id of the job of this name that `make_fake` creates."""
     return f"job-{sha256(name.encode()).hexdigest()[:16]}"
 
 
 def trigger_id(name: str) -> str:
-    """Return the id of a trigger of this name that `make_fake` puts in."""
+    """Return the id of the trigger of this name that `make_fake` creates."""
     return f"trg-{sha256(name.encode()).hexdigest()[:16]}"
 
 
@@ -34,21 +34,20 @@ def trigger_id(name: str) -> str:
 DIGEST_JOB: Final = job_id("nightly-digest")
 #: A job with a task: its runs are delegated.
 REVIEW_JOB: Final = job_id("branch-review")
-#: A job whose failed runs are tried again, three times.
+#: A job whose failed runs are retried, three times.
 IMPORT_JOB: Final = job_id("flaky-import")
 #: A trigger that global deliveries to `DEPLOY_ENDPOINT` fire, signed with `DEPLOY_SECRET`.
 DEPLOY_TRIGGER: Final = trigger_id("deploy-check")
 DEPLOY_ENDPOINT: Final = f"deploy--wbh_{sha256(DEPLOY_TRIGGER.encode()).hexdigest()[:16]}"
-DEPLOY_SECRET: Final = "demo-webhook-secret"  # noqa: S105 - of a world that is none
+DEPLOY_SECRET: Final = "demo-webhook-secret"  # noqa: S105 - of a fake server
 
 
 def make_fake(plan: RunPlan) -> FakeAgh:
-    """Make a world with something in it.
+    """Make the fake server that the simulator serves by default.
 
-    That are the jobs `DIGEST_JOB`, `REVIEW_JOB` and `IMPORT_JOB`, the trigger `DEPLOY_TRIGGER`, `plan.history` runs
-    of the first job, which ended an hour ago and before, begun one a minute, and, for each name in `plan.scripts`
-    that is none of these, a job whose id is `job_id(name)`, with a task where the script has words of task runs.
-    It has room for 10,000 runs at once.
+    It has the jobs `DIGEST_JOB`, `REVIEW_JOB` and `IMPORT_JOB`, the trigger `DEPLOY_TRIGGER`, `plan.history` runs of
+    the first job, one a minute, which ended an hour ago and earlier, and for each other name in `plan.scripts` a job
+    whose id is `job_id(name)`, with a task where the script has words of task runs. 10,000 runs can go on at once.
     """
     fake = FakeAgh(plan, rules=_RULES)
     _install_job(

@@ -1,6 +1,6 @@
-"""Cron expressions of five fields, and when they are due. Pure.
+"""Cron expressions of five fields, and the times that they match. Pure.
 
-Where both the day of the month and that of the week are given, either will do; where one is `*`, both have to fit.
+If both the day of the month and that of the week are restricted, one has to match; if one is `*`, both have to.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ _NAMES: Final[Sequence[Mapping[str, int]]] = (
 )
 _BOUNDS: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 _ZONES: Final = ("TZ=", "CRON_TZ=")
-_FARTHEST: Final = 366 * 5  # days: what is not due by then never is
+_FARTHEST: Final = 366 * 5  # days: an expression that matches no time until then never does
 
 
 @frozen
 class Cron:
-    """One expression, read. `zone` is None where it names none."""
+    """One parsed expression. `zone` is None where it names none."""
 
     minutes: Sequence[int]
     hours: Sequence[int]
@@ -40,7 +40,7 @@ class Cron:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read an expression. Raises ValueError."""
+        """Parse an expression. Raises ValueError."""
         zone: tzinfo | None = None
         if text.startswith(_ZONES):
             name, _, text = text.partition(" ")
@@ -63,11 +63,11 @@ class Cron:
         )
 
     def after(self, moment: int, zone: tzinfo) -> int | None:
-        """Return the next moment at which it is due; None where there is none."""
+        """Return the first time after `moment` that it matches; None where there is none."""
         zone = self.zone or zone
         day = datetime.fromtimestamp(moment // SECOND, UTC).astimezone(zone).date()
         for _ in range(_FARTHEST):
-            if self._fits(day.month, day.day, day.isoweekday() % 7):
+            if self._matches(day.month, day.day, day.isoweekday() % 7):
                 for hour in self.hours:
                     for minute in self.minutes:
                         local = datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone)
@@ -77,7 +77,7 @@ class Cron:
             day += timedelta(days=1)
         return None
 
-    def _fits(self, month: int, day: int, weekday: int) -> bool:
+    def _matches(self, month: int, day: int, weekday: int) -> bool:
         if month not in self.months:
             return False
         if self.is_either:
@@ -86,7 +86,7 @@ class Cron:
 
 
 def _exists(local: datetime) -> bool:
-    """Return whether clocks show this at all: not so in the hour that summer time leaves out."""
+    """Return whether this local time exists: the hour that is skipped by summer time does not."""
     return local.astimezone(UTC).astimezone(local.tzinfo).replace(fold=0) == local.replace(fold=0)
 
 
@@ -106,7 +106,7 @@ def _field(text: str, index: int) -> tuple[frozenset[int], bool]:
             end = _number(last, _NAMES[index]) if hyphen else begin
             if begin < low or end > high or begin > end:
                 raise ValueError(f"out of range: {part!r}")
-            # A step behind one number goes on from there.
+            # With a step, a single number begins a range.
             low, high = begin, high if slash and not hyphen else end
         if step < 1:
             raise ValueError(f"a step of nothing: {part!r}")

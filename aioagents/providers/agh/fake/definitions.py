@@ -1,4 +1,4 @@
-"""Jobs and triggers: what a server takes for one, what it refuses, and how it tells of one. Pure."""
+"""Jobs and triggers: how the server reads, checks and writes their JSON. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _NO_RETRY: Final[Mapping[str, Any]] = {"strategy": "none", "max_retries": 0, "ba
 _FIRE_LIMIT: Final[Mapping[str, Any]] = {"max": 12, "window": "1h"}
 _MOST: Final = 2**63
 
-# What is read of a request: an object's members, a type, or `Mapping` for an object of texts.
+#: The shape of JSON that is read: an object's members, a type, or `Mapping` for an object of strings.
 Shape: TypeAlias = "type | Mapping[str, Shape]"
 
 _COMMON: Final[Mapping[str, Shape]] = {
@@ -56,14 +56,14 @@ TRIGGER: Final[Mapping[str, Shape]] = {"scope": str, **TRIGGER_CHANGES}
 
 
 def read_members(value: Any, shape: Shape, name: str = "the body") -> Any:
-    """Read what the server knows, of the type it wants; null is as good as absent. Raises ValueError."""
+    """Return the members that the server knows, with checked types; null counts as absent. Raises ValueError."""
     if shape is Mapping:
         if not isinstance(value, dict) or not all(isinstance(text, str | None) for text in value.values()):
-            raise ValueError(f"{name} has to be an object of texts")
+            raise ValueError(f"{name} has to be an object of strings")
         return {key: text or "" for key, text in value.items()}
     if isinstance(shape, Mapping):
         if not isinstance(value, dict | None):
-            raise ValueError(f"{name} has to be an object")  # noqa: TRY004 - a caller's fault, like any other
+            raise ValueError(f"{name} has to be an object")  # noqa: TRY004 - the callers handle ValueError
         given = {key: each for key, each in (value or {}).items() if each is not None}
         return {key: read_members(given[key], each, key) for key, each in shape.items() if key in given}
     if type(value) is not shape or (isinstance(value, int) and not -_MOST <= value < _MOST):
@@ -73,7 +73,7 @@ def read_members(value: Any, shape: Shape, name: str = "the body") -> Any:
 
 @frozen(kw_only=True)
 class Definition:
-    """What jobs and triggers have in common. Moments are nanoseconds."""
+    """What jobs and triggers have in common. Times are nanoseconds."""
 
     id: str = ""
     scope: str = ""
@@ -90,7 +90,7 @@ class Definition:
 
     @property
     def retries(self) -> int:
-        """Return how often a failed run is tried again."""
+        """Return how often a failed run is retried."""
         return int(self.retry["max_retries"])
 
     def delay(self, attempt: int) -> int:
@@ -103,7 +103,7 @@ class Definition:
         return read_duration(self.fire_limit["window"].strip()) or 0
 
     def check(self) -> None:
-        """See that all its parts fit together. Raises ValueError."""
+        """Raise ValueError for members that are invalid, or inconsistent with each other."""
         if not self.name:
             raise ValueError("name is required")
         if self.scope not in SCOPES:
@@ -124,7 +124,7 @@ class Job(Definition):
     task: Mapping[str, Any] | None = None
 
     def check(self) -> None:
-        """See that all its parts fit together. Raises ValueError."""
+        """Raise ValueError for members that are invalid, or inconsistent with each other."""
         super().check()
         if self.task is None and not (self.agent_name and self.prompt):
             raise ValueError("agent_name and prompt are required of a job without a task")
@@ -132,23 +132,23 @@ class Job(Definition):
         if self.task is not None:
             _check_task(self.task)
             if self.retry["strategy"] != "none":
-                raise ValueError("a job with a task is not tried again: retry.strategy has to be none")
+                raise ValueError("a job with a task is not retried: retry.strategy has to be none")
 
     def body(self, state: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Return the JSON object that tells of it; `state` is the scheduler's, where it is registered there."""
-        told = _head(self)
-        told["schedule"] = {"mode": self.schedule["mode"], **_given(self.schedule)}
+        """Return its JSON object; `state` is that of the scheduler, None where the job is not registered."""
+        body = _head(self)
+        body["schedule"] = {"mode": self.schedule["mode"], **_given(self.schedule)}
         if self.task is not None:
-            told["task"] = _given(self.task)
-        told |= _settings(self) | _moments(self)
+            body["task"] = _given(self.task)
+        body |= _settings(self) | _moments(self)
         if state is not None:
-            told |= {"next_run": state["next_run"], "scheduler": state["scheduler"]}
-        return told
+            body |= {"next_run": state["next_run"], "scheduler": state["scheduler"]}
+        return body
 
 
 @frozen(kw_only=True)
 class Trigger(Definition):
-    """A trigger. `is_secret_known` says whether a secret is referred to, which `secret` may lack all the same."""
+    """A trigger. `is_secret_known` says whether it refers to a secret, which `secret` may lack all the same."""
 
     event: str = ""
     filter: Mapping[str, str] = field(factory=dict)
@@ -163,7 +163,7 @@ class Trigger(Definition):
         return self.event == WEBHOOK
 
     def check(self) -> None:
-        """See that all its parts fit together. Raises ValueError."""
+        """Raise ValueError for members that are invalid, or inconsistent with each other."""
         super().check()
         if not (self.agent_name and self.prompt and self.event):
             raise ValueError("agent_name, prompt and event are required")
@@ -182,28 +182,28 @@ class Trigger(Definition):
             raise ValueError("webhook_id has to begin with wbh_")
 
     def named(self) -> "Trigger":
-        """Give it with the webhook id that a server makes up where none is chosen."""
+        """Return it with a webhook id, which the server derives from its id where none was given."""
         if not self.is_webhook or self.webhook_id:
             return self
         return evolve(self, webhook_id=f"wbh_{sha256(self.id.encode()).hexdigest()[:16]}")
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON object that tells of it."""
-        told = _head(self) | {"event": self.event} | _given({"filter": self.filter}) | _settings(self)
-        told |= _given({"webhook_id": self.webhook_id, "endpoint_slug": self.endpoint_slug})
-        told["webhook_secret_present"] = bool(self.secret)
+        """Return its JSON object."""
+        body = _head(self) | {"event": self.event} | _given({"filter": self.filter}) | _settings(self)
+        body |= _given({"webhook_id": self.webhook_id, "endpoint_slug": self.endpoint_slug})
+        body["webhook_secret_present"] = bool(self.secret)
         if self.is_secret_known:
-            # Of the secret's name, not of its value.
+            # The hash of the secret's name, not of its value.
             name = f"vault:automation/triggers/{self.id}/webhook-secret"
-            told["webhook_secret_hash"] = f"sha256:{sha256(name.encode()).hexdigest()}"
-        return told | _moments(self)
+            body["webhook_secret_hash"] = f"sha256:{sha256(name.encode()).hexdigest()}"
+        return body | _moments(self)
 
 
 D = TypeVar("D", bound=Definition)
 
 
 def changed(definition: D, members: Mapping[str, Any]) -> D:
-    """Return a definition with what `read_members` read put in its place, texts trimmed, objects whole."""
+    """Return a definition with members from `read_members`: texts stripped, objects replaced as a whole."""
     known = fields_dict(type(definition))
     values: dict[str, Any] = {
         name: value.strip() if isinstance(value, str) else value
@@ -228,7 +228,7 @@ def with_secret(trigger: Trigger, members: Mapping[str, Any]) -> Trigger:
 
 
 def _given(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is empty."""
+    """Return the members that are not empty."""
     return {name: value for name, value in members.items() if value}
 
 

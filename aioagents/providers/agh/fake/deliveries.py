@@ -1,4 +1,4 @@
-"""Webhook deliveries: who may fire a trigger, and what is known of a delivery before its run begins. Pure."""
+"""Webhook deliveries: how the server reads and authenticates them, and which triggers they match. Pure."""
 
 import hmac
 import re
@@ -15,9 +15,8 @@ from .definitions import Trigger
 from .times import SECOND, nanoseconds, read_moment, write_moment
 
 MOST_BYTES: Final = 1_048_576
-WINDOW: Final = (
-    300 * SECOND
-)  # how old, or how far ahead, a delivery may be; and how long its id is remembered
+#: By how much a delivery's timestamp may differ from the clock, and for how long its id is remembered.
+WINDOW: Final = 300 * SECOND
 TIMESTAMP: Final = "x-agh-webhook-timestamp"
 SIGNATURE: Final = "x-agh-webhook-signature"
 DELIVERY_ID: Final = "x-agh-webhook-delivery-id"
@@ -27,7 +26,7 @@ _SECONDS: Final = re.compile(r"[+-]?[0-9]{1,18}", flags=re.ASCII)
 
 @frozen
 class Delivery:
-    """One delivery as its headers tell of it. `at` is its timestamp in nanoseconds."""
+    """One delivery, read from its headers. `at` is its timestamp in nanoseconds."""
 
     slug: str
     webhook_id: str
@@ -38,7 +37,7 @@ class Delivery:
 
     @classmethod
     def read(cls, call: Call) -> "Delivery":
-        """Read what every delivery needs, in the server's order. Raises `Refused`."""
+        """Read and check the headers in the server's order. Raises `Refused`."""
         slug, dashes, webhook_id = call.path["endpoint"].strip().rpartition("--")
         slug, webhook_id = slug.strip(), webhook_id.strip()
         if not (dashes and slug and webhook_id.startswith("wbh_")):
@@ -55,8 +54,8 @@ class Delivery:
             raise Refused(413, "the webhook body is too large")
         return cls(slug, webhook_id, at, signature, delivery_id, body)
 
-    def fits(self, trigger: Trigger, scope: str, workspace_id: str) -> bool:
-        """Return whether a trigger answers at this endpoint."""
+    def answers_at(self, trigger: Trigger, scope: str, workspace_id: str) -> bool:
+        """Return whether a trigger has this endpoint."""
         return (
             trigger.enabled
             and trigger.is_webhook
@@ -65,11 +64,11 @@ class Delivery:
         )
 
     def authenticate(self, trigger: Trigger, call: Call, now: int) -> None:
-        """See that it is fresh, and signed with the trigger's secret. Raises `Refused`.
+        """Raise `Refused` unless it is fresh and signed with the trigger's secret.
 
-        Fresh is what is fresh by the world's clock, or by the machine's where the client lives by that.
+        It has to be fresh by the fake server's clock, or by the client's own where that is known.
         """
-        clocks = [now] if call.moment is None else [now, nanoseconds(call.moment)]
+        clocks = [now] if call.client_time is None else [now, nanoseconds(call.client_time)]
         if all(abs(clock - self.at) > WINDOW for clock in clocks):
             raise Refused(401, "the webhook timestamp lies outside the freshness window")
         if not trigger.secret:
@@ -95,18 +94,18 @@ class Delivery:
         }
 
     def digest(self, trigger_id: str) -> str:
-        """Return what the ids of its run and its fire are made of."""
+        """Return the digest from which the ids of its run and fire are derived."""
         return sha256(f"{trigger_id}\0{self.id}".encode()).hexdigest()
 
 
 def sign(secret: str, at: int, body: bytes) -> str:
-    """Return the signature that a delivery has to bear."""
+    """Return the signature of a delivery."""
     message = f"{at // SECOND}.".encode() + body
     return f"sha256={hmac.new(secret.strip().encode(), message, sha256).hexdigest()}"
 
 
 def matches(trigger: Trigger, data: Mapping[str, Any]) -> bool:
-    """Return whether a trigger's filter lets an event with such data through."""
+    """Return whether a trigger's filter matches an event with such data."""
     plain = {
         "kind": "webhook",
         "scope": trigger.scope,
@@ -115,13 +114,13 @@ def matches(trigger: Trigger, data: Mapping[str, Any]) -> bool:
     }
     for key, wanted in trigger.filter.items():
         name = key.strip()
-        found = plain[name] if name in plain else _text(_look_up(data, name.removeprefix("data.")))
+        found = plain[name] if name in plain else _text(_find(data, name.removeprefix("data.")))
         if found != wanted.strip():
             return False
     return True
 
 
-def _look_up(data: Mapping[str, Any], path: str) -> Any:
+def _find(data: Mapping[str, Any], path: str) -> Any:
     value: Any = data
     for segment in path.split("."):
         value = value.get(segment.strip()) if isinstance(value, dict) else None
@@ -129,7 +128,7 @@ def _look_up(data: Mapping[str, Any], path: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """Return a JSON value as the text it is compared as; None for what never matches."""
+    """Return the text with which a JSON value is compared; None for values that never match."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
-"""Automation runs on their way: the gate they pass, how often they are tried, and how they end. Pure.
+"""Automation runs in progress: the limits on them, their attempts, and how they end. Pure.
 
-A dispatch is one activation with all its attempts. Manual ones get a record for each attempt; scheduled fires and
-deliveries keep the one that was reserved for them.
+A dispatch is one activation with all its attempts. Manual ones have a record for each attempt; scheduled fires and
+deliveries have one record, which was reserved for them.
 """
 
 import random
@@ -14,19 +14,20 @@ from typing import Final
 from attrs import define, field
 
 from ....contract.fake import Refused
-from .courses import Course, Courses, Timeline, length
 from .definitions import Definition, Job
+from .event_queue import EventQueue
 from .runs import ENDS, History, Record
 from .tasks import Tasks
+from .timelines import Timeline, Timelines, end_of
 from .times import write_duration, write_moment
 
 FAILED: Final = "the agent's session ended with an error"
 CUT_OFF: Final = "context canceled"
-_LOOKED_AHEAD: Final = 100
+_ATTEMPTS_AHEAD: Final = 100
 
 
-class Kind(Enum):
-    """What set a dispatch off."""
+class ActivationKind(Enum):
+    """What caused an activation."""
 
     MANUAL = "manual"
     FIRE = "fire"
@@ -37,20 +38,20 @@ class Kind(Enum):
 class Dispatch:
     """One activation. `fault` fails each attempt before it begins; `record` is the last attempt's.
 
-    `running` is that too, while it has a slot. `refusal` says why there was no further attempt; `over` is called
-    once nothing more is going to happen, unless the daemon went away (`is_lost`).
+    `running` is the same while it occupies a slot. `refusal` is why there was no further attempt; `on_end` is called
+    once nothing more is going to happen, unless the daemon was stopped (`is_lost`).
     """
 
     owner: Definition
-    kind: Kind
+    kind: ActivationKind
     chance: random.Random
     reserved: Record | None = None
     fault: str = ""
-    over: Callable[["Dispatch"], None] | None = None
+    on_end: Callable[["Dispatch"], None] | None = None
     record: Record | None = None
     attempt: int = 1
     attempt_at: int = 0
-    courses: list[Course] = field(factory=list)
+    timelines: list[Timeline] = field(factory=list)
     refusal: Refused | None = None
     retry_at: int | None = None
     running: Record | None = None
@@ -64,70 +65,72 @@ class Dispatch:
 
     @property
     def has_failed(self) -> bool:
-        """Return whether the last attempt ended badly; one that a hook vetoed did not."""
+        """Return whether the last attempt failed; one that a hook vetoed did not."""
         record = self.record
         return record is not None and (record.status == "failed" or bool(record.error))
 
 
 class Dispatcher:
-    """Lets activations become runs. `limit` is how many run at once, over all jobs and triggers."""
+    """Starts the runs of activations. `limit` is how many run at once, over all jobs and triggers."""
 
     def __init__(
         self,
         *,
-        timeline: Timeline,
+        events: EventQueue,
         history: History,
-        courses: Courses,
+        timelines: Timelines,
         tasks: Tasks,
         ids: random.Random,
         limit: int,
         counts: Counter[str],
     ) -> None:
-        self._timeline = timeline
+        self._events = events
         self._history = history
-        self._courses = courses
+        self._timelines = timelines
         self._tasks = tasks
         self._ids = ids
         self._limit = limit
         self._counts = counts
         self._active: set[Dispatch] = set()
-        self._under_way: dict[str, Dispatch] = {}
+        self._by_record: dict[str, Dispatch] = {}
         self._index = 0
         self.starts_by_target: Counter[str] = Counter()
 
     def begin(
         self,
         owner: Definition,
-        kind: Kind,
+        kind: ActivationKind,
         *,
         reserved: Record | None = None,
         fault: str = "",
-        over: Callable[[Dispatch], None] | None = None,
+        on_end: Callable[[Dispatch], None] | None = None,
     ) -> Dispatch:
-        """Begin with the first attempt; what ends at once is over when this returns."""
-        chance = self._courses.chance(self._index)
+        """Begin the first attempt, and return the dispatch, which may have ended already."""
+        chance = self._timelines.random_for(self._index)
         self._index += 1
-        dispatch = Dispatch(owner=owner, kind=kind, chance=chance, reserved=reserved, fault=fault, over=over)
+        dispatch = Dispatch(
+            owner=owner, kind=kind, chance=chance, reserved=reserved, fault=fault, on_end=on_end
+        )
         self._try(dispatch)
         return dispatch
 
     def next_at(self, dispatch: Dispatch) -> int | None:
-        """Return when something is going to happen to a dispatch that is not over; None for never."""
+        """Return when a dispatch that has not ended is going to change; None for never."""
         if dispatch.is_waiting:
             return dispatch.attempt_at
-        end = length(self._course(dispatch, dispatch.attempt))
+        end = end_of(self._timeline_of(dispatch, dispatch.attempt))
         return None if end is None else dispatch.attempt_at + end[0]
 
     def ended_at(self, record: Record) -> int | None:
-        """Return when a record ends for good, as far as is planned; None when it never does."""
-        dispatch = self._under_way.get(record.id)
+        """Return when a record reaches its final status, as far as is planned; None if it never does."""
+        dispatch = self._by_record.get(record.id)
         if record.status == "delegated":
             return self._tasks.ended_at(record.task_run_id)
         if dispatch is None or (dispatch.reserved is None and record.ended_at is not None):
             return record.ended_at
         at = dispatch.attempt_at
-        for attempt in range(dispatch.attempt, dispatch.attempt + _LOOKED_AHEAD):
-            end = length(self._course(dispatch, attempt))
+        for attempt in range(dispatch.attempt, dispatch.attempt + _ATTEMPTS_AHEAD):
+            end = end_of(self._timeline_of(dispatch, attempt))
             if end is None:
                 return None
             at += end[0]
@@ -137,7 +140,7 @@ class Dispatcher:
         return None
 
     def cancel(self, dispatch: Dispatch) -> None:
-        """Break a dispatch off: what runs is canceled, what waits for its next attempt stays as it is."""
+        """End a dispatch: its running attempt is canceled; one that waits for an attempt stays as it is."""
         if dispatch.is_over:
             return
         if dispatch.running is not None:
@@ -146,22 +149,22 @@ class Dispatcher:
             self._finish(dispatch)
 
     def forget_all(self) -> None:
-        """Let all that is under way stay as it is for ever: the daemon is gone."""
-        for dispatch in (*self._under_way.values(), *self._active):
+        """Leave everything in progress as it is for ever: the daemon was stopped."""
+        for dispatch in (*self._by_record.values(), *self._active):
             dispatch.is_over = dispatch.is_lost = True
             dispatch.running = None
-        self._under_way.clear()
+        self._by_record.clear()
         self._active.clear()
 
-    def _course(self, dispatch: Dispatch, attempt: int) -> Course:
+    def _timeline_of(self, dispatch: Dispatch, attempt: int) -> Timeline:
         names = (dispatch.owner.id, dispatch.owner.name)
-        while len(dispatch.courses) < attempt:
-            number = len(dispatch.courses) + 1
-            dispatch.courses.append(self._courses.attempt(names, number, dispatch.chance))
-        return dispatch.courses[attempt - 1]
+        while len(dispatch.timelines) < attempt:
+            number = len(dispatch.timelines) + 1
+            dispatch.timelines.append(self._timelines.for_attempt(names, number, dispatch.chance))
+        return dispatch.timelines[attempt - 1]
 
     def _try(self, dispatch: Dispatch) -> None:
-        dispatch.attempt_at = self._timeline.now
+        dispatch.attempt_at = self._events.now
         if len(self._active) >= self._limit:
             text = f"all slots are busy (concurrency limit): active={len(self._active)} limit={self._limit}"
             dispatch.refusal = Refused(409, text)
@@ -169,7 +172,7 @@ class Dispatcher:
             return
         dispatch.refusal = self._fire_limit(dispatch)
         if dispatch.refusal is not None:
-            self._limited(dispatch, str(dispatch.refusal))
+            self._refuse_by_fire_limit(dispatch, str(dispatch.refusal))
             return
         record = self._admit(dispatch)
         owner = dispatch.owner
@@ -181,31 +184,31 @@ class Dispatcher:
             self._active.add(dispatch)
             dispatch.running = record
             attempt = dispatch.attempt
-            course = self._course(dispatch, attempt)
-            self._timeline.follow(course, partial(self._enter, dispatch, attempt))
+            timeline = self._timeline_of(dispatch, attempt)
+            self._events.follow(timeline, partial(self._set_status, dispatch, attempt))
         if not dispatch.is_over and dispatch.record is record:
-            self._under_way[record.id] = dispatch
+            self._by_record[record.id] = dispatch
 
     def _admit(self, dispatch: Dispatch) -> Record:
-        """Return the record of an attempt that may begin."""
+        """Return the record of an attempt that begins."""
         if dispatch.attempt > 1:
             self._counts["retries"] += 1
-        elif dispatch.kind is not Kind.FIRE:
+        elif dispatch.kind is not ActivationKind.FIRE:
             self._counts["starts"] += 1
             self.starts_by_target[dispatch.owner.id] += 1
         if dispatch.record is not None:
-            self._under_way.pop(dispatch.record.id, None)
+            self._by_record.pop(dispatch.record.id, None)
         record = dispatch.reserved
         if record is None:
             record_id = f"run-{self._ids.getrandbits(64):016x}"
-            record = Record(id=record_id, job_id=dispatch.owner.id, started_at=self._timeline.now)
+            record = Record(id=record_id, job_id=dispatch.owner.id, started_at=self._events.now)
             self._history.add(record)
-        record.begin_again(dispatch.attempt)
+        record.reset(dispatch.attempt)
         dispatch.record = record
         return record
 
     def _fire_limit(self, dispatch: Dispatch) -> Refused | None:
-        owner, now = dispatch.owner, self._timeline.now
+        owner, now = dispatch.owner, self._events.now
         most, since = owner.fire_limit["max"], now - owner.window
         if self._history.count_since(owner.id, since) < most:
             return None
@@ -223,25 +226,25 @@ class Dispatcher:
         text = " ".join(f"{name}={value}" for name, value in tokens.items())
         return Refused(409, f"no more fires for now (fire limit): {text}")
 
-    def _limited(self, dispatch: Dispatch, error: str) -> None:
-        """Refuse an attempt for the fire limit; only what was reserved shows it."""
+    def _refuse_by_fire_limit(self, dispatch: Dispatch, error: str) -> None:
+        """Refuse an attempt because of the fire limit; only a reserved record shows it."""
         record = dispatch.reserved
         if record is None:
             self._finish(dispatch)
             return
-        record.begin_again(dispatch.attempt)
+        record.reset(dispatch.attempt)
         dispatch.record = record
-        self._close(dispatch, record, "canceled" if dispatch.kind is Kind.FIRE else "failed", error)
+        self._close(dispatch, record, "canceled" if dispatch.kind is ActivationKind.FIRE else "failed", error)
 
     def _delegate(self, dispatch: Dispatch, job: Job, record: Record) -> None:
-        course = self._courses.task((job.id, job.name), dispatch.chance)
-        run = self._tasks.begin(job, record.id, course)
+        timeline = self._timelines.for_task((job.id, job.name), dispatch.chance)
+        run = self._tasks.begin(job, record.id, timeline)
         record.status, record.task_id, record.task_run_id = "delegated", run.task.id, run.id
-        record.ended_at = self._timeline.now
+        record.ended_at = self._events.now
         self._finish(dispatch)
 
-    def _enter(self, dispatch: Dispatch, attempt: int, word: str) -> bool:
-        """Let the running attempt stand as `word` says; False when it is over, or another one's turn."""
+    def _set_status(self, dispatch: Dispatch, attempt: int, word: str) -> bool:
+        """Set the status of the running attempt; False when it has ended, or another attempt is running."""
         record = dispatch.running
         if record is None or dispatch.attempt != attempt:
             return False
@@ -254,17 +257,17 @@ class Dispatcher:
         return True
 
     def _close(self, dispatch: Dispatch, record: Record, word: str, error: str) -> None:
-        """End an attempt, and plan the next one where there is to be one."""
+        """End an attempt, and plan the next one if there is one."""
         self._active.discard(dispatch)
         dispatch.running = None
-        owner, now = dispatch.owner, self._timeline.now
+        owner, now = dispatch.owner, self._events.now
         record.status, record.error, record.ended_at = word, error, now
         if word != "failed" or dispatch.attempt > owner.retries:
             self._finish(dispatch)
             return
         dispatch.attempt_at = now + owner.delay(dispatch.attempt)
         dispatch.attempt += 1
-        self._timeline.at(dispatch.attempt_at, partial(self._retry, dispatch))
+        self._events.at(dispatch.attempt_at, partial(self._retry, dispatch))
 
     def _retry(self, dispatch: Dispatch) -> None:
         if not dispatch.is_over:
@@ -273,6 +276,6 @@ class Dispatcher:
     def _finish(self, dispatch: Dispatch) -> None:
         dispatch.is_over = True
         if dispatch.record is not None:
-            self._under_way.pop(dispatch.record.id, None)
-        if dispatch.over is not None:
-            dispatch.over(dispatch)
+            self._by_record.pop(dispatch.record.id, None)
+        if dispatch.on_end is not None:
+            dispatch.on_end(dispatch)

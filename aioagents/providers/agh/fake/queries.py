@@ -1,4 +1,4 @@
-"""What a request's query asks of lists and histories, read as the server reads it. Pure."""
+"""The queries of lists and histories, read as the server reads them. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def read_count(text: str) -> int:
 
 
 def read_run_query(query: Mapping[str, str], *, job_id: str = "", trigger_id: str = "") -> Query:
-    """Read what is asked of the history; an owner that is given counts for those in the query. Raises `Refused`."""
+    """Return the query of a history; a given owner replaces those in the query. Raises `Refused`."""
     asked = Query(
         status=query.get("status", "").strip(),
         since=_read_bound(query, "since"),

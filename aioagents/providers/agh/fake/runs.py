@@ -1,6 +1,6 @@
 """The records of automation runs, and their history. Pure.
 
-Moments are nanoseconds from the start of 1970.
+Times are nanoseconds since the start of 1970.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -18,7 +18,7 @@ _LAST: Final = "\U0010ffff"
 
 @define(eq=False, kw_only=True)
 class Record:
-    """One run as the history keeps it. Exactly one of `job_id` and `trigger_id` is set."""
+    """One run in the history. Exactly one of `job_id` and `trigger_id` is set."""
 
     id: str
     started_at: int
@@ -41,8 +41,8 @@ class Record:
         """Return the id of the job or trigger."""
         return self.job_id or self.trigger_id
 
-    def begin_again(self, attempt: int) -> None:
-        """Let it stand where a new attempt begins."""
+    def reset(self, attempt: int) -> None:
+        """Set it to the beginning of a new attempt."""
         self.status, self.attempt, self.session_id, self.ended_at, self.error = (
             "scheduled",
             attempt,
@@ -52,8 +52,8 @@ class Record:
         )
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON object that tells of it, without what is empty."""
-        told = {
+        """Return its JSON object, without empty members."""
+        body = {
             "id": self.id,
             "job_id": self.job_id,
             "trigger_id": self.trigger_id,
@@ -70,12 +70,12 @@ class Record:
             "delivery_error": self.delivery_error,
             "delivery_error_at": _written(self.delivery_error_at),
         }
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in body.items() if value}
 
 
 @frozen(kw_only=True)
 class Query:
-    """What is asked of the history: bounds are inclusive, a `limit` of 0 is none."""
+    """A query of the history: bounds are inclusive, a `limit` of 0 means no limit."""
 
     job_id: str = ""
     trigger_id: str = ""
@@ -86,7 +86,7 @@ class Query:
 
 
 class History:
-    """All records, found by id, and in the order of their starts by owner; none is polled that is not told."""
+    """All records: by id, and by owner in the order of their starts, so that lists read only what they return."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Record] = {}
@@ -94,27 +94,27 @@ class History:
         self._by_owner: dict[str, list[Record]] = {}
 
     def add(self, record: Record) -> None:
-        """Keep a record."""
+        """Add a record."""
         self._by_id[record.id] = record
         for records in (self._all, self._by_owner.setdefault(record.owner, [])):
-            # Time goes on: but for the runs of earlier times, the last one is the latest.
-            if not records or _place(records[-1]) <= _place(record):
+            # A new record is almost always the latest; only installed ones are older.
+            if not records or _sort_key(records[-1]) <= _sort_key(record):
                 records.append(record)
             else:
-                insort(records, record, key=_place)
+                insort(records, record, key=_sort_key)
 
     def remove(self, record: Record) -> None:
-        """Forget a record."""
+        """Remove a record."""
         del self._by_id[record.id]
         for records in (self._all, self._by_owner[record.owner]):
-            del records[bisect_left(records, _place(record), key=_place)]
+            del records[bisect_left(records, _sort_key(record), key=_sort_key)]
 
     def find(self, run_id: str) -> Record | None:
         """Return a record by its id."""
         return self._by_id.get(run_id)
 
     def list(self, query: Query) -> Sequence[Record]:
-        """Return what is asked for, newest first."""
+        """Return the records that match, newest first."""
         if query.job_id and query.trigger_id:
             return []
         owner = query.job_id or query.trigger_id
@@ -130,21 +130,21 @@ class History:
     def count_since(self, owner: str, since: int) -> int:
         """Count an owner's records that started at `since` or later."""
         records = self._by_owner.get(owner, [])
-        return len(records) - bisect_left(records, (since, ""), key=_place)
+        return len(records) - bisect_left(records, (since, ""), key=_sort_key)
 
     def started_since(self, owner: str, since: int) -> Sequence[Record]:
-        """Return these records, oldest first."""
+        """Return an owner's records that started at `since` or later, oldest first."""
         records = self._by_owner.get(owner, [])
-        return records[bisect_left(records, (since, ""), key=_place) :]
+        return records[bisect_left(records, (since, ""), key=_sort_key) :]
 
 
-def _place(record: Record) -> tuple[int, str]:
+def _sort_key(record: Record) -> tuple[int, str]:
     return record.started_at, record.id
 
 
 def _newest_first(records: Sequence[Record], since: int | None, until: int | None) -> Iterator[Record]:
-    begin = 0 if since is None else bisect_left(records, (since, ""), key=_place)
-    end = len(records) if until is None else bisect_right(records, (until, _LAST), key=_place)
+    begin = 0 if since is None else bisect_left(records, (since, ""), key=_sort_key)
+    end = len(records) if until is None else bisect_right(records, (until, _LAST), key=_sort_key)
     return (records[index] for index in range(end - 1, begin - 1, -1))
 
 

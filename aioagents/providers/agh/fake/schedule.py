@@ -1,6 +1,6 @@
-"""The scheduler: which jobs are due when, and what comes of it. Pure.
+"""The scheduler: when jobs are due, and their fires. Pure.
 
-One job's fires follow each other: what falls due while its last run goes on is fired when that is over.
+Fires of one job do not overlap: one that is due while the last run goes on happens when that has ended.
 """
 
 from collections import Counter
@@ -12,17 +12,17 @@ from typing import Any
 
 from attrs import define
 
-from .courses import Timeline
 from .cron import Cron
 from .definitions import Job
-from .dispatch import Dispatch, Dispatcher, Kind
+from .dispatch import ActivationKind, Dispatch, Dispatcher
+from .event_queue import EventQueue
 from .runs import History, Record
 from .times import read_duration, read_moment, write_moment
 
 
 @define(eq=False, kw_only=True)
 class Registration:
-    """One job at the scheduler, and what is remembered of it. Moments are nanoseconds."""
+    """The scheduler's state of one job. Times are nanoseconds."""
 
     job: Job
     updated_at: int
@@ -36,7 +36,7 @@ class Registration:
     dispatch: Dispatch | None = None
 
     def skip_missed(self, now: int, zone: tzinfo) -> None:
-        """Go on with the first moment to come, and count what was missed before as one misfire."""
+        """Continue with the next future fire, and count all that were missed as one misfire."""
         if self.next_at is not None and self.next_at <= now:
             self.last_scheduled_at, self.last_misfire_at = self.next_at, now
             self.misfires += 1
@@ -44,20 +44,20 @@ class Registration:
             self.updated_at = now
 
     def body(self, zone: tzinfo) -> dict[str, Any]:
-        """Return the JSON object that tells of it, without what is empty."""
+        """Return its JSON object, without empty members."""
 
-        def told(moment: int | None) -> str:
+        def written(moment: int | None) -> str:
             return "" if moment is None else write_moment(moment, zone)
 
         optional = {
-            "next_run_at": told(self.next_at),
-            "last_run_at": told(self.last_run_at),
-            "last_scheduled_at": told(self.last_scheduled_at),
+            "next_run_at": written(self.next_at),
+            "last_run_at": written(self.last_run_at),
+            "last_scheduled_at": written(self.last_scheduled_at),
             "last_fire_id": self.last_fire_id,
             "catch_up_policy": "skip_missed",
-            "last_misfire_at": told(self.last_misfire_at),
+            "last_misfire_at": written(self.last_misfire_at),
             "misfire_count": self.misfires,
-            "updated_at": told(self.updated_at),
+            "updated_at": written(self.updated_at),
         }
         return {"job_id": self.job.id, "registered": True} | {
             name: value for name, value in optional.items() if value
@@ -65,18 +65,18 @@ class Registration:
 
 
 class Scheduler:
-    """Fires jobs in their time. Any change to any job rebuilds it, which cuts off the scheduled runs under way."""
+    """Fires jobs when they are due. Any change to any job rebuilds it, which cancels scheduled runs in progress."""
 
     def __init__(
         self,
         *,
-        timeline: Timeline,
+        events: EventQueue,
         history: History,
         dispatcher: Dispatcher,
         zone: tzinfo,
         counts: Counter[str],
     ) -> None:
-        self._timeline = timeline
+        self._events = events
         self._history = history
         self._dispatcher = dispatcher
         self._zone = zone
@@ -84,26 +84,26 @@ class Scheduler:
         self._registered: dict[str, Registration] = {}
 
     def state(self, job_id: str) -> dict[str, Any] | None:
-        """Return what a job tells of the scheduler; None where it is not registered."""
+        """Return the scheduler's members in a job's JSON; None where the job is not registered."""
         found = self._registered.get(job_id)
         if found is None or found.next_at is None:
             return None
         return {"next_run": write_moment(found.next_at), "scheduler": found.body(self._zone)}
 
     def next_fire(self) -> int | None:
-        """Return the moment of the next fire of all."""
+        """Return the time of the next fire of any job."""
         return min(
             (each.next_at for each in self._registered.values() if each.next_at is not None), default=None
         )
 
     def stop(self) -> None:
-        """Fire nothing more, until it is rebuilt."""
+        """Fire nothing more until it is rebuilt."""
         for each in self._registered.values():
             each.generation += 1
 
     def rebuild(self, jobs: Mapping[str, Job]) -> None:
-        """Register all jobs anew. What stood unchanged goes on; what fell due and was not fired is missed."""
-        now, old = self._timeline.now, self._registered
+        """Register all jobs anew. Unchanged schedules go on; a fire that was due and did not happen is missed."""
+        now, old = self._events.now, self._registered
         self._registered = {}
         for each in old.values():
             each.generation += 1
@@ -126,20 +126,20 @@ class Scheduler:
 
     def _plan(self, each: Registration) -> None:
         if each.next_at is not None:
-            when = max(each.next_at, self._timeline.now)
-            self._timeline.at(when, partial(self._fire, each, each.generation))
+            when = max(each.next_at, self._events.now)
+            self._events.at(when, partial(self._fire, each, each.generation))
 
     def _fire(self, each: Registration, generation: int) -> None:
         planned = each.next_at
         if generation != each.generation or planned is None:
             return
-        now = self._timeline.now
-        if self._timeline.budget <= 0:
-            # A living daemon misses nothing; one that nobody asked for so long does.
-            each.skip_missed(self._timeline.target, self._zone)
+        now = self._events.now
+        if self._events.budget <= 0:
+            # A daemon that runs misses nothing; here too many fires would have to be made up for at once.
+            each.skip_missed(self._events.target, self._zone)
             self._plan(each)
             return
-        self._timeline.budget -= 1
+        self._events.budget -= 1
         self._counts["fires"] += 1
         each.next_at = _after(each.job, planned, self._zone)
         digest = sha256(f"{each.job.id} {planned}".encode()).hexdigest()[:24]
@@ -153,14 +153,14 @@ class Scheduler:
         self._history.add(record)
         each.last_run_at, each.last_scheduled_at, each.last_fire_id = now, planned, record.fire_id
         each.updated_at = now
-        over = partial(self._over, each, generation, record)
-        dispatch = self._dispatcher.begin(each.job, Kind.FIRE, reserved=record, over=over)
+        on_end = partial(self._on_end, each, generation, record)
+        dispatch = self._dispatcher.begin(each.job, ActivationKind.FIRE, reserved=record, on_end=on_end)
         each.dispatch = None if dispatch.is_over else dispatch
 
-    def _over(self, each: Registration, generation: int, record: Record, dispatch: Dispatch) -> None:
-        """Take up what a fire came to, and go on to the next one."""
+    def _on_end(self, each: Registration, generation: int, record: Record, dispatch: Dispatch) -> None:
+        """Record how a fire ended, and plan the next one."""
         each.dispatch = None
-        now = self._timeline.now
+        now = self._events.now
         if dispatch.retry_at is not None and dispatch.refusal is not None:
             if each.next_at is not None:
                 each.next_at = max(each.next_at, dispatch.retry_at)

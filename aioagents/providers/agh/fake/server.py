@@ -1,4 +1,4 @@
-"""AGH Runtime in memory: what it is set up with, who may call it, and what was counted."""
+"""The fake server of AGH Runtime: its settings, who may call it, and its counters."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,16 @@ from attrs import evolve, field, frozen
 
 from ....contract.fake import Call, Endpoint, Refused, Route, RunPlan
 from ....model import Purpose, Reply
-from .calls import AutomationCalls
+from .automation_handlers import AutomationHandlers
 from .catalogue import Catalogue
-from .courses import Courses
 from .definitions import Definition
 from .dispatch import Dispatcher
-from .replies import Desk
 from .runs import History, Record
 from .schedule import Scheduler
-from .task_calls import TaskCalls
+from .state import ServerState
+from .task_handlers import TaskHandlers
 from .tasks import Tasks
+from .timelines import Timelines
 from .times import write_moment
 
 _MOST_BYTES: Final = 4_194_304
@@ -31,13 +31,13 @@ _PORT: Final = 2123
 
 @frozen(kw_only=True)
 class AghRules:
-    """How the daemon is set up. The defaults are its own.
+    """The settings of the daemon. The defaults are its own.
 
-    `concurrency` runs go at once, over all jobs and triggers. `zone` is what cron expressions are read in, and what
-    the scheduler tells its moments in. `is_enabled` and `has_engine` say whether automation, and what takes
-    deliveries, is on; `is_exposed` that the daemon listens on more than loopback, and so lets nobody in but
-    deliveries. `unique_names` refuses a name that is taken in its scope. Completed task runs take their results
-    from `results` in turn.
+    At most `concurrency` runs go on at once, over all jobs and triggers. `zone` is the time zone of cron expressions
+    and of the scheduler's dates. `is_enabled` and `has_engine` say whether automation, and the engine for deliveries,
+    are on; `is_exposed` that the daemon listens on more than loopback, and so refuses all calls but deliveries.
+    `unique_names` refuses a name that is taken in its scope. Completed task runs get their results from `results` in
+    turn.
     """
 
     concurrency: int = 5
@@ -52,34 +52,34 @@ class AghRules:
 class FakeAgh:
     """An AGH Runtime daemon as its facts describe it: jobs, triggers, runs, deliveries, tasks. Deterministic by seed.
 
-    Scripts go by the name or id of a job or trigger; their words are the vendor's own, a task run's for a job with
-    a task. Behind an end, a script goes on with the next attempt; the last attempt's part serves all later ones.
-    Calls that block are answered with `Held`. Moments are `plan.epoch` and later, to the nanosecond; a delivery may
-    be dated by the caller's own clock as well (`Call.moment`). The plan's `pausing` has no meaning here.
+    Scripts are found by the name or id of a job or trigger; their words are the vendor's own, those of task runs for
+    a job with a task. After an end, a script continues with the next attempt; its last part is that of all later
+    ones. Calls that block are answered with `DelayedReply`. Dates are `plan.epoch` and later, to the nanosecond; a
+    delivery may be dated by the client's own clock as well (`Call.client_time`). The plan's `pausing` is ignored.
     """
 
     def __init__(self, plan: RunPlan | None = None, *, rules: AghRules | None = None) -> None:
         plan = RunPlan() if plan is None else plan
         self._rules = rules = AghRules() if rules is None else rules
-        self._desk = desk = Desk(plan.epoch)
+        self._state = state = ServerState(plan.epoch)
         self._history = history = History()
         ids = random.Random(f"agh {plan.seed}")  # noqa: S311 - seeded on purpose
-        timeline, counts = desk.timeline, desk.counts
-        self._tasks = Tasks(timeline, ids, results=rules.results)
+        events, counts = state.events, state.counts
+        self._tasks = Tasks(events, ids, results=rules.results)
         self._dispatcher = Dispatcher(
-            timeline=timeline,
+            events=events,
             history=history,
-            courses=Courses(plan),
+            timelines=Timelines(plan),
             tasks=self._tasks,
             ids=ids,
             limit=rules.concurrency,
             counts=counts,
         )
         self._scheduler = Scheduler(
-            timeline=timeline, history=history, dispatcher=self._dispatcher, zone=rules.zone, counts=counts
+            events=events, history=history, dispatcher=self._dispatcher, zone=rules.zone, counts=counts
         )
         self._catalogue = Catalogue(
-            now=lambda: timeline.now, ids=ids, rebuild=self._scheduler.rebuild, is_unique=rules.unique_names
+            now=lambda: events.now, ids=ids, rebuild=self._scheduler.rebuild, is_unique=rules.unique_names
         )
         self._routes = self._make_routes()
 
@@ -95,81 +95,82 @@ class FakeAgh:
 
     @property
     def starts_by_target(self) -> Mapping[str, int]:
-        """Return how many runs each job, by its id, was triggered to, and each trigger by deliveries."""
+        """Return how many runs trigger calls started of each job, and deliveries of each trigger, by its id."""
         return MappingProxyType(self._dispatcher.starts_by_target)
 
     def statistics(self) -> Mapping[str, int]:
-        """Return what was counted.
+        """Return the counters.
 
-        `starts` are the runs begun by a trigger call or a delivery, `retries` their further attempts and those of
-        `fires`, the scheduler's. `polls` are single reads of runs and task runs, `lists` reads of histories,
-        `deliveries` those that were authenticated and new, `refused_<status>` the refusals. `token_requests` is 0.
+        `starts` are the runs started by trigger calls and deliveries, `fires` those started by the scheduler,
+        `retries` the further attempts of both. `polls` are reads of single runs and task runs, `lists` reads of
+        histories, `deliveries` those that were authenticated and new, `refused_<status>` the refusals.
+        `token_requests` is 0.
         """
         named = ("token_requests", "starts", "polls", "lists", "deliveries", "fires", "retries")
-        return dict.fromkeys(named, 0) | dict(self._desk.counts)
+        return dict.fromkeys(named, 0) | dict(self._state.counts)
 
     def environment(self, url: str) -> Mapping[str, str]:
         """Return `AGH_BASE_URL`."""
         return {"AGH_BASE_URL": url}
 
-    def revoke(self, authorization: str) -> bool:  # noqa: ARG002 - the signature is every world's
+    def revoke(self, authorization: str) -> bool:  # noqa: ARG002 - the signature of every fake server
         """Return False: there are no tokens."""
         return False
 
     def ended_at(self, run_id: str) -> float | None:
-        """Return the world's second at which a run ends for good, also before it has come; None for never.
+        """Return the server's second at which a run reaches its final status, also before then; None for never.
 
-        A delegated run ends with its task run, which may be asked for by its own id. What is not known before,
-        that a further attempt is refused, is told once it has happened.
+        A delegated run ends with its task run, which can also be looked up by its own id. That a further attempt is
+        refused is not known before it happens.
         """
         record = self._history.find(run_id)
         ended_at = self._tasks.ended_at(run_id) if record is None else self._dispatcher.ended_at(record)
-        return None if ended_at is None else self._desk.seconds(ended_at)
+        return None if ended_at is None else self._state.seconds(ended_at)
 
     def install_job(self, body: Mapping[str, Any], *, job_id: str = "", source: str = "dynamic") -> str:
-        """Put a job in, as a creation would take it; gives its id. Raises `Refused`."""
+        """Create a job from a body as of the API, and return its id. Raises `Refused`."""
         return self._catalogue.create_job(dict(body), job_id=job_id, source=source).id
 
     def install_trigger(
         self, body: Mapping[str, Any], *, trigger_id: str = "", source: str = "dynamic"
     ) -> str:
-        """Put a trigger in, as a creation would take it; gives its id. Raises `Refused`."""
+        """Create a trigger from a body as of the API, and return its id. Raises `Refused`."""
         return self._catalogue.create_trigger(dict(body), trigger_id=trigger_id, source=source).id
 
     def install_record(self, record: Record) -> None:
-        """Put a run of earlier times into the history."""
+        """Add an earlier run to the history."""
         self._history.add(record)
 
     def lose_secret(self, trigger_id: str) -> None:
-        """Let the secret of a trigger be gone, though it is still referred to. Raises `Refused`."""
+        """Remove the secret of a trigger, which still refers to it. Raises `Refused`."""
         trigger = self._catalogue.trigger(trigger_id)
         self._catalogue.triggers[trigger_id] = evolve(trigger, secret="")
 
     def restart(self, now: float, *, down_since: float | None = None) -> None:
-        """Let the daemon stop and start again: what was scheduled or running stays so for ever.
+        """Stop the daemon and start it again: runs that were scheduled or running stay so for ever.
 
-        What should have fired while it was down is missed. Task runs go on.
+        Fires that were due while it was down are missed. Task runs go on.
         """
-        self._desk.advance(now if down_since is None else down_since)
+        self._state.advance(now if down_since is None else down_since)
         self._dispatcher.forget_all()
         self._scheduler.stop()
-        self._desk.advance(now)
+        self._state.advance(now)
         self._scheduler.rebuild(self._catalogue.jobs)
 
-    def missing(self, method: str, raw_path: str, now: float) -> Reply | None:
-        """Answer an unknown path below one of ours with text; one with a slash too many is sent to the right one."""
+    def answer_unknown(self, method: str, raw_path: str, now: float) -> Reply | None:
+        """Answer an unknown path below `/api/` with text; one with an extra slash at its end is redirected."""
         parts = raw_path.split("/")
         if parts[1:2] != ["api"] or not _OWN.intersection(parts[2:3]):
             return None
-        self._desk.advance(now)
+        self._state.advance(now)
         if raw_path.endswith("/") and not raw_path.endswith("//"):
-            return self._desk.text(301 if method == "GET" else 307, location=raw_path[:-1])
-        return self._desk.text(404, b"404 page not found")
+            return self._state.text(301 if method == "GET" else 307, location=raw_path[:-1])
+        return self._state.text(404, b"404 page not found")
 
     def _make_routes(self) -> tuple[Route, ...]:
-        desk = self._desk
-        calls = AutomationCalls(
-            desk=desk,
+        state = self._state
+        calls = AutomationHandlers(
+            state=state,
             catalogue=self._catalogue,
             history=self._history,
             dispatcher=self._dispatcher,
@@ -177,11 +178,11 @@ class FakeAgh:
             has_engine=self._rules.has_engine,
         )
         status: Endpoint = ("GET", "/api/status", "status", Purpose.CALL, self._status)
-        others = [*TaskCalls(desk, self._tasks).endpoints(), status]
+        others = [*TaskHandlers(state, self._tasks).endpoints(), status]
         return (
-            *desk.routes(list(calls.endpoints()), self._permit_automation),
-            *desk.routes(list(calls.webhook_endpoints()), self._permit_delivery),
-            *desk.routes(others, self._permit),
+            *state.routes(list(calls.endpoints()), self._permit_automation),
+            *state.routes(list(calls.webhook_endpoints()), self._permit_delivery),
+            *state.routes(others, self._permit),
         )
 
     def _permit_automation(self, call: Call) -> None:
@@ -195,15 +196,15 @@ class FakeAgh:
     def _permit(self, call: Call) -> None:
         self._check_origin(call)
         if self._rules.is_exposed:
-            raise Refused(403, "nobody is let in while the daemon listens on more than loopback")
+            raise Refused(403, "calls are refused while the daemon listens on more than loopback")
         if len(call.request.body or b"") > _MOST_BYTES:
             raise Refused(413, "the request's body is too large")
 
     def _check_origin(self, call: Call) -> None:
-        self._desk.advance(call.now)
+        self._state.advance(call.now)
         origin = (call.header("origin") or "").strip().lower()
         if origin and origin != f"http://{call.header('host')}".lower():
-            raise Refused(403, "this origin is not let in")
+            raise Refused(403, "this origin is refused")
 
     def _need_automation(self) -> None:
         if not self._rules.is_enabled:
@@ -225,7 +226,7 @@ class FakeAgh:
             automation["scheduled_jobs"] = [state["scheduler"] for state in states if state is not None]
         port = (call.header("host") or "").rpartition(":")[2]
         daemon = {"version": _VERSION, "http_port": int(port) if port.isdecimal() else _PORT}
-        return self._desk.reply({"daemon": daemon, "automation": automation})
+        return self._state.reply({"daemon": daemon, "automation": automation})
 
 
 def _totals(definitions: Mapping[str, Definition]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """Tasks that automation runs are delegated to, and the runs of these tasks. Pure.
 
-A task run takes its course until somebody acts upon it; from then on it goes where it is led.
+A task run follows its timeline until an operator changes it; from then on only operators do.
 """
 
 import random
@@ -10,9 +10,10 @@ from typing import Any, Final
 from attrs import define, field
 
 from ....contract.fake import Refused
-from .courses import Course, Timeline, length
 from .definitions import Job
+from .event_queue import EventQueue
 from .runs import ENDS
+from .timelines import Timeline, end_of
 from .times import SECOND, write_moment
 
 STATUSES: Final = ENDS | {"queued", "claimed", "starting", "running", "needs_attention"}
@@ -25,7 +26,7 @@ _MINUTE: Final = 60 * SECOND
 
 @define(eq=False, kw_only=True)
 class TaskRun:
-    """One run of a task. Moments are nanoseconds."""
+    """One run of a task. Times are nanoseconds."""
 
     id: str
     task: "Task"
@@ -41,10 +42,10 @@ class TaskRun:
     error: str = ""
     result: Any = None
     ends_at: int | None = None
-    is_led: bool = False
+    is_operated: bool = False
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON object that tells of it, without what is empty."""
+        """Return its JSON object, without empty members."""
         always = {
             "id": self.id,
             "task_id": self.task.id,
@@ -63,8 +64,8 @@ class TaskRun:
             **{name: write_moment(moment) for name, moment in self.moments.items()},
             "error": self.error,
         }
-        told = always | {name: value for name, value in optional.items() if value}
-        return told if self.result is None else told | {"result": self.result}
+        body = always | {name: value for name, value in optional.items() if value}
+        return body if self.result is None else body | {"result": self.result}
 
 
 @define(eq=False, kw_only=True)
@@ -84,13 +85,13 @@ class Task:
 
     @property
     def status(self) -> str:
-        """Return the task's own word, which follows from its last run's."""
+        """Return the task's status, which depends on that of its last run."""
         status = self.runs[-1].status
         return status if status in ENDS else _TASK_WORDS.get(status, "in_progress")
 
     def reference(self) -> dict[str, Any]:
-        """Return what a run tells of its task."""
-        told = {
+        """Return the JSON object of the task in a run's JSON."""
+        body = {
             "id": self.id,
             "title": self.title,
             "status": self.status,
@@ -98,22 +99,22 @@ class Task:
             "latest_event_seq": self.events,
         }
         optional = {"owner": self.owner, "workspace_id": self.workspace_id}
-        return told | {name: value for name, value in optional.items() if value}
+        return body | {name: value for name, value in optional.items() if value}
 
 
 class Tasks:
-    """All tasks and their runs. `results` are given to those that complete, in turn."""
+    """All tasks and their runs. Runs that complete get their results from `results` in turn."""
 
-    def __init__(self, timeline: Timeline, ids: random.Random, *, results: Sequence[Any]) -> None:
-        self._timeline = timeline
+    def __init__(self, events: EventQueue, ids: random.Random, *, results: Sequence[Any]) -> None:
+        self._events = events
         self._ids = ids
         self._results = results
         self._completed = 0
         self._tasks: dict[str, Task] = {}
         self._runs: dict[str, TaskRun] = {}
 
-    def begin(self, job: Job, origin: str, course: Course) -> TaskRun:
-        """Make a task for an automation run, and queue a run of it."""
+    def begin(self, job: Job, origin: str, timeline: Timeline) -> TaskRun:
+        """Create a task for an automation run, and queue a run of it."""
         given = job.task or {}
         task = Task(
             id=f"task-{self._ids.getrandbits(64):016x}",
@@ -125,10 +126,10 @@ class Tasks:
             owner=given.get("owner"),
         )
         self._tasks[task.id] = task
-        run = self._queue(task, origin)
-        end = length(course)
+        run = self._add_run(task, origin)
+        end = end_of(timeline)
         run.ends_at = None if end is None else run.queued_at + end[0]
-        self._timeline.follow(course, lambda word: not run.is_led and self._enter(run, word))
+        self._events.follow(timeline, lambda word: not run.is_operated and self._set_status(run, word))
         return run
 
     def find(self, run_id: str) -> TaskRun:
@@ -146,58 +147,58 @@ class Tasks:
         return task
 
     def ended_at(self, run_id: str) -> int | None:
-        """Return when a task run ends or ended; None when it is unknown, never ends, or waits to be led."""
+        """Return when a task run ends or ended; None when it is unknown, never ends, or waits for an operator."""
         run = self._runs.get(run_id)
         return None if run is None else run.moments.get("ended_at", run.ends_at)
 
     def claim(self, run: TaskRun) -> TaskRun:
-        """Take a queued run. Raises `Refused`, as all of the following do; they give the run that came of it."""
-        return self._lead(run, {"queued"}, "claimed")
+        """Claim a queued run. This and the following methods return the changed run, and raise `Refused`."""
+        return self._operate(run, {"queued"}, "claimed")
 
     def start(self, run: TaskRun) -> TaskRun:
         """Open a session for a claimed run."""
         self._own(run)
-        return self._lead(run, {"claimed", "starting"}, "running")
+        return self._operate(run, {"claimed", "starting"}, "running")
 
     def complete(self, run: TaskRun, result: Any) -> TaskRun:
-        """End a run well."""
+        """Complete a run."""
         self._own(run)
-        self._lead(run, {"running"}, "completed")
+        self._operate(run, {"running"}, "completed")
         run.result = result
         return run
 
     def fail(self, run: TaskRun, error: str) -> TaskRun:
-        """End a run badly."""
+        """Fail a run."""
         self._own(run)
-        self._lead(run, {"starting", "running"}, "failed")
+        self._operate(run, {"starting", "running"}, "failed")
         run.error = error
         return run
 
     def cancel(self, run: TaskRun) -> TaskRun:
-        """End a run that is not over, whoever has it."""
-        return self._lead(run, {"queued", "claimed", "starting", "running"}, "canceled")
+        """Cancel a run that has not ended, no matter who claimed it."""
+        return self._operate(run, {"queued", "claimed", "starting", "running"}, "canceled")
 
     def force_fail(self, run: TaskRun, reason: str) -> TaskRun:
-        """End a run that was not begun, as an operator does."""
+        """Fail a run that has not started, as an operator may."""
         self._count_force(run.task)
-        self._lead(run, {"queued", "claimed"}, "failed")
+        self._operate(run, {"queued", "claimed"}, "failed")
         run.error, run.failure_kind = reason, "operator_forced"
         return run
 
     def retry(self, run: TaskRun) -> TaskRun:
-        """Queue a successor, which waits for somebody to claim it; what needed attention is failed with it."""
+        """Queue a successor, which waits to be claimed; a run that needs attention fails by this."""
         self._count_force(run.task)
         if run.status == "needs_attention":
-            self._lead(run, {"needs_attention"}, "failed")
+            self._operate(run, {"needs_attention"}, "failed")
         elif run.status not in {"failed", "canceled"}:
             raise Refused(409, f"a {run.status} run has no successor")
-        successor = self._queue(run.task, run.origin)
-        successor.previous_run_id, successor.attempt, successor.is_led = run.id, run.attempt + 1, True
+        successor = self._add_run(run.task, run.origin)
+        successor.previous_run_id, successor.attempt, successor.is_operated = run.id, run.attempt + 1, True
         return successor
 
-    def _queue(self, task: Task, origin: str) -> TaskRun:
+    def _add_run(self, task: Task, origin: str) -> TaskRun:
         run_id = f"run-{self._ids.getrandbits(64):016x}"
-        run = TaskRun(id=run_id, task=task, origin=origin, queued_at=self._timeline.now)
+        run = TaskRun(id=run_id, task=task, origin=origin, queued_at=self._events.now)
         task.runs.append(run)
         task.events += 1
         self._runs[run.id] = run
@@ -208,27 +209,27 @@ class Tasks:
             raise Refused(403, "another owner holds the task")
 
     def _count_force(self, task: Task) -> None:
-        now = self._timeline.now
+        now = self._events.now
         task.forced = [moment for moment in task.forced if moment > now - _MINUTE]
         if len(task.forced) >= _FORCED:
             raise Refused(429, "too many forced changes of one task")
         task.forced.append(now)
 
-    def _lead(self, run: TaskRun, allowed: set[str], word: str) -> TaskRun:
+    def _operate(self, run: TaskRun, allowed: set[str], word: str) -> TaskRun:
         if run.status not in allowed:
             raise Refused(409, f"a {run.status} run cannot become {word}")
-        run.is_led, run.ends_at = True, None
+        run.is_operated, run.ends_at = True, None
         if word == "claimed":
             run.claimed_by = _OPERATOR
-        self._enter(run, word)
+        self._set_status(run, word)
         return run
 
-    def _enter(self, run: TaskRun, word: str) -> bool:
-        """Let a run stand as `word` says; False when that is its end."""
-        now = self._timeline.now
+    def _set_status(self, run: TaskRun, word: str) -> bool:
+        """Set the status of a run; False when that is its end."""
+        now = self._events.now
         run.status = word
         run.task.events += 1
-        if word == "queued":  # again: lost, and reset
+        if word == "queued":  # again, after it was lost
             run.claimed_by, run.session_id = None, ""
             run.moments.clear()
         elif word in {"claimed", "starting", "running"}:

@@ -1,6 +1,6 @@
-"""Prompts of triggers, which may be Go templates, read as far as a server has to. Pure.
+"""Prompts of triggers, which may be Go templates: how the server checks them. Pure.
 
-What a template prints is not reckoned; only whether it can be read, and what it asks of the event's data.
+A template is not rendered; only whether it can be read is checked, and which fields of the event's data it uses.
 """
 
 import re
@@ -21,7 +21,7 @@ _WORD: Final = re.compile(r"(?<![\w$.])[A-Za-z_]\w*")
 
 
 def check_template(text: str) -> None:
-    """See that a prompt can be read. Raises ValueError."""
+    """Raise ValueError for a prompt that cannot be read."""
     for depth, fields in _read(text):
         for field in fields if depth == 0 else ():
             root, *rest = field
@@ -30,7 +30,7 @@ def check_template(text: str) -> None:
 
 
 def missing_field(text: str, data: Mapping[str, Any]) -> str | None:
-    """Return a field of the data that a prompt asks for in any case and that is not there."""
+    """Return a field that a prompt uses unconditionally and that the data lacks; None where there is none."""
     for depth, fields in _read(text):
         for field in fields if depth == 0 else ():
             value: Any = {"Data": data}
@@ -42,7 +42,7 @@ def missing_field(text: str, data: Mapping[str, Any]) -> str | None:
 
 
 def _read(text: str) -> Sequence[tuple[int, Sequence[Sequence[str]]]]:
-    """Give, for each action, how deep in blocks it stands, and the fields that it names. Raises ValueError."""
+    """Return for each action how deep in blocks it is, and the fields that it names. Raises ValueError."""
     blocks: list[str] = []
     read: list[tuple[int, Sequence[Sequence[str]]]] = []
     if "{{" in _ACTION.sub("", text):
@@ -56,11 +56,11 @@ def _read(text: str) -> Sequence[tuple[int, Sequence[Sequence[str]]]]:
         if not inner or not _WORDS.issuperset(words) or inner.count("(") != inner.count(")"):
             raise ValueError("a template's action cannot be read")
         if not blocks and any(not target.startswith(".Data") for target in _INDEX.findall(inner)):
-            raise ValueError("a template looks up in .Data alone")
+            raise ValueError("a template can index only .Data")
         fields = [field.group()[1:].split(".") for field in _FIELD.finditer(inner)]
         first = words[0] if words and inner.startswith(words[0]) else ""
         if first in {"end", "else"} and not blocks:
-            raise ValueError(f"a template's {first} belongs to nothing")
+            raise ValueError(f"a template's {first} has no block")
         if first == "end":
             blocks.pop()
         read.append((len(blocks), fields))

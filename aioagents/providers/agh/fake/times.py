@@ -1,6 +1,6 @@
-"""Moments and durations as a Go server reads and writes them, in whole nanoseconds. Pure.
+"""Times and durations as a Go server reads and writes them, in whole nanoseconds. Pure.
 
-A moment counts from the start of 1970 in UTC.
+A time is counted from the start of 1970 in UTC.
 """
 
 import re
@@ -29,12 +29,12 @@ _MOST: Final = 2**63 - 1
 
 
 def nanoseconds(moment: datetime) -> int:
-    """Return a datetime that knows its zone as a moment."""
+    """Return an aware datetime as nanoseconds."""
     return (moment - _START) // timedelta(microseconds=1) * 1_000
 
 
 def read_moment(text: str) -> int | None:
-    """Read RFC 3339; None for anything else. Digits after the ninth are cut off."""
+    """Read RFC 3339; None for anything else. Digits after the ninth are dropped."""
     found = _MOMENT.fullmatch(text)
     if found is None:
         return None
@@ -46,7 +46,7 @@ def read_moment(text: str) -> int | None:
     return whole + int(f"{digits or '':0<9}"[:9])
 
 
-@lru_cache(maxsize=16_384)  # histories are told again and again
+@lru_cache(maxsize=16_384)  # histories are listed again and again
 def write_moment(moment: int, zone: tzinfo = UTC) -> str:
     """Write RFC 3339 with as many digits as are needed, up to nine."""
     seconds, rest = divmod(moment, SECOND)
@@ -57,25 +57,25 @@ def write_moment(moment: int, zone: tzinfo = UTC) -> str:
 
 
 def write_date(moment: int) -> str:
-    """Write the date that a reply's header tells."""
+    """Write the date of a reply's header."""
     return format_datetime(_START + timedelta(seconds=moment // SECOND), usegmt=True)
 
 
 @lru_cache(maxsize=256)
 def read_duration(text: str) -> int | None:
-    """Read a Go duration; None for what is none. Zero and less are durations too."""
+    """Read a Go duration; None for anything else. Zero and negative ones are durations too."""
     sign = -1 if text.startswith("-") else 1
     rest = text[1:] if text[:1] in {"+", "-"} else text
     if rest == "0":
         return 0
-    whole, place = 0, 0
-    while (part := _PART.match(rest, place)) is not None:
+    whole, position = 0, 0
+    while (part := _PART.match(rest, position)) is not None:
         number, unit = part.groups()
         digits, _, fraction = number.partition(".")
         whole += int(digits or "0") * _UNITS[unit]
         whole += int(fraction or "0") * _UNITS[unit] // 10 ** len(fraction)
-        place = part.end()
-    return sign * whole if 0 < place == len(rest) and whole <= _MOST else None
+        position = part.end()
+    return sign * whole if 0 < position == len(rest) and whole <= _MOST else None
 
 
 def write_duration(duration: int) -> str:

@@ -1,4 +1,4 @@
-"""Leap in memory: workflow runs and bulk runs in both dialects, and the webhooks that announce their end."""
+"""A fake Leap in memory: workflow runs and bulk runs in both dialects, and webhooks at their end."""
 
 from .runs import ENDS, Dialect
 from .server import FakeLeap, LeapRules, make_fake

@@ -1,4 +1,4 @@
-"""Leap's endpoints: who may call them, what they refuse, what is announced, and what is counted."""
+"""The fake server of Leap: its endpoints, what they refuse, its webhooks, and its counters."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from attrs import field, frozen
 from ....codec import decode_json, encode_json
 from ....contract.fake import Call, Endpoint, Refused, Route, RunPlan, Webhook, json_reply, make_routes
 from ....model import Purpose, Reply
-from .runs import ERROR, BulkRun, Dialect, Draws, Item, LeapRun, Telling
+from .runs import ERROR, BodyFormat, BulkRun, Dialect, Item, LeapRun, RunFactory
 
 _JSON: Final = MappingProxyType({"content-type": "application/json"})
 _OUTPUTS: Final[Sequence[Any]] = (
@@ -30,22 +30,22 @@ _OUTPUTS: Final[Sequence[Any]] = (
 
 @frozen(kw_only=True)
 class LeapRules:
-    """What the vendor's facts leave open.
+    """Choices that the vendor's facts leave open.
 
     `unknown` workflows are answered with `unknown_status`; `unauthorized` is the JSON body of a 401, None an
-    empty one. `announced` are the ends that are told to webhooks. Completed runs take their outputs from
-    `outputs` in turn, under the member `payload` (`output` or `result`). `unstamped` is the share of failed
-    runs whose `ended_at` stays null. A bulk run has at most `rows` rows. A fresh run is not found yet for
-    `hidden_for` seconds.
+    empty one. `webhook_ends` are the final statuses for which webhooks are sent. Completed runs get their outputs
+    from `outputs` in turn, in the member `payload` (`output` or `result`). `without_ended_at` is the share of failed
+    runs whose `ended_at` stays null. A bulk run has at most `rows` rows. A new run is not found for `hidden_for`
+    seconds.
     """
 
     unknown: frozenset[str] = frozenset({"unknown_workflow"})
     unknown_status: int = 404
     unauthorized: Any = None
-    announced: frozenset[str] = frozenset({"completed", "failed"})
+    webhook_ends: frozenset[str] = frozenset({"completed", "failed"})
     outputs: Sequence[Any] = field(default=_OUTPUTS)
     payload: str = "output"
-    unstamped: float = 0.5
+    without_ended_at: float = 0.5
     rows: int = 20
     hidden_for: float = 0.0
 
@@ -53,9 +53,9 @@ class LeapRules:
 class FakeLeap:
     """Leap as its facts describe it: workflow runs in both dialects, bulk runs, webhooks. Deterministic by seed.
 
-    A script's words are the vendor's own; after the last step the run stays as it is. A run is told in the
-    dialect it was started in. `success_status` answers each accepted POST. The plan's `pausing` and `history`
-    have no meaning here. It is an `Announcer`: who serves it takes what is due and sends it.
+    A script's words are the vendor's own; after the last step the run stays as it is. A run is read back in the
+    dialect in which it was started. Each accepted POST is answered with `success_status`. The plan's `pausing` and
+    `history` are ignored. It implements `SendsWebhooks`: the caller takes the webhooks that are due and sends them.
     """
 
     def __init__(
@@ -72,8 +72,10 @@ class FakeLeap:
         self._api_key = api_key
         self._success_status = success_status
         self._rules = LeapRules() if rules is None else rules
-        self._draws = Draws(plan, outputs=self._rules.outputs, unstamped=self._rules.unstamped)
-        self._telling = Telling(epoch=plan.epoch.astimezone(UTC), payload=self._rules.payload)
+        self._factory = RunFactory(
+            plan, outputs=self._rules.outputs, without_ended_at=self._rules.without_ended_at
+        )
+        self._form = BodyFormat(epoch=plan.epoch.astimezone(UTC), payload=self._rules.payload)
         self._runs: dict[str, LeapRun] = {}
         self._bulks: dict[str, BulkRun] = {}
         self._last_ids = ("", "")
@@ -81,7 +83,7 @@ class FakeLeap:
         self._counts: Counter[str] = Counter()
         self._by_key: Counter[str] = Counter()
         self._routes = make_routes(
-            self._endpoints(), counts=self._counts, tell=self._tell_refusal, guard=self._permit
+            self._endpoints(), counts=self._counts, refuse=self._refuse, guard=self._permit
         )
 
     @property
@@ -100,12 +102,11 @@ class FakeLeap:
         return MappingProxyType(self._by_key)
 
     def statistics(self) -> Mapping[str, int]:
-        """Return what was counted.
+        """Return the counters.
 
-        `starts` and `polls` are those answered, bulk runs among them (`bulk_starts`, `bulk_polls`).
-        `ignored_members` counts members of a start that the dialect does not know, `webhooks_planned` the
-        announcements of runs that have a webhook and will end, `refused_<status>` the refusals.
-        `token_requests` is 0.
+        `starts` and `polls` are those answered, bulk runs included (`bulk_starts`, `bulk_polls`).
+        `ignored_members` counts members of a start that the dialect does not know, `webhooks_planned` the webhooks of
+        runs that have a URL and will end, `refused_<status>` the refusals. `token_requests` is 0.
         """
         named = ("token_requests", "starts", "polls", "bulk_starts", "bulk_polls")
         return dict.fromkeys((*named, "ignored_members", "webhooks_planned"), 0) | dict(self._counts)
@@ -114,31 +115,31 @@ class FakeLeap:
         """Return `LEAP_API_KEY` and `LEAP_BASE_URL`."""
         return {"LEAP_API_KEY": self._api_key, "LEAP_BASE_URL": url}
 
-    def revoke(self, authorization: str) -> bool:  # noqa: ARG002 - the signature is every world's
+    def revoke(self, authorization: str) -> bool:  # noqa: ARG002 - the signature of every fake server
         """Return False: there are no tokens."""
         return False
 
     def ended_at(self, run_id: str) -> float | None:
-        """Return the world's second at which a run or bulk run ends, also before it has come; None for never."""
+        """Return the server's second at which a run or bulk run ends, also before then; None for never."""
         item = self._runs.get(run_id) or self._bulks.get(run_id)
         end = None if item is None else item.end
         return None if end is None else end[0]
 
     def next_webhook_at(self) -> float | None:
-        """Return the world's second at which the next run with a webhook ends; None when there is none."""
+        """Return the server's second at which the next run with a webhook ends; None when there is none."""
         return self._planned[0][0] if self._planned else None
 
     def take_webhooks(self, now: float) -> Sequence[Webhook]:
-        """Return the announcements of the runs that have ended by now, in the order of their ends, each once."""
+        """Return the webhooks of the runs that have ended by now, in the order of their ends, each once."""
         due = []
         while self._planned and self._planned[0][0] <= now:
             at, _, item = heappop(self._planned)
-            body = encode_json(item.body(now, self._telling))
+            body = encode_json(item.body(now, self._form))
             due.append(Webhook(item.webhook_url, body, _JSON, at, item.id))
         return due
 
-    def lies(self, webhook: Webhook) -> Sequence[bytes]:
-        """Return the same announcement with another run's id, and with an end that is not how it ended."""
+    def false_bodies(self, webhook: Webhook) -> Sequence[bytes]:
+        """Return the same body with another run's id, and with a final status that the run does not have."""
         body = decode_json(webhook.body)
         other = next((known for known in self._last_ids if known != webhook.run), "")
         end, error = ("completed", None) if body["status"] != "completed" else ("failed", ERROR)
@@ -157,11 +158,11 @@ class FakeLeap:
         if call.header("x-api-key") != self._api_key:
             raise Refused(HTTPStatus.UNAUTHORIZED)
 
-    def _tell_refusal(self, refused: Refused, now: float) -> Reply:  # noqa: ARG002 - every world's signature
+    def _refuse(self, refused: Refused, now: float) -> Reply:  # noqa: ARG002 - the signature of every fake server
         if refused.status == HTTPStatus.UNAUTHORIZED:
             body = self._rules.unauthorized
             return Reply(401) if body is None else json_reply(body, 401)
-        # One message stands alone, what is wrong with a body comes as a list: so do NestJS servers.
+        # As NestJS servers do: a list of messages for a wrong body, else one message.
         message: Any = list(refused.args) if refused.status == HTTPStatus.BAD_REQUEST else str(refused)
         phrase = HTTPStatus(refused.status).phrase
         return json_reply({"statusCode": refused.status, "message": message, "error": phrase}, refused.status)
@@ -179,7 +180,7 @@ class FakeLeap:
         if not isinstance(given, dict | None):
             raise Refused(400, f"{names.inputs} must be an object")
         workflow, webhook_url = self._target(body, dialect)
-        run = self._draws.run(workflow, now=call.now, dialect=dialect, webhook_url=webhook_url, given=given)
+        run = self._factory.run(workflow, now=call.now, dialect=dialect, webhook_url=webhook_url, given=given)
         self._runs[run.id] = run
         if given and "key" in given:
             self._by_key[str(given["key"])] += 1
@@ -191,7 +192,7 @@ class FakeLeap:
         if not isinstance(csv_url, str) or not _is_url(csv_url):
             raise Refused(400, "input_csv_url must be a URL address")
         workflow, webhook_url = self._target(body, Dialect.RUNS)
-        bulk = self._draws.bulk(
+        bulk = self._factory.bulk(
             workflow,
             now=call.now,
             webhook_url=webhook_url,
@@ -204,7 +205,7 @@ class FakeLeap:
 
     def _read(self, call: Call, *known: str) -> Mapping[str, Any]:
         body = _json_object(call)
-        # A server may drop what it does not know without a word; then a wrong dialect shows only here.
+        # A server may ignore unknown members silently; then a wrong dialect shows only in this counter.
         self._counts["ignored_members"] += len(body.keys() - set(known))
         return body
 
@@ -221,31 +222,31 @@ class FakeLeap:
     def _begin(self, call: Call, item: Item) -> Reply:
         self._counts["starts"] += 1
         self._last_ids = (item.id, self._last_ids[0])
-        # Told as it stands at its start, also where it is over before the reply arrives.
-        told = json_reply(item.body(call.now, self._telling), self._success_status)
-        if item.webhook_url and item.end is not None and item.end[1] in self._rules.announced:
+        # The body is that of the start, also where the run has ended before the reply arrives.
+        reply = json_reply(item.body(call.now, self._form), self._success_status)
+        if item.webhook_url and item.end is not None and item.end[1] in self._rules.webhook_ends:
             self._counts["webhooks_planned"] += 1
-            is_hastened = call.hastens is not None and call.hastens(item.id)
-            heappush(self._planned, (item.hasten() if is_hastened else item.end[0], item.index, item))
-        return told
+            ends_at_start = call.should_end_at_start is not None and call.should_end_at_start(item.id)
+            heappush(self._planned, (item.end_at_start() if ends_at_start else item.end[0], item.index, item))
+        return reply
 
     def _get(self, call: Call) -> Reply:
-        return self._tell(call, self._runs.get(call.path["workflow_run_id"]), "Workflow run not found")
+        return self._read_run(call, self._runs.get(call.path["workflow_run_id"]), "Workflow run not found")
 
     def _get_bulk(self, call: Call) -> Reply:
-        reply = self._tell(call, self._bulks.get(call.path["bulk_run_id"]), "Bulk workflow run not found")
+        reply = self._read_run(call, self._bulks.get(call.path["bulk_run_id"]), "Bulk workflow run not found")
         self._counts["bulk_polls"] += 1
         return reply
 
-    def _tell(self, call: Call, item: Item | None, missing: str) -> Reply:
+    def _read_run(self, call: Call, item: Item | None, missing: str) -> Reply:
         if item is None or call.now < item.created_at + self._rules.hidden_for:
             raise Refused(404, missing)
         self._counts["polls"] += 1
-        return json_reply(item.body(call.now, self._telling))
+        return json_reply(item.body(call.now, self._form))
 
 
 def make_fake(plan: RunPlan) -> FakeLeap:
-    """Make the world that the simulator serves unless it is told otherwise."""
+    """Make the fake server that the simulator serves by default."""
     return FakeLeap(plan)
 
 

@@ -1,4 +1,4 @@
-"""The total-runs report over a fake Leena AI's items: one page for one query. Pure: it is told the time."""
+"""The total-runs report over a fake Leena AI's items: one page for one query. Pure: the time is a parameter."""
 
 import random
 import re
@@ -23,8 +23,8 @@ _UNFINISHED: Final = "NA"
 class ReportRules:
     """How the report behaves.
 
-    What happened to a run shows after `lag` (least, most) seconds, each run with a lag of its own drawn
-    between the two; `most_rows` is the largest page; a share of `stamped` rows has a `timestamp`.
+    A change of a run is visible after `lag` (least, most) seconds, each run with a lag of its own drawn between the
+    two; `most_rows` is the largest page; the share `stamped` of the rows has a `timestamp`.
     """
 
     lag: tuple[float, float] = (0.0, 0.0)
@@ -54,7 +54,7 @@ def report_body(items: Items, query: Mapping[str, str], *, rules: ReportRules, n
     end = max(total - (page - 1) * limit, 0)
     begin = max(end - limit, 0)
     shown = [(item, now) for item in window[begin:end]] if seen is None else seen[begin:end]
-    rows = [_row(items, item, view, stamped=rules.stamped) for item, view in reversed(shown)]
+    rows = [_row(items, item, seen_at, stamped=rules.stamped) for item, seen_at in reversed(shown)]
     return {
         "isSuccess": True,
         "result": {"columns": [], "rows": rows, "total": total, "page": page, "limit": limit},
@@ -65,17 +65,19 @@ def _visible(
     items: Items, window: Sequence[Item], *, rules: ReportRules, now: float, after: datetime | None
 ) -> list[tuple[Item, float]]:
     least, most = rules.lag
-    mark = None if after is None else (after - items.epoch) / timedelta(milliseconds=1)
+    after_ms = None if after is None else (after - items.epoch) / timedelta(milliseconds=1)
     seen = []
     for item in window:
-        view = now - least - (most - least) * _share(item)
-        if item.started_at <= view and (mark is None or _milliseconds(item.at(view)[0]) > mark):
-            seen.append((item, view))
+        seen_at = now - least - (most - least) * _share(item)
+        if item.started_at <= seen_at and (
+            after_ms is None or _milliseconds(item.status_at(seen_at)[0]) > after_ms
+        ):
+            seen.append((item, seen_at))
     return seen
 
 
 def _share(item: Item) -> float:
-    """Draw a number in [0, 1] that is the item's own."""
+    """Return a number in [0, 1] that depends on the item's id alone."""
     return int(item.id[:6], 16) / 0xFFFFFF
 
 
@@ -110,9 +112,9 @@ def _moment(query: Mapping[str, str], name: str) -> datetime | None:
     return moment
 
 
-def _row(items: Items, item: Item, view: float, *, stamped: float) -> dict[str, Any]:
-    chance = random.Random(int(item.id, 16) ^ items.seed)  # noqa: S311 - the row's details are the item's own
-    since, status = item.at(view)
+def _row(items: Items, item: Item, seen_at: float, *, stamped: float) -> dict[str, Any]:
+    chance = random.Random(int(item.id, 16) ^ items.seed)  # noqa: S311 - the details depend on the item alone
+    since, status = item.status_at(seen_at)
     is_ended = status in ENDS
     person = _PEOPLE[chance.randrange(len(_PEOPLE))]
     is_unhandled = status == "completed" and chance.random() < 0.1  # noqa: PLR2004 - a share
@@ -132,7 +134,7 @@ def _row(items: Items, item: Item, view: float, *, stamped: float) -> dict[str, 
         "escalation": "Yes" if is_escalated else "No",
         "associatedSkills": ["Ticketing"] if chance.random() < 0.5 else [],  # noqa: PLR2004 - a share
         "associatedAops": [item.target],
-        "totalTimeTaken": _span((since if is_ended else view) - item.initiated_at),
+        "totalTimeTaken": _span((since if is_ended else seen_at) - item.initiated_at),
         "unhandledDueTo": "Scope/Guardrails" if is_unhandled else None,
         "unhandledReasonText": "The question lies outside of what the agent may do."
         if is_unhandled

@@ -1,4 +1,4 @@
-"""Leena AI's endpoints: who may call them, what they refuse, and what is counted."""
+"""The fake server of Leena AI: its endpoints, what they refuse, and its counters."""
 
 import base64
 import binascii
@@ -24,7 +24,7 @@ _ITEM_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 
 @frozen(kw_only=True)
 class LeenaAccount:
-    """Who may ask for a token, and what the token then allows."""
+    """An account: the credentials of its token requests, and the scopes of its tokens."""
 
     client_id: str = "demo-client"
     client_secret: str = field(default="demo-secret", repr=False)
@@ -35,7 +35,7 @@ class LeenaAccount:
 
 @frozen(kw_only=True)
 class AopRules:
-    """Which AOPs do not exist, which cannot be executed, and how long a fresh item is not found yet."""
+    """Which AOPs do not exist, which cannot be executed, and for how long a new item is not found."""
 
     unknown: frozenset[str] = frozenset({"unknown_aop"})
     barred: frozenset[str] = frozenset({"barred_aop"})
@@ -51,8 +51,8 @@ class _Grant:
 class FakeLeena:
     """Leena AI as its facts describe it, for any region. Deterministic by the plan's seed.
 
-    A script's words are the vendor's own; after the last step the run stays as it is. `token_lifetime` is in
-    the client's seconds. All it counts and all it says about ends is exact. `report` may be exchanged later.
+    A script's words are the vendor's own; after the last step the run stays as it is. `token_lifetime` is in the
+    client's seconds. Counters and ends are exact. `report` may be replaced later.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class FakeLeena:
         self._counts: Counter[str] = Counter()
         self._by_key: Counter[str] = Counter()
         self._failing_reports: deque[str | None] = deque()
-        self._routes = make_routes(self._endpoints(), counts=self._counts, tell=_tell)
+        self._routes = make_routes(self._endpoints(), counts=self._counts, refuse=_refuse)
 
     @property
     def vendor(self) -> str:
@@ -117,18 +117,18 @@ class FakeLeena:
         return self._grants.pop(_bearer(authorization), None) is not None
 
     def revoke_all(self) -> int:
-        """Stop accepting any token granted so far; gives how many there were."""
+        """Stop accepting any token granted so far, and return how many there were."""
         count = len(self._grants)
         self._grants.clear()
         return count
 
     def ended_at(self, run_id: str) -> float | None:
-        """Return the world's second at which an item ends, also before it has come; None for never."""
+        """Return the server's second at which an item ends, also before then; None for never."""
         item = self._items.find(run_id)
         return None if item is None else item.ended_at
 
     def fail_reports(self, count: int = 1, *, after: int = 0, message: str = "metric unavailable") -> None:
-        """Let `count` reports say `isSuccess: false`, once `after` more have succeeded."""
+        """Answer `count` reports with `isSuccess: false`, after `after` more that succeed."""
         self._failing_reports.extend([None] * after + [message] * count)
 
     def _endpoints(self) -> Iterator[Endpoint]:
@@ -204,7 +204,7 @@ class FakeLeena:
         if item is None or call.now < item.started_at + self._aops.hidden_for:
             raise Refused(404, "no such item")
         self._counts["polls"] += 1
-        since, status = item.at(call.now)
+        since, status = item.status_at(call.now)
         return json_reply(
             {
                 "aop_item_id": item.id,
@@ -219,7 +219,7 @@ class FakeLeena:
         return (self._naive_epoch + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
 
     def _report(self, call: Call) -> Reply:
-        # A missing scope is a 401 here and a 403 on the AOP endpoints: so say the vendor's facts.
+        # By the vendor's facts, a missing scope is a 401 here and a 403 on the AOP endpoints.
         self._permit(call, REPORT_SCOPE, 401)
         try:
             body = report_body(self._items, call.query, rules=self.report, now=call.now)
@@ -231,11 +231,11 @@ class FakeLeena:
 
 
 def make_fake(plan: RunPlan) -> FakeLeena:
-    """Make the world that the simulator serves unless it is told otherwise."""
+    """Make the fake server that the simulator serves by default."""
     return FakeLeena(plan)
 
 
-def _tell(refused: Refused, now: float) -> Reply:  # noqa: ARG001 - the signature is every world's
+def _refuse(refused: Refused, now: float) -> Reply:  # noqa: ARG001 - the signature of every fake server
     return json_reply({"message": str(refused)}, refused.status)
 
 

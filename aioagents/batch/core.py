@@ -1,0 +1,156 @@
+"""What a batch does next. Pure: events say what happened (`events.py`), commands say what is to be done.
+
+Decisions are made in `BatchCore.commands`, in one fixed order, once for all that happened since the last time.
+"""
+
+import math
+from datetime import datetime
+
+from ..errors import WaitTimeout
+from . import states
+from .events import BatchEvents
+from .outcome import BatchStatistics
+from .record import Change, RowState
+from .states import IN_FLIGHT_PHASES, SENDING_PHASES, Command, Phase
+
+
+class BatchCore(BatchEvents):
+    """Decides which rows are claimed, recorded, started and followed, and when the batch is over."""
+
+    # Decisions
+
+    def commands(self, now: float, utc: datetime) -> list[Command]:
+        """Decide all that can be decided by now, and return what is to be done, in order.
+
+        What frees a slot comes before what takes one, and that before what is recorded: what takes a slot is recorded
+        together with what freed it, so the journal never has more rows SENDING than it may.
+        """
+        self._leave_late_runs(now)
+        self._slots.end_rests(now)
+        self._send_recorded(now, utc)
+        if not self.is_stopping:
+            self._follow_waiting(now)
+            self._take_ready(now, utc)
+            self._read_on()
+        changes = None if self._is_closed else self._backlog.next_call()
+        if changes is not None:
+            self._outbox.add(states.Save(changes))
+        if not self.is_over and self._is_finished(now):
+            self.end()
+        self._set_wake()
+        return self._outbox.take()
+
+    def _leave_late_runs(self, now: float) -> None:
+        """Follow no more the runs whose time is over: their rows stay STARTED."""
+        while self._deadlines:
+            row, at = next(iter(self._deadlines.items()))
+            if at > now:
+                return
+            del self._deadlines[row]
+            self._outbox.add(states.Unfollow(row))
+            last, timeout = row.last, self._settings.timeout
+            seen = "not seen yet" if last is None else f"last seen as {last.status}"
+            words = f"run {row.ref} did not end within {timeout:g} s; {seen}; it goes on"
+            self._report_started(row, WaitTimeout(words, vendor=self._vendor, ref=row.ref, run=last))
+
+    def _send_recorded(self, now: float, utc: datetime) -> None:
+        """Send the rows that are on disk as SENDING and whose moment has come. After a stop, return all of them."""
+        recorded = self._recorded
+        while recorded and (self.is_stopping or recorded[0][0] <= now):
+            row = recorded.popleft()[1]
+            if self.is_stopping:
+                self._slots.free()
+                self._return(row, utc)
+            else:
+                row.sent_at = utc
+                row.move(Phase.SENT)
+                self._outbox.add(states.Start(row))
+        if self._cancels_unsent:
+            self._cancels_unsent = False
+            self._outbox.add(states.CancelUnsent())
+
+    def _follow_waiting(self, now: float) -> None:
+        """Follow runs of an earlier run of the batch, before anything new is started."""
+        waiting = self.intake.waiting
+        while waiting and self._has_room:
+            row = waiting.popleft()
+            self._in_flight += 1
+            self._follow(row, now)
+
+    def _take_ready(self, now: float, utc: datetime) -> None:
+        """Ask for rows to be recorded as SENDING, as far as there are rows, slots and time."""
+        ready, slots = self.intake.ready, self._slots
+        while self._is_row_ready and slots.has_free and slots.ready_at <= now:
+            row = ready.popleft()
+            slots.take(row, now)
+            self._in_flight += 1
+            row.move(Phase.RECORDING)
+            self._backlog.add(row, Change(key=row.key, state=RowState.SENDING, at=utc))
+
+    def _read_on(self) -> None:
+        intake = self.intake
+        claim = intake.next_claim()
+        if claim:
+            self._outbox.add(states.Claim(claim))
+        if intake.has_room_for_open():
+            self._outbox.add(states.ReadOpen())
+        if intake.has_room_for_input():
+            self._outbox.add(states.ReadInput())
+
+    @property
+    def _has_room(self) -> bool:
+        """Return whether one more row may be in flight; not while outcomes pile up unread."""
+        return self._in_flight < self._settings.in_flight and self.intake.is_outcome_wanted
+
+    @property
+    def _is_row_ready(self) -> bool:
+        """Return whether a slot and the rate are all that the next row may lack."""
+        ready = self.intake.ready
+        return bool(ready) and ready[0].phase is Phase.READY and self._has_room
+
+    def _is_finished(self, now: float) -> bool:
+        if now >= self._ends_at:
+            return True
+        if self._backlog or self._slots.sending:
+            return False
+        return self.is_stopping or (self.intake.is_done and not self._in_flight)
+
+    def _set_wake(self) -> None:
+        """Ask to be woken when time alone will let something go on."""
+        at = math.inf if self.is_over else self._ends_at
+        if self._deadlines:
+            at = min(at, next(iter(self._deadlines.values())))
+        if self._recorded:
+            at = min(at, self._recorded[0][0])
+        if not self.is_stopping and self._is_row_ready:
+            at = min(at, self._slots.ready_at if self._slots.has_free else self._slots.rested_at)
+        if at != self._wake_at:
+            self._wake_at = at
+            self._outbox.add(states.WakeAt(at))
+
+    # Figures
+
+    def statistics(self, begun_at: datetime) -> BatchStatistics:
+        """Return the present numbers."""
+        outbox, intake = self._outbox, self.intake
+        return BatchStatistics(
+            begun_at=begun_at,
+            read=intake.rows_read,
+            faulty=outbox.faulty,
+            ready=len(intake.ready),
+            sending=self._slots.sending,
+            in_flight=self._in_flight,
+            resumed=intake.rows_resumed,
+            starts=self._starts,
+            replayed=outbox.replayed,
+            unread=outbox.unread,
+            states=dict(outbox.states),
+            is_stopping=self.is_stopping,
+        )
+
+    def check(self) -> None:
+        """Count anew from the phases of all rows. Raises AssertionError where a counter says otherwise; for tests."""
+        rows = [*self.intake.active.values(), *self.intake.resumed.values()]
+        sending = sum(row.phase in SENDING_PHASES for row in rows)
+        in_flight = sum(row.phase in IN_FLIGHT_PHASES for row in rows)
+        assert (sending, in_flight) == (self._slots.sending, self._in_flight), (rows, self._slots.sending)  # noqa: S101

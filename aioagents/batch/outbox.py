@@ -1,0 +1,59 @@
+"""What leaves the core of a batch: commands, in order, and outcomes while somebody reads them. Pure."""
+
+from collections import Counter
+
+from .outcome import Outcome
+from .record import RowState
+from .states import Abandon, Command, Emit, Row
+
+
+class Outbox:
+    """Collects commands for the driver, and counts the outcomes among them.
+
+    Once the reader has left, an outcome goes nowhere, unless the journal does not have what it says: such a start is
+    abandoned, since this is where its run can still be found.
+    """
+
+    __slots__ = ("_commands", "faulty", "is_left", "replayed", "states", "unread")
+
+    def __init__(self) -> None:
+        self._commands: list[Command] = []
+        self.is_left = False
+        #: Outcomes that were not taken yet.
+        self.unread = 0
+        #: Outcomes of rows that are none, or whose key stands twice; those of an earlier run; all others by state.
+        self.faulty = 0
+        self.replayed = 0
+        self.states: Counter[RowState] = Counter()
+
+    def add(self, command: Command) -> None:
+        """Add a command."""
+        self._commands.append(command)
+
+    def take(self) -> list[Command]:
+        """Return the commands given since the last time."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def emit(self, outcome: Outcome, row: Row | None = None) -> None:
+        """Report an outcome; with its `row` where the journal does not have what it says."""
+        self.states[outcome.state] += 1
+        self.replayed += outcome.is_replayed
+        self._emit(outcome, row)
+
+    def refuse(self, key: str, error: Exception) -> None:
+        """Report what is no row to be started."""
+        self.faulty += 1
+        self._emit(Outcome(key=key, state=RowState.REFUSED, error=error), None)
+
+    def abandon(self, row: Row) -> None:
+        """Report what became of a start that nobody waits for, unless it surely was not sent."""
+        if row.handle is not None or row.sent_at is not None:
+            self._commands.append(Abandon(row, row.error))
+
+    def _emit(self, outcome: Outcome, row: Row | None) -> None:
+        if not self.is_left:
+            self.unread += 1
+            self._commands.append(Emit(outcome, row))
+        elif row is not None:
+            self.abandon(row)

@@ -1,0 +1,127 @@
+"""Reads the rows of a batch: those that an earlier run left open, then the input, as the core has room for them."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+
+from ..clock import Clock
+from ..contract import BatchRow
+from .intake import Intake
+from .record import BatchJournal, Record, RowState
+from .rows import RowFault
+
+Rows: TypeAlias = Iterable[BatchRow | RowFault] | AsyncIterable[BatchRow | RowFault]
+
+_SLICE: Final = 0.02  # seconds for which an iterator that never waits may hold up the loop
+
+
+class RowReader:
+    """Gives what is read to the core's `intake`, and says by `happened` that it did."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        journal: BatchJournal,
+        clock: Clock,
+        *,
+        happened: Callable[[], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._intake = intake
+        self._journal = journal
+        self._clock = clock
+        self._happened = happened
+        self._spawn = spawn
+        self._loop = asyncio.get_running_loop()
+        # Resolved when reading may go on, which the core may say before anybody waits for it.
+        self._room_for_open: asyncio.Future[None] = self._loop.create_future()
+        self._room_for_input: asyncio.Future[None] = self._loop.create_future()
+
+    async def read(self, rows: Rows) -> None:
+        """Read all there is, what an earlier run left first. Raises what the input raises."""
+        intake = self._intake
+        await self._journal.begin()
+        async with _closing(self._journal.unfinished()) as records:
+            async for record in records:
+                if record.state is RowState.SENDING and not self._found(record):
+                    await self._room_for_open
+        if not intake.sending_ended():
+            self._room_for_open = self._loop.create_future()
+            self._happened()
+            await self._room_for_open
+        started = self._journal.unfinished()
+        if await self._find_started(started):
+            self._spawn(self._find_more(started))  # the input is read meanwhile
+        if isinstance(rows, AsyncIterable):
+            async for row in rows:
+                if not self._take(row):
+                    await self._room_for_input
+        else:
+            await self._read_slices(rows)
+        intake.input_ended()
+        self._happened()
+
+    def _found(self, record: Record) -> bool:
+        has_room = self._intake.found_open(record, self._clock.utcnow())
+        if not has_room:
+            self._room_for_open = self._loop.create_future()
+        self._happened()
+        return has_room
+
+    async def _find_started(self, records: AsyncIterator[Record]) -> bool:
+        """Find runs that go on, as many as may wait to be followed; return whether there may be more."""
+        async for record in records:
+            if record.state is RowState.STARTED and not self._found(record):
+                return True
+        self._intake.open_ended()
+        self._happened()
+        return False
+
+    async def _find_more(self, records: AsyncIterator[Record]) -> None:
+        async with _closing(records):
+            await self._room_for_open
+            while await self._find_started(records):
+                await self._room_for_open
+
+    async def _read_slices(self, rows: "Iterable[BatchRow | RowFault]") -> None:
+        """Read an iterable, leaving time to the loop now and then."""
+        ends_at = self._clock.now() + _SLICE
+        for row in rows:
+            if not self._take(row):
+                await self._room_for_input
+            elif self._clock.now() < ends_at:
+                continue
+            await asyncio.sleep(0)
+            ends_at = self._clock.now() + _SLICE
+
+    def _take(self, row: BatchRow | RowFault) -> bool:
+        has_room = self._intake.read(row)
+        if not has_room:
+            self._room_for_input = self._loop.create_future()
+        self._happened()
+        return has_room
+
+    def read_open(self) -> None:
+        """Go on reading what an earlier run left."""
+        _resolve(self._room_for_open)
+
+    def read_input(self) -> None:
+        """Go on reading the input."""
+        _resolve(self._room_for_input)
+
+
+@asynccontextmanager
+async def _closing(records: AsyncIterator[Record]) -> AsyncIterator[AsyncIterator[Record]]:
+    """Close an iterator when the block is left, where it can be: a cursor would not survive being collected."""
+    try:
+        yield records
+    finally:
+        close = getattr(records, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _resolve(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,229 @@
+"""What a row of a running batch goes through, and the commands by which its core acts. Data alone.
+
+A phase says what is known of a row and what the journal was asked for, so that an answer needs no callback: the phase
+says what it is the answer to. `J` is the state that the journal has, `asks` the change that is being recorded.
+
+    phase        J         asks                          leaves by, to
+    REPLANNING   UNKNOWN*  PLANNED                       answer: READY in input order, or gone
+    LOST         SENDING   UNKNOWN                       answer: outcome UNKNOWN, or gone
+    READY        PLANNED                                 slot and rate: RECORDING
+    RECORDING    PLANNED   SENDING                       answer: RECORDED, or gone
+    RECORDED     SENDING                                 its moment: SENT; stop: RETURNING
+    SENT         SENDING                                 handle: CONFIRMING; error: FAILING, RETURNING; lost: outcome
+    RETURNING    SENDING   PLANNED                       answer: READY at the back, or outcome SENDING
+    CONFIRMING   SENDING   STARTED                       answer: FOLLOWED, or outcome SENDING with the reference
+    FAILING      SENDING   REFUSED, UNKNOWN or PLANNED   answer: outcome
+    WAITING      STARTED                                 slot: FOLLOWED
+    FOLLOWED     STARTED                                 end of the run: ENDING; error, deadline: outcome STARTED
+    ENDING       STARTED   the end                       answer: outcome, or gone
+
+    * or SENDING, where an earlier run left the row and it is to be sent again
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from ..contract import BatchRow
+from ..model import Run, RunRef
+from .outcome import Outcome
+from .record import Change, Record, RowState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ..polling import RunHandle
+
+
+class Phase(Enum):
+    """Where a row stands in a running batch."""
+
+    __hash__ = object.__hash__  # members are single: no need to hash their names at every step of a row
+
+    REPLANNING = "replanning"
+    LOST = "lost"
+    READY = "ready"
+    RECORDING = "recording"
+    RECORDED = "recorded"
+    SENT = "sent"
+    RETURNING = "returning"
+    CONFIRMING = "confirming"
+    FAILING = "failing"
+    WAITING = "waiting"
+    FOLLOWED = "followed"
+    ENDING = "ending"
+    GONE = "gone"
+
+
+PHASE_MOVES: Final[Mapping[Phase, frozenset[Phase]]] = MappingProxyType(
+    {
+        Phase.REPLANNING: frozenset({Phase.READY, Phase.GONE}),
+        Phase.LOST: frozenset({Phase.GONE}),
+        Phase.READY: frozenset({Phase.RECORDING, Phase.GONE}),
+        Phase.RECORDING: frozenset({Phase.RECORDED, Phase.GONE}),
+        Phase.RECORDED: frozenset({Phase.SENT, Phase.RETURNING}),
+        Phase.SENT: frozenset({Phase.CONFIRMING, Phase.FAILING, Phase.RETURNING, Phase.GONE}),
+        Phase.RETURNING: frozenset({Phase.READY, Phase.GONE}),
+        Phase.CONFIRMING: frozenset({Phase.FOLLOWED, Phase.GONE}),
+        Phase.FAILING: frozenset({Phase.GONE}),
+        Phase.WAITING: frozenset({Phase.FOLLOWED}),
+        Phase.FOLLOWED: frozenset({Phase.ENDING, Phase.GONE}),
+        Phase.ENDING: frozenset({Phase.GONE}),
+        Phase.GONE: frozenset(),
+    }
+)
+#: Rows whose start may be out: so many a kill leaves unknown.
+SENDING_PHASES: Final = frozenset({Phase.RECORDING, Phase.RECORDED, Phase.SENT})
+#: Rows that count as in flight.
+IN_FLIGHT_PHASES: Final = SENDING_PHASES | {
+    Phase.RETURNING,
+    Phase.CONFIRMING,
+    Phase.FAILING,
+    Phase.FOLLOWED,
+    Phase.ENDING,
+}
+
+
+class Row:
+    """One row of a running batch, from its claim, or from the journal of an earlier run, until its outcome."""
+
+    __slots__ = (
+        "end",
+        "error",
+        "handle",
+        "input",
+        "key",
+        "phase",
+        "ref",
+        "sent_at",
+        "state",
+        "target",
+        "unfollow",
+    )
+
+    def __init__(
+        self, key: str, target: str, phase: Phase, *, row: BatchRow | None = None, ref: RunRef | None = None
+    ) -> None:
+        self.key = key
+        self.target = target
+        self.phase = phase
+        #: What is to be started; None for a row that an earlier run left.
+        self.input = row
+        self.ref = ref
+        self.handle: RunHandle | None = None
+        #: When its start was handed over (UTC); None while it surely was not sent.
+        self.sent_at: datetime | None = None
+        #: What a failed start makes of the row, and its error.
+        self.state = RowState.SENDING
+        self.error: Exception | None = None
+        #: The run at its end.
+        self.end: Run | None = None
+        #: Removes the callback by which the driver learns of the run's end.
+        self.unfollow: Callable[[], None] | None = None
+
+    def move(self, phase: Phase) -> None:
+        """Enter `phase`. Raises RuntimeError for a move that the table does not have."""
+        if phase not in PHASE_MOVES[self.phase]:
+            raise RuntimeError(f"row {self.key!r} cannot go from {self.phase.value} to {phase.value}")
+        self.phase = phase
+
+    @property
+    def last(self) -> Run | None:
+        """Return the run as it was seen last."""
+        return None if self.handle is None else self.handle.last
+
+    def __repr__(self) -> str:
+        return f"<Row {self.key!r} {self.phase.value}>"
+
+
+class ReadOpen(NamedTuple):
+    """Go on reading the rows that an earlier run left open."""
+
+
+class ReadInput(NamedTuple):
+    """Go on reading the input."""
+
+
+class Claim(NamedTuple):
+    """Claim rows in the journal. Not given again before this one was answered."""
+
+    rows: Sequence[BatchRow]
+
+
+class Save(NamedTuple):
+    """Record changes in the journal. Not given again before this one was answered."""
+
+    changes: Sequence[Change]
+
+
+class Start(NamedTuple):
+    """Start the row: the journal has it as SENDING."""
+
+    row: Row
+
+
+class CancelUnsent(NamedTuple):
+    """See that no request of the starts that are under way is sent any more."""
+
+
+class Follow(NamedTuple):
+    """Report the end of the row's run; attach to the run where there is no handle."""
+
+    row: Row
+
+
+class Unfollow(NamedTuple):
+    """Report the end of the row's run no more."""
+
+    row: Row
+
+
+class Emit(NamedTuple):
+    """Hand an outcome to the reader. `row` is given where the journal does not have what the outcome says."""
+
+    outcome: Outcome
+    row: Row | None
+
+
+class Abandon(NamedTuple):
+    """Report a start of which nobody else will learn: the reader is gone, and the journal does not have it."""
+
+    row: Row
+    error: Exception | None
+
+
+class Found(NamedTuple):
+    """Report a row that need not be started, since the journal or this process has it already."""
+
+    row: BatchRow
+    record: Record
+
+
+class WakeAt(NamedTuple):
+    """Ask for the next commands at a moment, infinity for never. Replaces the moment before."""
+
+    at: float
+
+
+class End(NamedTuple):
+    """End the iteration: the reader gets the outcomes before, then `error` where there is one."""
+
+    error: Exception | None
+
+
+Command: TypeAlias = (
+    ReadOpen
+    | ReadInput
+    | Claim
+    | Save
+    | Start
+    | CancelUnsent
+    | Follow
+    | Unfollow
+    | Emit
+    | Abandon
+    | Found
+    | WakeAt
+    | End
+)

@@ -1,0 +1,158 @@
+"""Makes calls: sent, retried, and read."""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Collection, Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+
+from ..clock import Clock, sleep
+from ..errors import AgentsError, DecodeError, ReplyError
+from ..model import Reply, Request, Send, StreamSend
+from ..observe import Dispatcher, StartAbandoned
+from ..retry import RetryPolicy
+from ..tasks import Supervisor
+from .account import UNSIGNED, Account
+from .pending import Start, StartRequest
+from .reply_errors import as_authentication_error, error_of_reply, read_reply
+from .sender import RequestSender
+from .starts import Starts
+from .streams import StreamingCall
+
+T = TypeVar("T")
+
+
+class Caller(RequestSender):
+    """Makes the calls of one pool."""
+
+    def __init__(
+        self,
+        send: Send,
+        *,
+        supervisor: Supervisor,
+        clock: Clock,
+        retry: RetryPolicy,
+        emit: Dispatcher,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(send, clock=clock, retry=retry, emit=emit, chance=chance)
+        self._starts = Starts(self, supervisor=supervisor, clock=clock, emit=emit)
+        #: How many requests were sent to token endpoints.
+        self.token_requests = 0
+
+    async def call(self, account: Account, request: Request, read: Callable[[Reply], T]) -> T:
+        """Make a call that may be repeated, and return what `read` makes of its 2xx reply.
+
+        Passing errors are retried as the retry policy, the account's retry budget and the caller's own deadline
+        allow; then the last error is raised.
+        """
+        return read_reply(read, await self.exchange(account, request))
+
+    def poll(self, account: Account, request: Request) -> Coroutine[Any, Any, Reply]:
+        """Make a call that may be repeated, once, and return its 2xx reply; the poller schedules retries itself."""
+        account.budget.earn()
+        return self.send(account, request)
+
+    async def exchange(self, account: Account, request: Request) -> Reply:
+        """Make a call that may be repeated, as `call` does, and return its 2xx reply."""
+        deadline = anyio.current_effective_deadline()
+        account.budget.earn()
+        failures = 0
+        while True:
+            try:
+                return await self.send(account, request)
+            except AgentsError as error:
+                failures += 1
+                error.tries = failures
+                await self.wait_to_retry(account, request, error, failures=failures, deadline=deadline)
+
+    def start(self, account: Account, start: Start[T]) -> Coroutine[Any, Any, T]:
+        """Send what starts a run, once, and return what its `read` makes of the reply.
+
+        Cancelled before the first byte left, nothing is sent. Cancelled later, the request goes on, and its outcome
+        is emitted as `StartAbandoned`. Raises `StartUnknown` when it cannot be known whether a run began, and the
+        refusal or `NotSent` when none did.
+        """
+        return self._starts.start(account, start)
+
+    def stream(self, account: Account, start: StartRequest) -> StreamingCall:
+        """Return a context manager that sends `start` on entering and whose reply is read while it arrives.
+
+        It belongs to the task that enters it, not to the pool. Raises TypeError where the pool's `Send` cannot
+        stream.
+        """
+        if not isinstance(self._send, StreamSend):
+            raise TypeError(f"{type(self._send).__name__} cannot stream replies")
+        return StreamingCall(
+            self,
+            self._send,
+            account,
+            start,
+            clock=self._clock,
+            emit=self._emit,
+            count_accepted=partial(self._starts.count_accepted, start),
+        )
+
+    @property
+    def starts(self) -> int:
+        """Count the runs that were accepted."""
+        return self._starts.accepted
+
+    async def drain(self, seconds: float) -> None:
+        """Cancel the starts that are unsent, and wait for at most `seconds` until none is in flight."""
+        await self._starts.drain(seconds)
+
+    def run_inline(
+        self, work: Coroutine[Any, Any, None], on_end: Callable[["asyncio.Task[Any]"], object]
+    ) -> "asyncio.Task[None]":
+        """Run `work` in a task of the pool, whose starts are inline starts; call `on_end` once it has ended.
+
+        Nobody but the pool may cancel that task: this is why its starts need no tasks of their own. It ends with the
+        pool at the latest; a start that is in flight then raises `StartUnknown`. Raises `PoolClosed`.
+        """
+        return self._starts.run_inline(work, on_end)
+
+    def emit_abandoned(self, event: StartAbandoned) -> None:
+        """Emit the outcome of a start that was waited for, but that nobody can use any more."""
+        self._emit(event)
+
+    def cancel_unsent(self, waiters: Collection[asyncio.Task[Any]]) -> None:
+        """Send nothing more of the starts that these tasks wait for.
+
+        Those that are unsent raise `NotSent`; those that are in flight go on, and are not sent again if refused.
+        """
+        self._starts.cancel_unsent(waiters)
+
+    async def fetch_token(self, vendor: str, request: Request, read: Callable[[Reply], T]) -> T:
+        """Send a token request, and retry it after passing errors and after replies that cannot be read.
+
+        Raises `AuthenticationError` for every refusal, and the errors of transport and decoding.
+        """
+        failures = 0
+        while True:
+            try:
+                self.token_requests += 1
+                self.requests += 1
+                reply = await self._send_function(vendor)(request, headers=UNSIGNED)
+                if not reply.is_success:
+                    raise error_of_reply(vendor, request, reply, utcnow=self._clock.utcnow())
+                return read_reply(read, reply)
+            except ReplyError as error:
+                failures += 1
+                if not error.is_passing:
+                    raise as_authentication_error(error) from error
+                await self.wait_to_retry(None, request, error, failures=failures, deadline=math.inf)
+            except DecodeError as error:
+                # Most likely a gateway's page; repeating a token request starts nothing.
+                error.vendor = vendor
+                failures += 1
+                if failures >= self._retry.attempts:
+                    raise
+                await sleep(self._clock, self._retry.backoff(failures, chance=self._chance()))
+            except AgentsError as error:
+                error.vendor = vendor
+                failures += 1
+                await self.wait_to_retry(None, request, error, failures=failures, deadline=math.inf)

@@ -1,0 +1,45 @@
+"""What a vendor's fake server must supply: it answers requests in memory, without sockets and without waiting.
+
+Each request comes with the time (`now`: seconds of the server's own scaled clock, from 0), and a handler returns at
+once. The simulator serves fake servers over loopback; tests call them directly through a `Send`. The simulator finds
+them by a factory: a vendor's module `fake` has a function `make_fake(plan: RunPlan) -> FakeServer`.
+"""
+
+from .plan import RunPlan, Step
+from .router import Match, Router, answer, ask, no_such_endpoint, read_query
+from .routes import (
+    Answer,
+    Call,
+    DelayedReply,
+    Endpoint,
+    Refused,
+    Route,
+    StreamedReply,
+    json_reply,
+    make_routes,
+)
+from .server import AnswersUnknownPaths, FakeServer, SendsWebhooks, Webhook
+
+__all__ = [
+    "Answer",
+    "AnswersUnknownPaths",
+    "Call",
+    "DelayedReply",
+    "Endpoint",
+    "FakeServer",
+    "Match",
+    "Refused",
+    "Route",
+    "Router",
+    "RunPlan",
+    "SendsWebhooks",
+    "Step",
+    "StreamedReply",
+    "Webhook",
+    "answer",
+    "ask",
+    "json_reply",
+    "make_routes",
+    "no_such_endpoint",
+    "read_query",
+]

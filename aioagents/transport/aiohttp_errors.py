@@ -1,0 +1,75 @@
+"""Translates aiohttp's errors into those of `aioagents.errors`."""
+
+import asyncio
+import ssl
+from typing import Final
+
+import aiohttp
+
+from ..errors import NotSent, ReplyLost, TransportError
+from ..model import Request
+
+# The connection was not established, so nothing was sent.
+_NO_CONNECTION: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.ServerFingerprintMismatch,
+)
+
+
+def fail_body_on_disconnect(response: aiohttp.ClientResponse) -> None:
+    """Make reading the body raise once its connection is lost.
+
+    Where the chunks of a body are framed wrongly, aiohttp does not wake a reader then, and one without a timeout
+    would wait without end.
+    """
+    protocol = None if response.connection is None else response.connection.protocol
+    if protocol is None:
+        return
+    body, closed = response.content, protocol.closed
+
+    def end(_: object) -> None:
+        if closed is not None and not closed.cancelled():
+            closed.exception()  # or asyncio would log that it was never retrieved
+        if not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("the connection ended in the middle of a body"))
+
+    if closed is None:
+        end(None)
+    else:
+        closed.add_done_callback(end)
+
+
+def transport_error(request: Request, exc: BaseException, *, was_sent: bool) -> TransportError:
+    """Return the error for a request that got no whole reply because of `exc`.
+
+    Its message does not contain that of `exc`, which may name proxies and paths: raise it from `exc`.
+    """
+    kind = type(exc).__name__
+    where = f"{request.method} {request.call} at {request.origin}"
+    if isinstance(exc, _NO_CONNECTION) or not was_sent:
+        return NotSent(f"{where} was not sent: {_reason(exc)}", call=request.call)
+    return ReplyLost(f"{where} was sent, and no whole reply came back: {kind}", call=request.call)
+
+
+def redacted(exc: BaseException) -> BaseException:
+    """Return `exc`, or what may be shown of it: aiohttp's may hold the request's headers and parts of the reply."""
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return aiohttp.ClientError(f"{type(exc).__name__}, status {exc.status}")
+    return exc
+
+
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, asyncio.TimeoutError):
+        return "no connection in time"
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return "the host name does not resolve"
+    if isinstance(
+        exc, aiohttp.ClientConnectorCertificateError | ssl.SSLError | aiohttp.ClientConnectorSSLError
+    ):
+        return f"TLS failed ({type(exc).__name__})"
+    inner = getattr(exc, "os_error", None)
+    return (
+        (getattr(inner, "strerror", None) or type(exc).__name__) if inner is not None else type(exc).__name__
+    )
