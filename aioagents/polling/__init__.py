@@ -3,9 +3,9 @@
 from .cadence import Cadence, Growing, Steady
 from .due_queue import DueQueue
 from .handle import RunHandle
-from .polled import PolledRun, Push
-from .scheduler import Scheduler
-from .source import ListReader, PollStatistics, Reader, Source
+from .reader import ListReader, Reader
+from .runs import Push
+from .scheduler import PollStatistics, ScheduledSource, Scheduler
 
 __all__ = [
     "Cadence",
@@ -13,11 +13,10 @@ __all__ = [
     "Growing",
     "ListReader",
     "PollStatistics",
-    "PolledRun",
     "Push",
     "Reader",
     "RunHandle",
+    "ScheduledSource",
     "Scheduler",
-    "Source",
     "Steady",
 ]

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import AgentsError, RunAborted, RunFailed, WaitTimeout
 from ..model import Run, RunRef, RunState
-from .polled import Feed, PolledRun, Push, StateWaiter
-from .source import Source
+from .listeners import Feed, StateListener
+from .runs import PolledRun, Push, Waiter
+from .scheduler import ScheduledSource, Scheduler
 
 
 class RunHandle:
@@ -20,11 +21,11 @@ class RunHandle:
     nor anybody else's wait. Handles are cheap, and several of one run share their polls.
     """
 
-    __slots__ = ("__weakref__", "_polled", "accepted")
+    __slots__ = ("__weakref__", "_polled", "_scheduler", "accepted")
 
     def __init__(
         self,
-        source: Source,
+        source: ScheduledSource,
         ref: RunRef,
         *,
         target: str = "",
@@ -32,11 +33,13 @@ class RunHandle:
         begun_at: float | None = None,
         push: Push | None = None,
     ) -> None:
-        self._polled = PolledRun(source, ref, target=target, last=accepted, begun_at=begun_at)
+        self._scheduler = source.scheduler
+        self._polled = PolledRun(
+            source.source, ref, target=target, last=accepted, begun_at=begun_at, push=push
+        )
         if push is not None:
-            self._polled.push = push
             loop = asyncio.get_running_loop()
-            weakref.finalize(self, _lose_push, loop, self._polled).atexit = False
+            weakref.finalize(self, _lose_push, loop, self._scheduler, self._polled).atexit = False
         #: The vendor's answer to the start; None when the run was started elsewhere.
         self.accepted = accepted
 
@@ -69,16 +72,15 @@ class RunHandle:
         `PoolClosed`.
         """
         polled = self._polled
-        clock = polled.source.scheduler.clock
-        age = None if polled.begun_at is None else clock.now() - polled.begun_at
+        age = None if polled.begun_at is None else self._scheduler.clock.now() - polled.begun_at
         run = await polled.source.reader.read(polled.ref, age=age, last=self.last)
         polled = self._polled = self._current()
-        polled.source.scheduler.seen(polled, run)
+        self._scheduler.seen(polled, run)
         return polled.last or run
 
     def wake(self) -> None:
         """Have the next poll made at once: somebody hinted that there is news. Never waits, costs one poll."""
-        self._polled.source.scheduler.wake(self._polled)
+        self._scheduler.wake(self._polled)
 
     def __await__(self) -> Generator[Any, None, Run]:
         # A bare future: a coroutine's frame here would be most of what a waiting run costs.
@@ -99,8 +101,8 @@ class RunHandle:
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout has to be 0 or more seconds, or None, not {timeout!r}")
         states = _states(until)
-        future, polled, listener = self._join(states)
-        scheduler = polled.source.scheduler
+        future, polled, waiter = self._join(states)
+        scheduler = self._scheduler
         timer = None
         if timeout is not None and not math.isinf(timeout):
             clock = scheduler.clock
@@ -110,7 +112,7 @@ class RunHandle:
         finally:
             if timer is not None:
                 timer.cancel()
-            scheduler.leave(polled, future, listener)
+            scheduler.leave(polled, waiter)
 
     async def result(self) -> Any:
         """Wait for the end and give the run's output.
@@ -133,7 +135,7 @@ class RunHandle:
         is_over = last is not None and last.state.is_terminal
         feed = Feed(last if is_over or polled.is_seen else None)
         if not is_over:
-            polled = self._polled = polled.source.scheduler.join(self._polled, listener=feed)
+            polled = self._polled = self._scheduler.join(self._polled, feed)
         try:
             while True:
                 run = await feed.next()
@@ -141,7 +143,7 @@ class RunHandle:
                 if run.state.is_terminal:
                     return
         finally:
-            polled.source.scheduler.leave(polled, listener=feed)
+            self._scheduler.leave(polled, feed)
 
     def add_done_callback(self, emit: Callable[[Run | AgentsError], object]) -> Callable[[], None]:
         """Have `tell` called with the run's end, or with the error that a wait would raise: once, by the event loop.
@@ -150,26 +152,23 @@ class RunHandle:
         the call, the handle is kept. Raises `PoolClosed`.
         """
         polled = self._current()
-        listener = _EndListener(self, polled, emit)
+        listener = _EndListener(self, self._scheduler, polled, emit)
         if polled.last is not None and polled.last.state.is_terminal:
             listener.show(polled.last)
         else:
-            listener.polled = self._polled = polled.source.scheduler.join(self._polled, listener=listener)
+            listener.polled = self._polled = self._scheduler.join(self._polled, listener)
         return listener.leave
 
-    def _join(
-        self, states: frozenset[RunState] | None
-    ) -> "tuple[asyncio.Future[Run], PolledRun, StateWaiter | None]":
+    def _join(self, states: frozenset[RunState] | None) -> "tuple[asyncio.Future[Run], PolledRun, Waiter]":
         """Join the poll loop; at its end the future is resolved, and the watch forgotten."""
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
         polled = self._current()
         if polled.last is not None and polled.last.state.is_terminal:
             future.set_result(polled.last)
-            return future, polled, None
-        listener = StateWaiter(future, states) if states else None
-        waiter = None if states else future
-        polled = self._polled = polled.source.scheduler.join(self._polled, waiter, listener)
-        return future, polled, listener
+            return future, polled, future
+        waiter = StateListener(future, states) if states else future
+        polled = self._polled = self._scheduler.join(self._polled, waiter)
+        return future, polled, waiter
 
     def _expire(self, future: "asyncio.Future[Run]", seconds: float) -> None:
         if future.done():
@@ -187,11 +186,16 @@ class RunHandle:
 class _EndListener:
     """Has somebody called at the end. Not from within a poll, whose other listeners their fault would harm."""
 
-    __slots__ = ("_emit", "_handle", "polled")
+    __slots__ = ("_emit", "_handle", "_scheduler", "polled")
 
     def __init__(
-        self, handle: RunHandle, polled: PolledRun, emit: Callable[[Run | AgentsError], object]
+        self,
+        handle: RunHandle,
+        scheduler: Scheduler,
+        polled: PolledRun,
+        emit: Callable[[Run | AgentsError], object],
     ) -> None:
+        self._scheduler = scheduler
         self._handle: RunHandle | None = handle  # a webhook's delivery wakes a handle that is held
         self._emit: Callable[[Run | AgentsError], object] | None = emit
         self.polled = polled
@@ -209,7 +213,7 @@ class _EndListener:
         """Tell nothing any more. May be called twice, and after the call."""
         if self._emit is not None:
             self._emit = self._handle = None
-            self.polled.source.scheduler.leave(self.polled, listener=self)
+            self._scheduler.leave(self.polled, self)
 
     def _call(self, end: Run | AgentsError) -> None:
         emit, self._emit, self._handle = self._emit, None, None
@@ -217,14 +221,14 @@ class _EndListener:
             emit(end)
 
 
-def _lose_push(loop: asyncio.AbstractEventLoop, polled: PolledRun) -> None:
+def _lose_push(loop: asyncio.AbstractEventLoop, scheduler: Scheduler, polled: PolledRun) -> None:
     """Have a run that is not over go on unannounced: the handle that deliveries would have woken is gone.
 
     What is part of a circle may be collected in any thread.
     """
     if polled.last is None or not polled.last.state.is_terminal:
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(polled.source.scheduler.lose_push, polled)
+            loop.call_soon_threadsafe(scheduler.lose_push, polled)
 
 
 def _states(until: Collection[RunState] | None) -> frozenset[RunState] | None:

@@ -3,13 +3,11 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .polled import PolledRun
+from .listeners import is_awaited
 from .round import Round
-
-if TYPE_CHECKING:
-    from .source import Source
+from .runs import PolledRun, Source
 
 #: A run whose look is due, and those of its group that are polled together with it.
 Due = tuple[PolledRun, Round | None]
@@ -71,7 +69,7 @@ class Pollers:
             elif not (idle := self._idle.pop()).done():
                 idle.set_result(due)
 
-    def _next(self) -> "Due | None":
+    def _next(self) -> Due | None:
         """Take the next due look of the lane whose turn it is, and count it as begun."""
         turn = self._turn
         for _ in range(len(turn)):
@@ -82,7 +80,7 @@ class Pollers:
                     if not polled.is_ready:
                         continue  # seen meanwhile, by a poll at its whole group
                     polled.is_ready = False
-                    if polled.is_awaited:
+                    if is_awaited(polled):
                         source.polling += 1
                         self.polling += 1
                         turn.rotate(-1)
@@ -96,7 +94,7 @@ class Pollers:
                 turn.rotate(-1)
         return None
 
-    async def _serve(self, due: "Due | None") -> None:
+    async def _serve(self, due: Due | None) -> None:
         """Be one of the crew, beginning with `due`."""
         loop = asyncio.get_running_loop()
         while not self._is_closed:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from ..errors import AgentsError, NotSent, Throttled
 from ..model import Run, RunRef
-from .polled import PolledRun
-from .source import Group
+from .listeners import is_awaited
+from .runs import Group, PolledRun
 
 
 class Round:
@@ -23,7 +23,7 @@ class Round:
         self._woken: set[RunRef] = set()
         alone = group.alone
         for ref, polled in group.members.items():
-            if polled is first or not polled.is_awaited or (alone and ref in alone):
+            if polled is first or not is_awaited(polled) or (alone and ref in alone):
                 pass
             elif polled.is_ready:
                 polled.is_ready = False

@@ -4,22 +4,59 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from attrs import frozen
+
 from ..clock import Clock
 from ..errors import AgentsError, DecodeError, PoolClosed, Throttled
 from ..model import Run, RunState
 from ..observe import Dispatcher, PollFailed, RunChanged, StatusUnknown
 from ..retry import RetryPolicy
 from .cadence import Cadence
-from .context import Within, within
-from .polled import Listener, PolledRun, Waiter, copy_of, fault_of
+from .listeners import (
+    Within,
+    add_waiter,
+    context_of,
+    copy_of,
+    count_waiting,
+    fail,
+    finish,
+    is_awaited,
+    remove_waiter,
+    run_within,
+)
 from .pollers import Pollers
+from .reader import ListReader, Reader
 from .round import Round
-from .source import ListReader, PollStatistics, Reader, Source
+from .runs import PolledRun, Source, Waiter
 from .timetable import Timetable
 
 _EVER: Final = 1e12  # seconds
 _SHORTEST: Final = 0.05  # seconds between a failed poll and the next
 _WORTH: Final = 0.25  # a list is asked again only if it told of so large a share of its runs
+
+
+@frozen(kw_only=True)
+class PollStatistics:
+    """What a scheduler does: runs watched and who waits for them, polls made, failed, and due but not begun.
+
+    A look at many runs at once counts as one.
+    """
+
+    watched: int
+    waiting: int
+    polls: int
+    polls_failed: int
+    overdue: int
+    polling: int
+    pollers: int
+
+
+@frozen
+class ScheduledSource:
+    """The runs of one account and the scheduler that polls them: what handles of these runs are made from."""
+
+    scheduler: "Scheduler"
+    source: Source
 
 
 class Scheduler:
@@ -58,15 +95,15 @@ class Scheduler:
         self._is_closed = False
         self._unknown: set[tuple[str, str]] = set()
 
-    def source(self, reader: Reader, vendor: str) -> Source:
+    def source(self, reader: Reader, vendor: str) -> ScheduledSource:
         """Make the source of one account."""
-        source = Source(self, reader, vendor)
+        source = Source(reader, vendor)
         self._sources.append(source)
-        return source
+        return ScheduledSource(self, source)
 
     def statistics(self) -> PollStatistics:
         """Return the present numbers; costs a walk over all watched runs."""
-        waits = [polled.waiting for source in self._sources for polled in source.runs.values()]
+        waits = [count_waiting(polled) for source in self._sources for polled in source.runs.values()]
         return PollStatistics(
             watched=sum(waiting > 0 for waiting in waits),
             waiting=sum(waits),
@@ -77,9 +114,7 @@ class Scheduler:
             pollers=self._pollers.hired,
         )
 
-    def join(
-        self, polled: PolledRun, waiter: Waiter | None = None, listener: Listener | None = None
-    ) -> PolledRun:
+    def join(self, polled: PolledRun, waiter: Waiter) -> PolledRun:
         """Wait for a run. Returns the watch that is really polled, perhaps another one. Raises `PoolClosed`."""
         self._ensure_open()
         runs = polled.source.runs
@@ -89,40 +124,31 @@ class Scheduler:
             known.begun_at = polled.begun_at if known.begun_at is None else known.begun_at
             known.target = known.target or polled.target
             polled = known
-        was_awaited = polled.is_awaited
-        polled.enter(waiter or listener, is_first=not was_awaited)
-        if waiter is not None:
-            polled.add(waiter)
-        if listener is not None:
-            polled.listen(listener)
+        was_awaited = is_awaited(polled)
+        add_waiter(polled, waiter, is_first=not was_awaited)
         if not was_awaited:
             polled.source.enter(polled)
             if not polled.is_polling:
                 try:
                     self._resume(polled)
                 except Exception:  # a cadence of the user's
-                    self.leave(polled, waiter, listener)
+                    self.leave(polled, waiter)
                     raise
         elif polled.is_woken and not polled.is_polling:
             self._plan(polled, self.clock.now())
         return polled
 
-    def leave(
-        self, polled: PolledRun, waiter: Waiter | None = None, listener: Listener | None = None
-    ) -> None:
+    def leave(self, polled: PolledRun, waiter: Waiter) -> None:
         """Wait no more. The run is not polled again once nobody waits for it."""
-        if waiter is not None:
-            polled.remove(waiter)
-        if listener is not None:
-            polled.unlisten(listener)
-        if not polled.is_awaited:
+        remove_waiter(polled, waiter)
+        if not is_awaited(polled):
             self._forget(polled)
 
     def wake(self, polled: PolledRun) -> None:
         """Look at the run now, if anybody waits for it, else as soon as somebody does."""
         polled = polled.source.runs.get(polled.ref, polled)
         polled.is_woken = True
-        if polled.is_awaited and not polled.is_polling and not self._is_closed:
+        if is_awaited(polled) and not polled.is_polling and not self._is_closed:
             self._plan(polled, self.clock.now())
 
     def lose_push(self, polled: PolledRun) -> None:
@@ -144,7 +170,7 @@ class Scheduler:
             polled.since = self.clock.now()
         polled.last, polled.is_seen = run, True
         polled.failures = polled.unreadable = 0
-        if polled.source.lists is not None and polled.is_awaited:
+        if polled.source.lists is not None and is_awaited(polled):
             polled.source.enter(polled)
         if not run.is_same_as(previous):
             self._emit(RunChanged(vendor=polled.source.vendor, run=run, previous=previous))
@@ -154,7 +180,7 @@ class Scheduler:
         for listener in polled.listeners or ():
             listener.show(run)
         if run.state.is_terminal:
-            polled.finish(run)
+            finish(polled, run)
             self._forget(polled)
 
     def close(self) -> None:
@@ -172,7 +198,7 @@ class Scheduler:
                     ref=polled.ref,
                 )
                 error.run = polled.last
-                polled.fail(error)
+                fail(polled, error)
 
     # When to look
 
@@ -204,7 +230,7 @@ class Scheduler:
 
     def _plan_or_keep(self, polled: PolledRun, at: float) -> None:
         """Plan a poll, or keep its time for whoever comes back."""
-        if polled.is_awaited:
+        if is_awaited(polled):
             self._plan(polled, at)
         else:
             polled.due_at = at
@@ -240,10 +266,10 @@ class Scheduler:
         return self._poll_together(together, polled, lists)
 
     async def _poll_alone(self, polled: PolledRun) -> None:
-        if not polled.is_awaited:  # any more
+        if not is_awaited(polled):  # any more
             self._settle(polled, self._forget)
             return
-        context = polled.context
+        context = context_of(polled.context)
         was_woken, polled.is_woken = polled.is_woken, False
         self._polls += 1
         age = None if polled.begun_at is None else self.clock.now() - polled.begun_at
@@ -263,13 +289,13 @@ class Scheduler:
         polled.is_polling = False
         context = polled.context
         try:
-            within(context, act, polled, *arguments)
+            run_within(context, act, polled, *arguments)
         except Exception as exc:  # noqa: BLE001 - a cadence of the user's
-            within(context, self._end, polled, fault_of(polled, exc))
+            run_within(context, self._end, polled, fault_of(polled, exc))
 
     async def _poll_together(self, together: Round, first: PolledRun, lists: ListReader) -> None:
         """Look at many runs with one request; whom it does not tell of goes back, but `first` is read by itself."""
-        group, context = together.group, first.context
+        group, context = together.group, context_of(first.context)
         is_found = True
         self._polls += 1
         try:
@@ -341,5 +367,12 @@ class Scheduler:
     def _end(self, polled: PolledRun, error: AgentsError) -> None:
         error.ref = polled.ref
         error.run = polled.last
-        polled.fail(error)
+        fail(polled, error)
         self._forget(polled)
+
+
+def fault_of(polled: PolledRun, exc: Exception) -> AgentsError:
+    """Return the error that tells who waits of a fault that is not the vendor's."""
+    fault = AgentsError(f"looking at {polled.ref} failed: {type(exc).__name__}")
+    fault.__cause__ = exc
+    return fault

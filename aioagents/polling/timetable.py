@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ..clock import Clock, Timer
 from .due_queue import DueQueue
-from .polled import PolledRun
+from .runs import PolledRun
 
 
 class Timetable:
