@@ -1,7 +1,6 @@
-"""Waiting for runs: when to look again, and who waits for what."""
+"""Waiting for runs: when each is polled, by whom, and who learns what was seen."""
 
 from .cadence import Cadence, Growing, Steady
-from .due_queue import DueQueue
 from .handle import RunHandle
 from .reader import ListReader, Reader
 from .runs import Push
@@ -9,7 +8,6 @@ from .scheduler import PollStatistics, ScheduledSource, Scheduler
 
 __all__ = [
     "Cadence",
-    "DueQueue",
     "Growing",
     "ListReader",
     "PollStatistics",

@@ -2,18 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Generator, Iterable
+from collections.abc import Collection, Coroutine, Generator, Iterable
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
 from ..errors import AgentsError
 from ..model import Run, RunState
-from .runs import Contexts, PolledRun, Waiter
+from .runs import Contexts, Listener, PolledRun, Waiter, Waiters
 
 T = TypeVar("T")
-
-_Futures = asyncio.Future[Run] | set[asyncio.Future[Run]] | None
-
 
 # Who waits
 
@@ -23,58 +20,59 @@ def is_awaited(run: PolledRun) -> bool:
 
     A caller that awaits a handle directly and is cancelled does not leave: its future is done, and that shows it.
     """
-    futures = run.futures
-    if futures is None:
-        return run.listeners is not None
-    if isinstance(futures, set):
-        return any(not each.done() for each in futures) or run.listeners is not None
-    return not futures.done() or run.listeners is not None
+    waiters = run.waiters
+    if waiters is None:
+        return False
+    if isinstance(waiters, dict):
+        return any(not each.done() for each in waiters)
+    return not waiters.done()
 
 
 def count_waiting(run: PolledRun) -> int:
     """Return how many wait for a run."""
-    return sum(not each.done() for each in _all(run.futures)) + len(run.listeners or ())
+    return sum(not each.done() for each in _all(run.waiters))
 
 
 def add_waiter(run: PolledRun, waiter: Waiter, *, is_first: bool) -> None:
     """Add one who waits, with the context variables of the caller; `is_first` says that nobody else does."""
     _add_context(run, waiter, copy_context() or None, is_first=is_first)
-    if isinstance(waiter, asyncio.Future):
-        _add_future(run, waiter)
+    waiters = run.waiters
+    if isinstance(waiters, dict):
+        if _is_power_of_two(len(waiters)):
+            waiters = run.waiters = {each: None for each in waiters if not each.done()}
+        waiters[waiter] = None
+    elif waiters is None or waiters.done():
+        run.waiters = waiter
     else:
-        run.listeners = [*(run.listeners or ()), waiter]
+        run.waiters = {waiters: None, waiter: None}
 
 
 def remove_waiter(run: PolledRun, waiter: Waiter) -> None:
     """Remove one who waits; harmless when it is not known."""
-    if isinstance(run.context, dict):
-        run.context.pop(waiter, None)
-    if not isinstance(waiter, asyncio.Future):
-        run.listeners = [each for each in run.listeners or () if each is not waiter] or None
-    elif run.futures is waiter:
-        run.futures = None
-    elif isinstance(run.futures, set):
-        run.futures.discard(waiter)
-        run.futures = run.futures or None
+    if isinstance(run.contexts, dict):
+        run.contexts.pop(waiter, None)
+    if run.waiters is waiter:
+        run.waiters = None
+    elif isinstance(run.waiters, dict):
+        run.waiters.pop(waiter, None)
+        run.waiters = run.waiters or None
 
 
-def finish(run: PolledRun, end: Run) -> None:
-    """Resolve the futures of a run with its end, and release all who wait."""
-    futures, run.futures, run.listeners = run.futures, None, None
-    for future in _all(futures):
-        if not future.done():
-            future.set_result(end)
+def show(waiters: Waiters, seen: Run) -> None:
+    """Show what a poll saw to those who listen."""
+    for waiter in _all(waiters):
+        if isinstance(waiter, Listener):
+            waiter.show(seen)
 
 
-def fail(run: PolledRun, error: AgentsError) -> None:
-    """Raise a copy of `error` at each who waits for a run, and release them."""
-    futures, listeners = run.futures, run.listeners
-    run.futures = run.listeners = None
-    for future in _all(futures):
-        if not future.done():
-            future.set_exception(copy_of(error))
-    for listener in listeners or ():
-        listener.fail(copy_of(error))
+def end_waits(waiters: Waiters, end: Run | AgentsError) -> None:
+    """Pass the run's end, or a copy of the error that ended the waits, to each who waited."""
+    for waiter in _all(waiters):
+        if not waiter.done():
+            if isinstance(end, AgentsError):
+                waiter.set_exception(copy_of(end))
+            else:
+                waiter.set_result(end)
 
 
 def copy_of(error: AgentsError) -> AgentsError:
@@ -84,22 +82,10 @@ def copy_of(error: AgentsError) -> AgentsError:
     return copy
 
 
-def _add_future(run: PolledRun, future: asyncio.Future[Run]) -> None:
-    futures = run.futures
-    if isinstance(futures, set):
-        if _is_power_of_two(len(futures)):
-            futures = run.futures = {each for each in futures if not each.done()}
-        futures.add(future)
-    elif futures is None or futures.done():
-        run.futures = future
-    else:
-        run.futures = {futures, future}
-
-
-def _all(futures: _Futures) -> Iterable[asyncio.Future[Run]]:
-    if futures is None:
+def _all(waiters: Waiters) -> Iterable[Waiter]:
+    if waiters is None:
         return ()
-    return futures if isinstance(futures, set) else (futures,)
+    return waiters if isinstance(waiters, dict) else (waiters,)
 
 
 def _is_power_of_two(count: int) -> bool:
@@ -111,46 +97,33 @@ def _is_power_of_two(count: int) -> bool:
 
 
 def _add_context(run: PolledRun, waiter: Waiter, context: Context | None, *, is_first: bool) -> None:
-    held = run.context
+    held = run.contexts
     if is_first:
-        run.context = context  # most programs set no variables, and each copy costs memory: None for those
+        run.contexts = context  # most programs set no variables, and each copy costs memory: None for those
     elif held is not None or context is not None:
         contexts = held if isinstance(held, dict) else {}
         if isinstance(held, Context) and (only := _only(run)) is not None:
             contexts[only] = held
         if _is_power_of_two(len(contexts)):
-            contexts = {each: its for each, its in contexts.items() if not _is_done(each)}
+            contexts = {each: its for each, its in contexts.items() if not each.done()}
         if context is not None:
             contexts[waiter] = context
-        run.context = contexts
+        run.contexts = contexts
 
 
 def _only(run: PolledRun) -> Waiter | None:
     """Return the first who waits."""
-    for future in _all(run.futures):
-        if not future.done():
-            return future
-    return run.listeners[0] if run.listeners else None
+    for waiter in _all(run.waiters):
+        if not waiter.done():
+            return waiter
+    return None
 
 
 def context_of(contexts: Contexts) -> Context | None:
     """Return the context of the first who still waits, None where nobody left has variables."""
     if isinstance(contexts, dict):
-        return next((context for waiter, context in contexts.items() if not _is_done(waiter)), None)
+        return next((context for waiter, context in contexts.items() if not waiter.done()), None)
     return contexts
-
-
-def _is_done(waiter: Waiter) -> bool:
-    return isinstance(waiter, asyncio.Future) and waiter.done()
-
-
-def run_within(contexts: Contexts, act: Callable[..., None], *arguments: object) -> None:
-    """Call `act` in the context of the first who still waits, so that hooks find that caller's variables."""
-    context = context_of(contexts)
-    if context is None:
-        act(*arguments)
-    else:
-        context.run(act, *arguments)
 
 
 class Within:
@@ -184,7 +157,7 @@ class Within:
 # Kinds of listeners
 
 
-class StateListener:
+class StateListener(Listener):
     """Resolves a future once a poll sees the run in one of `states`, or at its end."""
 
     __slots__ = ("_future", "_states")
@@ -195,16 +168,21 @@ class StateListener:
 
     def show(self, run: Run) -> None:
         """Resolve the future when `run` is what is waited for."""
-        if (run.state in self._states or run.state.is_terminal) and not self._future.done():
+        if run.state in self._states and not self._future.done():
             self._future.set_result(run)
 
-    def fail(self, error: AgentsError) -> None:
+    def set_result(self, result: Run, /) -> None:
+        """Resolve the future with the end."""
+        if not self._future.done():
+            self._future.set_result(result)
+
+    def set_exception(self, exception: AgentsError, /) -> None:
         """Raise the error at who awaits the future."""
         if not self._future.done():
-            self._future.set_exception(error)
+            self._future.set_exception(exception)
 
 
-class Feed:
+class Feed(Listener):
     """Queues changes for one reader; a slow one misses none."""
 
     __slots__ = ("_changes", "_error", "_latest", "_waiter")
@@ -222,9 +200,13 @@ class Feed:
             self._changes.append(run)
             self._rouse()
 
-    def fail(self, error: AgentsError) -> None:
-        """Raise `error` once all changes are read."""
-        self._error = error
+    def set_result(self, result: Run, /) -> None:
+        """Queue the end."""
+        self.show(result)
+
+    def set_exception(self, exception: AgentsError, /) -> None:
+        """Raise the error once all changes are read."""
+        self._error = exception
         self._rouse()
 
     async def next(self) -> Run:

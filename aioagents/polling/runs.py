@@ -1,35 +1,60 @@
-"""The data of the polling engine: a run that is polled, the group one list reads, the source of an account's runs.
+"""The data of the polling engine: a polled run, the group that one list reads, the source of an account's runs.
 
-Plain data that points at each other: `core.py` decides with it, `listeners.py` keeps who waits in it.
+Plain data that points at each other. `core.py` decides with it; `listeners.py` keeps in it who waits.
 """
 
-import asyncio
+import math
 from collections import deque
 from contextvars import Context
-from typing import Final, Protocol
+from enum import Enum
+from typing import Final, NamedTuple, Protocol
 
 from ..errors import AgentsError
 from ..model import Run, RunRef
 from .reader import ListReader, Reader
 
-_MOST: Final = 1000  # runs that one list is asked for
+
+class Waiter(Protocol):
+    """Waits for the end of a run. A future is one."""
+
+    def done(self) -> bool:
+        """Return whether it waits no more."""
+        ...
+
+    def set_result(self, result: Run, /) -> None:
+        """Take the run's end."""
+        ...
+
+    def set_exception(self, exception: AgentsError, /) -> None:
+        """Take the error that ended the wait."""
+        ...
 
 
-class Listener(Protocol):
-    """Is shown every poll of a run, and why polling ended where it failed."""
+class Listener:
+    """A waiter that also has what polls before the end see. It waits until it is removed."""
+
+    __slots__ = ()
+
+    def done(self) -> bool:
+        """Return that it still waits."""
+        return False
 
     def show(self, run: Run) -> None:
-        """Take `run`, which a poll saw."""
-        ...
+        """Take what a poll saw, unless that is the end."""
+        raise NotImplementedError
 
-    def fail(self, error: AgentsError) -> None:
-        """Take the error that ended the polling."""
-        ...
+    def set_result(self, result: Run, /) -> None:
+        """Take the run's end."""
+        raise NotImplementedError
+
+    def set_exception(self, exception: AgentsError, /) -> None:
+        """Take the error that ended the wait."""
+        raise NotImplementedError
 
 
-#: Who waits for a run: a future that its end resolves, or a listener.
-Waiter = asyncio.Future[Run] | Listener
-#: Their context variables: those of the only one who has some, or by waiter; None while nobody has any.
+#: Who waits, in order. One is the rule, and a dict costs more than all else that a run needs.
+Waiters = Waiter | dict[Waiter, None] | None
+#: Their context variables: those of one, or of several by waiter; None while nobody has any.
 Contexts = Context | dict[Waiter, Context] | None
 
 
@@ -41,29 +66,48 @@ class Push(Protocol):
         ...
 
 
+class Phase(Enum):
+    """Where a run stands on its way from one poll to the next."""
+
+    RESTING = "no poll is planned: nobody waits"
+    PLANNED = "the next poll is planned: the run is in the due queue"
+    DUE = "the next poll is due, and waits for a poll worker"
+    POLLING = "a poll is under way"
+
+
+RESTING, PLANNED, DUE, POLLING = Phase
+
+
+class Failures(NamedTuple):
+    """How many polls failed since the last good one, and how many of these had an answer that cannot be read."""
+
+    in_a_row: int = 0
+    unreadable: int = 0
+
+
+NO_FAILURES: Final = Failures()
+
+
 class PolledRun:
-    """What is known of one run, who waits for it, and when it is polled next. Polled only while somebody waits."""
+    """What is known of one run, who waits for it, and when it is polled next."""
 
     __slots__ = (
         "begun_at",
-        "context",
+        "contexts",
         "due_at",
         "failures",
-        "futures",
         "group",
-        "is_polling",
-        "is_queued",
-        "is_ready",
         "is_seen",
         "is_woken",
         "last",
-        "listeners",
+        "phase",
         "push",
         "ref",
         "since",
         "source",
         "target",
-        "unreadable",
+        "waiters",
+        "was_woken",
     )
 
     def __init__(
@@ -79,91 +123,59 @@ class PolledRun:
         self.source = source
         self.ref = ref
         self.target = target
+        #: The latest state known, and whether it comes from a poll.
         self.last = last
+        self.is_seen = False
         #: When this process started the run, on the monotonic clock; None if others started it.
         self.begun_at = begun_at
-        #: What wakes the run at its end; None where nothing does. The cadence then goes at its slowest.
+        #: When the present state began, as far as was seen; minus infinity before the first wait.
+        self.since = -math.inf
+        #: What wakes the run at its end, if anything does.
         self.push = push
-        #: When the present state began, as far as was seen.
-        self.since: float | None = None
-        self.due_at = 0.0
-        self.failures = 0
-        self.unreadable = 0
-        self.is_queued = False
-        self.is_seen = False  # whether `last` comes from a poll
-        self.is_polling = False  # from when a poll is due until it is over
-        self.is_ready = False  # from when a poll is due until a poll worker takes it
+        #: When the next poll is planned; infinite while none was planned yet.
+        self.due_at = math.inf
+        self.phase = RESTING
+        #: Whether a wake asks for another poll, and whether one had asked for the poll under way.
         self.is_woken = False
+        self.was_woken = False
+        self.failures = NO_FAILURES
         self.group: Group | None = None
-        # One future is the rule, and a set costs more than everything else here together.
-        self.futures: asyncio.Future[Run] | set[asyncio.Future[Run]] | None = None
-        self.listeners: list[Listener] | None = None
-        self.context: Contexts = None
+        self.waiters: Waiters = None
+        self.contexts: Contexts = None
 
     def __lt__(self, other: object) -> bool:
         return False  # which of two is first when both are due at once does not matter
 
 
 class Group:
-    """Runs that one list reads. It takes no more once it had so many members, so that they lie close in time."""
+    """Runs that one list reads."""
 
     __slots__ = ("alone", "had", "is_sparse", "members", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[RunRef, PolledRun] = {}
+        #: How many members it ever had.
         self.had = 0
-        #: Whether the list was found to leave most of its runs out: they are then read one by one.
+        #: Whether the list leaves most of its runs out: they are read one by one from then on.
         self.is_sparse = False
-        #: Those whose latest poll was a list that failed: the next one is their own, for it may be the list's fault.
+        #: Members whose latest poll was a list that failed. It may be the list's fault: the next poll is their own.
         self.alone: set[RunRef] = set()
-
-    @property
-    def is_worth_it(self) -> bool:
-        """Return whether one list is better than a poll of each member."""
-        return len(self.members) > 1 and not self.is_sparse
 
 
 class Source:
-    """The runs of one account: those that are polled, those whose poll is due, and their groups."""
+    """The runs of one account: those that are polled, those whose poll is due, and the groups that take members."""
 
-    __slots__ = ("_open", "lists", "polling", "reader", "ready", "runs", "vendor")
+    __slots__ = ("due", "groups", "lists", "polling", "reader", "runs", "vendor")
 
     def __init__(self, reader: Reader, vendor: str) -> None:
         self.reader = reader
+        #: The reader once more, where it can list runs.
         self.lists = reader if isinstance(reader, ListReader) else None
         self.vendor = vendor
         self.runs: dict[RunRef, PolledRun] = {}
-        self.ready: deque[PolledRun] = deque()
+        #: In order. One that was polled meanwhile, by a list, is passed over.
+        self.due: deque[PolledRun] = deque()
+        self.groups: dict[str, Group] = {}
+        #: How many polls are under way.
         self.polling = 0
-        self._open: dict[str, Group] = {}
-
-    def enter(self, run: PolledRun) -> None:
-        """Put a run into the group in which it can be polled, as far as is known by now."""
-        if self.lists is None or run.last is None:
-            return
-        name = self.lists.group_of(run.last)
-        group = run.group
-        if group is not None:
-            if group.name == name:
-                return
-            self.exit(run)
-        if name is None:
-            return
-        group = self._open.get(name)
-        if group is None or group.had >= _MOST or group.is_sparse:
-            group = self._open[name] = Group(name)
-        group.members[run.ref] = run
-        group.had += 1
-        run.group = group
-
-    def exit(self, run: PolledRun) -> None:
-        """Take a run out of its group; harmless when it is in none."""
-        group = run.group
-        if group is None:
-            return
-        run.group = None
-        group.members.pop(run.ref, None)
-        group.alone.discard(run.ref)
-        if not group.members and self._open.get(group.name) is group:
-            del self._open[group.name]

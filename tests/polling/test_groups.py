@@ -333,7 +333,7 @@ async def test_leaving_during_a_list() -> None:
         rig.vendor.ends = {"a2": 0.0}
         await settle()
         assert tasks[2].result().state is RunState.COMPLETED
-        assert rig.pool.statistics().polling.watched == 0
+        assert rig.pool.statistics().polling.runs == 0
 
 
 async def test_no_run_is_looked_at_twice_at_once() -> None:
@@ -553,4 +553,4 @@ async def test_every_run_is_found_out(data: st.DataObject) -> None:
         rig.vendor.ends = dict.fromkeys(ids, now)
         await rig.clock.advance(2.2 * GAP)
         assert all(task.done() and task.result().state is RunState.COMPLETED for task in tasks)
-        assert rig.pool.statistics().polling.watched == 0
+        assert rig.pool.statistics().polling.runs == 0
