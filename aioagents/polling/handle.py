@@ -56,7 +56,7 @@ class RunHandle:
 
     @property
     def last(self) -> Run | None:
-        """Return the latest state known here, without a poll. None before the first poll of a run that others began."""
+        """Return the latest state known, without a poll; None before the first poll of a run that others began."""
         return self._current().last
 
     def _current(self) -> PolledRun:
