@@ -17,7 +17,7 @@ from .clock import Clock, LoopClock
 from .errors import PoolClosed
 from .model import Send
 from .observe import Dispatcher, Hook
-from .polling import Cadence, Growing, PollStatistics, Reader, Scheduler, Source
+from .polling import Cadence, Growing, PollStatistics, Reader, ScheduledSource, Scheduler
 from .retry import RetryPolicy
 from .tasks import Supervisor
 from .transport import HttpSend, LimiterStatistics, PoolLimits, Timeouts
@@ -76,7 +76,7 @@ class SessionPool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._state = "not entered"
         self._accounts: dict[Hashable, Account] = {}
-        self._sources: dict[Hashable, Source] = {}
+        self._sources: dict[Hashable, ScheduledSource] = {}
         self.caller = Caller(
             send or self._http,
             supervisor=self._supervisor,
@@ -170,7 +170,7 @@ class SessionPool:
             )
         return account
 
-    def source(self, key: Hashable, reader: Reader, vendor: str) -> Source:
+    def source(self, key: Hashable, reader: Reader, vendor: str) -> ScheduledSource:
         """Return the source of `key`, which is made on the first call."""
         source = self._sources.get(key)
         if source is None:

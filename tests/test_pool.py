@@ -245,7 +245,7 @@ async def test_no_call_from_another_event_loop(name: str) -> None:
 
         await asyncio.to_thread(foreign)
         assert r.send.sent == []
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
 
 
 async def test_dropped_pool_warns() -> None:

@@ -17,7 +17,7 @@ _SLICE: Final = 0.02  # seconds for which an iterator that never waits may hold 
 
 
 class RowReader:
-    """Gives what is read to the core's `intake`, and says by `happened` that it did."""
+    """Passes what is read to the core's `intake`, and calls `happened` each time."""
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import Any, Self
 
 from ..model import Run, RunRef, Secret
-from ..polling import RunHandle, Source
+from ..polling import RunHandle, ScheduledSource
 from ..webhooks import DeliveryReader, Ticket, WebhookReceiver, read_run
 
 
@@ -49,7 +49,7 @@ class WebhookRegistration:
         return cls(ticket.url, webhook, ticket)
 
     def handle(
-        self, source: Source, ref: RunRef, *, target: str, accepted: Run, begun_at: float
+        self, source: ScheduledSource, ref: RunRef, *, target: str, accepted: Run, begun_at: float
     ) -> RunHandle:
         """Return the handle of a run that was started; deliveries to the receiver's URL wake it."""
         facts: dict[str, Any] = {"target": target, "accepted": accepted, "begun_at": begun_at}

@@ -1,23 +1,20 @@
-"""Waiting for runs: when to look again, and who waits for what."""
+"""Waiting for runs: when each is polled, by whom, and who learns what was seen."""
 
 from .cadence import Cadence, Growing, Steady
-from .due_queue import DueQueue
 from .handle import RunHandle
-from .polled import PolledRun, Push
-from .scheduler import Scheduler
-from .source import ListReader, PollStatistics, Reader, Source
+from .reader import ListReader, Reader
+from .runs import Push
+from .scheduler import PollStatistics, ScheduledSource, Scheduler
 
 __all__ = [
     "Cadence",
-    "DueQueue",
     "Growing",
     "ListReader",
     "PollStatistics",
-    "PolledRun",
     "Push",
     "Reader",
     "RunHandle",
+    "ScheduledSource",
     "Scheduler",
-    "Source",
     "Steady",
 ]

@@ -1,4 +1,4 @@
-"""When to look again. Pure: no clock, no chance of its own, no I/O."""
+"""How long to wait until the next poll of a run. Pure: no clock, no chance of its own, no I/O."""
 
 import math
 from typing import Any, Final, Protocol
@@ -19,25 +19,25 @@ def _factor(_: object, attribute: "Attribute[Any]", value: float) -> None:
 
 
 def _jittered(gap: float, chance: float) -> float:
-    """Spread a gap evenly over a tenth to either side; a `chance` of 0.5 leaves it as it is."""
+    """Return `gap`, spread evenly over a tenth to either side; a `chance` of 0.5 leaves it as it is."""
     return gap * (1.0 + _JITTER * (2.0 * chance - 1.0))
 
 
 class Cadence(Protocol):
-    """Says how long to wait until the next poll."""
+    """Decides how long to wait until the next poll."""
 
     def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:
-        """Return the seconds until the next poll.
+        """Return the seconds until the next poll, more than 0.
 
-        `elapsed` are the seconds since the run's present state began, as far as was seen; `key` names what
-        is learned apart (vendor, target, state); `chance` in [0, 1) is the jitter drawn by the caller.
+        `elapsed` is the number of seconds since the run's present state began, as far as was seen; `key` names
+        what may be learned apart (vendor, target, state); `chance` in [0, 1) is the jitter, drawn by the caller.
         """
         ...
 
 
 @frozen
 class Steady:
-    """Looks every `seconds`, a tenth more or less."""
+    """Polls every `seconds`, a tenth more or less."""
 
     seconds: float = field(validator=_positive)
 
@@ -48,11 +48,11 @@ class Steady:
 
 @frozen
 class Growing:
-    """Looks ever more rarely: the gap is a share of the time waited already, from `first` up to `cap` seconds.
+    """Polls ever more rarely: the gap grows with the time waited already, from `first` up to `cap` seconds.
 
-    gap = min(`cap`, `first` + (`factor` - 1) * elapsed), a tenth more or less but never above `cap`. So the
-    n-th gap is about `first` * `factor`**n, a run of any length is found out about a (`factor` - 1)th of its
-    length late, and a poll that came late does not change the plan.
+    gap = min(`cap`, `first` + (`factor` - 1) * elapsed), a tenth more or less but never above `cap`. So the n-th
+    gap is about `first` * `factor`**n; the end of a run of any length is seen late by about `factor` - 1 times its
+    length; and a poll that came late does not change the plan.
     """
 
     first: float = field(default=1.0, validator=_positive)

@@ -5,26 +5,28 @@ import math
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Generator
 from contextlib import suppress
+from contextvars import Context, copy_context
 from typing import Any
 
 from ..errors import AgentsError, RunAborted, RunFailed, WaitTimeout
 from ..model import Run, RunRef, RunState
-from .polled import Feed, PolledRun, Push, StateWaiter
-from .source import Source
+from .listeners import Feed, StateListener
+from .runs import PolledRun, Push, Waiter
+from .scheduler import ScheduledSource, Scheduler
 
 
 class RunHandle:
-    """Follows one run. `await handle` gives its end, as a `Run` that is completed, failed or aborted.
+    """Follows one run. `await handle` returns its end, a `Run` that is completed, failed or aborted.
 
-    Polling begins when somebody waits and stops when nobody does. Cancelling a wait cancels neither the run
-    nor anybody else's wait. Handles are cheap, and several of one run share their polls.
+    The run is polled while anybody waits for it. Cancelling a wait cancels neither the run nor another wait for it.
+    Handles are cheap, and several of one run share their polls.
     """
 
-    __slots__ = ("__weakref__", "_polled", "accepted")
+    __slots__ = ("__weakref__", "_polled", "_scheduler", "accepted")
 
     def __init__(
         self,
-        source: Source,
+        source: ScheduledSource,
         ref: RunRef,
         *,
         target: str = "",
@@ -32,11 +34,13 @@ class RunHandle:
         begun_at: float | None = None,
         push: Push | None = None,
     ) -> None:
-        self._polled = PolledRun(source, ref, target=target, last=accepted, begun_at=begun_at)
+        self._scheduler = source.scheduler
+        self._polled = PolledRun(
+            source.source, ref, target=target, last=accepted, begun_at=begun_at, push=push
+        )
         if push is not None:
-            self._polled.push = push
             loop = asyncio.get_running_loop()
-            weakref.finalize(self, _lose_push, loop, self._polled).atexit = False
+            weakref.finalize(self, _lose_push, loop, self._scheduler, self._polled).atexit = False
         #: The vendor's answer to the start; None when the run was started elsewhere.
         self.accepted = accepted
 
@@ -52,11 +56,11 @@ class RunHandle:
 
     @property
     def last(self) -> Run | None:
-        """Return the latest state known here, without asking; None before the first poll at a foreign run."""
+        """Return the latest state known, without a poll; None before the first poll of a run that others began."""
         return self._current().last
 
     def _current(self) -> PolledRun:
-        """Return the watch that is polled, where another handle's is; an end that was seen stays one."""
+        """Return the polled run that all handles of the run share. An end that this handle saw stays an end."""
         polled = self._polled
         if polled.last is not None and polled.last.state.is_terminal:
             return polled
@@ -65,23 +69,25 @@ class RunHandle:
     async def poll(self) -> Run:
         """Read the run from the vendor now, trying again as the pool's retry policy says.
 
-        Who waits for the run learns what was seen. Raises `ReplyError`, `TransportError`, `DecodeError`,
-        `PoolClosed`.
+        All who wait for the run are informed of what was seen. Raises `ReplyError`, `TransportError`, `DecodeError`,
+        `PoolClosed`; these end nobody's wait.
         """
         polled = self._polled
-        clock = polled.source.scheduler.clock
-        age = None if polled.begun_at is None else clock.now() - polled.begun_at
+        age = None if polled.begun_at is None else self._scheduler.clock.now() - polled.begun_at
         run = await polled.source.reader.read(polled.ref, age=age, last=self.last)
         polled = self._polled = self._current()
-        polled.source.scheduler.seen(polled, run)
+        self._scheduler.seen(polled, run)
         return polled.last or run
 
     def wake(self) -> None:
-        """Have the next poll made at once: somebody hinted that there is news. Never waits, costs one poll."""
-        self._polled.source.scheduler.wake(self._polled)
+        """Make the next poll now, since there may be news of the run. Returns at once; costs one poll.
+
+        While nobody waits for the run, the poll is kept for the next wait.
+        """
+        self._scheduler.wake(self._polled)
 
     def __await__(self) -> Generator[Any, None, Run]:
-        # A bare future: a coroutine's frame here would be most of what a waiting run costs.
+        # A bare future: the frame of a coroutine would be most of the memory that a waiting run takes.
         return self._join(None)[0].__await__()
 
     async def wait(
@@ -90,17 +96,17 @@ class RunHandle:
         timeout: float | None = None,
         until: Collection[RunState] | None = None,
     ) -> Run:
-        """Wait for the end, for at most `timeout` seconds, and give the run as it then is.
+        """Wait for the end, for at most `timeout` seconds, and return the run as it then is.
 
         With `until`, a poll that sees one of these states ends the wait as well. Raises `WaitTimeout`, which
-        carries the last state seen; `ReplyError` when the vendor will not tell (401, 403, 404); `DecodeError`
-        after several answers in a row that cannot be read; `PoolClosed`. Passing faults end no wait.
+        carries the last state seen; `ReplyError` when the vendor refuses (401, 403, 404); `DecodeError` after several
+        answers that cannot be read; `PoolClosed`. Passing faults end no wait. Cancelling it leaves the run alone.
         """
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout has to be 0 or more seconds, or None, not {timeout!r}")
         states = _states(until)
-        future, polled, listener = self._join(states)
-        scheduler = polled.source.scheduler
+        future, polled, waiter = self._join(states)
+        scheduler = self._scheduler
         timer = None
         if timeout is not None and not math.isinf(timeout):
             clock = scheduler.clock
@@ -110,12 +116,12 @@ class RunHandle:
         finally:
             if timer is not None:
                 timer.cancel()
-            scheduler.leave(polled, future, listener)
+            scheduler.leave(polled, waiter)
 
     async def result(self) -> Any:
-        """Wait for the end and give the run's output.
+        """Wait for the end and return the run's output.
 
-        Raises `RunFailed` or `RunAborted` for a run that ended so, and whatever `wait` raises.
+        Raises `RunFailed` or `RunAborted` for a run that ended so, and what `wait` raises.
         """
         run = await self
         if run.state is RunState.COMPLETED:
@@ -124,7 +130,7 @@ class RunHandle:
         raise kind(f"run {run.ref} ended as {run.status}", vendor=run.ref.vendor, ref=run.ref, run=run)
 
     async def updates(self) -> AsyncIterator[Run]:
-        """Return the state known from polls so far, then each change once; ends after the terminal one.
+        """Yield the state known from polls so far, then each change once, the end being the last.
 
         Raises what `wait` raises.
         """
@@ -133,7 +139,7 @@ class RunHandle:
         is_over = last is not None and last.state.is_terminal
         feed = Feed(last if is_over or polled.is_seen else None)
         if not is_over:
-            polled = self._polled = polled.source.scheduler.join(self._polled, listener=feed)
+            polled = self._polled = self._scheduler.join(self._polled, feed)
         try:
             while True:
                 run = await feed.next()
@@ -141,35 +147,37 @@ class RunHandle:
                 if run.state.is_terminal:
                     return
         finally:
-            polled.source.scheduler.leave(polled, listener=feed)
+            self._scheduler.leave(polled, feed)
 
-    def add_done_callback(self, emit: Callable[[Run | AgentsError], object]) -> Callable[[], None]:
-        """Have `tell` called with the run's end, or with the error that a wait would raise: once, by the event loop.
+    def add_done_callback(
+        self, callback: Callable[[Run | AgentsError], object], *, context: Context | None = None
+    ) -> Callable[[], None]:
+        """Call `callback` with the run's end, or with the error that a wait would raise; no task is made for it.
 
-        Follows a run without a task or a future of its own. Returns what takes the call back; until then, or until
-        the call, the handle is kept. Raises `PoolClosed`.
+        It is called once, by the event loop and never from within this method or a poll, in `context` or a copy of
+        the caller's context. What it raises goes to the loop's exception handler and to nobody else. Returns a
+        function that takes the callback back; until then, or until the call, the handle is kept. Raises `PoolClosed`.
         """
         polled = self._current()
-        listener = _EndListener(self, polled, emit)
+        if context is None:
+            context = copy_context() or None  # most programs set no variables, and each copy costs memory
+        waiter = _DoneCallback(self, self._scheduler, polled, callback, context)
         if polled.last is not None and polled.last.state.is_terminal:
-            listener.show(polled.last)
+            waiter.set_result(polled.last)
         else:
-            listener.polled = self._polled = polled.source.scheduler.join(self._polled, listener=listener)
-        return listener.leave
+            waiter.polled = self._polled = self._scheduler.join(self._polled, waiter)
+        return waiter.take_back
 
-    def _join(
-        self, states: frozenset[RunState] | None
-    ) -> "tuple[asyncio.Future[Run], PolledRun, StateWaiter | None]":
-        """Join the poll loop; at its end the future is resolved, and the watch forgotten."""
+    def _join(self, states: frozenset[RunState] | None) -> "tuple[asyncio.Future[Run], PolledRun, Waiter]":
+        """Return a future of the end or of one of `states`, the run that is polled for it, and who waits there."""
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
         polled = self._current()
         if polled.last is not None and polled.last.state.is_terminal:
             future.set_result(polled.last)
-            return future, polled, None
-        listener = StateWaiter(future, states) if states else None
-        waiter = None if states else future
-        polled = self._polled = polled.source.scheduler.join(self._polled, waiter, listener)
-        return future, polled, listener
+            return future, polled, future
+        waiter = StateListener(future, states) if states else future
+        polled = self._polled = self._scheduler.join(self._polled, waiter)
+        return future, polled, waiter
 
     def _expire(self, future: "asyncio.Future[Run]", seconds: float) -> None:
         if future.done():
@@ -184,47 +192,67 @@ class RunHandle:
         return f"<RunHandle {self.ref} {'not polled' if last is None else last.state.value}>"
 
 
-class _EndListener:
-    """Has somebody called at the end. Not from within a poll, whose other listeners their fault would harm."""
+class _DoneCallback:
+    """Waits for a run's end as a future does, and then lets the event loop call a function.
 
-    __slots__ = ("_emit", "_handle", "polled")
+    A function that was called from within a poll could harm others who wait.
+    """
+
+    __slots__ = ("_callback", "_context", "_handle", "_is_done", "_scheduler", "polled")
 
     def __init__(
-        self, handle: RunHandle, polled: PolledRun, emit: Callable[[Run | AgentsError], object]
+        self,
+        handle: RunHandle,
+        scheduler: Scheduler,
+        polled: PolledRun,
+        callback: Callable[[Run | AgentsError], object],
+        context: Context | None,
     ) -> None:
         self._handle: RunHandle | None = handle  # a webhook's delivery wakes a handle that is held
-        self._emit: Callable[[Run | AgentsError], object] | None = emit
+        self._scheduler = scheduler
+        self._callback: Callable[[Run | AgentsError], object] | None = callback
+        self._is_done = False
+        self._context = context  # None stands for an empty one
         self.polled = polled
 
-    def show(self, run: Run) -> None:
-        """Tell of an end."""
-        if run.state.is_terminal:
-            asyncio.get_running_loop().call_soon(self._call, run)
+    def done(self) -> bool:
+        """Return whether the end is known, or the callback was taken back."""
+        return self._is_done
 
-    def fail(self, error: AgentsError) -> None:
-        """Tell of the error."""
-        asyncio.get_running_loop().call_soon(self._call, error)
+    def set_result(self, result: Run, /) -> None:
+        """Take the run's end."""
+        self._schedule(result)
 
-    def leave(self) -> None:
-        """Tell nothing any more. May be called twice, and after the call."""
-        if self._emit is not None:
-            self._emit = self._handle = None
-            self.polled.source.scheduler.leave(self.polled, listener=self)
+    def set_exception(self, exception: AgentsError, /) -> None:
+        """Take the error that ended the wait."""
+        self._schedule(exception)
+
+    def _schedule(self, end: Run | AgentsError) -> None:
+        self._is_done = True
+        context = Context() if self._context is None else self._context
+        asyncio.get_running_loop().call_soon(self._call, end, context=context)
+
+    def take_back(self) -> None:
+        """Do not call the function any more. May be called twice, and after the call."""
+        self._is_done = True
+        if self._callback is not None:
+            self._callback = self._handle = None
+            self._scheduler.leave(self.polled, self)
 
     def _call(self, end: Run | AgentsError) -> None:
-        emit, self._emit, self._handle = self._emit, None, None
-        if emit is not None:
-            emit(end)
+        callback, self._callback, self._handle = self._callback, None, None
+        if callback is not None:
+            callback(end)
 
 
-def _lose_push(loop: asyncio.AbstractEventLoop, polled: PolledRun) -> None:
-    """Have a run that is not over go on unannounced: the handle that deliveries would have woken is gone.
+def _lose_push(loop: asyncio.AbstractEventLoop, scheduler: Scheduler, polled: PolledRun) -> None:
+    """Poll a run as if it had no push: the handle that a webhook's deliveries would have woken is gone.
 
-    What is part of a circle may be collected in any thread.
+    Called in any thread, since the collector runs in any.
     """
     if polled.last is None or not polled.last.state.is_terminal:
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(polled.source.scheduler.lose_push, polled)
+            loop.call_soon_threadsafe(scheduler.lose_push, polled)
 
 
 def _states(until: Collection[RunState] | None) -> frozenset[RunState] | None:

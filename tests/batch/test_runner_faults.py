@@ -182,7 +182,7 @@ async def test_wait_has_a_deadline() -> None:
         assert outcomes[0].run.status == "is running"
         assert str(outcomes[0].error).endswith("did not end within 12 s; last seen as is running; it goes on")
         assert set(r.notebook.states.values()) == {RowState.STARTED}
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
     assert r.clock.timers == 0
 
 

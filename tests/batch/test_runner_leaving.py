@@ -42,7 +42,7 @@ async def test_break_leaves_runs_going() -> None:
         polls = r.pool.statistics().polling.polls
         await r.clock.advance(100)
         assert r.pool.statistics().polling.polls == polls
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
     assert _tasks() == before
 
 
@@ -187,7 +187,7 @@ async def test_stop_ends_the_iteration_once_starts_are_recorded() -> None:
         await settle()
         assert (r.is_over, r.error, r.outcomes) == (True, None, [])
         assert Counter(r.notebook.states.values()) == {RowState.STARTED: 4, RowState.PLANNED: 46}
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
 
 
 async def test_numbers_after_a_stop() -> None:
@@ -234,7 +234,7 @@ async def test_start_that_comes_back_late_is_recorded() -> None:
         gate.set()
         await settle()
         assert r.notebook.log["0"] == [RowState.SENDING, RowState.STARTED]
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
         assert await anext(outcomes, None) is None
 
 

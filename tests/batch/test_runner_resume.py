@@ -75,7 +75,7 @@ async def test_following_is_bounded() -> None:
         for n in range(50):
             r.client.begin(str(n))
         await r.begin(rows(60))
-        assert r.pool.statistics().polling.watched == 10
+        assert r.pool.statistics().polling.runs == 10
         await r.clock.advance(200)
         assert (r.is_over, len(r.outcomes)) == (True, 60)
         assert len(r.client.started) == 10

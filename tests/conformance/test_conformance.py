@@ -163,7 +163,7 @@ async def test_ref_as_text_leads_to_the_run(vendor: Adapter) -> None:
         again = c.client.attach(text)
         assert again.ref == c.client.attach(run.ref).ref == c.follow(run.id).ref == run.ref
         waiters = [await begin(until_end(each)) for each in (run, again, c.follow(run.id))]
-        assert c.pool.statistics().polling.watched == 1
+        assert c.pool.statistics().polling.runs == 1
         await c.clock.advance(40)
         assert len({id(await waiter) for waiter in waiters}) == 1
         assert len(c.send.calls(vendor.poll_call)) == 3
@@ -337,7 +337,7 @@ async def test_cancelling_a_wait(vendor: Adapter) -> None:
         await c.clock.advance(20)
         assert one.cancelled()
         assert (await other).state is RunState.COMPLETED
-        assert c.pool.statistics().polling.watched == 0
+        assert c.pool.statistics().polling.runs == 0
 
 
 async def test_timeout(vendor: Adapter) -> None:

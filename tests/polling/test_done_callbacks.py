@@ -26,7 +26,7 @@ async def test_tells_the_end_once() -> None:
         await r.clock.advance(100)
         assert told == [await waiter]
         assert len(r.polls) == 3
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
 
 
 async def test_makes_no_task() -> None:
@@ -68,7 +68,7 @@ async def test_taken_back_call_is_not_made(is_over: bool) -> None:
         leave = run.add_done_callback(told.append)
         leave()
         leave()
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
         polls = len(r.polls)
         await r.clock.advance(100)
         assert (told, len(r.polls)) == ([], polls)

@@ -6,14 +6,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioagents.polling import DueQueue
+from aioagents.polling.due_queue import DueQueue
+from aioagents.polling.runs import Phase
 
 
 class _Item:
     def __init__(self, name: int) -> None:
         self.name = name
         self.due_at = 0.0
-        self.is_queued = False
+        self.phase = Phase.RESTING
 
     def __lt__(self, other: object) -> bool:
         return False
@@ -53,7 +54,7 @@ def test_does_what_a_dict_does(steps: list[tuple[str, int, float]]) -> None:
             model = {each: when for each, when in model.items() if when > at}
         assert len(heap) == len(model)
         assert heap.head_at == min(model.values(), default=math.inf)
-        assert [item.is_queued for item in items] == [name in model for name in range(8)]
+        assert [item.phase is Phase.PLANNED for item in items] == [name in model for name in range(8)]
 
 
 @given(st.lists(_TIMES, min_size=1, max_size=50))
@@ -95,7 +96,7 @@ def test_dropped_item_remembers_its_time() -> None:
     heap.push(item, 5.0)
     heap.drop(item)
     heap.drop(item)
-    assert (item.due_at, item.is_queued, len(heap)) == (5.0, False, 0)
+    assert (item.due_at, item.phase, len(heap)) == (5.0, Phase.RESTING, 0)
     heap.push(item, item.due_at)
     assert heap.take_due(4.9) == []
     assert heap.take_due(5.0) == [item]

@@ -30,7 +30,7 @@ from aioagents import (
 )
 from aioagents.observe import Event, PollFailed
 from aioagents.polling import Cadence, ListReader
-from aioagents.polling.source import Group
+from aioagents.polling.runs import Group
 from tests.fakes import FakeClock, settle
 
 GAP = 10.0
@@ -250,7 +250,7 @@ async def test_a_list_that_never_works_keeps_no_wait_from_its_end() -> None:
         await rig.clock.advance(2 * GAP)
         assert len(rig.vendor.lists) == 2
         assert all(task.result().state is RunState.COMPLETED for task in tasks)
-        assert dict(rig.source.runs) == {}
+        assert dict(rig.source.source.runs) == {}
 
 
 async def test_those_read_alone_hold_up_no_list_and_are_held_up_by_none() -> None:
@@ -333,7 +333,7 @@ async def test_leaving_during_a_list() -> None:
         rig.vendor.ends = {"a2": 0.0}
         await settle()
         assert tasks[2].result().state is RunState.COMPLETED
-        assert rig.pool.statistics().polling.watched == 0
+        assert rig.pool.statistics().polling.runs == 0
 
 
 async def test_no_run_is_looked_at_twice_at_once() -> None:
@@ -408,7 +408,7 @@ async def test_a_cadence_that_fails_ends_its_own_wait_alone(fault: Exception | N
         rig.vendor.ends = dict.fromkeys(("a0", "a1", "a2"), 0.0)
         await rig.clock.advance(GAP)
         assert [type(task.exception()) for task in tasks].count(type(None)) == 1
-        assert (rig.pool.statistics().polling.polling, len(rig.source.runs)) == (0, 0)
+        assert (rig.pool.statistics().polling.polling, len(rig.source.source.runs)) == (0, 0)
 
 
 async def test_a_cadence_that_fails_loses_no_looker_of_single_runs() -> None:
@@ -453,7 +453,7 @@ async def test_who_left_while_the_list_was_out_is_read_no_more(is_direct: bool) 
         rig.vendor.gate.set()
         await settle()
         assert (len(rig.vendor.lists), rig.vendor.singles) == (1, [])
-        assert [ref.id for ref in rig.source.runs] == ["a2"]
+        assert [ref.id for ref in rig.source.source.runs] == ["a2"]
         tasks[2].cancel()
 
 
@@ -477,7 +477,7 @@ async def test_who_was_cancelled_during_a_poll_is_forgotten(letter: str) -> None
         await settle()
         rig.vendor.gate.set()
         await settle()
-        assert dict(rig.source.runs) == {}
+        assert dict(rig.source.source.runs) == {}
         await rig.clock.advance(10 * GAP)
         assert len(rig.vendor.lists) + len(rig.vendor.singles) == (1 if letter == "a" else 3)
 
@@ -493,7 +493,7 @@ async def test_nobody_leaves_groups_behind() -> None:
             tasks[1].cancel()
             await settle()
         assert len(rig.vendor.lists) == 5
-        assert dict(rig.source.runs) == {}
+        assert dict(rig.source.source.runs) == {}
         gc.collect()
         kept = [each for each in gc.get_objects() if isinstance(each, Group) and each.name == "q"]
         assert len(kept) <= 1  # the only looker remembers what it polled last
@@ -553,4 +553,4 @@ async def test_every_run_is_found_out(data: st.DataObject) -> None:
         rig.vendor.ends = dict.fromkeys(ids, now)
         await rig.clock.advance(2.2 * GAP)
         assert all(task.done() and task.result().state is RunState.COMPLETED for task in tasks)
-        assert rig.pool.statistics().polling.watched == 0
+        assert rig.pool.statistics().polling.runs == 0

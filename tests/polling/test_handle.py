@@ -111,12 +111,12 @@ async def test_many_waiters_share_one_poll_loop() -> None:
         waiters = [asyncio.create_task(until_end(run)) for _ in range(1000)]
         await settle()
         polling = r.pool.statistics().polling
-        assert (polling.watched, polling.waiting) == (1, 1000)
+        assert (polling.runs, polling.waiting) == (1, 1000)
         await r.clock.advance(40)
         assert r.polls == [10, 20, 30]
         ends = await asyncio.gather(*waiters)
         assert {end.state for end in ends} == {RunState.COMPLETED}
-        assert (r.pool.statistics().polling.watched, r.pool.statistics().polling.polls) == (0, 3)
+        assert (r.pool.statistics().polling.runs, r.pool.statistics().polling.polls) == (0, 3)
 
 
 async def test_handles_of_one_run_share_one_poll_loop() -> None:
@@ -126,7 +126,7 @@ async def test_handles_of_one_run_share_one_poll_loop() -> None:
         handles = [run, r.leena.item(run.id), r.leena.attach(str(run.ref)), r.leena.attach(run.ref)]
         waiters = [await begin(until_end(handle)) for handle in handles]
         polling = r.pool.statistics().polling
-        assert (polling.watched, polling.waiting) == (1, 4)
+        assert (polling.runs, polling.waiting) == (1, 4)
         await r.clock.advance(40)
         assert r.polls == [10, 20, 30]
         assert len({id(await waiter) for waiter in waiters}) == 1
@@ -140,7 +140,7 @@ async def test_clients_with_equal_settings_share_one_poll_loop() -> None:
         run = await r.start()
         other = Leena(r.pool, credentials=CREDENTIALS, endpoints=ENDPOINTS).item(run.id)
         waiters = [await begin(until_end(run)), await begin(until_end(other))]
-        assert r.pool.statistics().polling.watched == 1
+        assert r.pool.statistics().polling.runs == 1
         await r.clock.advance(40)
         assert r.polls == [10, 20, 30]
         assert [(await waiter).state for waiter in waiters] == [RunState.COMPLETED] * 2
@@ -186,7 +186,7 @@ async def test_cancelling_waiters_of_each_kind_in_any_order() -> None:
             assert r.pool.statistics().polling.waiting == 4 - n
         await r.clock.advance(100)
         assert len(r.polls) == 4
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
         assert r.clock.timers == 0
 
 
@@ -247,7 +247,7 @@ async def test_waiter_who_leaves_during_a_poll_plans_nothing() -> None:
         await settle()
         held.set()
         await r.clock.advance(5)
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
         waiter = await begin(until_end(run))
         await r.clock.advance(4.9)
         assert r.polls == [10]
@@ -286,7 +286,7 @@ async def test_timeout_carries_the_last_run() -> None:
         assert error.run is run.last
         assert error.run is not None
         assert error.run.state is RunState.RUNNING
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
         await r.clock.advance(1000)
         assert r.polls == [10]
         assert r.clock.timers == 0
@@ -320,7 +320,7 @@ async def test_odd_timeouts_are_refused(timeout: float) -> None:
         run = await r.start()
         with pytest.raises(ValueError, match="0 or more seconds, or None"):
             await run.wait(timeout=timeout)
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
 
 
 async def test_infinite_timeout_is_none() -> None:
@@ -348,7 +348,7 @@ async def test_asyncio_timeout_works_as_well() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await run
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
         await r.clock.advance(1000)
         assert r.polls == []
 
@@ -408,7 +408,7 @@ async def test_until_times_out_and_is_cancelled_as_any_wait() -> None:
         await r.clock.advance(5)
         assert isinstance(timed.exception(), WaitTimeout)
         assert cancelled.cancelled()
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
 
 
 @pytest.mark.parametrize("until", ["paused", RunState.PAUSED, ["paused"], {RunState.PAUSED, "x"}])
@@ -417,7 +417,7 @@ async def test_odd_until_is_refused(until: Any) -> None:
     async with rig() as r:
         with pytest.raises(TypeError, match="RunState"):
             await r.leena.item("1" * 24).wait(until=until)
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
 
 
 async def test_unknown_words_are_watched_on_and_told_once() -> None:
@@ -636,7 +636,7 @@ async def test_statistics_tell_what_is_going_on() -> None:
         r.hold_looks(held)
         await r.clock.advance(10)
         polling = r.pool.statistics().polling
-        assert (polling.watched, polling.waiting, polling.polls, polling.polling) == (3, 6, 3, 3)
+        assert (polling.runs, polling.waiting, polling.polls, polling.polling) == (3, 6, 3, 3)
         assert polling.pollers == 3
         assert polling.overdue == 0
         held.set()

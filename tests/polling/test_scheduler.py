@@ -124,7 +124,7 @@ async def test_faults_end_at_the_deadline_alone() -> None:
         r.faults += [reply(500)] * 10_000
         await r.clock.advance(60)
         assert isinstance(waiter.exception(), WaitTimeout)
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
 
 
 async def test_token_endpoint_down_ends_no_wait() -> None:
@@ -214,7 +214,7 @@ async def test_refusals_end_the_wait(status: int, kind: type[Exception]) -> None
             assert error.ref == run.ref
         assert waiters[0].exception() is not waiters[1].exception()
         assert len(r.polls) == 4 + (status == 401)
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
 
 
 async def test_other_runs_go_on_after_a_refusal() -> None:
@@ -599,7 +599,7 @@ async def test_closing_ends_every_wait() -> None:
         with pytest.raises(PoolClosed, match="the run goes on"):
             await task
     assert getattr(tasks[0].exception(), "run", None) is run.last
-    assert r.pool.statistics().polling.watched == 0
+    assert r.pool.statistics().polling.runs == 0
     assert r.clock.timers == 0
     assert asyncio.all_tasks() < before
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -615,7 +615,7 @@ async def test_waits_leave_nothing_behind() -> None:
             waiters[0].cancel()
             await r.clock.advance(30)
         polling = r.pool.statistics().polling
-        assert (polling.watched, polling.waiting, polling.overdue) == (0, 0, 0)
+        assert (polling.runs, polling.waiting, polling.overdue) == (0, 0, 0)
         assert r.clock.timers == 0
         del waiters
         r.send.sent.clear()
@@ -651,7 +651,7 @@ async def test_waits_cost_one_timer() -> None:
         for future in futures:
             future.cancel()
         await asyncio.sleep(0)
-        assert pool.statistics().polling.watched == 0
+        assert pool.statistics().polling.runs == 0
 
 
 async def test_odd_statuses_are_no_number_games() -> None:
@@ -681,7 +681,7 @@ async def test_gap_that_is_none_loses_no_run(gap: float) -> None:
         run = await r.start()
         with pytest.raises(ValueError, match="gap of"):
             await run
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
     async with rig(cadence=_Odd(5.0, gap)) as r:
         wait = await begin(until_end(await r.start()))
         await r.clock.advance(6)

@@ -28,7 +28,7 @@ async def test_each_change_comes_once() -> None:
         await r.clock.advance(100)
         assert words == ["in_progress", "paused", "in_progress", "completed"]
         assert reader.done()
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
         assert len(r.polls) == 7
 
 
@@ -104,7 +104,7 @@ async def test_leaving_early_stops_polling(manner: str) -> None:
             await settle()
         assert reader.done()
         await settle()
-        assert r.pool.statistics().polling.watched == 0
+        assert r.pool.statistics().polling.runs == 0
         await r.clock.advance(100)
         assert r.polls == [10]
         if manner == "raise":

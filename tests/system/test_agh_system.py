@@ -92,7 +92,7 @@ async def test_five_hundred_triggers_of_a_slow_job() -> None:
         # What the calls share while they are out, and what the waiting runs share in each gap.
         assert before["lists"] <= count / 5
         assert seen["lists"] - before["lists"] <= 30
-        assert statistics.polling.watched == 0
+        assert statistics.polling.runs == 0
 
 
 async def test_triggers_with_faults() -> None:

@@ -124,7 +124,7 @@ async def test_ten_thousand_runs_at_once() -> None:
         # A token is renewed in the last fifth of its life, and not before.
         assert 1 <= seen.token_requests <= 1 + seconds / (0.8 * lifetime)
         assert seen.polls == statistics.polling.polls
-        assert (statistics.polling.watched, statistics.polling.polls_failed) == (0, 0)
+        assert (statistics.polling.runs, statistics.polling.polls_failed) == (0, 0)
         # A tenth is the jitter; the elapsed time of a state is never less than since its last change.
         for end in ends:
             times = fake.polled[end.id]

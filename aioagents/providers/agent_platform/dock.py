@@ -6,7 +6,7 @@ from ...calls import Start
 from ...contract import RunReader
 from ...errors import DecodeError
 from ...model import Reply, Request, Run, RunRef
-from ...polling import RunHandle, Source
+from ...polling import RunHandle, ScheduledSource
 from .calls import Calls
 from .dock_wire import DOCK, STATUS, DockJob, read_job, read_started, status_request
 from .download import Download
@@ -27,7 +27,7 @@ class DockHandle(RunHandle):
     __slots__ = ("_calls", "_exports")
 
     def __init__(
-        self, calls: Calls, source: Source, ref: RunRef, *, exports: bool | None = None, **facts: Any
+        self, calls: Calls, source: ScheduledSource, ref: RunRef, *, exports: bool | None = None, **facts: Any
     ) -> None:
         super().__init__(source, ref, **facts)
         self._calls = calls
@@ -78,7 +78,7 @@ class Dock:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._pool = calls.pool
-        self._source: Source | None = None
+        self._source: ScheduledSource | None = None
 
     def follow(self, job_id: str, *, exports: bool | None = None) -> DockHandle:
         """Return a handle on a job by its id. Raises ValueError for an invalid id."""
@@ -100,7 +100,7 @@ class Dock:
             Start(vendor=VENDOR, request=request, read=read, target=target, advice=_ADVICE, action=action)
         )
 
-    def _source_of_jobs(self) -> Source:
+    def _source_of_jobs(self) -> ScheduledSource:
         """Return the source of dock jobs. Raises ValueError, which names the setting, if there is no key."""
         account, url = self._calls.account, self._calls.url
         if self._source is None:

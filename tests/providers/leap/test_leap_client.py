@@ -494,7 +494,7 @@ async def test_clients_of_one_key_share_an_account() -> None:
         await begin(until_end(run))
         await begin(until_end(again.get(run.id)))
         assert len(r.pool.statistics().accounts) == 1
-        assert (r.pool.statistics().polling.watched, r.pool.statistics().polling.waiting) == (1, 2)
+        assert (r.pool.statistics().polling.runs, r.pool.statistics().polling.waiting) == (1, 2)
         Leap(r.pool, api_key="other", base_url=URL)
         assert len(r.pool.statistics().accounts) == 2
         assert not any("key" in name or "other" in name for name in r.pool.statistics().accounts)

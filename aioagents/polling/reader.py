@@ -1,0 +1,42 @@
+"""What the polling engine asks of a vendor's client: read one run, read many with one list."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from ..model import Run, RunRef
+
+
+class Reader(Protocol):
+    """Reads the runs of one account."""
+
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        """Read the run, with one try.
+
+        `age` is the number of seconds since this process started the run, None if others started it; `last` is
+        what was seen of it before. Raises `AgentsError`; one that `is_passing` ends no wait.
+        """
+        ...
+
+    async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        """Read the run, trying again as the retry policy says."""
+        ...
+
+    def may_retry(self) -> bool:
+        """Take one retry out of the account's budget; return False where none is left."""
+        ...
+
+
+@runtime_checkable
+class ListReader(Protocol):
+    """What a `Reader` has besides where its vendor lists runs: one request then reads many."""
+
+    def group_of(self, run: Run) -> str | None:
+        """Return the name of the list that has a run last seen as `run`; None if it is read by itself."""
+        ...
+
+    async def poll_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
+        """Read runs of one group, last seen as `runs`, with one try.
+
+        A run that the answer leaves out is read by itself. Raises `AgentsError`.
+        """
+        ...

@@ -1,0 +1,181 @@
+"""The data of the polling engine: a polled run, the group that one list reads, the source of an account's runs.
+
+Plain data that points at each other. `core.py` decides with it; `listeners.py` keeps in it who waits.
+"""
+
+import math
+from collections import deque
+from contextvars import Context
+from enum import Enum
+from typing import Final, NamedTuple, Protocol
+
+from ..errors import AgentsError
+from ..model import Run, RunRef
+from .reader import ListReader, Reader
+
+
+class Waiter(Protocol):
+    """Waits for the end of a run. A future is one."""
+
+    def done(self) -> bool:
+        """Return whether it waits no more."""
+        ...
+
+    def set_result(self, result: Run, /) -> None:
+        """Take the run's end."""
+        ...
+
+    def set_exception(self, exception: AgentsError, /) -> None:
+        """Take the error that ended the wait."""
+        ...
+
+
+class Listener:
+    """A waiter that also has what polls before the end see. It waits until it is removed."""
+
+    __slots__ = ()
+
+    def done(self) -> bool:
+        """Return that it still waits."""
+        return False
+
+    def show(self, run: Run) -> None:
+        """Take what a poll saw, unless that is the end."""
+        raise NotImplementedError
+
+    def set_result(self, result: Run, /) -> None:
+        """Take the run's end."""
+        raise NotImplementedError
+
+    def set_exception(self, exception: AgentsError, /) -> None:
+        """Take the error that ended the wait."""
+        raise NotImplementedError
+
+
+#: Who waits, in order. One is the rule, and a dict costs more than all else that a run needs.
+Waiters = Waiter | dict[Waiter, None] | None
+#: Their context variables: those of one, or of several by waiter; None while nobody has any.
+Contexts = Context | dict[Waiter, Context] | None
+
+
+class Push(Protocol):
+    """Wakes runs that ended, as a webhook receiver does."""
+
+    def missed(self) -> None:
+        """Record that a run ended without a wake."""
+        ...
+
+
+class Phase(Enum):
+    """Where a run stands on its way from one poll to the next."""
+
+    RESTING = "no poll is planned: nobody waits"
+    PLANNED = "the next poll is planned: the run is in the due queue"
+    DUE = "the next poll is due, and waits for a poll worker"
+    POLLING = "a poll is under way"
+
+
+RESTING, PLANNED, DUE, POLLING = Phase
+
+
+class Failures(NamedTuple):
+    """How many polls failed since the last good one, and how many of these had an answer that cannot be read."""
+
+    in_a_row: int = 0
+    unreadable: int = 0
+
+
+NO_FAILURES: Final = Failures()
+
+
+class PolledRun:
+    """What is known of one run, who waits for it, and when it is polled next."""
+
+    __slots__ = (
+        "begun_at",
+        "contexts",
+        "due_at",
+        "failures",
+        "group",
+        "is_seen",
+        "is_woken",
+        "last",
+        "phase",
+        "push",
+        "ref",
+        "since",
+        "source",
+        "target",
+        "waiters",
+        "was_woken",
+    )
+
+    def __init__(
+        self,
+        source: "Source",
+        ref: RunRef,
+        *,
+        target: str = "",
+        last: Run | None = None,
+        begun_at: float | None = None,
+        push: Push | None = None,
+    ) -> None:
+        self.source = source
+        self.ref = ref
+        self.target = target
+        #: The latest state known, and whether it comes from a poll.
+        self.last = last
+        self.is_seen = False
+        #: When this process started the run, on the monotonic clock; None if others started it.
+        self.begun_at = begun_at
+        #: When the present state began, as far as was seen; minus infinity before the first wait.
+        self.since = -math.inf
+        #: What wakes the run at its end, if anything does.
+        self.push = push
+        #: When the next poll is planned; infinite while none was planned yet.
+        self.due_at = math.inf
+        self.phase = RESTING
+        #: Whether a wake asks for another poll, and whether one had asked for the poll under way.
+        self.is_woken = False
+        self.was_woken = False
+        self.failures = NO_FAILURES
+        self.group: Group | None = None
+        self.waiters: Waiters = None
+        self.contexts: Contexts = None
+
+    def __lt__(self, other: object) -> bool:
+        return False  # which of two is first when both are due at once does not matter
+
+
+class Group:
+    """Runs that one list reads."""
+
+    __slots__ = ("alone", "had", "is_sparse", "members", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.members: dict[RunRef, PolledRun] = {}
+        #: How many members it ever had.
+        self.had = 0
+        #: Whether the list leaves most of its runs out: they are read one by one from then on.
+        self.is_sparse = False
+        #: Members whose latest poll was a list that failed. It may be the list's fault: the next poll is their own.
+        self.alone: set[RunRef] = set()
+
+
+class Source:
+    """The runs of one account: those that are polled, those whose poll is due, and the groups that take members."""
+
+    __slots__ = ("due", "groups", "lists", "polling", "reader", "runs", "vendor")
+
+    def __init__(self, reader: Reader, vendor: str) -> None:
+        self.reader = reader
+        #: The reader once more, where it can list runs.
+        self.lists = reader if isinstance(reader, ListReader) else None
+        self.vendor = vendor
+        self.runs: dict[RunRef, PolledRun] = {}
+        #: In order. One that was polled meanwhile, by a list, is passed over.
+        self.due: deque[PolledRun] = deque()
+        self.groups: dict[str, Group] = {}
+        #: How many polls are under way.
+        self.polling = 0

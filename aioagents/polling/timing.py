@@ -1,0 +1,56 @@
+"""When a run is polled next: the cadence's gap, a wake, a push that makes polls rare, a failure's backoff.
+
+Pure: the time comes in with each question, chance as a function.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+from ..errors import AgentsError, Throttled
+from ..retry import RetryPolicy
+from .cadence import Cadence
+from .runs import PolledRun
+
+_EVER: Final = 1e12  # seconds
+_SHORTEST: Final = 0.05  # seconds between a failed poll and the next
+
+
+class Timing:
+    """Moments and delays of polls. Raise what a cadence raises, and ValueError for a gap that is not above 0."""
+
+    __slots__ = ("_cadence", "_chance", "_retry")
+
+    def __init__(self, cadence: Cadence, retry: RetryPolicy, chance: Callable[[], float]) -> None:
+        self._cadence = cadence
+        self._retry = retry
+        self._chance = chance
+
+    def gap(self, run: PolledRun, elapsed: float) -> float:
+        """Return the cadence's gap for a run whose state has lasted for `elapsed` seconds, as far as was seen."""
+        if run.push is not None:
+            elapsed = _EVER  # a push will wake the run at its end: as rarely as the cadence goes
+        state = "" if run.last is None else run.last.state._value_  # `.value` costs ten times as much
+        gap = self._cadence.gap(
+            elapsed, key=f"{run.source.vendor}:{run.target}:{state}", chance=self._chance()
+        )
+        if not gap > 0:  # NaN too, at which a poll would never be due
+            raise ValueError(f"{self._cadence!r} gave a gap of {gap!r} seconds; it has to be above 0")
+        return gap
+
+    def first_at(self, run: PolledRun, now: float) -> float:
+        """Return when to poll a run for which somebody waits again, or for the first time."""
+        if run.is_woken:
+            return now
+        if run.due_at == math.inf:
+            return now + self.gap(run, 0.0)
+        # As planned before, at once if that is past: with a gap of its own each, short waits would see no poll.
+        return max(run.due_at, now)
+
+    def delay_after(self, run: PolledRun, error: AgentsError, now: float) -> float:
+        """Return the seconds until the next poll after one that failed for a passing reason."""
+        delay = self.gap(run, now - run.since)
+        # A 429 is no fault of the connection: sooner than the cadence would only be more of the same.
+        if not isinstance(error, Throttled) and run.source.reader.may_retry():
+            delay = min(delay, self._retry.backoff(run.failures.in_a_row, chance=self._chance()))
+        return max(delay, error.retry_after or 0.0, _SHORTEST)

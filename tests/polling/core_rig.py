@@ -1,0 +1,218 @@
+"""A `PollCore` driven by hand: no event loop, no clock, no reader that reads."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from aioagents import AgentsError, RetryPolicy, Run, RunRef, RunState, Steady
+from aioagents.observe import Event
+from aioagents.polling import Cadence
+from aioagents.polling.core import PollCore
+from aioagents.polling.effects import End, Missed, Show
+from aioagents.polling.groups import ListPoll
+from aioagents.polling.listeners import end_waits, is_awaited
+from aioagents.polling.runs import Phase, PolledRun, Push, Source
+
+GAP = 10.0
+SEEN_AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+
+
+class Caller:
+    """Waits for the end of a run, and notes what it gets."""
+
+    def __init__(self) -> None:
+        self.end: Run | AgentsError | None = None
+        self.has_left = False
+
+    def done(self) -> bool:
+        """Return whether it waits no more."""
+        return self.has_left or self.end is not None
+
+    def set_result(self, result: Run, /) -> None:
+        """Note the run's end."""
+        self.end = result
+
+    def set_exception(self, exception: AgentsError, /) -> None:
+        """Note the error."""
+        self.end = exception
+
+
+class FakeReader:
+    """A reader that is never asked to read."""
+
+    def __init__(self, *, retries: int = 0) -> None:
+        self.retries = retries
+
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        """Fail: the core makes no poll."""
+        raise NotImplementedError
+
+    read = poll
+
+    def may_retry(self) -> bool:
+        """Return whether a retry is left."""
+        self.retries -= 1
+        return self.retries >= 0
+
+
+class FakeLister(FakeReader):
+    """A reader whose vendor lists runs by their first letter; those of `z` are in no list."""
+
+    def group_of(self, run: Run) -> str | None:
+        """Return the first letter."""
+        return None if run.id.startswith("z") else run.id[0]
+
+    async def poll_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
+        """Fail: the core makes no poll."""
+        raise NotImplementedError
+
+
+class CoreRig:
+    """A core, the moment, and all effects so far."""
+
+    def __init__(
+        self, *, cadence: Cadence | None = None, pollers: int = 64, retry: RetryPolicy | None = None
+    ) -> None:
+        self.now = 1000.0
+        self.core = PollCore(
+            cadence=cadence or Steady(GAP),
+            retry=retry or RetryPolicy(),
+            pollers=pollers,
+            is_awaited=is_awaited,
+            chance=lambda: 0.5,
+        )
+        self.events: list[Event] = []
+        self.shown: list[Run] = []
+        self.missed = 0
+        self._callers: dict[PolledRun, list[Caller]] = {}
+
+    def source(self, vendor: str = "v", *, lists: bool = False, retries: int = 0) -> Source:
+        """Return a source of runs."""
+        return self.core.source(FakeLister(retries=retries) if lists else FakeReader(retries=retries), vendor)
+
+    def run(self, source: Source, name: str, *, push: Push | None = None, is_known: bool = True) -> PolledRun:
+        """Return a run that nobody waits for, last seen as running."""
+        ref = RunRef(source.vendor, "", name)
+        return PolledRun(source, ref, last=seen(ref) if is_known else None, push=push)
+
+    def wait(self, run: PolledRun) -> tuple[PolledRun, Caller]:
+        """Let one more wait for a run. Return the run that is polled, and the caller."""
+        run = self.core.join(run, self.now)
+        caller = Caller()
+        if isinstance(run.waiters, dict):
+            run.waiters[caller] = None
+        elif run.waiters is None or run.waiters.done():
+            run.waiters = caller
+        else:
+            run.waiters = {run.waiters: None, caller: None}
+        return run, caller
+
+    def wait_all(self, source: Source, *names: str) -> list[PolledRun]:
+        """Let somebody wait for each of these runs."""
+        return [self.wait(self.run(source, name))[0] for name in names]
+
+    def leave(self, run: PolledRun, caller: Caller) -> None:
+        """Let a caller leave."""
+        caller.has_left = True
+        self.core.leave(run)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and what is due then be polled."""
+        self.now += seconds
+        if self.core.wake_at <= self.now:
+            self.core.take_due(self.now)
+
+    def begin(self) -> list[PolledRun | ListPoll]:
+        """Return all polls that may begin now."""
+        polls = []
+        while (poll := self.core.next_poll()) is not None:
+            polls.append(poll)
+        return polls
+
+    def begin_one(self) -> PolledRun:
+        """Return the poll of one run, the only one that may begin now."""
+        (poll,) = self.begin()
+        assert isinstance(poll, PolledRun)
+        return poll
+
+    def begin_list(self) -> ListPoll:
+        """Return the poll of a list, the only one that may begin now."""
+        (poll,) = self.begin()
+        assert isinstance(poll, ListPoll)
+        return poll
+
+    def polled(self, run: PolledRun, state: RunState = RunState.RUNNING, status: str = "") -> None:
+        """Report what a poll saw, and carry out what follows."""
+        self.core.polled(run, seen(run.ref, state, status), self.now)
+        self.carry_out()
+
+    def failed(self, run: PolledRun, error: Exception) -> None:
+        """Report that a poll failed, and carry out what follows."""
+        self.core.poll_failed(run, error, self.now)
+        self.carry_out()
+
+    def listed(self, poll: ListPoll, *names: str, state: RunState = RunState.RUNNING) -> PolledRun | None:
+        """Report which runs a list had. Return the run whose own poll was begun instead."""
+        refs = [run.ref for run in poll.runs() if run.ref.id in names]
+        first = self.core.list_polled(poll, {ref: seen(ref, state) for ref in refs}, self.now)
+        self.carry_out()
+        return first
+
+    def list_failed(self, poll: ListPoll, error: Exception) -> PolledRun | None:
+        """Report that a list failed. Return the run whose own poll was begun instead."""
+        first = self.core.list_failed(poll, error, self.now)
+        self.carry_out()
+        return first
+
+    def carry_out(self) -> None:
+        """Carry out the effects, as the driver does."""
+        for _, effect in self.core.drain():
+            if isinstance(effect, Event):
+                self.events.append(effect)
+            elif isinstance(effect, End):
+                end_waits(effect.waiters, effect.end)
+            elif isinstance(effect, Show):
+                self.shown.append(effect.run)
+            else:
+                assert isinstance(effect, Missed)
+                effect.push.missed()
+
+
+def seen(ref: RunRef, state: RunState = RunState.RUNNING, status: str = "") -> Run:
+    """Return a run as a poll sees it."""
+    return Run(ref=ref, state=state, status=status or state.value, seen_at=SEEN_AT)
+
+
+def runs_of(poll: PolledRun | ListPoll) -> list[PolledRun]:
+    """Return the runs that a poll reads."""
+    return [poll] if isinstance(poll, PolledRun) else poll.runs()
+
+
+def ids(polls: Sequence[PolledRun | ListPoll]) -> list[str]:
+    """Return the ids of single polls, and those of lists joined by a plus."""
+    return ["+".join(run.ref.id for run in runs_of(poll)) for poll in polls]
+
+
+def check(core: PollCore, under_way: Sequence[PolledRun | ListPoll]) -> None:
+    """Recount what the core counts, from the phases of its runs and the polls that are under way."""
+    by_source: dict[Source, int] = dict.fromkeys(core.sources, 0)
+    polling: set[PolledRun] = set()
+    for poll in under_way:
+        members = runs_of(poll)
+        by_source[members[0].source] += 1
+        assert polling.isdisjoint(members), "a run is polled twice at once"
+        polling.update(members)
+    assert core.rotation.polling == len(under_way)
+    for source, count in by_source.items():
+        assert source.polling == count
+        assert (source in core.rotation.sources) == bool(source.due)
+        for run in source.runs.values():
+            assert (run.phase is Phase.POLLING) == (run in polling)
+            assert run.phase is not Phase.RESTING or not is_awaited(run), "a wait without a poll to come"
+            assert run.phase is not Phase.PLANNED or core.wake_at <= run.due_at
+            assert run.phase is not Phase.DUE or run in source.due
+            assert run.group is None or run.group.members[run.ref] is run
+        for group in source.groups.values():
+            assert group.members
+            assert group.alone <= group.members.keys()
+    assert core.wake_at == math.inf or core.sources
