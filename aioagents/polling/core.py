@@ -230,20 +230,14 @@ class PollCore:
             self._end(run, fault_of(run, error))
 
     def list_polled(self, poll: ListPoll, found: Mapping[RunRef, Run], now: float) -> PolledRun | None:
-        """Record what a list saw. Return the first run if the list left it out: a poll of its own is begun instead.
-
-        Others that the list left out are due again if they were.
-        """
+        """Record what a list saw. Return the first run if it was left out: its own poll is begun instead."""
         for run, seen in poll.answered(found):
             run.phase = RESTING
             self._settle(run, self._take, seen, now)
         return self._end_list(poll, now)
 
     def list_failed(self, poll: ListPoll, error: Exception, now: float) -> PolledRun | None:
-        """Record that a list failed. Return the first run if a poll of its own is begun instead.
-
-        A fault that is no `AgentsError` ends the waits for the first run.
-        """
+        """Record that a list failed, as in `poll_failed`. Return the first run if its own poll is begun instead."""
         if isinstance(error, AgentsError):
             self.polls_failed += 1
             for run in poll.failed(error):
@@ -335,6 +329,9 @@ class PollCore:
         delay, vendor = self._timing.delay_after(run, error, now), run.source.vendor
         event = PollFailed(vendor=vendor, ref=run.ref, failures=count + 1, delay=delay, error=error)
         self.effects.append((run.contexts, event))
+        run.is_woken = (
+            False  # news that came meanwhile is seen by the next poll: not before the server wants it
+        )
         self._plan_or_keep(run, now + delay)
 
     def _end(self, run: PolledRun, error: AgentsError) -> None:

@@ -1,6 +1,5 @@
 """A `PollCore` driven by hand: no event loop, no clock, no reader that reads."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -10,7 +9,7 @@ from aioagents.polling import Cadence
 from aioagents.polling.core import PollCore
 from aioagents.polling.effects import End, Missed, Show
 from aioagents.polling.groups import ListPoll
-from aioagents.polling.listeners import end_waits, is_awaited
+from aioagents.polling.listeners import end_waits, is_awaited, remove_waiter
 from aioagents.polling.runs import Phase, PolledRun, Push, Source
 
 GAP = 10.0
@@ -83,8 +82,8 @@ class CoreRig:
         )
         self.events: list[Event] = []
         self.shown: list[Run] = []
-        self.missed = 0
-        self._callers: dict[PolledRun, list[Caller]] = {}
+        #: Every run that was made.
+        self.runs: list[PolledRun] = []
 
     def source(self, vendor: str = "v", *, lists: bool = False, retries: int = 0) -> Source:
         """Return a source of runs."""
@@ -93,7 +92,9 @@ class CoreRig:
     def run(self, source: Source, name: str, *, push: Push | None = None, is_known: bool = True) -> PolledRun:
         """Return a run that nobody waits for, last seen as running."""
         ref = RunRef(source.vendor, "", name)
-        return PolledRun(source, ref, last=seen(ref) if is_known else None, push=push)
+        run = PolledRun(source, ref, last=seen(ref) if is_known else None, push=push)
+        self.runs.append(run)
+        return run
 
     def wait(self, run: PolledRun) -> tuple[PolledRun, Caller]:
         """Let one more wait for a run. Return the run that is polled, and the caller."""
@@ -114,6 +115,7 @@ class CoreRig:
     def leave(self, run: PolledRun, caller: Caller) -> None:
         """Let a caller leave."""
         caller.has_left = True
+        remove_waiter(run, caller)
         self.core.leave(run)
 
     def advance(self, seconds: float) -> None:
@@ -164,6 +166,35 @@ class CoreRig:
         self.carry_out()
         return first
 
+    def check(self, *under_way: PolledRun | ListPoll) -> None:
+        """Recount what the core counts, from the phases of all runs and the polls that are under way."""
+        core, polling = self.core, set[PolledRun]()
+        for poll in under_way:
+            assert polling.isdisjoint(runs_of(poll)), "a run is polled twice at once"
+            polling.update(runs_of(poll))
+        assert core.rotation.polling == len(under_way)
+        for source in core.sources:
+            assert source.polling == sum(runs_of(poll)[0].source is source for poll in under_way)
+            assert (source in core.rotation.sources) == bool(source.due)
+            for group in source.groups.values():
+                assert group.members
+                assert group.alone <= group.members.keys()
+        planned = 0
+        for run in self.runs:
+            is_known = run.source.runs.get(run.ref) is run
+            planned += run.phase is Phase.PLANNED
+            assert (run.phase is Phase.POLLING) == (run in polling)
+            if is_known:
+                assert run.phase is not Phase.RESTING, "a wait without a poll to come"
+                assert run.phase is not Phase.DUE or run in run.source.due
+                assert run.phase is not Phase.PLANNED or core.wake_at <= run.due_at
+                assert run.group is None or run.group.members[run.ref] is run
+            else:
+                assert not is_awaited(run)
+                assert run.phase is not Phase.PLANNED, "a poll that nobody waits for"
+                assert run.group is None
+        assert len(core._queue) == planned  # noqa: SLF001 - what a queue counts and what it holds
+
     def carry_out(self) -> None:
         """Carry out the effects, as the driver does."""
         for _, effect in self.core.drain():
@@ -191,28 +222,3 @@ def runs_of(poll: PolledRun | ListPoll) -> list[PolledRun]:
 def ids(polls: Sequence[PolledRun | ListPoll]) -> list[str]:
     """Return the ids of single polls, and those of lists joined by a plus."""
     return ["+".join(run.ref.id for run in runs_of(poll)) for poll in polls]
-
-
-def check(core: PollCore, under_way: Sequence[PolledRun | ListPoll]) -> None:
-    """Recount what the core counts, from the phases of its runs and the polls that are under way."""
-    by_source: dict[Source, int] = dict.fromkeys(core.sources, 0)
-    polling: set[PolledRun] = set()
-    for poll in under_way:
-        members = runs_of(poll)
-        by_source[members[0].source] += 1
-        assert polling.isdisjoint(members), "a run is polled twice at once"
-        polling.update(members)
-    assert core.rotation.polling == len(under_way)
-    for source, count in by_source.items():
-        assert source.polling == count
-        assert (source in core.rotation.sources) == bool(source.due)
-        for run in source.runs.values():
-            assert (run.phase is Phase.POLLING) == (run in polling)
-            assert run.phase is not Phase.RESTING or not is_awaited(run), "a wait without a poll to come"
-            assert run.phase is not Phase.PLANNED or core.wake_at <= run.due_at
-            assert run.phase is not Phase.DUE or run in source.due
-            assert run.group is None or run.group.members[run.ref] is run
-        for group in source.groups.values():
-            assert group.members
-            assert group.alone <= group.members.keys()
-    assert core.wake_at == math.inf or core.sources

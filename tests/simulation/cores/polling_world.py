@@ -1,0 +1,229 @@
+"""A world around the core of the polling engine alone: what callers, vendors, webhooks and time do is drawn.
+
+One seed is one world: its bounds, its sources, who waits for what, and how each poll ends. After every event all that
+the core counts is recounted, and at the end every wait must have come to its own.
+"""
+
+import math
+import random
+from typing import Final
+
+from aioagents import (
+    DecodeError,
+    Growing,
+    NotFound,
+    NotSent,
+    PoolClosed,
+    ReplyLost,
+    Run,
+    RunRef,
+    RunState,
+    ServerError,
+    Steady,
+    Throttled,
+)
+from aioagents.polling.groups import ListPoll
+from aioagents.polling.listeners import is_awaited
+from aioagents.polling.runs import Phase, PolledRun
+from tests.polling.core_rig import GAP, Caller, CoreRig, runs_of, seen
+
+_STEPS: Final = 150
+_SHORTEST: Final = 0.05  # seconds between a failed poll and the next
+_FAULTS: Final = (ServerError, ReplyLost, NotSent, Throttled, NotFound, DecodeError, KeyError)
+
+
+class _Moody:
+    """A cadence that now and then fails, or returns what is no gap."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+
+    def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:
+        """Return a gap, mostly."""
+        mood = self._chance.random()
+        if mood < 0.02:
+            raise LookupError("a cadence of the user's")
+        return math.nan if mood < 0.03 else GAP
+
+
+class _Receiver:
+    """A webhook receiver that counts the ends it missed."""
+
+    misses = 0
+
+    def missed(self) -> None:
+        """Count one."""
+        self.misses += 1
+
+
+class PollingWorld:
+    """Callers that come and go, runs that end or fail, and a core that has to keep up."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.pollers = self.chance.choice([1, 2, 3, 8])
+        cadence = self.chance.choice([Steady(GAP), Growing(first=1.0, cap=GAP), _Moody(self.chance)])
+        self.rig = CoreRig(pollers=self.pollers, cadence=cadence)
+        self.sources = [self.rig.source(f"v{n}", lists=n != 1, retries=3) for n in range(3)]
+        self.receiver = _Receiver()
+        self.callers: list[tuple[PolledRun, Caller]] = []
+        self.under_way: list[PolledRun | ListPoll] = []
+        #: Handles' runs, and before which moment each is not polled by itself.
+        self.known: dict[RunRef, PolledRun] = {}
+        self.not_before: dict[PolledRun, float] = {}
+        #: Runs that were woken and not polled since.
+        self.woken: set[PolledRun] = set()
+        #: What is drawn, some of it more often; which faults there are at all.
+        acts = [self.leave, self.wake, self.lose_push, self.poll_by_hand, self.take_back]
+        self.acts = [self.wait, self.wait, self.pass_time, self.answer, self.answer]
+        self.acts += self.chance.sample(acts, self.chance.randrange(len(acts) + 1))
+        self.faults = self.chance.sample(_FAULTS, self.chance.randrange(len(_FAULTS) + 1))
+
+    def run(self) -> None:
+        """Let things happen, then close the core or let every run end. Raises AssertionError for a broken promise."""
+        for _ in range(_STEPS):
+            self.chance.choice(self.acts)()
+            self.begin()
+        if self.chance.random() < 0.3:
+            self.rig.core.close()
+            self.rig.carry_out()
+            assert all(isinstance(caller.end, PoolClosed) or caller.done() for _, caller in self.callers)
+        self.finish()
+        assert all(caller.done() for _, caller in self.callers), "a wait has no end"
+        for source in self.sources:
+            assert (source.runs, source.groups, source.polling) == ({}, {}, 0)
+        assert not self.rig.core.rotation.sources
+
+    def begin(self) -> None:
+        """Begin what may begin, and recount."""
+        polls = self.rig.begin()
+        for poll in polls:
+            if isinstance(poll, PolledRun):
+                early = self.rig.now < self.not_before.get(poll, -math.inf)
+                assert not early or poll in self.woken, "polled before its time"
+            self.woken.difference_update(runs_of(poll))
+        self.under_way += polls
+        self.rig.check(*self.under_way)
+        for run in self.woken:
+            if run.phase is Phase.PLANNED and is_awaited(run):
+                assert run.due_at <= self.rig.now, "woken and not polled"
+        assert len(self.under_way) <= self.pollers
+        assert all(source.polling <= (self.pollers + 1) // 2 for source in self.sources)
+
+    def wait(self) -> None:
+        """Let somebody wait, by a handle of its own or by one that is known."""
+        source = self.chance.choice(self.sources)
+        push = self.receiver if self.chance.random() < 0.2 else None
+        name = f"{self.chance.choice('abz')}{self.chance.randrange(4)}"
+        run = self.rig.run(source, name, push=push, is_known=self.chance.random() < 0.8)
+        if self.chance.random() < 0.5:
+            run = self.known.get(run.ref, run)
+        if run.last is not None and run.last.state.is_terminal:
+            return
+        try:
+            polled, caller = self.rig.wait(run)
+        except (LookupError, ValueError):
+            return
+        self.callers.append((polled, caller))
+        self.known[run.ref] = polled
+        if run in self.woken:  # which it hands over
+            self.woken.add(polled)
+
+    def leave(self) -> None:
+        """Let a caller leave: by saying so, or as a future that is cancelled."""
+        if self.callers:
+            run, caller = self.callers.pop(self.chance.randrange(len(self.callers)))
+            if self.chance.random() < 0.5:
+                caller.has_left = True
+            else:
+                self.rig.leave(run, caller)
+
+    def _some_run(self) -> PolledRun | None:
+        return self.chance.choice(list(self.known.values())) if self.known else None
+
+    def wake(self) -> None:
+        """Let a webhook have news of a run."""
+        if (run := self._some_run()) is not None:
+            self.rig.core.wake(run, self.rig.now)
+            self.woken.add(run.source.runs.get(run.ref, run))
+
+    def lose_push(self) -> None:
+        """Let a pushed handle be collected."""
+        if (run := self._some_run()) is not None:
+            self.rig.core.lose_push(run, self.rig.now)
+            self.rig.carry_out()
+            self.not_before.pop(run, None)
+
+    def poll_by_hand(self) -> None:
+        """Let a caller poll a run by itself."""
+        if (run := self._some_run()) is not None:
+            run = run.source.runs.get(run.ref, run)
+            self.rig.core.seen(run, self._seen(run), self.rig.now)
+            self.rig.carry_out()
+
+    def take_back(self) -> None:
+        """Let everybody leave between the beginning of a poll and its making."""
+        polls = [poll for poll in self.under_way if isinstance(poll, PolledRun)]
+        if polls:
+            poll = self.chance.choice(polls)
+            for run, caller in self.callers:
+                caller.has_left |= run is poll
+            self.under_way.remove(poll)
+            self.woken |= {poll} if poll.was_woken else set()
+            self.rig.core.take_back(poll)
+
+    def pass_time(self) -> None:
+        """Let time pass."""
+        self.rig.advance(self.chance.choice([0.0, 0.5, GAP]))
+
+    def answer(self) -> None:
+        """Let a poll end, well or not."""
+        if self.under_way:
+            self.end(self.under_way.pop(self.chance.randrange(len(self.under_way))))
+
+    def _seen(self, run: PolledRun) -> Run:
+        state = self.chance.choice([RunState.RUNNING, RunState.RUNNING, RunState.UNKNOWN, RunState.COMPLETED])
+        return seen(run.ref, state)
+
+    def end(self, poll: PolledRun | ListPoll, *, is_good: bool = False) -> None:
+        """Report the end of a poll; with `is_good` its runs are over."""
+        fault = None
+        if self.faults and not is_good and self.chance.random() < 0.4:
+            fault = self.chance.choice(self.faults)("drawn")
+        now, runs = self.rig.now, runs_of(poll)
+        was_woken = {run for run in runs if run.was_woken}
+        state = RunState.COMPLETED if is_good else self.chance.choice([RunState.RUNNING, RunState.COMPLETED])
+        settled = set(runs)
+        if isinstance(poll, PolledRun):
+            if fault is None:
+                self.rig.polled(poll, state)
+            else:
+                self.rig.failed(poll, fault)
+        else:
+            names = [run.ref.id for run in runs if is_good or self.chance.random() < 0.6]
+            settled = {run for run in runs if run.ref.id in names}
+            if fault is None:
+                first = self.rig.listed(poll, *names, state=state)
+            else:
+                is_passing = getattr(fault, "is_passing", False)
+                settled = set(poll.due.values()) if is_passing else set()
+                first = self.rig.list_failed(poll, fault)
+            self.woken |= was_woken - settled  # their wakes are not answered yet
+            if first is not None:
+                self.woken.discard(first)
+                self.under_way.append(first)
+        for run in settled:
+            self.not_before.pop(run, None)
+            if fault is not None:
+                self.woken.discard(run)  # a poll that fails is repeated in its own time
+            if isinstance(poll, PolledRun) and run.phase is Phase.PLANNED:
+                self.not_before[run] = now + (1.0 if fault is None else _SHORTEST)
+
+    def finish(self) -> None:
+        """Let all polls see ends from now on, until nobody waits."""
+        for _ in range(60):
+            while self.under_way:
+                self.end(self.under_way.pop(), is_good=True)
+                self.begin()
+            self.rig.advance(GAP)
+            self.begin()
