@@ -97,7 +97,7 @@ class CoreRig:
         return run
 
     def wait(self, run: PolledRun) -> tuple[PolledRun, Caller]:
-        """Let one more wait for a run. Return the run that is polled, and the caller."""
+        """Wait for a run. Return the run that is polled, and the caller who waits."""
         run = self.core.join(run, self.now)
         caller = Caller()
         if isinstance(run.waiters, dict):
@@ -109,17 +109,17 @@ class CoreRig:
         return run, caller
 
     def wait_all(self, source: Source, *names: str) -> list[PolledRun]:
-        """Let somebody wait for each of these runs."""
+        """Wait for each of these runs. Return them."""
         return [self.wait(self.run(source, name))[0] for name in names]
 
     def leave(self, run: PolledRun, caller: Caller) -> None:
-        """Let a caller leave."""
+        """Make a caller leave."""
         caller.has_left = True
         remove_waiter(run, caller)
         self.core.leave(run)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and what is due then be polled."""
+        """Make time pass, and hand over what is due then."""
         self.now += seconds
         if self.core.wake_at <= self.now:
             self.core.take_due(self.now)

@@ -25,26 +25,26 @@ TRIAGE = "triage"
 
 
 def script(*steps: tuple[str, float] | str) -> Sequence[Step]:
-    """Write a script: words with the seconds they last; the last one lasts for ever."""
+    """Return a script of words with the seconds they last; the last one lasts for ever."""
     return [Step(step) if isinstance(step, str) else Step(*step) for step in steps]
 
 
 class _HeldSend(FakeSend):
-    """A send whose polls may be held back."""
+    """A send whose replies to polls can be held back."""
 
-    gate: asyncio.Event | None = None
+    release: asyncio.Event | None = None
 
     async def send(
         self, request: Request, *, headers: Mapping[str, str], on_sent: Callable[[], None] | None = None
     ) -> Reply:
         reply = await super().send(request, headers=headers, on_sent=on_sent)
-        if self.gate is not None and request.call == "aop.status":
-            await self.gate.wait()
+        if self.release is not None and request.call == "aop.status":
+            await self.release.wait()
         return reply
 
 
 class Rig:
-    """All that a test asks questions of."""
+    """A pool, a client, the vendor's fake, the clock, and what was sent and emitted."""
 
     def __init__(
         self,
@@ -86,9 +86,9 @@ class Rig:
             raise fault
         return fault
 
-    def hold_looks(self, until: asyncio.Event) -> None:
-        """Have the vendor take its time over polls."""
-        self.send.gate = until
+    def hold_polls(self, until: asyncio.Event) -> None:
+        """Hold replies to polls back until an event is set."""
+        self.send.release = until
 
     @property
     def now(self) -> float:
@@ -107,36 +107,36 @@ class Rig:
         """Start a run; no time passes."""
         return await self.leena.execute(target)
 
-    def told(self, kind: type[E]) -> list[E]:
+    def events_of(self, kind: type[E]) -> list[E]:
         """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
 
 @asynccontextmanager
 async def rig(*steps: tuple[str, float] | str, **options: Any) -> AsyncIterator[Rig]:
-    """Have a rig whose pool is open."""
+    """Yield a rig whose pool is open."""
     async with Rig(*steps, **options) as made:
         yield made
 
 
 async def begin(work: Coroutine[Any, Any, T], name: str = "waiter") -> "asyncio.Task[T]":
-    """Have `work` go on as far as it can without time."""
+    """Run `work` in a task, as far as it gets while no time passes."""
     task = asyncio.create_task(work, name=name)
     await settle()
     return task
 
 
 async def until_end(handle: RunHandle) -> Run:
-    """Await a handle, as a coroutine."""
+    """Await a handle; a coroutine, as tasks need one."""
     return await handle
 
 
 def reply(status: int, body: bytes = b"{}", **headers: str) -> Reply:
-    """Build any reply."""
+    """Return a reply with JSON's content type."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(status, {"content-type": "application/json", **named}, body)
 
 
 def ref(run_id: str) -> RunRef:
-    """Name a run of the rig's."""
+    """Return the reference of a run of the rig's."""
     return RunRef("leena", "", run_id)

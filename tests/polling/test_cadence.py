@@ -1,4 +1,4 @@
-"""When to look again."""
+"""How long to wait until the next poll."""
 
 import math
 

@@ -490,7 +490,7 @@ def test_poll_that_nobody_waits_for_is_not_made() -> None:
     run, caller = rig.wait(rig.run(source, "a"))
     other, _ = rig.wait(rig.run(source, "b"))
     rig.advance(GAP)
-    caller.has_left = True  # as a future that was cancelled: nobody tells the core
+    caller.has_left = True  # as a future that was cancelled: nobody reports it
     assert rig.begin() == [other]
     assert (run.phase, rig.core.polls, list(source.runs.values())) == (Phase.RESTING, 1, [other])
 

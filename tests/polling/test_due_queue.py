@@ -34,70 +34,70 @@ _STEPS = st.lists(
 
 @given(_STEPS)
 def test_does_what_a_dict_does(steps: list[tuple[str, int, float]]) -> None:
-    """Whatever is pushed, moved, dropped and taken, the heap holds and gives what a plain dict would."""
-    heap: DueQueue[_Item] = DueQueue()
+    """Whatever is pushed, moved, dropped and taken, the queue holds and returns what a plain dict would."""
+    queue: DueQueue[_Item] = DueQueue()
     items = [_Item(name) for name in range(8)]
     model: dict[int, float] = {}
     for verb, name, at in steps:
         if verb == "push":
-            heap.push(items[name], at)
+            queue.push(items[name], at)
             model[name] = at
         elif verb == "drop":
-            heap.drop(items[name])
+            queue.drop(items[name])
             model.pop(name, None)
         else:
-            taken = heap.take_due(at)
+            taken = queue.take_due(at)
             assert [item.due_at for item in taken] == sorted(item.due_at for item in taken)
             due = {each: when for each, when in model.items() if when <= at}
             assert {item.name: item.due_at for item in taken} == due
             assert len(taken) == len(due)
             model = {each: when for each, when in model.items() if when > at}
-        assert len(heap) == len(model)
-        assert heap.head_at == min(model.values(), default=math.inf)
+        assert len(queue) == len(model)
+        assert queue.head_at == min(model.values(), default=math.inf)
         assert [item.phase is Phase.PLANNED for item in items] == [name in model for name in range(8)]
 
 
 @given(st.lists(_TIMES, min_size=1, max_size=50))
 def test_equal_moments_all_come(times: list[float]) -> None:
     """Items due at the same moment are all given, without being compared with each other."""
-    heap: DueQueue[_Item] = DueQueue()
+    queue: DueQueue[_Item] = DueQueue()
     items = [_Item(name) for name in range(len(times))]
     for item, at in zip(items, times, strict=True):
-        heap.push(item, at)
-    assert len(heap.take_due(1e9)) == len(items)
-    assert heap.head_at == math.inf
+        queue.push(item, at)
+    assert len(queue.take_due(1e9)) == len(items)
+    assert queue.head_at == math.inf
 
 
-def _entries(heap: DueQueue[Any]) -> int:
-    return len(heap._entries)  # noqa: SLF001 - its size in memory is the fact
+def _entries(queue: DueQueue[Any]) -> int:
+    return len(queue._entries)  # noqa: SLF001 - its size in memory is the fact
 
 
 def test_stays_small() -> None:
     """A hundred thousand moves of a hundred items leave no more than a few hundred entries behind."""
-    heap: DueQueue[_Item] = DueQueue()
+    queue: DueQueue[_Item] = DueQueue()
     items = [_Item(name) for name in range(100)]
     most = 0
     for n in range(100_000):
-        heap.push(items[n % 100], float(n % 997))
+        queue.push(items[n % 100], float(n % 997))
         if n % 3 == 0:
-            heap.drop(items[n * 7 % 100])
-        most = max(most, _entries(heap))
+            queue.drop(items[n * 7 % 100])
+        most = max(most, _entries(queue))
     assert most <= 2 * 100 + 64 + 1
     for item in items:
-        heap.drop(item)
-    assert len(heap) == 0
-    assert _entries(heap) <= 65
+        queue.drop(item)
+    assert len(queue) == 0
+    assert _entries(queue) <= 65
 
 
 def test_dropped_item_remembers_its_time() -> None:
     """Who comes back to a run goes on at the time that was planned."""
-    heap: DueQueue[_Item] = DueQueue()
+    queue: DueQueue[_Item] = DueQueue()
     item = _Item(1)
-    heap.push(item, 5.0)
-    heap.drop(item)
-    heap.drop(item)
-    assert (item.due_at, item.phase, len(heap)) == (5.0, Phase.RESTING, 0)
-    heap.push(item, item.due_at)
-    assert heap.take_due(4.9) == []
-    assert heap.take_due(5.0) == [item]
-    assert heap.take_due(5.0) == []
+    queue.push(item, 5.0)
+    queue.drop(item)
+    queue.drop(item)
+    assert (item.due_at, item.phase, len(queue)) == (5.0, Phase.RESTING, 0)
+    queue.push(item, item.due_at)
+    assert queue.take_due(4.9) == []
+    assert queue.take_due(5.0) == [item]
+    assert queue.take_due(5.0) == []

@@ -1,4 +1,4 @@
-"""Many runs of one list: polled together, and by themselves where the list does not tell."""
+"""Many runs of one list: polled together, and by themselves where the list leaves them out."""
 
 import asyncio
 import gc
@@ -47,7 +47,7 @@ class _Vendor:
         self.lists: list[tuple[str, list[str]]] = []
         self.fault: Exception | None = None
         self.single_fault: Exception | None = None
-        self.gate: asyncio.Event | None = None
+        self.until: asyncio.Event | None = None
 
     def _run(self, ref: RunRef) -> Run:
         state = RunState.COMPLETED if self.ends.get(ref.id, 1e9) <= self._clock.now() else RunState.RUNNING
@@ -55,8 +55,8 @@ class _Vendor:
 
     async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
         self.singles.append(ref.id)
-        if self.gate is not None:
-            await self.gate.wait()
+        if self.until is not None:
+            await self.until.wait()
         if self.single_fault is not None:
             raise self.single_fault
         if ref.id.startswith("x"):
@@ -74,15 +74,15 @@ class _Vendor:
 
     async def poll_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
         self.lists.append((group, [run.id for run in runs]))
-        if self.gate is not None:
-            await self.gate.wait()
+        if self.until is not None:
+            await self.until.wait()
         if self.fault is not None:
             raise self.fault
         return {run.ref: self._run(run.ref) for run in runs if run.id not in self.hidden}
 
 
 class _Rig:
-    """A pool with one lane, on a clock moved by hand."""
+    """A pool with one source, on a clock moved by hand."""
 
     def __init__(
         self, *, chance: Callable[[], float] = lambda: 0.5, cadence: Cadence | None = None, **options: Any
@@ -123,12 +123,12 @@ class _Rig:
 
 
 def names(letter: str, count: int) -> list[str]:
-    """Name runs of one list."""
+    """Return the ids of runs of one list."""
     return [f"{letter}{index:04}" for index in range(count)]
 
 
-def test_source_with_lists_is_known() -> None:
-    """A source that can list is told from one that cannot by its methods."""
+def test_reader_with_lists_is_known() -> None:
+    """A reader that can list runs is known by its methods."""
     assert isinstance(_Vendor(FakeClock()), ListReader)
 
 
@@ -146,7 +146,7 @@ async def test_one_list_for_all_that_are_due() -> None:
 
 
 async def test_those_not_due_come_along() -> None:
-    """A list also tells of runs whose look was not due yet, and their next poll is planned from there."""
+    """A list also reads runs whose poll was not due yet, and their next poll is planned from there."""
     async with _Rig() as rig:
         await rig.wait("a0")
         await rig.clock.advance(6.0)
@@ -178,8 +178,8 @@ async def test_more_than_a_thousand_are_asked_in_parts() -> None:
         assert sorted(len(ids) for _, ids in rig.vendor.lists) == [500, 1000, 1000]
 
 
-async def test_what_the_list_leaves_out_is_looked_at_alone() -> None:
-    """A due run that the list does not tell of is read by itself in the same turn."""
+async def test_what_the_list_leaves_out_is_polled_alone() -> None:
+    """A due run that the list leaves out is read by itself at once."""
     async with _Rig() as rig:
         rig.vendor.hidden = {"a0", "a2"}
         tasks = await rig.wait(*names("a", 0), "a0", "a1", "a2", "a3")
@@ -189,8 +189,8 @@ async def test_what_the_list_leaves_out_is_looked_at_alone() -> None:
         assert sorted(rig.vendor.singles) == ["a0", "a2"]
 
 
-async def test_a_list_that_tells_little_is_asked_no_more() -> None:
-    """Once a list told of less than a quarter of its runs, these are read one by one; newer ones are listed."""
+async def test_a_list_that_has_few_of_its_runs_is_asked_no_more() -> None:
+    """Once a list had less than a quarter of its runs, these are read one by one; newer ones are listed."""
     async with _Rig() as rig:
         rig.vendor.hidden = set(names("a", 5))
         await rig.wait(*names("a", 6))
@@ -202,8 +202,8 @@ async def test_a_list_that_tells_little_is_asked_no_more() -> None:
         assert rig.vendor.lists[1:] == [("a", ["a7", "a8"])]
 
 
-async def test_unseen_runs_are_looked_at_alone_first() -> None:
-    """A run that was never seen is in no list until its first poll told where it stands."""
+async def test_unseen_runs_are_polled_alone_first() -> None:
+    """A run that was never seen is in no group until its first poll showed which one it is in."""
     async with _Rig() as rig:
         await rig.wait("a0", "a1", is_seen=False)
         await rig.clock.advance(GAP)
@@ -213,7 +213,7 @@ async def test_unseen_runs_are_looked_at_alone_first() -> None:
 
 
 async def test_runs_of_no_list_stay_alone() -> None:
-    """What the source puts in no group is read by itself for ever."""
+    """What the reader puts in no group is read by itself for ever."""
     async with _Rig() as rig:
         await rig.wait("z0", "z1")
         await rig.clock.advance(2 * GAP)
@@ -221,7 +221,7 @@ async def test_runs_of_no_list_stay_alone() -> None:
 
 
 async def test_a_passing_fault_puts_off_those_that_were_due() -> None:
-    """When a list fails for a passing reason, each due run is told so once, the others keep their time."""
+    """When a list fails for a passing reason, each due run has one failed poll, and the others keep their time."""
     async with _Rig() as rig:
         await rig.wait("a0", "a1")
         await rig.clock.advance(1.0)
@@ -238,7 +238,7 @@ async def test_a_passing_fault_puts_off_those_that_were_due() -> None:
 
 
 async def test_a_list_that_never_works_keeps_no_wait_from_its_end() -> None:
-    """Whom a list failed is read by itself the next time, and listed again after that, for as long as it lasts."""
+    """Runs whose list failed are read by themselves the next time, and listed again after that."""
     async with _Rig() as rig:
         tasks = await rig.wait("a0", "a1", "a2")
         rig.vendor.fault = ServerError("query failed")
@@ -254,20 +254,20 @@ async def test_a_list_that_never_works_keeps_no_wait_from_its_end() -> None:
 
 
 async def test_those_read_alone_hold_up_no_list_and_are_held_up_by_none() -> None:
-    """While a list of the others stands still, those that the list failed before are read when they are due."""
+    """While a list of the others hangs, those whose list failed before are read when they are due."""
     async with _Rig() as rig:
         await rig.wait("a0", "a1")
         rig.vendor.fault = ReplyLost("too slow")
         await rig.clock.advance(6.0)
         await rig.wait("a2")
         await rig.clock.advance(4.0)
-        rig.vendor.gate = asyncio.Event()
+        rig.vendor.until = asyncio.Event()
         await rig.clock.advance(6.0)
         assert rig.vendor.lists == [("a", ["a0", "a1", "a2"]), ("a", ["a2"])]
         await rig.clock.advance(4.0)
         assert sorted(rig.vendor.singles) == ["a0", "a1"]
         rig.vendor.fault = None
-        rig.vendor.gate.set()
+        rig.vendor.until.set()
         await settle()
         await rig.clock.advance(GAP)
         assert sorted(rig.vendor.lists[-1][1]) == ["a0", "a1", "a2"]
@@ -275,7 +275,7 @@ async def test_those_read_alone_hold_up_no_list_and_are_held_up_by_none() -> Non
 
 @pytest.mark.parametrize("fault", [NotSent("refused"), Throttled("slow")])
 async def test_faults_of_no_list_are_answered_by_lists(fault: AgentsError) -> None:
-    """A list that was not sent, or came too early, would fare no better in parts: it is asked again as it is."""
+    """A list that was not sent, or came too soon, would fare no better in parts: it is asked for again as it is."""
     async with _Rig() as rig:
         await rig.wait("a0", "a1")
         rig.vendor.fault = fault
@@ -308,8 +308,8 @@ async def test_a_list_that_is_refused_is_replaced_by_single_polls() -> None:
             assert (len(rig.vendor.lists), len(rig.vendor.singles)) == (1, 3)
 
 
-async def test_a_fault_of_ours_reaches_one_waiter_and_no_looker() -> None:
-    """A source that breaks ends the wait it was asked for; the others are read by themselves."""
+async def test_a_fault_of_ours_ends_one_wait_and_no_poll_worker() -> None:
+    """A reader that breaks ends the wait it was asked for; the others are read by themselves."""
     async with _Rig() as rig:
         tasks = await rig.wait("a0", "a1")
         rig.vendor.fault = ZeroDivisionError()
@@ -321,34 +321,34 @@ async def test_a_fault_of_ours_reaches_one_waiter_and_no_looker() -> None:
 
 
 async def test_leaving_during_a_list() -> None:
-    """A wait that is cancelled while its list is out is forgotten, and the others go on."""
+    """A wait that is cancelled while its list is under way is forgotten, and the others go on."""
     async with _Rig() as rig:
         tasks = await rig.wait("a0", "a1", "a2")
-        rig.vendor.gate = asyncio.Event()
+        rig.vendor.until = asyncio.Event()
         await rig.clock.advance(GAP)
         tasks[0].cancel()
         tasks[1].cancel()
         await settle()
-        rig.vendor.gate.set()
+        rig.vendor.until.set()
         rig.vendor.ends = {"a2": 0.0}
         await settle()
         assert tasks[2].result().state is RunState.COMPLETED
         assert rig.pool.statistics().polling.runs == 0
 
 
-async def test_no_run_is_looked_at_twice_at_once() -> None:
-    """While a list is out, its runs are neither listed again nor read, even when they are woken."""
+async def test_no_run_is_polled_twice_at_once() -> None:
+    """While a list is under way, its runs are neither listed again nor read, even when they are woken."""
     async with _Rig() as rig:
         handles = [rig.handle("a0"), rig.handle("a1")]
         tasks = [asyncio.create_task(handle.wait()) for handle in handles]
         await settle()
-        rig.vendor.gate = asyncio.Event()
+        rig.vendor.until = asyncio.Event()
         await rig.clock.advance(GAP)
         for handle in handles:
             handle.wake()
         await rig.clock.advance(3 * GAP)
         assert (len(rig.vendor.lists), rig.vendor.singles) == (1, [])
-        rig.vendor.gate.set()
+        rig.vendor.until.set()
         await settle()
         await rig.clock.advance(0.0)
         assert len(rig.vendor.lists) >= 2  # the news came while the answer was on its way
@@ -356,7 +356,7 @@ async def test_no_run_is_looked_at_twice_at_once() -> None:
             task.cancel()
 
 
-async def test_waking_one_of_a_group_polls_at_all() -> None:
+async def test_waking_one_of_a_group_polls_all_of_it() -> None:
     """News of one run costs one list, after which all of its group were seen."""
     async with _Rig() as rig:
         await rig.wait("a1", "a2")
@@ -371,11 +371,11 @@ async def test_waking_one_of_a_group_polls_at_all() -> None:
         task.cancel()
 
 
-async def test_closing_the_pool_while_a_list_is_out() -> None:
-    """Closing ends waits whose list is out, and leaves nothing behind."""
+async def test_closing_the_pool_while_a_list_is_under_way() -> None:
+    """Closing ends waits whose list is under way, and leaves nothing behind."""
     async with _Rig() as rig:
         tasks = await rig.wait("a0", "a1")
-        rig.vendor.gate = asyncio.Event()
+        rig.vendor.until = asyncio.Event()
         await rig.clock.advance(GAP)
         await rig.pool.aclose()
         await settle()
@@ -397,7 +397,7 @@ class _Failing:
 
 @pytest.mark.parametrize("fault", [None, ServerError("away")])
 async def test_a_cadence_that_fails_ends_its_own_wait_alone(fault: Exception | None) -> None:
-    """Where the next poll cannot be planned, that wait ends with an error; no looker is lost, and no other wait."""
+    """Where the next poll cannot be planned, that wait ends with an error; no poll worker does, and no other wait."""
     async with _Rig(cadence=_Failing(good=4), limits=PoolLimits(pollers=1)) as rig:
         tasks = await rig.wait("a0", "a1", "a2")
         rig.vendor.fault = fault
@@ -411,8 +411,8 @@ async def test_a_cadence_that_fails_ends_its_own_wait_alone(fault: Exception | N
         assert (rig.pool.statistics().polling.polling, len(rig.source.source.runs)) == (0, 0)
 
 
-async def test_a_cadence_that_fails_loses_no_looker_of_single_runs() -> None:
-    """A single poll that failed, and whose next one cannot be planned, ends its wait and leaves the looker alive."""
+async def test_a_cadence_that_fails_loses_no_poll_worker_of_single_runs() -> None:
+    """A single poll that failed, and whose next one cannot be planned, ends its wait and no poll worker."""
     async with _Rig(cadence=_Failing(good=2), limits=PoolLimits(pollers=1)) as rig:
         rig.vendor.single_fault = ServerError("away")
         first, second = await rig.wait("z0", "z1")
@@ -421,8 +421,8 @@ async def test_a_cadence_that_fails_loses_no_looker_of_single_runs() -> None:
         assert rig.pool.statistics().polling.polling == 0
 
 
-async def test_a_wait_after_a_broken_source_is_looked_at_again() -> None:
-    """Who waits once more after a fault of the source's is polled as ever."""
+async def test_a_wait_after_a_broken_reader_is_polled_again() -> None:
+    """A run that is waited for once more after a fault of its reader's is polled as before."""
     async with _Rig() as rig:
         handles = [rig.handle("a0"), rig.handle("a1")]
         rig.vendor.fault = ZeroDivisionError()
@@ -438,19 +438,19 @@ async def test_a_wait_after_a_broken_source_is_looked_at_again() -> None:
 
 
 @pytest.mark.parametrize("is_direct", [False, True])
-async def test_who_left_while_the_list_was_out_is_read_no_more(is_direct: bool) -> None:
-    """A due run that the list does not tell of is not read by itself when nobody waits for it any more."""
+async def test_who_left_while_the_list_was_under_way_is_read_no_more(is_direct: bool) -> None:
+    """A due run that the list leaves out is not read by itself when nobody waits for it any more."""
     async with _Rig() as rig:
         handles = [rig.handle(name) for name in ("a0", "a1", "a2")]
         tasks = [asyncio.create_task(_follow(handle, is_direct=is_direct)) for handle in handles]
         await settle()
         rig.vendor.hidden = {"a0", "a1"}
-        rig.vendor.gate = asyncio.Event()
+        rig.vendor.until = asyncio.Event()
         await rig.clock.advance(GAP)
         for task in tasks[:2]:
             task.cancel()
         await settle()
-        rig.vendor.gate.set()
+        rig.vendor.until.set()
         await settle()
         assert (len(rig.vendor.lists), rig.vendor.singles) == (1, [])
         assert [ref.id for ref in rig.source.source.runs] == ["a2"]
@@ -466,16 +466,16 @@ def _follow(handle: RunHandle, *, is_direct: bool) -> "Coroutine[Any, Any, Run]"
 
 @pytest.mark.parametrize("letter", ["a", "z"])
 async def test_who_was_cancelled_during_a_poll_is_forgotten(letter: str) -> None:
-    """A handle that is awaited directly and cancelled while its look is out leaves nothing behind."""
+    """A handle that is awaited directly and cancelled during its poll leaves nothing behind."""
     async with _Rig() as rig:
         tasks = [asyncio.create_task(_follow(rig.handle(name), is_direct=True)) for name in names(letter, 3)]
         await settle()
-        rig.vendor.gate = asyncio.Event()
+        rig.vendor.until = asyncio.Event()
         await rig.clock.advance(GAP)
         for task in tasks:
             task.cancel()
         await settle()
-        rig.vendor.gate.set()
+        rig.vendor.until.set()
         await settle()
         assert dict(rig.source.source.runs) == {}
         await rig.clock.advance(10 * GAP)
@@ -496,23 +496,23 @@ async def test_nobody_leaves_groups_behind() -> None:
         assert dict(rig.source.source.runs) == {}
         gc.collect()
         kept = [each for each in gc.get_objects() if isinstance(each, Group) and each.name == "q"]
-        assert len(kept) <= 1  # the only looker remembers what it polled last
+        assert len(kept) <= 1  # the only poll worker remembers what it polled last
 
 
 async def test_huge_groups_starve_no_other_account() -> None:
-    """While one account's lists all stand still, another account's runs are polled when they are due."""
+    """While one account's lists all hang, another account's runs are polled when they are due."""
     async with _Rig(limits=PoolLimits(pollers=4)) as rig:
         other = _Vendor(rig.clock)
         source = rig.pool.source("w", other, "w")
         await rig.wait(*names("a", 1500), *names("b", 500), *names("c", 500))
-        rig.vendor.gate = asyncio.Event()
+        rig.vendor.until = asyncio.Event()
         await rig.clock.advance(GAP)
         ref = RunRef("w", "", "z9")
         other.ends = {"z9": 0.0}
         task = asyncio.create_task(RunHandle(source, ref).wait())
         await rig.clock.advance(GAP)
         assert task.result().state is RunState.COMPLETED
-        assert len(rig.vendor.lists) == 2  # half of the lookers
+        assert len(rig.vendor.lists) == 2  # half of the poll workers
 
 
 async def test_a_list_costs_no_more_than_its_runs() -> None:
@@ -535,7 +535,7 @@ async def test_a_list_costs_no_more_than_its_runs() -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 async def test_every_run_is_found_out(data: st.DataObject) -> None:
-    """Whatever is hidden, fails or joins late, each run's end is seen within two gaps, and faults add no more."""
+    """Whatever is hidden, fails or joins late, each run's end is seen within two gaps."""
     async with _Rig(chance=lambda: data.draw(st.floats(0, 0.99))) as rig:
         ids = [
             f"{data.draw(st.sampled_from('abz'))}{index}" for index in range(data.draw(st.integers(1, 12)))

@@ -27,11 +27,11 @@ from tests.polling.rig import CREDENTIALS, ENDPOINTS, TRIAGE, begin, reply, rig,
 _LONG: tuple[str, float] = ("in_progress", 1e6)
 
 
-# When it is looked
+# When it is polled
 
 
 async def test_first_poll_comes_after_the_first_gap() -> None:
-    """Nothing is asked before the cadence's first gap is over, and then at each gap until the end."""
+    """The first poll comes once the cadence's first gap is over, and the next ones after each gap until the end."""
     async with rig(("in_progress", 25.0), "completed") as r:
         run = await r.start()
         waiter = await begin(until_end(run))
@@ -45,7 +45,7 @@ async def test_first_poll_comes_after_the_first_gap() -> None:
 
 
 async def test_growing_gaps_are_kept() -> None:
-    """Each look comes as much later as the cadence says for the time waited so far."""
+    """Each poll comes as much later as the cadence says for the time waited so far."""
     cadence = Growing(first=1, factor=2, cap=8)
     async with rig(("in_progress", 20.0), "completed", cadence=cadence) as r:
         waiter = await begin(until_end(await r.start()))
@@ -78,7 +78,7 @@ async def test_elapsed_counts_from_the_start_of_the_state() -> None:
     ]
 
 
-async def test_no_poll_without_a_waiter() -> None:
+async def test_no_poll_while_nobody_waits() -> None:
     """A handle that nobody waits on costs no request."""
     async with rig() as r:
         run = await r.start()
@@ -131,11 +131,11 @@ async def test_handles_of_one_run_share_one_poll_loop() -> None:
         assert r.polls == [10, 20, 30]
         assert len({id(await waiter) for waiter in waiters}) == 1
         assert all(handle.last is run.last for handle in handles)
-        assert len(r.told(RunChanged)) == 2
+        assert len(r.events_of(RunChanged)) == 2
 
 
 async def test_clients_with_equal_settings_share_one_poll_loop() -> None:
-    """Two clients of one account and region watch a run once."""
+    """Two clients of one account and region poll a run once."""
     async with rig() as r:
         run = await r.start()
         other = Leena(r.pool, credentials=CREDENTIALS, endpoints=ENDPOINTS).item(run.id)
@@ -162,7 +162,7 @@ async def test_cancelling_one_waiter_disturbs_no_other() -> None:
 
 
 async def test_cancelling_waiters_of_each_kind_in_any_order() -> None:
-    """Whoever leaves, in whatever order, the polls go on until the last one left."""
+    """In whatever order callers leave, the polls go on until the last one left."""
     async with rig(_LONG) as r:
         run = await r.start()
         changes: list[Run] = []
@@ -191,7 +191,7 @@ async def test_cancelling_waiters_of_each_kind_in_any_order() -> None:
 
 
 async def test_polling_stops_and_goes_on_as_planned() -> None:
-    """Nobody waits, nobody asks; who comes back before the planned look gets it at its planned time."""
+    """A run that nobody waits for is not polled; who comes back in time gets the poll when it was planned."""
     async with rig(_LONG, cadence=Steady(10)) as r:
         run = await r.start()
         waiter = await begin(until_end(run))
@@ -236,11 +236,11 @@ async def test_short_waits_in_a_row_poll_no_more_often() -> None:
 
 
 async def test_waiter_who_leaves_during_a_poll_plans_nothing() -> None:
-    """A look that nobody waits for any more is the last one; its gap counts for whoever comes back."""
+    """A poll that everybody left is the last one; its gap counts for who comes back."""
     async with rig(_LONG) as r:
         run = await r.start()
         held = asyncio.Event()
-        r.hold_looks(held)
+        r.hold_polls(held)
         waiter = await begin(until_end(run))
         await r.clock.advance(10)
         waiter.cancel()
@@ -257,7 +257,7 @@ async def test_waiter_who_leaves_during_a_poll_plans_nothing() -> None:
 
 
 async def test_ended_run_is_awaited_without_asking() -> None:
-    """Who awaits a run that was seen to end gets its end at once, also from another handle's look."""
+    """Who awaits a run that was seen to end gets its end at once, also from another handle's poll."""
     async with rig() as r:
         run = await r.start()
         waiter = await begin(until_end(run))
@@ -420,23 +420,23 @@ async def test_odd_until_is_refused(until: Any) -> None:
         assert r.pool.statistics().polling.runs == 0
 
 
-async def test_unknown_words_are_watched_on_and_told_once() -> None:
-    """A word the library does not know ends nothing; hooks hear of it once, however many runs show it."""
+async def test_unknown_words_end_no_wait_and_are_reported_once() -> None:
+    """A word the library does not know ends nothing; hooks get it once, however many runs show it."""
     steps = ("in-progress", 25.0), ("cancelled", 20.0), "completed"
     async with rig(*steps) as r:
         waiters = [await begin(until_end(await r.start())) for _ in range(3)]
         await r.clock.advance(60)
         assert [(await waiter).state for waiter in waiters] == [RunState.COMPLETED] * 3
-        words = [event.run.status for event in r.told(StatusUnknown)]
+        words = [event.run.status for event in r.events_of(StatusUnknown)]
         assert words == ["in-progress", "cancelled"]
-        assert {event.run.state for event in r.told(StatusUnknown)} == {RunState.UNKNOWN}
+        assert {event.run.state for event in r.events_of(StatusUnknown)} == {RunState.UNKNOWN}
 
 
 # Results
 
 
 async def test_result_is_the_output() -> None:
-    """`result()` gives a completed run's output; Leena has none to give."""
+    """`result()` returns a completed run's output; Leena has none."""
     async with rig() as r:
         waiter = await begin((await r.start()).result())
         await r.clock.advance(40)
@@ -447,7 +447,7 @@ async def test_result_is_the_output() -> None:
 async def test_result_of_a_run_that_did_not_complete(
     word: str, kind: type[RunFailed] | type[RunAborted]
 ) -> None:
-    """`result()` raises what the end was, with the run; `await` just gives the run."""
+    """`result()` raises what the end was, with the run; `await` just returns the run."""
     async with rig(("in_progress", 5.0), word) as r:
         run = await r.start()
         waiter, plain = await begin(run.result()), await begin(until_end(run))
@@ -459,11 +459,11 @@ async def test_result_of_a_run_that_did_not_complete(
         assert str(run.ref) in str(caught.value)
 
 
-# Wake and look
+# Wakes, and polls of a caller's own
 
 
 async def test_wake_polls_at_once() -> None:
-    """A hint brings the next poll forward to now, whatever the cadence says; the plan goes on from there."""
+    """A wake brings the next poll forward to now, whatever the cadence says; the plan goes on from there."""
     async with rig(_LONG, cadence=Steady(1000)) as r:
         run = await r.start()
         waiter = await begin(until_end(run))
@@ -477,7 +477,7 @@ async def test_wake_polls_at_once() -> None:
 
 
 async def test_wake_of_another_handle_polls_at_once() -> None:
-    """A hint to any handle of a run is heard."""
+    """A wake of any handle of a run is heard."""
     async with rig(_LONG, cadence=Steady(1000)) as r:
         run = await r.start()
         waiter = await begin(until_end(run))
@@ -488,7 +488,7 @@ async def test_wake_of_another_handle_polls_at_once() -> None:
 
 
 async def test_wake_before_anybody_waits() -> None:
-    """A hint that came early is kept, and costs one poll once somebody waits."""
+    """A wake that came early is kept, and costs one poll once somebody waits."""
     async with rig(_LONG, cadence=Steady(1000)) as r:
         run = await r.start()
         run.wake()
@@ -504,7 +504,7 @@ async def test_wake_before_anybody_waits() -> None:
 
 
 async def test_wake_of_a_handle_that_joins_later() -> None:
-    """A hint kept by one handle is heard also when another handle's wait is on already."""
+    """A wake kept by one handle is heard also when somebody waits on another handle already."""
     async with rig(_LONG, cadence=Steady(1000)) as r:
         run = await r.start()
         other = r.leena.item(run.id)
@@ -519,11 +519,11 @@ async def test_wake_of_a_handle_that_joins_later() -> None:
 
 
 async def test_wake_during_a_poll_polls_again() -> None:
-    """News that came while a poll was out may be missing from its answer: one more look is made at once."""
+    """News that came during a poll may be missing from its answer: one more poll is made at once."""
     async with rig(_LONG, cadence=Steady(10)) as r:
         run = await r.start()
         held = asyncio.Event()
-        r.hold_looks(held)
+        r.hold_polls(held)
         waiter = await begin(until_end(run))
         await r.clock.advance(10)
         run.wake()
@@ -539,7 +539,7 @@ async def test_wake_during_a_poll_polls_again() -> None:
 
 
 async def test_wake_of_an_ended_run_asks_nothing() -> None:
-    """A late hint is harmless, and so is one on a closed pool."""
+    """A late wake is harmless, and so is one on a closed pool."""
     async with rig(("in_progress", 5.0), "completed") as r:
         run = await r.start()
         waiter = await begin(until_end(run))
@@ -551,8 +551,8 @@ async def test_wake_of_an_ended_run_asks_nothing() -> None:
     run.wake()
 
 
-async def test_look_asks_now_and_tells_waiters() -> None:
-    """`look()` asks at once, and who waits for the run learns what it saw."""
+async def test_poll_asks_now_and_informs_who_waits() -> None:
+    """`poll()` asks at once, and who waits for the run learns what it saw."""
     async with rig(("in_progress", 5.0), "completed", cadence=Steady(1000)) as r:
         run = await r.start()
         waiter = await begin(until_end(run))
@@ -565,8 +565,8 @@ async def test_look_asks_now_and_tells_waiters() -> None:
         assert r.polls == [0, 6]
 
 
-async def test_look_raises_what_the_vendor_says() -> None:
-    """A look of one's own gives the vendor's refusal, and disturbs nobody's wait."""
+async def test_poll_raises_what_the_vendor_says() -> None:
+    """A poll of a caller's own raises the vendor's refusal, and disturbs nobody's wait."""
     async with rig(_LONG) as r:
         run = await r.start()
         waiter = await begin(until_end(run))
@@ -579,7 +579,7 @@ async def test_look_raises_what_the_vendor_says() -> None:
         waiter.cancel()
 
 
-async def test_look_tries_again() -> None:
+async def test_poll_tries_again() -> None:
     """A passing fault of a single poll is tried again as the retry policy says."""
     async with rig(_LONG) as r:
         run = await r.start()
@@ -603,7 +603,7 @@ async def test_late_answer_does_not_revive_an_ended_run() -> None:
 
 
 async def test_an_end_that_was_seen_stays_one() -> None:
-    """A handle that saw the end by itself keeps it, though others who did not look still wait."""
+    """A handle that saw the end by itself keeps it, though others who did not poll still wait."""
     async with rig(("in_progress", 5.0), "completed", cadence=Steady(1000)) as r:
         run = await r.start()
         await r.clock.advance(6)
@@ -616,7 +616,7 @@ async def test_an_end_that_was_seen_stays_one() -> None:
         waiter.cancel()
 
 
-# Words about it
+# What is shown
 
 
 async def test_repr_says_what_is_known() -> None:
@@ -627,13 +627,13 @@ async def test_repr_says_what_is_known() -> None:
         assert repr(r.leena.item("a" * 24)) == f"<RunHandle leena:/{'a' * 24} not polled>"
 
 
-async def test_statistics_tell_what_is_going_on() -> None:
-    """Watched runs, waits, polls, failures and requests are counted as they are."""
+async def test_statistics_count_what_is_going_on() -> None:
+    """Polled runs, waits, polls, failures and requests are counted as they are."""
     async with rig(_LONG) as r:
         runs = [await r.start() for _ in range(3)]
         waiters = [await begin(until_end(run)) for run in runs for _ in range(2)]
         held = asyncio.Event()
-        r.hold_looks(held)
+        r.hold_polls(held)
         await r.clock.advance(10)
         polling = r.pool.statistics().polling
         assert (polling.runs, polling.waiting, polling.polls, polling.polling) == (3, 6, 3, 3)

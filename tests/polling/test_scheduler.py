@@ -63,7 +63,7 @@ async def test_passing_faults_end_no_wait(fault: str) -> None:
         r.faults += [_PASSING[fault]] * 20
         await r.clock.advance(1000)
         assert (await waiter).state is RunState.COMPLETED
-        failed = r.told(PollFailed)
+        failed = r.events_of(PollFailed)
         assert [event.failures for event in failed] == list(range(1, 21))
         assert all(event.ref == run.ref for event in failed)
         assert r.pool.statistics().polling.polls_failed == 20
@@ -92,7 +92,7 @@ async def test_fast_cadence_is_no_slower_for_faults() -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_beats_the_cadence(status: int) -> None:
-    """The server's wish for a pause is met, though the cadence would look sooner."""
+    """The server's wish for a pause is met, though the cadence would poll sooner."""
     async with rig(_LONG) as r:
         waiter = await begin(until_end(await r.start()))
         r.faults.append(reply(status, retry_after="45"))
@@ -174,7 +174,7 @@ async def test_token_expiry_is_no_fault() -> None:
         waiter = await begin(until_end(await r.start()))
         await r.clock.advance(9100)
         assert (await waiter).state is RunState.COMPLETED
-        assert r.told(PollFailed) == []
+        assert r.events_of(PollFailed) == []
         assert len(r.send.calls("token")) == 3
 
 
@@ -186,7 +186,7 @@ async def test_revoked_token_costs_one_poll_more() -> None:
         r.fake.revoke_all()
         await r.clock.advance(30)
         assert (await waiter).state is RunState.COMPLETED
-        assert r.told(PollFailed) == []
+        assert r.events_of(PollFailed) == []
         assert r.polls == [10, 20, 20, 30]
 
 
@@ -236,7 +236,7 @@ async def test_fresh_run_may_not_be_found_yet() -> None:
         waiter = await begin(until_end(run))
         await r.clock.advance(20)
         assert not waiter.done()
-        assert r.told(PollFailed)
+        assert r.events_of(PollFailed)
         await r.clock.advance(60)
         assert (await waiter).state is RunState.COMPLETED
 
@@ -295,8 +295,8 @@ async def test_garbage_after_other_faults_counts_by_itself() -> None:
         assert (await waiter).state is RunState.COMPLETED
 
 
-async def test_fault_of_a_source_reaches_who_waits() -> None:
-    """A bug in a vendor's folder ends the waits of that run with a cause, and no looker."""
+async def test_fault_of_a_reader_reaches_who_waits() -> None:
+    """A bug in a vendor's folder ends the waits of that run with a cause, and no poll worker."""
 
     class Broken:
         async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
@@ -319,11 +319,45 @@ async def test_fault_of_a_source_reaches_who_waits() -> None:
         assert (await good).state is RunState.COMPLETED
 
 
+class _Cancelled:
+    """A reader in which somebody else's task, that it waits for, is cancelled."""
+
+    def __init__(self) -> None:
+        self.polls = 0
+
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        self.polls += 1
+        if self.polls == 1:
+            raise asyncio.CancelledError
+        return Run(ref=ref, state=RunState.COMPLETED, status="completed", seen_at=datetime.now(UTC))
+
+    async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+        raise NotImplementedError
+
+    def may_retry(self) -> bool:
+        return True
+
+
+async def test_cancellation_from_elsewhere_ends_no_poll_worker() -> None:
+    """A cancellation that reaches a poll, and is not its worker's, ends that wait with an error; others go on."""
+    async with rig(_LONG, limits=PoolLimits(pollers=1)) as r:
+        handle = RunHandle(r.pool.source("v", _Cancelled(), "v"), RunRef("v", "", "1"))
+        waiter = await begin(until_end(handle))
+        await r.clock.advance(10)
+        with pytest.raises(AgentsError, match="RuntimeError") as caught:
+            await waiter
+        assert caught.value.ref == handle.ref
+        again = await begin(until_end(handle))
+        await r.clock.advance(10)
+        assert (await again).state is RunState.COMPLETED
+        assert (r.pool.statistics().polling.pollers, r.pool.statistics().polling.polling) == (1, 0)
+
+
 # Fairness
 
 
 class _Vendor:
-    """A source whose polls are answered when the test says so."""
+    """A reader whose polls are answered when the test says so."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -331,14 +365,14 @@ class _Vendor:
         self.inside = 0
         self.most = 0
         self.seen: Counter[str] = Counter()
-        self.gate = asyncio.Event()
+        self.until = asyncio.Event()
 
     async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
         self.inside += 1
         self.most = max(self.most, self.inside)
         try:
             if self.is_stalled:
-                await self.gate.wait()
+                await self.until.wait()
             else:
                 await asyncio.sleep(0)
         finally:
@@ -362,8 +396,8 @@ async def _crowd(r: Rig, vendor: _Vendor, count: int) -> list[asyncio.Task[Run]]
 
 
 @pytest.mark.parametrize("pollers", [2, 3, 5, 8, 64])
-async def test_stalled_account_leaves_lookers_to_the_others(pollers: int) -> None:
-    """However many of its polls hang, a vendor holds half of the crew at most, rounded up; others lack nothing."""
+async def test_stalled_account_leaves_poll_workers_to_the_others(pollers: int) -> None:
+    """However many of its polls hang, a vendor holds half of the poll workers at most; others lack nothing."""
     async with rig(limits=PoolLimits(pollers=pollers)) as r:
         stalled, well, third = _Vendor("stalled"), _Vendor("well"), _Vendor("third")
         stalled.is_stalled = True
@@ -380,7 +414,7 @@ async def test_stalled_account_leaves_lookers_to_the_others(pollers: int) -> Non
         assert max(well.most, third.most) <= (pollers + 1) // 2
         assert r.pool.statistics().polling.pollers <= pollers
         stalled.is_stalled = False
-        stalled.gate.set()
+        stalled.until.set()
         for _ in range(20):
             await settle()
         assert set(stalled.seen.values()) == {1}
@@ -389,8 +423,8 @@ async def test_stalled_account_leaves_lookers_to_the_others(pollers: int) -> Non
             task.cancel()
 
 
-async def test_single_looker_serves_all() -> None:
-    """A crew of one looks at everything, one after the other."""
+async def test_single_poll_worker_serves_all() -> None:
+    """One poll worker polls everything, one after the other."""
     async with rig(limits=PoolLimits(pollers=1)) as r:
         one, two = _Vendor("one"), _Vendor("two")
         tasks = [*await _crowd(r, one, 30), *await _crowd(r, two, 30)]
@@ -403,7 +437,7 @@ async def test_single_looker_serves_all() -> None:
             task.cancel()
 
 
-async def test_accounts_take_turns() -> None:
+async def test_accounts_are_served_in_rotation() -> None:
     """A run of a small account is not polled after all runs of a large one."""
     async with rig(limits=PoolLimits(pollers=2)) as r:
         large, small = _Vendor("large"), _Vendor("small")
@@ -432,8 +466,8 @@ class _Log(Counter[str]):
         super().__setitem__(key, value)
 
 
-async def test_crew_is_no_larger_than_the_work() -> None:
-    """Lookers are made as they are needed, and a run that is alone has one."""
+async def test_poll_workers_are_made_as_needed() -> None:
+    """A run that is alone has one poll worker, however often it is polled."""
     async with rig(_LONG) as r:
         waiter = await begin(until_end(await r.start()))
         await r.clock.advance(500)
@@ -447,14 +481,14 @@ async def test_crew_is_no_larger_than_the_work() -> None:
 _REQUEST: ContextVar[str] = ContextVar("request", default="none")
 
 
-async def test_polls_are_told_in_their_waiters_context() -> None:
-    """Hooks see the variables of whoever waits for the run, run by run, however polls are shared out."""
-    told: dict[str, set[str]] = {}
+async def test_polls_are_reported_in_their_waiters_context() -> None:
+    """Hooks see the variables of who waits for the run, run by run, whichever poll worker polls it."""
+    seen: dict[str, set[str]] = {}
 
     def note(event: Event) -> None:
         if isinstance(event, RunChanged | PollFailed):
             run = event.run.ref if isinstance(event, RunChanged) else event.ref
-            told.setdefault(run.id, set()).add(_REQUEST.get())
+            seen.setdefault(run.id, set()).add(_REQUEST.get())
 
     async with rig(("in_progress", 25.0), "completed", hooks=[note], limits=PoolLimits(pollers=2)) as r:
         runs = [await r.start() for _ in range(6)]
@@ -467,17 +501,17 @@ async def test_polls_are_told_in_their_waiters_context() -> None:
         r.faults += [reply(500)] * 3
         await r.clock.advance(60)
         await asyncio.gather(*tasks)
-        assert told == {run.id: {f"request {n}"} for n, run in enumerate(runs)}
+        assert seen == {run.id: {f"request {n}"} for n, run in enumerate(runs)}
     assert _REQUEST.get() == "none"
 
 
 async def test_variables_set_before_the_start_are_seen() -> None:
-    """A variable set before `execute` is there in all that is told of the run, requests included."""
-    told: list[tuple[str, str]] = []
+    """A variable set before `execute` is seen with all events of the run, requests included."""
+    seen: list[tuple[str, str]] = []
 
     def note(event: Event) -> None:
         if isinstance(event, RequestDone):
-            told.append((event.call, _REQUEST.get()))
+            seen.append((event.call, _REQUEST.get()))
 
     async with rig(("in_progress", 5.0), "completed", hooks=[note]) as r:
 
@@ -488,19 +522,19 @@ async def test_variables_set_before_the_start_are_seen() -> None:
         task = await begin(work())
         await r.clock.advance(20)
         await task
-    assert ("aop.execute", "ours") in told
-    assert [name for call, name in told if call == "aop.status"] == ["ours"]
+    assert ("aop.execute", "ours") in seen
+    assert [name for call, name in seen if call == "aop.status"] == ["ours"]
 
 
-class _Looks:
+class _PollContexts:
     """A hook that notes in whose context each poll was."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.names: list[str] = []
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RequestDone) and event.call == "aop.status":
-            self.told.append(_REQUEST.get())
+            self.names.append(_REQUEST.get())
 
 
 def _wait(run: RunHandle, name: str, way: str = "await") -> Coroutine[Any, Any, object]:
@@ -518,7 +552,7 @@ def _wait(run: RunHandle, name: str, way: str = "await") -> Coroutine[Any, Any, 
 
 async def test_context_is_of_one_who_still_waits() -> None:
     """Of several waiters the first one's variables count, until it has left; who comes back alone brings its own."""
-    note = _Looks()
+    note = _PollContexts()
     async with rig(_LONG, hooks=[note]) as r:
         run = await r.start()
         first, second = await begin(_wait(run, "first")), await begin(_wait(run, "second"))
@@ -530,13 +564,13 @@ async def test_context_is_of_one_who_still_waits() -> None:
         third = await begin(_wait(run, "third"))
         await r.clock.advance(10)
         third.cancel()
-    assert note.told == ["first", "second", "third"]
+    assert note.names == ["first", "second", "third"]
 
 
 @pytest.mark.parametrize("way", ["await", "until", "updates"])
 async def test_context_of_who_left_is_not_used(way: str) -> None:
-    """However it waited, nothing of who has left is told, also where those who stay set no variables."""
-    note = _Looks()
+    """However it waited, no variable of who has left is seen, also where those who stay set none."""
+    note = _PollContexts()
     async with rig(_LONG, hooks=[note]) as r:
         run = await r.start()
         tasks = []
@@ -549,11 +583,11 @@ async def test_context_of_who_left_is_not_used(way: str) -> None:
             await settle()
         await r.clock.advance(10)
         tasks[1].cancel()
-    assert note.told == ["a", "b", "c", "c", "none"]
+    assert note.names == ["a", "b", "c", "c", "none"]
 
 
 async def test_contexts_of_who_came_and_went_are_not_kept() -> None:
-    """A run that many waited for in turn, beside one who stays, keeps the variables of few."""
+    """A run that many waited for one after the other, beside one who stays, keeps the variables of few."""
     async with rig(_LONG) as r:
         run = await r.start()
         tasks = [await begin(_wait(run, "stays"))]
@@ -591,7 +625,7 @@ async def test_closing_ends_every_wait() -> None:
             await begin(until_end(r.leena.item("b" * 24))),
         ]
         held = asyncio.Event()
-        r.hold_looks(held)
+        r.hold_polls(held)
         await r.clock.advance(10)
         assert r.pool.statistics().polling.polling == 2
         before = asyncio.all_tasks()
@@ -633,7 +667,7 @@ async def test_wall_clock_is_the_pools() -> None:
         assert ((await waiter).seen_at - EPOCH).total_seconds() == 30
 
 
-async def test_waits_cost_one_timer() -> None:
+async def test_many_waits_cost_one_timer() -> None:
     """Waits that are not due cost memory alone: one timer, no task of the pool's, no request."""
     clock = FakeClock()
     vendor = _Vendor("many")
@@ -665,7 +699,7 @@ async def test_odd_statuses_are_no_number_games() -> None:
 
 
 class _Odd:
-    """A cadence that gives whatever gaps it is told to."""
+    """A cadence that returns the gaps it was made with."""
 
     def __init__(self, *gaps: float) -> None:
         self._gaps = list(gaps)
@@ -676,7 +710,7 @@ class _Odd:
 
 @pytest.mark.parametrize("gap", [math.nan, 0.0, -1.0])
 async def test_gap_that_is_none_loses_no_run(gap: float) -> None:
-    """A cadence that gives no time at all is told to whoever waits, at once or after the poll it follows."""
+    """A cadence that returns no time at all fails who waits, at once or after the poll it follows."""
     async with rig(cadence=_Odd(gap)) as r:
         run = await r.start()
         with pytest.raises(ValueError, match="gap of"):

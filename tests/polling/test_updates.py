@@ -19,7 +19,7 @@ async def _read(run: RunHandle, into: list[str]) -> None:
 
 
 async def test_each_change_comes_once() -> None:
-    """Looks that see nothing new give nothing, and the end is the last one."""
+    """Polls that see nothing new yield nothing, and the end is the last one."""
     async with rig(*_COURSE) as r:
         words: list[str] = []
         reader = await begin(_read(await r.start(), words))
@@ -33,7 +33,7 @@ async def test_each_change_comes_once() -> None:
 
 
 async def test_begins_with_what_polls_know() -> None:
-    """Who comes late is told the present state first, and then what follows."""
+    """Who comes late gets the present state first, and then what follows."""
     async with rig(*_COURSE) as r:
         run = await r.start()
         waiter = await begin(until_end(run))
@@ -151,7 +151,7 @@ async def test_refusal_comes_after_the_changes() -> None:
 
 
 async def test_closing_the_pool_ends_the_changes() -> None:
-    """A reader is told that the pool closed, with the last state seen."""
+    """A reader gets `PoolClosed`, with the last state seen."""
     async with rig(_LONG) as r:
         run = await r.start()
         words: list[str] = []
@@ -175,7 +175,7 @@ async def test_changes_of_a_run_started_elsewhere() -> None:
 
 
 async def test_own_poll_is_a_change_too() -> None:
-    """What `look()` sees is given to readers."""
+    """What `poll()` sees is yielded to readers."""
     async with Rig(*_COURSE, cadence=Steady(1000)) as r:
         run = await r.start()
         words: list[str] = []

@@ -69,7 +69,7 @@ async def test_run_from_start_to_end() -> None:
             "message_to_start": "Hello",
             "context": {"ticket": "INC1"},
         }
-        (started,) = r.told(RunStarted)
+        (started,) = r.events_of(RunStarted)
         assert (started.target, started.run) == ("triage", run.accepted)
 
 
@@ -328,7 +328,7 @@ async def test_cancelled_start_is_not_forgotten() -> None:
             assert starting.cancelled()
             held.set()
             await settle()
-            (event,) = slow.told(StartAbandoned)
+            (event,) = slow.events_of(StartAbandoned)
             assert event.run is not None
             assert r.fake.ended_at(event.run.id) is not None
 

@@ -22,6 +22,7 @@ from aioagents import (
     Steady,
     Throttled,
 )
+from aioagents.polling import Cadence
 from aioagents.polling.groups import ListPoll
 from aioagents.polling.listeners import is_awaited
 from aioagents.polling.runs import Phase, PolledRun
@@ -62,8 +63,8 @@ class PollingWorld:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.pollers = self.chance.choice([1, 2, 3, 8])
-        cadence = self.chance.choice([Steady(GAP), Growing(first=1.0, cap=GAP), _Moody(self.chance)])
-        self.rig = CoreRig(pollers=self.pollers, cadence=cadence)
+        cadences: list[Cadence] = [Steady(GAP), Growing(first=1.0, cap=GAP), _Moody(self.chance)]
+        self.rig = CoreRig(pollers=self.pollers, cadence=self.chance.choice(cadences))
         self.sources = [self.rig.source(f"v{n}", lists=n != 1, retries=3) for n in range(3)]
         self.receiver = _Receiver()
         self.callers: list[tuple[PolledRun, Caller]] = []
@@ -80,7 +81,7 @@ class PollingWorld:
         self.faults = self.chance.sample(_FAULTS, self.chance.randrange(len(_FAULTS) + 1))
 
     def run(self) -> None:
-        """Let things happen, then close the core or let every run end. Raises AssertionError for a broken promise."""
+        """Make things happen, then close the core or end every run. Raises AssertionError for a broken promise."""
         for _ in range(_STEPS):
             self.chance.choice(self.acts)()
             self.begin()
@@ -111,7 +112,7 @@ class PollingWorld:
         assert all(source.polling <= (self.pollers + 1) // 2 for source in self.sources)
 
     def wait(self) -> None:
-        """Let somebody wait, by a handle of its own or by one that is known."""
+        """Add one who waits, by a handle of its own or by one that is known."""
         source = self.chance.choice(self.sources)
         push = self.receiver if self.chance.random() < 0.2 else None
         name = f"{self.chance.choice('abz')}{self.chance.randrange(4)}"
@@ -130,7 +131,7 @@ class PollingWorld:
             self.woken.add(polled)
 
     def leave(self) -> None:
-        """Let a caller leave: by saying so, or as a future that is cancelled."""
+        """Make a caller leave: by saying so, or as a future that is cancelled."""
         if self.callers:
             run, caller = self.callers.pop(self.chance.randrange(len(self.callers)))
             if self.chance.random() < 0.5:
@@ -142,27 +143,27 @@ class PollingWorld:
         return self.chance.choice(list(self.known.values())) if self.known else None
 
     def wake(self) -> None:
-        """Let a webhook have news of a run."""
+        """Wake a run, as a webhook does that has news of it."""
         if (run := self._some_run()) is not None:
             self.rig.core.wake(run, self.rig.now)
             self.woken.add(run.source.runs.get(run.ref, run))
 
     def lose_push(self) -> None:
-        """Let a pushed handle be collected."""
+        """Take a run's push away, as when its handle is collected."""
         if (run := self._some_run()) is not None:
             self.rig.core.lose_push(run, self.rig.now)
             self.rig.carry_out()
             self.not_before.pop(run, None)
 
     def poll_by_hand(self) -> None:
-        """Let a caller poll a run by itself."""
+        """Poll a run, as a caller does by itself."""
         if (run := self._some_run()) is not None:
             run = run.source.runs.get(run.ref, run)
             self.rig.core.seen(run, self._seen(run), self.rig.now)
             self.rig.carry_out()
 
     def take_back(self) -> None:
-        """Let everybody leave between the beginning of a poll and its making."""
+        """Make everybody leave after a poll was begun and before it is made."""
         polls = [poll for poll in self.under_way if isinstance(poll, PolledRun)]
         if polls:
             poll = self.chance.choice(polls)
@@ -173,11 +174,11 @@ class PollingWorld:
             self.rig.core.take_back(poll)
 
     def pass_time(self) -> None:
-        """Let time pass."""
+        """Make time pass."""
         self.rig.advance(self.chance.choice([0.0, 0.5, GAP]))
 
     def answer(self) -> None:
-        """Let a poll end, well or not."""
+        """End a poll, well or not."""
         if self.under_way:
             self.end(self.under_way.pop(self.chance.randrange(len(self.under_way))))
 
@@ -220,7 +221,7 @@ class PollingWorld:
                 self.not_before[run] = now + (1.0 if fault is None else _SHORTEST)
 
     def finish(self) -> None:
-        """Let all polls see ends from now on, until nobody waits."""
+        """End all polls well from now on, until nobody waits."""
         for _ in range(60):
             while self.under_way:
                 self.end(self.under_way.pop(), is_good=True)
