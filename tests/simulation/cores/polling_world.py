@@ -47,6 +47,11 @@ class _Moody:
         return math.nan if mood < 0.03 else GAP
 
 
+def _cadence(chance: random.Random) -> Cadence:
+    cadences: list[Cadence] = [Steady(GAP), Growing(first=1.0, cap=GAP), _Moody(chance)]
+    return chance.choice(cadences)
+
+
 class _Receiver:
     """A webhook receiver that counts the ends it missed."""
 
@@ -63,8 +68,7 @@ class PollingWorld:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.pollers = self.chance.choice([1, 2, 3, 8])
-        cadences: list[Cadence] = [Steady(GAP), Growing(first=1.0, cap=GAP), _Moody(self.chance)]
-        self.rig = CoreRig(pollers=self.pollers, cadence=self.chance.choice(cadences))
+        self.rig = CoreRig(pollers=self.pollers, cadence=_cadence(self.chance))
         self.sources = [self.rig.source(f"v{n}", lists=n != 1, retries=3) for n in range(3)]
         self.receiver = _Receiver()
         self.callers: list[tuple[PolledRun, Caller]] = []
