@@ -22,7 +22,17 @@ class Benchmark(Protocol):
         ...
 
 
-NAMES: Final = ("batch", "imports", "journal", "kills", "overhead", "report", "stampede", "waiting")
+NAMES: Final = (
+    "batch",
+    "imports",
+    "journal",
+    "kills",
+    "overhead",
+    "polling",
+    "report",
+    "stampede",
+    "waiting",
+)
 
 
 def _find(name: str) -> Benchmark:

@@ -25,9 +25,8 @@ from .runs import NO_FAILURES, PLANNED, POLLING, RESTING, Contexts, Failures, Li
 from .timing import Timing
 
 T = TypeVar("T")
-_TICK: Final = (
-    0.001  # seconds within which all who join share one moment: a float each would be 5 % of their memory
-)
+#: Seconds within which all who join share one moment: a float for each would be a twentieth of its memory.
+_TICK: Final = 0.001
 _CLOSED: Final = "the pool was closed during the wait; the run goes on"
 _MAY_LISTEN: Final = (Listener, dict)
 

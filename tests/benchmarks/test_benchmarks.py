@@ -21,6 +21,10 @@ _TINY = {
         ["--polls=50", "--rounds=1", "--at-once=2", "--runs=20"],
         rf"overhead: {_NUMBER} times bare \(aim 1\.25\)",
     ),
+    "polling": (
+        ["--runs=20", "--polls=2", "--rounds=1"],
+        rf"polling: {_NUMBER} times a task for each run, {_NUMBER} times with done callbacks",
+    ),
     "report": (
         ["--rows=30", "--page-size=10", "--rounds=1"],
         rf"report: {_NUMBER} times bare rows a second .*",

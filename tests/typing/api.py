@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from contextvars import copy_context
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, assert_type
 
@@ -99,6 +100,7 @@ async def pools(session: aiohttp.ClientSession) -> None:
     statistics = pool.statistics()
     assert_type(statistics, PoolStatistics)
     assert_type(statistics.token_requests, int)
+    assert_type(statistics.polling.runs, int)
     assert_type(statistics.polling.waiting, int)
     await pool.aclose()
     SessionPool(cadence=Steady(10), tokens=MemoryTokenStore())
@@ -132,6 +134,8 @@ async def leena_runs(pool: SessionPool) -> None:
         assert_type(seen, Run)
         _ = (seen.state.is_terminal, output)
     run.wake()
+    take_back = run.add_done_callback(lambda end: assert_type(end, Run | AgentsError), context=copy_context())
+    assert_type(take_back(), None)
     assert_type(run.ref, RunRef)
     assert_type(run.id, str)
     assert_type(run.last, Run | None)
