@@ -22,7 +22,7 @@ class Benchmark(Protocol):
         ...
 
 
-NAMES: Final = ("batch", "imports", "journal", "kills", "overhead", "report", "stampede", "waiting")
+NAMES: Final = ("batch", "imports", "journal", "kills", "overhead", "report", "stampede", "waiting", "worlds")
 
 
 def _find(name: str) -> Benchmark:
