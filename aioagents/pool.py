@@ -70,7 +70,9 @@ class SessionPool:
         self.clock = clock or LoopClock()
         self.chance = chance
         self._tokens = tokens if isinstance(tokens, TokenCache) else TokenCache(tokens, clock=self.clock)
-        self._http = HttpSend(limits=self._limits, timeouts=self._timeouts, session=session)
+        self._http: HttpSend | None = None
+        if send is None:
+            send = self._http = HttpSend(limits=self._limits, timeouts=self._timeouts, session=session)
         self._supervisor = Supervisor()
         self._emit = Dispatcher(hooks)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,7 +80,7 @@ class SessionPool:
         self._accounts: dict[Hashable, Account] = {}
         self._sources: dict[Hashable, ScheduledSource] = {}
         self.caller = Caller(
-            send or self._http,
+            send,
             supervisor=self._supervisor,
             clock=self.clock,
             retry=self._retry,
@@ -100,7 +102,8 @@ class SessionPool:
         if self._state != "not entered":
             raise PoolClosed(f"a pool is entered once, and this one is {self._state}; make a new one")
         self._loop = asyncio.get_running_loop()
-        await self._http.__aenter__()
+        if self._http is not None:
+            await self._http.__aenter__()
         await self._supervisor.open()
         self._state = "open"
         return self
@@ -123,7 +126,8 @@ class SessionPool:
             try:
                 await self._supervisor.aclose()
             finally:
-                await self._http.aclose()
+                if self._http is not None:
+                    await self._http.aclose()
 
     def ensure_open(self) -> None:
         """Raise `PoolClosed` unless the pool is open in the running event loop."""

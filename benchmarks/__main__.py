@@ -32,6 +32,7 @@ NAMES: Final = (
     "report",
     "stampede",
     "waiting",
+    "worlds",
 )
 
 

@@ -304,6 +304,15 @@ async def test_closed_session_of_the_callers() -> None:
         assert simulator.statistics().requests == 0
 
 
+async def test_a_send_of_the_callers_needs_no_connections() -> None:
+    """A pool that is given its `Send` makes no connector of its own."""
+    gc.collect()
+    before = sum(isinstance(each, aiohttp.BaseConnector) for each in gc.get_objects())
+    clock = FakeClock()
+    async with SessionPool(clock=clock, send=FakeSend(FakeLeena(RunPlan()), clock=clock)):
+        assert sum(isinstance(each, aiohttp.BaseConnector) for each in gc.get_objects()) == before
+
+
 async def test_connections_are_kept() -> None:
     """Many runs one after the other need no more connections than requests at once."""
     async with Simulator(plan=_quick(), speed=100) as simulator, _pool() as pool:

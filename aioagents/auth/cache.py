@@ -29,7 +29,7 @@ _KEPT_FOR: Final = 15.0
 class Spawn(Protocol):
     """Runs work in a task that belongs to a pool and ends with it."""
 
-    def __call__(self, work: Coroutine[Any, Any, None], /) -> object:
+    def __call__(self, work: Coroutine[Any, Any, None], /) -> "asyncio.Task[None]":
         """Run `work`. Raises `PoolClosed`."""
         ...
 
@@ -171,14 +171,16 @@ class TokenCache:
         entry.failed_until = entry.failed_at + max(seconds, min(error.retry_after or 0.0, _MAX_RETRY_AFTER))
 
     def _begin(self, entry: _Entry, source: TokenSource) -> None:
-        entry.renewal = asyncio.get_running_loop().create_future()
-        work = self._renew(entry, source, entry.renewal)
+        renewal = entry.renewal = asyncio.get_running_loop().create_future()
+        work = self._renew(entry, source, renewal)
         try:
-            source.spawn(work)
+            task = source.spawn(work)
         except BaseException:
             work.close()
             entry.renewal = None
             raise
+        # A task that is cancelled before its first step runs nothing of its `finally`.
+        task.add_done_callback(lambda _: _end_renewal(entry, renewal))
 
     async def _renew(self, entry: _Entry, source: TokenSource, renewal: asyncio.Future[None]) -> None:
         began_at = self._clock.now()
@@ -207,9 +209,7 @@ class TokenCache:
                 )
             )
         finally:
-            entry.renewal = None
-            if not renewal.done():
-                renewal.set_result(None)
+            _end_renewal(entry, renewal)
 
     @asynccontextmanager
     async def _locked(self, source: TokenSource) -> AsyncIterator[None]:
@@ -267,6 +267,14 @@ class TokenCache:
     def __repr__(self) -> str:
         held = sum(entry.token is not None for entry in self._entries.values())
         return f"<TokenCache accounts={len(self._entries)} tokens={held} store={self._store!r}>"
+
+
+def _end_renewal(entry: _Entry, renewal: "asyncio.Future[None]") -> None:
+    """Wake the callers who wait for `renewal`. May be called twice."""
+    if entry.renewal is renewal:
+        entry.renewal = None
+    if not renewal.done():
+        renewal.set_result(None)
 
 
 def _fits_header(value: str) -> bool:

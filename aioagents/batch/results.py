@@ -9,11 +9,11 @@ above 0 always belongs to one of the two files, and a file that has the final na
 import csv
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from types import MappingProxyType, TracebackType
-from typing import BinaryIO, Final, Literal, Protocol, Self, TypeVar, TypeVarTuple, Unpack
+from types import MappingProxyType
+from typing import Any, BinaryIO, Final, Literal, Protocol, Self, TypeVar, TypeVarTuple, Unpack, cast
 
 import anyio
 import anyio.to_thread
@@ -83,6 +83,7 @@ class ResultFile:
     `.csv` or `form` says so, else JSON lines; times are UTC. Entering continues the file; with `is_rebuilt` it is
     rewritten. For a file that is not this journal's, or that another process is writing, it raises ValueError that
     says what to do, and changes nothing. Errors of the disk are raised as OSError; no line is lost by them.
+    `run_sync` runs what blocks, in a thread by default.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class ResultFile:
         *,
         form: Literal["jsonl", "csv"] | None = None,
         is_rebuilt: bool = False,
+        run_sync: Callable[[Callable[[], Any]], Awaitable[Any]] = anyio.to_thread.run_sync,
     ) -> None:
         self._journal = journal
         self._path = Path(path).resolve()  # a symbolic link stays, and its target is replaced
@@ -101,6 +103,7 @@ class ResultFile:
             raise ValueError(f"form has to be 'jsonl' or 'csv', not {form!r}")
         self._form = _FORMS[name]
         self._is_rebuilt = is_rebuilt
+        self._run_sync = run_sync
         self._is_part = False
         self._file: BinaryIO | None = None
         self._lock_file = LockFile(self._path)
@@ -120,9 +123,7 @@ class ResultFile:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._release()
 
     async def write(self) -> int:
@@ -149,8 +150,7 @@ class ResultFile:
         size = await self._journal.emitted_size()
         if size == 0:
             await self._in_thread(self._start_part)
-        if size == 0 and self._form.head:
-            size = await self._write_page((), 0)
+            size = await self._write_page((), 0) if self._form.head else 0
         count = failures = 0
         while records := await self._journal.unemitted(_PAGE):
             try:
@@ -159,9 +159,9 @@ class ResultFile:
                 failures += 1
                 if failures == _ATTEMPTS:
                     raise
-                continue  # one of these rows is being sent again, and is no longer settled
-            count += len(records)
-            failures = 0
+                await self._in_thread(self._opened.truncate, size)  # a row of these is no longer settled
+            else:
+                count, failures = count + len(records), 0
         # Only once its size is recorded: after a kill during its first lines it would not be known as ours.
         if self._is_part and size > 0:
             await self._in_thread(self._publish)
@@ -183,7 +183,7 @@ class ResultFile:
             with self._thread_lock:
                 return function(*arguments)
 
-        return await anyio.to_thread.run_sync(call)
+        return cast("T", await self._run_sync(call))
 
     # What runs in a thread
 

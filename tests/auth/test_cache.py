@@ -546,3 +546,15 @@ async def test_accounts_do_not_mix() -> None:
             await it.cache.get(source("bad", bad))
         assert (await it.cache.get(source("good", good))).value == "good"
         assert repr(it.cache) == "<TokenCache accounts=2 tokens=1 store=None>"
+
+
+async def test_a_renewal_that_is_cancelled_before_it_begins_holds_up_nobody() -> None:
+    """Whoever waits for a renewal whose task somebody cancels at once asks for the token anew."""
+    async with account() as it:
+        before = asyncio.all_tasks()
+        caller = asyncio.create_task(it.get())
+        await asyncio.sleep(0)
+        (renewal,) = asyncio.all_tasks() - before - {caller}
+        renewal.cancel()
+        assert (await caller).value == "token-1"
+        assert it.fetches == 1

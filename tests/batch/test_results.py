@@ -319,6 +319,32 @@ async def test_row_that_changes_between_reading_and_recording(tmp_path: Path) ->
         assert keys_in(path) == ["2"]
 
 
+@pytest.mark.parametrize("is_first", [True, False], ids=["nothing counted", "lines before"])
+async def test_line_of_the_only_row_that_changes_is_taken_back(tmp_path: Path, *, is_first: bool) -> None:
+    """A line that could not be recorded is not left in the file, which is taken up again as ours."""
+    path = tmp_path / "results.jsonl"
+
+    class _Meanwhile(Failing):
+        async def record_emitted(self, keys: Sequence[str], size: int) -> None:
+            if "1" in keys:
+                await journal.record([Change(key="1", state=RowState.PLANNED, at=EPOCH)])
+            await super().record_emitted(keys, size)
+
+    async with journal_in(tmp_path) as journal:
+        async with ResultFile(_Meanwhile(journal, at=-1, is_done=False), path) as results:
+            if not is_first:
+                await settle_rows(journal, ["0"])
+                assert await results.write() == 1
+            await settle_rows(journal, ["1"], RowState.UNKNOWN)
+            await results.finish()
+        assert keys_in(path) == ([] if is_first else ["0"])
+        await journal.record([Change(key="1", state=RowState.SENDING, at=EPOCH)])
+        await journal.record([Change(key="1", state=RowState.REFUSED, at=EPOCH, kind="Odd")])
+        async with ResultFile(journal, path) as results:
+            assert await results.write() == 1
+    assert keys_in(path) == ["1"] if is_first else ["0", "1"]
+
+
 async def test_journal_that_keeps_failing(tmp_path: Path) -> None:
     """If the journal keeps failing, writing raises; no line is recorded, and none is lost."""
     path = tmp_path / "results.jsonl"

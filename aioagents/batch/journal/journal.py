@@ -13,6 +13,7 @@ from ...contract import BatchRow
 from ...errors import JournalError
 from ..record import Change, Record
 from .encoding import encodable, encode_change, encode_row
+from .executor import Executor, ThreadExecutor
 from .reader import JournalReader
 from .store import Store
 from .writer import JournalStatistics, Kind, Writer
@@ -35,7 +36,8 @@ class Journal:
     file is readable by its owner alone. Beside it are the file `-lock`, which is empty and stays, and `-wal` and
     `-shm` while it is open: do not remove them. Memory does not grow with the number of rows. Entering raises
     `JournalError` for a file that is damaged, foreign, newer or in use, which stays unchanged, and if Python's SQLite
-    is older than 3.33. All methods may raise `JournalError`, and have then changed nothing.
+    is older than 3.33. All methods may raise `JournalError`, and have then changed nothing. `executor` makes the
+    executor of each opening, a thread by default.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class Journal:
         owner: str | None = None,
         clock: Clock | None = None,
         grace: float = 30.0,
+        executor: Callable[[], Executor] = ThreadExecutor,
     ) -> None:
         self._path = os.fspath(path)
         self._owner = encodable(owner or f"{socket.gethostname()}:{os.getpid()}")
         self._clock = clock or LoopClock()
         self._grace = grace
+        self._make_executor = executor
         self._writer: Writer | None = None
         self._is_entered = False
 
@@ -74,7 +78,13 @@ class Journal:
         if self._is_entered:
             raise JournalError(f"the journal {self._path} is open already")
         self._is_entered = True
-        writer = Writer(self._path, owner=self._owner, clock=self._clock, grace=self._grace)
+        writer = Writer(
+            self._path,
+            owner=self._owner,
+            clock=self._clock,
+            grace=self._grace,
+            executor=self._make_executor(),
+        )
         try:
             await writer.open()
         except BaseException:

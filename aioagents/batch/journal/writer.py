@@ -1,14 +1,12 @@
-"""The thread that owns a journal's file. All jobs submitted during a commit share the next commit."""
+"""The jobs that a journal's file is asked for. All jobs submitted during a commit share the next commit."""
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from itertools import groupby
 from operator import attrgetter
-from queue import SimpleQueue
 from typing import Any, Final
 
 import anyio
@@ -16,6 +14,7 @@ from attrs import frozen
 
 from ...clock import Clock
 from ...errors import JournalError
+from .executor import Executor
 from .faults import journal_error
 from .store import Store
 
@@ -67,28 +66,30 @@ class JournalStatistics:
 
 
 class Writer:
-    """Passes jobs to its thread and their results back to the loop, which is woken once for each group."""
+    """Passes jobs to its executor and their results back to the loop, which is woken once for each group."""
 
-    def __init__(self, path: str, *, owner: str, clock: Clock, grace: float) -> None:
+    def __init__(self, path: str, *, owner: str, clock: Clock, grace: float, executor: Executor) -> None:
         self._path = path
         self._owner = owner
         self._clock = clock
         self._grace = grace
+        self._executor = executor
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._asked: list[Job] = []
         self._waiting: set[Job] = set()
-        self._handed: SimpleQueue[list[Job] | None] = SimpleQueue()
+        #: Jobs for the executor: the loop appends them, the executor takes them out.
+        self._handed: deque[Job] = deque()
+        self._store: Store | None = None
+        self._is_stopped = False
         self._commits = self._writes = self._rows = 0
-        # A daemon: a disk that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._live, name="aioagents-journal", daemon=True)
 
     # In the loop
 
     async def open(self) -> None:
         """Open the journal. Raise JournalError if that fails. If cancelled, close it again before returning."""
-        self._thread.start()
+        self._executor.submit(self._open_store)
         try:
             await self._opened
         except BaseException:
@@ -108,27 +109,31 @@ class Writer:
         if not self._asked:
             self._loop.call_soon(
                 self._hand_over
-            )  # wake the thread once for all jobs of one iteration of the loop
+            )  # wake the executor once for all jobs of one iteration of the loop
         self._asked.append(job)
         return job.future
 
     def _hand_over(self) -> None:
-        if self._asked:
-            self._handed.put(self._asked)
+        if self._asked and not self._is_stopped:
+            self._handed.extend(self._asked)
             self._asked = []
+            self._executor.submit(self._serve_all)
 
     def stop(self) -> None:
-        """Request that the thread end after the jobs submitted so far."""
+        """Request that the file be closed after the jobs submitted so far. May be called twice."""
         self._hand_over()
-        self._handed.put(None)
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._executor.submit(self._close_store)
+            self._executor.close()
 
     async def aclose(self) -> None:
-        """Wait until all jobs are done and the thread has ended, at most `grace` seconds."""
+        """Wait until all jobs are done and the file is closed, at most `grace` seconds."""
         self.stop()
         with anyio.move_on_after(self._grace, shield=True):
             await asyncio.wait([self._ended])
         if self._ended.done():
-            self._thread.join()
+            self._executor.join()
             return
         words = f"the journal {self._path} did not finish writing within {self._grace:g} s: is its disk available?"
         for job in self._waiting:
@@ -153,34 +158,32 @@ class Writer:
             commits=self._commits, writes=self._writes, rows=self._rows, waiting=len(self._waiting)
         )
 
-    # In the thread
+    # In the executor
 
     def _call_in_loop(self, callback: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop was closed without closing the journal
             self._loop.call_soon_threadsafe(callback, *arguments)
 
-    def _live(self) -> None:
+    def _open_store(self) -> None:
         try:
-            store = Store.open(self._path, owner=self._owner, now=self._clock.utcnow())
+            self._store = Store.open(self._path, owner=self._owner, now=self._clock.utcnow())
         except Exception as exc:  # noqa: BLE001 - whatever it is, `open` raises it
             self._call_in_loop(_refuse, self._opened, journal_error(exc, self._path))
         else:
             self._call_in_loop(_answer, self._opened)
-            self._serve_all(store)
-            store.close(now=self._clock.utcnow())
+
+    def _close_store(self) -> None:
+        try:
+            if self._store is not None:
+                self._store.close(now=self._clock.utcnow())
         finally:
             self._call_in_loop(_answer, self._ended)
 
-    def _serve_all(self, store: Store) -> None:
-        backlog: deque[Job] = deque()
-        is_over = False
-        while backlog or not is_over:
-            # Waits only if there is nothing to do; jobs that have come meanwhile join the group.
-            while not is_over and (not backlog or not self._handed.empty()):
-                handed = self._handed.get()
-                is_over = handed is None
-                backlog.extend(handed or ())
-            self._serve(store, _take_group(backlog))
+    def _serve_all(self) -> None:
+        """Do all jobs that were handed over, those included that come meanwhile: then the next call finds none."""
+        store = self._store
+        while store is not None and self._handed:
+            self._serve(store, _take_group(self._handed))
 
     def _serve(self, store: Store, jobs: Sequence[Job]) -> None:
         writes = [job for job in jobs if job.kind is not Kind.READ]
@@ -191,7 +194,7 @@ class Writer:
         for job in reads:
             try:
                 job.result = job.work(store)
-            except Exception as exc:  # noqa: BLE001 - the thread has to go on
+            except Exception as exc:  # noqa: BLE001 - the executor has to go on
                 job.refuse(exc, store.path)
         if reads:
             self._call_in_loop(self._settle, reads)
@@ -203,7 +206,7 @@ class Writer:
             with store.transaction():
                 for kind, some in groupby(jobs, key=attrgetter("kind")):
                     _DO[kind](store, list(some))
-        except Exception as exc:  # noqa: BLE001 - the thread has to go on
+        except Exception as exc:  # noqa: BLE001 - the executor has to go on
             for job in jobs:
                 job.refuse(exc, store.path)
             return
