@@ -1,6 +1,6 @@
 """A journal in memory that outlives processes: all or nothing, its calls slow, failing, or cut off by a kill.
 
-`test_journal.py` keeps it equal to the real one.
+`test_model_journal.py` keeps it equal to the real one.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
