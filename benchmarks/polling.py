@@ -33,14 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure round by round, all sides in each."""
-    sides: dict[str, Callable[[int, int], Coroutine[Any, Any, float]]] = {
-        "a task for each run": _tasks,
-        "waits": _waits,
-        "done callbacks": _callbacks,
-    }
-    micros: dict[str, list[float]] = {side: [] for side in sides}
+    micros: dict[str, list[float]] = {side: [] for side in _SIDES}
     for _ in range(options.rounds):
-        for side, measure in sides.items():
+        for side, measure in _SIDES.items():
             gc.collect()
             micros[side].append(asyncio.run(measure(options.runs, options.polls)))
     say(f"{options.runs} runs, {options.polls} polls each, {options.rounds} rounds")
@@ -118,3 +113,10 @@ async def _callbacks(runs: int, polls: int) -> float:
             RunHandle(source, ref).add_done_callback(count)
         await over.wait()
         return (time.process_time() - began_at) / runs / polls * 1e6
+
+
+_SIDES: Final[dict[str, Callable[[int, int], Coroutine[Any, Any, float]]]] = {
+    "a task for each run": _tasks,
+    "waits": _waits,
+    "done callbacks": _callbacks,
+}
