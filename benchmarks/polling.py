@@ -10,15 +10,13 @@ import asyncio
 import gc
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from aioagents import Run, RunHandle, RunRef, RunState, SessionPool, Steady
 
 from .figures import Series, say, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
 
 _GAP: Final = 0.001
 _SEEN_AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
