@@ -10,15 +10,13 @@ import asyncio
 import gc
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from aioagents import Run, RunHandle, RunRef, RunState, SessionPool, Steady
 
 from .figures import Series, say, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
 
 _GAP: Final = 0.001
 _SEEN_AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,14 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure round by round, all sides in each."""
-    sides: dict[str, Callable[[int, int], Coroutine[Any, Any, float]]] = {
-        "a task for each run": _tasks,
-        "waits": _waits,
-        "done callbacks": _callbacks,
-    }
-    micros: dict[str, list[float]] = {side: [] for side in sides}
+    micros: dict[str, list[float]] = {side: [] for side in _SIDES}
     for _ in range(options.rounds):
-        for side, measure in sides.items():
+        for side, measure in _SIDES.items():
             gc.collect()
             micros[side].append(asyncio.run(measure(options.runs, options.polls)))
     say(f"{options.runs} runs, {options.polls} polls each, {options.rounds} rounds")
@@ -118,3 +111,10 @@ async def _callbacks(runs: int, polls: int) -> float:
             RunHandle(source, ref).add_done_callback(count)
         await over.wait()
         return (time.process_time() - began_at) / runs / polls * 1e6
+
+
+_SIDES: Final[dict[str, Callable[[int, int], Coroutine[Any, Any, float]]]] = {
+    "a task for each run": _tasks,
+    "waits": _waits,
+    "done callbacks": _callbacks,
+}

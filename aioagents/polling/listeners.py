@@ -102,8 +102,8 @@ def _add_context(run: PolledRun, waiter: Waiter, context: Context | None, *, is_
         run.contexts = context  # most programs set no variables, and each copy costs memory: None for those
     elif held is not None or context is not None:
         contexts = held if isinstance(held, dict) else {}
-        if isinstance(held, Context) and (only := _only(run)) is not None:
-            contexts[only] = held
+        if isinstance(held, Context) and (first := _first_of(run)) is not None:
+            contexts[first] = held
         if _is_power_of_two(len(contexts)):
             contexts = {each: its for each, its in contexts.items() if not each.done()}
         if context is not None:
@@ -111,7 +111,7 @@ def _add_context(run: PolledRun, waiter: Waiter, context: Context | None, *, is_
         run.contexts = contexts
 
 
-def _only(run: PolledRun) -> Waiter | None:
+def _first_of(run: PolledRun) -> Waiter | None:
     """Return the first who waits."""
     for waiter in _all(run.waiters):
         if not waiter.done():

@@ -220,8 +220,8 @@ class Scheduler:
                     self._follow_up()
                 if poll is None:
                     poll = core.next_poll()
-                if self._idle and len(core.rotation.sources) > 1:
-                    self._assign()  # one poll less can be room for one more of each of several sources
+                if self._idle and core.rotation.sources:
+                    self._assign()  # the end of one poll can make room for two, of different sources
             if self._is_closed:
                 return
             idle: asyncio.Future[PolledRun | ListPoll] = loop.create_future()

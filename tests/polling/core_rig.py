@@ -55,10 +55,12 @@ class FakeReader:
 
 
 class FakeLister(FakeReader):
-    """A reader whose vendor lists runs by their first letter; those of `z` are in no list."""
+    """A reader whose vendor lists runs by the letter of a status like `to b`, or of their id; no list has `z`."""
 
     def group_of(self, run: Run) -> str | None:
-        """Return the first letter."""
+        """Return the letter."""
+        if run.status.startswith("to "):
+            return run.status[3:].replace("z", "") or None
         return None if run.id.startswith("z") else run.id[0]
 
     async def poll_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
@@ -153,10 +155,12 @@ class CoreRig:
         self.core.poll_failed(run, error, self.now)
         self.carry_out()
 
-    def listed(self, poll: ListPoll, *names: str, state: RunState = RunState.RUNNING) -> PolledRun | None:
+    def listed(
+        self, poll: ListPoll, *names: str, state: RunState = RunState.RUNNING, status: str = ""
+    ) -> PolledRun | None:
         """Report which runs a list had. Return the run whose own poll was begun instead."""
         refs = [run.ref for run in poll.runs() if run.ref.id in names]
-        first = self.core.list_polled(poll, {ref: seen(ref, state) for ref in refs}, self.now)
+        first = self.core.list_polled(poll, {ref: seen(ref, state, status) for ref in refs}, self.now)
         self.carry_out()
         return first
 

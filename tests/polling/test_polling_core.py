@@ -609,6 +609,30 @@ def test_group_is_by_the_last_state() -> None:
     assert run.group is source.groups["a"]
 
 
+def test_run_changes_its_group_with_its_state() -> None:
+    """A run whose state belongs to another list, or to none, leaves the group it was in."""
+    rig, source, (run, other) = _group("a0", "a1")
+    rig.advance(GAP)
+    assert rig.listed(rig.begin_list(), "a0", "a1", status="to b") is None
+    assert run.group is other.group is source.groups["b"]
+    rig.advance(GAP)
+    assert rig.listed(rig.begin_list(), "a0", "a1", status="to z") is None
+    assert run.group is None
+    assert source.groups == {}
+
+
+def test_runs_that_nobody_asked_for_are_passed_over() -> None:
+    """A list may have runs of others, which are no affair of anybody here."""
+    rig, source, _ = _group("a0", "a1")
+    stranger = RunRef("v", "", "a9")
+    rig.advance(GAP)
+    poll = rig.begin_list()
+    found = {ref: seen(ref) for ref in (stranger, *poll.due)}
+    assert rig.core.list_polled(poll, found, rig.now) is None
+    assert stranger not in source.runs
+    rig.check()
+
+
 def test_run_that_the_list_left_out_is_polled_by_itself() -> None:
     """The first of them in the list's stead, within its slot; the others are due again."""
     rig, source, runs = _group("a0", "a1", "a2", "a3")

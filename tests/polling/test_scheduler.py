@@ -30,7 +30,8 @@ from aioagents import (
 )
 from aioagents.contract.fake import RunPlan
 from aioagents.model import Reply, Request, Run, RunRef
-from aioagents.observe import Event, PollFailed, RequestDone, RunChanged
+from aioagents.observe import Dispatcher, Event, PollFailed, RequestDone, RunChanged
+from aioagents.polling import Scheduler
 from aioagents.providers.leena.fake import AopRules, FakeLeena
 from tests.fakes import EPOCH, FakeClock, settle
 from tests.polling.rig import TRIAGE, Rig, begin, reply, rig, script, until_end
@@ -474,6 +475,62 @@ async def test_poll_workers_are_made_as_needed() -> None:
         assert r.pool.statistics().polling.pollers == 1
         assert len(r.polls) == 50
         waiter.cancel()
+
+
+async def test_poll_that_everybody_left_before_it_was_made_is_not_made() -> None:
+    """Who leaves after the poll was assigned, and before its poll worker takes it up, costs no request."""
+    clock, vendor = FakeClock(), _Vendor("v")
+    work: list[Coroutine[Any, Any, None]] = []
+    scheduler = Scheduler(
+        clock=clock,
+        cadence=Steady(10),
+        retry=RetryPolicy(),
+        emit=Dispatcher(),
+        spawn=work.append,
+        ensure_open=lambda: None,
+        pollers=1,
+        chance=lambda: 0.5,
+    )
+    source = scheduler.source(vendor, "v")
+    left, stays = (RunHandle(source, RunRef("v", "", name)) for name in ("left", "stays"))
+    waiters = [await begin(until_end(left)), await begin(until_end(stays))]
+    await clock.advance(10)
+    waiters[0].cancel()
+    await settle()
+    worker = await begin(work.pop())
+    assert dict(vendor.seen) == {"stays": 1}
+    assert (scheduler.statistics().polls, scheduler.statistics().runs) == (1, 1)
+    worker.cancel()
+    waiters[1].cancel()
+
+
+async def test_end_of_a_poll_can_make_room_for_two() -> None:
+    """Where the end of one poll lets each of two accounts begin one, an idle poll worker takes the second at once."""
+    async with rig(limits=PoolLimits(pollers=3)) as r:
+        first, second = _Vendor("first"), _Vendor("second")
+        first.is_stalled = second.is_stalled = True
+        tasks = await _crowd(r, first, 2)
+        await r.clock.advance(5)
+        tasks += await _crowd(r, second, 2)
+        await r.clock.advance(10)
+        assert (first.inside, second.inside, r.pool.statistics().polling.pollers) == (2, 1, 3)
+        for vendor in (first, second):
+            vendor.until.set()
+        await settle()
+        for vendor in (first, second):
+            vendor.until.clear()
+            source = r.pool.source(vendor.name, vendor, vendor.name)
+            for number in range(2):
+                RunHandle(source, RunRef(vendor.name, "", str(number))).wake()
+        await r.clock.advance(0)
+        assert (first.inside, second.inside) == (1, 1)
+        second.until.set()
+        await asyncio.sleep(0)
+        second.until.clear()
+        await settle()
+        assert (first.inside, second.inside) == (2, 1)
+        for task in tasks:
+            task.cancel()
 
 
 # Context
