@@ -31,6 +31,10 @@ _TINY = {
     ),
     "stampede": (["--calls=50", "--rounds=1"], rf"stampede: 1 token request \(aim 1\), {_NUMBER} times warm"),
     "waiting": (["--runs=50", "--rounds=1", "--seconds=0.1"], rf"waiting: -?{_NUMBER} times 700 bytes .*"),
+    "worlds": (
+        ["--seeds=4"],
+        rf"worlds: \d+ a second, {_NUMBER} lives and \d+ steps each; 0 failures \(aim 0\)",
+    ),
 }
 
 

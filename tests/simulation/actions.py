@@ -55,7 +55,7 @@ def _cancel_some(life: "Life", *, is_poller: bool) -> None:
         for task in sorted(asyncio.all_tasks(life.loop), key=hash)
         if task not in ours and task.get_name() not in {"aioagents-pool", "journal"}
     }
-    chosen = [task for task, name in theirs.items() if name.startswith("Poller") == is_poller]
+    chosen = [task for task, name in theirs.items() if name.startswith("Scheduler.") == is_poller]
     if chosen:
         task = life.stream("cancelled task").choice(chosen)
         life.was_cancelled = True

@@ -256,7 +256,7 @@ class Life:
             return
         if hasattr(self, "pool"):
             figures = self.pool.statistics()
-            self.traffic.recount(figures, self.polls)
+            self.traffic.recount(figures, None if self.was_closed else self.polls)
             awaited = sum(reader.batch.statistics().in_flight for reader in self.readers)
             awaited += sum(task.get_name().startswith("waiter") for task in self.users)
             if not self.was_closed and not self.was_cancelled:

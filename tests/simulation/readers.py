@@ -34,6 +34,8 @@ class Reader:
         self.task: asyncio.Task[Any] | None = None
         self.is_impatient = False
         self.is_stopped = False
+        #: Whether the batch was stopping already when all was quiet last: from then on it sends nothing.
+        self.is_silent = False
         self.cancelled = 0
         self.has_left = False
         self.is_over = False
@@ -110,6 +112,7 @@ class Reader:
         """Compare the batch's own figures with what is seen."""
         batch, fail = self.batch.statistics(), self.life.checks.fail
         options = self.life.plan.batch
+        self.is_silent = batch.is_stopping
         for name in ("in_flight", "sending"):
             value = getattr(batch, name)
             if not 0 <= value <= options[name]:

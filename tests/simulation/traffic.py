@@ -81,22 +81,21 @@ class Traffic:
             self._checks.fail(kind, f"starts {now - self._last_start} s apart at {rate} a second")
         self._last_start = now
 
-    def recount(self, pool: PoolStatistics, polls: Polls) -> None:
-        """Compare the pool's own figures with what is seen."""
+    def recount(self, pool: PoolStatistics, polls: Polls | None) -> None:
+        """Compare the pool's own figures with what is seen; without `polls`, which a closed pool makes no more."""
         limits, checks = self._plan.limits, self._checks
         counts = [
             ("requests", pool.requests, self._requests),
             ("token requests", pool.token_requests, self._token_requests),
             ("starts", pool.starts, self.starts),
-            ("polls", pool.polling.polls, polls.count),
-            ("polls under way", pool.polling.polling, polls.inside),
         ]
         counts += [("under way", account.under_way, self.inside) for account in pool.accounts.values()]
+        if polls is not None:
+            counts.append(("polls", pool.polling.polls, polls.count))
+            counts.append(("polls under way", pool.polling.polling, polls.inside))
+            if max(pool.polling.pollers, polls.inside) > limits.pollers:
+                checks.fail("bound", f"{pool.polling.pollers} poll workers, {polls.inside} polls at once")
         for name, counted, seen in counts:
             if counted != seen:
                 kind = "poll worker lost" if self.has_lost_poller and "poll" in name else "recount"
                 checks.fail(kind, f"{name}: {counted} in the figures, {seen} seen")
-        if pool.polling.pollers > limits.pollers:
-            checks.fail("bound", f"{pool.polling.pollers} poll workers")
-        if polls.inside > limits.pollers:
-            checks.fail("bound", f"{polls.inside} polls at once")

@@ -127,7 +127,10 @@ class Vendor:
             assert request.body is not None
             key = request.body.decode().split()[0]
             attempt = Attempt(key, life.number, self.loop.time())
-            self.checks.sent(attempt, is_direct=key.startswith("d"))
+            is_direct = key.startswith("d")
+            self.checks.sent(attempt, is_direct=is_direct)
+            if not is_direct and all(reader.is_silent for reader in life.readers):
+                self.checks.fail("sent after a stop", f"{key} left, and all batches are stopping")
         token = headers.get("Authorization", "").removeprefix("Bearer ")
         parcel = Parcel(request, token, self.loop.create_future(), attempt)
         self.parcels[parcel] = None
