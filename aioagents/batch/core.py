@@ -54,14 +54,15 @@ class BatchCore(BatchEvents):
             self._report_started(row, WaitTimeout(words, vendor=self._vendor, ref=row.ref, run=last))
 
     def _send_recorded(self, now: float, utc: datetime) -> None:
-        """Send the rows that are on disk as SENDING and whose moment has come. After a stop, return all of them."""
-        recorded = self._recorded
-        while recorded and (self.is_stopping or recorded[0][0] <= now):
-            row = recorded.popleft()[1]
+        """Send the rows that are on disk as SENDING, as fast as the rate allows. After a stop, return all of them."""
+        recorded, slots = self._recorded, self._slots
+        while recorded and (self.is_stopping or slots.send_at <= now):
+            row = recorded.popleft()
             if self.is_stopping:
-                self._slots.free()
+                slots.free()
                 self._return(row, utc)
             else:
+                slots.sent(now)
                 row.sent_at = utc
                 row.move(Phase.SENT)
                 self._outbox.add(states.Start(row))
@@ -121,7 +122,7 @@ class BatchCore(BatchEvents):
         if self._deadlines:
             at = min(at, next(iter(self._deadlines.values())))
         if self._recorded:
-            at = min(at, self._recorded[0][0])
+            at = min(at, self._slots.send_at)
         if not self.is_stopping and self._is_row_ready:
             at = min(at, self._slots.ready_at if self._slots.has_free else self._slots.rested_at)
         if at != self._wake_at:

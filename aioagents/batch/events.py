@@ -59,7 +59,7 @@ class BatchEvents:
         self._slots = Slots(most=settings.sending, outage=settings.outage, rate=settings.starts_per_second)
         self._in_flight = 0
         self._starts = 0
-        self._recorded: deque[tuple[float, Row]] = deque()  # to be sent at a moment, in order
+        self._recorded: deque[Row] = deque()  # on disk as SENDING, and to be sent
         self._deadlines: OrderedDict[Row, float] = OrderedDict()  # in order, since all have the same time
         self._ends_at = math.inf  # once it is stopping
         self._wake_at = math.inf
@@ -103,7 +103,7 @@ class BatchEvents:
         phase = row.phase
         if phase is Phase.RECORDING:
             row.move(Phase.RECORDED)
-            self._recorded.append((self._slots.reserve(now), row))
+            self._recorded.append(row)
         elif phase is Phase.CONFIRMING:
             self._starts += 1
             self._follow(row, now)

@@ -69,14 +69,15 @@ class Slots:
         if self._limiters is not None:
             self._limiters[0].take(now)
 
-    def reserve(self, now: float) -> float:
-        """Return the moment at which a row that is recorded may be sent, each moment for one row."""
-        if self._limiters is None:
-            return now
-        limiter = self._limiters[1]
-        at = max(now, limiter.ready_at)
-        limiter.take(at)
-        return at
+    @property
+    def send_at(self) -> float:
+        """Return the moment from which the rate lets one more recorded row be sent."""
+        return -math.inf if self._limiters is None else self._limiters[1].ready_at
+
+    def sent(self, now: float) -> None:
+        """Record that a row is sent."""
+        if self._limiters is not None:
+            self._limiters[1].take(now)
 
     def free(self) -> None:
         """Free a slot."""

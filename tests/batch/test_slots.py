@@ -108,14 +108,17 @@ def test_a_rate_spaces_what_is_taken_and_what_is_sent() -> None:
     slots = Slots(most=9, outage=8, rate=RateLimit(4))
     _taken(slots, 0.0)
     assert slots.ready_at == 0.25
-    assert [slots.reserve(1.0) for _ in range(4)] == [1.0, 1.25, 1.5, 1.75]
-    assert slots.reserve(9.0) == 9.0
+    slots.sent(1.0)
+    assert slots.send_at == 1.25
+    slots.sent(9.0)  # a timer was late
+    assert slots.send_at == 9.25
 
 
 def test_without_a_rate_nothing_waits() -> None:
     """Without a rate the moment is always now."""
     slots = Slots(most=9, outage=8)
-    assert (slots.ready_at, slots.reserve(3.0), slots.reserve(3.0)) == (-math.inf, 3.0, 3.0)
+    slots.sent(3.0)
+    assert (slots.ready_at, slots.send_at) == (-math.inf, -math.inf)
 
 
 @given(

@@ -77,8 +77,7 @@ class Traffic:
             return
         now = self._loop.time()
         if now < self._last_start + 1.0 / rate - _LITTLE:
-            kind = "burst after late timers" if self._is_late else "bound"
-            self._checks.fail(kind, f"starts {now - self._last_start} s apart at {rate} a second")
+            self._checks.fail("bound", f"starts {now - self._last_start} s apart at {rate} a second")
         self._last_start = now
 
     def recount(self, pool: PoolStatistics, polls: Polls | None) -> None:
@@ -97,5 +96,4 @@ class Traffic:
                 checks.fail("bound", f"{pool.polling.pollers} poll workers, {polls.inside} polls at once")
         for name, counted, seen in counts:
             if counted != seen:
-                kind = "poll worker lost" if self.has_lost_poller and "poll" in name else "recount"
-                checks.fail(kind, f"{name}: {counted} in the figures, {seen} seen")
+                checks.fail("recount", f"{name}: {counted} in the figures, {seen} seen")
