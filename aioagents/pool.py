@@ -192,9 +192,11 @@ class SessionPool:
             accounts={each.name: each.limiter.statistics() for each in self._accounts.values()},
         )
 
-    def _spawn_poller(self, work: Coroutine[Any, Any, None]) -> object:
+    def _spawn_poller(
+        self, work: Coroutine[Any, Any, None], on_end: Callable[["asyncio.Task[Any]"], object]
+    ) -> object:
         # Poll workers serve all callers, so they have no context variables of one.
-        return self._supervisor.spawn(work, context=Context())
+        return self._supervisor.spawn(work, context=Context(), on_end=on_end)
 
     def __repr__(self) -> str:
         return f"<SessionPool {self._state}, accounts={len(self._accounts)}>"

@@ -8,7 +8,7 @@ Read `runs.py` first: it has the data. `timing.py` says how long until a poll, `
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from ..errors import AgentsError, DecodeError, PoolClosed
@@ -212,6 +212,16 @@ class PollCore:
         self._count_out(run)
         self._forget(run)
 
+    def not_made(self, poll: PolledRun | ListPoll, now: float) -> None:
+        """Record that a begun poll was not made, since its poll worker ended. What was due is due again."""
+        self.polls -= 1
+        if isinstance(poll, PolledRun):
+            self._put_back((poll,), (), now)
+            self.rotation.free(poll.source)
+        else:
+            self._put_back(poll.due.values(), poll.early.values(), now)
+            self.rotation.free(poll.first.source)
+
     def polled(self, run: PolledRun, seen: Run, now: float) -> None:
         """Record what a poll saw."""
         self.rotation.free(run.source)
@@ -249,15 +259,18 @@ class PollCore:
             self._end(poll.first, fault_of(poll.first, error))
         return self._end_list(poll, now)
 
+    def _put_back(self, due: Iterable[PolledRun], early: Iterable[PolledRun], now: float) -> None:
+        for run in due:
+            self._count_out(run)
+            self.rotation.add(run)
+        for run in early:
+            self._count_out(run)
+            self._plan_or_keep(run, now if run.is_woken else run.due_at)
+
     def _end_list(self, poll: ListPoll, now: float) -> PolledRun | None:
         """Put back the runs that the list did not settle: to the due ones, or to the time that was planned."""
         first = poll.due.pop(poll.first.ref, None)
-        for run in poll.due.values():
-            self._count_out(run)
-            self.rotation.add(run)
-        for run in poll.early.values():
-            self._count_out(run)
-            self._plan_or_keep(run, now if run.is_woken else run.due_at)
+        self._put_back(poll.due.values(), poll.early.values(), now)
         if first is not None:
             self._count_out(first)
             if self._is_awaited(first):

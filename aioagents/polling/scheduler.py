@@ -4,11 +4,13 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from attrs import frozen
 
 from ..clock import Clock, Timer
+from ..errors import TransportError
 from ..model import Run
 from ..observe import Dispatcher, Event
 from ..retry import RetryPolicy
@@ -58,7 +60,8 @@ class ScheduledSource:
 class Scheduler:
     """Polls each run that somebody waits for, at the times the core decides.
 
-    At most `pollers` poll workers are made, as they are needed, by `spawn`, which gives them no context variables.
+    At most `pollers` poll workers are made, as they are needed, by `spawn`, which gives them no context variables and
+    calls its second argument with a poll worker's task once that has ended.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class Scheduler:
         cadence: Cadence,
         retry: RetryPolicy,
         emit: Dispatcher,
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        spawn: Callable[[Coroutine[Any, Any, None], Callable[["asyncio.Task[Any]"], object]], object],
         ensure_open: Callable[[], None],
         pollers: int,
         chance: Callable[[], float] = random.random,
@@ -82,7 +85,7 @@ class Scheduler:
         self._ensure_open = ensure_open
         self._most = pollers
         self._made = 0
-        self._idle: list[asyncio.Future[PolledRun | ListPoll]] = []
+        self._idle: list[_Worker] = []
         self._timer: Timer | None = None
         self._timer_at = math.inf
         self._is_closed = False
@@ -197,16 +200,18 @@ class Scheduler:
             poll = self._core.next_poll()
             if poll is None:
                 return
-            if not self._idle:
+            if self._idle:
+                self._idle.pop().assign(poll)
+            else:
                 self._made += 1
-                self._spawn(self._work(poll))
-            elif not (idle := self._idle.pop()).done():
-                idle.set_result(poll)
+                worker = _Worker(poll)
+                self._spawn(self._work(worker), partial(self._ended, worker))
 
-    async def _work(self, poll: PolledRun | ListPoll | None) -> None:
-        """Make polls until the pool closes, beginning with `poll`."""
-        core, loop = self._core, asyncio.get_running_loop()
+    async def _work(self, worker: "_Worker") -> None:
+        """Make polls until the pool closes, beginning with the assigned one."""
+        core = self._core
         while True:
+            poll = worker.take()
             if isinstance(poll, PolledRun) and not is_awaited(poll):
                 core.take_back(poll)  # everybody left since it was assigned
                 poll = core.next_poll()
@@ -224,9 +229,23 @@ class Scheduler:
                     self._assign()  # the end of one poll can make room for two, of different sources
             if self._is_closed:
                 return
-            idle: asyncio.Future[PolledRun | ListPoll] = loop.create_future()
-            self._idle.append(idle)
-            poll = await idle
+            self._idle.append(worker)
+            await worker.until_assigned()
+
+    def _ended(self, worker: "_Worker", task: "asyncio.Task[Any]") -> None:
+        """Replace a poll worker whose task somebody cancelled, and have the poll made that it was assigned."""
+        if self._is_closed:
+            return
+        self._made -= 1
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if worker.poll is not None:
+            self._core.not_made(worker.poll, self.clock.now())
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            context = {"message": "aioagents: a poll worker failed", "exception": fault, "task": task}
+            task.get_loop().call_exception_handler(context)
+        self._follow_up()
+        self._assign()
 
     async def _poll(self, run: PolledRun) -> None:
         core = self._core
@@ -235,8 +254,9 @@ class Scheduler:
         try:
             polling = run.source.reader.poll(run.ref, age=age, last=run.last)
             seen = await (polling if context is None else Within(context, polling))
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the waits, and no worker
-            core.poll_failed(run, _unless_cancelled(error), self.clock.now())
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no fault ends a poll worker
+            core.poll_failed(run, _fault_of(error), self.clock.now())
+            _raise_if_cancelled(error)
         else:
             core.polled(run, seen, self.clock.now())
 
@@ -248,18 +268,53 @@ class Scheduler:
             found = await (polling if context is None else Within(context, polling))
             first = core.list_polled(poll, found, self.clock.now())
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as above
-            first = core.list_failed(poll, _unless_cancelled(error), self.clock.now())
+            first = core.list_failed(poll, _fault_of(error), self.clock.now())
+            _raise_if_cancelled(error)
         self._assign()  # what the list left out is due again
         return first
 
 
-def _unless_cancelled(error: Exception | asyncio.CancelledError) -> Exception:
-    """Return the error of a poll, or raise it if it is the cancellation of this poll worker."""
+class _Worker:
+    """A poll worker: the poll that it was assigned, and what it waits for while it has none."""
+
+    __slots__ = ("_wake", "poll")
+
+    def __init__(self, poll: PolledRun | ListPoll) -> None:
+        #: The poll that was assigned and not begun.
+        self.poll: PolledRun | ListPoll | None = poll
+        self._wake: asyncio.Future[None] | None = None
+
+    def assign(self, poll: PolledRun | ListPoll) -> None:
+        """Assign the next poll to a worker that is idle."""
+        self.poll = poll
+        if self._wake is not None and not self._wake.done():  # else its task is being cancelled
+            self._wake.set_result(None)
+
+    async def until_assigned(self) -> None:
+        """Wait until a poll is assigned."""
+        self._wake = asyncio.get_running_loop().create_future()
+        await self._wake
+
+    def take(self) -> PolledRun | ListPoll | None:
+        """Return the assigned poll, which is begun now."""
+        poll, self.poll = self.poll, None
+        return poll
+
+
+def _fault_of(error: Exception | asyncio.CancelledError) -> Exception:
+    """Return what a poll failed with. A cancellation is none of the vendor's, and passes."""
     if not isinstance(error, asyncio.CancelledError):
         return error
     task = asyncio.current_task()
-    if task is None or task.cancelling():
-        raise error
-    fault = RuntimeError("a poll was cancelled, though its poll worker was not")
+    if task is not None and task.cancelling():
+        fault: Exception = TransportError("the poll was cancelled together with its poll worker")
+    else:
+        fault = RuntimeError("a poll was cancelled, though its poll worker was not")
     fault.__cause__ = error
     return fault
+
+
+def _raise_if_cancelled(error: Exception | asyncio.CancelledError) -> None:
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+        raise error

@@ -486,7 +486,7 @@ async def test_poll_that_everybody_left_before_it_was_made_is_not_made() -> None
         cadence=Steady(10),
         retry=RetryPolicy(),
         emit=Dispatcher(),
-        spawn=work.append,
+        spawn=lambda coroutine, _: work.append(coroutine),
         ensure_open=lambda: None,
         pollers=1,
         chance=lambda: 0.5,

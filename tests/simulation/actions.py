@@ -59,6 +59,5 @@ def _cancel_some(life: "Life", *, is_poller: bool) -> None:
     if chosen:
         task = life.stream("cancelled task").choice(chosen)
         life.was_cancelled = True
-        life.traffic.has_lost_poller |= is_poller
         life.checks.note(f"task {theirs[task]} cancelled")
         task.cancel()

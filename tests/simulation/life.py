@@ -68,7 +68,7 @@ class Life:
         )
         self.clock = SimClock(self.loop)
         self.polls = Polls(plan.cadence, self.loop, checks, is_sole=not (plan.has_webhooks or plan.waiters))
-        self.traffic = Traffic(plan, self.loop, checks, is_late=self.is_late)
+        self.traffic = Traffic(plan, self.loop, checks)
         self.send = SimSend(vendor, self, plan.stream(f"send {number}"))
         self.journals: list[ModelJournal | FileJournal] = []
         self.results: Results | None = None
@@ -104,8 +104,7 @@ class Life:
             self.checks.note("killed")
         except StandsStill as error:
             if self.checks.broken is None:
-                kind = "poll worker lost" if self.traffic.has_lost_poller else "stands still"
-                self.checks.fail(kind, f"{error}; {self._stuck()}")
+                self.checks.fail("stands still", f"{error}; {self._stuck()}")
         except Exception as error:  # noqa: BLE001 - reported as what it is
             if self.checks.broken is None:
                 self.checks.fail("raised", repr(error))

@@ -19,17 +19,14 @@ _LITTLE = 1e-6
 class Traffic:
     """Counts what a pool sends, and sees that it keeps its bounds."""
 
-    def __init__(self, plan: Plan, loop: SimLoop, checks: Checks, *, is_late: bool) -> None:
+    def __init__(self, plan: Plan, loop: SimLoop, checks: Checks) -> None:
         self._plan = plan
         self._loop = loop
         self._checks = checks
-        self._is_late = is_late
         #: Requests under way, and those for tokens.
         self.inside = self.tokens_inside = 0
         #: Replies to starts that were read.
         self.starts = 0
-        #: Whether a poll worker may be gone, with what it had in hand.
-        self.has_lost_poller = False
         self._requests = self._token_requests = 0
         self._last_start = -math.inf
         # The token as this process has it.
