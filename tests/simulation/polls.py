@@ -1,5 +1,6 @@
 """When runs are polled, and whether that is not before their time."""
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
@@ -87,14 +88,14 @@ class Polls:
         self._under_way.update(runs)
         try:
             return await work
-        except AgentsError as error:
-            now = self._loop.time()
+        except (AgentsError, asyncio.CancelledError) as error:  # cancelled with its poll worker, it counts as failed
+            now, asked = self._loop.time(), getattr(error, "retry_after", None)
             for run in runs:
                 self._woken.pop(run, None)  # the next one comes when it is worth it
                 self._failed_at[run] = now
                 # Of a list, those that came along keep their time, and those that were due may be read at once.
                 if not is_list:
-                    self._due_at[run] = now + max(_SHORTEST, error.retry_after or 0.0)
+                    self._due_at[run] = now + max(_SHORTEST, asked or 0.0)
             raise
         finally:
             self.inside -= 1
