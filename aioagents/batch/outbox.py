@@ -37,13 +37,14 @@ class Outbox:
 
     def emit(self, outcome: Outcome, row: Row | None = None) -> None:
         """Report an outcome; with its `row` where the journal does not have what it says."""
-        self.states[outcome.state] += 1
-        self.replayed += outcome.is_replayed
+        if not self.is_left:
+            self.states[outcome.state] += 1
+            self.replayed += outcome.is_replayed
         self._emit(outcome, row)
 
     def refuse(self, key: str, error: Exception) -> None:
         """Report what is no row to be started."""
-        self.faulty += 1
+        self.faulty += not self.is_left
         self._emit(Outcome(key=key, state=RowState.REFUSED, error=error), None)
 
     def abandon(self, row: Row) -> None:

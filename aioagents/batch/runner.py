@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Literal
 
 from ..contract import BatchRow, RunClient
@@ -76,7 +76,8 @@ class Batch:
         self._is_running = True
         self._driver = self._grace = None
         try:
-            async with self._opened() as journal:
+            async with AsyncExitStack() as stack:
+                journal = await self._open_journal(stack)
                 driver = self._driver = BatchDriver(self._client, journal, self._settings)
                 try:
                     await driver.open(rows)
@@ -106,16 +107,13 @@ class Batch:
         """Return the numbers of the present run, or of the last one."""
         return BatchStatistics() if self._driver is None else self._driver.statistics()
 
-    @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[BatchJournal]:
+    async def _open_journal(self, stack: AsyncExitStack) -> BatchJournal:
+        """Return the journal, opened within `stack` where that is for the batch to do."""
         journal = self._journal
-        if journal is None:
-            yield _Forgetful()
-        elif isinstance(journal, str | os.PathLike):
-            async with Journal(journal, clock=self._client.pool.clock) as opened:
-                yield opened
-        else:
-            yield journal
+        if isinstance(journal, str | os.PathLike):
+            # Not in a context manager that is a generator itself: a loop that ends closes all generators at once.
+            return await stack.enter_async_context(Journal(journal, clock=self._client.pool.clock))
+        return _Forgetful() if journal is None else journal
 
     def __repr__(self) -> str:
         state = "running" if self._is_running else "not running"

@@ -202,3 +202,24 @@ async def test_no_thread_is_left_where_somebody_leaves(tmp_path: Path) -> None:
             await anext(outcomes)
             assert len(set(threading.enumerate()) - before) == 1
         assert set(threading.enumerate()) == before
+
+
+def test_loop_that_closes_what_is_left(tmp_path: Path) -> None:
+    """An iteration that the event loop closes, as it does at the end of a program, closes its journal quietly."""
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def begin() -> tuple[SessionPool, Any]:
+        pool = await _pool().__aenter__()
+        iteration = Batch(StandIn(pool, lasts=0.005), journal=tmp_path / "batch.db").run(rows(3))
+        assert (await anext(iteration)).state is RowState.COMPLETED
+        return pool, iteration
+
+    pool, _ = loop.run_until_complete(begin())
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(pool.aclose())
+    loop.close()
+    assert complaints == []
+    with Journal.read_only(tmp_path / "batch.db") as view:
+        assert not view.summary().is_in_use

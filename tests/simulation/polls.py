@@ -88,7 +88,10 @@ class Polls:
         self._under_way.update(runs)
         try:
             return await work
-        except (AgentsError, asyncio.CancelledError) as error:  # cancelled with its poll worker, it counts as failed
+        except (
+            AgentsError,
+            asyncio.CancelledError,
+        ) as error:  # cancelled with its poll worker, it counts as failed
             now, asked = self._loop.time(), getattr(error, "retry_after", None)
             for run in runs:
                 self._woken.pop(run, None)  # the next one comes when it is worth it
