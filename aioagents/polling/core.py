@@ -230,9 +230,9 @@ class PollCore:
             self._end(run, fault_of(run, error))
 
     def list_polled(self, poll: ListPoll, found: Mapping[RunRef, Run], now: float) -> PolledRun | None:
-        """Record what a list saw. The next poll of each run that it left out is its own, when it is due.
+        """Record what a list saw; each run that it left out is polled by itself next.
 
-        Return the first run if it was left out: its own poll is begun already.
+        Return the first run if it was left out: its own poll is begun instead.
         """
         for run, seen in poll.answered(found):
             run.phase = RESTING

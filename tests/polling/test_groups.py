@@ -602,4 +602,3 @@ async def test_every_run_is_found_out(data: st.DataObject) -> None:
         await rig.clock.advance(2.2 * GAP)
         assert all(task.done() and task.result().state is RunState.COMPLETED for task in tasks)
         assert rig.pool.statistics().polling.runs == 0
-
