@@ -187,6 +187,7 @@ class PollCore:
         """Count a run as being polled. A wake from now on may be news that the answer lacks."""
         run.phase = POLLING
         run.was_woken, run.is_woken = run.is_woken, False
+        run.is_left_out = False
 
     def _begin_list(self, first: PolledRun) -> ListPoll | None:
         """Return one poll of all of the run's group; None if the run is better polled by itself."""
@@ -239,7 +240,10 @@ class PollCore:
             self._end(run, fault_of(run, error))
 
     def list_polled(self, poll: ListPoll, found: Mapping[RunRef, Run], now: float) -> PolledRun | None:
-        """Record what a list saw. Return the first run if it was left out: its own poll is begun instead."""
+        """Record what a list saw; each run that it left out is polled by itself next.
+
+        Return the first run if it was left out: its own poll is begun instead.
+        """
         for run, seen in poll.answered(found):
             run.phase = RESTING
             self._settle(run, self._take, seen, now)

@@ -73,7 +73,8 @@ class ListPoll:
     def answered(self, found: Mapping[RunRef, Run]) -> Iterator[tuple[PolledRun, Run]]:
         """Take out the runs that were found, each with what was seen of it.
 
-        A list that has too few of its runs is not asked for again: they are polled one by one.
+        The next poll of each of the others is its own. A list that has too few of its runs is not asked for again:
+        they are polled one by one.
         """
         self.group.is_sparse = len(found) < len(self) * _WORTH
         self.group.alone.clear()
@@ -81,6 +82,8 @@ class ListPoll:
             run = self.due.pop(ref, None) or self.early.pop(ref, None)
             if run is not None:
                 yield run, seen
+        for run in self.runs():
+            run.is_left_out = True
 
     def failed(self, error: AgentsError) -> list[PolledRun]:
         """Take out the runs whose poll failed with the list: those that were due, if the fault is passing.
@@ -100,7 +103,7 @@ class ListPoll:
 def gather(first: PolledRun, is_awaited: Callable[[PolledRun], bool]) -> ListPoll | None:
     """Return one poll of all of a run's group that can be polled now; None if it is better polled by itself."""
     group, lists = first.group, first.source.lists
-    if group is None or lists is None or group.is_sparse or len(group.members) <= 1:
+    if group is None or lists is None or group.is_sparse or first.is_left_out or len(group.members) <= 1:
         return None
     alone = group.alone
     if alone and first.ref in alone:
@@ -108,7 +111,7 @@ def gather(first: PolledRun, is_awaited: Callable[[PolledRun], bool]) -> ListPol
         return None
     poll = ListPoll(first, group, lists)
     for ref, run in group.members.items():
-        if run is first or not is_awaited(run) or (alone and ref in alone):
+        if run is first or run.is_left_out or not is_awaited(run) or (alone and ref in alone):
             continue
         if run.phase is DUE:
             poll.due[ref] = run

@@ -37,6 +37,9 @@ class ListReader(Protocol):
     async def poll_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
         """Read runs of one group, last seen as `runs`, with one try.
 
-        A run that the answer leaves out is read by itself. Raises `AgentsError`.
+        A run may be left out for any reason: it is then read by itself once, when it is due, and listed again after
+        that if it goes on. So a run that ended is best listed too, with its end, where the vendor's list has ended
+        runs; left out, it costs one more request. A list that has less than a quarter of `runs` is not asked for
+        again, and its runs are read one by one. Raises `AgentsError`.
         """
         ...

@@ -97,6 +97,7 @@ class PolledRun:
         "due_at",
         "failures",
         "group",
+        "is_left_out",
         "is_seen",
         "is_woken",
         "last",
@@ -140,6 +141,8 @@ class PolledRun:
         self.was_woken = False
         self.failures = NO_FAILURES
         self.group: Group | None = None
+        #: Whether the latest list of its group left it out: its next poll is its own.
+        self.is_left_out = False
         self.waiters: Waiters = None
         self.contexts: Contexts = None
 

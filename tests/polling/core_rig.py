@@ -188,6 +188,7 @@ class CoreRig:
             is_known = run.source.runs.get(run.ref) is run
             planned += run.phase is Phase.PLANNED
             assert (run.phase is Phase.POLLING) == (run in polling)
+            assert run.phase is not Phase.POLLING or not run.is_left_out
             if is_known:
                 assert run.phase is not Phase.RESTING, "a wait without a poll to come"
                 assert run.phase is not Phase.DUE or run in run.source.due

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Self
 
@@ -43,6 +44,7 @@ class _Vendor:
         self._clock = clock
         self.ends: dict[str, float] = {}
         self.hidden: set[str] = set()
+        self.lists_ended = True  # whether lists have runs that are over
         self.singles: list[str] = []
         self.lists: list[tuple[str, list[str]]] = []
         self.fault: Exception | None = None
@@ -78,7 +80,8 @@ class _Vendor:
             await self.until.wait()
         if self.fault is not None:
             raise self.fault
-        return {run.ref: self._run(run.ref) for run in runs if run.id not in self.hidden}
+        found = [self._run(run.ref) for run in runs if run.id not in self.hidden]
+        return {run.ref: run for run in found if self.lists_ended or not run.state.is_terminal}
 
 
 class _Rig:
@@ -122,6 +125,12 @@ class _Rig:
         return tasks
 
 
+def _spread() -> Callable[[], float]:
+    """Return a source of chances that are spread evenly."""
+    numbers = itertools.count()
+    return lambda: (next(numbers) * 0.618034) % 1.0
+
+
 def names(letter: str, count: int) -> list[str]:
     """Return the ids of runs of one list."""
     return [f"{letter}{index:04}" for index in range(count)]
@@ -162,8 +171,7 @@ async def test_those_not_due_come_along() -> None:
 
 async def test_a_thousand_runs_cost_few_lists() -> None:
     """A thousand waiting runs with jitter cost at most three lists in each of the cadence's gaps."""
-    chances = iter(range(10**9))
-    async with _Rig(chance=lambda: (next(chances) * 0.618034) % 1.0) as rig:
+    async with _Rig(chance=_spread()) as rig:
         await rig.wait(*names("a", 1000))
         await rig.clock.advance(10 * GAP)
         assert 9 <= len(rig.vendor.lists) <= 30
@@ -187,6 +195,47 @@ async def test_what_the_list_leaves_out_is_polled_alone() -> None:
         await rig.clock.advance(GAP)
         assert tasks[2].done()
         assert sorted(rig.vendor.singles) == ["a0", "a2"]
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(80, 80.0), (150, 120.0)])
+async def test_runs_that_end_one_after_another_share_lists(count: int, seconds: float) -> None:
+    """A run that its list leaves out when it is over costs one poll of its own, and no list."""
+    async with _Rig(chance=_spread()) as rig:
+        ids, began_at = names("a", count), rig.clock.now()
+        rig.vendor.lists_ended = False
+        rig.vendor.ends = {name: began_at + seconds * n / count for n, name in enumerate(ids, 1)}
+        tasks = await rig.wait(*ids)
+        await rig.clock.advance(seconds + 1.1 * GAP)
+        assert all(task.result().state is RunState.COMPLETED for task in tasks)
+        assert len(rig.vendor.lists) <= 15
+        assert len(rig.vendor.singles) == count
+
+
+async def test_many_runs_that_end_together_share_lists() -> None:
+    """A thousand runs of which most end at once cost few lists in each gap, and one poll for each that ended."""
+    async with _Rig(chance=_spread()) as rig:
+        ids = names("a", 1000)
+        rig.vendor.lists_ended = False
+        tasks = await rig.wait(*ids)
+        await rig.clock.advance(2.5 * GAP)
+        rig.vendor.ends = dict.fromkeys(ids[:600], rig.clock.now())
+        await rig.clock.advance(1.1 * GAP)
+        assert [task.done() for task in tasks].count(True) == 600
+        await rig.clock.advance(2 * GAP)
+        assert len(rig.vendor.lists) <= 3 * 5.6
+        assert sorted(rig.vendor.singles) == ids[:600]
+
+
+async def test_running_runs_that_a_list_leaves_out_are_polled_once_in_a_gap() -> None:
+    """Runs that lists never have, though they go on, cost one poll each in a gap, and no list of their own."""
+    async with _Rig(chance=_spread()) as rig:
+        ids = names("a", 1000)
+        rig.vendor.hidden = set(ids[:600])
+        await rig.wait(*ids)
+        await rig.clock.advance(5 * GAP)
+        assert len(rig.vendor.lists) <= 3 * 5
+        assert set(rig.vendor.singles) == rig.vendor.hidden
+        assert max(map(rig.vendor.singles.count, ids[::50])) <= 5 / 0.9
 
 
 async def test_a_list_that_has_few_of_its_runs_is_asked_no_more() -> None:
@@ -517,8 +566,7 @@ async def test_huge_groups_starve_no_other_account() -> None:
 
 async def test_a_list_costs_no_more_than_its_runs() -> None:
     """News of many runs of one group cost one list, however many there are."""
-    chances = iter(range(10**9))
-    async with _Rig(chance=lambda: (next(chances) * 0.618034) % 1.0) as rig:
+    async with _Rig(chance=_spread()) as rig:
         handles = [rig.handle(name) for name in names("a", 3000)]
         waits = [handle.__await__() for handle in handles]
         for wait in waits:

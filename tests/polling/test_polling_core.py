@@ -634,7 +634,7 @@ def test_runs_that_nobody_asked_for_are_passed_over() -> None:
 
 
 def test_run_that_the_list_left_out_is_polled_by_itself() -> None:
-    """The first of them in the list's stead, within its slot; the others are due again."""
+    """The first of them in the list's stead, within its slot; the others are due again, each by itself."""
     rig, source, runs = _group("a0", "a1", "a2", "a3")
     rig.advance(GAP)
     poll = rig.begin_list()
@@ -643,7 +643,46 @@ def test_run_that_the_list_left_out_is_polled_by_itself() -> None:
     rig.check(runs[0])
     rig.polled(runs[0])
     assert rig.core.polls == 2
-    assert runs[2] in rig.begin_list().due.values()
+    assert rig.begin_one() is runs[2]
+    rig.polled(runs[2])
+    rig.advance(GAP)
+    assert len(rig.begin_list()) == 4
+
+
+def test_early_member_that_the_list_left_out_is_polled_by_itself_in_its_time() -> None:
+    """No list has it before that; it is listed again once it was polled, well or not."""
+    rig, source, (first, other) = _group("a0", "a1")
+    rig.advance(6.0)
+    ended, failed = rig.wait_all(source, "a2", "a3")
+    planned = ended.due_at
+    rig.advance(4.0)
+    rig.listed(rig.begin_list(), "a0", "a1")
+    assert (ended.due_at, failed.due_at) == (planned, planned)
+    rig.core.wake(other, rig.now)
+    rig.advance(0.0)
+    poll = rig.begin_list()
+    assert set(poll.runs()) == {first, other}
+    assert rig.listed(poll, "a0", "a1") is None
+    rig.advance(6.0)
+    assert set(rig.begin()) == {ended, failed}
+    rig.polled(ended, RunState.COMPLETED)
+    rig.failed(failed, ServerError("away"))
+    rig.advance(4.0)
+    poll = rig.begin_list()
+    assert set(poll.runs()) == {first, other, failed}
+    rig.check(poll)
+
+
+def test_woken_run_that_the_list_left_out_is_polled_by_itself_at_once() -> None:
+    """News of a run that the latest list left out costs one poll, and no list."""
+    rig, source, _ = _group("a0", "a1")
+    rig.advance(6.0)
+    (early,) = rig.wait_all(source, "a2")
+    rig.advance(4.0)
+    rig.listed(rig.begin_list(), "a0", "a1")
+    rig.core.wake(early, rig.now)
+    rig.advance(0.0)
+    assert rig.begin_one() is early
 
 
 def test_run_that_was_left_by_all_meanwhile_is_not_polled_by_itself() -> None:

@@ -69,7 +69,8 @@ class AghReader:
     async def poll_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
         """Read runs of one job or trigger by one list of the time in which they began.
 
-        Failed ones are left out if their owner's retry policy cannot be read now.
+        Runs that ended are listed as well. Left out are delegated ones, whose end is in their task run, failed ones
+        if their owner's retry policy cannot be read now, and the oldest ones if others began too many in between.
         """
         name, _, owner = group.partition("=")
         begun = [run.created_at for run in runs if run.created_at is not None]

@@ -1,7 +1,9 @@
 """Following runs of AGH Runtime to their real end, one by one and many at once."""
 
 import asyncio
+import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -197,6 +199,71 @@ async def test_a_thousand_runs_cost_few_lists() -> None:
         assert len(rig.calls("jobs.runs")) == before
 
 
+@pytest.mark.parametrize(("count", "seconds"), [(80, 80.0), (150, 120.0)])
+async def test_runs_that_end_one_after_another_share_lists(count: int, seconds: float) -> None:
+    """Lists have ended runs too: these cost neither a list nor a poll of their own."""
+    scripts = {"long": script(("running", seconds + 5.0), "completed")}
+    async with agh_rig(scripts=scripts, chance=_spread()) as rig:
+        job, starts = rig.job("long"), []
+        for _ in range(count):
+            starts.append(await rig.begin(rig.agh.jobs.trigger(job)))
+            await rig.clock.advance(seconds / count)
+        waits = [await rig.begin(_end(start.result())) for start in starts]
+        await rig.clock.advance(seconds + 15.0)
+        assert {wait.result().state for wait in waits} == {RunState.COMPLETED}
+        assert len(rig.calls("runs.list")) <= 15
+        assert rig.calls("runs.get") == []
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(80, 80.0), (150, 120.0)])
+async def test_runs_that_are_delegated_one_after_another_share_lists(count: int, seconds: float) -> None:
+    """Lists lack the ends of delegated runs: each of these is read once by itself, and costs no list."""
+    async with agh_rig(chance=_spread()) as rig:
+        began_at, names = rig.clock.now(), [f"run-{number}" for number in range(count)]
+
+        def record(name: str) -> dict[str, Any]:
+            started = {"id": name, "job_id": "j", "attempt": 1, "started_at": "2026-01-05T09:00:00Z"}
+            ends_at = began_at + 10.0 + seconds * names.index(name) / count
+            if rig.clock.now() < ends_at:
+                return {**started, "status": "running"}
+            return {**started, "status": "delegated", "task_run_id": f"task-{name}"}
+
+        def answer(request: Request) -> Reply | None:
+            name = request.url.rpartition("/")[2]
+            body: Any = {"runs": [record(each) for each in names]}
+            if request.call == "runs.get":
+                body = {"run": record(name)}
+            elif request.call == "task-runs.get":
+                body = {"run": {"run": {"id": name, "status": "completed"}}}
+            return Reply(200, {}, json.dumps(body).encode())
+
+        rig.send.before = answer
+        waits = [await rig.begin(_end(rig.agh.runs.follow(name))) for name in names]
+        await rig.clock.advance(seconds + 25.0)
+        assert {wait.result().state for wait in waits} == {RunState.COMPLETED}
+        assert len(rig.calls("runs.list")) <= 15
+        assert (
+            len(rig.calls("runs.get")) == 2 * count
+        )  # the first poll of each, and the one left out by a list
+        assert len(rig.calls("task-runs.get")) == count
+
+
+async def test_running_runs_beyond_the_lists_limit_are_polled_once_in_a_gap() -> None:
+    """When others start more runs meanwhile than a list may hold, ours that it lacks cost no list of their own."""
+    scripts = {"long": script(("running", 1000.0), "completed")}
+    async with agh_rig(scripts=scripts, chance=_spread()) as rig:
+        job = rig.job("long")
+        handles = [await rig.done(rig.agh.jobs.trigger(job)) for _ in range(180)]
+        old, new = handles[:30], handles[-20:]
+        for handle in (*old, *new):
+            await rig.begin(_end(handle))
+        await rig.clock.advance(50.0)
+        read = [request.url.rpartition("/")[2] for request in rig.calls("runs.get")]
+        assert set(read) == {handle.id for handle in old}
+        assert len(rig.calls("runs.list")) <= 15
+        assert max(map(read.count, read)) <= 5 / 0.9
+
+
 async def test_runs_of_several_owners_are_listed_apart() -> None:
     """Each job's and each trigger's runs are read by a list of their own."""
     async with agh_rig(scripts={name: script(("running", 25.0), "completed") for name in "ab"}) as rig:
@@ -315,6 +382,12 @@ async def test_a_server_without_a_date() -> None:
         await rig.begin(_deliver(rig, trigger))
         handle = rig.agh.runs.follow(webhook_run_id(trigger, "d-1"))
         assert (await rig.done(handle.wait())).state is RunState.COMPLETED
+
+
+def _spread() -> Callable[[], float]:
+    """Return a source of chances that are spread evenly."""
+    numbers = itertools.count()
+    return lambda: (next(numbers) * 0.618034) % 1.0
 
 
 async def _deliver(rig: AghRig, trigger: str) -> Any:

@@ -78,6 +78,8 @@ class PollingWorld:
         self.not_before: dict[PolledRun, float] = {}
         #: Runs that were woken and not polled since.
         self.woken: set[PolledRun] = set()
+        #: Runs that a list left out and that were not polled since.
+        self.left_out: set[PolledRun] = set()
         #: What is drawn, some of it more often; which faults there are at all.
         acts = [self.leave, self.wake, self.lose_push, self.poll_by_hand, self.take_back]
         self.acts = [self.wait, self.wait, self.pass_time, self.answer, self.answer]
@@ -106,6 +108,8 @@ class PollingWorld:
             if isinstance(poll, PolledRun):
                 early = self.rig.now < self.not_before.get(poll, -math.inf)
                 assert not early or poll in self.woken, "polled before its time"
+                self.left_out.discard(poll)
+            assert self.left_out.isdisjoint(runs_of(poll)), "listed again before it was polled by itself"
             self.woken.difference_update(runs_of(poll))
         self.under_way += polls
         self.rig.check(*self.under_way)
@@ -209,6 +213,7 @@ class PollingWorld:
             settled = {run for run in runs if run.ref.id in names}
             if fault is None:
                 first = self.rig.listed(poll, *names, state=state)
+                self.left_out |= set(runs) - settled
             else:
                 is_passing = getattr(fault, "is_passing", False)
                 settled = set(poll.due.values()) if is_passing else set()
@@ -216,6 +221,7 @@ class PollingWorld:
             self.woken |= was_woken - settled  # their wakes are not answered yet
             if first is not None:
                 self.woken.discard(first)
+                self.left_out.discard(first)
                 self.under_way.append(first)
         for run in settled:
             self.not_before.pop(run, None)
