@@ -17,7 +17,7 @@ from ..observe import PollFailed, RunChanged, StatusUnknown
 from ..retry import RetryPolicy
 from .cadence import Cadence
 from .due_queue import DueQueue
-from .effects import Effect, End, Missed, Show
+from .effects import Effect, End, Missed, Show, fault_of
 from .groups import ListPoll, enter_group, gather, leave_group
 from .reader import Reader
 from .rotation import Rotation
@@ -206,15 +206,8 @@ class PollCore:
 
     # What a poll saw, or how it failed
 
-    def take_back(self, run: PolledRun) -> None:
-        """Record that a begun poll was not made, since nobody waits for the run any more."""
-        self.polls -= 1
-        self.rotation.free(run.source)
-        self._count_out(run)
-        self._forget(run)
-
     def not_made(self, poll: PolledRun | ListPoll, now: float) -> None:
-        """Record that a begun poll was not made, since its poll worker ended. What was due is due again."""
+        """Record that a begun poll was not made after all. What was due is due again, as long as anybody waits."""
         self.polls -= 1
         if isinstance(poll, PolledRun):
             self._put_back((poll,), (), now)
@@ -354,10 +347,3 @@ class PollCore:
         error.ref, error.run = run.ref, run.last
         self._release(run, error, run.contexts)
         self._forget(run)
-
-
-def fault_of(run: PolledRun, exc: Exception) -> AgentsError:
-    """Return the error that a wait raises for a fault that is not the vendor's."""
-    fault = AgentsError(f"polling {run.ref} failed: {type(exc).__name__}")
-    fault.__cause__ = exc
-    return fault

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ..errors import AgentsError
 from ..model import Run
 from ..observe import Event
-from .runs import Push, Waiters
+from .runs import PolledRun, Push, Waiters
 
 
 class Show(NamedTuple):
@@ -30,3 +30,10 @@ class Missed(NamedTuple):
 
 #: Hooks are to have an event; or one of the above.
 Effect = Event | Show | End | Missed
+
+
+def fault_of(run: PolledRun, exc: Exception) -> AgentsError:
+    """Return the error that a wait raises for a fault that is not the vendor's."""
+    fault = AgentsError(f"polling {run.ref} failed: {type(exc).__name__}")
+    fault.__cause__ = exc
+    return fault

@@ -213,7 +213,7 @@ class Scheduler:
         while True:
             poll = worker.take()
             if isinstance(poll, PolledRun) and not is_awaited(poll):
-                core.take_back(poll)  # everybody left since it was assigned
+                core.not_made(poll, self.clock.now())  # everybody left since it was assigned
                 poll = core.next_poll()
             while poll is not None and not self._is_closed:
                 if isinstance(poll, ListPoll):

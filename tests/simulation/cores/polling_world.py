@@ -179,7 +179,7 @@ class PollingWorld:
                 caller.has_left |= run is poll
             self.under_way.remove(poll)
             self.woken |= {poll} if poll.was_woken else set()
-            self.rig.core.take_back(poll)
+            self.rig.core.not_made(poll, self.rig.now)
 
     def pass_time(self) -> None:
         """Make time pass."""
