@@ -1,0 +1,145 @@
+"""What is cut off in the middle of a batch's own work: a journal call, a start, a decision."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from aioagents import AgentsError, BadRequest
+from aioagents.batch import Batch, BatchRow, RowState
+from tests.batch.batch_rig import ref_of, rig, rows
+from tests.fakes import settle
+
+
+def _tasks_of(name: str) -> list["asyncio.Task[Any]"]:
+    return [task for task in asyncio.all_tasks() if f"{name}()" in repr(task)]
+
+
+async def test_start_is_recorded_after_a_journal_call_was_cancelled() -> None:
+    """A cancelled call of the journal ends the batch, and starts that are in flight are recorded by later calls."""
+    async with rig(sending=2, in_flight=2) as r:
+        r.client.gates["1"] = asyncio.Event()
+        r.notebook.gate = asyncio.Event()
+        await r.begin(rows(2))
+        r.notebook.gate.set()
+        await r.clock.advance(1)
+        r.notebook.gate = asyncio.Event()  # run 0 ends: its end is being recorded
+        await r.clock.advance(40)
+        [save] = _tasks_of("_save_all")
+        save.cancel()
+        await settle()
+        r.notebook.gate = None
+        r.client.gates["1"].set()
+        await r.clock.advance(1)
+        assert r.is_over
+        assert "cancelled from outside" in str(r.error)
+        assert r.notebook.states == {"0": RowState.STARTED, "1": RowState.STARTED}
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+async def test_started_run_whose_journal_call_was_cancelled_is_reported(*, is_begun: bool) -> None:
+    """Where the call that records STARTED is cancelled, the outcome has the run's reference, without delay."""
+    async with rig() as r:
+        r.client.gate = asyncio.Event()
+        await r.begin(rows(1))
+        r.notebook.gate = asyncio.Event()
+        r.client.gate.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+            if save := _tasks_of("_save_all"):
+                break
+        if is_begun:
+            await settle()
+        save[0].cancel()
+        await r.clock.advance(1)
+        assert r.is_over
+        [outcome] = r.outcomes
+        assert (outcome.state, outcome.ref) == (RowState.SENDING, ref_of("0"))
+
+
+class Stopped(BaseException):
+    """What no client raises, and no `except Exception` catches."""
+
+
+async def test_start_that_raises_what_is_no_exception() -> None:
+    """The row may have been sent: its outcome says so, and the batch ends with what happened."""
+    async with rig() as r:
+        r.client.faults["0"] = Stopped()  # type: ignore[assignment]
+        r.client.gates["1"] = asyncio.Event()
+        await r.begin(rows(2))
+        r.client.gates["1"].set()
+        await r.clock.advance(1)
+        assert r.is_over
+        assert "Stopped" in str(r.error)
+        assert r.states["0"] is RowState.SENDING
+        assert r.notebook.states == {"0": RowState.SENDING, "1": RowState.STARTED}
+
+
+async def test_start_that_returns_no_handle() -> None:
+    """A client that returns something else may have started a run: the outcome says so, and the batch ends."""
+    async with rig() as r:
+
+        async def start(_: BatchRow) -> None:
+            return None
+
+        r.client.start = start  # type: ignore[method-assign,assignment]
+        await r.begin(rows(1))
+        await r.clock.advance(1)
+        assert r.is_over
+        assert isinstance(r.error, AttributeError)
+        assert r.states == {"0": RowState.SENDING}
+
+
+async def test_client_that_cannot_say_when_to_retry() -> None:
+    """An error of `retry_delay` ends the batch, and costs the row neither its outcome nor its record."""
+    async with rig() as r:
+
+        def retry_delay(*_: object) -> float:
+            raise LookupError("no such delay")
+
+        r.client.retry_delay = retry_delay  # type: ignore[method-assign]
+        r.client.faults["0"] = BadRequest("no", status=400)
+        await r.begin(rows(1))
+        await r.clock.advance(1)
+        assert r.is_over
+        assert isinstance(r.error, LookupError)
+        assert r.states == {"0": RowState.REFUSED}
+
+
+async def test_batch_whose_tasks_are_all_cancelled_while_it_only_follows() -> None:
+    """Where nothing can be recorded any more, the batch ends with that, instead of waiting without end."""
+    async with rig() as r:
+        before = set(_tasks_of("_run_root"))
+        await r.begin(rows(1))
+        [root] = set(_tasks_of("_run_root")) - before
+        root.cancel()
+        await r.clock.advance(60)
+        assert r.is_over
+        assert isinstance(r.error, AgentsError)
+        assert r.notebook.states == {"0": RowState.STARTED}
+
+
+class StoppingCadence:
+    """A cadence that stops the batch when it is asked for the first gap, with three seconds of grace."""
+
+    def __init__(self) -> None:
+        self.batch: Batch | None = None
+
+    def gap(self, elapsed: float, *, key: str = "", chance: float = 0.5) -> float:
+        """Stop the batch."""
+        assert self.batch is not None
+        self.batch.stop(grace=3.0)
+        return 1000.0
+
+
+async def test_stop_from_within_a_decision() -> None:
+    """A stop that comes while the batch carries out what it decided has its own grace."""
+    cadence = StoppingCadence()
+    async with rig(timeout=100.0, cadence=cadence) as r:
+        cadence.batch = r.batch
+        r.client.gates["1"] = asyncio.Event()
+        await r.begin(rows(2))
+        await r.clock.advance(2)
+        assert not r.is_over
+        await r.clock.advance(2)
+        assert r.is_over
