@@ -1,4 +1,4 @@
-"""Changes on their way to the journal: all that are asked for while one call is out share the next. Pure."""
+"""Changes to be recorded: those that are asked for during one call of the journal share the next. Pure."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ class Backlog:
         return len(self._rows) + len(self._out) + len(self._again)
 
     def add(self, row: Row, change: Change) -> None:
-        """Ask for a change. A row has one under way at a time: its phase says what the answer means."""
+        """Ask for a change. A row has one such change at a time: its phase says what the answer means."""
         self._rows.append((row, change))
 
     def next_call(self) -> list[Change] | None:
@@ -45,8 +45,8 @@ class Backlog:
     def failed(self) -> list[Row]:
         """Return the rows that are not recorded, after the call that was out failed.
 
-        Of a call for one row, that row. Of a larger one, nobody knows whose fault it was: rows that were to be sent
-        are given up, those that have not been asked for yet included, and all others are asked for one by one.
+        If the call was for one row, that row. Otherwise it is not known which row was at fault: rows that were to be
+        sent are given up, including those not asked for yet, and all others are asked for again one by one.
         """
         out, self._out = self._out, ()
         is_single = len(out) == 1
@@ -56,7 +56,7 @@ class Backlog:
         return [*(row for row, _ in out if is_single or row.phase is Phase.RECORDING), *unsent]
 
     def give_up(self) -> list[Row]:
-        """Return all rows whose answers are owed: there will be none."""
+        """Return all rows whose changes are not answered yet, and forget them: there will be no answer."""
         rows = list(self._owed())
         self._rows, self._out = [], ()
         self._again.clear()

@@ -1,6 +1,6 @@
-"""What a batch does next. Pure: events say what happened (`events.py`), commands say what is to be done.
+"""Decides what a batch does next. Pure: events say what happened (`events.py`), commands what to do (`states.py`).
 
-Decisions are made in `BatchCore.commands`, in one fixed order, once for all that happened since the last time.
+Decisions are made in `BatchCore.commands`, in a fixed order, once for all events since the previous call.
 """
 
 import math
@@ -20,10 +20,10 @@ class BatchCore(BatchEvents):
     # Decisions
 
     def commands(self, now: float, utc: datetime) -> list[Command]:
-        """Decide all that can be decided by now, and return what is to be done, in order.
+        """Make all decisions that are possible now, and return the commands to carry out, in order.
 
-        What frees a slot comes before what takes one, and that before what is recorded: what takes a slot is recorded
-        together with what freed it, so the journal never has more rows SENDING than it may.
+        Slots are freed first, then taken, then the changes of both are recorded in one call, so the journal never has
+        more rows SENDING than `sending`.
         """
         self._leave_late_runs(now)
         self._slots.end_rests(now)
@@ -41,7 +41,7 @@ class BatchCore(BatchEvents):
         return self._outbox.take()
 
     def _leave_late_runs(self, now: float) -> None:
-        """Follow no more the runs whose time is over: their rows stay STARTED."""
+        """Stop following the runs whose deadline has passed; their rows stay STARTED."""
         while self._deadlines:
             row, at = next(iter(self._deadlines.items()))
             if at > now:
@@ -54,7 +54,7 @@ class BatchCore(BatchEvents):
             self._report_started(row, WaitTimeout(words, vendor=self._vendor, ref=row.ref, run=last))
 
     def _send_recorded(self, now: float, utc: datetime) -> None:
-        """Send the rows that are on disk as SENDING, as fast as the rate allows. After a stop, return all of them."""
+        """Send the rows recorded as SENDING, as fast as the rate allows. After a stop, return all to PLANNED."""
         recorded, slots = self._recorded, self._slots
         while recorded and (self.is_stopping or slots.send_at <= now):
             row = recorded.popleft()
@@ -71,7 +71,7 @@ class BatchCore(BatchEvents):
             self._outbox.add(states.CancelUnsent())
 
     def _follow_waiting(self, now: float) -> None:
-        """Follow runs of an earlier run of the batch, before anything new is started."""
+        """Follow runs that an earlier run of the batch started, before new rows are started."""
         waiting = self.intake.waiting
         while waiting and self._has_room:
             row = waiting.popleft()
@@ -79,7 +79,7 @@ class BatchCore(BatchEvents):
             self._follow(row, now)
 
     def _take_ready(self, now: float, utc: datetime) -> None:
-        """Ask for rows to be recorded as SENDING, as far as there are rows, slots and time."""
+        """Ask to record rows as SENDING, as many as slots and the rate allow."""
         ready, slots = self.intake.ready, self._slots
         while self._is_row_ready and slots.has_free and slots.ready_at <= now:
             row = ready.popleft()
@@ -100,12 +100,12 @@ class BatchCore(BatchEvents):
 
     @property
     def _has_room(self) -> bool:
-        """Return whether one more row may be in flight; not while outcomes pile up unread."""
+        """Return whether one more row may be in flight; False while too many outcomes are unread."""
         return self._in_flight < self._settings.in_flight and self.intake.is_outcome_wanted
 
     @property
     def _is_row_ready(self) -> bool:
-        """Return whether a slot and the rate are all that the next row may lack."""
+        """Return whether the next row needs nothing more than a free slot and the consent of the rate limiter."""
         ready = self.intake.ready
         return bool(ready) and ready[0].phase is Phase.READY and self._has_room
 
@@ -117,7 +117,7 @@ class BatchCore(BatchEvents):
         return self.is_stopping or (self.intake.is_done and not self._in_flight)
 
     def _set_wake(self) -> None:
-        """Ask to be woken when time alone will let something go on."""
+        """Ask for commands at the next time at which something is due without a further event."""
         at = math.inf if self.is_over else self._ends_at
         if self._deadlines:
             at = min(at, next(iter(self._deadlines.values())))
@@ -150,7 +150,7 @@ class BatchCore(BatchEvents):
         )
 
     def check(self) -> None:
-        """Count anew from the phases of all rows. Raises AssertionError where a counter says otherwise; for tests."""
+        """Recount from the phases of all rows. Raises AssertionError if a counter differs; for tests."""
         rows = [*self.intake.active.values(), *self.intake.resumed.values()]
         sending = sum(row.phase in SENDING_PHASES for row in rows)
         in_flight = sum(row.phase in IN_FLIGHT_PHASES for row in rows)

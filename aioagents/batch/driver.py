@@ -1,10 +1,9 @@
-"""Does what the core of a batch says: tasks, calls of the journal, starts, runs that are followed, and one timer."""
+"""Carries out the commands of a batch's core: tasks, journal calls, starts, followed runs, and one timer."""
 
 import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,9 +47,8 @@ class BatchDriver:
         self._supervisor = Supervisor()
         self._loop = asyncio.get_running_loop()
         self._begun_at: datetime = self._clock.utcnow()
-        self._is_scheduled = (
-            False  # whether decisions are going to be made at the end of this iteration of the loop
-        )
+        # Whether decisions are scheduled for the end of this iteration of the loop, being made, and to be made again.
+        self._is_scheduled = self._is_deciding = self._is_due = False
         self._timer: Timer | None = None
         self._changes: Sequence[Change] = ()  # to be recorded next
         self._is_saving = False
@@ -79,12 +77,12 @@ class BatchDriver:
     # For the reader
 
     async def open(self, rows: Rows) -> None:
-        """Begin: with what an earlier run left open, then with the input."""
+        """Begin to read the rows that an earlier run left open, then the input."""
         await self._supervisor.open()
         self._spawn(self._rows.read(rows))
 
     async def next(self) -> Outcome | None:
-        """Return the next outcome, None when there will be no more. Raise the error that ended it all."""
+        """Return the next outcome, None when there will be no more. Raise the error that ended the batch."""
         while not self._unread:
             if self._ended.done():
                 if self._core.error is not None:
@@ -98,12 +96,12 @@ class BatchDriver:
         return outcome
 
     def stop(self, grace: float) -> None:
-        """Start nothing more; it is over once all starts are recorded, or after `grace` seconds."""
+        """Start nothing more; the batch is over once all starts are recorded, or after `grace` seconds."""
         self._core.stop(grace, self._clock.now())
         self._decide()  # now: what is not sent yet must not be sent
 
     async def aclose(self) -> None:
-        """Start nothing more, give starts that are out time to be recorded, and end all tasks."""
+        """Start nothing more, wait at most the grace for starts in progress to be recorded, and end all tasks."""
         self._core.left(self._unread)
         self._unread.clear()
         self.stop(math.inf)
@@ -136,25 +134,42 @@ class BatchDriver:
         self._decide()
 
     def _decide(self) -> None:
+        """Carry out what the core decides. What happens meanwhile is decided on afterwards, in order."""
+        self._is_due = True
+        if self._is_deciding:  # a hook, a cadence or an eager task called this
+            return
+        self._is_deciding = True
         actions = self._actions
-        for command in self._core.commands(self._clock.now(), self._clock.utcnow()):
-            actions[type(command)](command)
+        try:
+            while self._is_due:
+                self._is_due = False
+                for command in self._core.commands(self._clock.now(), self._clock.utcnow()):
+                    actions[type(command)](command)
+        finally:
+            self._is_deciding = False
 
     def _fail(self, error: Exception) -> None:
         self._core.fail(error, self._clock.now())
         self._happened()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(
+        self,
+        work: Coroutine[Any, Any, None],
+        on_end: Callable[["asyncio.Task[Any]"], None] | None = None,
+    ) -> None:
         """Do `work` in a task; whatever it raises ends the batch."""
-        with suppress(PoolClosed):  # it is over
-            self._supervisor.spawn(work, on_end=self._task_ended)
+        try:
+            self._supervisor.spawn(work, on_end=on_end or self._task_ended)
+        except PoolClosed:
+            if not self._core.is_over:  # somebody cancelled the supervisor itself
+                self._fail(self._interruption())
 
     def _task_ended(self, task: "asyncio.Task[Any]") -> None:
         if task.cancelled():
-            if not self._core.is_over:  # what the task had in hand would be waited for in vain
+            if not self._core.is_over:  # nobody else finishes what the task was doing
                 self._fail(self._interruption())
         elif (fault := task.exception()) is not None:
-            self._fail(fault if isinstance(fault, Exception) else AgentsError(f"ended by {fault!r}"))
+            self._fail(_as_exception(fault))
 
     def _interruption(self) -> Exception:
         """Return why a task was cancelled: the pool is closing, or somebody cancels what is not theirs."""
@@ -169,7 +184,7 @@ class BatchDriver:
     async def _claim(self, rows: Sequence[BatchRow]) -> None:
         try:
             records = await self._journal.claim(rows)
-        except Exception as error:  # noqa: BLE001 - whatever ails it, the batch has to hear of it
+        except Exception as error:  # noqa: BLE001 - any error of a journal ends the batch
             self._core.claim_failed(error, self._clock.now())
         else:
             self._core.claimed(records, self._clock.utcnow())
@@ -179,22 +194,27 @@ class BatchDriver:
         self._changes = command.changes
         if not self._is_saving:
             self._is_saving = True
-            self._spawn(self._save_all())
+            self._spawn(self._save_all(), self._save_ended)
 
     async def _save_all(self) -> None:
-        """Record changes, and what is decided upon the answer, until there are no more."""
-        try:
-            while self._changes:
-                changes, self._changes = self._changes, ()
-                try:
-                    await self._journal.record(changes)
-                except Exception as error:  # noqa: BLE001 - whatever ails it, nothing may be started any more
-                    self._core.record_failed(error, self._clock.now())
-                else:
-                    self._core.recorded(self._clock.now())
-                self._decide()
-        finally:
-            self._is_saving = False
+        """Record changes, then those that the core asks for on the answer, until there are none."""
+        while self._changes:
+            changes, self._changes = self._changes, ()
+            try:
+                await self._journal.record(changes)
+            except Exception as error:  # noqa: BLE001 - any error of a journal ends the batch
+                self._core.record_failed(error, self._clock.now())
+            else:
+                self._core.recorded(self._clock.now())
+            self._decide()
+        self._is_saving = False
+
+    def _save_ended(self, task: "asyncio.Task[Any]") -> None:
+        if task.cancelled() or task.exception() is not None:
+            fault = self._interruption() if task.cancelled() else _as_exception(task.exception())
+            self._changes, self._is_saving = (), False
+            self._core.record_lost(fault)
+        self._task_ended(task)
 
     # Starts
 
@@ -215,7 +235,7 @@ class BatchDriver:
                 result = NotSent("the batch was stopped before this was sent")
             else:
                 result = await self._client.start(cast("BatchRow", row.input))
-        except asyncio.CancelledError:  # amid what the pool does not know: it may have been sent
+        except asyncio.CancelledError:  # outside of the pool's own code: it may have been sent
             core.start_lost(row, self._interruption())
             raise
         except Exception as error:  # noqa: BLE001 - each is reported as this row's outcome
@@ -224,9 +244,12 @@ class BatchDriver:
 
     def _start_ended(self, task: "asyncio.Task[Any]") -> None:
         row = self._starts.pop(task)
-        if row.phase is Phase.SENT and task.cancelled():  # before its first step
-            now, utc = self._clock.now(), self._clock.utcnow()
-            self._core.start_unsent(row, self._interruption(), now, utc)
+        if row.phase is Phase.SENT:  # the core has not heard of its end, unless it is closed
+            if task.cancelled():  # before its first step
+                now, utc = self._clock.now(), self._clock.utcnow()
+                self._core.start_unsent(row, self._interruption(), now, utc)
+            elif (fault := task.exception()) is not None:
+                self._core.start_lost(row, _as_exception(fault))
         self._task_ended(task)
         self._happened()
 
@@ -257,7 +280,7 @@ class BatchDriver:
             if row.handle is None:
                 row.handle = self._attach(row)
             row.unfollow = row.handle.add_done_callback(partial(self._run_ended, row))
-        except Exception as error:  # noqa: BLE001 - one run that cannot be followed holds up no other
+        except Exception as error:  # noqa: BLE001 - a run that cannot be followed affects no other
             self._run_ended(row, error)
 
     def _attach(self, row: Row) -> Any:
@@ -303,8 +326,12 @@ def _resolve(future: "asyncio.Future[None] | None") -> None:
         future.set_result(None)
 
 
+def _as_exception(fault: BaseException | None) -> Exception:
+    return fault if isinstance(fault, Exception) else AgentsError(f"ended by {fault!r}")
+
+
 def _unknown(row: Row, error: Exception) -> AgentsError:
-    """Return the error of a start that was cut off, or broke in a client's code: it may have been sent."""
+    """Return the error of a start that was cancelled, or broke in a client's code: it may have been sent."""
     unknown = StartUnknown(
         f"whether the start of {row.key!r} began a run cannot be known: {type(error).__name__}",
         target=row.target,

@@ -1,10 +1,10 @@
-"""What happens to a batch: the events of its core. Pure.
+"""The events of a batch: what its core is informed of. Pure.
 
-Each event is a method, which notes facts and asks for changes to be recorded; what is done next is decided in
-`core.py`. `now` is the monotonic time, by which is decided; `utc` is only copied into changes.
+Each event is a method that updates the rows and asks for changes to be recorded; what to do next is decided in
+`core.py`. Decisions use `now`, the monotonic time; `utc` is only copied into changes.
 
-Read `states.py` first: the phases of a row and their table. Besides, `intake` has the rows that come in, `slots` the
-bounds of what is being sent, `backlog` the changes on their way to the journal, and `outbox` what goes out.
+Read `states.py` first: the phases of a row and their table. `intake` has the rows that come in, `slots` limits how
+many are being sent, `backlog` has the changes to be recorded, and `outbox` the commands and outcomes that go out.
 """
 
 import math
@@ -34,11 +34,11 @@ def _no_delay(_: AgentsError, __: int) -> None:
 
 
 class BatchEvents:
-    """Knows each row of a running batch, and what is recorded and reported of it.
+    """Keeps the rows of a running batch up to date with what happened to them.
 
-    `retry_delay` returns for how long a start that was refused has to wait for a slot of the vendor's, None where it
-    is not for want of one (`RunClient.retry_delay`). With `reports_found`, rows of the input that need no start are
-    reported by `Found`. The same core serves an input without end, and rows that others may take over (`released`).
+    `retry_delay` returns how long a start that was refused has to wait for a slot of the vendor's, None if it was
+    refused for another reason (`RunClient.retry_delay`). With `reports_found`, rows of the input that need no start
+    are reported by `Found`. The same core serves an input without end, and rows that others may take over (`released`).
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class BatchEvents:
             self.fail(error, now)
 
     def recorded(self, now: float, *, refused: Mapping[str, Exception] = _NOBODY) -> None:
-        """Take the journal's answer to `Save`: all is recorded but for rows `refused`, which others have now."""
+        """Take the journal's answer to `Save`: all is recorded but for rows `refused`, which another owner has."""
         for row in self._backlog.answered():
             error = refused.get(row.key) if refused else None
             if error is None:
@@ -93,13 +93,19 @@ class BatchEvents:
                 self._lose(row, error)
 
     def record_failed(self, error: Exception, now: float) -> None:
-        """Note that the journal failed: what `Save` named is not recorded, and nothing more is to be started."""
+        """Note that the journal failed: the changes of `Save` are not recorded, and nothing more is started."""
         self.fail(error, now)
         for row in self._backlog.failed():
             self._not_recorded(row)
 
+    def record_lost(self, error: Exception) -> None:
+        """Note that `Save` was cancelled and has no answer: its changes count as not recorded."""
+        for row in self._backlog.answered():
+            row.error = row.error or error
+            self._not_recorded(row)
+
     def _answered(self, row: Row, now: float) -> None:
-        """Decide what becomes of a row whose change is recorded; its phase says which change that was."""
+        """Move on a row whose change is recorded; its phase says which change that was."""
         phase = row.phase
         if phase is Phase.RECORDING:
             row.move(Phase.RECORDED)
@@ -120,7 +126,7 @@ class BatchEvents:
             self.intake.settled(row, is_recorded=True)
 
     def _not_recorded(self, row: Row) -> None:
-        """Decide what becomes of a row whose change the journal does not have."""
+        """Move on a row whose change is not recorded."""
         phase = row.phase
         if phase is Phase.RECORDING:  # it is PLANNED still, and is not sent
             self._slots.free()
@@ -134,7 +140,7 @@ class BatchEvents:
             self._report_sending(row)
 
     def _lose(self, row: Row, error: Exception) -> None:
-        """Forget a row that somebody else has now: its outcome is reported there, a run that began is not."""
+        """Forget a row that another owner has now, which reports its outcome; report a run that began here."""
         if row.phase is Phase.RECORDING:
             self._slots.free()
         if row.phase in {Phase.CONFIRMING, Phase.FAILING}:
@@ -148,7 +154,7 @@ class BatchEvents:
     # Starts
 
     def start_ended(self, row: Row, result: RunHandle | Exception, now: float, utc: datetime) -> None:
-        """Note what the client's start led to."""
+        """Note that the client's start returned a handle or raised an error."""
         if isinstance(result, Exception):
             row.error = result
             if isinstance(result, NotSent | PoolClosed):
@@ -170,7 +176,7 @@ class BatchEvents:
         if self.is_stopping and isinstance(error, NotSent):  # cancelled before it was sent, most likely
             self._return(row, utc)
             return
-        delay = self._retry_delay(error, self._slots.refusals) if isinstance(error, AgentsError) else None
+        delay = self._delay_after(error, now)
         if delay is not None:
             self._slots.refused(delay, now)
             self._return(row, utc)
@@ -184,8 +190,17 @@ class BatchEvents:
         row.move(Phase.FAILING)
         self._backlog.add(row, unstarted(row.key, kind.state, error, at=utc))
 
+    def _delay_after(self, error: Exception, now: float) -> float | None:
+        if not isinstance(error, AgentsError):
+            return None
+        try:
+            return self._retry_delay(error, self._slots.refusals)
+        except Exception as fault:  # noqa: BLE001 - of a client's code: the row has its outcome all the same
+            self.fail(fault, now)
+            return None
+
     def start_lost(self, row: Row, error: Exception) -> None:
-        """Note that the client's start was cut off, which the pool knows nothing of: it may have been sent."""
+        """Note that the client's own code was cancelled, or broke, during a start: it may have been sent."""
         row.error = error
         if self._is_closed:
             self._outbox.abandon(row)
@@ -194,14 +209,14 @@ class BatchEvents:
             self._report_sending(row)
 
     def start_unsent(self, row: Row, error: Exception, now: float, utc: datetime) -> None:
-        """Note that the client's start did not even begin, which ends the batch."""
+        """Note that the client's start was never called, which ends the batch."""
         self.fail(error, now)
         if not self._is_closed:
             self._slots.free()
             self._return(row, utc)
 
     def _return(self, row: Row, utc: datetime) -> None:
-        """Ask for a row that surely was not started to be recorded as PLANNED. Its slot is free already."""
+        """Ask to record a row as PLANNED again: it was certainly not started. Its slot is free already."""
         row.sent_at = row.error = None
         row.move(Phase.RETURNING)
         self._backlog.add(row, Change(key=row.key, state=RowState.PLANNED, at=utc))
@@ -209,7 +224,7 @@ class BatchEvents:
     # Runs
 
     def run_ended(self, row: Row, end: Run | Exception, now: float) -> None:
-        """Note that the run of a row is over, or that it cannot be followed any more."""
+        """Note that the run of a row has ended, or that it cannot be followed any more."""
         if row.phase is not Phase.FOLLOWED or self.is_over:
             return
         self._deadlines.pop(row, None)
@@ -224,23 +239,19 @@ class BatchEvents:
             self.fail(end, now)
 
     def released(self, keys: Collection[str]) -> None:
-        """Note that rows belong to somebody else from now on: those that were not begun are forgotten."""
+        """Note that rows belong to another owner from now on: those that are not SENDING yet are forgotten."""
         self.intake.release(keys)
 
     # The reader
 
     def taken(self) -> bool:
-        """Note that the reader took an outcome; return whether that lets something go on."""
+        """Note that the reader took an outcome; return whether reading and starting may continue because of it."""
         self._outbox.unread -= 1
         return self._outbox.unread == self._settings.in_flight - 1
 
     def left(self, unread: Iterable[Emit]) -> None:
-        """Note that nobody reads outcomes any more; `unread` are those given that nobody took."""
-        self._outbox.is_left = True
-        self._outbox.unread = 0
-        for _, row in unread:
-            if row is not None:
-                self._outbox.abandon(row)
+        """Note that the reader has left without taking the outcomes in `unread`."""
+        self._outbox.leave(unread)
 
     def stop(self, grace: float, now: float) -> None:
         """Start nothing more; end once all starts are recorded, or after `grace` seconds, which may be shortened."""
@@ -249,17 +260,17 @@ class BatchEvents:
         self._ends_at = min(self._ends_at, now + grace)
 
     def fail(self, error: Exception, now: float) -> None:
-        """End with `error`, once what is out is recorded as far as that goes. The first error wins."""
+        """End with `error`, once the starts in progress are recorded or the grace is over. The first error wins."""
         if self.error is None:
             self.error = error
             self.stop(self._settings.grace, now)
 
     def woken(self) -> None:
-        """Note that the moment of the last `WakeAt` has come."""
+        """Note that the time of the last `WakeAt` has come."""
         self._wake_at = math.inf
 
     def close(self) -> None:
-        """End, without waiting for the journal: what it has not answered counts as not recorded."""
+        """End without waiting for the journal: changes that it has not answered count as not recorded."""
         self.end()
         self._outbox.is_left = self._is_closed = True
         for row in self._backlog.give_up():
@@ -289,7 +300,7 @@ class BatchEvents:
         )
 
     def _report_sending(self, row: Row) -> None:
-        """Report a row of which the journal does not have what became of its start."""
+        """Report a row that the journal still has as SENDING."""
         self._forget(row)
         outcome = Outcome(
             key=row.key,
@@ -306,7 +317,7 @@ class BatchEvents:
         self.intake.forget(row)
 
     def end(self) -> None:
-        """End the iteration. What is being recorded is recorded yet; runs go on."""
+        """End the iteration. Changes asked for so far are still recorded; runs go on."""
         if self.is_over:
             return
         self.is_over = self.is_stopping = True

@@ -18,8 +18,8 @@ from .states import Found, Phase, Row
 class Intake:
     """Takes rows, never more than `BatchSettings.ahead` of them ahead of what is started or followed.
 
-    A row is claimed as soon as it was read, many rows at a time. Reading goes on once half of those ahead are gone,
-    so that claims stay large.
+    A row is claimed as soon as it was read, many rows at a time. Reading continues once half of the
+    rows ahead are gone, so that claims stay large.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Intake:
         return not is_full
 
     def _found_sending(self, record: Record, utc: datetime) -> None:
-        """Settle a row of which nobody knows whether its start arrived."""
+        """Settle a row whose start may or may not have been accepted."""
         self._lost += 1
         if self._settings.is_resending:  # once the input comes to it
             row = Row(record.key, record.target, Phase.REPLANNING)
@@ -125,7 +125,7 @@ class Intake:
             self._sort(row, record, utc)
 
     def claim_failed(self, error: TypeError | ValueError) -> None:
-        """Note that one of the rows of `Claim` cannot be written down: its own fault, once it is known which one."""
+        """Note that one of the rows of `Claim` cannot be stored; claim them one by one to find out which."""
         rows, self._claiming = self._claiming, ()
         if len(rows) == 1:
             self._outbox.refuse(rows[0].key, error)
@@ -134,13 +134,13 @@ class Intake:
             self._single_claims = len(rows)
 
     def _sort(self, row: BatchRow, record: Record, utc: datetime) -> None:
-        """Decide what becomes of a row by what the journal knows of it."""
+        """Start, report or skip a row, depending on its record in the journal."""
         is_repeated = record.is_repeated or row.key in self.active
         is_unknown = record.state is RowState.UNKNOWN and not record.is_changed
         if is_repeated and not (record.is_held or self._reports_found):
             self._outbox.refuse(row.key, _repeated(row))
         elif is_repeated or record.is_held:
-            self._found(row, record)  # whoever has it reports its outcome
+            self._found(row, record)  # its owner reports its outcome
         elif record.state is RowState.PLANNED:
             self._add(row, Phase.READY)
         elif is_unknown and self._settings.is_resending:
@@ -171,7 +171,7 @@ class Intake:
 
     @property
     def is_outcome_wanted(self) -> bool:
-        """Return whether the reader keeps up; if not, nothing is read and nothing is started."""
+        """Return whether few enough outcomes are unread; if not, nothing is read and nothing is started."""
         return self._outbox.unread < self._settings.in_flight
 
     @property
@@ -188,7 +188,7 @@ class Intake:
         return self._claiming
 
     def has_room_for_input(self) -> bool:
-        """Return whether the input is to be read on, once."""
+        """Return once whether reading of the input continues."""
         half = self._settings.ahead - self._settings.chunk
         if not self._waits_for_input or self._ahead > half or not self.is_outcome_wanted:
             return False
@@ -196,7 +196,7 @@ class Intake:
         return True
 
     def has_room_for_open(self) -> bool:
-        """Return whether open rows of an earlier run are to be read on, once."""
+        """Return once whether reading of the rows that an earlier run left open continues."""
         half = self._settings.ahead - self._settings.chunk
         if not self._waits_for_open or self._lost or len(self.waiting) > half:
             return False
@@ -210,7 +210,7 @@ class Intake:
         return self._input_ended and self._open_ended and not is_left
 
     def release(self, keys: Collection[str]) -> None:
-        """Forget rows that are not begun: somebody else has them now."""
+        """Forget rows that are not SENDING yet: another owner has them now."""
         kept: deque[Row] = deque()
         for row in self.ready:
             if row.phase is Phase.READY and row.key in keys:
@@ -220,7 +220,7 @@ class Intake:
         self.ready = kept
 
     def forget(self, row: Row) -> None:
-        """Forget a row that is done with."""
+        """Forget a row."""
         row.move(Phase.GONE)
         rows = self.resumed if row.input is None else self.active
         del rows[row.key]

@@ -1,4 +1,4 @@
-"""Reads the rows of a batch: those that an earlier run left open, then the input, as the core has room for them."""
+"""Reads the rows of a batch: those that an earlier run left open, then the input, as fast as the core has room."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
@@ -13,11 +13,11 @@ from .rows import RowFault
 
 Rows: TypeAlias = Iterable[BatchRow | RowFault] | AsyncIterable[BatchRow | RowFault]
 
-_SLICE: Final = 0.02  # seconds for which an iterator that never waits may hold up the loop
+_SLICE: Final = 0.02  # seconds for which an iterator that never waits may block the loop
 
 
 class RowReader:
-    """Passes what is read to the core's `intake`, and calls `happened` each time."""
+    """Passes each row that it reads to the core's `intake`, and calls `happened` each time."""
 
     def __init__(
         self,
@@ -34,12 +34,12 @@ class RowReader:
         self._happened = happened
         self._spawn = spawn
         self._loop = asyncio.get_running_loop()
-        # Resolved when reading may go on, which the core may say before anybody waits for it.
+        # Resolved when reading may continue, possibly before anything waits for it.
         self._room_for_open: asyncio.Future[None] = self._loop.create_future()
         self._room_for_input: asyncio.Future[None] = self._loop.create_future()
 
     async def read(self, rows: Rows) -> None:
-        """Read all there is, what an earlier run left first. Raises what the input raises."""
+        """Read what an earlier run left open, then the input. Raises what the journal and the input raise."""
         intake = self._intake
         await self._journal.begin()
         async with _closing(self._journal.unfinished()) as records:
@@ -70,7 +70,7 @@ class RowReader:
         return has_room
 
     async def _find_started(self, records: AsyncIterator[Record]) -> bool:
-        """Find runs that go on, as many as may wait to be followed; return whether there may be more."""
+        """Read runs that go on, as many as may wait to be followed; return whether there may be more."""
         async for record in records:
             if record.state is RowState.STARTED and not self._found(record):
                 return True
@@ -85,7 +85,7 @@ class RowReader:
                 await self._room_for_open
 
     async def _read_slices(self, rows: "Iterable[BatchRow | RowFault]") -> None:
-        """Read an iterable, leaving time to the loop now and then."""
+        """Read an iterable, and yield to the event loop now and then."""
         ends_at = self._clock.now() + _SLICE
         for row in rows:
             if not self._take(row):
@@ -103,17 +103,17 @@ class RowReader:
         return has_room
 
     def read_open(self) -> None:
-        """Go on reading what an earlier run left."""
+        """Continue reading what an earlier run left open."""
         _resolve(self._room_for_open)
 
     def read_input(self) -> None:
-        """Go on reading the input."""
+        """Continue reading the input."""
         _resolve(self._room_for_input)
 
 
 @asynccontextmanager
 async def _closing(records: AsyncIterator[Record]) -> AsyncIterator[AsyncIterator[Record]]:
-    """Close an iterator when the block is left, where it can be: a cursor would not survive being collected."""
+    """Close an iterator, if it can be closed, when the block ends: garbage collection would not close a cursor."""
     try:
         yield records
     finally:

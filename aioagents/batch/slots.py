@@ -1,8 +1,7 @@
 """How many rows of a batch may be sent, and when. Pure: time and the result of each start come in by parameter.
 
 A row takes a slot before it is recorded as SENDING and frees it when its start has ended. A start that failed for
-a reason that other starts may meet as well leaves its slot resting for a while: an outage must not be answered by
-running through the whole input.
+a reason that may affect other starts leaves its slot resting for a while: an outage must not use up the whole input.
 """
 
 import math
@@ -18,7 +17,7 @@ class Slots:
     """At most `most` rows are being sent; one at a time after `outage` failures in a row.
 
     With a `rate`, a row waits for its moment twice: before it is recorded, so that few rows are SENDING at any time,
-    and once more before it is sent, since recording takes now longer, now shorter, and the starts are to be evenly
+    and once more before it is sent, since the time that recording takes varies, and the starts have to be evenly
     spaced.
     """
 
@@ -31,7 +30,7 @@ class Slots:
         self._limiters = None if rate is None else (RateLimiter(rate), RateLimiter(rate))
         self._rests: list[float] = []
         self._failures = 0  # since a row was started last
-        self._refusals = 0  # for want of a slot at the vendor, since then
+        self._refusals = 0  # since then, because the vendor had no slot
         self._probe: Row | None = None  # the one row that is tried during an outage
         self._failed_probes = 0
         #: Rows that are being sent.
@@ -88,7 +87,7 @@ class Slots:
         self._failures = self._refusals = self._failed_probes = 0
 
     def failed(self, row: Row, error: Exception, now: float) -> None:
-        """Record that a start failed for a reason that others may meet, and let a slot rest.
+        """Record that a start failed for a reason that may affect others, and let a slot rest.
 
         The rest doubles with each failed probe of an outage; what was sent before the outage does not lengthen it.
         What the vendor asks for (`Retry-After`) is heeded up to `RetryPolicy.patience`.
@@ -101,7 +100,7 @@ class Slots:
 
     @property
     def refusals(self) -> int:
-        """Return how often, more or less, a row was refused for want of a slot at the vendor, this one included."""
+        """Return about how often a row was refused because the vendor had no slot, including this time."""
         return 1 + self._refusals // self._most
 
     def refused(self, seconds: float, now: float) -> None:

@@ -1,9 +1,9 @@
-"""What a row of a running batch goes through, and the commands by which its core acts. Data alone.
+"""The phases of a row in a running batch, and the commands that its core returns. Data only.
 
-A phase says what is known of a row and what the journal was asked for, so that an answer needs no callback: the phase
-says what it is the answer to. `J` is the state that the journal has, `asks` the change that is being recorded.
+A phase says what is known of a row and which change the journal was asked to record, so that the answer needs no
+callback. `J` is the state that the journal has, `asks` the change that is being recorded.
 
-    phase        J         asks                          leaves by, to
+    phase        J         asks                          leaves on: for the next phase
     REPLANNING   UNKNOWN*  PLANNED                       answer: READY in input order, or gone
     LOST         SENDING   UNKNOWN                       answer: outcome UNKNOWN, or gone
     READY        PLANNED                                 slot and rate: RECORDING
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class Phase(Enum):
     """Where a row stands in a running batch."""
 
-    __hash__ = object.__hash__  # members are single: no need to hash their names at every step of a row
+    __hash__ = object.__hash__  # members are singletons: hashing by identity is faster than by name
 
     REPLANNING = "replanning"
     LOST = "lost"
@@ -73,7 +73,7 @@ PHASE_MOVES: Final[Mapping[Phase, frozenset[Phase]]] = MappingProxyType(
         Phase.GONE: frozenset(),
     }
 )
-#: Rows whose start may be out: so many a kill leaves unknown.
+#: Rows whose start may have been sent: a killed process leaves at most these unknown.
 SENDING_PHASES: Final = frozenset({Phase.RECORDING, Phase.RECORDED, Phase.SENT})
 #: Rows that count as in flight.
 IN_FLIGHT_PHASES: Final = SENDING_PHASES | {
@@ -108,16 +108,16 @@ class Row:
         self.key = key
         self.target = target
         self.phase = phase
-        #: What is to be started; None for a row that an earlier run left.
+        #: The row of the input; None for a row that an earlier run left.
         self.input = row
         self.ref = ref
         self.handle: RunHandle | None = None
-        #: When its start was handed over (UTC); None while it surely was not sent.
+        #: When its start was sent (UTC); None as long as it was certainly not sent.
         self.sent_at: datetime | None = None
-        #: What a failed start makes of the row, and its error.
+        #: The state to record after a failed start, and the error of that start.
         self.state = RowState.SENDING
         self.error: Exception | None = None
-        #: The run at its end.
+        #: The run, once it has ended.
         self.end: Run | None = None
         #: Removes the callback by which the driver learns of the run's end.
         self.unfollow: Callable[[], None] | None = None
@@ -130,7 +130,7 @@ class Row:
 
     @property
     def last(self) -> Run | None:
-        """Return the run as it was seen last."""
+        """Return the run as the latest poll saw it, None before the first."""
         return None if self.handle is None else self.handle.last
 
     def __repr__(self) -> str:
@@ -138,76 +138,76 @@ class Row:
 
 
 class ReadOpen(NamedTuple):
-    """Go on reading the rows that an earlier run left open."""
+    """Continue reading the rows that an earlier run left open."""
 
 
 class ReadInput(NamedTuple):
-    """Go on reading the input."""
+    """Continue reading the input."""
 
 
 class Claim(NamedTuple):
-    """Claim rows in the journal. Not given again before this one was answered."""
+    """Claim rows in the journal. There is no other claim before this one is answered."""
 
     rows: Sequence[BatchRow]
 
 
 class Save(NamedTuple):
-    """Record changes in the journal. Not given again before this one was answered."""
+    """Record changes in the journal. There is no other `Save` before this one is answered."""
 
     changes: Sequence[Change]
 
 
 class Start(NamedTuple):
-    """Start the row: the journal has it as SENDING."""
+    """Send the start of the row, which the journal has as SENDING."""
 
     row: Row
 
 
 class CancelUnsent(NamedTuple):
-    """See that no request of the starts that are under way is sent any more."""
+    """Send no further request for the starts in progress."""
 
 
 class Follow(NamedTuple):
-    """Report the end of the row's run; attach to the run where there is no handle."""
+    """Report the end of the row's run to the core; attach to the run if there is no handle."""
 
     row: Row
 
 
 class Unfollow(NamedTuple):
-    """Report the end of the row's run no more."""
+    """Stop reporting the end of the row's run."""
 
     row: Row
 
 
 class Emit(NamedTuple):
-    """Hand an outcome to the reader. `row` is given where the journal does not have what the outcome says."""
+    """Pass an outcome to the reader. `row` is set if the journal does not have what the outcome says."""
 
     outcome: Outcome
     row: Row | None
 
 
 class Abandon(NamedTuple):
-    """Report a start of which nobody else will learn: the reader is gone, and the journal does not have it."""
+    """Emit `StartAbandoned`: the reader has left, and the journal does not have the outcome of the start."""
 
     row: Row
     error: Exception | None
 
 
 class Found(NamedTuple):
-    """Report a row that need not be started, since the journal or this process has it already."""
+    """Report a row of the input that is not started, since the journal or this process has it already."""
 
     row: BatchRow
     record: Record
 
 
 class WakeAt(NamedTuple):
-    """Ask for the next commands at a moment, infinity for never. Replaces the moment before."""
+    """Ask for commands again at this time, infinity for never. Replaces the previous time."""
 
     at: float
 
 
 class End(NamedTuple):
-    """End the iteration: the reader gets the outcomes before, then `error` where there is one."""
+    """End the iteration: the reader gets the outcomes emitted so far, then `error` if there is one."""
 
     error: Exception | None
 

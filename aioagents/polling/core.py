@@ -1,7 +1,7 @@
 """Which run is polled next, and what each answer means for those who wait: the decisions of the polling engine.
 
 Pure: it neither waits nor reads a clock. The driver (`scheduler.py`) reports what happened and when, makes the polls
-that `next_poll` returns, calls `take_due` at `wake_at`, and carries out the effects that `drain` returns.
+that `next_poll` returns, calls `take_due` at `wake_at`, and carries out the effects that `take_effects` returns.
 
 Read `runs.py` first: it has the data. `timing.py` says how long until a poll, `rotation.py` bounds polls per account,
 `groups.py` knows which runs one list reads.
@@ -25,14 +25,14 @@ from .runs import NO_FAILURES, PLANNED, POLLING, RESTING, Contexts, Failures, Li
 from .timing import Timing
 
 T = TypeVar("T")
-#: Seconds within which all who join share one moment: a float for each would be a twentieth of its memory.
+#: Runs that are joined within so many seconds share one float as their time: it would be a twentieth of their memory.
 _TICK: Final = 0.001
 _CLOSED: Final = "the pool was closed during the wait; the run goes on"
 _MAY_LISTEN: Final = (Listener, dict)
 
 
 class PollCore:
-    """Decides for all runs of a pool. At most `pollers` polls are under way; `is_awaited` knows if anybody waits."""
+    """Decides when each run of a pool is polled, at most `pollers` at a time; `is_awaited`: whether it has waiters."""
 
     def __init__(
         self,
@@ -59,12 +59,12 @@ class PollCore:
         self.polls_failed = 0
 
     def source(self, reader: Reader, vendor: str) -> Source:
-        """Return a new source, of the runs of one account."""
+        """Return a new source for the runs of one account."""
         source = Source(reader, vendor)
         self.sources.append(source)
         return source
 
-    def drain(self) -> list[tuple[Contexts, Effect]]:
+    def take_effects(self) -> list[tuple[Contexts, Effect]]:
         """Return the effects of what was reported since the last call."""
         effects, self.effects = self.effects, []
         return effects
@@ -72,7 +72,7 @@ class PollCore:
     # Who waits
 
     def join(self, run: PolledRun, now: float) -> PolledRun:
-        """Plan a poll for one who is about to wait. Return the run that is polled: there is one for each reference.
+        """Plan a poll for a new waiter. Return the run that is polled: there is one for each reference.
 
         Raise what the cadence raises, and ValueError for a gap that is not above 0; nothing is planned then.
         """
@@ -100,12 +100,12 @@ class PollCore:
         return run
 
     def leave(self, run: PolledRun) -> None:
-        """Record that one who waited is gone. Without any, the run is not polled any more."""
+        """Record that a waiter is gone. A run without waiters is not polled any more."""
         if not self._is_awaited(run):
             self._forget(run)
 
     def close(self) -> None:
-        """End all waits with `PoolClosed`, and plan nothing any more. May be called twice."""
+        """End all waits with `PoolClosed`, and plan no further polls. May be called twice."""
         self.rotation.clear()
         for source in self.sources:
             for run in list(source.runs.values()):
@@ -118,7 +118,7 @@ class PollCore:
         run.waiters = None
 
     def _forget(self, run: PolledRun) -> None:
-        """Poll a run no more. A later `join` goes on at the time that was planned."""
+        """Stop polling a run. A later `join` keeps the time that was planned."""
         self._queue.drop(run)
         leave_group(run)
         run.contexts = None
@@ -128,21 +128,21 @@ class PollCore:
     # Wakes and pushes
 
     def wake(self, run: PolledRun, now: float) -> None:
-        """Poll a run now if anybody waits for it, else as soon as somebody does: a webhook had news of it."""
+        """Poll a run now if it has waiters, else as soon as it gets one: a webhook said that it changed."""
         run = run.source.runs.get(run.ref, run)
         run.is_woken = True
         if run.phase is PLANNED and self._is_awaited(run):
             self._plan(run, now)
 
     def lose_push(self, run: PolledRun, now: float) -> None:
-        """Poll a run as often as the cadence says: nothing wakes it at its end any more."""
+        """Poll a run as often as the cadence says, since no push wakes it when it ends any more."""
         if run.push is None:
             return
         run.push = None
         if run.phase is PLANNED:
             self._settle(run, self._hasten, run.due_at, now)
         elif run.phase is RESTING:
-            run.due_at = math.inf  # who comes back begins with a gap
+            run.due_at = math.inf  # the next wait begins with a gap
 
     def _hasten(self, run: PolledRun, planned_at: float, now: float) -> None:
         """Plan the next poll by the cadence, unless it was planned for a sooner time."""
@@ -155,7 +155,7 @@ class PollCore:
         self.wake_at = min(self.wake_at, at)
 
     def _plan_or_keep(self, run: PolledRun, at: float) -> None:
-        """Plan a poll, or keep its time for who comes back."""
+        """Plan a poll, or keep its time for a later `join` if nobody waits."""
         if self._is_awaited(run):
             self._plan(run, at)
         else:
@@ -163,13 +163,13 @@ class PollCore:
             self._forget(run)
 
     def take_due(self, now: float) -> None:
-        """Hand over the runs that are due, in order, to be polled as `next_poll` finds room for them."""
+        """Take the runs that are due out of the queue, in order; `next_poll` returns them as the bounds allow."""
         for run in self._queue.take_due(now):
             self.rotation.add(run)
         self.wake_at = self._queue.head_at
 
     def next_poll(self) -> PolledRun | ListPoll | None:
-        """Return the poll to make next, of one run or of a list, counted as begun; None if none may begin now."""
+        """Return the next poll to make, of one run or of a list, counted as begun; None if none may begin now."""
         while (run := self.rotation.take()) is not None:
             if not self._is_awaited(run):
                 self.rotation.free(run.source)
@@ -184,13 +184,13 @@ class PollCore:
         return None
 
     def _begin(self, run: PolledRun) -> None:
-        """Count a run as being polled. A wake from now on may be news that the answer lacks."""
+        """Count a run as being polled. A wake from now on may report a change that this poll does not see."""
         run.phase = POLLING
         run.was_woken, run.is_woken = run.is_woken, False
         run.is_left_out = False
 
     def _begin_list(self, first: PolledRun) -> ListPoll | None:
-        """Return one poll of all of the run's group; None if the run is better polled by itself."""
+        """Return one poll of the run's whole group; None if the run is better polled alone."""
         poll = gather(first, self._is_awaited)
         if poll is not None:
             for run in poll.early.values():
@@ -200,7 +200,7 @@ class PollCore:
         return poll
 
     def _count_out(self, run: PolledRun) -> None:
-        """Count a run as not polled after all; the wake that asked for the poll is kept."""
+        """Count a run as not polled after all, and keep the wake that asked for the poll."""
         run.phase = RESTING
         run.is_woken |= run.was_woken
 
@@ -265,7 +265,7 @@ class PollCore:
             self._plan_or_keep(run, now if run.is_woken else run.due_at)
 
     def _end_list(self, poll: ListPoll, now: float) -> PolledRun | None:
-        """Put back the runs that the list did not settle: to the due ones, or to the time that was planned."""
+        """Put back the runs that the list left out: due ones are due again, others keep their planned time."""
         first = poll.due.pop(poll.first.ref, None)
         self._put_back(poll.due.values(), poll.early.values(), now)
         if first is not None:
@@ -281,7 +281,7 @@ class PollCore:
     def _settle(
         self, run: PolledRun, act: Callable[[PolledRun, T, float], None], what: T, now: float
     ) -> None:
-        """Plan what follows from a poll. A fault on the way ends the waits for this run, and for no other."""
+        """Call `act`, which plans the next poll. An exception in it ends the waits for this run only."""
         try:
             act(run, what, now)
         except Exception as exc:  # noqa: BLE001 - a cadence of the user's, or a vendor's reader
@@ -296,15 +296,15 @@ class PollCore:
                 self.effects.append((None, Missed(push)))
             return
         if push is not None and run.was_woken:
-            # Woken, and not over yet: there will be no second wake to rely on.
+            # Woken although it has not ended: do not rely on a second wake.
             run.push, run.since = None, now
         self._plan_or_keep(run, now if run.is_woken else now + self._timing.gap(run, now - run.since))
 
     def seen(self, run: PolledRun, seen: Run, now: float, contexts: Contexts = None) -> None:
-        """Record what was seen of a run, for all who wait, also by a poll of a caller's own. Plan nothing."""
+        """Record the state that a poll saw, or a caller's own poll, and inform the waiters. Plan no poll."""
         previous = run.last
         if previous is not None and previous.state.is_terminal:
-            return  # an answer that was overtaken on its way
+            return  # an older answer that arrived late
         if previous is None or previous.state is not seen.state or previous.status != seen.status:
             run.since = now
         run.last, run.is_seen, run.failures = seen, True, NO_FAILURES
@@ -323,7 +323,7 @@ class PollCore:
             self.effects.append((contexts, Show(run.waiters, seen)))
 
     def _fail(self, run: PolledRun, error: AgentsError, now: float) -> None:
-        """Plan the next poll after one that failed, or end the waits where another is of no use."""
+        """Plan the next poll after one that failed, or end the waits if another cannot succeed."""
         if run.push is not None and (run.was_woken or run.is_woken):
             run.push, run.since = None, now  # as in `_take`: woken once, and not seen
         count, unreadable = run.failures
@@ -339,7 +339,7 @@ class PollCore:
         event = PollFailed(vendor=vendor, ref=run.ref, failures=count + 1, delay=delay, error=error)
         self.effects.append((run.contexts, event))
         run.is_woken = (
-            False  # news that came meanwhile is seen by the next poll: not before the server wants it
+            False  # the next poll sees what changed; it is not made sooner than the server asks for
         )
         self._plan_or_keep(run, now + delay)
 

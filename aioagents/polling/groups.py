@@ -28,10 +28,10 @@ def enter_group(run: PolledRun) -> None:
     if name is None:
         return
     group = source.groups.get(name)
-    if group is None or group.had >= _LARGEST or group.is_sparse:
+    if group is None or group.joined >= _LARGEST or group.is_sparse:
         group = source.groups[name] = Group(name)
     group.members[run.ref] = run
-    group.had += 1
+    group.joined += 1
     run.group = group
 
 

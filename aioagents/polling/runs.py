@@ -15,10 +15,10 @@ from .reader import ListReader, Reader
 
 
 class Waiter(Protocol):
-    """Waits for the end of a run. A future is one."""
+    """Waits for the end of a run. An `asyncio.Future` is one."""
 
     def done(self) -> bool:
-        """Return whether it waits no more."""
+        """Return whether it has stopped waiting."""
         ...
 
     def set_result(self, result: Run, /) -> None:
@@ -31,7 +31,7 @@ class Waiter(Protocol):
 
 
 class Listener:
-    """A waiter that also has what polls before the end see. It waits until it is removed."""
+    """A waiter that also receives what each poll before the end saw. It waits until it is removed."""
 
     __slots__ = ()
 
@@ -40,7 +40,7 @@ class Listener:
         return False
 
     def show(self, run: Run) -> None:
-        """Take what a poll saw, unless that is the end."""
+        """Take what a poll saw, unless the run has ended."""
         raise NotImplementedError
 
     def set_result(self, result: Run, /) -> None:
@@ -52,9 +52,9 @@ class Listener:
         raise NotImplementedError
 
 
-#: Who waits, in order. One is the rule, and a dict costs more than all else that a run needs.
+#: The waiters of a run, in order. Most runs have one, and a dict costs more memory than all the rest of a run.
 Waiters = Waiter | dict[Waiter, None] | None
-#: Their context variables: those of one, or of several by waiter; None while nobody has any.
+#: The context variables of the waiters: of the only one, or of several by waiter; None if there are none.
 Contexts = Context | dict[Waiter, Context] | None
 
 
@@ -62,12 +62,12 @@ class Push(Protocol):
     """Wakes runs that ended, as a webhook receiver does."""
 
     def missed(self) -> None:
-        """Record that a run ended without a wake."""
+        """Record that a run ended without having been woken."""
         ...
 
 
 class Phase(Enum):
-    """Where a run stands on its way from one poll to the next."""
+    """Where a run stands between one poll and the next."""
 
     RESTING = "no poll is planned: nobody waits"
     PLANNED = "the next poll is planned: the run is in the due queue"
@@ -79,7 +79,7 @@ RESTING, PLANNED, DUE, POLLING = Phase
 
 
 class Failures(NamedTuple):
-    """How many polls failed since the last good one, and how many of these had an answer that cannot be read."""
+    """How many polls failed in a row since one succeeded, and how many of them had a reply that cannot be read."""
 
     in_a_row: int = 0
     unreadable: int = 0
@@ -89,7 +89,7 @@ NO_FAILURES: Final = Failures()
 
 
 class PolledRun:
-    """What is known of one run, who waits for it, and when it is polled next."""
+    """One run: what is known of it, who waits for it, and when it is polled next."""
 
     __slots__ = (
         "begun_at",
@@ -129,14 +129,14 @@ class PolledRun:
         self.is_seen = False
         #: When this process started the run, on the monotonic clock; None if others started it.
         self.begun_at = begun_at
-        #: When the present state began, as far as was seen; minus infinity before the first wait.
+        #: When the present state was seen first, on the monotonic clock; minus infinity before the first wait.
         self.since = -math.inf
-        #: What wakes the run at its end, if anything does.
+        #: The push that wakes the run when it ends, if there is one.
         self.push = push
         #: When the next poll is planned; infinite while none was planned yet.
         self.due_at = math.inf
         self.phase = RESTING
-        #: Whether a wake asks for another poll, and whether one had asked for the poll under way.
+        #: Whether a wake asked for another poll, and whether a wake had asked for the poll that is under way.
         self.is_woken = False
         self.was_woken = False
         self.failures = NO_FAILURES
@@ -153,16 +153,16 @@ class PolledRun:
 class Group:
     """Runs that one list reads."""
 
-    __slots__ = ("alone", "had", "is_sparse", "members", "name")
+    __slots__ = ("alone", "is_sparse", "joined", "members", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[RunRef, PolledRun] = {}
-        #: How many members it ever had.
-        self.had = 0
+        #: How many members it has had in all.
+        self.joined = 0
         #: Whether the list leaves most of its runs out: they are read one by one from then on.
         self.is_sparse = False
-        #: Members whose latest poll was a list that failed. It may be the list's fault: the next poll is their own.
+        #: Members whose latest poll was a list that failed. The list may be at fault: they are polled alone next.
         self.alone: set[RunRef] = set()
 
 
@@ -173,11 +173,11 @@ class Source:
 
     def __init__(self, reader: Reader, vendor: str) -> None:
         self.reader = reader
-        #: The reader once more, where it can list runs.
+        #: The same reader, if it can list runs; else None.
         self.lists = reader if isinstance(reader, ListReader) else None
         self.vendor = vendor
         self.runs: dict[RunRef, PolledRun] = {}
-        #: In order. One that was polled meanwhile, by a list, is passed over.
+        #: Runs whose poll is due, in order. Those that a list has read in the meantime are skipped.
         self.due: deque[PolledRun] = deque()
         self.groups: dict[str, Group] = {}
         #: How many polls are under way.

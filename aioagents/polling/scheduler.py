@@ -155,7 +155,7 @@ class Scheduler:
         """Carry out the effects of what was reported, and keep the timer as early as the core wants it."""
         core = self._core
         if core.effects:
-            for contexts, effect in core.drain():
+            for contexts, effect in core.take_effects():
                 context = None if contexts is None else context_of(contexts)
                 if context is None:
                     self._carry_out(effect)

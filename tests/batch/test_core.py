@@ -214,3 +214,13 @@ def test_second_stop_shortens_alone() -> None:
     table.core.stop(5.0, 0.0)
     table.core.stop(math.inf, 1.0)
     assert table.given(commands.WakeAt) == [commands.WakeAt(5.0)]
+
+
+def test_start_that_was_cut_off_just_before_the_reader_left() -> None:
+    """An outcome that was not handed over yet when the reader left is reported as an abandoned start."""
+    table = Table()
+    [row] = table.sent("a")
+    table.core.start_lost(row, PoolClosed("the pool is closing"))
+    table.core.left(())
+    [abandoned] = table.given(commands.Abandon)
+    assert abandoned.row is row

@@ -202,7 +202,7 @@ class CoreRig:
 
     def carry_out(self) -> None:
         """Carry out the effects, as the driver does."""
-        for _, effect in self.core.drain():
+        for _, effect in self.core.take_effects():
             if isinstance(effect, Event):
                 self.events.append(effect)
             elif isinstance(effect, End):
