@@ -96,8 +96,8 @@ def _resolved(target: tuple[str, ...]) -> tuple[str, ...] | None:
     if target[0] != "aioagents":
         return None
     for end in range(len(target), 0, -1):
-        place = _ROOT.joinpath(*target[:end])
-        if place.with_suffix(".py").exists() or (place / "__init__.py").exists():
+        target_path = _ROOT.joinpath(*target[:end])
+        if target_path.with_suffix(".py").exists() or (target_path / "__init__.py").exists():
             return target[:end]
     return None
 
@@ -196,7 +196,7 @@ def test_third_parties_have_one_home(foreign: str) -> None:
 
 
 def test_environment_has_one_home() -> None:
-    """The process's environment is read in one place."""
+    """The process's environment is read in one file."""
     users = [path for path in _files() if "os.environ" in path.read_text() or "getenv" in path.read_text()]
     strangers = [name for name in _names(users) if name != "auth/credentials.py"]
     assert strangers == []

@@ -38,7 +38,7 @@ class BatchEvents:
 
     `retry_delay` returns how long a start that was refused has to wait for a slot of the vendor's, None if it was
     refused for another reason (`RunClient.retry_delay`). With `reports_found`, rows of the input that need no start
-    are reported by `Found`. The same core serves an input without end, and rows that others may take over (`released`).
+    are reported by `Found`. The same core serves an endless input, and rows that others may take over (`released`).
     """
 
     def __init__(

@@ -64,7 +64,7 @@ class Intake:
         return not is_full
 
     def _found_sending(self, record: Record, utc: datetime) -> None:
-        """Settle a row whose start may or may not have been accepted."""
+        """Settle a row whose process was killed while it was sent: its start may or may not have been accepted."""
         self._lost += 1
         if self._settings.is_resending:  # once the input comes to it
             row = Row(record.key, record.target, Phase.REPLANNING)

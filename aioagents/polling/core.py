@@ -32,7 +32,7 @@ _MAY_LISTEN: Final = (Listener, dict)
 
 
 class PollCore:
-    """Decides when each run of a pool is polled, at most `pollers` at a time; `is_awaited`: whether it has waiters."""
+    """Decides when each run of a pool is polled, at most `pollers` at a time; `is_awaited` finds its waiters."""
 
     def __init__(
         self,

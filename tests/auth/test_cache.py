@@ -549,7 +549,7 @@ async def test_accounts_do_not_mix() -> None:
 
 
 async def test_a_renewal_that_is_cancelled_before_it_begins_holds_up_nobody() -> None:
-    """Whoever waits for a renewal whose task somebody cancels at once asks for the token anew."""
+    """A caller that waits for a renewal whose task is cancelled at once asks for the token again."""
     async with account() as it:
         before = asyncio.all_tasks()
         caller = asyncio.create_task(it.get())

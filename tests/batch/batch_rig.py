@@ -1,4 +1,4 @@
-"""A pool, a client that does what a test tells it, and a journal in memory that keeps its contract and a log."""
+"""A pool, a client that does what a test sets, and a journal in memory that keeps its contract and a log."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -45,10 +45,10 @@ class StandIn(RunClient):
         self.ends: dict[str, RunState] = {}
         #: What a start raises, and what it waits for first.
         self.faults: dict[str, Exception] = {}
-        self.gates: dict[str, asyncio.Event] = {}
-        self.gate: asyncio.Event | None = None
-        #: What looks at a run raise.
-        self.look_faults: dict[str, Exception] = {}
+        self.releases: dict[str, asyncio.Event] = {}
+        self.release: asyncio.Event | None = None
+        #: What polls of a run raise.
+        self.poll_faults: dict[str, Exception] = {}
         self.polls: Counter[str] = Counter()
         self.out = self.most_out = 0
         self.cancelled: list[str] = []
@@ -71,9 +71,9 @@ class StandIn(RunClient):
         self.most_out = max(self.most_out, self.out)
         try:
             await asyncio.sleep(0)
-            for gate in (self.gate, self.gates.get(row.key)):
-                if gate is not None:
-                    await gate.wait()
+            for release in (self.release, self.releases.get(row.key)):
+                if release is not None:
+                    await release.wait()
         except asyncio.CancelledError:
             self.cancelled.append(row.key)
             raise
@@ -86,7 +86,7 @@ class StandIn(RunClient):
         return RunHandle(self._source, ref_of(row.key), accepted=self._run(ref_of(row.key)), begun_at=now)
 
     def begin(self, key: str) -> None:
-        """Have a run go on from now."""
+        """Begin a run now."""
         self._begun[ref_of(key).id] = self.pool.clock.now()
 
     def attach(self, ref: RunRef | str) -> RunHandle:
@@ -115,9 +115,9 @@ class StandIn(RunClient):
     # As a source of runs
 
     async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
-        """Count the poll, and tell the run."""
+        """Count the poll, and return the run."""
         self.polls[ref.id.removeprefix("run-")] += 1
-        fault = self.look_faults.get(ref.id.removeprefix("run-"))
+        fault = self.poll_faults.get(ref.id.removeprefix("run-"))
         if fault is not None:
             raise fault
         return self._run(ref)
@@ -130,14 +130,14 @@ class StandIn(RunClient):
 
 
 class Notebook:
-    """A journal in memory. `log` has every state of each key; `gate` holds records back; `fault` may raise."""
+    """A journal in memory. `log` has every state of each key; records wait for `release`; `fault` may raise."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.records = {record.key: record for record in records}
         self.log: dict[str, list[RowState]] = defaultdict(list)
         self.claims: list[int] = []
         self.groups: list[int] = []
-        self.gate: asyncio.Event | None = None
+        self.release: asyncio.Event | None = None
         #: Asked before each change or row; what it gives is raised, and nothing is changed.
         self.fault: Callable[[Change | BatchRow], Fault] = lambda _: None
         self.most_sending = self.most_open = 0
@@ -181,8 +181,8 @@ class Notebook:
     async def record(self, changes: Sequence[Change]) -> None:
         """Make changes, all or none."""
         await asyncio.sleep(0)
-        if self.gate is not None:
-            await self.gate.wait()
+        if self.release is not None:
+            await self.release.wait()
         self._check(changes)
         for change in changes:
             if change.state not in MOVES[self.records[change.key].state]:
@@ -273,12 +273,12 @@ class Rig:
         return self._iteration is not None and self._iteration.done()
 
     async def finish(self, given: Any, *, seconds: float = 1000.0) -> list[Outcome]:
-        """Run a batch to its end, and give the outcomes."""
+        """Run a batch to its end, and return the outcomes."""
         await self.begin(given)
         return await self.finish_begun(seconds=seconds)
 
     async def finish_begun(self, *, seconds: float = 1000.0) -> list[Outcome]:
-        """Let a batch that was begun come to its end, and give the outcomes."""
+        """Advance the clock until a batch that was begun ends, and return the outcomes."""
         for _ in range(int(seconds)):
             if self.is_over:
                 break
@@ -290,13 +290,13 @@ class Rig:
 
     @property
     def states(self) -> dict[str, RowState]:
-        """Return the states that outcomes told."""
+        """Return the states in the outcomes."""
         return {outcome.key: outcome.state for outcome in self.outcomes}
 
 
 @asynccontextmanager
 async def rig(notebook: Notebook | None = None, **options: Any) -> AsyncIterator[Rig]:
-    """Have a rig whose pool is open; a reader that still reads is cancelled at the end."""
+    """Yield a rig whose pool is open; a reader that still reads is cancelled at the end."""
     made = Rig(notebook, **options)
     async with made.pool:
         try:

@@ -37,21 +37,21 @@ class Table:
         return [command for command in found if isinstance(command, kind)]
 
     def ready(self, *keys: str) -> None:
-        """Have rows read and claimed."""
+        """Read and claim rows."""
         for key in keys:
             self.core.intake.read(BatchRow(key, "t"))
         self.given(commands.Claim)
         self.core.claimed([record(key) for key in keys], UTC_NOW)
 
     def sent(self, *keys: str) -> list[Row]:
-        """Have rows sent."""
+        """Read, claim and send rows."""
         self.ready(*keys)
         self.given(commands.Save)
         self.core.recorded(0.0)
         return [command.row for command in self.given(commands.Start)]
 
     def start(self, row: Row) -> None:
-        """Have a start accepted."""
+        """Accept a start."""
         ref = RunRef("v", "", row.key)
         self.core.start_ended(row, Handle(ref, run_of(ref)), 0.0, UTC_NOW)  # type: ignore[arg-type]
 

@@ -53,11 +53,11 @@ async def test_outcome_has_what_is_known() -> None:
 async def test_nothing_leaves_before_it_is_recorded() -> None:
     """While the journal takes its time over SENDING, no start is made."""
     async with rig() as r:
-        r.notebook.gate = asyncio.Event()
+        r.notebook.release = asyncio.Event()
         await r.begin(rows(5))
         await r.clock.advance(100)
         assert r.client.started == []
-        r.notebook.gate.set()
+        r.notebook.release.set()
         await settle()
         assert sorted(r.client.started) == ["0", "1", "2", "3", "4"]
 
@@ -65,13 +65,13 @@ async def test_nothing_leaves_before_it_is_recorded() -> None:
 async def test_nothing_is_followed_before_its_start_is_recorded() -> None:
     """While the journal takes its time over STARTED, the run is not polled, and does not count as started."""
     async with rig() as r:
-        held = r.client.gates["0"] = asyncio.Event()
+        held = r.client.releases["0"] = asyncio.Event()
         await r.begin(rows(1))
-        r.notebook.gate = asyncio.Event()
+        r.notebook.release = asyncio.Event()
         held.set()
         await r.clock.advance(100)
         assert (r.client.polls, r.batch.statistics().starts) == ({}, 0)
-        r.notebook.gate.set()
+        r.notebook.release.set()
         await settle()
         assert r.batch.statistics().starts == 1
         await r.clock.advance(100)
@@ -81,22 +81,22 @@ async def test_nothing_is_followed_before_its_start_is_recorded() -> None:
 async def test_few_rows_are_sending_at_a_time() -> None:
     """No more rows are SENDING than may be, and that many are."""
     async with rig(sending=7) as r:
-        r.client.gate = asyncio.Event()
+        r.client.release = asyncio.Event()
         await r.begin(rows(100))
         assert (len(r.client.started), r.batch.statistics().sending) == (7, 7)
-        r.client.gate.set()
+        r.client.release.set()
         await settle(600)
         assert r.batch.statistics().starts == 100
         assert r.notebook.most_sending == 7
 
 
-async def test_sixty_four_rows_are_sending_unless_told_otherwise() -> None:
+async def test_sixty_four_rows_are_sending_by_default() -> None:
     """With the settings that nobody chose, 64 rows are SENDING at a time, and never more."""
     async with rig() as r:
-        r.client.gate = asyncio.Event()
+        r.client.release = asyncio.Event()
         await r.begin(rows(300))
         assert Counter(r.notebook.states.values())[RowState.SENDING] == len(r.client.started) == 64
-        r.client.gate.set()
+        r.client.release.set()
         assert len(await r.finish_begun()) == 300
         assert r.notebook.most_sending == 64
 
@@ -123,11 +123,11 @@ async def test_starts_are_evenly_spaced() -> None:
 async def test_slow_journal_makes_no_bursts() -> None:
     """Rows that were held up by the journal leave at the rate's distance from one another too."""
     async with rig(starts_per_second=4, sending=5) as r:
-        r.notebook.gate = asyncio.Event()
+        r.notebook.release = asyncio.Event()
         await r.begin(rows(20))
         await r.clock.advance(3)
         assert r.client.started == []
-        r.notebook.gate.set()
+        r.notebook.release.set()
         await r.clock.advance(20)
         times = r.client.started_at
         assert len(times) == 20
@@ -137,10 +137,10 @@ async def test_slow_journal_makes_no_bursts() -> None:
 async def test_changes_are_recorded_together() -> None:
     """What many rows become while the journal is busy is recorded in one go."""
     async with rig() as r:
-        r.client.gate = asyncio.Event()
+        r.client.release = asyncio.Event()
         await r.begin(rows(64))
         assert r.notebook.groups == [64]
-        r.client.gate.set()
+        r.client.release.set()
         await settle()
         assert r.notebook.groups == [64, 64]
 
@@ -150,10 +150,10 @@ async def test_ends_are_recorded_together() -> None:
     async with rig() as r:
         await r.begin(rows(64))
         r.notebook.groups.clear()
-        r.notebook.gate = asyncio.Event()
+        r.notebook.release = asyncio.Event()
         await r.clock.advance(30)
         assert r.outcomes == []
-        r.notebook.gate.set()
+        r.notebook.release.set()
         await settle()
         assert len(r.outcomes) == 64
         assert (sum(r.notebook.groups), len(r.notebook.groups) <= 3) == (64, True)
@@ -298,7 +298,7 @@ async def test_key_that_stands_twice(kept: str, tmp_path: Path) -> None:
         assert Counter(outcome.state for outcome in outcomes)[RowState.COMPLETED] == 3
 
 
-async def test_key_that_stands_twice_is_told_with_its_line() -> None:
+async def test_repeated_key_is_reported_with_its_line() -> None:
     """Where a row's line is known, the second one with its key is a `RowFault` that names it."""
     async with rig() as r:
         outcomes = await r.finish([*rows(2), BatchRow("1", "tea", line=7)])
@@ -308,7 +308,7 @@ async def test_key_that_stands_twice_is_told_with_its_line() -> None:
 
 
 async def test_key_that_stands_twice_far_apart() -> None:
-    """A journal tells of a second row with a key though the first one was settled long ago."""
+    """A journal knows a repeated key even if the first row was settled long ago."""
     go = asyncio.Event()
 
     async def twice() -> AsyncIterator[BatchRow]:
@@ -360,14 +360,14 @@ async def test_statistics_tell_what_is_going_on() -> None:
     """The numbers follow the rows: read, ready, sending, in flight, and by state in the end."""
     async with rig(in_flight=10, sending=4) as r:
         assert r.batch.statistics() == BatchStatistics()
-        r.client.gate = asyncio.Event()
+        r.client.release = asyncio.Event()
         r.client.ends = {"0": RunState.FAILED}
         await r.begin([*rows(20), fault(21)])
         seen = r.batch.statistics()
         assert seen.begun_at is not None
         assert (seen.read, seen.faulty, seen.ready, seen.sending) == (21, 1, 16, 4)
         assert (seen.in_flight, seen.starts, seen.settled) == (4, 0, 0)
-        r.client.gate.set()
+        r.client.release.set()
         await settle()
         seen = r.batch.statistics()
         assert (seen.ready, seen.sending, seen.in_flight, seen.starts) == (10, 0, 10, 10)
@@ -392,7 +392,7 @@ async def test_statistics_tell_what_is_going_on() -> None:
     ],
 )
 async def test_odd_settings_are_refused(options: dict[str, Any]) -> None:
-    """Settings that cannot be are told when the batch is made."""
+    """Invalid settings raise an error when the batch is made."""
     async with rig() as r:
         with pytest.raises(ValueError, match=next(iter(options)).replace("starts_per_second", "requests")):
             Batch(r.client, **options)

@@ -18,18 +18,18 @@ def _tasks_of(name: str) -> list["asyncio.Task[Any]"]:
 async def test_start_is_recorded_after_a_journal_call_was_cancelled() -> None:
     """A cancelled call of the journal ends the batch, and starts that are in flight are recorded by later calls."""
     async with rig(sending=2, in_flight=2) as r:
-        r.client.gates["1"] = asyncio.Event()
-        r.notebook.gate = asyncio.Event()
+        r.client.releases["1"] = asyncio.Event()
+        r.notebook.release = asyncio.Event()
         await r.begin(rows(2))
-        r.notebook.gate.set()
+        r.notebook.release.set()
         await r.clock.advance(1)
-        r.notebook.gate = asyncio.Event()  # run 0 ends: its end is being recorded
+        r.notebook.release = asyncio.Event()  # run 0 ends: its end is being recorded
         await r.clock.advance(40)
         [save] = _tasks_of("_save_all")
         save.cancel()
         await settle()
-        r.notebook.gate = None
-        r.client.gates["1"].set()
+        r.notebook.release = None
+        r.client.releases["1"].set()
         await r.clock.advance(1)
         assert r.is_over
         assert "cancelled from outside" in str(r.error)
@@ -40,10 +40,10 @@ async def test_start_is_recorded_after_a_journal_call_was_cancelled() -> None:
 async def test_started_run_whose_journal_call_was_cancelled_is_reported(*, is_begun: bool) -> None:
     """Where the call that records STARTED is cancelled, the outcome has the run's reference, without delay."""
     async with rig() as r:
-        r.client.gate = asyncio.Event()
+        r.client.release = asyncio.Event()
         await r.begin(rows(1))
-        r.notebook.gate = asyncio.Event()
-        r.client.gate.set()
+        r.notebook.release = asyncio.Event()
+        r.client.release.set()
         for _ in range(10):
             await asyncio.sleep(0)
             if save := _tasks_of("_save_all"):
@@ -65,9 +65,9 @@ async def test_start_that_raises_what_is_no_exception() -> None:
     """The row may have been sent: its outcome says so, and the batch ends with what happened."""
     async with rig() as r:
         r.client.faults["0"] = Stopped()  # type: ignore[assignment]
-        r.client.gates["1"] = asyncio.Event()
+        r.client.releases["1"] = asyncio.Event()
         await r.begin(rows(2))
-        r.client.gates["1"].set()
+        r.client.releases["1"].set()
         await r.clock.advance(1)
         assert r.is_over
         assert "Stopped" in str(r.error)
@@ -137,7 +137,7 @@ async def test_stop_from_within_a_decision() -> None:
     cadence = StoppingCadence()
     async with rig(timeout=100.0, cadence=cadence) as r:
         cadence.batch = r.batch
-        r.client.gates["1"] = asyncio.Event()
+        r.client.releases["1"] = asyncio.Event()
         await r.begin(rows(2))
         await r.clock.advance(2)
         assert not r.is_over

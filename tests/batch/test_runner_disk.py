@@ -17,7 +17,7 @@ from tests.batch.journal_rig import states_of
 
 _COUNT = 200
 _SENDING = 8
-#: What this process has open, where the system tells.
+#: What this process has open, where the system lists it.
 _FILES = Path("/proc/self/fd")
 
 #: Has the disk that a journal is on ail until the block is left.
@@ -42,7 +42,7 @@ def full(path: Path) -> Iterator[None]:
 
 @contextmanager
 def read_only(path: Path) -> Iterator[None]:
-    """Put a descriptor that cannot be written in the place of the journal's own; one that is opened anew can be.
+    """Put a descriptor that cannot be written in place of the journal's own; one that is opened anew can be.
 
     A disk cannot be remounted while files on it are open for writing, and the superuser heeds no rights. For SQLite
     it is the same as a disk that the kernel has made read-only: each write fails, whatever was opened before.
@@ -58,7 +58,7 @@ def read_only(path: Path) -> Iterator[None]:
 def _is_link_to(link: Path, target: Path) -> bool:
     try:
         return link.readlink() == target
-    except OSError:  # it was the descriptor of this very look
+    except OSError:  # it was the descriptor of the listing itself
         return False
 
 

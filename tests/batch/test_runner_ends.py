@@ -1,4 +1,4 @@
-"""How a batch ends: at once, in time, with each fate told, and without a start that leaves afterwards."""
+"""How a batch ends: at once, in time, with each outcome reported, and without a start that is sent afterwards."""
 
 import asyncio
 from collections import Counter
@@ -31,7 +31,7 @@ def _left(count: int, *, scope: str = "") -> Notebook:
 
 @pytest.mark.parametrize("count", [255, 256, 257, 512, 513, 2000])
 async def test_runs_that_cannot_be_followed_hold_up_nothing(count: int) -> None:
-    """However many runs of an earlier run are of another scope, each is told, and the batch ends."""
+    """However many runs of an earlier run are of another scope, each is reported, and the batch ends."""
     async with rig(_left(count, scope="elsewhere")) as r:
         await r.finish([])
         assert Counter(r.states.values()) == {RowState.STARTED: count}
@@ -42,8 +42,8 @@ async def _none() -> AsyncIterator[BatchRow]:
     yield BatchRow("never", "tea")
 
 
-async def test_all_places_are_filled_with_runs_that_go_on() -> None:
-    """A thousand runs are followed where there are so many places, though the input gives nothing."""
+async def test_runs_that_go_on_fill_all_of_in_flight() -> None:
+    """A thousand runs are followed if so many may be in flight, though the input yields nothing."""
     async with rig(_left(1000), in_flight=1000) as r:
         for n in range(1000):
             r.client.begin(str(n))
@@ -52,43 +52,43 @@ async def test_all_places_are_filled_with_runs_that_go_on() -> None:
         assert r.batch.statistics().in_flight == 1000
 
 
-async def test_start_that_is_not_recorded_any_more_is_told() -> None:
-    """A run that began while the journal hung, and whose batch is gone by then, is told to hooks, with its time."""
+async def test_start_that_is_not_recorded_any_more_is_emitted() -> None:
+    """A run that began while the journal hung, after its batch was gone, is emitted to hooks with its time."""
     async with rig(sending=3, grace=5.0) as r:
-        r.client.gate = asyncio.Event()
+        r.client.release = asyncio.Event()
         reader = await r.begin(rows(3))
         r.client.faults = {"1": NotSent("no connection")}
-        r.notebook.gate = asyncio.Event()
-        r.client.gate.set()
+        r.notebook.release = asyncio.Event()
+        r.client.release.set()
         await settle()
         reader.cancel()
         await r.clock.advance(6)
         await asyncio.wait([reader])
-        told = [event for event in r.events if isinstance(event, StartAbandoned)]
-        assert [event.run and event.run.ref for event in told] == [ref_of("0"), ref_of("2")]
-        assert {(r.clock.utcnow() - event.sent_at).total_seconds() for event in told} == {6.0}
+        abandoned = [event for event in r.events if isinstance(event, StartAbandoned)]
+        assert [event.run and event.run.ref for event in abandoned] == [ref_of("0"), ref_of("2")]
+        assert {(r.clock.utcnow() - event.sent_at).total_seconds() for event in abandoned} == {6.0}
         assert r.clock.timers == 0
 
 
 async def test_grace_is_not_lengthened() -> None:
     """What stops a batch that is stopping already leaves it no more time."""
     async with rig(sending=4, grace=300.0) as r:
-        r.client.gates = {"0": asyncio.Event(), "1": asyncio.Event()}
+        r.client.releases = {"0": asyncio.Event(), "1": asyncio.Event()}
         r.client.faults = {"1": AuthenticationError("who?", status=401)}
         await r.begin(rows(4))
         r.batch.stop(grace=2.0)
-        r.client.gates["1"].set()
+        r.client.releases["1"].set()
         await r.clock.advance(3)
         assert r.is_over
 
 
-async def test_rows_that_wait_for_their_turn_hold_up_no_stop() -> None:
-    """Rows that were recorded long after their turn, and wait for another one, are given back at once."""
+async def test_rows_that_wait_for_the_rate_limiter_delay_no_stop() -> None:
+    """Rows that were recorded late and wait for the rate limiter again are returned at once."""
     async with rig(sending=64, starts_per_second=1) as r:
         await r.begin(rows(100))
-        r.notebook.gate = asyncio.Event()
+        r.notebook.release = asyncio.Event()
         await r.clock.advance(30)
-        r.notebook.gate.set()
+        r.notebook.release.set()
         await settle()
         assert Counter(r.notebook.states.values())[RowState.SENDING] > 20
         r.batch.stop()
@@ -115,9 +115,9 @@ async def test_stop_while_the_journal_is_opened(tmp_path: Path) -> None:
 
 
 async def test_row_that_cannot_be_given_back_has_an_outcome() -> None:
-    """A row that was not sent, and cannot be recorded so, is told as SENDING, with the journal's error."""
+    """A row that was not sent, and cannot be recorded so, is reported as SENDING, with the journal's error."""
     async with rig(sending=2) as r:
-        gate = r.notebook.gate = asyncio.Event()
+        release = r.notebook.release = asyncio.Event()
         await r.begin(rows(2))
 
         def fault(change: Change | BatchRow) -> Exception | None:
@@ -126,7 +126,7 @@ async def test_row_that_cannot_be_given_back_has_an_outcome() -> None:
 
         r.notebook.fault = fault
         r.batch.stop()
-        gate.set()
+        release.set()
         await settle()
         assert r.is_over
         assert [(each.key, each.state, type(each.error)) for each in r.outcomes] == [
@@ -136,10 +136,10 @@ async def test_row_that_cannot_be_given_back_has_an_outcome() -> None:
         assert r.batch.statistics().in_flight == 0
 
 
-async def test_start_that_its_pool_ends_is_told() -> None:
-    """A start of which the pool knows nothing, and which it ends, is told as SENDING; the batch waits for nothing."""
+async def test_start_that_its_pool_ends_is_reported() -> None:
+    """A start outside of the pool's own code that the pool ends is reported as SENDING, without waiting."""
     async with rig(sending=2, grace=300.0) as r:
-        r.client.gate = asyncio.Event()
+        r.client.release = asyncio.Event()
         await r.begin(rows(2))
         await r.pool.aclose()
         await settle()

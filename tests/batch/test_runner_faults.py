@@ -32,7 +32,7 @@ FULL = JournalError("the disk is full")
 
 
 def at(state: RowState, *keys: str, error: Exception = FULL) -> Any:
-    """Have a journal fail when one of these rows (or any) is to become so."""
+    """Return a fault of a journal, raised when one of these rows (or any) is to enter `state`."""
 
     def ask(wanted: Change | BatchRow) -> Fault:
         is_it = isinstance(wanted, Change) and wanted.state is state and (not keys or wanted.key in keys)
@@ -142,7 +142,7 @@ async def test_rights_that_some_rows_lack_hold_up_nothing() -> None:
 
 
 async def test_few_failures_hold_up_nothing() -> None:
-    """A row that fails costs its place for half a second, and the others none of their time."""
+    """The slot of a row that fails rests for half a second, and other rows are not delayed."""
     async with rig(sending=4, in_flight=100) as r:
         r.client.faults = {str(n): StartUnknown("no whole reply") for n in range(0, 60, 10)}
         await r.begin(rows(60))
@@ -151,7 +151,7 @@ async def test_few_failures_hold_up_nothing() -> None:
 
 
 async def test_starts_heed_what_the_vendor_asks_for() -> None:
-    """A starter that was told when to come back rests for so long, but no longer than five minutes."""
+    """A slot rests for as long as `Retry-After` asks, but for five minutes at most."""
     async with rig(sending=1) as r:
         slow = Throttled("slow down", status=429, retry_after=60.0)
         slower = Throttled("slow down", status=429, retry_after=3600.0)
@@ -171,7 +171,7 @@ async def test_starts_heed_what_the_vendor_asks_for() -> None:
 
 
 async def test_wait_has_a_deadline() -> None:
-    """A run that does not end in time is left: its row stays STARTED, and its place is free."""
+    """A run that does not end in time is left: its row stays STARTED, and its slot is free."""
     async with rig(timeout=12, lasts=25, in_flight=3) as r:
         outcomes = await r.finish(rows(7))
         assert [type(each.error) for each in outcomes] == [WaitTimeout] * 7
@@ -189,11 +189,11 @@ async def test_wait_has_a_deadline() -> None:
 async def test_deadlines_are_each_runs_own() -> None:
     """Each run is left so long after its own start; those that end in time are not."""
     async with rig(timeout=29, lasts=25, sending=1) as r:
-        r.client.gates["1"] = asyncio.Event()
-        r.client.look_faults = {"0": NotSent("no connection")}
+        r.client.releases["1"] = asyncio.Event()
+        r.client.poll_faults = {"0": NotSent("no connection")}
         await r.begin(rows(2))
         await r.clock.advance(14)
-        r.client.gates["1"].set()
+        r.client.releases["1"].set()
         await r.clock.advance(14)
         assert r.outcomes == []
         await r.clock.advance(2)
@@ -203,9 +203,9 @@ async def test_deadlines_are_each_runs_own() -> None:
 
 
 async def test_wait_that_fails() -> None:
-    """A run that the vendor will not tell of is that row's outcome; the row stays STARTED, others go on."""
+    """A run that cannot be polled is that row's outcome; the row stays STARTED, others go on."""
     async with rig() as r:
-        r.client.look_faults = {"1": NotFound("no such run", status=404)}
+        r.client.poll_faults = {"1": NotFound("no such run", status=404)}
         outcomes = {outcome.key: outcome for outcome in await r.finish(rows(3))}
         assert outcomes["1"].state is RowState.STARTED
         assert isinstance(outcomes["1"].error, NotFound)
@@ -256,13 +256,13 @@ async def test_starts_that_are_out_are_recorded_all_the_same() -> None:
     """After the journal failed once, starts that are out are waited for and recorded, and only then it is raised."""
     async with rig(sending=4) as r:
         for key in "012":
-            r.client.gates[key] = asyncio.Event()
+            r.client.releases[key] = asyncio.Event()
         r.notebook.fault = at(RowState.SENDING, "4")
         await r.begin(rows(10))
         assert not r.is_over
         assert r.client.started == ["0", "1", "2", "3"]
-        for gate in r.client.gates.values():
-            gate.set()
+        for release in r.client.releases.values():
+            release.set()
         await settle()
         assert (r.is_over, r.error) == (True, FULL)
         assert Counter(r.notebook.states[key] for key in "01234") == {
@@ -275,10 +275,10 @@ async def test_starts_that_are_out_are_recorded_all_the_same() -> None:
 async def test_fault_of_one_row_keeps_no_other_from_being_recorded() -> None:
     """Where many are recorded together and one cannot be, the others are, before the batch ends."""
     async with rig() as r:
-        r.client.gate = asyncio.Event()
+        r.client.release = asyncio.Event()
         await r.begin(rows(20))
         r.notebook.fault = at(RowState.STARTED, "7")
-        r.client.gate.set()
+        r.client.release.set()
         await settle()
         assert (r.is_over, r.error) == (True, FULL)
         assert Counter(r.notebook.states.values()) == {RowState.STARTED: 19, RowState.SENDING: 1}
@@ -298,7 +298,7 @@ async def test_rows_that_were_recorded_beside_a_fault_are_not_sent() -> None:
 async def test_starts_that_stay_out_are_waited_for_so_long() -> None:
     """A start whose reply does not come within the grace is left as SENDING."""
     async with rig(sending=2, grace=3.0) as r:
-        r.client.gates["0"] = asyncio.Event()
+        r.client.releases["0"] = asyncio.Event()
         r.notebook.fault = at(RowState.SENDING, "4")
         await r.begin(rows(10))
         await r.clock.advance(2.9)
@@ -308,20 +308,20 @@ async def test_starts_that_stay_out_are_waited_for_so_long() -> None:
         assert r.notebook.states["0"] is RowState.SENDING
 
 
-async def test_run_that_cannot_be_recorded_is_told() -> None:
-    """Where STARTED cannot be recorded, the run's reference is told, since the journal does not have it."""
+async def test_run_that_cannot_be_recorded_is_reported() -> None:
+    """If STARTED cannot be recorded, the outcome has the run's reference, since the journal does not."""
     async with rig() as r:
         r.notebook.fault = at(RowState.STARTED, "1")
         await r.begin(rows(2))
         assert (r.is_over, r.error) == (True, FULL)
-        (told,) = r.outcomes
-        assert (told.key, told.state, told.ref) == ("1", RowState.SENDING, ref_of("1"))
-        assert (told.error, told.is_settled) == (FULL, False)
+        (outcome,) = r.outcomes
+        assert (outcome.key, outcome.state, outcome.ref) == ("1", RowState.SENDING, ref_of("1"))
+        assert (outcome.error, outcome.is_settled) == (FULL, False)
         assert r.notebook.states == {"0": RowState.STARTED, "1": RowState.SENDING}
 
 
-async def test_refusal_that_cannot_be_recorded_is_told() -> None:
-    """What became of a start is told as it was, and as what the journal has of it."""
+async def test_refusal_that_cannot_be_recorded_is_reported() -> None:
+    """The outcome has the start's own error, and the state that the journal has."""
     async with rig() as r:
         lost = StartUnknown("lost")
         r.client.faults = {"0": lost}

@@ -132,7 +132,7 @@ async def test_row_that_cannot_be_written_down(tmp_path: Path, odd: BatchRow) ->
 
 
 async def test_journal_that_cannot_be_opened(tmp_path: Path) -> None:
-    """A file that is no journal is told before any row is read, and the batch may be run again with another."""
+    """A file that is no journal raises an error before a row is read; the batch may be run again with another."""
     path = tmp_path / "batch.db"
     path.write_text("something else")
     async with _pool() as pool:
@@ -147,7 +147,7 @@ async def test_journal_that_cannot_be_opened(tmp_path: Path) -> None:
 
 
 async def test_batch_and_its_results(tmp_path: Path) -> None:
-    """Whoever opens the journal gives it to the batch and to the results, and has a line for each row in the end."""
+    """A journal that the caller opens serves the batch and the results: each row has a line in the end."""
     path = tmp_path / "results.jsonl"
     async with _pool() as pool, Journal(tmp_path / "batch.db") as journal:
         client = StandIn(pool, lasts=0.005)
@@ -168,13 +168,13 @@ async def test_rows_that_a_kill_could_leave_unknown(tmp_path: Path) -> None:
     class _Counting(StandIn):
         async def start(self, row: BatchRow) -> RunHandle:
             counts.append(ask(path, "SELECT count(*) FROM row WHERE state = 'sending'")[0][0])
-            if len(counts) == 64 and self.gate is not None:
-                self.gate.set()
+            if len(counts) == 64 and self.release is not None:
+                self.release.set()
             return await super().start(row)
 
     async with _pool() as pool:
         client = _Counting(pool, lasts=0.005)
-        client.gate = asyncio.Event()
+        client.release = asyncio.Event()
         outcomes = [each async for each in Batch(client, journal=path).run(rows(300))]
     assert len(outcomes) == len(counts) == 300
     assert max(counts) == counts[63] == 64

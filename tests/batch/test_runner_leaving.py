@@ -81,21 +81,21 @@ async def test_iteration_that_never_began() -> None:
 
 async def _out(r: Rig, count: int = 50) -> "asyncio.Task[None]":
     """Read until four starts are out."""
-    r.client.gate = asyncio.Event()
+    r.client.release = asyncio.Event()
     reader = await r.begin(rows(count))
     assert len(r.client.started) == 4
     return reader
 
 
 async def test_cancelled_reader_waits_for_starts() -> None:
-    """A start that is out is never cancelled: whoever is cancelled waits until it is recorded."""
+    """A start in flight is never cancelled: a cancelled reader waits until it is recorded."""
     async with rig(sending=4) as r:
         reader = await _out(r)
         reader.cancel()
         await settle()
         assert not reader.done()
-        assert r.client.gate is not None
-        r.client.gate.set()
+        assert r.client.release is not None
+        r.client.release.set()
         await settle()
         assert reader.cancelled()
         assert r.client.cancelled == []
@@ -103,21 +103,21 @@ async def test_cancelled_reader_waits_for_starts() -> None:
 
 
 async def test_cancelled_scope_waits_for_starts() -> None:
-    """A cancel scope cancels again and again, and is held off just so."""
+    """A cancel scope cancels again and again; the reader waits all the same."""
     async with rig(sending=4) as r:
-        r.client.gate = asyncio.Event()
+        r.client.release = asyncio.Event()
         with anyio.CancelScope() as scope:
 
-            async def release() -> None:
+            async def open_later() -> None:
                 await settle()
                 scope.cancel()
                 await settle()
-                assert r.client.gate is not None
-                r.client.gate.set()
+                assert r.client.release is not None
+                r.client.release.set()
 
-            release_task = asyncio.create_task(release())
+            opening = asyncio.create_task(open_later())
             await r.read(rows(50))
-        await release_task
+        await opening
         assert scope.cancelled_caught
         assert r.client.cancelled == []
         assert Counter(r.notebook.states.values()) == {RowState.STARTED: 4, RowState.PLANNED: 46}
@@ -139,34 +139,39 @@ async def test_grace_is_bounded() -> None:
         assert Counter(r.states.values()) == {RowState.UNKNOWN: 4, RowState.COMPLETED: 46}
 
 
-async def test_start_that_outlives_the_batch_is_told() -> None:
-    """A start that is out when the batch is gone is not cut off, and what becomes of it is told to hooks."""
+async def test_start_that_outlives_the_batch_is_reported() -> None:
+    """A start that is out when the batch is gone is not cut off, and its outcome is emitted to hooks."""
     async with rig(sending=4, grace=0.0) as r:
         r.client.faults = {"1": StartUnknown("no whole reply"), "2": BadRequest("no such tea", status=400)}
         reader = await _out(r)
         reader.cancel()
         await asyncio.wait([reader])
         await r.clock.advance(7)
-        assert r.client.gate is not None
-        r.client.gate.set()
+        assert r.client.release is not None
+        r.client.release.set()
         await settle()
         assert r.client.cancelled == []
-        told = [event for event in r.events if isinstance(event, StartAbandoned)]
-        assert [event.run and event.run.ref for event in told] == [ref_of("0"), None, None, ref_of("3")]
-        assert [type(event.error) for event in told] == [type(None), StartUnknown, BadRequest, type(None)]
-        assert {(r.clock.utcnow() - event.sent_at).total_seconds() for event in told} == {7.0}
+        abandoned = [event for event in r.events if isinstance(event, StartAbandoned)]
+        assert [event.run and event.run.ref for event in abandoned] == [ref_of("0"), None, None, ref_of("3")]
+        assert [type(event.error) for event in abandoned] == [
+            type(None),
+            StartUnknown,
+            BadRequest,
+            type(None),
+        ]
+        assert {(r.clock.utcnow() - event.sent_at).total_seconds() for event in abandoned} == {7.0}
         assert set(r.notebook.states.values()) == {RowState.SENDING, RowState.PLANNED}
 
 
 async def test_rows_not_sent_yet_are_given_back() -> None:
     """A row whose SENDING is recorded after somebody left is not sent, and is planned again."""
     async with rig(sending=4) as r:
-        gate = r.notebook.gate = asyncio.Event()
+        release = r.notebook.release = asyncio.Event()
         reader = await r.begin(rows(50))
         reader.cancel()
         await settle()
         assert not reader.done()
-        gate.set()
+        release.set()
         await settle()
         assert reader.cancelled()
         assert r.client.started == []
@@ -182,8 +187,8 @@ async def test_stop_ends_the_iteration_once_starts_are_recorded() -> None:
         await r.clock.advance(1000)
         assert not r.is_over
         assert r.batch.statistics().is_stopping
-        assert r.client.gate is not None
-        r.client.gate.set()
+        assert r.client.release is not None
+        r.client.release.set()
         await settle()
         assert (r.is_over, r.error, r.outcomes) == (True, None, [])
         assert Counter(r.notebook.states.values()) == {RowState.STARTED: 4, RowState.PLANNED: 46}
@@ -198,17 +203,17 @@ async def test_numbers_after_a_stop() -> None:
         await settle()
         assert (r.is_over, r.batch.statistics().in_flight) == (True, 8)
     async with rig(sending=4) as r:
-        gate = r.notebook.gate = asyncio.Event()
+        release = r.notebook.release = asyncio.Event()
         await r.begin(rows(8))
         assert r.batch.statistics().in_flight == 4
         r.batch.stop()
-        gate.set()
+        release.set()
         await settle()
         assert (r.is_over, r.batch.statistics().in_flight) == (True, 0)
 
 
 async def test_second_stop_may_be_shorter() -> None:
-    """Whoever asked to stop may ask to stop at once; what is out stays SENDING."""
+    """A second stop may be immediate; starts in flight stay SENDING."""
     async with rig(sending=4, grace=0.0) as r:
         await _out(r)
         r.batch.stop()
@@ -225,13 +230,13 @@ async def test_second_stop_may_be_shorter() -> None:
 async def test_start_that_comes_back_late_is_recorded() -> None:
     """A start whose reply comes after the grace, while the reader is busy elsewhere, is recorded all the same."""
     async with rig(sending=1) as r, aclosing(r.batch.run([fault(), *rows(3)])) as outcomes:
-        gate = r.client.gate = asyncio.Event()
+        release = r.client.release = asyncio.Event()
         assert await anext(outcomes)
         await settle()
         r.batch.stop(grace=0)
         await r.clock.advance(0)
         assert r.notebook.log["0"] == [RowState.SENDING]
-        gate.set()
+        release.set()
         await settle()
         assert r.notebook.log["0"] == [RowState.SENDING, RowState.STARTED]
         assert r.pool.statistics().polling.runs == 0
@@ -239,7 +244,7 @@ async def test_start_that_comes_back_late_is_recorded() -> None:
 
 
 async def test_stop_forgets_what_was_to_come() -> None:
-    """A row whose turn would have come, and deadlines of runs, leave no timer behind."""
+    """A row that waits for the rate limiter, and deadlines of runs, leave no timer behind."""
     async with rig(starts_per_second=0.1, timeout=500) as r:
         await r.begin(rows(3))
         assert len(r.client.started) == 1
@@ -250,15 +255,15 @@ async def test_stop_forgets_what_was_to_come() -> None:
 
 
 async def test_stop_gives_ends_that_were_seen() -> None:
-    """Ends that are being recorded when `stop` is called are told before the iteration ends."""
+    """Ends that are being recorded when `stop` is called are reported before the iteration ends."""
     async with rig() as r:
         await r.begin(rows(5))
-        r.notebook.gate = asyncio.Event()
+        r.notebook.release = asyncio.Event()
         await r.clock.advance(40)
         r.batch.stop()
         await settle()
         assert not r.is_over
-        r.notebook.gate.set()
+        r.notebook.release.set()
         await settle()
         assert r.is_over
         assert r.states == dict.fromkeys("01234", RowState.COMPLETED)
@@ -316,11 +321,11 @@ async def test_stopped_batch_goes_on_when_run_again() -> None:
 
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_tasks_cancelled_by_a_stranger(at_once: bool) -> None:
-    """Whoever cancels all tasks of the loop ends the batch; no row is lost sight of."""
+    """Cancelling all tasks of the loop ends the batch; no row is lost."""
     async with rig(sending=2) as r:
-        r.client.gate = asyncio.Event()
+        r.client.release = asyncio.Event()
         if at_once:
-            r.client.gate.set()
+            r.client.release.set()
         await r.begin(rows(10))
         work = ("_make_start", "_save_all", "_claim", "RowReader.read")
         strangers = [task for task in _tasks() if any(f"{name}()" in repr(task) for name in work)]
@@ -334,7 +339,7 @@ async def test_tasks_cancelled_by_a_stranger(at_once: bool) -> None:
 
 
 async def test_pool_closed_under_a_batch() -> None:
-    """A pool that is closed while rows wait for their turn ends the batch with `PoolClosed`, and none was sent."""
+    """A pool that closes while rows wait for the rate limiter ends the batch with `PoolClosed`; none is sent."""
     async with rig(sending=4, starts_per_second=0.01) as r:
         await r.begin(rows(4))
         await r.clock.advance(150)

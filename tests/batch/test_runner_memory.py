@@ -30,13 +30,13 @@ class _Lean(StandIn):
         self._state = RunState.RUNNING if are_endless else RunState.COMPLETED
 
     async def start(self, row: BatchRow) -> RunHandle:
-        """Say that it began."""
+        """Return that it began."""
         await asyncio.sleep(0)
         ref, now = ref_of(row.key), self.pool.clock.now()
         return RunHandle(self._source, ref, accepted=self._seen(ref, RunState.RUNNING), begun_at=now)
 
     async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
-        """Say how they all are."""
+        """Return how all of them are."""
         return self._seen(ref, self._state)
 
     read = poll
@@ -58,14 +58,14 @@ async def _peak(path: Path | None, count: int, *, are_left: bool = False) -> int
         gc.collect()
         tracemalloc.start()
         try:
-            told = 0
+            seen = 0
             async for _ in batch.run(_lazily(count)):
-                told += 1
+                seen += 1
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
     states = batch.statistics().states
-    assert (told, states) == (count, {RowState.STARTED if are_left else RowState.COMPLETED: count})
+    assert (seen, states) == (count, {RowState.STARTED if are_left else RowState.COMPLETED: count})
     return peak
 
 

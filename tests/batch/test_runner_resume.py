@@ -119,7 +119,7 @@ async def test_unknown_rows_are_sent_again_if_asked_for(state: RowState) -> None
 @pytest.mark.parametrize("state", [RowState.SENDING, RowState.UNKNOWN])
 @pytest.mark.parametrize("on_unknown", ["report", "resend"])
 async def test_unknown_rows_that_cannot_be_recorded(state: RowState, on_unknown: str) -> None:
-    """Where what became of a row cannot be recorded, nothing is told of it, and nothing is started."""
+    """If the state of a row cannot be recorded, it has no outcome, and nothing is started."""
     full = JournalError("the disk is full")
     book = Notebook([record("1", state)])
     book.fault = lambda wanted: full if isinstance(wanted, Change) else None
@@ -184,7 +184,7 @@ async def test_run_that_cannot_be_attached_to(ref: object) -> None:
 
 
 async def test_rows_of_another_owner_are_left_alone() -> None:
-    """A row that another machine takes on meanwhile is neither started nor told of."""
+    """A row that another machine claims meanwhile is neither started nor reported."""
 
     class _Shared(Notebook):
         async def claim(self, claimed: object) -> list[Record]:
@@ -220,8 +220,8 @@ def test_end_without_a_run() -> None:
 
 
 @pytest.mark.parametrize("is_input_given", [True, False])
-async def test_runs_that_go_on_are_read_as_there_are_places(is_input_given: bool) -> None:
-    """Of thousands of runs that an earlier run left, few are read ahead of those followed; each is told once."""
+async def test_runs_that_go_on_are_read_as_they_are_followed(is_input_given: bool) -> None:
+    """Of thousands of runs that an earlier run left, few are read ahead of those followed; each is reported once."""
     count = 3000
     book = Notebook(record(str(n), RowState.STARTED) for n in range(count))
     async with rig(book, in_flight=10, lasts=25) as r:
@@ -231,7 +231,7 @@ async def test_runs_that_go_on_are_read_as_there_are_places(is_input_given: bool
         assert r.batch.statistics().in_flight == 10
         assert (
             book.read <= count + 10 + BatchSettings().ahead + 1
-        )  # all were looked through for starts that were out
+        )  # all were searched for rows that were SENDING
         for _ in range(200):
             await r.clock.advance(100)
         assert r.is_over

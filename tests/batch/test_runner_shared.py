@@ -37,7 +37,7 @@ class Shared(Notebook):
         return holder != self.owner and holder in self.table.alive
 
     async def begin(self) -> None:
-        """Let go of what the run before had in hand."""
+        """Release what the previous run held."""
         await super().begin()
         self.table.holders = {key: who for key, who in self.table.holders.items() if who != self.owner}
 
@@ -64,7 +64,7 @@ class Shared(Notebook):
 
 
 async def _end(machines: Sequence[Rig]) -> list[Outcome]:
-    """Let time go by until all batches are over, and give all that was told."""
+    """Advance the clock until all batches are over, and return all outcomes."""
     for _ in range(500):
         if all(machine.is_over for machine in machines):
             break
@@ -82,7 +82,7 @@ def _once(given: Iterable[str]) -> dict[str, int]:
 @pytest.mark.parametrize("on_unknown", ["report", "resend"])
 @pytest.mark.parametrize("is_late", [False, True], ids=["at once", "one later"])
 async def test_each_row_is_started_by_one(on_unknown: str, is_late: bool) -> None:
-    """Of two batches over the same rows, one starts each row, and the same one tells its outcome."""
+    """Of two batches over the same rows, one starts each row, and the same one reports its outcome."""
     table, given = Table(), rows(600)
     async with AsyncExitStack() as stack:
         a, b = [
@@ -91,15 +91,15 @@ async def test_each_row_is_started_by_one(on_unknown: str, is_late: bool) -> Non
         ]
         for machine in (a, b):
             machine.client.faults = {"7": StartUnknown("lost")}
-        a.client.gate = asyncio.Event()
+        a.client.release = asyncio.Event()
         await a.begin(given)
         if is_late:
             assert RowState.SENDING in a.notebook.states.values()
         else:
-            a.client.gate.set()
+            a.client.release.set()
         await b.begin(reversed(given))
         await settle()
-        a.client.gate.set()
+        a.client.release.set()
         outcomes = await _end([a, b])
         assert Counter([*a.client.started, *b.client.started]) == _once(row.key for row in given)
         assert Counter(outcome.key for outcome in outcomes) == _once(row.key for row in given)
@@ -116,7 +116,7 @@ async def test_rows_of_who_is_gone_are_taken_up_by_one() -> None:
     """What an owner that is gone left open is followed, or reported, by one of the others alone."""
     table, given = Table(), rows(20)
     async with rig(Shared(table, "gone")) as r:
-        r.client.gates = {"3": asyncio.Event()}
+        r.client.releases = {"3": asyncio.Event()}
         await r.begin(given)
     assert (table.records["3"].state, table.records["4"].state) == (RowState.SENDING, RowState.STARTED)
     table.alive.remove("gone")
@@ -137,11 +137,11 @@ async def test_who_was_taken_for_gone_starts_nothing_more() -> None:
     table = Table()
     async with AsyncExitStack() as stack:
         a, b = [await stack.enter_async_context(rig(Shared(table, owner), sending=2)) for owner in ("a", "b")]
-        a.client.gate = asyncio.Event()
+        a.client.release = asyncio.Event()
         await a.begin(rows(10))
         table.alive.remove("a")
         await b.begin(rows(10))
-        a.client.gate.set()
+        a.client.release.set()
         await a.clock.advance(10)
         assert isinstance(a.error, JournalError)
         assert len(a.client.started) == 2

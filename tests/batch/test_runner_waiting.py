@@ -1,4 +1,4 @@
-"""Stopping while starts wait: for their next try, for their turn, or for a slot at the vendor."""
+"""Stopping while starts wait: for their next attempt, for the rate limiter, or for a slot at the vendor."""
 
 import asyncio
 from collections import Counter
@@ -60,7 +60,7 @@ async def _stopped(
 ) -> tuple[Counter[RowState], ScriptSend, Notebook]:
     """Stop a batch of ten rows, four at a time, as soon as it stands still; give what came of it.
 
-    With `is_quiet`, no outcome is told.
+    With `is_quiet`, no outcome is reported.
     """
     clock, send, book = FakeClock(), ScriptSend(*steps), Notebook()
     outcomes: list[Outcome] = []
@@ -68,8 +68,8 @@ async def _stopped(
         batch = Batch(Caller(pool), journal=book, sending=4)
 
         async def read() -> None:
-            async with aclosing(batch.run(rows(10))) as told:
-                outcomes.extend([outcome async for outcome in told])
+            async with aclosing(batch.run(rows(10))) as outcomes_read:
+                outcomes.extend([outcome async for outcome in outcomes_read])
 
         reading = asyncio.create_task(read())
         await settle()
@@ -128,8 +128,8 @@ def _slots(made: Rig) -> Slots:
     return client
 
 
-async def test_rows_that_find_no_slot_wait_their_turn_again() -> None:
-    """A row that the vendor has no slot for is not sending while it waits, is started later, and is told once."""
+async def test_rows_that_find_no_slot_wait_again() -> None:
+    """A row that the vendor has no slot for is not sending while it waits, is started later, and is reported once."""
     async with rig() as r:
         _slots(r)
         await r.begin(rows(9))

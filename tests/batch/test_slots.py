@@ -16,7 +16,7 @@ def _row(key: str = "a") -> Row:
 
 
 def _taken(slots: Slots, now: float = 0.0) -> Row:
-    """Have a row take a slot."""
+    """Take a slot for a row."""
     row = _row()
     assert slots.has_free
     slots.take(row, now)
@@ -24,7 +24,7 @@ def _taken(slots: Slots, now: float = 0.0) -> Row:
 
 
 def _fail(slots: Slots, now: float, error: Exception | None = None) -> None:
-    """Have a row take a slot, and its start fail at once."""
+    """Take a slot for a row whose start fails at once."""
     row = _taken(slots, now)
     slots.free()
     slots.failed(row, error or NotSent("no connection"), now)

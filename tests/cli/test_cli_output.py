@@ -77,7 +77,7 @@ def test_tally_counts_each_run_once() -> None:
 def test_interruption_lists_runs_that_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     """Started runs are listed, also if the start was abandoned, and unknown starts with their advice."""
     work = Work(Output())
-    unknown = StartUnknown("lost", target="x", advice="look there")
+    unknown = StartUnknown("lost", target="x", advice="check there")
     for event in (
         RunStarted(vendor="leena", target="x", run=_run(RunState.QUEUED)),
         StartAbandoned(vendor="leena", target="x", sent_at=NOW, run=_run(RunState.QUEUED)),
@@ -89,7 +89,7 @@ def test_interruption_lists_runs_that_go_on(capsys: pytest.CaptureFixture[str]) 
         "aioagents: interrupted; still running: 1",
         "  leena:/1",
         "  unknown: whether the start of x, sent at 2026-01-02 03:04:05+00:00, began a run",
-        "    look there",
+        "    check there",
     ]
 
 

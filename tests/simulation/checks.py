@@ -239,8 +239,10 @@ class Checks:
             return  # of what is no row
         before.append(outcome)
         is_fault = _is_fault(outcome)
-        is_twice_told = sum(not _is_fault(each) for each in before) > 1 and (self.has_journal or not is_twice)
-        if is_twice_told or (is_fault and len(before) > 1 and not is_twice):
+        is_reported_twice = sum(not _is_fault(each) for each in before) > 1 and (
+            self.has_journal or not is_twice
+        )
+        if is_reported_twice or (is_fault and len(before) > 1 and not is_twice):
             self.fail("two outcomes", f"{key!r}: {[str(each.state) for each in before]}")
         if is_fault or not self.has_journal:
             return

@@ -99,7 +99,7 @@ class SimClient(RunClient):
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
-        """Have no such thing."""
+        """Raise NotImplementedError: worlds make their clients by hand."""
         raise NotImplementedError
 
     async def check(self) -> None:

@@ -136,7 +136,7 @@ class Disk:
         self.size = size
 
     def reset_emission(self) -> None:
-        """Have all results given out anew."""
+        """Emit all results again."""
         self.emitted.clear()
         self.size, self.is_stale = 0, False
 

@@ -16,7 +16,7 @@ def make_batch(client: RunClient, *, ahead: int, outage: int, **options: Any) ->
 
 
 def check(batch: Batch) -> None:
-    """Have the core of a running batch recount its rows. Raises AssertionError."""
+    """Recount the rows of a running batch's core. Raises AssertionError."""
     driver = batch._driver  # noqa: SLF001
     if driver is not None:
         driver._core.check()  # noqa: SLF001

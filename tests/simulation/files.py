@@ -46,7 +46,7 @@ class LoopExecutor:
         """Take no more."""
 
     def join(self) -> None:
-        """Have run all that was submitted, whatever time it takes."""
+        """Run all that was submitted, however long it takes."""
         self.run_all()
 
     def run_all(self) -> None:
@@ -239,7 +239,7 @@ class FileJournal:
         return await self.real.is_output_stale()
 
     async def reset_emission(self) -> None:
-        """Have all given out anew."""
+        """Emit all results again."""
         await self._ask("record", self.real.reset_emission)
 
 

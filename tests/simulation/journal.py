@@ -201,5 +201,5 @@ class ModelJournal:
         return bool(await self._ask("read", lambda: self._disk.is_stale))
 
     async def reset_emission(self) -> None:
-        """Have all given out anew."""
+        """Emit all results again."""
         await self._ask("record", self._disk.reset_emission)

@@ -66,7 +66,7 @@ class Reader:
                 life.loop.at_step(step(chance), partial(self.stop, grace))
 
     def cancel(self) -> None:
-        """Be cancelled."""
+        """Cancel the reader's task."""
         if self.task is not None and not self.task.done():
             self.cancelled += 1
             self.is_impatient |= self.cancelled > 1

@@ -125,7 +125,7 @@ async def _list(work: Awaitable[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_tells_what_the_real_one_tells(seed: int, tmp_path: Path) -> None:
+def test_answers_as_the_real_one_does(seed: int, tmp_path: Path) -> None:
     """Claims, changes, results and openings in any order leave both journals with the same rows."""
     both = _Both(tmp_path / "batch.db", seed)
     try:

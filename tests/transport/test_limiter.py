@@ -12,7 +12,7 @@ from tests.fakes import FakeClock, settle
 
 
 class _Users:
-    """Tasks that hold a permit for as long as they are told to."""
+    """Tasks that hold a permit until the test releases it."""
 
     def __init__(self, limits: PoolLimits) -> None:
         self.clock = FakeClock()
@@ -25,7 +25,7 @@ class _Users:
         self.releases: list[asyncio.Event] = []
 
     async def go(self, *, is_poll: bool, stay: asyncio.Event | None = None) -> None:
-        """Acquire a permit, hold it until told otherwise, release it."""
+        """Acquire a permit, hold it until the test says so, and release it."""
         stay = stay or asyncio.Event()
         await self.limiter.acquire(is_poll=is_poll)
         try:
@@ -42,7 +42,7 @@ class _Users:
             self.limiter.release(is_poll=is_poll)
 
     def release(self) -> None:
-        """Let the task that has held a permit for the longest time release it."""
+        """Make the task that has held a permit for the longest time release it."""
         self.releases.pop(0).set()
 
     def assert_empty(self) -> None:

@@ -45,8 +45,8 @@ async def main(url, kind, path):
             await (await job.result()).save(path)
         else:
             what = path if kind == "path" else stream(path)
-            tell = lambda done, whole: progress.append((done, whole))
-            await platform.files.upload(what, file_name="a.bin", progress=tell)
+            report = lambda done, whole: progress.append((done, whole))
+            await platform.files.upload(what, file_name="a.bin", progress=report)
         print(json.dumps({"grew": memory("VmHWM") - before, "progress": progress[-1:], "steps": len(progress)}))
 
 asyncio.run(main(*sys.argv[1:]))

@@ -145,9 +145,9 @@ def test_window_counts_days_of_start() -> None:
 def test_filter_is_strict() -> None:
     """A run updated at the very instant of the filter is not included; a later update is."""
     items = _items(Step("in_progress", 5.0004), Step("completed"), starts=[0.0])
-    mark = _rows(items, now=3.0)[0]["timestamp"]
-    assert _rows(items, {_FILTER: mark}, now=3.0) == []
-    later = _rows(items, {_FILTER: mark}, now=6.0)[0]["timestamp"]
+    seen_at = _rows(items, now=3.0)[0]["timestamp"]
+    assert _rows(items, {_FILTER: seen_at}, now=3.0) == []
+    later = _rows(items, {_FILTER: seen_at}, now=6.0)[0]["timestamp"]
     assert later == "2026-01-05T09:00:05.000Z"
     assert _rows(items, {_FILTER: later}, now=6.0) == []
 

@@ -253,12 +253,12 @@ class Life:
         return _EPOCH + timedelta(seconds=self.now)
 
     def later(self, act: Callable[[], None], most: float = 2.0, least: float = 0.0) -> None:
-        """Have something happen after a while that is drawn, often at once."""
+        """Schedule an event after a delay that is drawn, often zero."""
         delay = least if self.rng.random() < 0.4 else self.rng.uniform(least, max(most, least))
         self.at(self.now + delay, act)
 
     def at(self, when: float, act: Callable[[], None]) -> None:
-        """Have something happen at a moment; what happens at the same one is in an order that is drawn."""
+        """Schedule an event at a time; events of the same time happen in an order that is drawn."""
         self._order += 1
         heappush(self._heap, (when, self.rng.random(), self._order, act))
 
@@ -431,20 +431,25 @@ class Life:
             promise(len(keys) == 1 and keys <= self._again, "not asked for one by one", keys, self._again)
             self._again -= keys
         fails = self.rng.random() < self._journal_fails
-        self.later(lambda: self._commit(command.changes, fails=fails), self._delay())
+        is_cut_off = self.rng.random() < self._journal_fails / 4
+        self.later(lambda: self._commit(command.changes, fails=fails, is_cut_off=is_cut_off), self._delay())
 
-    def _commit(self, changes: Sequence[Change], *, fails: bool) -> None:
-        self.had_fault |= fails
+    def _commit(self, changes: Sequence[Change], *, fails: bool, is_cut_off: bool) -> None:
+        self.had_fault |= fails or is_cut_off
         self.journal.check(changes)
         if not fails:
             self.journal.commit(changes)
-        self.later(lambda: self._answer(changes, fails=fails), self._delay())
+        self.later(lambda: self._answer(changes, fails=fails, is_cut_off=is_cut_off), self._delay())
 
-    def _answer(self, changes: Sequence[Change], *, fails: bool) -> None:
+    def _answer(self, changes: Sequence[Change], *, fails: bool, is_cut_off: bool) -> None:
         self._saving = False
         if self.is_closed:
             return
-        if fails:
+        if is_cut_off:  # whether it was committed or not
+            error = JournalError("the call was cancelled")
+            self.core.record_lost(error)
+            self.core.fail(error, self.now)
+        elif fails:
             if len(changes) > 1:
                 self._again = {change.key for change in changes if change.state is not RowState.SENDING}
             self.core.record_failed(JournalError("the disk is full"), self.now)
@@ -595,11 +600,11 @@ class Life:
         for key in self.accepted:
             record = self.journal.records[key]
             known = record.ref is not None or record.state is RowState.UNKNOWN
-            is_told = any(
+            is_reported = any(
                 outcome.key == key and (outcome.ref or outcome.state in (RowState.SENDING, RowState.UNKNOWN))
                 for outcome in self.read
             )
-            promise(known or is_told or key in self.abandoned, "a run was lost sight of", key, record)
+            promise(known or is_reported or key in self.abandoned, "a run was lost sight of", key, record)
         if self.core.error is None and not self.had_fault and self.is_calm:
             for key in self.journal.changed:
                 state = self.journal.records[key].state
