@@ -1,13 +1,16 @@
 """What is cut off in the middle of a batch's own work: a journal call, a start, a decision."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
+import attrs
 import pytest
 
-from aioagents import AgentsError, BadRequest
-from aioagents.batch import Batch, BatchRow, RowState
-from tests.batch.batch_rig import ref_of, rig, rows
+from aioagents import AgentsError, BadRequest, JournalError, RunHandle
+from aioagents.batch import Batch, BatchRow, Record, RowState
+from aioagents.observe import StartAbandoned
+from tests.batch.batch_rig import Notebook, ref_of, rig, rows
 from tests.fakes import settle
 
 
@@ -143,3 +146,90 @@ async def test_stop_from_within_a_decision() -> None:
         assert not r.is_over
         await r.clock.advance(2)
         assert r.is_over
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_reader_that_is_cancelled_again_and_again(times: int) -> None:
+    """A run that began, and that a hanging journal does not record, is reported after one to three cancellations."""
+    async with rig(grace=0.05) as r:
+        r.client.release = asyncio.Event()
+        reader = await r.begin(rows(1))
+        r.notebook.release = asyncio.Event()
+        r.client.release.set()
+        await settle()
+        for _ in range(times):
+            reader.cancel()
+            await settle()
+        await asyncio.wait([reader])
+        await settle()
+        [abandoned] = [event for event in r.events if isinstance(event, StartAbandoned)]
+        assert abandoned.ref == ref_of("0")
+        assert r.notebook.states == {"0": RowState.SENDING}
+
+
+class Torn(Notebook):
+    """A journal whose open rows can be read in part, and that counts the iterators that were closed."""
+
+    closed = 0
+
+    async def unfinished(self) -> AsyncIterator[Record]:
+        """Raise after the first row."""
+        try:
+            async for record in super().unfinished():
+                yield record
+                raise JournalError("the page is damaged")
+        finally:
+            self.closed += 1
+
+
+@pytest.mark.parametrize("state", [RowState.SENDING, RowState.STARTED])
+async def test_open_rows_that_can_be_read_in_part(state: RowState) -> None:
+    """Rows read before the fault are settled or left as they are, nothing is started, and the cursor is closed."""
+    record = Record(key="0", target="tea", digest=b"", state=state, owner="me", ref=ref_of("0"))
+    torn = Torn([record, attrs.evolve(record, key="1", ref=ref_of("1"))])
+    async with rig(torn) as r:
+        await r.begin(rows(3))
+        await r.clock.advance(1)
+        assert r.is_over
+        assert isinstance(r.error, JournalError)
+        assert r.client.started == []
+        left = {RowState.SENDING: RowState.UNKNOWN, RowState.STARTED: RowState.STARTED}[state]
+        assert r.notebook.states == {"0": left, "1": state}
+        assert r.states == ({"0": left} if left is RowState.UNKNOWN else {})
+        assert torn.closed == 1
+
+
+async def test_second_run_over_a_journal_whose_first_run_left_starts_in_flight() -> None:
+    """A start that goes on when its batch is left is unknown to the next run, and is not sent again."""
+    async with rig(grace=0.0) as r:
+        r.client.release = asyncio.Event()
+        reader = await r.begin(rows(1))
+        reader.cancel()
+        await asyncio.wait([reader])
+        assert r.notebook.states == {"0": RowState.SENDING}
+        outcomes = await r.finish(rows(1))
+        assert [outcome.state for outcome in outcomes] == [RowState.UNKNOWN]
+        assert r.client.started == ["0"]
+        r.client.release.set()
+        await settle()
+        [abandoned] = [event for event in r.events if isinstance(event, StartAbandoned)]
+        assert abandoned.ref == ref_of("0")
+
+
+async def test_client_whose_attach_stops_the_batch() -> None:
+    """A stop from within `attach` ends the batch, and the run stays STARTED."""
+    record = Record(key="0", target="tea", digest=b"", state=RowState.STARTED, owner="me", ref=ref_of("0"))
+    async with rig(Notebook([record])) as r:
+        attach = r.client.attach
+
+        def stopping(ref: Any) -> RunHandle:
+            r.batch.stop()
+            return attach(ref)
+
+        r.client.attach = stopping  # type: ignore[method-assign]
+        await r.begin(rows(3))
+        await r.clock.advance(1)
+        assert r.is_over
+        assert r.error is None
+        assert r.client.started == []
+        assert r.pool.statistics().polling.runs == 0
