@@ -100,7 +100,7 @@ async def test_client_that_cannot_say_when_to_retry() -> None:
         def retry_delay(*_: object) -> float:
             raise LookupError("no such delay")
 
-        r.client.retry_delay = retry_delay  # type: ignore[method-assign]
+        r.client.retry_delay = retry_delay  # type: ignore[method-assign,assignment]
         r.client.faults["0"] = BadRequest("no", status=400)
         await r.begin(rows(1))
         await r.clock.advance(1)
