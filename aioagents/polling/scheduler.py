@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from ..clock import Clock, Timer
-from ..errors import TransportError
+from ..errors import PoolClosed, TransportError
 from ..model import Run
 from ..observe import Dispatcher, Event
 from ..retry import RetryPolicy
@@ -205,7 +205,11 @@ class Scheduler:
             else:
                 self._made += 1
                 worker = _Worker(poll)
-                self._spawn(self._work(worker), partial(self._ended, worker))
+                try:
+                    self._spawn(self._work(worker), partial(self._ended, worker))
+                except PoolClosed:  # the pool's tasks were cancelled, as a loop that ends does
+                    self.close()
+                    return
 
     async def _work(self, worker: "_Worker") -> None:
         """Make polls until the pool closes, beginning with the assigned one."""

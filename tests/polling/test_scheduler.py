@@ -779,3 +779,19 @@ async def test_gap_that_is_none_loses_no_run(gap: float) -> None:
         with pytest.raises(AgentsError) as caught:
             await wait
         assert isinstance(caught.value.__cause__, ValueError)
+
+
+async def test_waits_end_when_no_poll_worker_can_be_made() -> None:
+    """Where all tasks of the pool were cancelled, as by a loop that ends, waits end with `PoolClosed`."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    before = asyncio.all_tasks()
+    async with rig(_LONG) as r:
+        waiter = await begin(until_end(await r.start()))
+        for task in asyncio.all_tasks() - before - {waiter}:
+            task.cancel()
+        await r.clock.advance(300)
+        assert waiter.done()
+        with pytest.raises(PoolClosed):
+            await waiter
+    assert not complaints
