@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 from ..clock import Clock
@@ -42,10 +41,13 @@ class RowReader:
         """Read what an earlier run left open, then the input. Raises what the journal and the input raise."""
         intake = self._intake
         await self._journal.begin()
-        async with _closing(self._journal.unfinished()) as records:
+        records = self._journal.unfinished()
+        try:
             async for record in records:
                 if record.state is RowState.SENDING and not self._found(record):
                     await self._room_for_open
+        finally:
+            await _close(records)
         if not intake.sending_ended():
             self._room_for_open = self._loop.create_future()
             self._happened()
@@ -79,10 +81,12 @@ class RowReader:
         return False
 
     async def _find_more(self, records: AsyncIterator[Record]) -> None:
-        async with _closing(records):
+        try:
             await self._room_for_open
             while await self._find_started(records):
                 await self._room_for_open
+        finally:
+            await _close(records)
 
     async def _read_slices(self, rows: "Iterable[BatchRow | RowFault]") -> None:
         """Read an iterable, and yield to the event loop now and then."""
@@ -111,15 +115,11 @@ class RowReader:
         _resolve(self._room_for_input)
 
 
-@asynccontextmanager
-async def _closing(records: AsyncIterator[Record]) -> AsyncIterator[AsyncIterator[Record]]:
-    """Close an iterator, if it can be closed, when the block ends: garbage collection would not close a cursor."""
-    try:
-        yield records
-    finally:
-        close = getattr(records, "aclose", None)
-        if close is not None:
-            await close()
+async def _close(records: AsyncIterator[Record]) -> None:
+    """Close an iterator, if it can be closed: garbage collection would not close a cursor."""
+    close = getattr(records, "aclose", None)
+    if close is not None:
+        await close()
 
 
 def _resolve(future: "asyncio.Future[None]") -> None:
