@@ -56,7 +56,7 @@ class WebhookRegistration:
         receiver, ticket = self._receiver, self._ticket
         if receiver is None or ticket is None:
             return RunHandle(source, ref, **facts)
-        handle = PushedHandle(source, ref, push=receiver if receiver.is_working else None, **facts)
+        handle = PushedHandle(source, ref, push=ticket if receiver.is_working else None, **facts)
         receiver.bind(ticket, handle)
         return handle
 

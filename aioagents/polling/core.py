@@ -295,7 +295,7 @@ class PollCore:
             if push is not None and not (run.was_woken or run.is_woken):
                 self.effects.append((None, Missed(push)))
             return
-        if push is not None and run.was_woken:
+        if push is not None and run.was_woken and not push.will_wake_again(seen):
             # Woken although it has not ended: do not rely on a second wake.
             run.push, run.since = None, now
         self._plan_or_keep(run, now if run.is_woken else now + self._timing.gap(run, now - run.since))
@@ -338,9 +338,8 @@ class PollCore:
         delay, vendor = self._timing.delay_after(run, error, now), run.source.vendor
         event = PollFailed(vendor=vendor, ref=run.ref, failures=count + 1, delay=delay, error=error)
         self.effects.append((run.contexts, event))
-        run.is_woken = (
-            False  # the next poll sees what changed; it is not made sooner than the server asks for
-        )
+        # The next poll sees what changed; it is not made sooner than the server asks for.
+        run.is_woken = False
         self._plan_or_keep(run, now + delay)
 
     def _end(self, run: PolledRun, error: AgentsError) -> None:

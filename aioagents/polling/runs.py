@@ -59,7 +59,15 @@ Contexts = Context | dict[Waiter, Context] | None
 
 
 class Push(Protocol):
-    """Wakes runs that ended, as a webhook receiver does."""
+    """Wakes a run that ended, as the URL of a webhook receiver does."""
+
+    def will_wake_again(self, seen: Run) -> bool:
+        """Return whether another wake can be relied on after one whose poll saw `seen`, which is no end.
+
+        Only if each change is announced, and `seen` is what was announced: what a poll did not see yet will not be
+        announced again.
+        """
+        ...
 
     def missed(self) -> None:
         """Record that a run ended without having been woken."""

@@ -1,19 +1,23 @@
 """Webhooks that vendors deliver: received, checked, and followed by a poll of the run."""
 
+from .claims import DeliveryClaim, DeliveryReader, is_news, read_run, run_reader
 from .receiver import WebhookReceiver
-from .router import Delivery, DeliveryReader, Ticket, Wakeable, WebhookStatistics, read_run
+from .router import Delivery, Ticket, Wakeable, WebhookStatistics
 from .seen import SeenIds
 from .signature import sign, verify
 
 __all__ = [
     "Delivery",
+    "DeliveryClaim",
     "DeliveryReader",
     "SeenIds",
     "Ticket",
     "Wakeable",
     "WebhookReceiver",
     "WebhookStatistics",
+    "is_news",
     "read_run",
+    "run_reader",
     "sign",
     "verify",
 ]

@@ -3,25 +3,18 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
 from ..model import Secret
-from .router import (
-    LIMIT,
-    Delivery,
-    DeliveryReader,
-    Ticket,
-    Wakeable,
-    WebhookRouter,
-    WebhookStatistics,
-    read_run,
-)
+from .claims import DeliveryReader, read_run
+from .router import LIMIT, Delivery, Ticket, Wakeable, WebhookRouter, WebhookStatistics
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 Message = MutableMapping[str, Any]
+_DELIVERY_ID: Final = "Webhook-Id"  # as the Standard Webhooks specification names it
 
 
 class WebhookReceiver:
@@ -35,9 +28,9 @@ class WebhookReceiver:
 
     `leap.run(..., webhook_url=receiver)` gives each run a URL that cannot be guessed. A delivery is answered
     with 202 once its size (1 MiB), shape and repetition are checked, and its bearer token where the vendor
-    sends one, and the run is polled; what the delivery says is never believed. Lost, late, early, repeated or
-    forged deliveries do no harm: the next regular poll finds the end. `on_delivery` is called with each
-    `Delivery`.
+    sends one, and the run is polled, unless the delivery says that it merely goes on; what a delivery says is
+    never believed. Lost, late, early, repeated or forged deliveries do no harm: the next regular poll finds the
+    end. `on_delivery` is called with each `Delivery`.
     """
 
     def __init__(
@@ -123,7 +116,8 @@ class WebhookReceiver:
                 body = await _content(request)
             except (web.RequestPayloadError, ConnectionError):
                 body = b""  # cut off, or not what its headers say
-            status = self._router.receive(path, body, authorization)
+            delivery_id = request.headers.get(_DELIVERY_ID, "")
+            status = self._router.receive(path, body, authorization, delivery_id)
         return web.Response(status=status)
 
     async def __call__(
@@ -141,9 +135,9 @@ class WebhookReceiver:
             return
         status = HTTPStatus.METHOD_NOT_ALLOWED
         if scope["method"] == "POST":
-            path, authorization = scope["path"], _authorization(scope)
+            path, authorization = scope["path"], _header(scope, "Authorization")
             status = self._router.refuse(path, authorization) or self._router.receive(
-                path, await _body(receive), authorization
+                path, await _body(receive), authorization, _header(scope, _DELIVERY_ID)
             )
         await send(
             {"type": "http.response.start", "status": int(status), "headers": [(b"content-length", b"0")]}
@@ -166,8 +160,9 @@ async def _content(request: "web.Request") -> bytes | None:
     return bytes(body)
 
 
-def _authorization(scope: MutableMapping[str, Any]) -> str:
-    found = (value for name, value in scope.get("headers", ()) if name.lower() == b"authorization")
+def _header(scope: MutableMapping[str, Any], wanted: str) -> str:
+    known = wanted.lower().encode()
+    found = (value for name, value in scope.get("headers", ()) if name.lower() == known)
     return next(found, b"").decode("latin-1")
 
 

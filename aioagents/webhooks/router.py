@@ -1,47 +1,42 @@
 """Find the run that a delivery is about, check the delivery, and wake the run. No sockets, no waiting.
 
 No vendor here signs its webhooks. So each run has a URL of its own that nobody can guess, and a delivery is only a
-hint: it wakes the run, whose state is then read from the vendor. Where a vendor sends a bearer token, deliveries
-without it are refused.
+hint: unless it says that the run merely goes on, it wakes the run, whose state is then read from the vendor. Where a
+vendor sends a bearer token, deliveries without it are refused.
 """
 
 import asyncio
 import hmac
 import secrets
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from hashlib import blake2b
 from http import HTTPStatus
 from inspect import iscoroutinefunction
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 from attrs import field, frozen
 
 from ..codec import decode_json
 from ..errors import WebhookRejected
-from ..model import Secret
+from ..model import Run, Secret
 from ..observe.logs import log_hook_error
+from .claims import DeliveryClaim, DeliveryReader, read_run
+from .seen import SeenDeliveries
 
 #: Bytes that a delivery may have.
 LIMIT: Final = 1024 * 1024
-_MOST_STATES: Final = 16  # different statuses of one run that are accepted; a run has five
+_MOST_NEWS: Final = 16  # deliveries to one URL that may cost a poll in five minutes; a run has five statuses
 _MOST_MISSES: Final = 3
 _MOST_TICKETS: Final = 1_000_000
 _BEARER: Final = "bearer "
 
-#: Reads a delivery's JSON and returns the id of the run it is about (empty where only the URL identifies the run) and
-#: the status it claims; None where the JSON cannot be a delivery.
-DeliveryReader: TypeAlias = Callable[[Any], "tuple[str, str | None] | None"]
 
-
-def read_run(content: Any) -> tuple[str, str | None] | None:
-    """Read a delivery that is the run itself: an object with `id` and, perhaps, `status`."""
-    match content:
-        case {"id": str() as run_id} if run_id:
-            status = content.get("status")
-            return run_id, status if isinstance(status, str) else None
-    return None
+def _ignore() -> None:
+    """Do nothing."""
 
 
 class Wakeable(Protocol):
@@ -59,25 +54,49 @@ class Wakeable(Protocol):
 
 @frozen(kw_only=True)
 class Delivery:
-    """What a delivery claims; none of it is verified. `body` may hold personal data and is not in the repr."""
+    """What a delivery claims; none of it is verified. `body` may hold personal data and is not in the repr.
+
+    `is_news` is False where the delivery says that the run merely goes on, so that it was not polled.
+    """
 
     run_id: str
     status: str | None
     received_at: datetime
     is_repeated: bool = False
+    is_news: bool = True
     body: Any = field(default=None, repr=False)
 
 
 class Ticket:
-    """One URL that was issued, and the run that deliveries to it wake.
+    """One URL that was issued, and the run that deliveries to it wake. A `Push`.
 
-    With a `bearer`, deliveries have to carry that token; `read` reads their JSON.
+    With a `bearer`, deliveries have to carry that token; `read` reads their JSON. `on_missed` is called when the run
+    ended without a delivery.
     """
 
-    __slots__ = ("__weakref__", "_loop", "_run", "_seen", "bearer", "name", "read", "secret", "url")
+    __slots__ = (
+        "__weakref__",
+        "_announced",
+        "_announces_changes",
+        "_early",
+        "_loop",
+        "_on_missed",
+        "_run",
+        "_seen",
+        "bearer",
+        "name",
+        "read",
+        "secret",
+        "url",
+    )
 
     def __init__(
-        self, base_url: str, *, bearer: Secret | None = None, read: DeliveryReader = read_run
+        self,
+        base_url: str,
+        *,
+        bearer: Secret | None = None,
+        read: DeliveryReader = read_run,
+        on_missed: Callable[[], object] = _ignore,
     ) -> None:
         self.bearer = bearer
         self.read = read
@@ -86,7 +105,26 @@ class Ticket:
         self.url = f"{base_url}/{self.name}/{self.secret}"
         self._run: weakref.ref[Wakeable] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._seen: set[tuple[str, str | None]] = set()
+        self._on_missed = on_missed
+        self._seen = SeenDeliveries(most=_MOST_NEWS)
+        # Ids of runs that deliveries named before a run was bound.
+        self._early: tuple[str, ...] = ()
+        # Whether the vendor announces every change of the run: a delivery came that was no news.
+        self._announces_changes = False
+        self._announced: str | None = None  # the status in the latest news
+
+    def missed(self) -> None:
+        """Record that the run ended without a delivery."""
+        self._on_missed()
+
+    def will_wake_again(self, seen: Run) -> bool:
+        """Return whether the vendor announces every change, and `seen` is what it announced last.
+
+        If a poll did not see what was announced, which may be the end, nothing will announce it again.
+        """
+        announced = self._announced
+        is_seen = announced is not None and announced.casefold() == seen.status.casefold()
+        return self._announces_changes and is_seen
 
     def bind(self, run: Wakeable, forget: Callable[["Ticket"], None]) -> None:
         """Make deliveries wake `run`, also one that came before this call. `forget` is called when `run` is gone."""
@@ -94,7 +132,7 @@ class Ticket:
         self._run = weakref.ref(run, lambda _: forget(self))
         # Deliveries may come in another thread. Both this and `wake` write their own part before they read the
         # other's, so the later of the two wakes the run.
-        if any(run_id in {"", run.id} for run_id, _ in tuple(self._seen)):
+        if any(run_id in {"", run.id} for run_id in self._early):
             run.wake()
 
     @property
@@ -111,19 +149,26 @@ class Ticket:
         is_right = hmac.compare_digest(self.bearer.reveal().encode(), token.encode(errors="replace"))
         return is_right and scheme == _BEARER
 
-    def wake(self, run_id: str, status: str | None) -> bool:
-        """Wake the run because of a delivery; False when the same id and status were delivered before.
+    def wake(self, claim: DeliveryClaim, content: bytes, now: float) -> bool:
+        """Wake the run because of a delivery that is news; False when the same delivery came before.
 
-        An empty id stands for the bound run. Raises WebhookRejected for another run's id, and when one run got too
-        many different statuses.
+        `content` is compared where the delivery has no id. Raises WebhookRejected for another run's id, and when one
+        run got too much news.
         """
+        run_id, delivery_id = claim.run_id, claim.delivery_id
         if run_id and self.run_id not in {"", run_id}:
             raise WebhookRejected("the delivery is about another run")
-        if (run_id, status) in self._seen:
+        if self._seen.is_repeated(delivery_id, content, now):
             return False
-        if len(self._seen) >= _MOST_STATES:
+        if claim.is_news and not self._seen.may_add_news(now):
             raise WebhookRejected("there were too many different deliveries for one run")
-        self._seen.add((run_id, status))
+        self._seen.add(delivery_id, content, now, is_news=claim.is_news)
+        if not claim.is_news:
+            self._announces_changes = True
+            return True
+        self._announced = claim.status
+        if self._run is None:
+            self._early = (*self._early, run_id)[-_MOST_NEWS:]
         run = None if self._run is None else self._run()
         if run is not None and run_id in {"", run.id} and self._loop is not None:
             self._wake_in(self._loop, run)
@@ -163,12 +208,17 @@ class WebhookRouter:
     """Issues URLs, and wakes runs by the deliveries to them."""
 
     def __init__(
-        self, on_delivery: Callable[[Delivery], object] | None = None, *, most: int = _MOST_TICKETS
+        self,
+        on_delivery: Callable[[Delivery], object] | None = None,
+        *,
+        most: int = _MOST_TICKETS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if iscoroutinefunction(on_delivery):
             raise TypeError("on_delivery is called and not awaited, so it must not be a coroutine function")
         self._on_delivery = on_delivery
         self._most = most
+        self._monotonic = monotonic
         self._has_complained = False
         self._tickets: dict[str, Ticket] = {}
         self._accepted = 0
@@ -201,7 +251,7 @@ class WebhookRouter:
         """Return a ticket with a new URL under `base_url`. Raises WebhookRejected when too many are valid."""
         if len(self._tickets) >= self._most:
             raise WebhookRejected(f"{self._most} webhook URLs are in use, which must be a leak")
-        ticket = Ticket(base_url, bearer=bearer, read=read)
+        ticket = Ticket(base_url, bearer=bearer, read=read, on_missed=self.missed)
         self._tickets[ticket.name] = ticket
         return ticket
 
@@ -224,18 +274,21 @@ class WebhookRouter:
             return HTTPStatus.NOT_FOUND
         return None if ticket.is_authorized_by(authorization) else HTTPStatus.UNAUTHORIZED
 
-    def receive(self, path: str, body: bytes | None, authorization: str = "") -> HTTPStatus:
+    def receive(
+        self, path: str, body: bytes | None, authorization: str = "", delivery_id: str = ""
+    ) -> HTTPStatus:
         """Check a POST to `path`, wake the run that it is about, and return the status to answer with. Never raises.
 
-        `body` is None where it was too large to be read; `authorization` is that header, empty where there is none.
+        `body` is None where it was too large to be read; `authorization` and `delivery_id` are the headers
+        `Authorization` and `Webhook-Id`, empty where there is none.
         """
         try:
-            return self._receive(path, body, authorization)
+            return self._receive(path, body, authorization, delivery_id)
         except WebhookRejected:
             self._refused += 1
             return HTTPStatus.BAD_REQUEST
 
-    def _receive(self, path: str, body: bytes | None, authorization: str) -> HTTPStatus:
+    def _receive(self, path: str, body: bytes | None, authorization: str, delivery_id: str) -> HTTPStatus:
         ticket = self._find(path)
         refusal = self._refusal(ticket, authorization)
         if ticket is None or refusal is not None:
@@ -244,19 +297,23 @@ class WebhookRouter:
         if body is None or len(body) > LIMIT:
             self._refused += 1
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        run_id, status, content = _read(body, ticket.read)
-        is_new = ticket.wake(run_id, status)
-        self._missed = 0
+        claim, content = _read(body, ticket.read)
+        if delivery_id and not claim.delivery_id:
+            claim = claim._replace(delivery_id=delivery_id)
+        is_new = ticket.wake(claim, blake2b(body, digest_size=16).digest(), self._monotonic())
+        if claim.is_news:
+            self._missed = 0
         if is_new:
             self._accepted += 1
         else:
             self._repeated += 1
         self._notify(
             Delivery(
-                run_id=run_id or ticket.run_id,
-                status=status,
+                run_id=claim.run_id or ticket.run_id,
+                status=claim.status,
                 received_at=datetime.now(UTC),
                 is_repeated=not is_new,
+                is_news=claim.is_news,
                 body=content,
             )
         )
@@ -283,12 +340,12 @@ class WebhookRouter:
         return ticket if is_right else None
 
 
-def _read(body: bytes, read: DeliveryReader) -> tuple[str, str | None, Any]:
+def _read(body: bytes, read: DeliveryReader) -> tuple[DeliveryClaim, Any]:
     try:
         content = decode_json(body)
     except ValueError:
         raise WebhookRejected("the delivery is not JSON") from None
-    found = read(content)
-    if found is None:
+    claim = read(content)
+    if claim is None:
         raise WebhookRejected("the delivery names no run")
-    return *found, content
+    return claim, content

@@ -210,15 +210,19 @@ def test_wake_during_a_poll_asks_for_one_more() -> None:
 
 
 class _Receiver:
-    def __init__(self) -> None:
+    def __init__(self, *confirmed: RunState) -> None:
         self.misses = 0
+        self.confirmed = confirmed
+
+    def will_wake_again(self, seen: Run) -> bool:
+        return seen.state in self.confirmed
 
     def missed(self) -> None:
         self.misses += 1
 
 
-def _pushed(rig: CoreRig) -> tuple[PolledRun, _Receiver]:
-    receiver = _Receiver()
+def _pushed(rig: CoreRig, *confirmed: RunState) -> tuple[PolledRun, _Receiver]:
+    receiver = _Receiver(*confirmed)
     run, _ = rig.wait(rig.run(rig.source(), "a", push=receiver))
     return run, receiver
 
@@ -280,6 +284,33 @@ def test_woken_and_not_over_means_no_second_push(fault: Exception | None) -> Non
     assert run.push is None
     assert run.due_at == rig.now + 1.0
     assert receiver.misses == 0
+
+
+def test_push_is_kept_while_it_will_wake_again() -> None:
+    """A pause that was announced and seen leaves the push in force; a wake whose poll saw something else ends it."""
+    rig = CoreRig(cadence=Growing(first=1.0, factor=2.0, cap=100.0))
+    run, receiver = _pushed(rig, RunState.PAUSED)
+    for _ in range(2):
+        rig.core.wake(run, rig.now)
+        rig.advance(0.0)
+        rig.polled(rig.begin_one(), RunState.PAUSED)
+        assert run.push is receiver
+        assert run.due_at == rig.now + 100.0
+    rig.core.wake(run, rig.now)
+    rig.advance(0.0)
+    rig.polled(rig.begin_one(), RunState.RUNNING)
+    assert run.push is None
+    assert run.due_at == rig.now + 1.0
+
+
+def test_failed_poll_after_a_wake_ends_every_push() -> None:
+    """What was announced was not seen, and is not announced again."""
+    rig = CoreRig(cadence=Growing(first=1.0, factor=2.0, cap=100.0))
+    run, _ = _pushed(rig, *RunState)
+    rig.core.wake(run, rig.now)
+    rig.advance(0.0)
+    rig.failed(rig.begin_one(), ServerError("away", retry_after=0.0))
+    assert run.push is None
 
 
 @pytest.mark.parametrize("is_woken", [True, False])

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from aioagents import Secret, WebhookReceiver
-from aioagents.webhooks import Delivery, Ticket
+from aioagents.webhooks import Delivery, DeliveryClaim, Ticket
 from aioagents.webhooks.router import WebhookRouter
 
 _BASE = "https://hooks.example.com/kore"
@@ -30,9 +30,9 @@ class CountingRun:
         self.woken += 1
 
 
-def nameless(content: Any) -> tuple[str, str | None] | None:
+def nameless(content: Any) -> DeliveryClaim | None:
     """Read any object as a delivery about the run of its URL."""
-    return ("", content.get("status")) if isinstance(content, dict) else None
+    return DeliveryClaim("", content.get("status")) if isinstance(content, dict) else None
 
 
 def path(ticket: Ticket) -> str:

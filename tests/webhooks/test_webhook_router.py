@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import threading
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioagents import WebhookReceiver, WebhookRejected
-from aioagents.webhooks import Delivery, Ticket
+from aioagents import Run, RunRef, RunState, WebhookReceiver, WebhookRejected
+from aioagents.webhooks import Delivery, DeliveryClaim, Ticket, run_reader
 from aioagents.webhooks.router import LIMIT, WebhookRouter
 from tests.fakes import settle
 
@@ -200,6 +201,140 @@ async def test_camel_and_snake() -> None:
     assert router.receive(path(ticket), body(versionId="v", workflowId="w")) == HTTPStatus.ACCEPTED
     assert router.receive(path(ticket), body(status="failed", version_id="v")) == HTTPStatus.ACCEPTED
     assert run.woken == 2
+
+
+_STATES = {"queued": RunState.QUEUED, "running": RunState.RUNNING, "paused": RunState.PAUSED}
+
+
+def _state_of(status: str) -> RunState:
+    return _STATES.get(status, RunState.UNKNOWN)
+
+
+async def test_delivery_that_says_the_run_goes_on_wakes_no_run() -> None:
+    """Queued and running are answered with 202 and cost no poll; pauses, ends, unknown words and none are news."""
+    seen: list[tuple[str | None, bool]] = []
+    router = WebhookRouter(lambda each: seen.append((each.status, each.is_news)))
+    run = CountingRun()
+    ticket = router.issue(_BASE, read=run_reader(_state_of))
+    router.bind(ticket, run)
+    woken: list[int] = []
+    for status in ("queued", "running", "paused", "completed", "odd", None):
+        assert router.receive(path(ticket), body(status=status)) == HTTPStatus.ACCEPTED
+        woken.append(run.woken)
+    assert woken == [0, 0, 1, 2, 3, 4]
+    assert [is_news for _, is_news in seen] == [False, False, True, True, True, True]
+    assert router.statistics().accepted == 6
+
+
+async def test_second_pause_wakes_again() -> None:
+    """The same words are news again once the run went on; repeats in between are not."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = router.issue(_BASE, read=run_reader(_state_of))
+    router.bind(ticket, run)
+    for status in ("running", "running", "paused", "paused", "running", "running", "paused", "paused"):
+        router.receive(path(ticket), body(status=status))
+    assert run.woken == 2
+    assert (router.statistics().accepted, router.statistics().repeated) == (4, 4)
+
+
+async def test_content_is_repeated_for_five_minutes() -> None:
+    """A delivery without an id of its own is news again when the same came long ago."""
+    now = 0.0
+    router, run = WebhookRouter(monotonic=lambda: now), CountingRun()
+    ticket = bound(router, run)
+    woken: list[int] = []
+    for at in (0.0, 299.0, 300.0, 599.0, 600.0):
+        now = at
+        router.receive(path(ticket), body(status="paused"))
+        woken.append(run.woken)
+    assert woken == [1, 1, 2, 2, 3]
+
+
+async def test_id_of_a_delivery_decides_what_is_repeated() -> None:
+    """With an id in its header, a delivery is repeated when the id came before, whatever its content."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = bound(router, run)
+    for delivery_id in ("one", "two", "one", "two", "three"):
+        router.receive(path(ticket), body(status="paused"), "", delivery_id)
+    assert (run.woken, router.statistics().repeated) == (3, 2)
+    router.receive(path(ticket), body(status="completed"), "", "three")
+    assert run.woken == 3
+
+
+async def test_time_that_a_reader_finds_decides_what_is_repeated() -> None:
+    """A reader may take the id or the time of a delivery from its body; it goes before the header's."""
+
+    def read(content: Any) -> DeliveryClaim | None:
+        return DeliveryClaim(content["id"], content["status"], delivery_id=content["at"])
+
+    router, run = WebhookRouter(), CountingRun()
+    ticket = router.issue(_BASE, read=read)
+    router.bind(ticket, run)
+    for n, at in enumerate(("9:00", "9:01", "9:00", "9:01")):
+        router.receive(path(ticket), body(status="paused", at=at, n=n), "", f"header-{n}")
+    assert (run.woken, router.statistics().repeated) == (2, 2)
+
+
+async def test_too_much_news_is_bounded_by_time() -> None:
+    """Sixteen deliveries in five minutes may cost a poll; refused ones are not remembered as seen."""
+    now = 0.0
+    router, run = WebhookRouter(monotonic=lambda: now), CountingRun()
+    ticket = bound(router, run)
+    for n in range(17):
+        answer = router.receive(path(ticket), body(status=f"state-{n}"))
+    assert answer == HTTPStatus.BAD_REQUEST
+    now = 300.0
+    assert router.receive(path(ticket), body(status="state-16")) == HTTPStatus.ACCEPTED
+    assert run.woken == 17
+
+
+async def test_deliveries_without_news_are_not_bounded() -> None:
+    """A thousand deliveries that say that a run goes on cost no poll, and its end is news."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = router.issue(_BASE, read=run_reader(_state_of))
+    router.bind(ticket, run)
+    for n in range(1000):
+        assert router.receive(path(ticket), body(status="running", step=n)) == HTTPStatus.ACCEPTED
+    assert run.woken == 0
+    assert router.receive(path(ticket), body()) == HTTPStatus.ACCEPTED
+    assert run.woken == 1
+
+
+async def test_deliveries_without_news_do_not_show_that_ends_arrive() -> None:
+    """Where a vendor announces that runs go on, and never their ends, deliveries cannot be relied on."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = router.issue(_BASE, read=run_reader(_state_of))
+    router.bind(ticket, run)
+    for n in range(3):
+        router.receive(path(ticket), body(status="running", step=n))
+        ticket.missed()
+    assert not router.is_working
+
+
+@pytest.mark.parametrize(
+    ("statuses", "seen", "is_kept"),
+    [
+        (("running", "paused"), "paused", True),
+        (("running", "PAUSED"), "paused", True),
+        (("paused",), "paused", False),  # perhaps only pauses are announced
+        (("running", "completed"), "paused", False),  # the poll saw an older state
+        (("running", "completed", "running"), "running", False),
+        (("running", None), "", False),
+        (("running",), "running", False),
+    ],
+)
+async def test_when_another_wake_can_be_relied_on(
+    statuses: tuple[str | None, ...], seen: str, is_kept: bool
+) -> None:
+    """After a poll that saw just what was announced, of a run whose every change is."""
+    router, run = WebhookRouter(), CountingRun()
+    ticket = router.issue(_BASE, read=run_reader(_state_of))
+    router.bind(ticket, run)
+    for status in statuses:
+        router.receive(path(ticket), body(status=status))
+    ref = RunRef(vendor="leap", scope="", id="rnp_1")
+    polled = Run(ref=ref, state=RunState.PAUSED, status=seen, seen_at=datetime(2026, 1, 5, tzinfo=UTC))
+    assert ticket.will_wake_again(polled) is is_kept
 
 
 async def test_early_delivery_wakes_once_the_run_is_known() -> None:

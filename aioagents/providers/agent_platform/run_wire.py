@@ -9,6 +9,7 @@ from ... import codec
 from ...contract import check_text, path_segment
 from ...errors import AuthorizationRequired
 from ...model import Purpose, Reply, Request, Run, RunRef, RunState
+from ...webhooks import DeliveryClaim, is_news
 from .identity import Identity
 from .reading import Fields, object_in, wrong
 from .session_wire import JSON
@@ -160,8 +161,10 @@ def _without_secrets(value: Any) -> Any:
     return value
 
 
-def read_delivery(content: Any) -> tuple[str, str | None] | None:
+def read_delivery(content: Any) -> DeliveryClaim | None:
     """Return the run id, empty if there is none, and the status in the body of a callback; None if it is no object.
+
+    A status word of a run that goes on is no news; anything else is.
 
     The form of the body is undocumented. A run's record, with or without its envelope, a synchronous answer, and a
     summary of these are recognized; for any other object, the URL of the callback identifies the run.
@@ -172,4 +175,4 @@ def read_delivery(content: Any) -> tuple[str, str | None] | None:
     run, info = raw.inner("run"), raw.inner("sessionInfo")
     run_id = run.text("_id", "runId") or info.text("runId") or raw.text("runId", "_id")
     status = run.text("status") or info.text("status") or raw.text("status")
-    return run_id, status or None
+    return DeliveryClaim(run_id, status or None, is_news=is_news(run_state(status)))

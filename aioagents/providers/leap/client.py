@@ -11,11 +11,13 @@ from ...errors import AuthenticationError, PermissionDenied, ReplyError, ServerE
 from ...model import Reply, Request, RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
-from ...webhooks import WebhookReceiver
+from ...webhooks import WebhookReceiver, run_reader
 from .settings import BASE_URL, REQUIRED, VARIABLES, Dialect
+from .states import state_of
 from .wire import BULK, VENDOR, bulk_request, get_request, read_run, read_started, run_request
 
 _ADVICE: Final = "Leap lists no runs and has no idempotency key: check its dashboard for what ran."
+_READ_DELIVERY: Final = run_reader(state_of)
 
 
 class Leap(RunClient):
@@ -154,7 +156,7 @@ class Leap(RunClient):
         scope: str,
         target: str,
     ) -> RunHandle:
-        with WebhookRegistration.to(webhook) as registration:
+        with WebhookRegistration.to(webhook, read=_READ_DELIVERY) as registration:
             return await self._send(build(registration.url), registration, scope=scope, target=target)
 
     async def _send(

@@ -13,6 +13,7 @@ from aioagents.model import Purpose, Reply, Run
 from aioagents.providers.agent_platform import DockJob, dock_wire, run_wire
 from aioagents.providers.agent_platform.replies import reply_in
 from aioagents.providers.agent_platform.states import DOCK_STATES, RUN_STATES, dock_state, run_state
+from aioagents.webhooks import DeliveryClaim
 from tests.providers.agent_platform.platform_rig import APP_URL, TOOLS_URL, sample, sample_body
 
 _AT = datetime(2026, 1, 5, tzinfo=UTC)
@@ -298,16 +299,37 @@ def test_answers_that_hold_nothing(body: Any) -> None:
 def test_deliveries(form: str) -> None:
     """In any form of a callback's body, the run and the status are found."""
     found = run_wire.read_delivery(sample_body(f"webhook/{form}"))
-    assert found == ("r-demo", "idle" if form == "reply" else "success")
+    assert found == DeliveryClaim("r-demo", "idle" if form == "reply" else "success")
 
 
 @pytest.mark.parametrize(
-    ("body", "found"), [({}, ("", None)), ([], None), ("x", None), (None, None), (7, None)]
+    ("status", "is_news"),
+    [
+        ("running", False),
+        ("PENDING", False),
+        ("processing", False),
+        ("success", True),
+        ("failed", True),
+        ("paused", True),
+        ("", True),
+        (None, True),
+        (7, True),
+    ],
+)
+def test_deliveries_that_are_news(status: Any, is_news: bool) -> None:
+    """A run that goes on is no news; ends, unknown words and a status that cannot be read are."""
+    found = run_wire.read_delivery({"runId": "r-demo", "status": status})
+    assert found is not None
+    assert (found.run_id, found.is_news) == ("r-demo", is_news)
+
+
+@pytest.mark.parametrize(
+    ("body", "found"), [({}, DeliveryClaim("")), ([], None), ("x", None), (None, None), (7, None)]
 )
 def test_deliveries_in_other_forms(body: Any, found: Any) -> None:
     """Any other object is about the run of its URL; anything but an object is no delivery."""
     assert run_wire.read_delivery(body) == found
-    assert run_wire.read_delivery(sample_body("webhook/nameless")) == ("", None)
+    assert run_wire.read_delivery(sample_body("webhook/nameless")) == DeliveryClaim("")
 
 
 @pytest.mark.parametrize(

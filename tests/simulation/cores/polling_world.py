@@ -57,6 +57,13 @@ class _Receiver:
 
     misses = 0
 
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+
+    def will_wake_again(self, _: Run) -> bool:
+        """Return either."""
+        return self._chance.random() < 0.5
+
     def missed(self) -> None:
         """Count one."""
         self.misses += 1
@@ -70,7 +77,7 @@ class PollingWorld:
         self.pollers = self.chance.choice([1, 2, 3, 8])
         self.rig = CoreRig(pollers=self.pollers, cadence=_cadence(self.chance))
         self.sources = [self.rig.source(f"v{n}", lists=n != 1, retries=3) for n in range(3)]
-        self.receiver = _Receiver()
+        self.receiver = _Receiver(self.chance)
         self.callers: list[tuple[PolledRun, Caller]] = []
         self.under_way: list[PolledRun | ListPoll] = []
         #: Handles' runs, and before which moment each is not polled by itself.
