@@ -2,9 +2,10 @@
 
 from .claims import DeliveryClaim, DeliveryReader, is_news, read_run, run_reader
 from .receiver import WebhookReceiver
-from .router import Delivery, Ticket, Wakeable, WebhookStatistics
+from .router import Delivery, WebhookStatistics
 from .seen import SeenIds
 from .signature import sign, verify
+from .tickets import Ticket, Wakeable
 
 __all__ = [
     "Delivery",

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from ..model import Secret
 from .claims import DeliveryReader, read_run
-from .router import LIMIT, Delivery, Ticket, Wakeable, WebhookRouter, WebhookStatistics
+from .router import LIMIT, Delivery, WebhookRouter, WebhookStatistics
+from .tickets import Ticket, Wakeable
 
 if TYPE_CHECKING:
     from aiohttp import web
