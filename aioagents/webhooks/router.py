@@ -152,9 +152,10 @@ class WebhookRouter:
             self._refused += 1
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         claim, content = _read(body, ticket.read)
-        if delivery_id and not claim.delivery_id:
-            claim = claim._replace(delivery_id=delivery_id)
-        is_new = ticket.wake(claim, blake2b(body, digest_size=16).digest(), self._monotonic())
+        own_id = claim.delivery_id or delivery_id
+        if own_id:  # of any length, and many are kept
+            claim = claim._replace(delivery_id=_digest(own_id.encode(errors="replace")).hex())
+        is_new = ticket.wake(claim, _digest(body), self._monotonic())
         if claim.is_news:
             self._missed = 0
         if is_new:
@@ -192,6 +193,10 @@ class WebhookRouter:
         # Bytes of a path that are not valid text arrive as lone surrogates.
         is_right = hmac.compare_digest(expected.encode(), secret.encode(errors="replace"))
         return ticket if is_right else None
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).digest()
 
 
 def _read(body: bytes, read: DeliveryReader) -> tuple[DeliveryClaim, Any]:

@@ -119,8 +119,8 @@ class Ticket:
     def wake(self, claim: DeliveryClaim, content: bytes, now: float) -> bool:
         """Wake the run because of a delivery that is news; False when the same delivery came before.
 
-        `content` is compared where the delivery has no id. Raises WebhookRejected for another run's id, and when one
-        run got too much news.
+        `content` is the digest of its body, which is compared where the delivery has no id. Raises WebhookRejected
+        for another run's id, and when one run got too much news.
         """
         run_id, delivery_id = claim.run_id, claim.delivery_id
         if run_id and self.run_id not in {"", run_id}:

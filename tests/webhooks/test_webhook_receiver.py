@@ -166,6 +166,17 @@ async def test_deliveries_are_answered(mount: _Mount) -> None:
         assert (one.woken, other.woken) == (2, 0)
 
 
+async def test_id_in_a_header_tells_repeats(mount: _Mount) -> None:
+    """The header `Webhook-Id` decides whether a delivery is a repeat."""
+    receiver = WebhookReceiver("https://hooks.example.com")
+    async with _served(mount, receiver) as (session, url_for):
+        run = CountingRun("rnp_1")
+        url = url_for(run)
+        for delivery_id in ("one", "two", "one", "two"):
+            assert await _post(session, url, headers={"Webhook-Id": delivery_id}) == 202
+        assert (run.woken, receiver.statistics().repeated) == (2, 2)
+
+
 async def test_only_posts_are_deliveries(mount: _Mount) -> None:
     """Any other method is refused, and wakes no run."""
     receiver, run = WebhookReceiver("https://hooks.example.com"), CountingRun()

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioagents.webhooks import SeenIds
+from aioagents.webhooks.seen import SeenDeliveries
 
 
 def test_an_id_is_new_once() -> None:
@@ -53,3 +54,15 @@ def test_as_a_naive_store(arrivals: list[tuple[str, int]], seconds: int, most: i
             naive = [*naive, (key, now)][-most:]
         assert seen.add(key, float(now)) is is_new
         assert len(seen) == len(naive)
+
+
+def test_memory_of_deliveries_is_bounded() -> None:
+    """A hundred thousand deliveries to one URL, with ids or without, leave few behind."""
+    seen = SeenDeliveries(most=16)
+    for n in range(50_000):
+        seen.add("", str(n).encode(), 0.0, is_news=False)
+        seen.add(str(n), b"", 0.0, is_news=False)
+    held = [n for n in range(50_000) if seen.is_repeated("", str(n).encode(), 0.0)]
+    assert held == list(range(50_000 - 16, 50_000))
+    held = [n for n in range(50_000) if seen.is_repeated(str(n), b"", 0.0)]
+    assert held == list(range(50_000 - 64, 50_000))
