@@ -136,8 +136,8 @@ def _packed(parts: Iterable[Text]) -> Iterable[Text]:
     return lines
 
 
-def bytes_moved(done: int, total: int | None, word: str) -> RenderableType:
-    """Return a bar of the bytes that were moved."""
+def bytes_transferred(done: int, total: int | None, word: str) -> RenderableType:
+    """Return a bar of the bytes that were transferred."""
     size = "" if total is None else f"/{total / 1e6:,.1f}"
     return _bar(done, total, f"{done / 1e6:,.1f}{size} MB", word)
 

@@ -24,7 +24,7 @@ D = TypeVar("D", bound=Due)
 
 
 class DueQueue(Generic[D]):
-    """Items by the time at which they are due. Each is in it once, can be moved, and is dropped without a search."""
+    """Items by the time at which they are due. Each is in it once, and is rescheduled or dropped without a search."""
 
     __slots__ = ("_entries", "_live")
 
@@ -79,7 +79,7 @@ class DueQueue(Generic[D]):
         return due
 
     def _tidy(self) -> None:
-        """Throw stale entries away, those of items that were moved or dropped. They were more than half."""
+        """Throw stale entries away, those of items that were rescheduled or dropped. They were more than half."""
         seen: set[int] = set()
         kept = []
         for at, item in self._entries:

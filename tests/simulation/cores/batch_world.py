@@ -220,6 +220,7 @@ class Life:
         self._arrived: set[str] = set()
         self.read: list[Outcome] = []  # outcomes that the reader took
         self._returned: set[str] = set()  # keys of starts that a stop cancelled
+        self._has_journal_failed = False
         self._has_stopped = False  # whether decisions were made since the stop
         self._again: set[str] = (
             set()
@@ -430,6 +431,8 @@ class Life:
             keys = {change.key for change in command.changes}
             promise(len(keys) == 1 and keys <= self._again, "not asked for one by one", keys, self._again)
             self._again -= keys
+        is_sending = any(change.state is RowState.SENDING for change in command.changes)
+        promise(not (is_sending and self._has_journal_failed), "SENDING after a change that was not recorded")
         fails = self.rng.random() < self._journal_fails
         is_cut_off = self.rng.random() < self._journal_fails / 4
         self.later(lambda: self._commit(command.changes, fails=fails, is_cut_off=is_cut_off), self._delay())
@@ -452,6 +455,7 @@ class Life:
         elif fails:
             if len(changes) > 1:
                 self._again = {change.key for change in changes if change.state is not RowState.SENDING}
+            self._has_journal_failed = True
             self.core.record_failed(JournalError("the disk is full"), self.now)
         else:
             self.core.recorded(self.now)

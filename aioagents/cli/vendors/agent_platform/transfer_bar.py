@@ -28,7 +28,7 @@ class TransferBar:
             return None
         from ... import live  # noqa: PLC0415 - rich is imported where something is drawn
 
-        return live.Board(lambda: live.bytes_moved(self._done, self._total or None, self._word))
+        return live.Board(lambda: live.bytes_transferred(self._done, self._total or None, self._word))
 
     def __enter__(self) -> Self:
         if self._board is not None:

@@ -58,7 +58,7 @@ def make_fake(plan: RunPlan) -> FakeAgh:
     )
     retry = {"strategy": "backoff", "max_retries": 3, "base_delay": "5s"}
     _install_job(fake, "flaky-import", prompt="Import the feed.", schedule=_YEARLY, retry=retry)
-    prompt = "Look after the deployment. {{ .Data.payload }}"
+    prompt = "Check the deployment. {{ .Data.payload }}"
     deploy = {"name": "deploy-check", "prompt": prompt, "event": "webhook", "endpoint_slug": "deploy"}
     secret = {"webhook_secret_value": DEPLOY_SECRET}
     fake.install_trigger({**_COMMON, **deploy, **secret}, trigger_id=DEPLOY_TRIGGER)
