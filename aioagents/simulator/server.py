@@ -6,10 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
-from importlib.util import find_spec
 from ipaddress import ip_address
-from pkgutil import iter_modules
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,8 +15,8 @@ from aiohttp import web
 from anyio.from_thread import start_blocking_portal
 from attrs import frozen
 
-from .. import providers
 from ..contract.fake import FakeServer, RunPlan, SendsWebhooks
+from ..providers import find_parts
 from .app import App
 from .fault_injection import FaultInjector
 from .faults import FaultPlan, Faults
@@ -201,9 +198,7 @@ class Simulator:
 
 def find_fakes(plan: RunPlan) -> list[FakeServer]:
     """Make a fake server of each provider that has one, as found in the providers' folder."""
-    folders = iter_modules(providers.__path__, f"{providers.__name__}.")
-    fakes = [f"{folder.name}.fake" for folder in folders if folder.ispkg]
-    return [import_module(fake).make_fake(plan) for fake in fakes if find_spec(fake) is not None]
+    return [module.make_fake(plan) for module in find_parts("fake").values()]
 
 
 def _loopback(host: str) -> str:

@@ -4,12 +4,12 @@ from typing import Any, Final
 
 import click
 
-from ....providers.agh import Agh, Job
-from ....providers.agh.definitions import JobChanges, job_body, job_changes
-from ...exits import Exit
-from ...listing import ask, show_table
-from ...options import documented
-from ...output import Output
+from ....cli.exits import Exit
+from ....cli.listing import ask, show_table
+from ....cli.options import documented
+from ....cli.output import Output
+from .. import Agh, Job
+from ..definitions import JobChanges, job_body, job_changes
 from .resource_commands import Resource, add_commands, list_options
 from .runs import OF_ONE, history_options, show_history
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import click
 
-from ...options import documented
+from ....cli.options import documented
 from .jobs import guardrails, models, tools
 from .upload import upload
 

@@ -6,11 +6,11 @@ from typing import Any, Final
 import click
 from attrs import frozen
 
-from ....providers.agh import Agh, Job, Trigger
-from ...exits import Exit
-from ...listing import ask, show_members
-from ...options import documented, json_option, read_object
-from ...output import Output
+from ....cli.exits import Exit
+from ....cli.listing import ask, show_members
+from ....cli.options import documented, json_option, read_object
+from ....cli.output import Output
+from .. import Agh, Job, Trigger
 
 Command = Callable[..., Any]
 

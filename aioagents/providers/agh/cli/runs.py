@@ -5,11 +5,11 @@ from typing import Any, Final
 
 import click
 
-from ....providers.agh import Agh, RunHistory
-from ...exits import Exit
-from ...listing import ask, show_members, show_table
-from ...options import documented, json_option
-from ...output import Output
+from ....cli.exits import Exit
+from ....cli.listing import ask, show_members, show_table
+from ....cli.options import documented, json_option
+from ....cli.output import Output
+from .. import Agh, RunHistory
 
 Command = Callable[..., Any]
 

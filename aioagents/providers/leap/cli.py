@@ -7,14 +7,14 @@ from typing import Final
 import click
 
 from ...auth import read_settings
+from ...cli.exits import Exit
+from ...cli.options import documented, json_option, read_members, timeout_option
+from ...cli.runs import start
 from ...contract import check_base_url
 from ...polling import RunHandle
 from ...pool import SessionPool
-from ...providers.leap import BASE_URL, Leap
 from ...webhooks import WebhookReceiver
-from ..exits import Exit
-from ..options import documented, json_option, read_members, timeout_option
-from ..runs import start
+from . import BASE_URL, Leap
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:

@@ -2,11 +2,11 @@
 
 import click
 
-from ....providers.agent_platform import AgentPlatform
-from ...exits import Exit
-from ...listing import ask
-from ...options import documented, json_option
-from ...output import Output
+from ....cli.exits import Exit
+from ....cli.listing import ask
+from ....cli.options import documented, json_option
+from ....cli.output import Output
+from .. import AgentPlatform
 from .transfer_bar import TransferBar
 
 

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import click
 
+from ....cli.exits import Exit, code_of
+from ....cli.listing import ask
+from ....cli.options import documented, json_option
+from ....cli.output import Output, describe_run
 from ....model import Run, Secret
-from ....providers.agh import Agh, Delivery
-from ...exits import Exit, code_of
-from ...listing import ask
-from ...options import documented, json_option
-from ...output import Output, describe_run
+from .. import Agh, Delivery
 
 #: Seconds that the server may take to cancel a run whose connection was closed.
 _CANCEL_GRACE: Final = 10.0

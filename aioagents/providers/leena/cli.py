@@ -9,14 +9,14 @@ import click
 from attrs import asdict
 
 from ... import codec
+from ...cli.exits import Exit
+from ...cli.options import documented, json_option, read_members, timeout_option
+from ...cli.report import Cell, Layout, ReportJob, report_options, write_report
+from ...cli.runs import start
 from ...polling import RunHandle
 from ...pool import SessionPool
-from ...providers.leena import Leena, LeenaEndpoints, Report, ReportRow
-from ...providers.leena.settings import region_from_env
-from ..exits import Exit
-from ..options import documented, json_option, read_members, timeout_option
-from ..report import Cell, Layout, ReportJob, report_options, write_report
-from ..runs import start
+from . import Leena, LeenaEndpoints, Report, ReportRow
+from .settings import region_from_env
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ from typing import Final
 
 import click
 
-from ...options import documented
+from ....cli.options import documented
 from .deliver import deliver
 from .jobs import jobs
 from .runs import runs

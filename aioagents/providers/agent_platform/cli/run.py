@@ -8,13 +8,13 @@ from uuid import uuid4
 import click
 
 from ....auth import read_settings
+from ....cli.exits import Exit
+from ....cli.options import documented, json_option, read_members, timeout_option
+from ....cli.runs import start
 from ....contract import check_base_url
 from ....polling import RunHandle
 from ....pool import SessionPool
-from ....providers.agent_platform import AgentPlatform
-from ...exits import Exit
-from ...options import documented, json_option, read_members, timeout_option
-from ...runs import start
+from .. import AgentPlatform
 
 _URLS: Final = ("AGENT_PLATFORM_BASE_URL", "AGENT_PLATFORM_TOOLS_URL")
 

@@ -8,8 +8,12 @@ from uuid import uuid4
 
 import click
 
+from ....cli.exits import Exit, code_of, worst
+from ....cli.options import documented, json_option
+from ....cli.output import Output
+from ....cli.work import Work, perform
 from ....errors import AgentsError, AuthenticationError, PermissionDenied
-from ....providers.agent_platform import (
+from .. import (
     AgentPlatform,
     Debug,
     Invoke,
@@ -17,10 +21,6 @@ from ....providers.agent_platform import (
     StreamEvent,
     StreamMode,
 )
-from ...exits import Exit, code_of, worst
-from ...options import documented, json_option
-from ...output import Output
-from ...work import Work, perform
 from .stdin_lines import StdinLines
 
 _PROMPT: Final = "> "

@@ -6,9 +6,13 @@ from typing import Any
 
 import click
 
+from ....cli.exits import Exit
+from ....cli.options import documented, json_option, timeout_option
+from ....cli.output import Output
+from ....cli.runs import start
 from ....polling import RunHandle
 from ....pool import SessionPool
-from ....providers.agent_platform import (
+from .. import (
     DEVICES,
     AgentPlatform,
     DockHandle,
@@ -18,10 +22,6 @@ from ....providers.agent_platform import (
     ModelType,
     Scaling,
 )
-from ...exits import Exit
-from ...options import documented, json_option, timeout_option
-from ...output import Output
-from ...runs import start
 from .transfer_bar import TransferBar
 
 _Command = Callable[..., Any]
