@@ -1,18 +1,16 @@
 """The command `simulate`: fake servers of all vendors on a loopback port, for other commands and for programs."""
 
-import asyncio
 import shlex
 from collections.abc import Sequence
-from typing import Final
 
 import click
 
 from ..contract.fake import RunPlan
 from ..simulator import FaultPlan, Simulator
 from .exits import Exit
-from .options import documented, json_option
+from .options import json_option
 from .output import Output
-from .work import Work, perform
+from .work import Work, interruption, perform
 
 
 @click.command("simulate")
@@ -48,7 +46,7 @@ from .work import Work, perform
     "limits faults to these calls and purposes (purposes: start poll call token).",
 )
 @json_option
-def _simulate(
+def simulate(
     *,
     port: int,
     host: str,
@@ -79,14 +77,9 @@ def _simulate(
             out.document(environment)
             out.block("\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()))
             out.warn(f"simulating at {simulator.url}, {speed:g} times real time; Ctrl-C ends it")
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                served = simulator.statistics()
-                out.warn(f"served {served.requests} requests, {served.starts} starts")
+            await interruption()
+            served = simulator.statistics()
+            out.warn(f"served {served.requests} requests, {served.starts} starts")
         return Exit.OK
 
     return perform(Work(out), job)
-
-
-simulate: Final = documented(_simulate)

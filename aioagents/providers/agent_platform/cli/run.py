@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import click
 
 from ....auth import read_settings
 from ....cli.exits import Exit
-from ....cli.options import documented, json_option, read_members, timeout_option
-from ....cli.runs import start
+from ....cli.options import Command, members_option
+from ....cli.runs import run_command, start
 from ....contract import check_base_url
 from ....polling import RunHandle
 from ....pool import SessionPool
@@ -26,54 +26,43 @@ def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
     return {name: check_base_url(found[each], each) for name, each in names.items() if each in found}
 
 
-@click.command("agent-platform")
+def conversation_options(command: Command) -> Command:
+    """Add the options that name the conversation and its end user."""
+    session = click.option(
+        "--session", "session_reference", metavar="NAME", help="The conversation.  [default: a new one]"
+    )
+    user = click.option(
+        "--user", "user_reference", metavar="NAME", help="The end user.  [default: as the conversation]"
+    )
+    return session(user(command))
+
+
+def new_conversation() -> str:
+    """Return the name of a conversation that there was not before."""
+    return f"cli-{uuid4().hex}"
+
+
+@run_command("agent-platform")
 @click.option("--text", required=True, metavar="TEXT", help="The user's message.")
-@click.option(
-    "--session", "session_reference", metavar="NAME", help="The conversation.  [default: a new one]"
-)
-@click.option(
-    "--user", "user_reference", metavar="NAME", help="The end user.  [default: as the conversation]"
-)
-@click.option(
-    "--metadata", "pairs", multiple=True, metavar="K=V", help="A member of the metadata; repeatable."
-)
-@click.option(
-    "--metadata-file",
-    metavar="FILE",
-    help="The metadata as a JSON object, '-' for stdin; --metadata overrides it.",
-)
-@click.option(
-    "--wait/--no-wait",
-    default=True,
-    help="Follow the run, or print its reference and exit.  [default: wait]",
-)
-@timeout_option
-@json_option
-def _run(
+@conversation_options
+@members_option("--metadata", "metadata")
+def run_platform(
     *,
     text: str,
     session_reference: str | None,
     user_reference: str | None,
-    pairs: tuple[str, ...],
-    metadata_file: str | None,
-    wait: bool,
-    timeout: float | None,
-    is_json: bool,
+    metadata: Mapping[str, Any] | None,
+    **options: Any,
 ) -> Exit:
-    """Start a run of the app named by AGENT_PLATFORM_APP_ID.
-
-    The run's reference is printed as soon as it is known; 'aioagents wait REF' follows it from anywhere. A
-    start is never sent twice: if its reply is lost, the command reports it and exits with 4.
-    """
-    metadata = read_members(pairs, metadata_file, option="--metadata") if pairs or metadata_file else None
-    session = session_reference or f"cli-{uuid4().hex}"
+    """Start a run of the app named by AGENT_PLATFORM_APP_ID."""
+    session = session_reference or new_conversation()
 
     async def begin(pool: SessionPool, _: AsyncExitStack) -> RunHandle:
         return await AgentPlatform.from_env(pool).runs.start(
             text, session_reference=session, user_reference=user_reference, metadata=metadata
         )
 
-    return start(begin, is_waited=wait, timeout=timeout, is_json=is_json)
+    return start(begin, **options)
 
 
-RUN: Final = documented(_run)
+RUN: Final = run_platform

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from ....auth import read_settings
 from ....cli.exits import Exit
-from ....cli.options import documented, json_option, timeout_option
-from ....cli.runs import start
+from ....cli.runs import run_command, start
 from ....contract import check_base_url
 from ....polling import RunHandle
 from ....pool import SessionPool
@@ -22,32 +21,23 @@ def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
     return {"automation": check_base_url(found.get("AGH_BASE_URL", BASE_URL), "AGH_BASE_URL")}
 
 
-@click.command("agh")
+@run_command("agh")
 @click.argument("job_id")
 @click.option(
     "--wait-for-slot",
     is_flag=True,
     help="At a concurrency or fire limit, wait and retry until a slot is free.",
 )
-@click.option(
-    "--wait/--no-wait",
-    default=True,
-    help="Follow the run, or print its reference and exit.  [default: wait]",
-)
-@timeout_option
-@json_option
-def _run(*, job_id: str, wait_for_slot: bool, wait: bool, timeout: float | None, is_json: bool) -> Exit:
-    """Trigger the job called JOB_ID at AGH Runtime.
+def run_agh(*, job_id: str, wait_for_slot: bool, **options: Any) -> Exit:
+    """Trigger the job called JOB_ID at AGH Runtime; 'aioagents agh jobs list' lists the ids of jobs.
 
-    The run's reference is printed as soon as it is known; 'aioagents wait REF' follows it from anywhere. A
-    delegated run is followed to the end of its task. A trigger is never sent twice: if its run cannot be found, the
-    command reports it and exits with 4. 'aioagents agh jobs list' lists the ids of jobs.
+    A delegated run is followed to the end of its task.
     """
 
     async def begin(pool: SessionPool, _: AsyncExitStack) -> RunHandle:
         return await Agh.from_env(pool).jobs.trigger(job_id, wait_for_slot=wait_for_slot)
 
-    return start(begin, is_waited=wait, timeout=timeout, is_json=is_json)
+    return start(begin, **options)
 
 
-RUN: Final = documented(_run)
+RUN: Final = run_agh
