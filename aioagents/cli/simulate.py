@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import click
 
@@ -20,6 +21,13 @@ from .work import Work, interruption, perform
 @click.option("--host", default="127.0.0.1", help="A loopback address.", show_default=True)
 @click.option(
     "--speed", type=float, default=1.0, help="Simulated seconds per real second.", show_default=True
+)
+@click.option(
+    "--start",
+    "epoch",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]),
+    metavar="MOMENT",
+    help="When simulated time begins, as 2026-01-05T10:00:00Z.  [default: now]",
 )
 @click.option("--seed", type=int, default=0, help="The seed of runs and faults.", show_default=True)
 @click.option(
@@ -51,6 +59,7 @@ def simulate(
     port: int,
     host: str,
     speed: float,
+    epoch: datetime | None,
     seed: int,
     median: float,
     history: int,
@@ -66,7 +75,8 @@ def simulate(
     out = Output(is_json=is_json)
 
     def make() -> Simulator:
-        plan = RunPlan(seed=seed, median=median, history=history)
+        start = None if epoch is None else epoch.replace(tzinfo=UTC)
+        plan = RunPlan(seed=seed, median=median, history=history, epoch=start)
         return Simulator(
             plan=plan, host=host, port=port, speed=speed, seed=seed, faults=FaultPlan.parse(",".join(faults))
         )

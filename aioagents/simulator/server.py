@@ -55,10 +55,11 @@ class Simulator:
 
     `fakes` defaults to one of each provider that has a fake server, made from `plan`. `seed` is that of the faults
     and, when given, replaces the plan's. The fake servers' clock is 0 on entry and runs `speed` times as fast as
-    `monotonic`. `faults` is one plan or several, of which the first with a fault for a request wins. Where no event
-    loop runs, or the program's own must not be blocked: `with Simulator().in_thread() as simulator`. Webhooks are
-    POSTed to the client's URL when they are due, once, and to loopback addresses only. Exit aborts all connections.
-    `statistics`, `now`, `moment`, `fake` and `environment` may be called in any thread. A simulator is entered once.
+    `monotonic`; their dates begin with the moment at which the simulator is made, unless the plan has an `epoch`.
+    `faults` is one plan or several, of which the first with a fault for a request wins. Where no event loop runs, or
+    the program's own must not be blocked: `with Simulator().in_thread() as simulator`. Webhooks are POSTed to the
+    client's URL when they are due, once, and to loopback addresses only. Exit aborts all connections. `statistics`,
+    `now`, `moment`, `fake` and `environment` may be called in any thread. A simulator is entered once.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Simulator:
         self._port = port
         self._speed = speed
         self._monotonic = monotonic
-        runs = RunPlan() if plan is None else plan
+        runs = (RunPlan() if plan is None else plan).begun(datetime.now(UTC))
         if seed is not None:
             runs = attrs.evolve(runs, seed=seed)
         self._fakes = {fake.vendor: fake for fake in (find_fakes(runs) if fakes is None else fakes)}
