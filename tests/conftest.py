@@ -6,11 +6,12 @@ import pytest
 
 pytest_plugins = ["aioagents.pytest_plugin", "pytester"]
 
-_PREFIXES = ("LEENA_", "LEAP_", "AGH_", "AGENT_PLATFORM_")
-
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the settings of the machine it runs on."""
-    for name in [each for each in os.environ if each.startswith(_PREFIXES)]:
+    from aioagents.providers import all_providers  # noqa: PLC0415 - after coverage has begun to count
+
+    prefixes = tuple(f"{name.upper().replace('-', '_')}_" for name in all_providers())
+    for name in [each for each in os.environ if each.startswith(prefixes)]:
         monkeypatch.delenv(name)

@@ -14,19 +14,8 @@ from aioagents.cli import main
 
 def test_export_lines_point_at_it(command: Any) -> None:
     """The export lines make other commands use the simulator, which serves until Ctrl-C and then exits with 0."""
-    serving = command(
-        "simulate",
-        "--speed",
-        "600",
-        "--seed",
-        "5",
-        "--fault",
-        "latency=0.1",
-        "--history",
-        "3",
-        "--start",
-        "2026-01-05T09:00:00Z",
-    )
+    options = "--speed 600 --seed 5 --fault latency=0.1 --history 3 --start 2026-01-05T09:00:00Z"
+    serving = command("simulate", *options.split())
     words = [shlex.split(serving.line())]
     while not words[-1][1].startswith("LEENA_REPORT_URL="):  # a line that is missing ends in an IndexError
         words.append(shlex.split(serving.line()))

@@ -12,10 +12,8 @@ from aioagents import Leena
 from aioagents.contract import RunClient
 from aioagents.providers import all_providers, find_provider
 from aioagents.simulator.server import find_fakes
+from tests.conformance.adapters import ADAPTERS
 from tests.polling.rig import rig
-
-#: Vendors that run on one's own machine, and ask for no credentials.
-_NEEDS_NO_SETTINGS = {"agh"}
 
 #: The folder of a vendor that there is not: its files, and a program that adds it and uses it by its name alone.
 _FOLDER: Final = {
@@ -57,7 +55,7 @@ sys.exit(main(["run", "acme-cloud"]))
 
 
 def test_all_vendors_are_found_by_their_folders() -> None:
-    """Each vendor shows its name, title, client and variables; the order is that of the names."""
+    """Each vendor shows its name, title, client and variables, which begin as it is called, in the order of names."""
     providers = all_providers()
     assert list(providers) == sorted(providers)
     assert providers["leena"].client is Leena
@@ -65,6 +63,7 @@ def test_all_vendors_are_found_by_their_folders() -> None:
         assert provider.name == name == provider.client.vendor
         assert provider.title
         assert issubclass(provider.client, RunClient)
+        assert all(each.startswith(f"{name.upper().replace('-', '_')}_") for each in provider.variables)
         assert all(meaning and not meaning.endswith(".") for meaning in provider.variables.values())
         assert provider.client.__doc__
 
@@ -111,7 +110,7 @@ async def test_missing_settings_are_named(name: str) -> None:
     """Without any variable set, the error names at least one of the vendor's own, unless it can do without any."""
     provider = find_provider(name)
     async with rig() as r:
-        if name in _NEEDS_NO_SETTINGS:
+        if not ADAPTERS[name].needs_settings:
             assert isinstance(provider.client.from_env(r.pool, {}), provider.client)
             return
         with pytest.raises(ValueError, match="|".join(provider.variables)):
