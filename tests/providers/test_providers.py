@@ -2,15 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 import aioagents
-from aioagents import Leena
+from aioagents import Leena, RunState
 from aioagents.contract import RunClient
-from aioagents.providers import all_providers, find_provider
+from aioagents.providers import all_providers, find_parts, find_provider
 from aioagents.simulator.server import find_fakes
 from tests.conformance.adapters import ADAPTERS
 from tests.polling.rig import rig
@@ -103,6 +104,17 @@ def test_every_vendor_has_a_fake() -> None:
         given = fakes[name].environment("http://127.0.0.1:1")
         assert set(given) <= set(provider.variables)
         assert set(fakes[name].statistics()) >= {"token_requests", "starts", "polls"}
+
+
+@pytest.mark.parametrize("name", sorted(all_providers()))
+def test_each_status_word_has_a_sample(name: str) -> None:
+    """Each word in the tables of a vendor's `states` stands in one of its replies that are kept as files."""
+    tables = [each for each in vars(find_parts("states")[name]).values() if isinstance(each, Mapping)]
+    words = {word for table in tables for word, state in table.items() if isinstance(state, RunState)}
+    assert words
+    folder = Path(__file__).parents[1] / "samples" / name.replace("-", "_")
+    samples = "".join(path.read_text() for path in folder.rglob("*.json"))
+    assert [word for word in sorted(words) if f'"{word}"' not in samples] == []
 
 
 @pytest.mark.parametrize("name", sorted(all_providers()))
