@@ -1,6 +1,9 @@
 """Fixtures and plugins of all tests."""
 
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,3 +18,11 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     prefixes = tuple(f"{name.upper().replace('-', '_')}_" for name in all_providers())
     for name in [each for each in os.environ if each.startswith(prefixes)]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Return a folder that everybody can reach, so that only its own permissions apply."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
