@@ -1,5 +1,6 @@
 """Starts agent and workflow runs over HTTP, never twice by accident, and awaits their end."""
 
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,8 @@ from .pool import PoolStatistics, SessionPool
 from .retry import RetryPolicy
 from .transport import PoolLimits, RateLimit, Timeouts
 
+# For type checkers, which cannot list a folder. At runtime `__getattr__` finds all this without these lines, and also
+# vendors that they do not name; the classes of those are typed where they are imported from the vendor's folder.
 if TYPE_CHECKING:
     from .batch import Batch, BatchRow, Journal
     from .providers.agent_platform import AgentPlatform
@@ -42,78 +45,93 @@ if TYPE_CHECKING:
     from .providers.leena import Leena, LeenaCredentials, LeenaEndpoints
     from .webhooks import WebhookReceiver
 
-__all__ = [
-    "AgentPlatform",
-    "AgentsError",
-    "Agh",
-    "AuthenticationError",
-    "AuthorizationRequired",
-    "BadRequest",
-    "Batch",
-    "BatchRow",
-    "Conflict",
-    "DecodeError",
-    "FileTokenStore",
-    "Growing",
-    "Journal",
-    "JournalError",
-    "Leap",
-    "Leena",
-    "LeenaCredentials",
-    "LeenaEndpoints",
-    "MemoryTokenStore",
-    "NotFound",
-    "NotSent",
-    "PermissionDenied",
-    "PoolClosed",
-    "PoolLimits",
-    "PoolStatistics",
-    "RateLimit",
-    "ReplyError",
-    "ReplyLost",
-    "RetryPolicy",
-    "Run",
-    "RunAborted",
-    "RunFailed",
-    "RunHandle",
-    "RunRef",
-    "RunState",
-    "Secret",
-    "ServerError",
-    "SessionPool",
-    "StartUnknown",
-    "Steady",
-    "StreamCut",
-    "Throttled",
-    "Timeouts",
-    "TokenCache",
-    "TransportError",
-    "WaitTimeout",
-    "WebhookReceiver",
-    "WebhookRejected",
-]
+    __all__ = [
+        "AgentPlatform",
+        "AgentsError",
+        "Agh",
+        "AuthenticationError",
+        "AuthorizationRequired",
+        "BadRequest",
+        "Batch",
+        "BatchRow",
+        "Conflict",
+        "DecodeError",
+        "FileTokenStore",
+        "Growing",
+        "Journal",
+        "JournalError",
+        "Leap",
+        "Leena",
+        "LeenaCredentials",
+        "LeenaEndpoints",
+        "MemoryTokenStore",
+        "NotFound",
+        "NotSent",
+        "PermissionDenied",
+        "PoolClosed",
+        "PoolLimits",
+        "PoolStatistics",
+        "RateLimit",
+        "ReplyError",
+        "ReplyLost",
+        "RetryPolicy",
+        "Run",
+        "RunAborted",
+        "RunFailed",
+        "RunHandle",
+        "RunRef",
+        "RunState",
+        "Secret",
+        "ServerError",
+        "SessionPool",
+        "StartUnknown",
+        "Steady",
+        "StreamCut",
+        "Throttled",
+        "Timeouts",
+        "TokenCache",
+        "TransportError",
+        "WaitTimeout",
+        "WebhookReceiver",
+        "WebhookRejected",
+    ]
 
-# A program uses a vendor or two: the others, and what runs batches, are imported when they are first asked for.
+# A program uses a vendor or two: all vendors, and what runs batches, are imported when they are first asked for.
 _LATER: Final = {
-    "AgentPlatform": ".providers.agent_platform",
-    "Agh": ".providers.agh",
     "Batch": ".batch",
     "BatchRow": ".batch",
     "Journal": ".batch",
-    "Leap": ".providers.leap",
-    "Leena": ".providers.leena",
-    "LeenaCredentials": ".providers.leena",
-    "LeenaEndpoints": ".providers.leena",
     "WebhookReceiver": ".webhooks",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module(_LATER[name], __name__), name)
+    globals()[name] = found = _public_names() if name == "__all__" else _find(name)
     return found
 
 
+def _find(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name], __name__), name)
+    # Vendors have classes here, and no other names: `from . import codec` must not import them to find its module.
+    if name[0].isupper():
+        from .providers import find_public  # noqa: PLC0415 - as above
+
+        with suppress(LookupError):
+            return find_public(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _public_names() -> list[str]:
+    from .providers import public_names  # noqa: PLC0415 - as above
+
+    own = [
+        name
+        for name, value in globals().items()
+        if getattr(value, "__module__", "").startswith(f"{__name__}.")
+    ]
+    return sorted({*own, *_LATER, *public_names()})
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_public_names()})

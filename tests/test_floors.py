@@ -1,6 +1,9 @@
 """How the package is built: who may import whom, and where foreign things have their home."""
 
 import ast
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -9,6 +12,9 @@ from types import FunctionType
 from typing import Final
 
 import pytest
+
+import aioagents
+from aioagents.providers import public_names
 
 _ROOT: Final = Path(__file__).parents[1]
 _PACKAGE: Final = _ROOT / "aioagents"
@@ -50,7 +56,9 @@ def _files() -> list[Path]:
 
 
 def _names(paths: list[Path]) -> list[str]:
-    return [path.relative_to(_PACKAGE).as_posix() for path in paths]
+    """Return the paths in the package; a vendor's half of the command line counts as a file of `cli`."""
+    names = [path.relative_to(_PACKAGE).as_posix() for path in paths]
+    return [re.sub(r"^providers/(\w+)/cli\b", r"cli/\1", name) for name in names]
 
 
 def _module(path: Path) -> tuple[str, ...]:
@@ -102,6 +110,11 @@ def _resolved(target: tuple[str, ...]) -> tuple[str, ...] | None:
     return None
 
 
+def _part(module: tuple[str, ...]) -> str:
+    """Return the part that a module belongs to: a vendor's half of the command line to `cli`, as it imports that."""
+    return "cli" if module[1] == "providers" and module[3:4] == ("cli",) else module[1]
+
+
 def _floor(part: str) -> int:
     (found,) = [number for number, parts in enumerate(FLOORS) if part in parts]
     return found
@@ -118,14 +131,14 @@ def test_each_part_stands_on_a_floor() -> None:
 )
 def test_imports_go_down(path: Path) -> None:
     """A part imports only itself and what stands on lower floors, also inside functions and for type checkers."""
-    part = _module(path)[1]
+    part = _part(_module(path))
     for target in _imports(path):
         found = _resolved(target)
         if found is None:
             continue
         assert len(found) > 1, f"{path} imports the package as a whole"
-        if found[1] != part:
-            assert _floor(found[1]) < _floor(part), f"{path} imports {'.'.join(found)}"
+        if _part(found) != part:
+            assert _floor(_part(found)) < _floor(part), f"{path} imports {'.'.join(found)}"
 
 
 def test_errors_and_model_meet_for_type_checkers_alone() -> None:
@@ -169,13 +182,43 @@ def test_vendors_do_not_know_each_other() -> None:
 
 
 def test_only_vendors_folders_are_named_by_vendors() -> None:
-    """No part below the vendors, nor the simulator, names a vendor's folder: a new one is found by itself."""
+    """Outside its folder a vendor is imported by name in the demo alone, which shows one, and for type checkers."""
     vendors = {path.name for path in (_PACKAGE / "providers").iterdir() if path.is_dir()}
-    for path in _files():
-        module = _module(path)
-        if len(module) > 1 and module[1] not in {"providers", "cli"}:
-            for target in _imports(path):
-                assert not (target[:2] == ("aioagents", "providers") and set(target[2:]) & vendors)
+    naming = [
+        path
+        for path in _files()
+        if path.parent == _PACKAGE / "providers" or _module(path)[1:2] != ("providers",)
+        for target in _imports(path, typing=False)
+        if target[:2] == ("aioagents", "providers") and set(target[2:]) & vendors
+    ]
+    assert _names(naming) == ["cli/demo.py"]
+
+
+def test_type_checkers_see_what_is_there() -> None:
+    """The names at the top for type checkers are those at runtime, save vendors that type checkers find elsewhere."""
+    (listed,) = (
+        node.value
+        for node in _walk(_tree(_PACKAGE / "__init__.py"), typing=True)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    names = ast.literal_eval(listed)
+    assert set(names) <= set(aioagents.__all__)
+    assert set(aioagents.__all__) - set(names) <= set(public_names())
+    assert names == sorted(names)
+
+
+_FOREIGN_TO_PROGRAMS: Final = """
+import sys, aioagents, aioagents.batch, aioagents.simulator, aioagents.webhooks
+from aioagents import *
+aioagents.simulator.Simulator()
+found = [name for name in sys.modules if name.split(".")[0] in {"click", "rich"} or "cli" in name.split(".")]
+assert found == [], found
+"""
+
+
+def test_programs_import_nothing_of_the_command_line() -> None:
+    """Neither all names at the top nor a simulator import click, rich, or a vendor's half of the command line."""
+    subprocess.run([sys.executable, "-c", _FOREIGN_TO_PROGRAMS], check=True, timeout=60)
 
 
 def test_inside_imports_are_relative() -> None:

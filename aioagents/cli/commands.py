@@ -22,7 +22,7 @@ Settings come from the environment only; 'aioagents doctor' lists them, and
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=f"{_SETTINGS}\n\n{HELP}",
+    epilog=_SETTINGS,
     no_args_is_help=True,
 )
 @click.version_option(version("aioagents"), prog_name="aioagents")
@@ -30,31 +30,37 @@ def commands() -> None:
     """Start agent and workflow runs, and follow them to their end."""
 
 
-@commands.group(epilog=HELP, no_args_is_help=True)
+@commands.group(no_args_is_help=True)
 def run() -> None:
     """Start a run and follow it to its end. Each vendor has options of its own."""
 
 
-@commands.group(epilog=HELP, no_args_is_help=True)
+@commands.group(no_args_is_help=True)
 def report() -> None:
     """Read a vendor's report of runs."""
 
 
-@commands.group(epilog=HELP, no_args_is_help=True)
+@commands.group(no_args_is_help=True)
 def chat() -> None:
     """Talk to an agent, answer by answer."""
 
 
 for _each in (batch, demo, doctor, listen, simulate, status, wait):
     commands.add_command(_each)
-for _each in find_commands("GROUP"):
-    commands.add_command(_each)
-for _each in find_commands("RUN"):
-    run.add_command(_each)
-for _each in find_commands("CHAT"):
-    chat.add_command(_each)
-for _each in find_commands("REPORT"):
-    report.add_command(_each)
+for _name, _group in {"GROUP": commands, "RUN": run, "CHAT": chat, "REPORT": report}.items():
+    for _each in find_commands(_name):
+        _group.add_command(_each)
+
+
+def _document_exits(command: click.Command) -> None:
+    """Add the exit codes to the help of a command, and of all commands of a group."""
+    own = () if command.epilog is None else (command.epilog,)
+    command.epilog = "\n\n".join([HELP, *own])
+    for each in command.commands.values() if isinstance(command, click.Group) else ():
+        _document_exits(each)
+
+
+_document_exits(commands)
 
 
 def invoke(arguments: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ from ..pool import PoolStatistics, SessionPool
 from ..providers.leena import Leena
 from ..simulator import Simulator
 from .exits import Exit, code_of, worst
-from .options import documented, json_option
+from .options import json_option
 from .output import Output
 from .tally import Tally
 from .work import Work, perform
@@ -59,7 +59,7 @@ class EndedRun:
     "--seed", type=int, default=0, help="The seed of the runs' durations and outcomes.", show_default=True
 )
 @json_option
-def _demo(*, runs: int, seed: int, is_json: bool) -> Exit:
+def demo(*, runs: int, seed: int, is_json: bool) -> Exit:
     """Start many runs at a simulated Leena AI and follow all of them, over real sockets on this machine.
 
     Needs no settings and no network. Simulated time runs 10 times as fast as real time, and the library polls 10
@@ -68,9 +68,6 @@ def _demo(*, runs: int, seed: int, is_json: bool) -> Exit:
     work = Work(Output(is_json=is_json))
     work.most_shown = _MOST_SHOWN if work.out.is_live else None
     return perform(work, lambda: _run_demo(work, runs, seed))
-
-
-demo: Final = documented(_demo)
 
 
 async def _run_demo(work: Work, count: int, seed: int) -> Exit:

@@ -1,35 +1,28 @@
-"""Finds the commands that vendors' modules add to the command line."""
+"""Finds what vendors add to the command line, in the module `cli` of their folders.
+
+Such a module may have `RUN`, `CHAT` and `REPORT`, commands named after the vendor with options of its own, `GROUP`, a
+group of more commands named after the vendor, and `endpoints(environ)`, which returns the base URLs of its settings
+by their purpose. It is imported by the command line alone.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
-from pkgutil import iter_modules
-from typing import Any
 
 import click
 
-from . import vendors
+from ..providers import find_parts
 
 Endpoints = Callable[[Mapping[str, str] | None], Mapping[str, str]]
 
 
 def find_commands(name: str) -> Iterator[click.Command]:
     """Return the command that each vendor's module defines as `name`, in the order of vendors."""
-    for vendor in sorted(_modules()):
-        command = getattr(_load(vendor), name, None)
+    for module in find_parts("cli").values():
+        command = getattr(module, name, None)
         if command is not None:
             yield command
 
 
 def find_endpoints(vendor: str) -> Endpoints | None:
-    """Return the function that returns a vendor's base URLs, None if its module has none."""
-    module = vendor.replace("-", "_")
-    found: Endpoints | None = getattr(_load(module), "endpoints", None) if module in _modules() else None
+    """Return the function that returns a vendor's base URLs, None if there is none."""
+    found: Endpoints | None = getattr(find_parts("cli").get(vendor), "endpoints", None)
     return found
-
-
-def _modules() -> set[str]:
-    return {found.name for found in iter_modules(vendors.__path__)}
-
-
-def _load(vendor: str) -> Any:
-    return import_module(f"{vendors.__name__}.{vendor}")

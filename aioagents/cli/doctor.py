@@ -23,7 +23,7 @@ from ..errors import AgentsError, AuthenticationError, PermissionDenied
 from ..providers import all_providers, find_provider
 from .discover import find_endpoints
 from .exits import Exit
-from .options import documented, json_option
+from .options import json_option
 from .output import Output, message_of, one_line
 from .work import Work, perform
 
@@ -74,7 +74,7 @@ class Health:
 @click.command("doctor")
 @click.argument("vendors", nargs=-1, metavar="[VENDOR]...")
 @json_option
-def _doctor(*, vendors: Sequence[str], is_json: bool) -> Exit:
+def doctor(*, vendors: Sequence[str], is_json: bool) -> Exit:
     """Check that settings are complete, hosts can be reached and credentials are accepted. Starts nothing.
 
     Without VENDOR it checks the vendors that have any setting. It prints the URLs of hosts, but no other values of
@@ -93,9 +93,6 @@ def _doctor(*, vendors: Sequence[str], is_json: bool) -> Exit:
         return Exit.OK if all(health.is_ok for health in healths) else Exit.FAILED
 
     return perform(work, job)
-
-
-doctor: Final = documented(_doctor)
 
 
 def _configured() -> list[Provider]:

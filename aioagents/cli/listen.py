@@ -1,15 +1,12 @@
 """The command `listen`: prints webhook deliveries as they come."""
 
-import asyncio
-from typing import Final
-
 import click
 
 from ..webhooks import Delivery, WebhookReceiver
 from .exits import Exit
-from .options import documented, json_option
+from .options import json_option
 from .output import Output, moment
-from .work import Work, perform
+from .work import Work, interruption, perform
 
 
 @click.command("listen")
@@ -23,7 +20,7 @@ from .work import Work, perform
     help="The URL at which vendors reach this port.  [default: its own address]",
 )
 @json_option
-def _listen(*, port: int, host: str, public_url: str | None, is_json: bool) -> Exit:
+def listen(*, port: int, host: str, public_url: str | None, is_json: bool) -> Exit:
     """Receive webhooks until Ctrl-C, which exits with 0, and print the run, the status and the time of each.
 
     Prints a URL that cannot be guessed; deliveries to other URLs are refused. The content of a delivery is not
@@ -52,14 +49,9 @@ def _listen(*, port: int, host: str, public_url: str | None, is_json: bool) -> E
             url = receiver.url_for()
             out.document({"event": "listening", "url": url})
             out.line(url)
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                seen = receiver.statistics()
-                out.warn(f"{seen.accepted} deliveries, {seen.repeated} repeated, {seen.refused} refused")
+            await interruption()
+            seen = receiver.statistics()
+            out.warn(f"{seen.accepted} deliveries, {seen.repeated} repeated, {seen.refused} refused")
         return Exit.OK
 
     return perform(Work(out), job)
-
-
-listen: Final = documented(_listen)

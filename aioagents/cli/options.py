@@ -1,25 +1,21 @@
-"""What commands share on the command line: exit codes in their help, `--json`, `--timeout`, values as NAME=VALUE."""
+"""What commands share on the command line: `--json`, `--timeout`, values as NAME=VALUE."""
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from .. import codec
-from . import exits
+
+Command = Callable[..., Any]
 
 json_option: Final = click.option(
     "--json", "is_json", is_flag=True, help="Print JSON on stdout, one value a line."
 )
-
-
-def documented(command: click.Command, *more: str) -> click.Command:
-    """Append the exit codes and `more` paragraphs to the help of `command`, and return it."""
-    command.epilog = "\n\n".join([exits.HELP, *more])
-    return command
 
 
 def _finite(context: click.Context, parameter: click.Parameter, seconds: float | None) -> float | None:
@@ -38,7 +34,24 @@ timeout_option: Final = click.option(
 )
 
 
-def read_members(pairs: Iterable[str], file: str | None, *, option: str) -> dict[str, Any]:
+def members_option(option: str, name: str) -> Callable[[Command], Command]:
+    """Add `--OPTION K=V` and `--OPTION-file FILE` to a command, which gets the members as `name`, or None."""
+
+    def add(command: Command) -> Command:
+        @wraps(command)
+        def collect(*, pairs: tuple[str, ...], file: str | None, **others: Any) -> Any:
+            members = _read_members(pairs, file, option=option) if pairs or file else None
+            return command(**{name: members}, **others)
+
+        about = f"The {name} as a JSON object, '-' for stdin; {option} overrides it."
+        collect = click.option(f"{option}-file", "file", metavar="FILE", help=about)(collect)
+        about = f"A member of the {name}; repeatable."
+        return click.option(option, "pairs", multiple=True, metavar="K=V", help=about)(collect)
+
+    return add
+
+
+def _read_members(pairs: Iterable[str], file: str | None, *, option: str) -> dict[str, Any]:
     """Return the input of a run: the JSON object in a file, updated with NAME=VALUE pairs of strings."""
     context = {} if file is None else read_object(file, f"{option}-file")
     named: set[str] = set()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -16,7 +17,7 @@ from ..observe import Event, RunChanged
 from ..polling import RunHandle
 from ..pool import SessionPool
 from .exits import ORDER_HELP, Exit, code_of, worst
-from .options import documented, json_option, timeout_option
+from .options import Command, json_option, timeout_option
 from .output import Output, describe_run, moment
 from .tally import COLOURS, Tally
 from .work import Work, perform
@@ -26,18 +27,53 @@ if TYPE_CHECKING:
 
 _TICK: Final = 0.1  # seconds between two drawings
 
+_STARTED: Final = """The run's reference is printed as soon as it is known; 'aioagents wait REF' follows it from
+anywhere. A start is never sent twice: if its reply is lost and its run cannot be found, the command reports it and
+exits with 4."""
+
 Outcome = Run | AgentsError
+
+
+_FOLLOW_OPTIONS: Final = (
+    click.option(
+        "--wait/--no-wait",
+        default=True,
+        help="Follow it to its end, or print its reference and exit.  [default: wait]",
+    ),
+    timeout_option,
+    json_option,
+)
+
+
+def follow_options(command: Command) -> Command:
+    """Add the options that `start` takes: `wait`, `timeout` and `is_json`."""
+    for option in reversed(_FOLLOW_OPTIONS):
+        command = option(command)
+    return command
+
+
+def run_command(vendor: str) -> Callable[[Command], click.Command]:
+    """Make a function the command `run VENDOR`, with the options and the help that all of them have."""
+
+    def make(function: Command) -> click.Command:
+        about = f"{cleandoc(function.__doc__ or '')}\n\n{_STARTED}"
+        command = click.command(vendor, help=about)(function)
+        for option in _FOLLOW_OPTIONS:  # after the vendor's own
+            option(command)
+        return command
+
+    return make
 
 
 def start(
     begin: Callable[[SessionPool, AsyncExitStack], Awaitable[RunHandle]],
     *,
-    is_waited: bool,
+    wait: bool,
     timeout: float | None,
     is_json: bool,
     then: Callable[[RunHandle, Output], Awaitable[None]] | None = None,
 ) -> Exit:
-    """Start a run by calling `begin`, print its reference, and follow the run if `is_waited`.
+    """Start a run by calling `begin`, print its reference, and follow the run if it is to `wait`.
 
     `begin` gets an exit stack, which is closed when the run has ended. `then` is called if the run completed.
     """
@@ -49,7 +85,7 @@ def start(
             accepted = None if handle.accepted is None else describe_run(handle.accepted)
             work.out.document({"event": "started", "ref": str(handle.ref), "run": accepted})
             work.out.line(str(handle.ref))
-            if not is_waited:
+            if not wait:
                 return Exit.OK
             code = await follow(work, [handle], timeout=timeout)
             if then is not None and code is Exit.OK:
@@ -62,7 +98,7 @@ def start(
 @click.command("status")
 @click.argument("ref")
 @json_option
-def _status(*, ref: str, is_json: bool) -> Exit:
+def status(*, ref: str, is_json: bool) -> Exit:
     """Poll the run REF once and print its state.
 
     Exits with 0 also for a run that has not ended yet, and with 1 for one that failed or was aborted.
@@ -95,11 +131,11 @@ def _print_result(out: Output, run: Run) -> None:
         out.line(f"output   {codec.encode_deep(run.output).decode()}")
 
 
-@click.command("wait")
+@click.command("wait", epilog=ORDER_HELP)
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
 @timeout_option
 @json_option
-def _wait(*, refs: Sequence[str], timeout: float | None, is_json: bool) -> Exit:
+def wait(*, refs: Sequence[str], timeout: float | None, is_json: bool) -> Exit:
     """Follow runs to their end, no matter who started them.
 
     With --json, each change is a line {"event": "changed", "run": ...}, each end a line {"event": "ended", ...} or
@@ -116,10 +152,6 @@ def _wait(*, refs: Sequence[str], timeout: float | None, is_json: bool) -> Exit:
             return await follow(work, list(handles.values()), timeout=timeout)
 
     return perform(work, job)
-
-
-status: Final = documented(_status)
-wait: Final = documented(_wait, ORDER_HELP)
 
 
 async def follow(work: Work, handles: Sequence[RunHandle], *, timeout: float | None) -> Exit:

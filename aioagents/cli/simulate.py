@@ -1,18 +1,17 @@
 """The command `simulate`: fake servers of all vendors on a loopback port, for other commands and for programs."""
 
-import asyncio
 import shlex
 from collections.abc import Sequence
-from typing import Final
+from datetime import UTC, datetime
 
 import click
 
 from ..contract.fake import RunPlan
 from ..simulator import FaultPlan, Simulator
 from .exits import Exit
-from .options import documented, json_option
+from .options import json_option
 from .output import Output
-from .work import Work, perform
+from .work import Work, interruption, perform
 
 
 @click.command("simulate")
@@ -22,6 +21,13 @@ from .work import Work, perform
 @click.option("--host", default="127.0.0.1", help="A loopback address.", show_default=True)
 @click.option(
     "--speed", type=float, default=1.0, help="Simulated seconds per real second.", show_default=True
+)
+@click.option(
+    "--start",
+    "epoch",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]),
+    metavar="MOMENT",
+    help="When simulated time begins, as 2026-01-05T10:00:00Z.  [default: now]",
 )
 @click.option("--seed", type=int, default=0, help="The seed of runs and faults.", show_default=True)
 @click.option(
@@ -48,11 +54,12 @@ from .work import Work, perform
     "limits faults to these calls and purposes (purposes: start poll call token).",
 )
 @json_option
-def _simulate(
+def simulate(
     *,
     port: int,
     host: str,
     speed: float,
+    epoch: datetime | None,
     seed: int,
     median: float,
     history: int,
@@ -68,7 +75,8 @@ def _simulate(
     out = Output(is_json=is_json)
 
     def make() -> Simulator:
-        plan = RunPlan(seed=seed, median=median, history=history)
+        start = None if epoch is None else epoch.replace(tzinfo=UTC)
+        plan = RunPlan(seed=seed, median=median, history=history, epoch=start)
         return Simulator(
             plan=plan, host=host, port=port, speed=speed, seed=seed, faults=FaultPlan.parse(",".join(faults))
         )
@@ -79,14 +87,9 @@ def _simulate(
             out.document(environment)
             out.block("\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items()))
             out.warn(f"simulating at {simulator.url}, {speed:g} times real time; Ctrl-C ends it")
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                served = simulator.statistics()
-                out.warn(f"served {served.requests} requests, {served.starts} starts")
+            await interruption()
+            served = simulator.statistics()
+            out.warn(f"served {served.requests} requests, {served.starts} starts")
         return Exit.OK
 
     return perform(Work(out), job)
-
-
-simulate: Final = documented(_simulate)

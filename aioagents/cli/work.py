@@ -122,6 +122,12 @@ def _unknown(event: StartAbandoned) -> str:
     return f"whether what was sent for {target} at {when} {action}"
 
 
+async def interruption() -> None:
+    """Wait for Ctrl-C or SIGTERM where that is how a command ends, and return."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+
+
 class _SigtermHandler:
     """Makes SIGTERM end a command as Ctrl-C does."""
 

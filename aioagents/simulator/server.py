@@ -6,10 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
-from importlib.util import find_spec
 from ipaddress import ip_address
-from pkgutil import iter_modules
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,8 +15,8 @@ from aiohttp import web
 from anyio.from_thread import start_blocking_portal
 from attrs import frozen
 
-from .. import providers
 from ..contract.fake import FakeServer, RunPlan, SendsWebhooks
+from ..providers import find_parts
 from .app import App
 from .fault_injection import FaultInjector
 from .faults import FaultPlan, Faults
@@ -58,10 +55,11 @@ class Simulator:
 
     `fakes` defaults to one of each provider that has a fake server, made from `plan`. `seed` is that of the faults
     and, when given, replaces the plan's. The fake servers' clock is 0 on entry and runs `speed` times as fast as
-    `monotonic`. `faults` is one plan or several, of which the first with a fault for a request wins. Where no event
-    loop runs, or the program's own must not be blocked: `with Simulator().in_thread() as simulator`. Webhooks are
-    POSTed to the client's URL when they are due, once, and to loopback addresses only. Exit aborts all connections.
-    `statistics`, `now`, `moment`, `fake` and `environment` may be called in any thread. A simulator is entered once.
+    `monotonic`; their dates begin with the moment at which the simulator is made, unless the plan has an `epoch`.
+    `faults` is one plan or several, of which the first with a fault for a request wins. Where no event loop runs, or
+    the program's own must not be blocked: `with Simulator().in_thread() as simulator`. Webhooks are POSTed to the
+    client's URL when they are due, once, and to loopback addresses only. Exit aborts all connections. `statistics`,
+    `now`, `moment`, `fake` and `environment` may be called in any thread. A simulator is entered once.
     """
 
     def __init__(
@@ -82,7 +80,7 @@ class Simulator:
         self._port = port
         self._speed = speed
         self._monotonic = monotonic
-        runs = RunPlan() if plan is None else plan
+        runs = (RunPlan() if plan is None else plan).begun(datetime.now(UTC))
         if seed is not None:
             runs = attrs.evolve(runs, seed=seed)
         self._fakes = {fake.vendor: fake for fake in (find_fakes(runs) if fakes is None else fakes)}
@@ -201,9 +199,7 @@ class Simulator:
 
 def find_fakes(plan: RunPlan) -> list[FakeServer]:
     """Make a fake server of each provider that has one, as found in the providers' folder."""
-    folders = iter_modules(providers.__path__, f"{providers.__name__}.")
-    fakes = [f"{folder.name}.fake" for folder in folders if folder.ispkg]
-    return [import_module(fake).make_fake(plan) for fake in fakes if find_spec(fake) is not None]
+    return [module.make_fake(plan) for module in find_parts("fake").values()]
 
 
 def _loopback(host: str) -> str:

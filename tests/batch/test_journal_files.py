@@ -7,10 +7,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from aioagents.batch.journal.faults import journal_error
 from aioagents.batch.journal.opening import lock
 from aioagents.errors import JournalError
 from tests.batch.journal_rig import ask, change, claim, contents, journal_at, states_of, walk
+from tests.rights import unprivileged
 
 _ROOT = Path(__file__).parents[2]
 
@@ -142,27 +142,6 @@ async def test_folders_and_pipes_are_refused(tmp_path: Path) -> None:
     assert {each.name for each in tmp_path.iterdir()} == {"pipe", "file"}
 
 
-@contextmanager
-def _unprivileged() -> Iterator[None]:
-    """Drop the superuser's rights, so that file permissions apply."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """Return a folder that everybody can reach, so that only its own permissions apply."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
 async def test_read_only_folder(open_folder: Path) -> None:
     """In a read-only folder a journal can neither be created nor opened for writing, but it can be read."""
     path = open_folder / "batch.db"
@@ -171,7 +150,7 @@ async def test_read_only_folder(open_folder: Path) -> None:
     path.with_name("batch.db-lock").chmod(0o644)
     before = contents(open_folder.iterdir())
     open_folder.chmod(0o555)
-    with _unprivileged():
+    with unprivileged():
         with pytest.raises(JournalError, match="Permission denied"):
             async with journal_at(open_folder / "new.db"):
                 pass
@@ -192,7 +171,7 @@ async def test_read_only_file(open_folder: Path) -> None:
     open_folder.chmod(0o777)
     path.with_name("batch.db-lock").chmod(0o666)
     before = contents([path])
-    with _unprivileged(), pytest.raises(JournalError, match=r"read-only|rights"):
+    with unprivileged(), pytest.raises(JournalError, match=r"read-only|rights"):
         async with journal_at(path):
             pass
     assert contents([path]) == before

@@ -3,9 +3,7 @@
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from aioagents.batch import Journal
 from aioagents.providers.leena.fake.server import FakeLeena
 from aioagents.simulator import Simulator
 from tests.cli.test_cli_batch import rows_of, states_in, write_rows
+from tests.rights import unprivileged
 
 #: Limits the size of files while the command runs; measuring coverage needs room afterwards.
 _LIMITED = """
@@ -104,27 +103,6 @@ def test_output_that_is_no_file(cli: Any, fake: FakeLeena, tmp_path: Path, outpu
     assert fake.statistics()["starts"] == 0
 
 
-@contextmanager
-def _unprivileged() -> Iterator[None]:
-    """Drop the superuser's rights, so that file permissions apply."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """Return a folder that everybody can reach, so that only its own permissions apply."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
 def test_read_only_disk(cli: Any, fake: FakeLeena, tmp_path: Path, open_folder: Path) -> None:
     """If nothing can be written, nothing is started, with or without a journal; a journal can still be read."""
     path, journal = write_rows(open_folder, {"a": "good"}), open_folder / "batch.db"
@@ -136,7 +114,7 @@ def test_read_only_disk(cli: Any, fake: FakeLeena, tmp_path: Path, open_folder: 
     path.chmod(0o444)
     open_folder.chmod(0o555)
     before = journal.read_bytes()
-    with _unprivileged():
+    with unprivileged():
         for name in (journal, open_folder / "new.db"):
             done = cli("batch", str(path), *options, str(name), "--json")
             assert done.code == 1

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aioagents.cli.report import Layout
-from aioagents.cli.vendors.leena import LAYOUT
 from aioagents.providers.leena import ReportRow
+from aioagents.providers.leena.cli import LAYOUT
 from aioagents.providers.leena.fake.server import FakeLeena
 
 WINDOW = ("report", "leena", "--from", "2026-01-01", "--to", "2026-01-06")

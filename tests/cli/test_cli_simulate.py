@@ -4,6 +4,7 @@ import json
 import shlex
 import signal
 import socket
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from aioagents.cli import main
 
 def test_export_lines_point_at_it(command: Any) -> None:
     """The export lines make other commands use the simulator, which serves until Ctrl-C and then exits with 0."""
-    serving = command("simulate", "--speed", "600", "--seed", "5", "--fault", "latency=0.1", "--history", "3")
+    options = "--speed 600 --seed 5 --fault latency=0.1 --history 3 --start 2026-01-05T09:00:00Z"
+    serving = command("simulate", *options.split())
     words = [shlex.split(serving.line())]
     while not words[-1][1].startswith("LEENA_REPORT_URL="):  # a line that is missing ends in an IndexError
         words.append(shlex.split(serving.line()))
@@ -28,6 +30,20 @@ def test_export_lines_point_at_it(command: Any) -> None:
     assert serving.process.returncode == 0
     assert "aioagents: simulating at http://127.0.0.1:" in printed
     assert "aioagents: served 2 requests, 0 starts\n" in printed
+
+
+def test_time_begins_now(command: Any) -> None:
+    """Without --start the simulated runs are those of the last hours."""
+    serving = command("simulate", "--history", "3", "--json")
+    environment = json.loads(serving.line())
+    now = datetime.now(UTC)
+    first, last = (str((now + timedelta(days=days)).date()) for days in (-1, 1))
+    report = command("report", "leena", "--from", first, "--to", last, "--json", env=environment)
+    moments = [datetime.fromisoformat(each["initiatedOn"]) for each in report.finish().documents]
+    assert len(moments) == 3
+    assert all(timedelta() < now - each < timedelta(hours=2) for each in moments)
+    serving.signal(signal.SIGTERM)
+    assert serving.process.wait(timeout=30) == 0
 
 
 def test_json_is_the_environment(command: Any) -> None:

@@ -12,7 +12,8 @@ from aioagents.batch import Batch, Journal, Outcome, Record, RowState
 from aioagents.contract.fake import FakeServer, RunPlan, Step
 from aioagents.model import RunState
 from aioagents.providers import all_providers
-from tests.conformance.adapters import ADAPTERS, PRIVATE, Adapter
+from tests.conformance.adapter import PRIVATE, Adapter
+from tests.conformance.adapters import ADAPTERS
 from tests.fakes import FakeClock, FakeSend
 from tests.polling.rig import begin
 

@@ -29,7 +29,8 @@ from aioagents.contract.fake import FakeServer, RunPlan, Step
 from aioagents.model import Purpose, Reply, Request
 from aioagents.observe import Event, PollFailed, RunStarted, StartAbandoned
 from aioagents.providers import all_providers
-from tests.conformance.adapters import ADAPTERS, PRIVATE, Adapter
+from tests.conformance.adapter import PRIVATE, Adapter
+from tests.conformance.adapters import ADAPTERS
 from tests.fakes import FakeClock, FakeSend, settle
 from tests.polling.rig import begin, until_end
 

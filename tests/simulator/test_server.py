@@ -14,12 +14,15 @@ from typing import Any
 import aiohttp
 import pytest
 
+from aioagents import SessionPool
 from aioagents.codec import decode_json, encode_json
 from aioagents.contract.fake import FakeServer, RunPlan, Step, answer
 from aioagents.model import Request
+from aioagents.providers import find_provider
 from aioagents.providers.leena.fake import FakeLeena
 from aioagents.simulator import FaultPlan, Simulator
 from aioagents.simulator.server import find_fakes
+from tests.conformance.adapters import ADAPTERS
 
 _ITEM = "/api/v1/external/aop/items/000000000000000000000000/status"
 
@@ -141,6 +144,23 @@ async def test_clock_runs_at_its_speed() -> None:
         assert (simulator.now(), simulator.speed) == (120.0, 60.0)
         assert simulator.moment(120.0) - simulator.moment(0.0) == timedelta(seconds=2)
         assert abs(simulator.moment(0.0) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("vendor", ["agent-platform", "leap", "leena"])
+async def test_runs_are_dated_now_or_from_the_epoch(vendor: str) -> None:
+    """A run's dates are this machine's, unless the plan has an epoch."""
+    epoch = datetime(2001, 2, 3, 4, 5, tzinfo=UTC)
+    for plan, now in (
+        (None, datetime.now(UTC)),
+        (RunPlan(), datetime.now(UTC)),
+        (RunPlan(epoch=epoch), epoch),
+    ):
+        async with Simulator(plan=plan) as simulator, SessionPool() as pool:
+            client = find_provider(vendor).client.from_env(pool, simulator.environment())
+            run = await (await ADAPTERS[vendor].start(client, "target")).poll()
+        dated = run.created_at or run.started_at
+        assert dated is not None
+        assert abs(dated - now) < timedelta(seconds=30)
 
 
 def test_seed_replaces_the_plans() -> None:

@@ -4,10 +4,9 @@ from typing import Final
 
 import click
 
-from ..exits import HELP
 from .run import run
 from .status import status
-from .summary import HELP as SUMMARY_HELP
+from .summary import HELP
 from .unknown import unknown
 
 
@@ -31,7 +30,7 @@ batch: Final = _Group(
     commands=[run, status, unknown],
     help=run.help,
     short_help="Start each row of a file once, and follow all runs to their end.",
-    epilog=f"{HELP}\n\n{SUMMARY_HELP}",
+    epilog=HELP,
     options_metavar="FILE --vendor NAME [OPTIONS]",
     subcommand_metavar="",
     no_args_is_help=True,

@@ -2,14 +2,14 @@
 
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
 
 from ...providers import all_providers
 from ..exits import Exit
-from ..options import documented, json_option, timeout_option
+from ..options import json_option, timeout_option
 from .job import BatchJob, Form, form_of
 from .runner import run_batch
 from .summary import HELP
@@ -80,10 +80,10 @@ def _with_options(function: Any) -> Any:
     return function
 
 
-@click.command("run")
+@click.command("run", epilog=HELP)
 @_with_options
 @click.pass_context
-def _run(  # noqa: PLR0913 - one for each option
+def run(  # noqa: PLR0913 - one for each option
     context: click.Context,
     *,
     file: str,
@@ -134,9 +134,6 @@ def _run(  # noqa: PLR0913 - one for each option
     )
     _check(context, job)
     return run_batch(job)
-
-
-run: Final = documented(_run, HELP)
 
 
 def _form(context: click.Context, file: str, form: Form | None) -> Form:

@@ -10,7 +10,7 @@ import click
 from ...batch import Journal, Record, RowState
 from ...batch.journal import Durations, JournalReader, Summary
 from ..exits import Exit
-from ..options import documented, json_option
+from ..options import json_option
 from ..output import Output, moment, one_line
 from ..work import Work, perform
 from .job import list_command
@@ -22,7 +22,7 @@ _MOST_SHOWN: Final = 10
 @click.command("status")
 @click.argument("journal", type=click.Path(), metavar="JOURNAL")
 @json_option
-def _status(*, journal: str, is_json: bool) -> Exit:
+def status(*, journal: str, is_json: bool) -> Exit:
     """Show the state of the batch of JOURNAL: totals, durations of runs, errors.
 
     The batch may be running. Exits with 0 however its rows ended, and with 1 if JOURNAL is not a journal.
@@ -41,9 +41,6 @@ def _status(*, journal: str, is_json: bool) -> Exit:
         return Exit.OK
 
     return perform(Work(out), job)
-
-
-status: Final = documented(_status)
 
 
 def unknown_rows(reader: JournalReader, summary: Summary) -> Iterator[Record]:

@@ -13,7 +13,7 @@ from ...errors import JournalError
 from ...model import RunRef
 from ...providers import find_provider
 from ..exits import Exit
-from ..options import documented, json_option
+from ..options import json_option
 from ..output import Output, moment, one_line
 from ..work import Work, perform
 from .status import count_unknown, unknown_rows
@@ -36,7 +36,7 @@ _WITH_REF: Final = (RowState.COMPLETED, RowState.FAILED, RowState.ABORTED, RowSt
     help="Settle a row; repeatable. REF is the run that it began, resend starts it again, drop gives it up.",
 )
 @json_option
-def _unknown(*, journal: str, answers: Sequence[str], is_json: bool) -> Exit:
+def unknown(*, journal: str, answers: Sequence[str], is_json: bool) -> Exit:
     """List the rows of JOURNAL that were sent without it being known whether a run began, or settle some of them.
 
     Search at the vendor for a run with the row's target and time. The changes take effect when the batch is run again
@@ -56,9 +56,6 @@ def _unknown(*, journal: str, answers: Sequence[str], is_json: bool) -> Exit:
         return Exit.OK
 
     return perform(Work(out), job)
-
-
-unknown: Final = documented(_unknown)
 
 
 def _list(out: Output, journal: str) -> None:

@@ -4,7 +4,6 @@ from typing import Final
 
 import click
 
-from ...options import documented
 from .deliver import deliver
 from .jobs import jobs
 from .runs import runs
@@ -12,11 +11,11 @@ from .triggers import triggers
 
 
 @click.group("agh", no_args_is_help=True)
-def _agh() -> None:
+def agh_group() -> None:
     """Jobs, triggers, runs and webhooks of AGH Runtime. 'aioagents run agh JOB_ID' starts a run."""
 
 
 for _each in (deliver, jobs, runs, triggers):
-    _agh.add_command(_each)
+    agh_group.add_command(_each)
 
-GROUP: Final = documented(_agh)
+GROUP: Final = agh_group

@@ -4,17 +4,16 @@ from typing import Final
 
 import click
 
-from ...options import documented
 from .jobs import guardrails, models, tools
 from .upload import upload
 
 
 @click.group("agent-platform", no_args_is_help=True)
-def _platform() -> None:
+def platform_group() -> None:
     """Tools, models, guardrails and files of Kore Agent Platform; needs AGENT_PLATFORM_TOOLS_KEY."""
 
 
 for _each in (guardrails, models, tools, upload):
-    _platform.add_command(_each)
+    platform_group.add_command(_each)
 
-GROUP: Final = documented(_platform)
+GROUP: Final = platform_group

@@ -3,20 +3,20 @@
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import click
 from attrs import asdict
 
 from ... import codec
+from ...cli.exits import Exit
+from ...cli.options import members_option
+from ...cli.report import Cell, Layout, ReportJob, report_options, write_report
+from ...cli.runs import run_command, start
 from ...polling import RunHandle
 from ...pool import SessionPool
-from ...providers.leena import Leena, LeenaEndpoints, Report, ReportRow
-from ...providers.leena.settings import region_from_env
-from ..exits import Exit
-from ..options import documented, json_option, read_members, timeout_option
-from ..report import Cell, Layout, ReportJob, report_options, write_report
-from ..runs import start
+from . import Leena, LeenaEndpoints, Report, ReportRow
+from .settings import region_from_env
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
@@ -25,38 +25,12 @@ def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
     return {"token": found.token or "", "aop": found.aop or "", "report": found.report or ""}
 
 
-@click.command("leena")
+@run_command("leena")
 @click.argument("aop_id")
 @click.option("--message", default="", metavar="TEXT", help="The message the run starts with.")
-@click.option("--context", "pairs", multiple=True, metavar="K=V", help="A member of the context; repeatable.")
-@click.option(
-    "--context-file",
-    metavar="FILE",
-    help="The context as a JSON object, '-' for stdin; --context overrides it.",
-)
-@click.option(
-    "--wait/--no-wait",
-    default=True,
-    help="Follow the run, or print its reference and exit.  [default: wait]",
-)
-@timeout_option
-@json_option
-def run_leena(
-    *,
-    aop_id: str,
-    message: str,
-    pairs: tuple[str, ...],
-    context_file: str | None,
-    wait: bool,
-    timeout: float | None,
-    is_json: bool,
-) -> Exit:
-    """Start a run of the AOP called AOP_ID (its slug or id) at Leena AI.
-
-    The run's reference is printed as soon as it is known; 'aioagents wait REF' follows it from anywhere. A
-    start is never sent twice: if its reply is lost, the command reports it and exits with 4.
-    """
-    context = read_members(pairs, context_file, option="--context")
+@members_option("--context", "context")
+def run_leena(*, aop_id: str, message: str, context: Mapping[str, Any] | None, **options: Any) -> Exit:
+    """Start a run of the AOP called AOP_ID (its slug or id) at Leena AI."""
 
     async def begin(pool: SessionPool, _: AsyncExitStack) -> RunHandle:
         client = Leena.from_env(pool)
@@ -65,7 +39,7 @@ def run_leena(
         except TypeError as exc:  # text that is no UTF-8
             raise ValueError(str(exc)) from None
 
-    return start(begin, is_waited=wait, timeout=timeout, is_json=is_json)
+    return start(begin, **options)
 
 
 @click.command("leena")
@@ -143,5 +117,5 @@ LAYOUT: Final = Layout(
     shown=("run_id", "status", "initiated_on", "total_time_taken", "associated_aops"),
 )
 
-RUN: Final = documented(run_leena)
-REPORT: Final = documented(report_leena)
+RUN: Final = run_leena
+REPORT: Final = report_leena

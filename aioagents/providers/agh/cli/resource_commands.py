@@ -1,18 +1,17 @@
-"""Commands that jobs and triggers share: `show`, `create`, `update`, `delete`, and the options of lists."""
+"""`agh jobs` and `agh triggers`: the commands `list`, `runs`, `show`, `create`, `update` and `delete` of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import click
 from attrs import frozen
 
-from ....providers.agh import Agh, Job, Trigger
-from ...exits import Exit
-from ...listing import ask, show_members
-from ...options import documented, json_option, read_object
-from ...output import Output
-
-Command = Callable[..., Any]
+from ....cli.exits import Exit
+from ....cli.listing import ask, show_members, show_table
+from ....cli.options import Command, json_option, read_object
+from ....cli.output import Output
+from .. import Agh, Job, Trigger
+from .runs import OF_ONE, history_options, show_history
 
 _SECRET: Final = "webhook_secret_value"  # noqa: S105 - the name of the member that holds one
 _HINT: Final = "FILE"
@@ -23,39 +22,72 @@ class Resource:
     """Jobs or triggers: their `name`, the client's attribute (`of`), and the checks of their definitions.
 
     `check_new` and `check_changes` raise ValueError or TypeError, which names the member; `members` are those of a
-    new definition, which `guide` documents. `shown` returns members to show in addition to those of the server.
+    new definition, which `guide` documents. `shown` returns members to show in addition to those of the server. A
+    list has the columns `heads`, of which a narrow terminal leaves out those in `spare`, and a `row` for each;
+    `filters` are its options beyond those that all lists have.
     """
 
     name: str
+    about: str
+    about_list: str
     of: Callable[[Agh], Any]
     check_new: Callable[[Mapping[str, Any]], object]
     check_changes: Callable[[Mapping[str, Any]], object]
     members: frozenset[str]
     guide: str
+    heads: Sequence[str]
+    row: Callable[[Any], Sequence[object]]
+    spare: Sequence[str]
+    filters: Sequence[Callable[[Command], Command]] = ()
     shown: Callable[[Any], Mapping[str, object]] = lambda _: {}
 
 
-def list_options(command: Command) -> Command:
-    """Add the options that narrow a list of definitions."""
-    for option in (
-        json_option,
-        click.option(
-            "--limit", type=click.IntRange(min=0), metavar="N", help="At most this many; 0 for all."
-        ),
-        click.option(
-            "--source", metavar="WORD", help="Only those of this source: dynamic, config or package."
-        ),
-        click.option("--workspace", "workspace_id", metavar="ID", help="Only those of this workspace."),
-        click.option("--scope", metavar="WORD", help="Only those of this scope: global or workspace."),
-    ):
-        command = option(command)
-    return command
+_LIST_OPTIONS: Final = (
+    click.option("--scope", metavar="WORD", help="Only those of this scope: global or workspace."),
+    click.option("--workspace", "workspace_id", metavar="ID", help="Only those of this workspace."),
+    click.option("--source", metavar="WORD", help="Only those of this source: dynamic, config or package."),
+    click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many; 0 for all."),
+    json_option,
+)
 
 
-def add_commands(group: click.Group, resource: Resource) -> None:
-    """Add `show`, `create`, `update` and `delete` to the group of a resource."""
-    for command in (_show(resource), _create(resource), _update(resource), _delete(resource)):
-        group.add_command(command)
+def resource_group(resource: Resource) -> click.Group:
+    """Return the group of all commands of a resource."""
+    group = click.Group(f"{resource.name}s", help=resource.about, no_args_is_help=True)
+    for make in (_list, _list_runs, _show, _create, _update, _delete):
+        group.add_command(make(resource))
+    return group
+
+
+def _list(resource: Resource) -> click.Command:
+    @click.command("list", help=resource.about_list)
+    def show_list(*, is_json: bool, **filters: Any) -> Exit:
+        async def call(client: Agh, out: Output) -> Exit:
+            found = await resource.of(client).list(**filters)
+            for each in found:
+                out.document(each.raw)
+            show_table(out, resource.heads, [resource.row(each) for each in found], spare=resource.spare)
+            return Exit.OK
+
+        return ask(Agh, call, is_json=is_json)
+
+    for option in (*resource.filters, *_LIST_OPTIONS):
+        option(show_list)
+    return show_list
+
+
+def _list_runs(resource: Resource) -> click.Command:
+    variable = f"{resource.name.upper()}_ID"
+
+    @click.command("runs", help=f"List the runs of the {resource.name} called {variable}, the newest first.")
+    @click.argument("item_id", metavar=variable)
+    @history_options
+    def show_runs(*, item_id: str, is_json: bool, **filters: Any) -> Exit:
+        return show_history(
+            lambda client: resource.of(client).runs(item_id, **filters), is_json=is_json, spare=OF_ONE
+        )
+
+    return show_runs
 
 
 def _show(resource: Resource) -> click.Command:
@@ -68,7 +100,7 @@ def _show(resource: Resource) -> click.Command:
 
         return ask(Agh, call, is_json=is_json)
 
-    return documented(show)
+    return show
 
 
 def _create(resource: Resource) -> click.Command:
@@ -86,7 +118,7 @@ def _create(resource: Resource) -> click.Command:
 
         return ask(Agh, call, is_json=is_json, hidden=_secrets(members))
 
-    return documented(create)
+    return create
 
 
 def _update(resource: Resource) -> click.Command:
@@ -105,7 +137,7 @@ def _update(resource: Resource) -> click.Command:
 
         return ask(Agh, call, is_json=is_json, hidden=_secrets(members))
 
-    return documented(update)
+    return update
 
 
 def _delete(resource: Resource) -> click.Command:
@@ -121,7 +153,7 @@ def _delete(resource: Resource) -> click.Command:
 
         return ask(Agh, call, is_json=is_json)
 
-    return documented(delete)
+    return delete
 
 
 def _show_definition(out: Output, resource: Resource, found: Job | Trigger) -> Exit:

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import click
 
+from ....cli.exits import Exit, code_of
+from ....cli.listing import ask
+from ....cli.options import json_option
+from ....cli.output import Output, describe_run
 from ....model import Run, Secret
-from ....providers.agh import Agh, Delivery
-from ...exits import Exit, code_of
-from ...listing import ask
-from ...options import documented, json_option
-from ...output import Output, describe_run
+from .. import Agh, Delivery
 
 #: Seconds that the server may take to cancel a run whose connection was closed.
 _CANCEL_GRACE: Final = 10.0
@@ -43,7 +43,7 @@ _PARTING: Final = "The connection is closed, by which the server cancels the run
     help="Close the connection, which cancels the run, after this many seconds.  [default: never]",
 )
 @json_option
-def _deliver(*, endpoint: str, secret_file: str, body: str, is_json: bool, **options: Any) -> Exit:
+def deliver(*, endpoint: str, secret_file: str, body: str, is_json: bool, **options: Any) -> Exit:
     """Deliver a webhook to ENDPOINT, as listed by 'aioagents agh triggers list', and wait for the end of its run.
 
     The server cancels the run when the connection is closed: Ctrl-C ends the command and the run. A delivery whose
@@ -109,6 +109,3 @@ def _read_body(body: str) -> bytes:
         return sys.stdin.buffer.read() if body == "@-" else Path(body[1:]).read_bytes()
     except OSError as exc:
         raise click.BadParameter(f"{body[1:]}: {exc.strerror}", param_hint="--body") from None
-
-
-deliver: Final = documented(_deliver)

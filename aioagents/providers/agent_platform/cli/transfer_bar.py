@@ -4,10 +4,10 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Self
 
-from ...output import Output
+from ....cli.output import Output
 
 if TYPE_CHECKING:
-    from ... import live
+    from ....cli import live
 
 _TICK: Final = 0.1  # seconds between two drawings
 _MEGA: Final = 1e6
@@ -26,7 +26,7 @@ class TransferBar:
     def _open_board(self, out: Output) -> "live.Board | None":
         if not out.is_live:
             return None
-        from ... import live  # noqa: PLC0415 - rich is imported where something is drawn
+        from ....cli import live  # noqa: PLC0415 - rich is imported where something is drawn
 
         return live.Board(lambda: live.bytes_transferred(self._done, self._total or None, self._word))
 

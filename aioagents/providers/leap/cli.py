@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from ...auth import read_settings
+from ...cli.exits import Exit
+from ...cli.options import members_option
+from ...cli.runs import run_command, start
 from ...contract import check_base_url
 from ...polling import RunHandle
 from ...pool import SessionPool
-from ...providers.leap import BASE_URL, Leap
 from ...webhooks import WebhookReceiver
-from ..exits import Exit
-from ..options import documented, json_option, read_members, timeout_option
-from ..runs import start
+from . import BASE_URL, Leap
 
 
 def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
@@ -23,12 +23,9 @@ def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
     return {"workflows": check_base_url(found.get("LEAP_BASE_URL", BASE_URL), "LEAP_BASE_URL")}
 
 
-@click.command("leap")
+@run_command("leap")
 @click.argument("workflow_id")
-@click.option("--input", "pairs", multiple=True, metavar="K=V", help="An input; repeatable.")
-@click.option(
-    "--input-file", metavar="FILE", help="The inputs as a JSON object, '-' for stdin; --input overrides it."
-)
+@members_option("--input", "inputs")
 @click.option(
     "--webhook-port",
     type=click.IntRange(0, 65535),
@@ -36,31 +33,16 @@ def endpoints(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
 )
 @click.option("--webhook-host", default="127.0.0.1", help="The address to listen on.", show_default=True)
 @click.option("--webhook-url", metavar="URL", help="The public URL of that port.  [default: its own address]")
-@click.option(
-    "--wait/--no-wait",
-    default=True,
-    help="Follow the run, or print its reference and exit.  [default: wait]",
-)
-@timeout_option
-@json_option
 def run_leap(
     *,
     workflow_id: str,
-    pairs: tuple[str, ...],
-    input_file: str | None,
+    inputs: Mapping[str, Any] | None,
     webhook_port: int | None,
     webhook_host: str,
     webhook_url: str | None,
-    wait: bool,
-    timeout: float | None,
-    is_json: bool,
+    **options: Any,
 ) -> Exit:
-    """Start a run of the workflow called WORKFLOW_ID at Leap.
-
-    The run's reference is printed as soon as it is known; 'aioagents wait REF' follows it from anywhere. A
-    start is never sent twice: if its reply is lost, the command reports it and exits with 4.
-    """
-    inputs = read_members(pairs, input_file, option="--input") if pairs or input_file else None
+    """Start a run of the workflow called WORKFLOW_ID at Leap."""
 
     async def begin(pool: SessionPool, stack: AsyncExitStack) -> RunHandle:
         receiver = None
@@ -70,7 +52,7 @@ def run_leap(
             receiver = await stack.enter_async_context(serving)
         return await client.run(workflow_id, inputs, webhook_url=receiver)
 
-    return start(begin, is_waited=wait, timeout=timeout, is_json=is_json)
+    return start(begin, **options)
 
 
-RUN: Final = documented(run_leap)
+RUN: Final = run_leap

@@ -4,12 +4,15 @@ import asyncio
 import sys
 from collections.abc import Callable
 from typing import Final
-from uuid import uuid4
 
 import click
 
+from ....cli.exits import Exit, code_of, worst
+from ....cli.options import json_option
+from ....cli.output import Output
+from ....cli.work import Work, perform
 from ....errors import AgentsError, AuthenticationError, PermissionDenied
-from ....providers.agent_platform import (
+from .. import (
     AgentPlatform,
     Debug,
     Invoke,
@@ -17,22 +20,14 @@ from ....providers.agent_platform import (
     StreamEvent,
     StreamMode,
 )
-from ...exits import Exit, code_of, worst
-from ...options import documented, json_option
-from ...output import Output
-from ...work import Work, perform
+from .run import conversation_options, new_conversation
 from .stdin_lines import StdinLines
 
 _PROMPT: Final = "> "
 
 
 @click.command("agent-platform")
-@click.option(
-    "--session", "session_reference", metavar="NAME", help="The conversation.  [default: a new one]"
-)
-@click.option(
-    "--user", "user_reference", metavar="NAME", help="The end user.  [default: as the conversation]"
-)
+@conversation_options
 @click.option("--agent", metavar="NAME", help="The agent that answers.  [default: the app chooses one]")
 @click.option(
     "--mode",
@@ -43,7 +38,7 @@ _PROMPT: Final = "> "
 )
 @click.option("--thoughts", is_flag=True, help="Show the thoughts of agents.")
 @json_option
-def _chat(
+def chat_platform(
     *,
     session_reference: str | None,
     user_reference: str | None,
@@ -60,7 +55,7 @@ def _chat(
     input the worst answer decides the exit code.
     """
     work = Work(Output(is_json=is_json))
-    session = session_reference or f"cli-{uuid4().hex}"
+    session = session_reference or new_conversation()
 
     async def job() -> Exit:
         async with work.pool() as pool:
@@ -211,4 +206,4 @@ def _describe(event: StreamEvent) -> dict[str, object]:
     }
 
 
-CHAT: Final = documented(_chat)
+CHAT: Final = chat_platform

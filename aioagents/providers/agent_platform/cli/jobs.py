@@ -6,9 +6,13 @@ from typing import Any
 
 import click
 
+from ....cli.exits import Exit
+from ....cli.options import Command
+from ....cli.output import Output
+from ....cli.runs import follow_options, start
 from ....polling import RunHandle
 from ....pool import SessionPool
-from ....providers.agent_platform import (
+from .. import (
     DEVICES,
     AgentPlatform,
     DockHandle,
@@ -18,37 +22,16 @@ from ....providers.agent_platform import (
     ModelType,
     Scaling,
 )
-from ...exits import Exit
-from ...options import documented, json_option, timeout_option
-from ...output import Output
-from ...runs import start
 from .transfer_bar import TransferBar
 
-_Command = Callable[..., Any]
 _Begin = Callable[[AgentPlatform], Awaitable[DockHandle]]
 
 
-def _job_options(command: _Command) -> _Command:
-    for option in (
-        click.option(
-            "--wait/--no-wait",
-            default=True,
-            help="Follow the job, or print its reference and exit.  [default: wait]",
-        ),
-        timeout_option,
-        json_option,
-    ):
-        command = option(command)
-    return command
-
-
-def _save_option(command: _Command) -> _Command:
+def _save_option(command: Command) -> Command:
     return click.option("--save", metavar="FILE", help="Download the export to this file.")(command)
 
 
-def _follow(
-    begin: _Begin, *, wait: bool, timeout: float | None, is_json: bool, save: str | None = None
-) -> Exit:
+def _follow(begin: _Begin, *, wait: bool, save: str | None = None, **options: Any) -> Exit:
     """Start a dock job and follow it; print the URL of an export, or download it to `save`."""
     if save is not None and not wait:
         raise click.UsageError("--save has to wait for the end of the job: leave out --no-wait")
@@ -61,7 +44,7 @@ def _follow(
         if isinstance(result, Download):
             await _fetch(result, out, save)
 
-    return start(start_job, is_waited=wait, timeout=timeout, is_json=is_json, then=finish)
+    return start(start_job, wait=wait, then=finish, **options)
 
 
 async def _fetch(download: Download, out: Output, save: str | None) -> None:
@@ -82,7 +65,7 @@ def tools() -> None:
 
 @tools.command("deploy")
 @click.argument("tool_id")
-@_job_options
+@follow_options
 def _deploy_tool(*, tool_id: str, **options: Any) -> Exit:
     """Deploy the tool called TOOL_ID."""
     return _follow(lambda client: client.tools.deploy(tool_id), **options)
@@ -90,7 +73,7 @@ def _deploy_tool(*, tool_id: str, **options: Any) -> Exit:
 
 @tools.command("undeploy")
 @click.argument("tool_id")
-@_job_options
+@follow_options
 def _undeploy_tool(*, tool_id: str, **options: Any) -> Exit:
     """Undeploy the tool called TOOL_ID."""
     return _follow(lambda client: client.tools.undeploy(tool_id), **options)
@@ -100,7 +83,7 @@ def _undeploy_tool(*, tool_id: str, **options: Any) -> Exit:
 @click.argument("tool_id")
 @click.option("--flow", "flow_id", metavar="ID", help="The flow to export.")
 @_save_option
-@_job_options
+@follow_options
 def _export_tool(*, tool_id: str, flow_id: str | None, **options: Any) -> Exit:
     """Export the tool called TOOL_ID as a zip file."""
     return _follow(lambda client: client.tools.export(tool_id, flow_id=flow_id), **options)
@@ -114,7 +97,7 @@ def _export_tool(*, tool_id: str, flow_id: str | None, **options: Any) -> Exit:
 @click.option("--tool-file", required=True, metavar="FILE", help="The export's app_definition.json.")
 @click.option("--flow-file", required=True, metavar="FILE", help="The export's flow_definition.json.")
 @click.option("--env-file", metavar="FILE", help="The export's env_variables.json; needed with --into.")
-@_job_options
+@follow_options
 def _import_tool(
     *, name: str, tool_id: str | None, tool_file: str, flow_file: str, env_file: str | None, **options: Any
 ) -> Exit:
@@ -147,7 +130,7 @@ def models() -> None:
 @models.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--adapter", "is_adapter", is_flag=True, default=None, help="The file is an adapter.")
-@_job_options
+@follow_options
 def _import_model(*, file: str, is_adapter: bool | None, is_json: bool, **options: Any) -> Exit:
     """Upload FILE, a tar file, in chunks, and import it as a model."""
 
@@ -161,7 +144,7 @@ def _import_model(*, file: str, is_adapter: bool | None, is_json: bool, **option
 @models.command("export")
 @click.argument("model_id")
 @_save_option
-@_job_options
+@follow_options
 def _export_model(*, model_id: str, **options: Any) -> Exit:
     """Export the model called MODEL_ID."""
     return _follow(lambda client: client.models.export(model_id), **options)
@@ -191,7 +174,7 @@ def _export_model(*, model_id: str, **options: Any) -> Exit:
 @click.option("--top-k", type=click.IntRange(1, 100), required=True, help="How many of the likeliest tokens.")
 @click.option("--min-replicas", type=click.IntRange(1, 10), help="Smallest number of replicas.")
 @click.option("--max-replicas", type=click.IntRange(1, 50), help="Largest number of replicas.")
-@_job_options
+@follow_options
 def _deploy_model(
     *,
     model_id: str,
@@ -227,7 +210,7 @@ def _deploy_model(
 
 @models.command("undeploy")
 @click.argument("model_id")
-@_job_options
+@follow_options
 def _undeploy_model(*, model_id: str, **options: Any) -> Exit:
     """Undeploy the model called MODEL_ID."""
     return _follow(lambda client: client.models.undeploy(model_id), **options)
@@ -243,7 +226,7 @@ _GUARDRAIL = click.Choice([each.value for each in Guardrail], case_sensitive=Fal
 
 @guardrails.command("deploy")
 @click.argument("name", type=_GUARDRAIL)
-@_job_options
+@follow_options
 def _deploy_guardrail(*, name: str, **options: Any) -> Exit:
     """Deploy the guardrail called NAME."""
     return _follow(lambda client: client.guardrails.deploy(name), **options)
@@ -251,13 +234,7 @@ def _deploy_guardrail(*, name: str, **options: Any) -> Exit:
 
 @guardrails.command("undeploy")
 @click.argument("name", type=_GUARDRAIL)
-@_job_options
+@follow_options
 def _undeploy_guardrail(*, name: str, **options: Any) -> Exit:
     """Undeploy the guardrail called NAME."""
     return _follow(lambda client: client.guardrails.undeploy(name), **options)
-
-
-for _group in (tools, models, guardrails):
-    for _each in _group.commands.values():
-        documented(_each)
-    documented(_group)

@@ -2,11 +2,11 @@
 
 import click
 
-from ....providers.agent_platform import AgentPlatform
-from ...exits import Exit
-from ...listing import ask
-from ...options import documented, json_option
-from ...output import Output
+from ....cli.exits import Exit
+from ....cli.listing import ask
+from ....cli.options import json_option
+from ....cli.output import Output
+from .. import AgentPlatform
 from .transfer_bar import TransferBar
 
 
@@ -30,6 +30,3 @@ def upload(*, file: str, context: str, is_json: bool) -> Exit:
         return Exit.OK
 
     return ask(AgentPlatform, call, is_json=is_json)
-
-
-documented(upload)

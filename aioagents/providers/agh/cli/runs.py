@@ -5,13 +5,11 @@ from typing import Any, Final
 
 import click
 
-from ....providers.agh import Agh, RunHistory
-from ...exits import Exit
-from ...listing import ask, show_members, show_table
-from ...options import documented, json_option
-from ...output import Output
-
-Command = Callable[..., Any]
+from ....cli.exits import Exit
+from ....cli.listing import ask, show_members, show_table
+from ....cli.options import Command, json_option
+from ....cli.output import Output
+from .. import Agh, RunHistory
 
 #: Columns that a narrow terminal leaves out, if all runs have one owner.
 OF_ONE: Final = ("owner", "attempt", "ended")
@@ -64,11 +62,11 @@ def show_history(
 
 
 @click.group("runs", no_args_is_help=True)
-def _runs() -> None:
+def runs() -> None:
     """List runs, and show one. 'aioagents wait agh:/RUN_ID' follows one."""
 
 
-@_runs.command("list")
+@runs.command("list")
 @click.option("--job", "job_id", metavar="ID", help="Only runs of this job, which may be deleted.")
 @click.option(
     "--trigger", "trigger_id", metavar="ID", help="Only runs of this trigger, which may be deleted."
@@ -79,7 +77,7 @@ def _list(*, is_json: bool, **filters: Any) -> Exit:
     return show_history(lambda client: client.runs.list(**filters), is_json=is_json)
 
 
-@_runs.command("show")
+@runs.command("show")
 @click.argument("run_id")
 @json_option
 def _show(*, run_id: str, is_json: bool) -> Exit:
@@ -96,9 +94,3 @@ def _show(*, run_id: str, is_json: bool) -> Exit:
         return Exit.OK
 
     return ask(Agh, call, is_json=is_json)
-
-
-for _each in (_list, _show):
-    documented(_each)
-
-runs: Final = documented(_runs)

@@ -1,0 +1,47 @@
+"""How the common tests use a vendor: what the module `<folder>_adapter` beside the vendor's own tests supplies."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from aioagents import RunHandle, RunState
+from aioagents.contract import BatchRow, RunClient
+from aioagents.contract.fake import FakeServer, RunPlan
+
+#: A marker that goes out with each start and must show nowhere.
+PRIVATE: Final = "someone@example.com"
+URL: Final = "http://127.0.0.1"
+
+
+@frozen(kw_only=True)
+class Adapter:
+    """One vendor, as the common tests need it.
+
+    `start` starts a run of a target, with `PRIVATE` somewhere in the request. `row` makes a row with a key, whose run
+    has the script `target`. `follow` makes a handle of an id. `words` are the vendor's status words of the states in
+    scripts. `start_call` and `poll_call` are the names of its requests, `secrets` texts that must be shown nowhere,
+    `unreadable` bodies of a successful start that name no run. `finds_lost` says that a run is found if the answer to
+    its start was lost; `has_input` that a start takes input; `needs_settings` that without any variable set there is
+    no client.
+    """
+
+    name: str
+    fake: Callable[[RunPlan], FakeServer]
+    start: Callable[[Any, str], Awaitable[RunHandle]]
+    row: Callable[[str], BatchRow]
+    follow: Callable[[Any, str], RunHandle]
+    words: Mapping[RunState, str]
+    start_call: str
+    poll_call: str
+    secrets: Sequence[str]
+    unknown_id: str
+    unreadable: Sequence[bytes] = (b"", b"<html>", b"{}", b"[]", b"null")
+    has_tokens: bool = False
+    finds_lost: bool = False
+    has_input: bool = True
+    needs_settings: bool = True
+
+    def client(self, kind: type[RunClient], pool: Any, fake: FakeServer) -> RunClient:
+        """Make a client with the fake server's credentials."""
+        return kind.from_env(pool, fake.environment(URL))

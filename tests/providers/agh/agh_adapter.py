@@ -1,0 +1,44 @@
+"""How the common tests use AGH Runtime."""
+
+from typing import Any, Final
+
+from aioagents import RunHandle, RunState
+from aioagents.contract import BatchRow
+from aioagents.contract.fake import RunPlan
+from aioagents.providers.agh.fake import AghRules, FakeAgh
+from tests.conformance.adapter import Adapter
+
+
+async def _start(client: Any, target: str) -> RunHandle:
+    handle: RunHandle = await client.jobs.trigger(target)
+    return handle
+
+
+def _make_fake(plan: RunPlan) -> FakeAgh:
+    """Make a fake server whose job delegates: only then is a trigger answered before its run has ended."""
+    fake = FakeAgh(plan, rules=AghRules(concurrency=1000))
+    schedule = {"mode": "cron", "expr": "0 0 1 1 *"}
+    fake.install_job({"scope": "global", "name": "target", "schedule": schedule, "task": {}}, job_id="target")
+    return fake
+
+
+ADAPTER: Final = Adapter(
+    name="agh",
+    fake=_make_fake,
+    start=_start,
+    row=lambda key: BatchRow(key, "target"),
+    follow=lambda client, run_id: client.runs.follow(run_id),
+    words={
+        RunState.RUNNING: "running",
+        RunState.COMPLETED: "completed",
+        RunState.FAILED: "failed",
+        RunState.ABORTED: "canceled",
+    },
+    start_call="jobs.trigger",
+    poll_call="task-runs.get",
+    secrets=(),
+    unknown_id="run-none",
+    finds_lost=True,
+    has_input=False,
+    needs_settings=False,
+)
