@@ -5,7 +5,8 @@ once. The simulator serves fake servers over loopback; tests call them directly 
 them by a factory: a vendor's module `fake` has a function `make_fake(plan: RunPlan) -> FakeServer`.
 """
 
-from .plan import RunPlan, Step
+from .plan import RunPlan, Step, hex_id, seeded, timed_steps
+from .requests import JsonObject, has_key, read_count, read_json, read_object
 from .router import Match, Router, answer, ask, no_such_endpoint, read_query
 from .routes import (
     Answer,
@@ -19,6 +20,9 @@ from .routes import (
     make_routes,
 )
 from .server import AnswersUnknownPaths, FakeServer, SendsWebhooks, Webhook
+from .timelines import FakeRun, StatusWords, Timeline, Timelines
+from .vendor import FakeVendor
+from .webhooks import WebhookQueue
 
 __all__ = [
     "Answer",
@@ -26,20 +30,34 @@ __all__ = [
     "Call",
     "DelayedReply",
     "Endpoint",
+    "FakeRun",
     "FakeServer",
+    "FakeVendor",
+    "JsonObject",
     "Match",
     "Refused",
     "Route",
     "Router",
     "RunPlan",
     "SendsWebhooks",
+    "StatusWords",
     "Step",
     "StreamedReply",
+    "Timeline",
+    "Timelines",
     "Webhook",
+    "WebhookQueue",
     "answer",
     "ask",
+    "has_key",
+    "hex_id",
     "json_reply",
     "make_routes",
     "no_such_endpoint",
+    "read_count",
+    "read_json",
+    "read_object",
     "read_query",
+    "seeded",
+    "timed_steps",
 ]
