@@ -1,5 +1,6 @@
 """When the runs of a fake server change their status: as scripted, or drawn from the seed. Pure."""
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -104,6 +105,11 @@ class FakeRun:
     def ended_at(self) -> float | None:
         """Return when it ends, also before then; None if it never does."""
         return None if self.end is None else self.end[0]
+
+    @property
+    def until(self) -> float:
+        """Return the second until which it goes on, infinite if it never ends: the `until` of a `DelayedReply`."""
+        return math.inf if self.end is None else self.end[0]
 
     def status_at(self, now: float) -> tuple[float, str]:
         """Return the status at `now`, and since when it holds: `(since, status)`."""

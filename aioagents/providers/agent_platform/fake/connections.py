@@ -5,10 +5,8 @@ from typing import Any, Final
 
 from attrs import define
 
-from ....contract.fake import Call, Endpoint, Refused
+from ....contract.fake import Call, Endpoint, JsonObject, Refused, read_count, read_object
 from ....model import Purpose, Reply
-from .bodies import JsonObject, read_object
-from .session_handlers import whole
 from .state import ServerState
 
 PROVIDERS: Final = ("Open AI", "Anthropic", "Azure Open AI", "API")
@@ -61,7 +59,7 @@ class ConnectionHandlers:
             for each in self._by_id.values()
             if provider in (None, each.provider) and status in (None, each.status)
         ]
-        page = found[: whole(call, "limit", len(found), 1)]
+        page = found[: read_count(call, "limit", len(found), low=1)]
         return self._server.reply(
             {"connections": [self._connection(each) for each in page], "total": len(found)}
         )

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 from attrs import define, field, frozen
 
-from ....contract.fake import Answer, Call, Endpoint, Refused
+from ....contract.fake import Answer, Call, Endpoint, JsonObject, Refused, read_object
 from ....model import Purpose, Reply
-from .bodies import Form, JsonObject, read_form, read_object
 from .dock_jobs import IMPORT_MODEL, DockJobs
+from .forms import Form, read_form
 from .state import ServerState
 
 _FILES: Final = "/api/public/files"

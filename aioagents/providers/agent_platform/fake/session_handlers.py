@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ....contract.fake import Call, Endpoint, Refused
+from ....contract.fake import Call, Endpoint, Refused, read_count, read_object
 from ....model import Purpose, Reply
-from .bodies import read_object
 from .sessions import Identity, Session, Sessions, read_identity, session_info, shown_reference
 from .signins import SignIns
 from .state import ServerState
@@ -125,7 +124,7 @@ class SessionHandlers:
 
     def _list_later(self, call: Call) -> Reply:
         found = self._between(call.query.get("startDate"), call.query.get("endDate"))
-        offset, limit = whole(call, "offset", 0, 0), whole(call, "limit", _PAGE, 1)
+        offset, limit = read_count(call, "offset", 0), read_count(call, "limit", _PAGE, low=1)
         return self._page(list(found), offset=offset, limit=limit, now=call.now)
 
     def _between(self, start: str | None, end: str | None) -> Iterator[Session]:
@@ -173,13 +172,3 @@ class SessionHandlers:
         return self._sessions.get(identity.session_id or "") or self._sessions.latest(
             identity.reference or ""
         )
-
-
-def whole(call: Call, name: str, default: int, low: int, high: int = 1_000_000) -> int:
-    """Read a whole number from the query, `default` if it is absent. Raises `Refused`."""
-    text = call.query.get(name)
-    if text is None:
-        return default
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise Refused(400, f"{name} has to be from {low} to {high}")
-    return int(text)
