@@ -6,7 +6,7 @@ them by a factory: a vendor's module `fake` has a function `make_fake(plan: RunP
 """
 
 from .plan import RunPlan, Step, hex_id, seeded, timed_steps
-from .requests import JsonObject, has_key, read_count, read_json, read_object
+from .requests import JsonObject, has_key, read_count, read_json, read_object, refusing
 from .router import Match, Router, answer, ask, no_such_endpoint, read_query
 from .routes import (
     Answer,
@@ -58,6 +58,7 @@ __all__ = [
     "read_json",
     "read_object",
     "read_query",
+    "refusing",
     "seeded",
     "timed_steps",
 ]

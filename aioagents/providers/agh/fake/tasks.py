@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from ....contract.fake import Refused
+from ....contract.fake import Refused, hex_id
 from .definitions import Job
 from .event_queue import EventQueue
 from .runs import ENDS
@@ -117,7 +117,7 @@ class Tasks:
         """Create a task for an automation run, and queue a run of it."""
         given = job.task or {}
         task = Task(
-            id=f"task-{self._ids.getrandbits(64):016x}",
+            id=f"task-{hex_id(self._ids, 16)}",
             title=given.get("title", "").strip() or job.name,
             description=given.get("description", "").strip() or job.prompt,
             scope=job.scope,
@@ -197,7 +197,7 @@ class Tasks:
         return successor
 
     def _add_run(self, task: Task, origin: str) -> TaskRun:
-        run_id = f"run-{self._ids.getrandbits(64):016x}"
+        run_id = f"run-{hex_id(self._ids, 16)}"
         run = TaskRun(id=run_id, task=task, origin=origin, queued_at=self._events.now)
         task.runs.append(run)
         task.events += 1
@@ -236,7 +236,7 @@ class Tasks:
             run.claimed_by = run.claimed_by or {"kind": "agent_session", "ref": f"sess-{run.id[-16:]}"}
             run.moments.setdefault("claimed_at", now)
         if word in {"starting", "running"}:
-            run.session_id = run.session_id or f"sess-{self._ids.getrandbits(64):016x}"
+            run.session_id = run.session_id or f"sess-{hex_id(self._ids, 16)}"
         if word == "running":
             run.moments.setdefault("started_at", now)
         if word not in ENDS:

@@ -19,6 +19,7 @@ from ....contract.fake import (
     json_reply,
     make_routes,
     read_object,
+    refusing,
     seeded,
 )
 from ....model import Purpose, Reply
@@ -205,10 +206,8 @@ class FakeLeena(FakeVendor):
     def _report(self, call: Call) -> Reply:
         # By the vendor's facts, a missing scope is a 401 here and a 403 on the AOP endpoints.
         self._permit(call, REPORT_SCOPE, 401)
-        try:
+        with refusing(400):
             body = report_body(self._items, call.query, rules=self.report, now=call.now)
-        except ValueError as exc:
-            raise Refused(400, str(exc)) from None
         self.counts["reports"] += 1
         failure = self._failing_reports.popleft() if self._failing_reports else None
         return json_reply(body if failure is None else {"isSuccess": False, "message": failure})
