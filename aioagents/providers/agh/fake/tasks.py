@@ -14,7 +14,7 @@ from .definitions import Job
 from .event_queue import EventQueue
 from .runs import ENDS
 from .timelines import Timeline, end_of
-from .times import SECOND, write_moment
+from .times import SECOND, omit_empty, write_moment
 
 STATUSES: Final = ENDS | {"queued", "claimed", "starting", "running", "needs_attention"}
 ERROR: Final = "the worker gave up on the task"
@@ -64,7 +64,7 @@ class TaskRun:
             **{name: write_moment(moment) for name, moment in self.moments.items()},
             "error": self.error,
         }
-        body = always | {name: value for name, value in optional.items() if value}
+        body = always | omit_empty(optional)
         return body if self.result is None else body | {"result": self.result}
 
 
@@ -99,7 +99,7 @@ class Task:
             "latest_event_seq": self.events,
         }
         optional = {"owner": self.owner, "workspace_id": self.workspace_id}
-        return body | {name: value for name, value in optional.items() if value}
+        return body | omit_empty(optional)
 
 
 class Tasks:
