@@ -3,6 +3,9 @@
 Each request comes with the time (`now`: seconds of the server's own scaled clock, from 0), and a handler returns at
 once. The simulator serves fake servers over loopback; tests call them directly through a `Send`. The simulator finds
 them by a factory: a vendor's module `fake` has a function `make_fake(plan: RunPlan) -> FakeServer`.
+
+Most fake servers are a `FakeVendor`: routes whose handlers read requests (`read_object`, `has_key`), start a
+`FakeRun` with a timeline from `Timelines`, write the vendor's JSON, and raise `Refused`. Read that of Leap first.
 """
 
 from .plan import RunPlan, Step, hex_id, seeded, timed_steps

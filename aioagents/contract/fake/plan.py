@@ -67,7 +67,8 @@ class RunPlan:
 
 def timed_steps(steps: Sequence[Step], delay: float) -> list[tuple[float, str]]:
     """Return the statuses of a script, each with the second at which it begins; `delay` prolongs the first one."""
-    timed, begin = [], delay
+    timed: list[tuple[float, str]] = []
+    begin = delay
     for step in steps:
         timed.append((begin if timed else 0.0, step.status))
         begin += step.seconds

@@ -65,7 +65,7 @@ def write_optional(moment: int | None, zone: tzinfo = UTC) -> str:
 
 
 def omit_empty(members: Mapping[str, T]) -> dict[str, T]:
-    """Return the members that are not empty: how Go writes those marked `omitempty`."""
+    """Return the members that are not empty, which are those that Go writes with `omitempty`."""
     return {name: value for name, value in members.items() if value}
 
 
