@@ -11,7 +11,7 @@ from aioagents.contract.fake import (
     Endpoint,
     FakeRun,
     FakeServer,
-    FakeVendor,
+    FakeVendorWithInput,
     Refused,
     RunPlan,
     SendsWebhooks,
@@ -33,7 +33,7 @@ from aioagents.model import Purpose, Reply, Request
 _KEY = {"authorization": "Bearer k", "content-type": "application/json"}
 
 
-class _FakeAcme(FakeVendor):
+class _FakeAcme(FakeVendorWithInput):
     """A vendor with one way to start a run, one to read it, and a webhook at its end."""
 
     vendor = "acme"

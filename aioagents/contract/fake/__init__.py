@@ -24,7 +24,7 @@ from .routes import (
 )
 from .server import AnswersUnknownPaths, FakeServer, SendsWebhooks, Webhook
 from .timelines import FakeRun, StatusWords, Timeline, Timelines
-from .vendor import FakeVendor
+from .vendor import FakeVendor, FakeVendorWithInput
 from .webhooks import WebhookQueue
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "FakeRun",
     "FakeServer",
     "FakeVendor",
+    "FakeVendorWithInput",
     "JsonObject",
     "Match",
     "Refused",

@@ -13,7 +13,7 @@ from .routes import Route
 class FakeVendor(ABC):
     """A `FakeServer` to subclass: its `__init__` sets `_routes`, most simply to what `make_routes` returns.
 
-    Handlers count in `counts`, and the starts that they accept with `count_start`.
+    Handlers count in `counts`.
     """
 
     #: The vendor's name, as in a run reference.
@@ -26,23 +26,11 @@ class FakeVendor(ABC):
     def __init__(self, plan: RunPlan | None) -> None:
         self.plan = RunPlan() if plan is None else plan
         self.counts: Counter[str] = Counter()
-        self._starts_by_key: Counter[str] = Counter()
 
     @property
     def routes(self) -> Sequence[Route]:
         """Return all endpoints."""
         return self._routes
-
-    @property
-    def starts_by_key(self) -> Mapping[str, int]:
-        """Return how many runs were started for each `key` in what their callers gave them."""
-        return MappingProxyType(self._starts_by_key)
-
-    def count_start(self, key: object = None) -> None:
-        """Count an accepted start, and the `key` that its caller gave the run."""
-        self.counts["starts"] += 1
-        if key is not None:
-            self._starts_by_key[str(key)] += 1
 
     def statistics(self) -> Mapping[str, int]:
         """Return the counters: `token_requests`, `starts` (accepted ones), `polls`, `refused_<status>` and others."""
@@ -59,3 +47,22 @@ class FakeVendor(ABC):
     @abstractmethod
     def ended_at(self, run_id: str) -> float | None:
         """Return the server's second at which a run ends, also before then; None when unknown, or for never."""
+
+
+class FakeVendorWithInput(FakeVendor):
+    """A `FakeVendor` whose runs take an object from their callers: starts are counted by its member `key` as well."""
+
+    def __init__(self, plan: RunPlan | None) -> None:
+        super().__init__(plan)
+        self._starts_by_key: Counter[str] = Counter()
+
+    @property
+    def starts_by_key(self) -> Mapping[str, int]:
+        """Return how many runs were started for each `key`: more than one if a client started something twice."""
+        return MappingProxyType(self._starts_by_key)
+
+    def count_start(self, key: object = None) -> None:
+        """Count an accepted start, and the `key` that it was given."""
+        self.counts["starts"] += 1
+        if key is not None:
+            self._starts_by_key[str(key)] += 1

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ....contract.fake import Call, FakeVendor, Refused, Route, RunPlan, Webhook, has_key
+from ....contract.fake import Call, FakeVendorWithInput, Refused, Route, RunPlan, Webhook, has_key
 from .apps import AppHandlers, AppRefused
 from .attachments import Attachment, Attachments
 from .callbacks import Callbacks
@@ -20,7 +20,7 @@ from .signins import SignIns
 from .state import App, ServerState
 
 
-class FakeAgentPlatform(FakeVendor):
+class FakeAgentPlatform(FakeVendorWithInput):
     """Kore Agent Platform as documented: the APIs of an app and of an account. Deterministic for a seed.
 
     The script of a run is found by the metadata's `key`, the input's text, or `agent:<name>` and `tool:<name>` for a

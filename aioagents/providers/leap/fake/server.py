@@ -10,7 +10,7 @@ from ....codec import decode_json, encode_json
 from ....contract.fake import (
     Call,
     Endpoint,
-    FakeVendor,
+    FakeVendorWithInput,
     JsonObject,
     Refused,
     RunPlan,
@@ -28,7 +28,7 @@ _JSON: Final = MappingProxyType({"content-type": "application/json"})
 _NO_RUN: Final = f"rnp_{'0' * 18}"
 
 
-class FakeLeap(FakeVendor):
+class FakeLeap(FakeVendorWithInput):
     """Leap as its facts describe it: workflow runs in both dialects, bulk runs, webhooks. Deterministic by seed.
 
     A script's words are the vendor's own; after the last step the run stays as it is. A run is read back in the

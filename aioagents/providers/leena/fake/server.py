@@ -12,7 +12,7 @@ from attrs import field, frozen
 from ....contract.fake import (
     Call,
     Endpoint,
-    FakeVendor,
+    FakeVendorWithInput,
     Refused,
     RunPlan,
     hex_id,
@@ -57,7 +57,7 @@ class _Grant:
     scopes: frozenset[str]
 
 
-class FakeLeena(FakeVendor):
+class FakeLeena(FakeVendorWithInput):
     """Leena AI as its facts describe it, for any region. Deterministic by the plan's seed.
 
     A script's words are the vendor's own; after the last step the run stays as it is. `token_lifetime` is in the
