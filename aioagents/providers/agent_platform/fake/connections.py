@@ -109,10 +109,7 @@ class ConnectionHandlers:
         return self._server.reply(updated)
 
     def _find(self, call: Call) -> _Connection:
-        connection = self._by_id.get(call.path["connection_id"])
-        if connection is None:
-            raise self._server.not_found("connection")
-        return connection
+        return self._server.found(self._by_id.get(call.path["connection_id"]), "connection")
 
     def _connection(self, connection: _Connection) -> dict[str, Any]:
         return {

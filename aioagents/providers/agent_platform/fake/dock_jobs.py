@@ -153,9 +153,7 @@ class DockJobs:
         return {self._server.vary("download url", "downloadUrl", "downloadURL"): f" {job.url}"}
 
     def _poll(self, call: Call) -> Reply:
-        job = self._by_id.get(call.path["job_id"])
-        if job is None:
-            raise self._server.not_found("dock status")
+        job = self._server.found(self._by_id.get(call.path["job_id"]), "dock status")
         self._server.counts["polls"] += 1
         body: dict[str, Any] = {"_id": job.id}
         if job.trigger.kind == "TOOLS":

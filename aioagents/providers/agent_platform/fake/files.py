@@ -170,9 +170,7 @@ class Files:
         return self._server.created(_file(stored))
 
     def _find(self, call: Call) -> _Upload:
-        upload = self._uploads.get(call.path["upload_id"])
-        if upload is None:
-            raise self._server.not_found("upload session")
+        upload = self._server.found(self._uploads.get(call.path["upload_id"]), "upload session")
         if call.now > upload.expires_at:
             raise Refused(self._server.rules.expired_status, "the upload session has expired")
         return upload

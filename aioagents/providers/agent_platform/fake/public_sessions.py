@@ -31,10 +31,8 @@ class PublicSessionHandlers:
 
     def _list(self, call: Call) -> Reply:
         body = read_object(call)
-        offset, limit = (
-            read_count(call, "offset", 0),
-            read_count(call, "limit", _PAGE, low=1, high=_LARGEST_PAGE),
-        )
+        offset = read_count(call, "offset", 0)
+        limit = read_count(call, "limit", _PAGE, low=1, high=_LARGEST_PAGE)
         found = [session for session in self._between(body, call.now) if self._is_wanted(session, body)]
         page = [self._session(session, call.now) for session in found[offset : offset + limit]]
         return self._server.reply({"sessions": page, "total_count": len(found)})
@@ -76,9 +74,7 @@ class PublicSessionHandlers:
         included = {value for name, value in pairs if name == "include"}
         if not included <= _INCLUDED:
             raise Refused(400, "include has to be traces or observations")
-        session = self._sessions.get(session_id)
-        if session is None:
-            raise self._server.not_found("session")
+        session = self._server.found(self._sessions.get(session_id), "session")
         app = self._server.app
         body: dict[str, Any] = {
             "session_id": session.id,

@@ -131,9 +131,7 @@ class RunHandlers:
         body = read_object(call) if call.request.body else JsonObject({})
         rules = self._server.rules
         identity = read_identity(body, is_needed=rules.status_needs_identity)
-        run = self._runs.get(call.path["run_id"])
-        if run is None:
-            raise self._server.not_found("run")
+        run = self._server.found(self._runs.get(call.path["run_id"]), "run")
         self._sessions.check(identity, run.session)
         self._server.counts["polls"] += 1
         self._server.counts["polls_without_identity"] += identity == Identity()

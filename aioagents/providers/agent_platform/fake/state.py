@@ -117,6 +117,12 @@ class ServerState:
         """Return the refusal of an id that matches nothing."""
         return Refused(self.rules.unknown_status, f"{what} not found")
 
+    def found(self, item: T | None, what: str) -> T:
+        """Return `item`, which an id was to find. Raises `Refused` for None."""
+        if item is None:
+            raise self.not_found(what)
+        return item
+
     def forbidden(self, text: str) -> Refused:
         """Return the refusal of a call about something that is not the caller's."""
         return Refused(self.rules.forbidden_status, text)
