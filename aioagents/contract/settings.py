@@ -97,7 +97,7 @@ def check_webhook_url(url: str, name: str) -> str:
 def check_header_value(text: str, name: str) -> str:
     """Return `text`. Raises ValueError, which does not quote it, if a header cannot carry it."""
     if not (isinstance(text, str) and text.isascii() and text.isprintable()) or text.strip() != text:
-        raise ValueError(f"{name}: holds characters that no header can carry, such as a line break")
+        raise ValueError(f"{name}: has to be printable ASCII without white space around it, for a header")
     return text
 
 

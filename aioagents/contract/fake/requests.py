@@ -47,8 +47,10 @@ def refusing(status: int) -> Iterator[None]:
 
 def read_json(call: Call) -> Any:
     """Read the body as JSON, whatever its content type. Raises `Refused`."""
-    with refusing(400):
+    try:
         return call.json()
+    except ValueError as exc:
+        raise Refused(400, str(exc)) from None
 
 
 def read_object(call: Call, *, content_type: str = "application/json") -> "JsonObject":

@@ -154,6 +154,7 @@ class RunFactory:
             dialect: Timelines(plan, StatusWords(queued=word, running="running", aborted="cancelled"))
             for dialect, word in _QUEUED.items()
         }
+        self._versions: dict[str, str] = {}
         self._count = 0
 
     def run(self, workflow: str, dialect: Dialect, given: Mapping[str, Any] | None, now: float) -> LeapRun:
@@ -174,6 +175,8 @@ class RunFactory:
 
     def _common(self, prefix: str, workflow: str, dialect: Dialect, now: float) -> dict[str, Any]:
         index, self._count = self._count, self._count + 1
+        if workflow not in self._versions:
+            self._versions[workflow] = "vsp_" + _word(seeded("leap", self._plan.seed, workflow), 18)
         run_id = prefix + _word(self._chance, self._chance.choice((15, 18)))
         timelines = self._timelines[dialect]
         timeline = timelines.scripted([workflow])
@@ -187,7 +190,7 @@ class RunFactory:
             "created_at": now,
             "timeline": timeline,
             "index": index,
-            "version": "vsp_" + _word(seeded("leap", self._plan.seed, workflow), 18),
+            "version": self._versions[workflow],
             "workflow": workflow,
             "dialect": dialect,
             "started_at": None if starts_after is None else now + starts_after,
