@@ -5,7 +5,17 @@ from .provider import Provider
 from .push import WebhookRegistration
 from .reader import GRACE, RunReader
 from .row import BatchRow
-from .settings import check_base_url, check_host_label, check_text, is_loopback, path_segment
+from .settings import (
+    account_name,
+    check_base_url,
+    check_header_value,
+    check_host_label,
+    check_text,
+    check_webhook_url,
+    is_loopback,
+    key_headers,
+    path_segment,
+)
 
 __all__ = [
     "GRACE",
@@ -14,10 +24,14 @@ __all__ = [
     "RunClient",
     "RunReader",
     "WebhookRegistration",
+    "account_name",
     "check_base_url",
+    "check_header_value",
     "check_host_label",
     "check_ref",
     "check_text",
+    "check_webhook_url",
     "is_loopback",
+    "key_headers",
     "path_segment",
 ]

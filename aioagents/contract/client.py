@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Self
 
-from ..errors import AgentsError
-from ..model import RunRef
+from ..calls import Account
+from ..errors import AgentsError, AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
+from ..model import Request, RunRef
 from ..polling import RunHandle
 from ..pool import SessionPool
 from .row import BatchRow
@@ -44,6 +45,19 @@ class RunClient(ABC):
 
         Raises `AgentsError`.
         """
+
+    async def _check_key(self, account: Account, request: Request) -> None:
+        """Send a request for what does not exist: any answer but a refusal of the key shows that the key is good.
+
+        For a vendor that has no call for `check`. Raises `AuthenticationError`, `PermissionDenied`, `ServerError`,
+        `Throttled`, `TransportError`.
+        """
+        try:
+            await self._pool.caller.exchange(account, request)
+        except (AuthenticationError, PermissionDenied, ServerError, Throttled):
+            raise
+        except ReplyError:
+            return
 
     @abstractmethod
     async def start(self, row: BatchRow) -> RunHandle:

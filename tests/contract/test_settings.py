@@ -1,17 +1,25 @@
 """Checks of settings: what could send a secret elsewhere or in clear text is refused at the call."""
 
+import re
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
 from aioagents.contract.settings import (
+    account_name,
     check_base_url,
+    check_header_value,
     check_host_label,
     check_text,
+    check_webhook_url,
     is_loopback,
+    key_headers,
     path_segment,
 )
+from aioagents.model import Secret
 
 
 @pytest.mark.parametrize(
@@ -156,3 +164,71 @@ def test_texts_that_are_refused(text: str) -> None:
     assert check_text(" a ", "name") == " a "
     with pytest.raises(ValueError, match="name has to be a non-empty string"):
         check_text(text, "name")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "cb.example", "ftp://cb.example", "https://", "https://h:0", "https://[", 7]
+)
+def test_webhook_urls_that_are_refused(url: Any) -> None:
+    """A webhook has to be a URL that can be called; the error does not quote it."""
+    with pytest.raises(ValueError, match="callback_url"):
+        check_webhook_url(url, "callback_url")
+    assert check_webhook_url("http://cb.example/x?s=1", "callback_url") == "http://cb.example/x?s=1"
+
+
+@pytest.mark.parametrize(
+    ("header", "prefix", "value"),
+    [
+        ("x-api-key", "", "k-1"),
+        ("Authorization", "", "k-1"),
+        ("Authorization", "Bearer", "Bearer k-1"),
+        ("Authorization", "Bearer ", "Bearer k-1"),
+        ("X-Auth", "key=", "key=k-1"),
+        ("apikey", " Token", "Token k-1"),
+    ],
+)
+def test_header_of_a_key(header: str, prefix: str, value: str) -> None:
+    """A key is sent in any header, after any prefix; one that ends in a letter is followed by a space."""
+    assert dict(key_headers(Secret("k-1"), "app_key", header=header, prefix=prefix)) == {header: value}
+
+
+def test_keys_are_sent_as_bearer_tokens_by_default() -> None:
+    """Without a header and a prefix of its own a key is a bearer token; without a key there is no header."""
+    assert dict(key_headers("k-1", "token")) == {"Authorization": "Bearer k-1"}
+    assert dict(key_headers(None, "token")) == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "header", "prefix", "name"),
+    [
+        ("", "X-Key", "", "token"),
+        ("demo-\n", "X-Key", "", "token"),
+        ("demo- ", "X-Key", "", "token"),
+        ("demo-\xe4", "X-Key", "", "token"),
+        ("k", "Host", "", "key_header"),
+        ("k", "X Key", "", "key_header"),
+        ("k", "X-Key", "demo-\n x", "key_prefix"),
+    ],
+)
+def test_keys_that_no_header_can_carry(key: str, header: str, prefix: str, name: str) -> None:
+    """A key, header or prefix that cannot be sent is refused by its name, without its value."""
+    with pytest.raises(ValueError, match=name) as caught:
+        key_headers(Secret(key), "token", header=header, prefix=prefix)
+    assert "demo-" not in str(caught.value)
+
+
+def test_header_values() -> None:
+    """A header carries printable ASCII without white space around it; the error does not quote what it refuses."""
+    assert check_header_value("a b", "user_id") == "a b"
+    for text in ("s3cret\n", " s3cret", "s3cr\u00e9t"):
+        with pytest.raises(ValueError, match="user_id: ") as caught:
+            check_header_value(text, "user_id")
+        assert text not in str(caught.value)
+
+
+def test_account_names() -> None:
+    """An account's name depends on all parts and shows none, and the same parts give the same name."""
+    name = account_name("acme", "https://acme.example", Secret("k-1"))
+    assert name == account_name("acme", "https://acme.example", "k-1")
+    assert len({name, account_name("acme", "https://acme.example", "k-2"), account_name("acme", "k-1")}) == 3
+    assert re.fullmatch(r"acme-[0-9a-f]{16}", name)

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
 from attrs import evolve, field, frozen
@@ -27,7 +27,7 @@ class RunPlan:
     (weights by the plain name: completed, failed, aborted); a share `pausing` of them pauses once. A run begins
     `delay` seconds after it was started. `epoch` is the date at the server's second 0: without one, now at a
     simulator, and a fixed date for a fake server that is called directly. `history` runs had ended by then, one a
-    minute.
+    minute. Raises ValueError for a script without steps.
     """
 
     seed: int = 0
@@ -40,6 +40,11 @@ class RunPlan:
     history: int = 0
     _epoch: datetime | None = None
 
+    def __attrs_post_init__(self) -> None:
+        for name, steps in self.scripts.items():
+            if not steps:
+                raise ValueError(f"the script of {name!r} has no steps")
+
     @property
     def epoch(self) -> datetime:
         """Return the date at the server's second 0."""
@@ -49,8 +54,32 @@ class RunPlan:
         """Return the plan with `now` as its epoch, unless it was given one."""
         return evolve(self, epoch=now) if self._epoch is None else self
 
+    def date(self, seconds: float) -> datetime:
+        """Return the date of a second of the server's clock, in UTC."""
+        return self.epoch.astimezone(UTC) + timedelta(seconds=seconds)
+
     def draw(self, chance: random.Random) -> tuple[float, str]:
         """Draw how long a run lasts, in seconds, and how it ends."""
         seconds = self.median * chance.lognormvariate(0.0, self.spread)
         ends = list(self.outcomes)
         return seconds, chance.choices(ends, [self.outcomes[end] for end in ends])[0]
+
+
+def timed_steps(steps: Sequence[Step], delay: float) -> list[tuple[float, str]]:
+    """Return the statuses of a script, each with the second at which it begins; `delay` prolongs the first one."""
+    timed: list[tuple[float, str]] = []
+    begin = delay
+    for step in steps:
+        timed.append((begin if timed else 0.0, step.status))
+        begin += step.seconds
+    return timed
+
+
+def seeded(*parts: object) -> random.Random:
+    """Return a random generator that depends on these parts alone."""
+    return random.Random(" ".join(str(part) for part in parts))  # noqa: S311 - seeded on purpose
+
+
+def hex_id(chance: random.Random, digits: int) -> str:
+    """Draw an id that consists of hexadecimal digits."""
+    return f"{chance.getrandbits(4 * digits):0{digits}x}"

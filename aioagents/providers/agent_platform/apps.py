@@ -9,12 +9,12 @@ from attrs import field, frozen
 
 from ... import codec
 from ...calls import Start
-from ...contract import check_text
+from ...contract import check_header_value, check_text
 from ...model import Purpose, Reply, Request
 from .calls import Calls
 from .reading import Fields, object_in, wrong
 from .session_wire import JSON
-from .settings import VENDOR, check_header_value
+from .settings import VENDOR
 
 _CALL: Final = "apps.create"
 _ADVICE: Final = (

@@ -1,14 +1,12 @@
 """Kore Agent Platform: the client."""
 
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import ClassVar, Final, Self
 
 from ...auth import read_settings
 from ...calls import Account
-from ...contract import BatchRow, RunClient, path_segment
-from ...errors import AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
-from ...model import Request, RunRef, Secret
+from ...contract import BatchRow, RunClient, account_name, key_headers, path_segment
+from ...model import RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
 from . import dock_wire, run_wire
@@ -30,7 +28,6 @@ from .settings import (
     VARIABLES,
     VENDOR,
     app_base,
-    key_headers,
     origin_of,
     tools_base,
 )
@@ -82,7 +79,9 @@ class AgentPlatform(RunClient):
         account = None
         if tools_key is not None:
             key = Secret.of(tools_key)
-            account = self._account(tools_url, key, key_headers(key, "tools_key"))
+            account = self._account(
+                tools_url, key, key_headers(key, "tools_key", header=KEY_HEADER, prefix="")
+            )
         self._tools = Calls(pool, tools_url, "tools_key", account)
         self._dock = Dock(self._tools)
         urls = SessionUrls(
@@ -111,9 +110,8 @@ class AgentPlatform(RunClient):
         self.connections = Connections(self._tools)
 
     def _account(self, url: str, key: Secret, headers: Mapping[str, str], header: str = "") -> Account:
-        digest = sha256(f"{url}\n{key.reveal()}".encode()).hexdigest()[:8]
         return self._pool.account(
-            (VENDOR, url, key, header), name=f"{VENDOR}-{digest}", vendor=VENDOR, headers=headers
+            (VENDOR, url, key, header), name=account_name(VENDOR, url, key), vendor=VENDOR, headers=headers
         )
 
     @classmethod
@@ -143,18 +141,10 @@ class AgentPlatform(RunClient):
         self._pool.ensure_open()
         # By its id: no other identifier names a session without creating one.
         run = RunRef(VENDOR, f"{SESSION_ID}={_UNKNOWN_SESSION}", _UNKNOWN_ID)
-        await self._probe(self._app, run_wire.status_request(self._app.url, run))
+        await self._check_key(self._app.account, run_wire.status_request(self._app.url, run))
         if self._tools.key is not None:
             job = RunRef(VENDOR, DOCK, _UNKNOWN_ID)
-            await self._probe(self._tools, dock_wire.status_request(self._tools.url, job))
-
-    async def _probe(self, calls: Calls, request: Request) -> None:
-        try:
-            await self._pool.caller.exchange(calls.account, request)
-        except (AuthenticationError, PermissionDenied, ServerError, Throttled):
-            raise
-        except ReplyError:
-            return  # the answer to an unknown id is undocumented; any shows that the key was accepted
+            await self._check_key(self._tools.account, dock_wire.status_request(self._tools.url, job))
 
     async def start(self, row: BatchRow) -> RunHandle:
         """Start a run for a row of a batch: its target is the session's reference, its message the text.

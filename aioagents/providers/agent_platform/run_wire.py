@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from ... import codec
-from ...contract import check_text, path_segment
+from ...contract import path_segment
 from ...errors import AuthorizationRequired
 from ...model import Purpose, Reply, Request, Run, RunRef, RunState
 from ...webhooks import DeliveryClaim, is_news
@@ -59,19 +58,6 @@ def status_request(app_url: str, ref: RunRef) -> Request:
         headers=JSON,
         body=codec.encode_json({"sessionIdentity": Identity.parse(ref.scope).wire()}),
     )
-
-
-def check_callback(url: str) -> str:
-    """Return `url`. Raises ValueError unless it is an http or https URL."""
-    check_text(url, "callback_url")
-    try:
-        parts = urlsplit(url)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_url = False
-    if not is_url:  # not quoted: it may hold a secret
-        raise ValueError("callback_url has to be an http or https URL")
-    return url
 
 
 def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Unpack
 
 from ...calls import Start, StartRequest
-from ...contract import RunReader, WebhookRegistration
+from ...contract import RunReader, WebhookRegistration, check_header_value, check_webhook_url
 from ...model import Reply, RunRef, Secret
 from ...polling import RunHandle
 from ...webhooks import WebhookReceiver
@@ -15,7 +15,6 @@ from .options import Input, RunOptions, StreamMode, execute_body, identity_of, s
 from .reading import Fields
 from .replies import RunReply, reply_in
 from .run_wire import (
-    check_callback,
     execute_request,
     read_delivery,
     read_run,
@@ -23,7 +22,7 @@ from .run_wire import (
     shown_body,
     status_request,
 )
-from .settings import VENDOR, check_header_value
+from .settings import VENDOR
 from .stream import RunStream
 from .values import SessionInfo, pending_in, read_events
 
@@ -113,7 +112,7 @@ class Runs:
             raise ValueError("callback_token: needs a callback_url")
         with WebhookRegistration.to(callback_url, bearer=token, read=read_delivery) as registration:
             if registration.url is not None:
-                body["callbackUrl"] = check_callback(registration.url)
+                body["callbackUrl"] = check_webhook_url(registration.url, "callback_url")
             if token is not None:
                 body["callbackToken"] = token.reveal()
             handle = await self._begin(body, registration, options)

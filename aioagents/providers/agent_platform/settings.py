@@ -1,13 +1,10 @@
 """Kore Agent Platform: base URLs, variables, and the headers that carry the keys. Pure."""
 
-import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
 from ...contract import check_base_url
-from ...model import Secret
 
 VENDOR: Final = "agent-platform"
 #: The header on the page of every endpoint; the introduction of the app's APIs has `Authorization` instead.
@@ -33,12 +30,6 @@ REQUIRED: Final = (
     "AGENT_PLATFORM_APP_KEY",
 )
 
-_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-#: Headers with a meaning of their own, so that they cannot carry a key.
-_TAKEN: Final = frozenset(
-    {"accept", "connection", "content-length", "content-type", "host", "transfer-encoding"}
-)
-
 
 def app_base(url: str, *, allow_insecure: bool = False) -> str:
     """Return the base URL of the app's APIs. Raises ValueError for an invalid one."""
@@ -60,26 +51,3 @@ def origin_of(url: str) -> str:
 
 def _with_path(url: str, path: str) -> str:
     return url if urlsplit(url).path else url + path
-
-
-def key_headers(key: Secret, name: str, *, header: str = KEY_HEADER, prefix: str = "") -> Mapping[str, str]:
-    """Return the header that carries a key, called `name` in errors. Raises ValueError for what no header can carry.
-
-    A prefix that ends in a letter or digit, like `Bearer`, is separated from the key by a space.
-    """
-    if not key:
-        raise ValueError(f"{name} is empty")
-    if not isinstance(header, str) or not _TOKEN.fullmatch(header) or header.lower() in _TAKEN:
-        raise ValueError(f"key_header: {header!r} is no header that could carry a key")
-    text = check_header_value(key.reveal(), name)
-    if prefix := prefix.lstrip():
-        check_header_value(prefix.rstrip(), "key_prefix")
-        text = f"{prefix} {text}" if prefix[-1].isalnum() else prefix + text
-    return MappingProxyType({header: text})
-
-
-def check_header_value(text: str, name: str) -> str:
-    """Return `text`. Raises ValueError, which does not quote it, if a header cannot carry it."""
-    if not (isinstance(text, str) and text.isascii() and text.isprintable()) or text.strip() != text:
-        raise ValueError(f"{name} holds characters that no header can carry, such as a line break")
-    return text

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from ... import codec
 from ...calls import Start
-from ...contract import path_segment
+from ...contract import check_header_value, path_segment
 from ...model import Secret
 from .calls import Calls
 from .checks import check_filled
@@ -62,7 +62,7 @@ class Webhooks:
             url=f"{self._calls.base_url}/api/webhooks/{scope}/{check_endpoint(endpoint)}",
             body=_encoded(body),
             secret=Secret.of(secret),
-            delivery_id=uuid4().hex if delivery_id is None else _header(delivery_id),
+            delivery_id=uuid4().hex if delivery_id is None else _header_value(delivery_id),
         )
         run = None
         if trigger_id is not None:
@@ -94,8 +94,5 @@ def _encoded(body: bytes | str | Mapping[str, Any]) -> bytes:
     return encoded
 
 
-def _header(delivery_id: str) -> str:
-    text = check_filled(delivery_id, "delivery_id").strip()
-    if not (text.isascii() and text.isprintable()):
-        raise ValueError("delivery_id: has to be printable ASCII, since it is sent as a header")
-    return text
+def _header_value(delivery_id: str) -> str:
+    return check_header_value(check_filled(delivery_id, "delivery_id"), "delivery_id")

@@ -1,13 +1,19 @@
 """Leap: the client."""
 
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from typing import Any, ClassVar, Final, Self
 
 from ...auth import read_settings
 from ...calls import Start
-from ...contract import BatchRow, RunClient, RunReader, WebhookRegistration, check_base_url
-from ...errors import AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
+from ...contract import (
+    BatchRow,
+    RunClient,
+    RunReader,
+    WebhookRegistration,
+    account_name,
+    check_base_url,
+    key_headers,
+)
 from ...model import Reply, Request, RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
@@ -40,21 +46,14 @@ class Leap(RunClient):
     ) -> None:
         super().__init__(pool)
         key = Secret.of(api_key)
-        if not key:
-            raise ValueError("api_key is empty")
-        if (
-            not (key.reveal().isascii() and key.reveal().isprintable())
-            or key.reveal().strip() != key.reveal()
-        ):
-            raise ValueError("api_key holds characters that are invalid in a header, such as a newline")
+        headers = key_headers(key, "api_key", header="X-Api-Key", prefix="")
         self._base_url = check_base_url(base_url, "base_url", allow_insecure=allow_insecure)
         self._dialect = Dialect.of(dialect)
-        digest = sha256(f"{self._base_url}\n{key.reveal()}".encode()).hexdigest()[:8]
         self._account = pool.account(
             (VENDOR, self._base_url, key),
-            name=f"leap-{digest}",
+            name=account_name(VENDOR, self._base_url, key),
             vendor=VENDOR,
-            headers={"X-Api-Key": key.reveal()},
+            headers=headers,
         )
         reader = RunReader(
             pool, self._account, request=lambda ref: get_request(self._base_url, ref), read=read_run
@@ -80,12 +79,7 @@ class Leap(RunClient):
         """
         self._pool.ensure_open()
         request = get_request(self._base_url, RunRef(VENDOR, "", "no-such-run"))
-        try:
-            await self._pool.caller.exchange(self._account, request)
-        except (AuthenticationError, PermissionDenied, ServerError, Throttled):
-            raise
-        except ReplyError:
-            return  # how an unknown run is answered is undocumented, but the key was accepted
+        await self._check_key(self._account, request)  # how an unknown run is answered is undocumented
 
     async def run(
         self,

@@ -7,12 +7,11 @@ may be called `result`. Only the `id` in the answer to a start and the `status` 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from attrs import frozen
 
 from ... import codec
-from ...contract import check_text, path_segment
+from ...contract import check_text, check_webhook_url, path_segment
 from ...errors import DecodeError
 from ...model import Purpose, Reply, Request, Run, RunRef
 from .settings import Dialect
@@ -43,7 +42,7 @@ def run_request(
     path, workflow_member, webhook_member, inputs_member = _MEMBERS[dialect]
     body: dict[str, Any] = {workflow_member: check_text(workflow_id, "workflow_id")}
     if webhook_url is not None:
-        body[webhook_member] = check_webhook(webhook_url)
+        body[webhook_member] = check_webhook_url(webhook_url, "webhook_url")
     if inputs is not None:
         codec.encode_object(inputs, "inputs")
         body[inputs_member] = dict(inputs)
@@ -57,7 +56,7 @@ def bulk_request(base_url: str, workflow_id: str, input_csv_url: str, webhook_ur
         "input_csv_url": check_text(input_csv_url, "input_csv_url"),
     }
     if webhook_url is not None:
-        body["webhook_url"] = check_webhook(webhook_url)
+        body["webhook_url"] = check_webhook_url(webhook_url, "webhook_url")
     return _start(f"{base_url}/v1/runs/bulk", "bulk.run", body)
 
 
@@ -94,19 +93,6 @@ def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
     # `status` alone decides: a failed run may have no `ended_at`, a running one an empty output.
     return _run(raw, ref, codec.text_in(raw, "status", vendor=VENDOR, call=call), seen_at)
-
-
-def check_webhook(url: str) -> str:
-    """Return `url`. Raises ValueError unless a vendor could call it."""
-    check_text(url, "webhook_url")
-    try:
-        parts = urlsplit(url)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_url = False
-    if not is_url:  # not quoted: it may hold a secret
-        raise ValueError("webhook_url has to be an http or https URL")
-    return url
 
 
 def _start(url: str, call: str, body: Mapping[str, Any]) -> Request:

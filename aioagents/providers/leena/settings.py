@@ -1,13 +1,12 @@
 """Leena AI: credentials, regions and hosts."""
 
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any, Final, Self
 
 from attrs import Attribute, field, frozen
 
 from ...auth import read_settings
-from ...contract import check_base_url, check_host_label
+from ...contract import account_name, check_base_url, check_host_label
 from ...model import Secret
 
 VARIABLES: Final[Mapping[str, str]] = {
@@ -60,8 +59,7 @@ class LeenaCredentials:
 
     def name_at(self, token_url: str) -> str:
         """Return the name of the account that these credentials open at a token endpoint; it shows none of them."""
-        text = f"{token_url}\n{self.client_id}\n{self.username}"
-        return f"leena-{sha256(text.encode()).hexdigest()[:16]}"
+        return account_name("leena", token_url, self.client_id, self.username)
 
 
 @frozen(kw_only=True)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from aioagents.contract.fake import Call as FakeCall
 from aioagents.contract.fake import Refused
 from aioagents.model import Reply, Request
-from aioagents.providers.agent_platform.fake.bodies import read_form
 from aioagents.providers.agent_platform.fake.files import LIMIT
+from aioagents.providers.agent_platform.fake.forms import read_form
 from tests.providers.agent_platform.platform_fake_rig import (
     APP,
     APP_KEY,

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from aioagents import AgentPlatform, Secret, SessionPool
-from aioagents.providers.agent_platform import KEY_HEADER, PROVIDER
-from aioagents.providers.agent_platform.settings import REQUIRED, VARIABLES, app_base, key_headers, tools_base
+from aioagents.providers.agent_platform import PROVIDER
+from aioagents.providers.agent_platform.settings import REQUIRED, VARIABLES, app_base, tools_base
 from tests.providers.agent_platform.platform_rig import SETTINGS
 
 
@@ -56,22 +56,6 @@ async def test_allow_insecure() -> None:
         settings = {**SETTINGS, "base_url": "http://kore.lan", "tools_url": "http://tools.lan"}
         client = AgentPlatform(pool, allow_insecure=True, **settings)
         assert repr(client) == "<AgentPlatform at http://kore.lan/api/v2/apps/aa-demo/environments/draft>"
-
-
-@pytest.mark.parametrize(
-    ("header", "prefix", "value"),
-    [
-        (KEY_HEADER, "", "k-1"),
-        ("Authorization", "", "k-1"),
-        ("Authorization", "Bearer", "Bearer k-1"),
-        ("Authorization", "Bearer ", "Bearer k-1"),
-        ("X-Auth", "key=", "key=k-1"),
-        ("apikey", " Token", "Token k-1"),
-    ],
-)
-def test_header_of_a_key(header: str, prefix: str, value: str) -> None:
-    """A key is sent in any header, after any prefix; one that ends in a letter is followed by a space."""
-    assert dict(key_headers(Secret("k-1"), "app_key", header=header, prefix=prefix)) == {header: value}
 
 
 @pytest.mark.parametrize(

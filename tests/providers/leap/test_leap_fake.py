@@ -244,6 +244,7 @@ def test_drawn_runs_end_by_their_outcomes() -> None:
         ([Step("completed")], True, 0.0),
         ([Step("queued", 5), Step("cancelled")], False, 5.0),
         ([Step("queued", 5), Step("failed")], False, 5.0),
+        ([Step("queued", 5), Step("cancelled", 5), Step("running")], False, 5.0),
         ([Step("running", 5), Step("failed", 5), Step("running")], True, 5.0),
         ([Step("queued", 5), Step("thinking", 5), Step("completed")], True, 10.0),
     ],

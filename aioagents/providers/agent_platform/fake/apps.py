@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ....contract.fake import Call, Endpoint, Refused
+from ....contract.fake import Call, Endpoint, JsonObject, Refused, read_object
 from ....model import Purpose, Reply
-from .bodies import JsonObject, read_object
 from .rules import APP_ERRORS
 from .state import ServerState
 

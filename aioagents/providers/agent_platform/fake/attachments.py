@@ -6,10 +6,10 @@ from typing import Final
 
 from attrs import frozen
 
-from ....contract.fake import Call, Endpoint, Refused
+from ....contract.fake import Call, Endpoint, JsonObject, Refused, read_object
 from ....model import Purpose, Reply
-from .bodies import JsonObject, read_any_object, read_form
 from .execute_request import ExecuteRequest
+from .forms import read_form
 from .sessions import Attached, Identity, Session, Sessions
 from .state import ServerState
 
@@ -117,7 +117,7 @@ class Attachments:
         return self._server.created(body)
 
     def _delete(self, call: Call) -> Reply:
-        body = read_any_object(call) if call.request.body else JsonObject({})
+        body = read_object(call, content_type="") if call.request.body else JsonObject({})
         identity = Identity(
             session_id=body.get("sessionId", str), reference=body.get("sessionReference", str)
         )

@@ -5,10 +5,8 @@ from typing import Any, Final
 
 from attrs import define
 
-from ....contract.fake import Call, Endpoint, Refused
+from ....contract.fake import Call, Endpoint, JsonObject, Refused, read_count, read_object
 from ....model import Purpose, Reply
-from .bodies import JsonObject, read_object
-from .session_handlers import whole
 from .state import ServerState
 
 PROVIDERS: Final = ("Open AI", "Anthropic", "Azure Open AI", "API")
@@ -61,7 +59,7 @@ class ConnectionHandlers:
             for each in self._by_id.values()
             if provider in (None, each.provider) and status in (None, each.status)
         ]
-        page = found[: whole(call, "limit", len(found), 1)]
+        page = found[: read_count(call, "limit", len(found), low=1)]
         return self._server.reply(
             {"connections": [self._connection(each) for each in page], "total": len(found)}
         )
@@ -111,10 +109,7 @@ class ConnectionHandlers:
         return self._server.reply(updated)
 
     def _find(self, call: Call) -> _Connection:
-        connection = self._by_id.get(call.path["connection_id"])
-        if connection is None:
-            raise self._server.not_found("connection")
-        return connection
+        return self._server.found(self._by_id.get(call.path["connection_id"]), "connection")
 
     def _connection(self, connection: _Connection) -> dict[str, Any]:
         return {

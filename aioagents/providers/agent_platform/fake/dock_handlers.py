@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ....contract.fake import Answer, Call, Endpoint, Refused
+from ....contract.fake import Answer, Call, Endpoint, JsonObject, Refused, read_object
 from ....model import Purpose
-from .bodies import JsonObject, read_object
 from .dock_jobs import (
     DEPLOY_GUARDRAIL,
     DEPLOY_MODEL,

@@ -11,10 +11,10 @@ from zipfile import ZipFile, ZipInfo
 from attrs import define, frozen
 
 from ....codec import encode_json
-from ....contract.fake import Answer, Call, DelayedReply, Endpoint, Refused
+from ....contract.fake import Answer, Call, DelayedReply, Endpoint, FakeRun, Refused, Timelines
 from ....model import Purpose, Reply
 from .state import ServerState
-from .timelines import FakeRun, Timelines, is_end, is_good
+from .statuses import JOB_WORDS, is_good
 
 _SPELLINGS: Final = ("IN_PROGRESS", "IN PROGRESS", "IN_ PROGRESS")
 _SINGULAR: Final = {"MODELS": "MODEL", "GUARDRAILS": "GUARDRAIL"}
@@ -66,18 +66,18 @@ class DockJob(FakeRun):
 
     def percentage(self, now: float) -> int:
         """Return its progress in percent."""
-        if is_end(self.status_at(now)[1]):
+        if self.is_over(now):
             return 100
-        whole = self.ended_at - self.created_at
+        whole = self.until - self.created_at
         return min(99, int(100 * (now - self.created_at) / whole))
 
 
 class DockJobs:
     """All dock jobs, and the handlers of their status and of the downloads."""
 
-    def __init__(self, server: ServerState, timelines: Timelines) -> None:
+    def __init__(self, server: ServerState) -> None:
         self._server = server
-        self._timelines = timelines
+        self._timelines = Timelines(server.plan, JOB_WORDS)
         self._by_id: dict[str, DockJob] = {}
         self._exports: dict[str, DockJob] = {}
         self._secret = server.new_hex(32).encode()
@@ -100,13 +100,17 @@ class DockJobs:
     ) -> Answer:
         """Start a job and return the answer: at once or, if `is_held`, when it ends. `name` finds its script."""
         action = trigger.script or trigger.action.lower()
+        chance = self._server.random_for(f"job {len(self._by_id)}")
+        script = self._timelines.scripted([f"{action}:{name or target}"])
         job = DockJob(
             id=self._server.new_id("ds-"),
             created_at=call.now,
-            timeline=self._timelines.for_job(f"{action}:{name or target}"),
+            timeline=script or self._timelines.drawn(chance),
             trigger=trigger,
             target=target,
         )
+        if script is None and chance.random() < self._server.rules.ended_at_start:
+            job.end_at_start()
         self._by_id[job.id] = job
         if trigger in (EXPORT_TOOL, EXPORT_MODEL):
             job.export_id = self._server.new_id("tool-ej-" if trigger is EXPORT_TOOL else "model-ej-")
@@ -114,9 +118,9 @@ class DockJobs:
             self._exports[f"{job.export_id}.zip"] = job
         self._server.counts["dock_jobs"] += 1
         self._server.counts["starts"] += 1
-        if is_held and job.ended_at > call.now:
+        if is_held and not job.is_over(call.now):
             return DelayedReply(
-                until=job.ended_at, reply=lambda now: self._server.accepted(self._triggered(job, now))
+                until=job.until, reply=lambda now: self._server.accepted(self._triggered(job, now))
             )
         return self._server.accepted(self._triggered(job, call.now))
 
@@ -149,9 +153,7 @@ class DockJobs:
         return {self._server.vary("download url", "downloadUrl", "downloadURL"): f" {job.url}"}
 
     def _poll(self, call: Call) -> Reply:
-        job = self._by_id.get(call.path["job_id"])
-        if job is None:
-            raise self._server.not_found("dock status")
+        job = self._server.found(self._by_id.get(call.path["job_id"]), "dock status")
         self._server.counts["polls"] += 1
         body: dict[str, Any] = {"_id": job.id}
         if job.trigger.kind == "TOOLS":

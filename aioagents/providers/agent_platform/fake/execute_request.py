@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from .bodies import JsonObject
+from ....contract.fake import JsonObject
 from .sessions import Identity, read_identity
 
 STREAM_MODES: Final = ("tokens", "messages", "custom")
@@ -75,9 +74,9 @@ def read_execute_request(body: JsonObject) -> ExecuteRequest:
     is_async = bool(body.get("isAsync", bool))
     if is_async and is_streamed:
         raise body.invalid("stream", "be off for an asynchronous run")
-    callback_url = body.get("callbackUrl", str)
-    if callback_url is not None and not (is_async and _is_url(callback_url)):
-        raise body.invalid("callbackUrl", "be a URL, of an asynchronous run")
+    callback_url = body.url("callbackUrl")
+    if callback_url is not None and not is_async:
+        raise body.invalid("callbackUrl", "belong to an asynchronous run")
     has_files = bool(files.get("enable", bool))
     include, exclude = files.strings("includeFiles"), files.strings("excludeFiles")
     return ExecuteRequest(
@@ -122,11 +121,3 @@ def _read_task(invoke: JsonObject) -> Task:
         return Task(kind=kind, name=name)
     task.choice("toolType", _TOOLS, is_needed=True)
     return Task(kind=kind, name=name, agent=task.require("agentName", str))
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)

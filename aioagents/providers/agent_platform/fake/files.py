@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 from attrs import define, field, frozen
 
-from ....contract.fake import Answer, Call, Endpoint, Refused
+from ....contract.fake import Answer, Call, Endpoint, JsonObject, Refused, read_object
 from ....model import Purpose, Reply
-from .bodies import Form, JsonObject, read_form, read_object
 from .dock_jobs import IMPORT_MODEL, DockJobs
+from .forms import Form, read_form
 from .state import ServerState
 
 _FILES: Final = "/api/public/files"
@@ -170,9 +170,7 @@ class Files:
         return self._server.created(_file(stored))
 
     def _find(self, call: Call) -> _Upload:
-        upload = self._uploads.get(call.path["upload_id"])
-        if upload is None:
-            raise self._server.not_found("upload session")
+        upload = self._server.found(self._uploads.get(call.path["upload_id"]), "upload session")
         if call.now > upload.expires_at:
             raise Refused(self._server.rules.expired_status, "the upload session has expired")
         return upload

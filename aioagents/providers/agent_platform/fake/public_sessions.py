@@ -1,15 +1,12 @@
 """Handlers of the sessions' endpoints of the newest pages: other paths, members in snake case, traces."""
 
-import math
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from ....contract.fake import Call, Endpoint, Refused
+from ....contract.fake import Call, Endpoint, JsonObject, Refused, read_count, read_object
 from ....model import Purpose, Reply
-from .bodies import JsonObject, read_object
 from .runs import AppRun, RunSerializer
-from .session_handlers import whole
 from .sessions import Session, Sessions
 from .state import ServerState
 
@@ -34,7 +31,8 @@ class PublicSessionHandlers:
 
     def _list(self, call: Call) -> Reply:
         body = read_object(call)
-        offset, limit = whole(call, "offset", 0, 0), whole(call, "limit", _PAGE, 1, _LARGEST_PAGE)
+        offset = read_count(call, "offset", 0)
+        limit = read_count(call, "limit", _PAGE, low=1, high=_LARGEST_PAGE)
         found = [session for session in self._between(body, call.now) if self._is_wanted(session, body)]
         page = [self._session(session, call.now) for session in found[offset : offset + limit]]
         return self._server.reply({"sessions": page, "total_count": len(found)})
@@ -76,9 +74,7 @@ class PublicSessionHandlers:
         included = {value for name, value in pairs if name == "include"}
         if not included <= _INCLUDED:
             raise Refused(400, "include has to be traces or observations")
-        session = self._sessions.get(session_id)
-        if session is None:
-            raise self._server.not_found("session")
+        session = self._server.found(self._sessions.get(session_id), "session")
         app = self._server.app
         body: dict[str, Any] = {
             "session_id": session.id,
@@ -98,8 +94,7 @@ class PublicSessionHandlers:
         return self._server.reply({"sessions": [body], "pagination": {"page": 1, "limit": 1, "total": 1}})
 
     def _trace(self, run: AppRun, now: float, *, has_all: bool) -> dict[str, Any]:
-        is_over = run.ended_at <= now
-        seconds = run.ended_at - run.created_at if is_over else math.nan
+        is_over = run.is_over(now)
         app = self._server.app
         return {
             "trace_id": run.id,
@@ -108,7 +103,7 @@ class PublicSessionHandlers:
             "user_id": run.session.user_id,
             "input": run.request.echo["input"],
             "output": self._serializer.output(run, now) if is_over else None,
-            "latency": seconds if is_over else None,
+            "latency": run.until - run.created_at if is_over else None,
             "app_version_id": app.version_id,
             "env_id": app.env_id,
             "source": run.session.source,

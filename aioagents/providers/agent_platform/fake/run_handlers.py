@@ -1,13 +1,20 @@
 """Handlers of the runs' endpoints: execute (synchronous, asynchronous, with a callback, streamed) and status."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from ....contract.fake import Answer, Call, DelayedReply, Endpoint, Refused, StreamedReply
+from ....contract.fake import (
+    Answer,
+    Call,
+    DelayedReply,
+    Endpoint,
+    JsonObject,
+    Refused,
+    StreamedReply,
+    read_object,
+)
 from ....model import Purpose, Reply
 from .attachments import Attachments
-from .bodies import JsonObject, read_object
 from .callbacks import Callbacks
 from .execute_request import ExecuteRequest, read_execute_request
 from .runs import AppRun, Runs, RunSerializer
@@ -20,7 +27,7 @@ _RUNS: Final = "/api/v2/apps/{app_id}/environments/{environment}/runs"
 
 
 class RunHandlers:
-    """Starts runs and reports their status. `by_key` counts the runs started, by their metadata's `key`."""
+    """Starts runs and reports their status."""
 
     def __init__(
         self,
@@ -32,8 +39,9 @@ class RunHandlers:
         runs: Runs,
         serializer: RunSerializer,
         callbacks: Callbacks,
+        count_start: Callable[[str | None], None],
     ) -> None:
-        self.by_key: Counter[str] = Counter()
+        self._count_start = count_start
         self._server = server
         self._sessions = sessions
         self._signins = signins
@@ -63,18 +71,16 @@ class RunHandlers:
             if form != "proceeds":
                 return self._stop(request, session, event, is_bare=form == "bare", now=call.now)
         run = self._runs.start(request, session, event, call.now)
-        self._server.counts["starts"] += 1
-        if request.key is not None:
-            self.by_key[request.key] += 1
+        self._count_start(request.key)
         if request.is_async:
             return self._acknowledge(run, call)
         if request.mode is not None and not self._server.rules.has_response_processor:
             framing = self._streams.framing()
             return self._stream(framing, self._streams.pieces(run, framing))
-        if run.ended_at <= call.now:
+        if run.is_over(call.now):
             return self._reply(run, call.now)
         return DelayedReply(
-            until=run.ended_at, reply=lambda now: self._reply(run, now), on_disconnect=self._drop
+            until=run.until, reply=lambda now: self._reply(run, now), on_disconnect=self._drop
         )
 
     def _reply(self, run: AppRun, now: float) -> Reply:
@@ -113,10 +119,8 @@ class RunHandlers:
 
     def _acknowledge(self, run: AppRun, call: Call) -> Reply:
         request = run.request
-        if request.callback_url is not None and run.end is not None:
-            if call.should_end_at_start is not None and call.should_end_at_start(run.id):
-                run.end_at_start()
-            self._callbacks.plan(run)
+        if request.callback_url is not None:
+            self._callbacks.plan(call, run)
         body: dict[str, Any] = {"status": "processing"}
         if request.callback_url is None or not self._server.rules.hides_run_id:
             body["runId"] = run.id
@@ -127,9 +131,7 @@ class RunHandlers:
         body = read_object(call) if call.request.body else JsonObject({})
         rules = self._server.rules
         identity = read_identity(body, is_needed=rules.status_needs_identity)
-        run = self._runs.get(call.path["run_id"])
-        if run is None:
-            raise self._server.not_found("run")
+        run = self._server.found(self._runs.get(call.path["run_id"]), "run")
         self._sessions.check(identity, run.session)
         self._server.counts["polls"] += 1
         self._server.counts["polls_without_identity"] += identity == Identity()

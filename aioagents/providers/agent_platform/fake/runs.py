@@ -6,10 +6,11 @@ from typing import Any, Final
 from attrs import define
 
 from ....codec import encode_json
+from ....contract.fake import FakeRun, Timelines
 from .execute_request import ExecuteRequest
 from .sessions import Session, session_info
 from .state import ServerState
-from .timelines import FakeRun, Timelines, is_end, is_good
+from .statuses import RUN_WORDS, is_good
 
 #: Status words that the vendor prints in two spellings.
 _SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -42,9 +43,9 @@ class AppRun(FakeRun):
 class Runs:
     """All runs of the fake server."""
 
-    def __init__(self, server: ServerState, timelines: Timelines) -> None:
+    def __init__(self, server: ServerState) -> None:
         self._server = server
-        self._timelines = timelines
+        self._timelines = Timelines(server.plan, RUN_WORDS)
         self._by_id: dict[str, AppRun] = {}
 
     def get(self, run_id: str) -> AppRun | None:
@@ -55,15 +56,15 @@ class Runs:
         self, request: ExecuteRequest, session: Session, event: Mapping[str, Any] | None, now: float
     ) -> AppRun:
         """Start a run and return it."""
-        answers = self._server.rules.answers
+        answers, index = self._server.rules.answers, len(self._by_id)
         if request.task is None:
-            answer = answers[len(self._by_id) % len(answers)]
+            answer = answers[index % len(answers)]
         else:
             answer = encode_json({"done": request.task.label, "given": request.tool_input}).decode()
         run = AppRun(
             id=self._server.new_id("r-"),
             created_at=now,
-            timeline=self._timelines.for_run(request.names),
+            timeline=self._timelines.make(request.names, self._server.random_for(f"run {index}")),
             session=session,
             request=request,
             message_id=self._server.new_id("msg-"),
@@ -139,8 +140,7 @@ class RunSerializer:
         }
 
     def _kwargs(self, run: AppRun, now: float) -> Mapping[str, Any]:
-        word = run.status_at(now)[1]
-        if not is_end(word):
+        if not run.is_over(now):
             return self._server.vary("early output", {}, {"output": []})
         if run.is_good(now):
             return {"output": self.output(run, now)}

@@ -1,10 +1,8 @@
 """The fake server: its settings, who may call which endpoint, and its counters."""
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Final
+from collections.abc import Mapping, Sequence
 
-from ....contract.fake import Call, Refused, Route, RunPlan, Webhook
+from ....contract.fake import Call, FakeVendorWithInput, Refused, Route, RunPlan, Webhook, has_key
 from .apps import AppHandlers, AppRefused
 from .attachments import Attachment, Attachments
 from .callbacks import Callbacks
@@ -20,15 +18,9 @@ from .session_handlers import SessionHandlers
 from .sessions import Sessions
 from .signins import SignIns
 from .state import App, ServerState
-from .timelines import Timelines
-
-_COUNTS: Final = (
-    "token_requests starts runs dock_jobs polls polls_without_identity sessions terminated streams dropped uploads "
-    "chunked_uploads chunks chunks_again apps connections signins_asked downloads downloads_with_key webhooks_planned"
-)
 
 
-class FakeAgentPlatform:
+class FakeAgentPlatform(FakeVendorWithInput):
     """Kore Agent Platform as documented: the APIs of an app and of an account. Deterministic for a seed.
 
     The script of a run is found by the metadata's `key`, the input's text, or `agent:<name>` and `tool:<name>` for a
@@ -36,8 +28,17 @@ class FakeAgentPlatform:
     name>`, `export:<id>`, `deploy:<id>`, `undeploy:<id>`, with a guardrail's name in place of the id. Scripts use the
     vendor's status words, for runs in any case; the status of the last step stays for ever. The plan's `pausing` and
     `history` are ignored. Synchronous runs and deployments are answered with `DelayedReply`, streams with
-    `StreamedReply`. Callbacks are sent by the server that the fake runs in.
+    `StreamedReply`. Callbacks are sent by the server that the fake runs in. `starts` are counted of `runs` and
+    `dock_jobs`, `dropped` answers and streams whose client disconnected, `uploads` of attachments and files in one
+    call, `chunks` that were not sent before.
     """
+
+    vendor = "agent-platform"
+    counters = (
+        *("runs", "dock_jobs", "polls_without_identity", "sessions", "terminated", "streams", "dropped"),
+        *("uploads", "chunked_uploads", "chunks", "chunks_again", "apps", "connections", "signins_asked"),
+        *("downloads", "downloads_with_key", "webhooks_planned"),
+    )
 
     def __init__(
         self,
@@ -49,20 +50,19 @@ class FakeAgentPlatform:
         tools_key: str = "demo-tools-key",
         rules: AgentPlatformRules | None = None,
     ) -> None:
-        plan = RunPlan() if plan is None else plan
+        super().__init__(plan)
         self._rules = rules = AgentPlatformRules() if rules is None else rules
         self._app_key = app_key
         self._tools_key = tools_key
         self._app = App(app_id=app_id, environment=environment)
-        self._server = server = ServerState(plan, rules, self._app)
-        timelines = Timelines(plan, server.random_for, ended_at_start=rules.ended_at_start)
+        self._server = server = ServerState(self.plan, rules, self._app, self.counts)
         self._serializer = serializer = RunSerializer(server)
         self._sessions = sessions = Sessions(server)
         self._signins = SignIns(server)
         self._attachments = Attachments(server, sessions)
-        self._runs = Runs(server, timelines)
+        self._runs = Runs(server)
         self._callbacks = Callbacks(server, serializer)
-        self._dock_jobs = DockJobs(server, timelines)
+        self._dock_jobs = DockJobs(server)
         self._files = Files(server, self._dock_jobs)
         self._run_handlers = RunHandlers(
             server,
@@ -72,23 +72,9 @@ class FakeAgentPlatform:
             runs=self._runs,
             serializer=serializer,
             callbacks=self._callbacks,
+            count_start=self.count_start,
         )
         self._routes = self._make_routes()
-
-    @property
-    def vendor(self) -> str:
-        """Return `agent-platform`."""
-        return "agent-platform"
-
-    @property
-    def routes(self) -> Sequence[Route]:
-        """Return all endpoints: those of the app, of the account, and the downloads."""
-        return self._routes
-
-    @property
-    def starts_by_key(self) -> Mapping[str, int]:
-        """Return how many runs were started for each value of the metadata's member `key`."""
-        return MappingProxyType(self._run_handlers.by_key)
 
     @property
     def files(self) -> Sequence[StoredFile]:
@@ -99,15 +85,6 @@ class FakeAgentPlatform:
     def attachments(self) -> Sequence[Attachment]:
         """Return the attachments that were not deleted, in order of upload."""
         return list(self._attachments)
-
-    def statistics(self) -> Mapping[str, int]:
-        """Return what was counted.
-
-        `starts` are `runs` and `dock_jobs` started, `polls` the requests for their status. `dropped` are answers and
-        streams whose client disconnected. `uploads` are attachments and files sent in one call, `chunks` those that
-        were not sent before. `refused_<status>` are the refusals. `token_requests` is 0.
-        """
-        return dict.fromkeys(_COUNTS.split(), 0) | dict(self._server.counts)
 
     def environment(self, url: str) -> Mapping[str, str]:
         """Return the `AGENT_PLATFORM_*` variables."""
@@ -125,15 +102,10 @@ class FakeAgentPlatform:
             given["AGENT_PLATFORM_KEY_PREFIX"] = self._rules.key_prefix
         return given
 
-    def revoke(self, authorization: str) -> bool:  # noqa: ARG002 - the signature of all fakes
-        """Return False: there are no tokens."""
-        return False
-
     def ended_at(self, run_id: str) -> float | None:
         """Return the second at which a run or dock job ends, also before then; None if unknown or without an end."""
         found = self._runs.get(run_id) or self._dock_jobs.get(run_id)
-        end = None if found is None else found.end
-        return None if end is None else end[0]
+        return None if found is None else found.ended_at
 
     def authorize(self, user: str, provider: str | None = None) -> None:
         """Record that a user has signed in at one provider, or at all. Raises KeyError for users who never had to."""
@@ -145,11 +117,11 @@ class FakeAgentPlatform:
 
     def next_webhook_at(self) -> float | None:
         """Return the second at which the next run with a callback ends; None if there is none."""
-        return self._callbacks.next_at()
+        return self._callbacks.queue.next_at()
 
     def take_webhooks(self, now: float) -> Sequence[Webhook]:
         """Return the callbacks of the runs that have ended by now, in order of their ends, each once."""
-        return self._callbacks.take_due(now)
+        return self._callbacks.queue.take_due(now)
 
     def false_bodies(self, webhook: Webhook) -> Sequence[bytes]:
         """Return two forged bodies of this callback: one with another run's id, one with the opposite outcome."""
@@ -171,23 +143,26 @@ class FakeAgentPlatform:
             DockHandlers(server, self._dock_jobs, self._files),
             ConnectionHandlers(server),
         )
-        app_key = _has_key(rules.key_header, rules.key_prefix, self._app_key)
-        tools_key = _has_key(rules.tools_key_header, rules.tools_key_prefix, self._tools_key)
 
         def permit_app(call: Call) -> None:
-            if not app_key(call):
+            if not has_key(call, self._app_key, header=rules.key_header, prefix=rules.key_prefix):
                 raise Refused(rules.wrong_key_status, "the key is not valid")
             if call.path["app_id"] != self._app.app_id:
                 raise server.forbidden("the key belongs to another app")
             if call.path.get("environment", self._app.environment) != self._app.environment:
                 raise server.not_found("environment")
 
+        def has_tools_key(call: Call) -> bool:
+            return has_key(
+                call, self._tools_key, header=rules.tools_key_header, prefix=rules.tools_key_prefix
+            )
+
         def permit_account(call: Call) -> None:
-            if not tools_key(call):
+            if not has_tools_key(call):
                 raise Refused(rules.wrong_key_status, "the key is not valid")
 
         def permit_creation(call: Call) -> None:
-            if not tools_key(call):
+            if not has_tools_key(call):
                 raise AppRefused(401, "UNAUTHORIZED", "The key is not valid.")
 
         # The fixed paths come first: `apps/createApp` and `tools/import` must not match as ids.
@@ -197,12 +172,6 @@ class FakeAgentPlatform:
             *(route for calls in account_calls for route in server.routes(calls.endpoints(), permit_account)),
             *server.routes(self._dock_jobs.open_endpoints(), None),
         )
-
-
-def _has_key(header: str, prefix: str, key: str) -> Callable[[Call], bool]:
-    """Return a predicate that is true of calls with this key."""
-    wanted = f"{prefix} {key}" if prefix[-1:].isalnum() else f"{prefix}{key}"
-    return lambda call: call.header(header.lower()) == wanted
 
 
 def make_fake(plan: RunPlan) -> FakeAgentPlatform:

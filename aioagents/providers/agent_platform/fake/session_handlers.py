@@ -1,11 +1,11 @@
 """Handlers of the sessions' endpoints below the app's own paths: create, list (in two ways), get, terminate."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ....contract.fake import Call, Endpoint, Refused
+from ....contract.fake import Call, Endpoint, Refused, read_count, read_object
 from ....model import Purpose, Reply
-from .bodies import read_object
 from .sessions import Identity, Session, Sessions, read_identity, session_info, shown_reference
 from .signins import SignIns
 from .state import ServerState
@@ -81,11 +81,8 @@ class SessionHandlers:
         session_id, reference = call.query.get("sessionId"), call.query.get("sessionReference")
         if not session_id and not reference:
             raise Refused(400, "sessionId or sessionReference has to be there")
-        session = self._sessions.get(session_id or "")
-        if session is None and reference:
-            session = self._sessions.latest(reference)
-        if session is None:
-            raise self._server.not_found("session")
+        found = self._sessions.get(session_id or "") or self._sessions.latest(reference or "")
+        session = self._server.found(found, "session")
         files = [
             {
                 "fileId": file.file_id,
@@ -125,17 +122,13 @@ class SessionHandlers:
 
     def _list_later(self, call: Call) -> Reply:
         found = self._between(call.query.get("startDate"), call.query.get("endDate"))
-        offset, limit = whole(call, "offset", 0, 0), whole(call, "limit", _PAGE, 1)
+        offset, limit = read_count(call, "offset", 0), read_count(call, "limit", _PAGE, low=1)
         return self._page(list(found), offset=offset, limit=limit, now=call.now)
 
     def _between(self, start: str | None, end: str | None) -> Iterator[Session]:
-        begin = None if start is None else self._server.parse_date(start)
-        stop = None if end is None else self._server.parse_date(end)
-        for session in self._sessions:
-            is_early = begin is not None and session.created_at < begin
-            is_late = stop is not None and session.created_at > stop
-            if not is_early and not is_late:
-                yield session
+        begin = -math.inf if start is None else self._server.parse_date(start)
+        stop = math.inf if end is None else self._server.parse_date(end)
+        return (session for session in self._sessions if begin <= session.created_at <= stop)
 
     def _page(self, found: list[Session], *, offset: int, limit: int, now: float) -> Reply:
         end = min(offset + limit, len(found))
@@ -148,9 +141,8 @@ class SessionHandlers:
 
     def _terminate(self, call: Call) -> Reply:
         identity = read_identity(read_object(call), types=("sessionId", "sessionReference"))
-        session = self._sessions.find(identity) or self._terminated(identity)
-        if session is None:
-            raise self._server.not_found("session")
+        found = self._sessions.find(identity) or self._terminated(identity)
+        session = self._server.found(found, "session")
         if session.ended_at is None:
             session.ended_at = call.now
             self._server.counts["terminated"] += 1
@@ -173,13 +165,3 @@ class SessionHandlers:
         return self._sessions.get(identity.session_id or "") or self._sessions.latest(
             identity.reference or ""
         )
-
-
-def whole(call: Call, name: str, default: int, low: int, high: int = 1_000_000) -> int:
-    """Read a whole number from the query, `default` if it is absent. Raises `Refused`."""
-    text = call.query.get(name)
-    if text is None:
-        return default
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise Refused(400, f"{name} has to be from {low} to {high}")
-    return int(text)

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from attrs import define, field, frozen
 
-from .bodies import JsonObject
+from ....contract.fake import FakeRun, JsonObject
 from .state import ServerState
-from .timelines import FakeRun, is_good
+from .statuses import is_good
 
 _TYPES: Final = ("sessionId", "sessionReference", "userReference")
 
@@ -61,7 +61,7 @@ class Session:
 
     def is_busy(self, now: float) -> bool:
         """Return whether one of its runs is in progress."""
-        return any(run.ended_at > now for run in self.runs)
+        return any(not run.is_over(now) for run in self.runs)
 
     def status(self, now: float) -> str:
         """Return its status, in the vendor's words."""
@@ -76,7 +76,7 @@ class Session:
         """Return when it was created, or one of its runs last started or ended."""
         moments = [
             self.created_at,
-            *(moment for run in self.runs for moment in (run.created_at, run.ended_at)),
+            *(moment for run in self.runs for moment in (run.created_at, run.until)),
         ]
         return max(moment for moment in moments if moment <= now)
 

@@ -3,14 +3,13 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from attrs import frozen
 
 from ....codec import encode_json, parse_moment
-from ....contract.fake import Call, Endpoint, Refused, Route, RunPlan, make_routes
+from ....contract.fake import Call, Endpoint, Refused, Route, RunPlan, hex_id, make_routes, seeded
 from ....model import Reply
 from .rules import AgentPlatformRules
 
@@ -37,18 +36,17 @@ class ServerState:
     Everything random comes from the plan's seed. Moments are seconds of the server's clock, from 0.
     """
 
-    def __init__(self, plan: RunPlan, rules: AgentPlatformRules, app: App) -> None:
+    def __init__(self, plan: RunPlan, rules: AgentPlatformRules, app: App, counts: Counter[str]) -> None:
         self.rules = rules
         self.app = app
-        self.counts: Counter[str] = Counter()
-        self._seed = plan.seed
-        self._epoch = plan.epoch.astimezone(UTC)
+        self.counts = counts
+        self.plan = plan
         self._ids = self.random_for("ids")
         self._next_variants: dict[str, int] = {}
 
     def random_for(self, name: str) -> random.Random:
         """Return a random generator of its own for this name."""
-        return random.Random(f"agent-platform {self._seed} {name}")  # noqa: S311 - seeded on purpose
+        return seeded("agent-platform", self.plan.seed, name)
 
     def vary(self, name: str, *options: T) -> T:
         """Return the next of several variants, cyclically from one chosen by the seed; the first without quirks."""
@@ -66,19 +64,18 @@ class ServerState:
 
     def new_hex(self, digits: int) -> str:
         """Return a new id that consists of hexadecimal digits."""
-        return f"{self._ids.getrandbits(4 * digits):0{digits}x}"
+        return hex_id(self._ids, digits)
 
     def format_date(self, seconds: float) -> str:
         """Return a moment as the vendor writes dates."""
-        date = self._epoch + timedelta(seconds=seconds)
-        return date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return self.plan.date(seconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def parse_date(self, text: str) -> float:
         """Return the moment of a date. Raises `Refused` for what is no date."""
         date = parse_moment(text)
         if date is None:
             raise Refused(400, f"{text!r} is no date")
-        return (date - self._epoch).total_seconds()
+        return (date - self.plan.epoch).total_seconds()
 
     def reply(self, body: Any, status: int = 200) -> Reply:
         """Return a JSON reply."""
@@ -119,6 +116,12 @@ class ServerState:
     def not_found(self, what: str) -> Refused:
         """Return the refusal of an id that matches nothing."""
         return Refused(self.rules.unknown_status, f"{what} not found")
+
+    def found(self, item: T | None, what: str) -> T:
+        """Return `item`, which an id was to find. Raises `Refused` for None."""
+        if item is None:
+            raise self.not_found(what)
+        return item
 
     def forbidden(self, text: str) -> Refused:
         """Return the refusal of a call about something that is not the caller's."""

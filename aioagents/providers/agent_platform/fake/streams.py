@@ -10,7 +10,7 @@ from typing import Any, Final
 from ....codec import encode_json
 from .runs import AppRun, RunSerializer, text_of
 from .state import ServerState
-from .timelines import is_good
+from .statuses import is_good
 
 #: How each framing is declared; the vendor names no content type.
 CONTENT_TYPES: Final[Mapping[str, str]] = {
@@ -66,12 +66,12 @@ class Streams:
         events = [_framed(event, framing) for event in self.events(run)]
         if run.request.text in self._server.rules.cut:
             events[-1] = events[-1][: len(events[-1]) // 2]
-        step = (run.ended_at - run.created_at) / max(len(events) - 1, 1)
+        step = (run.until - run.created_at) / max(len(events) - 1, 1)
         seconds = step if math.isfinite(step) else 1.0
         timed = [(run.created_at + seconds * index, event) for index, event in enumerate(events)]
         if run.end is None:
             return [*timed, (math.inf, b"")]
-        timed[-1] = (run.ended_at, events[-1])
+        timed[-1] = (run.until, events[-1])
         return list(_cut(timed, self._server.random_for(run.id))) if self._server.rules.quirks else timed
 
     def single(self, event: Event, framing: str, now: float) -> list[tuple[float, bytes]]:
@@ -88,7 +88,7 @@ class Streams:
         return self._server.vary("middle", info, {}) if run.request.mode == "tokens" else info
 
     def _last(self, run: AppRun) -> Event:
-        end = run.ended_at
+        end = run.until
         info = self._serializer.info(run, "idle" if run.is_good(end) else "error")
         return {"sessionInfo": {**info, "output": self._serializer.output(run, end)}}
 

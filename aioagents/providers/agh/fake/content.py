@@ -1,11 +1,10 @@
 """The fake server that the simulator serves by default: its jobs, its trigger, and their ids."""
 
-import random
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
-from ....contract.fake import RunPlan
+from ....contract.fake import RunPlan, hex_id, seeded
 from .runs import ENDS, Record
 from .server import AghRules, FakeAgh
 from .tasks import STATUSES
@@ -77,7 +76,7 @@ def _install_job(fake: FakeAgh, name: str, **members: Any) -> None:
 
 
 def _add_history(fake: FakeAgh, plan: RunPlan) -> None:
-    chance = random.Random(f"agh history {plan.seed}")  # noqa: S311 - seeded on purpose
+    chance = seeded("agh history", plan.seed)
     epoch = nanoseconds(plan.epoch)
     for index in range(plan.history):
         seconds, end = plan.draw(chance)
@@ -86,10 +85,10 @@ def _add_history(fake: FakeAgh, plan: RunPlan) -> None:
         ended_at = started_at + round(min(seconds, _MINUTE) * SECOND)
         fake.install_record(
             Record(
-                id=f"run-{chance.getrandbits(64):016x}",
+                id=f"run-{hex_id(chance, 16)}",
                 job_id=DIGEST_JOB,
                 status=status,
-                session_id=f"sess-{chance.getrandbits(64):016x}",
+                session_id=f"sess-{hex_id(chance, 16)}",
                 started_at=started_at,
                 ended_at=ended_at,
                 error="the agent's session ended with an error" if status == "failed" else "",

@@ -9,7 +9,7 @@ from attrs import evolve, field, fields_dict, frozen
 
 from .cron import Cron
 from .templates import check_template
-from .times import read_duration, read_moment, write_moment
+from .times import omit_empty, read_duration, read_moment, write_moment
 
 SCOPES: Final = frozenset({"global", "workspace"})
 SOURCES: Final = frozenset({"config", "dynamic", "package"})
@@ -137,9 +137,9 @@ class Job(Definition):
     def body(self, state: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return its JSON object; `state` is that of the scheduler, None where the job is not registered."""
         body = _head(self)
-        body["schedule"] = {"mode": self.schedule["mode"], **_given(self.schedule)}
+        body["schedule"] = {"mode": self.schedule["mode"], **omit_empty(self.schedule)}
         if self.task is not None:
-            body["task"] = _given(self.task)
+            body["task"] = omit_empty(self.task)
         body |= _settings(self) | _moments(self)
         if state is not None:
             body |= {"next_run": state["next_run"], "scheduler": state["scheduler"]}
@@ -189,8 +189,8 @@ class Trigger(Definition):
 
     def body(self) -> dict[str, Any]:
         """Return its JSON object."""
-        body = _head(self) | {"event": self.event} | _given({"filter": self.filter}) | _settings(self)
-        body |= _given({"webhook_id": self.webhook_id, "endpoint_slug": self.endpoint_slug})
+        body = _head(self) | {"event": self.event} | omit_empty({"filter": self.filter}) | _settings(self)
+        body |= omit_empty({"webhook_id": self.webhook_id, "endpoint_slug": self.endpoint_slug})
         body["webhook_secret_present"] = bool(self.secret)
         if self.is_secret_known:
             # The hash of the secret's name, not of its value.
@@ -227,18 +227,13 @@ def with_secret(trigger: Trigger, members: Mapping[str, Any]) -> Trigger:
     return evolve(trigger, secret=secret.strip(), is_secret_known=True)
 
 
-def _given(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members that are not empty."""
-    return {name: value for name, value in members.items() if value}
-
-
 def _head(definition: Definition) -> dict[str, Any]:
     return {
         "id": definition.id,
         "scope": definition.scope,
         "name": definition.name,
         "agent_name": definition.agent_name,
-        **_given({"workspace_id": definition.workspace_id}),
+        **omit_empty({"workspace_id": definition.workspace_id}),
         "prompt": definition.prompt,
     }
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import define, field
 
-from ....contract.fake import Refused
+from ....contract.fake import Refused, hex_id
 from .definitions import Definition, Job
 from .event_queue import EventQueue
 from .runs import ENDS, History, Record
@@ -200,7 +200,7 @@ class Dispatcher:
             self._by_record.pop(dispatch.record.id, None)
         record = dispatch.reserved
         if record is None:
-            record_id = f"run-{self._ids.getrandbits(64):016x}"
+            record_id = f"run-{hex_id(self._ids, 16)}"
             record = Record(id=record_id, job_id=dispatch.owner.id, started_at=self._events.now)
             self._history.add(record)
         record.reset(dispatch.attempt)
@@ -253,7 +253,7 @@ class Dispatcher:
             return False
         record.status = word
         if word != "scheduled" and not record.session_id:
-            record.session_id = f"sess-{self._ids.getrandbits(64):016x}"
+            record.session_id = f"sess-{hex_id(self._ids, 16)}"
         return True
 
     def _close(self, dispatch: Dispatch, record: Record, word: str, error: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import define, frozen
 
-from .times import write_moment
+from .times import omit_empty, write_moment, write_optional
 
 ENDS: Final = frozenset({"completed", "failed", "canceled"})
 STATUSES: Final = ENDS | {"scheduled", "running", "delegated"}
@@ -63,14 +63,14 @@ class Record:
             "fire_id": self.fire_id,
             "status": self.status,
             "attempt": self.attempt,
-            "scheduled_at": _written(self.scheduled_at),
+            "scheduled_at": write_optional(self.scheduled_at),
             "started_at": write_moment(self.started_at),
-            "ended_at": _written(self.ended_at),
+            "ended_at": write_optional(self.ended_at),
             "error": self.error,
             "delivery_error": self.delivery_error,
-            "delivery_error_at": _written(self.delivery_error_at),
+            "delivery_error_at": write_optional(self.delivery_error_at),
         }
-        return {name: value for name, value in body.items() if value}
+        return omit_empty(body)
 
 
 @frozen(kw_only=True)
@@ -146,7 +146,3 @@ def _newest_first(records: Sequence[Record], since: int | None, until: int | Non
     begin = 0 if since is None else bisect_left(records, (since, ""), key=_sort_key)
     end = len(records) if until is None else bisect_right(records, (until, _LAST), key=_sort_key)
     return (records[index] for index in range(end - 1, begin - 1, -1))
-
-
-def _written(moment: int | None) -> str:
-    return "" if moment is None else write_moment(moment)

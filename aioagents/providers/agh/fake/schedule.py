@@ -17,7 +17,7 @@ from .definitions import Job
 from .dispatch import ActivationKind, Dispatch, Dispatcher
 from .event_queue import EventQueue
 from .runs import History, Record
-from .times import read_duration, read_moment, write_moment
+from .times import omit_empty, read_duration, read_moment, write_moment, write_optional
 
 
 @define(eq=False, kw_only=True)
@@ -45,23 +45,17 @@ class Registration:
 
     def body(self, zone: tzinfo) -> dict[str, Any]:
         """Return its JSON object, without empty members."""
-
-        def written(moment: int | None) -> str:
-            return "" if moment is None else write_moment(moment, zone)
-
         optional = {
-            "next_run_at": written(self.next_at),
-            "last_run_at": written(self.last_run_at),
-            "last_scheduled_at": written(self.last_scheduled_at),
+            "next_run_at": write_optional(self.next_at, zone),
+            "last_run_at": write_optional(self.last_run_at, zone),
+            "last_scheduled_at": write_optional(self.last_scheduled_at, zone),
             "last_fire_id": self.last_fire_id,
             "catch_up_policy": "skip_missed",
-            "last_misfire_at": written(self.last_misfire_at),
+            "last_misfire_at": write_optional(self.last_misfire_at, zone),
             "misfire_count": self.misfires,
-            "updated_at": written(self.updated_at),
+            "updated_at": write_optional(self.updated_at, zone),
         }
-        return {"job_id": self.job.id, "registered": True} | {
-            name: value for name, value in optional.items() if value
-        }
+        return {"job_id": self.job.id, "registered": True} | omit_empty(optional)
 
 
 class Scheduler:

@@ -1,18 +1,18 @@
 """The fake server of AGH Runtime: its settings, who may call it, and its counters."""
 
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, tzinfo
 from types import MappingProxyType
 from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from ....contract.fake import Call, Endpoint, Refused, Route, RunPlan
+from ....contract.fake import Call, Endpoint, FakeVendor, Refused, Route, RunPlan, seeded
 from ....model import Purpose, Reply
 from .automation_handlers import AutomationHandlers
-from .catalogue import Catalogue
-from .definitions import Definition
+from .catalogue import Jobs, Triggers
+from .definition_handlers import DefinitionHandlers
+from .definitions import Definition, Job, Trigger
 from .dispatch import Dispatcher
 from .runs import History, Record
 from .schedule import Scheduler
@@ -49,21 +49,28 @@ class AghRules:
     results: Sequence[Any] = field(default=_RESULTS)
 
 
-class FakeAgh:
+class FakeAgh(FakeVendor):
     """An AGH Runtime daemon as its facts describe it: jobs, triggers, runs, deliveries, tasks. Deterministic by seed.
 
     Scripts are found by the name or id of a job or trigger; their words are the vendor's own, those of task runs for
     a job with a task. After an end, a script continues with the next attempt; its last part is that of all later
     ones. Calls that block are answered with `DelayedReply`. Dates are `plan.epoch` and later, to the nanosecond; a
     delivery may be dated by the client's own clock as well (`Call.client_time`). The plan's `pausing` is ignored.
+    `starts` are counted of runs that trigger calls and deliveries start, `fires` of those that the scheduler starts,
+    `retries` of the further attempts of both, `polls` of single runs and task runs, `lists` of histories,
+    `deliveries` of those that were authenticated and new.
     """
 
+    vendor = "agh"
+    counters = ("lists", "deliveries", "fires", "retries")
+
     def __init__(self, plan: RunPlan | None = None, *, rules: AghRules | None = None) -> None:
-        plan = RunPlan() if plan is None else plan
+        super().__init__(plan)
+        plan = self.plan
         self._rules = rules = AghRules() if rules is None else rules
-        self._state = state = ServerState(plan.epoch)
+        self._state = state = ServerState(plan.epoch, self.counts)
         self._history = history = History()
-        ids = random.Random(f"agh {plan.seed}")  # noqa: S311 - seeded on purpose
+        ids = seeded("agh", plan.seed)
         events, counts = state.events, state.counts
         self._tasks = Tasks(events, ids, results=rules.results)
         self._dispatcher = Dispatcher(
@@ -78,44 +85,19 @@ class FakeAgh:
         self._scheduler = Scheduler(
             events=events, history=history, dispatcher=self._dispatcher, zone=rules.zone, counts=counts
         )
-        self._catalogue = Catalogue(
-            now=lambda: events.now, ids=ids, rebuild=self._scheduler.rebuild, is_unique=rules.unique_names
-        )
+        options: dict[str, Any] = {"now": lambda: events.now, "ids": ids, "is_unique": rules.unique_names}
+        self._jobs = Jobs(rebuild=self._scheduler.rebuild, **options)
+        self._triggers = Triggers(**options)
         self._routes = self._make_routes()
-
-    @property
-    def vendor(self) -> str:
-        """Return `agh`."""
-        return "agh"
-
-    @property
-    def routes(self) -> Sequence[Route]:
-        """Return the automation endpoints, those of tasks, and the status."""
-        return self._routes
 
     @property
     def starts_by_target(self) -> Mapping[str, int]:
         """Return how many runs trigger calls started of each job, and deliveries of each trigger, by its id."""
         return MappingProxyType(self._dispatcher.starts_by_target)
 
-    def statistics(self) -> Mapping[str, int]:
-        """Return the counters.
-
-        `starts` are the runs started by trigger calls and deliveries, `fires` those started by the scheduler,
-        `retries` the further attempts of both. `polls` are reads of single runs and task runs, `lists` reads of
-        histories, `deliveries` those that were authenticated and new, `refused_<status>` the refusals.
-        `token_requests` is 0.
-        """
-        named = ("token_requests", "starts", "polls", "lists", "deliveries", "fires", "retries")
-        return dict.fromkeys(named, 0) | dict(self._state.counts)
-
     def environment(self, url: str) -> Mapping[str, str]:
         """Return `AGH_BASE_URL`."""
         return {"AGH_BASE_URL": url}
-
-    def revoke(self, authorization: str) -> bool:  # noqa: ARG002 - the signature of every fake server
-        """Return False: there are no tokens."""
-        return False
 
     def ended_at(self, run_id: str) -> float | None:
         """Return the server's second at which a run reaches its final status, also before then; None for never.
@@ -129,13 +111,13 @@ class FakeAgh:
 
     def install_job(self, body: Mapping[str, Any], *, job_id: str = "", source: str = "dynamic") -> str:
         """Create a job from a body as of the API, and return its id. Raises `Refused`."""
-        return self._catalogue.create_job(dict(body), job_id=job_id, source=source).id
+        return self._jobs.create(dict(body), definition_id=job_id, source=source).id
 
     def install_trigger(
         self, body: Mapping[str, Any], *, trigger_id: str = "", source: str = "dynamic"
     ) -> str:
         """Create a trigger from a body as of the API, and return its id. Raises `Refused`."""
-        return self._catalogue.create_trigger(dict(body), trigger_id=trigger_id, source=source).id
+        return self._triggers.create(dict(body), definition_id=trigger_id, source=source).id
 
     def install_record(self, record: Record) -> None:
         """Add an earlier run to the history."""
@@ -143,8 +125,7 @@ class FakeAgh:
 
     def lose_secret(self, trigger_id: str) -> None:
         """Remove the secret of a trigger, which still refers to it. Raises `Refused`."""
-        trigger = self._catalogue.trigger(trigger_id)
-        self._catalogue.triggers[trigger_id] = evolve(trigger, secret="")
+        self._triggers.by_id[trigger_id] = evolve(self._triggers.get(trigger_id), secret="")
 
     def restart(self, now: float, *, down_since: float | None = None) -> None:
         """Stop the daemon and start it again: runs that were scheduled or running stay so for ever.
@@ -155,7 +136,7 @@ class FakeAgh:
         self._dispatcher.forget_all()
         self._scheduler.stop()
         self._state.advance(now)
-        self._scheduler.rebuild(self._catalogue.jobs)
+        self._scheduler.rebuild(self._jobs.by_id)
 
     def answer_unknown(self, method: str, raw_path: str, now: float) -> Reply | None:
         """Answer an unknown path below `/api/` with text; one with an extra slash at its end is redirected."""
@@ -171,19 +152,27 @@ class FakeAgh:
         state = self._state
         calls = AutomationHandlers(
             state=state,
-            catalogue=self._catalogue,
+            jobs=self._jobs,
+            triggers=self._triggers,
             history=self._history,
             dispatcher=self._dispatcher,
-            scheduler=self._scheduler,
             has_engine=self._rules.has_engine,
         )
         status: Endpoint = ("GET", "/api/status", "status", Purpose.CALL, self._status)
         others = [*TaskHandlers(state, self._tasks).endpoints(), status]
         return (
-            *state.routes(list(calls.endpoints()), self._permit_automation),
-            *state.routes(list(calls.webhook_endpoints()), self._permit_delivery),
+            *state.routes(self._definition_endpoints(), self._permit_automation),
+            *state.routes(calls.endpoints(), self._permit_automation),
+            *state.routes(calls.webhook_endpoints(), self._permit_delivery),
             *state.routes(others, self._permit),
         )
+
+    def _definition_endpoints(self) -> Iterator[Endpoint]:
+        def job_body(job: Job) -> dict[str, Any]:
+            return job.body(self._scheduler.state(job.id))
+
+        yield from DefinitionHandlers(self._state, self._jobs, job_body).endpoints()
+        yield from DefinitionHandlers(self._state, self._triggers, Trigger.body).endpoints()
 
     def _permit_automation(self, call: Call) -> None:
         self._permit(call)
@@ -211,18 +200,18 @@ class FakeAgh:
             raise Refused(503)
 
     def _status(self, call: Call) -> Reply:
-        scheduler, catalogue = self._scheduler, self._catalogue
+        scheduler, jobs = self._scheduler, self._jobs.by_id
         is_running = self._rules.is_enabled
         automation: dict[str, Any] = {
             "enabled": is_running,
-            "jobs": _totals(catalogue.jobs),
-            "triggers": _totals(catalogue.triggers),
+            "jobs": _totals(jobs),
+            "triggers": _totals(self._triggers.by_id),
             "scheduler_running": is_running,
         }
         next_fire = scheduler.next_fire()
         if is_running and next_fire is not None:
             automation["next_fire"] = write_moment(next_fire)
-            states = (scheduler.state(job_id) for job_id in sorted(catalogue.jobs))
+            states = (scheduler.state(job_id) for job_id in sorted(jobs))
             automation["scheduled_jobs"] = [state["scheduler"] for state in states if state is not None]
         port = (call.header("host") or "").rpartition(":")[2]
         daemon = {"version": _VERSION, "http_port": int(port) if port.isdecimal() else _PORT}

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -20,10 +20,10 @@ _TEXT: Final = "text/plain; charset=utf-8"
 class ServerState:
     """The events and counters of one fake server, and the form of its replies. `epoch` is the date of second 0."""
 
-    def __init__(self, epoch: datetime) -> None:
+    def __init__(self, epoch: datetime, counts: Counter[str]) -> None:
         self._epoch = nanoseconds(epoch.astimezone(UTC))
         self.events = EventQueue(self._epoch)
-        self.counts: Counter[str] = Counter()
+        self.counts = counts
 
     def advance(self, now: float) -> None:
         """Advance to the server's second `now`: all events that are due by then happen."""
@@ -59,7 +59,7 @@ class ServerState:
         text = HTTPStatus(refused.status).phrase if is_masked else str(refused)
         return self.reply({"error": text}, refused.status)
 
-    def routes(self, endpoints: Sequence[Endpoint], guard: Callable[[Call], None]) -> tuple[Route, ...]:
+    def routes(self, endpoints: Iterable[Endpoint], guard: Callable[[Call], None]) -> tuple[Route, ...]:
         """Build routes whose refusals have the form of `refusal`."""
         return make_routes(endpoints, counts=self.counts, refuse=self.refusal, guard=guard)
 

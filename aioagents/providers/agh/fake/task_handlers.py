@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ....contract.fake import Call, Endpoint, Refused
+from ....contract.fake import Call, Endpoint, Refused, read_object
 from ....model import Purpose, Reply
-from .automation_handlers import item_id, read_json
+from .definition_handlers import item_id
 from .queries import read_count
 from .state import ServerState
 from .tasks import STATUSES, TaskRun, Tasks
@@ -67,9 +67,7 @@ class TaskHandlers:
     def _action(self, act: Callable[[TaskRun, Mapping[str, Any]], TaskRun]) -> Callable[[Call], Reply]:
         def handle(call: Call) -> Reply:
             run = self._tasks.find(item_id(call))
-            body = read_json(call) if call.request.body else {}
-            if not isinstance(body, dict):
-                raise Refused(400, "the body has to be an object")
+            body = read_object(call, content_type="").values if call.request.body else {}
             return self._state.reply({"run": act(run, body).body()})
 
         return handle

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from ....contract.fake import Refused
+from ....contract.fake import Refused, hex_id
 from .definitions import Job
 from .event_queue import EventQueue
 from .runs import ENDS
 from .timelines import Timeline, end_of
-from .times import SECOND, write_moment
+from .times import SECOND, omit_empty, write_moment
 
 STATUSES: Final = ENDS | {"queued", "claimed", "starting", "running", "needs_attention"}
 ERROR: Final = "the worker gave up on the task"
@@ -64,7 +64,7 @@ class TaskRun:
             **{name: write_moment(moment) for name, moment in self.moments.items()},
             "error": self.error,
         }
-        body = always | {name: value for name, value in optional.items() if value}
+        body = always | omit_empty(optional)
         return body if self.result is None else body | {"result": self.result}
 
 
@@ -99,7 +99,7 @@ class Task:
             "latest_event_seq": self.events,
         }
         optional = {"owner": self.owner, "workspace_id": self.workspace_id}
-        return body | {name: value for name, value in optional.items() if value}
+        return body | omit_empty(optional)
 
 
 class Tasks:
@@ -117,7 +117,7 @@ class Tasks:
         """Create a task for an automation run, and queue a run of it."""
         given = job.task or {}
         task = Task(
-            id=f"task-{self._ids.getrandbits(64):016x}",
+            id=f"task-{hex_id(self._ids, 16)}",
             title=given.get("title", "").strip() or job.name,
             description=given.get("description", "").strip() or job.prompt,
             scope=job.scope,
@@ -197,7 +197,7 @@ class Tasks:
         return successor
 
     def _add_run(self, task: Task, origin: str) -> TaskRun:
-        run_id = f"run-{self._ids.getrandbits(64):016x}"
+        run_id = f"run-{hex_id(self._ids, 16)}"
         run = TaskRun(id=run_id, task=task, origin=origin, queued_at=self._events.now)
         task.runs.append(run)
         task.events += 1
@@ -236,7 +236,7 @@ class Tasks:
             run.claimed_by = run.claimed_by or {"kind": "agent_session", "ref": f"sess-{run.id[-16:]}"}
             run.moments.setdefault("claimed_at", now)
         if word in {"starting", "running"}:
-            run.session_id = run.session_id or f"sess-{self._ids.getrandbits(64):016x}"
+            run.session_id = run.session_id or f"sess-{hex_id(self._ids, 16)}"
         if word == "running":
             run.moments.setdefault("started_at", now)
         if word not in ENDS:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from ....contract.fake import RunPlan, Step
+from ....contract.fake import RunPlan, Step, seeded, timed_steps
 from .runs import ENDS
 from .times import SECOND
 
@@ -20,11 +20,11 @@ class Timelines:
 
     def __init__(self, plan: RunPlan) -> None:
         self._plan = plan
-        self._scripts = {name: _split(name, steps) for name, steps in plan.scripts.items()}
+        self._scripts = {name: _split(steps) for name, steps in plan.scripts.items()}
 
     def random_for(self, index: int) -> random.Random:
         """Return the random generator of one run's timelines, on which no other run has an effect."""
-        return random.Random(f"agh {self._plan.seed} {index}")  # noqa: S311 - seeded on purpose
+        return seeded("agh", self._plan.seed, index)
 
     def for_attempt(self, names: Sequence[str], number: int, chance: random.Random) -> Timeline:
         """Return the timeline of an attempt, counted from 1. Attempts beyond a script's last part have that part."""
@@ -50,11 +50,7 @@ class Timelines:
         return next((self._scripts[name] for name in names if name in self._scripts), None)
 
     def _scripted(self, steps: Sequence[Step]) -> Timeline:
-        timeline, begin = [], self._plan.delay
-        for index, step in enumerate(steps):
-            timeline.append((round(begin * SECOND) if index else 0, step.status))
-            begin += step.seconds
-        return timeline
+        return [(round(at * SECOND), word) for at, word in timed_steps(steps, self._plan.delay)]
 
 
 def end_of(timeline: Timeline) -> tuple[int, str] | None:
@@ -62,10 +58,8 @@ def end_of(timeline: Timeline) -> tuple[int, str] | None:
     return next(((offset, word) for offset, word in timeline if word in ENDS), None)
 
 
-def _split(name: str, steps: Sequence[Step]) -> Sequence[Sequence[Step]]:
+def _split(steps: Sequence[Step]) -> Sequence[Sequence[Step]]:
     """Split a script after each end: what follows belongs to the next attempt."""
-    if not steps:
-        raise ValueError(f"the script of {name!r} has no steps")
     parts: list[list[Step]] = [[]]
     for index, step in enumerate(steps):
         parts[-1].append(step)

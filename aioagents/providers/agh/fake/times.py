@@ -1,13 +1,16 @@
-"""Times and durations as a Go server reads and writes them, in whole nanoseconds. Pure.
+"""Times, durations and objects as a Go server reads and writes them; times in whole nanoseconds. Pure.
 
 A time is counted from the start of 1970 in UTC.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from email.utils import format_datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 SECOND: Final = 1_000_000_000
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,6 +57,16 @@ def write_moment(moment: int, zone: tzinfo = UTC) -> str:
     text = text.removesuffix("+00:00")
     fraction = f".{rest:09d}".rstrip("0").rstrip(".")
     return f"{text[:19]}{fraction}{text[19:] or 'Z'}"
+
+
+def write_optional(moment: int | None, zone: tzinfo = UTC) -> str:
+    """Write RFC 3339; an empty text for None."""
+    return "" if moment is None else write_moment(moment, zone)
+
+
+def omit_empty(members: Mapping[str, T]) -> dict[str, T]:
+    """Return the members that are not empty, which are those that Go writes with `omitempty`."""
+    return {name: value for name, value in members.items() if value}
 
 
 def write_date(moment: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from ....codec import parse_moment
-from .items import ENDS, Item, Items
+from .items import Item, Items
 
 _WORDS: Final = MappingProxyType({"completed": "Handled", "failed": "Failed", "aborted": "Cancelled"})
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -69,7 +69,7 @@ def _visible(
     seen = []
     for item in window:
         seen_at = now - least - (most - least) * _share(item)
-        if item.started_at <= seen_at and (
+        if item.created_at <= seen_at and (
             after_ms is None or _milliseconds(item.status_at(seen_at)[0]) > after_ms
         ):
             seen.append((item, seen_at))
@@ -115,7 +115,7 @@ def _moment(query: Mapping[str, str], name: str) -> datetime | None:
 def _row(items: Items, item: Item, seen_at: float, *, stamped: float) -> dict[str, Any]:
     chance = random.Random(int(item.id, 16) ^ items.seed)  # noqa: S311 - the details depend on the item alone
     since, status = item.status_at(seen_at)
-    is_ended = status in ENDS
+    is_ended = item.is_over(seen_at)
     person = _PEOPLE[chance.randrange(len(_PEOPLE))]
     is_unhandled = status == "completed" and chance.random() < 0.1  # noqa: PLR2004 - a share
     is_named, is_escalated, is_guarded = (chance.random() < share for share in (0.8, 0.1, 0.2))

@@ -2,19 +2,28 @@
 
 import base64
 import binascii
-import random
 import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, timedelta
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from attrs import field, frozen
 
-from ....contract.fake import Call, Endpoint, Refused, Route, RunPlan, json_reply, make_routes
+from ....contract.fake import (
+    Call,
+    Endpoint,
+    FakeVendorWithInput,
+    Refused,
+    RunPlan,
+    hex_id,
+    json_reply,
+    make_routes,
+    read_object,
+    refusing,
+    seeded,
+)
 from ....model import Purpose, Reply
-from .items import ENDS, Items
+from .items import Items
 from .report import ReportRules, report_body
 
 AOP_SCOPE: Final = "aic.aop_execute"
@@ -48,12 +57,15 @@ class _Grant:
     scopes: frozenset[str]
 
 
-class FakeLeena:
+class FakeLeena(FakeVendorWithInput):
     """Leena AI as its facts describe it, for any region. Deterministic by the plan's seed.
 
     A script's words are the vendor's own; after the last step the run stays as it is. `token_lifetime` is in the
     client's seconds. Counters and ends are exact. `report` may be replaced later.
     """
+
+    vendor = "leena"
+    counters = ("reports",)
 
     def __init__(
         self,
@@ -64,39 +76,17 @@ class FakeLeena:
         aops: AopRules | None = None,
         report: ReportRules | None = None,
     ) -> None:
-        self._plan = RunPlan() if plan is None else plan
+        super().__init__(plan)
         self._accounts = {(each.client_id, each.client_secret): each for each in accounts}
         self._first_account = accounts[0]
         self._lifetime = token_lifetime
         self._aops = AopRules() if aops is None else aops
         self.report = ReportRules() if report is None else report
-        self._chance = random.Random(f"tokens {self._plan.seed}")  # noqa: S311 - seeded on purpose
-        self._items = Items(self._plan)
-        self._naive_epoch = self._plan.epoch.astimezone(UTC).replace(tzinfo=None)
+        self._chance = seeded("tokens", self.plan.seed)
+        self._items = Items(self.plan)
         self._grants: dict[str, _Grant] = {}
-        self._counts: Counter[str] = Counter()
-        self._by_key: Counter[str] = Counter()
         self._failing_reports: deque[str | None] = deque()
-        self._routes = make_routes(self._endpoints(), counts=self._counts, refuse=_refuse)
-
-    @property
-    def vendor(self) -> str:
-        """Return `leena`."""
-        return "leena"
-
-    @property
-    def routes(self) -> Sequence[Route]:
-        """Return the four endpoints."""
-        return self._routes
-
-    @property
-    def starts_by_key(self) -> Mapping[str, int]:
-        """Return how many executes were accepted for each value of the context's member `key`."""
-        return MappingProxyType(self._by_key)
-
-    def statistics(self) -> Mapping[str, int]:
-        """Return `token_requests` (all), `starts`, `polls`, `reports` (those answered), `refused_<status>`."""
-        return {"token_requests": 0, "starts": 0, "polls": 0, "reports": 0} | dict(self._counts)
+        self._routes = make_routes(self._endpoints(), counts=self.counts, refuse=_refuse)
 
     def environment(self, url: str) -> Mapping[str, str]:
         """Return the `LEENA_*` variables for the first account."""
@@ -139,24 +129,24 @@ class FakeLeena:
         yield "GET", "/api/analytics/query/external", "analytics.report", Purpose.CALL, self._report
 
     def _token(self, call: Call) -> Reply:
-        self._counts["token_requests"] += 1
+        self.counts["token_requests"] += 1
         account = self._accounts.get(_basic(call.header("authorization")))
         if account is None:
             raise Refused(401, "unknown client")
-        body = _json_object(call)
-        if body.get("grant_type") != "password":
-            raise Refused(400, "grant_type has to be password")
+        body = read_object(call)
+        body.choice("grant_type", ("password",), is_needed=True)
         # Undocumented: wrong user or password. 401, as other surfaces of the vendor have it.
-        if (_text(body, "username"), _text(body, "password")) != (account.username, account.password):
+        user, password = body.require("username", str), body.require("password", str)
+        if (user, password) != (account.username, account.password):
             raise Refused(401, "wrong user or password")
         self._grants = {key: grant for key, grant in self._grants.items() if grant.expires_at > call.now}
-        value = f"hdr.{self._chance.getrandbits(128):032x}.sig"
+        value = f"hdr.{hex_id(self._chance, 32)}.sig"
         self._grants[value] = _Grant(call.now + self._lifetime * call.speed, account.scopes)
         return json_reply(
             {
                 "access_token": value,
                 "token_type": "Bearer",
-                "refresh_token": f"refresh-{self._chance.getrandbits(64):016x}",
+                "refresh_token": f"refresh-{hex_id(self._chance, 16)}",
                 "expires_in": int(self._lifetime),
             }
         )
@@ -170,22 +160,17 @@ class FakeLeena:
 
     def _execute(self, call: Call) -> Reply:
         self._permit(call, AOP_SCOPE, 403)
-        body = _json_object(call)
-        target = _text(body, "aop_id")
-        _text(body, "message_to_start", "")
-        context = body.get("context", {})
-        if not isinstance(context, dict):
-            raise Refused(400, "context has to be an object")
-        if not target:
-            raise Refused(400, "aop_id is empty")
+        body = read_object(call)
+        if None in (body.values.get("message_to_start", ""), body.values.get("context", {})):
+            raise Refused(400, "null is no message and no context")
+        target, context = body.require("aop_id", str), body.get("context", dict) or {}
+        body.get("message_to_start", str)
         if target in self._aops.unknown:
             raise Refused(404, "no such AOP")
         if target in self._aops.barred:
             raise Refused(400, "this AOP cannot be executed")
         item = self._items.begin(target, call.now)
-        self._counts["starts"] += 1
-        if "key" in context:
-            self._by_key[str(context["key"])] += 1
+        self.count_start(context.get("key"))
         return json_reply(
             {
                 "aop_item_id": item.id,
@@ -201,9 +186,9 @@ class FakeLeena:
         if not _ITEM_ID.fullmatch(item_id):
             raise Refused(400, "aop_item_id is badly formed")
         item = self._items.find(item_id.lower())
-        if item is None or call.now < item.started_at + self._aops.hidden_for:
+        if item is None or call.now < item.created_at + self._aops.hidden_for:
             raise Refused(404, "no such item")
-        self._counts["polls"] += 1
+        self.counts["polls"] += 1
         since, status = item.status_at(call.now)
         return json_reply(
             {
@@ -211,21 +196,19 @@ class FakeLeena:
                 "reference_id": f"OPS{item.index:06d}",
                 "status": status,
                 "initiated_at": self._naive(item.initiated_at),
-                "completed_at": self._naive(since) if status in ENDS else None,
+                "completed_at": self._naive(since) if item.is_over(call.now) else None,
             }
         )
 
     def _naive(self, seconds: float) -> str:
-        return (self._naive_epoch + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
+        return self.plan.date(seconds).replace(tzinfo=None).isoformat(timespec="microseconds")
 
     def _report(self, call: Call) -> Reply:
         # By the vendor's facts, a missing scope is a 401 here and a 403 on the AOP endpoints.
         self._permit(call, REPORT_SCOPE, 401)
-        try:
+        with refusing(400):
             body = report_body(self._items, call.query, rules=self.report, now=call.now)
-        except ValueError as exc:
-            raise Refused(400, str(exc)) from None
-        self._counts["reports"] += 1
+        self.counts["reports"] += 1
         failure = self._failing_reports.popleft() if self._failing_reports else None
         return json_reply(body if failure is None else {"isSuccess": False, "message": failure})
 
@@ -252,23 +235,3 @@ def _basic(authorization: str | None) -> tuple[str, str]:
         return "", ""
     client_id, _, client_secret = text.partition(":")
     return (client_id, client_secret) if scheme.lower() == "basic" else ("", "")
-
-
-def _json_object(call: Call) -> dict[str, Any]:
-    kind = (call.header("content-type") or "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Refused(400, "the content type has to be application/json")
-    try:
-        body = call.json()
-    except ValueError as exc:
-        raise Refused(400, str(exc)) from None
-    if not isinstance(body, dict):
-        raise Refused(400, "the body has to be an object")
-    return body
-
-
-def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
-    value = body.get(name, default)
-    if not isinstance(value, str):
-        raise Refused(400, f"{name} has to be a string")
-    return value
