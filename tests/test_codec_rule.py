@@ -224,6 +224,23 @@ def test_members_found_elsewhere() -> None:
     assert _loose().limits == _Limits()
 
 
+@frozen(kw_only=True)
+class _Happening:
+    kind: str = member("type", is_text_form=True, default="")
+    raw: Any = field(default=None, eq=False)
+
+
+@frozen(kw_only=True)
+class _Log:
+    happenings: tuple[_Happening, ...] = ()
+
+
+def test_texts_in_place_of_objects() -> None:
+    """A text is read as an object that has one member, where a class declares it, and `raw` is the text."""
+    found = _LOOSE.read({"happenings": ["a", {"type": "b"}, 3]}, _Log, call="c").happenings
+    assert [(each.kind, each.raw) for each in found] == [("a", "a"), ("b", {"type": "b"})]
+
+
 def test_first_of_two_spellings() -> None:
     """Of two spellings of a member, the first one that is not null counts."""
     assert _loose(is_open=None, isOpen=True, IsOpen=False).is_open

@@ -15,19 +15,31 @@ Path: TypeAlias = tuple[str, ...]
 _PATHS: Final = "json"
 _ALWAYS: Final = "json_always"
 _EMPTY: Final = "json_empty"
+_TEXT_FORM: Final = "json_text_form"
 _HERE: Final = "."
 _SEPARATORS: Final = str.maketrans("", "", "-_")
 
 
-def member(*paths: str, is_always_written: bool = False, may_be_empty: bool = False, **options: Any) -> Any:
+def member(
+    *paths: str,
+    is_always_written: bool = False,
+    may_be_empty: bool = False,
+    is_text_form: bool = False,
+    **options: Any,
+) -> Any:
     """Declare an attrs field that is called something else in JSON than the rule says, or an exception to the rule.
 
     The first of `paths` that holds a value is read, and the first is written. `"data.appId"` is a member of the
     member `data`, and `"."` the object itself, for members that are a value of their own here. A field that equals
-    its default is written if `is_always_written`; a text without a default has to be there, but `may_be_empty`.
-    `options` are those of `attrs.field`.
+    its default is written if `is_always_written`; a text without a default has to be there, but `may_be_empty`. A
+    text in place of the object is read as its member with `is_text_form`. `options` are those of `attrs.field`.
     """
-    metadata = {_PATHS: paths, _ALWAYS: is_always_written, _EMPTY: may_be_empty}
+    metadata = {
+        _PATHS: paths,
+        _ALWAYS: is_always_written,
+        _EMPTY: may_be_empty,
+        _TEXT_FORM: is_text_form,
+    }
     return field(metadata=metadata, **options)
 
 
@@ -130,3 +142,8 @@ def _at(naming: Naming, path: Path, value: Any, members: dict[str, Any]) -> Any:
     for depth, name in enumerate(path):
         value = (naming.members_of(value) if depth else members).get(name)
     return value
+
+
+def text_form_of(naming: Naming, fields: "tuple[attrs.Attribute[Any], ...]") -> str | None:
+    """Return the name in JSON of the field that a text in place of the object is; None if there is none."""
+    return next((naming.json_name(each) for each in fields if each.metadata.get(_TEXT_FORM)), None)

@@ -19,7 +19,17 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from ..errors import DecodeError
 from ..model import Reply
-from .naming import Naming, as_it_is, camel_case, finder, fold, is_always_written, may_be_empty, member
+from .naming import (
+    Naming,
+    as_it_is,
+    camel_case,
+    finder,
+    fold,
+    is_always_written,
+    may_be_empty,
+    member,
+    text_form_of,
+)
 from .scalars import Hook, filled_text, register_scalars, required_text
 from .text import decode
 
@@ -188,9 +198,11 @@ def _class_reader(converter: Converter, rule: _Rule, shape: type) -> Hook:
         for each in fields
     }
     read: Any = make_dict_structure_fn(shape, converter, _cattrs_prefer_attrib_converters=True, **names)
-    find = finder(naming, fields, raw=_RAW)
+    find, text_form = finder(naming, fields, raw=_RAW), text_form_of(naming, fields)
 
     def read_object(value: Any, kind: Any) -> Any:
+        if type(value) is str and text_form is not None:
+            return read({**find({text_form: value}), _RAW: value}, kind)
         # Without this, a list or a string would be read as an object without members.
         if type(value) is not dict:
             raise TypeError("expected an object")
