@@ -11,9 +11,10 @@ from typing import Any, Final, TypeAlias
 from attrs import field, frozen
 
 from ... import codec
+from ...codec import member
 from ...contract import check_text
-from ...model import Reply, Secret
-from .reading import Fields, object_in, wrong
+from ...model import Secret
+from .checks import check_word
 
 #: The members of `fields`. They may hold secrets, which are sent and shown nowhere.
 FieldValues: TypeAlias = Mapping[str, str | Secret]
@@ -45,22 +46,14 @@ class Connection:
     """A connection to a model. Secrets in `fields` are masked by asterisks; lists leave `fields` out."""
 
     connection_id: str
-    name: str = ""
+    name: str = member("connectionName", default="")
     provider: str = ""
     model: str = ""
     status: str = ""
     fields: Mapping[str, Any] = field(factory=dict, repr=False)
-    created_at: datetime | None = None
-    modified_at: datetime | None = None
+    created_at: datetime | None = member("createdOn", default=None)
+    modified_at: datetime | None = member("modifiedOn", default=None)
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
-
-
-def check_provider(provider: str) -> ModelProvider:
-    """Return the provider with this name. Raises ValueError, which lists the names, if there is none."""
-    try:
-        return ModelProvider(provider)
-    except ValueError:
-        raise ValueError(f"provider has to be one of {', '.join(ModelProvider)}, not {provider!r}") from None
 
 
 def creation_body(
@@ -73,7 +66,7 @@ def creation_body(
     settings: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the body that creates a connection of a provider. Raises ValueError, which names the member."""
-    known = check_provider(provider)
+    known = ModelProvider(check_word(provider, ModelProvider, "provider"))
     body: dict[str, Any] = {"provider": known.value, "connectionName": check_text(name, "name")}
     if model is not None or known is not ModelProvider.API:
         body["model"] = check_text(model or "", "model")
@@ -109,33 +102,3 @@ def field_values(fields: FieldValues, needed: tuple[str, ...] = ("API_KEY",)) ->
 def shown(body: Mapping[str, Any]) -> bytes:
     """Return the part of a body that errors may carry, as JSON."""
     return codec.encode_json({name: body[name] for name in _SHOWN if name in body})
-
-
-def read_connection(reply: Reply, call: str) -> Connection:
-    """Read one connection. Raises DecodeError."""
-    return _connection(Fields(object_in(reply, call)), call, "$")
-
-
-def read_connections(reply: Reply, call: str) -> list[Connection]:
-    """Read a list of connections. Raises DecodeError."""
-    found = object_in(reply, call).get("connections")
-    if not isinstance(found, list):
-        raise wrong(call, "$.connections")
-    return [_connection(Fields(each), call, f"$.connections[{n}]") for n, each in enumerate(found)]
-
-
-def _connection(raw: Fields, call: str, path: str) -> Connection:
-    connection_id = raw.text("connectionId")
-    if not connection_id:
-        raise wrong(call, f"{path}.connectionId")
-    return Connection(
-        connection_id=connection_id,
-        name=raw.text("connectionName"),
-        provider=raw.text("provider"),
-        model=raw.text("model"),
-        status=raw.text("status"),
-        fields=raw.inner("fields").raw,
-        created_at=raw.moment("createdOn"),
-        modified_at=raw.moment("modifiedOn"),
-        raw=raw.raw,
-    )

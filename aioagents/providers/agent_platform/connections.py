@@ -2,25 +2,14 @@
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
-from urllib.parse import quote, urlencode
 
-from ... import codec
-from ...calls import Start
+from attrs import frozen
+
 from ...contract import path_segment
-from ...model import Purpose, Request
 from .calls import Calls
-from .connection_wire import (
-    Connection,
-    FieldValues,
-    check_provider,
-    creation_body,
-    field_values,
-    read_connection,
-    read_connections,
-    shown,
-)
-from .session_wire import JSON
-from .settings import VENDOR
+from .checks import check_whole, check_word
+from .connection_wire import Connection, FieldValues, ModelProvider, creation_body, field_values, shown
+from .wire import KORE, request
 
 _ADVICE: Final = "List the connections and look for one of this name; names are not unique."
 _STATUSES: Final = ("ACTIVE", "INACTIVE")
@@ -48,23 +37,18 @@ class Connections:
         """
         query: dict[str, str] = {}
         if provider is not None:
-            query["provider"] = check_provider(provider).value
+            query["provider"] = check_word(provider, ModelProvider, "provider")
         if status is not None:
-            if status not in _STATUSES:
-                raise ValueError(f"status has to be one of {', '.join(_STATUSES)}, not {status!r}")
-            query["status"] = status
+            query["status"] = check_word(status, _STATUSES, "status")
         if limit is not None:
-            if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-                raise ValueError(f"limit has to be a whole number above 0, not {limit!r}")
-            query["limit"] = str(limit)
-        suffix = f"?{urlencode(query, quote_via=quote)}" if query else ""
-        request = Request(method="GET", url=self._url + suffix, call="connections.list")
-        return await self._calls.call(request, read_connections)
+            query["limit"] = str(check_whole(limit, "limit"))
+        listing = request(self._url, "connections.list", method="GET", query=query)
+        return list((await self._calls.call(listing, _read_list)).connections)
 
     async def get(self, connection_id: str) -> Connection:
         """Return a connection, with its fields. Raises `NotFound`."""
-        request = Request(method="GET", url=self._item(connection_id), call="connections.get")
-        return await self._calls.call(request, read_connection)
+        reading = request(self._item(connection_id), "connections.get", method="GET")
+        return await self._calls.call(reading, _read)
 
     async def create(
         self,
@@ -88,38 +72,29 @@ class Connections:
         body = creation_body(
             provider, name, model=model, model_type=model_type, fields=fields, settings=settings
         )
-        request = Request(
-            method="POST",
-            url=self._url,
-            call="connections.create",
-            purpose=Purpose.START,
-            headers=JSON,
-            body=codec.encode_json(body),
-        )
-        return await self._calls.start(
-            Start(
-                vendor=VENDOR,
-                request=request,
-                read=lambda reply: read_connection(reply, request.call),
-                target=name,
-                advice=_ADVICE,
-                action="created a connection",
-                is_run=False,
-                redacted_body=shown(body),
-            )
+        return await self._calls.create(
+            request(self._url, "connections.create", body),
+            _read,
+            target=name,
+            advice=_ADVICE,
+            action="created a connection",
+            redacted_body=shown(body),
         )
 
     async def update(self, connection_id: str, *, fields: FieldValues) -> Connection:
         """Change fields of a connection; `API_KEY` is required. The platform refuses this for the provider `API`."""
-        body = codec.encode_json({"fields": field_values(fields)})
-        request = Request(
-            method="PATCH",
-            url=self._item(connection_id),
-            call="connections.update",
-            headers=JSON,
-            body=body,
-        )
-        return await self._calls.call(request, read_connection)
+        body = {"fields": field_values(fields)}
+        change = request(self._item(connection_id), "connections.update", body, method="PATCH")
+        return await self._calls.call(change, _read)
 
     def _item(self, connection_id: str) -> str:
         return f"{self._url}/{path_segment(connection_id, 'connection_id')}"
+
+
+@frozen
+class _List:
+    connections: tuple[Connection, ...]
+
+
+_read: Final = KORE.reader(Connection)
+_read_list: Final = KORE.reader(_List)

@@ -9,6 +9,9 @@ from typing import Any, Final
 
 from attrs import Attribute, field, frozen
 
+from ...codec import member
+from .checks import check_word
+
 DEVICES: Final = (
     "g4dn.xlarge",
     "g5.xlarge",
@@ -76,16 +79,6 @@ class HyperParameters:
     top_k: int = _needed("hyperParameters.topK", 1, 100)
     stop_sequence: tuple[str, ...] = field(default=(), converter=_words)
 
-    def wire(self) -> dict[str, Any]:
-        """Return the member `hyperParameters` of the request."""
-        written: dict[str, Any] = {
-            "temperature": self.temperature,
-            "maxTokens": self.max_tokens,
-            "topP": self.top_p,
-            "topK": self.top_k,
-        }
-        return {**written, "stopSequence": list(self.stop_sequence)} if self.stop_sequence else written
-
 
 @frozen(kw_only=True)
 class Scaling:
@@ -101,51 +94,20 @@ class Scaling:
     scale_up_delay: int | None = _optional("scalingParameters.scaleUpDelay", 1, 1000)
     scale_down_delay: int | None = _optional("scalingParameters.scaleDownDelay", 50, 2000)
 
-    def wire(self) -> dict[str, Any]:
-        """Return the member `scalingParameters` of the request, without what is left to the platform."""
-        written = {
-            "maxBatchSize": self.max_batch_size,
-            "minReplicas": self.min_replicas,
-            "maxReplicas": self.max_replicas,
-            "scaleUpDelay": self.scale_up_delay,
-            "scaleDownDelay": self.scale_down_delay,
-        }
-        return {name: value for name, value in written.items() if value is not None}
 
+def _word(name: str, words: Sequence[str]) -> Any:
+    def check(_: object, __: "Attribute[str]", value: str) -> None:
+        check_word(value, words, f"optimizationInfo.{name}:")
 
-def _one_of(path: str, words: Sequence[str]) -> Any:
-    def check(_: object, __: "Attribute[Any]", value: Any) -> None:
-        if value not in words:
-            raise ValueError(f"{path}: has to be one of {', '.join(filter(None, words))}, not {value!r}")
-
-    return field(default="", validator=check)
+    return member(name, is_always_written=True, default="", validator=check)
 
 
 @frozen(kw_only=True)
 class Optimization:
-    """How a model is optimized.
+    """How a model is optimized. What is not set is sent as an empty text, as in the vendor's samples.
 
     `type` is `ctranslate2` or `vllm`, `quantization` is `no_quantization` or `int8_float16`.
     """
 
-    type: str = _one_of("optimizationInfo.optimizationType", _OPTIMIZATIONS)
-    quantization: str = _one_of("optimizationInfo.quantizationType", _QUANTIZATIONS)
-
-    def wire(self) -> dict[str, Any]:
-        """Write the member `optimizationInfo`; what is not set goes as an empty text, as in the vendor's samples."""
-        return {"optimizationType": self.type, "quantizationType": self.quantization}
-
-
-def check_device(device_type: str) -> str:
-    """Return `device_type`. Raises ValueError, which lists them, for one that is not in `DEVICES`."""
-    if device_type not in DEVICES:
-        raise ValueError(f"deviceType: has to be one of {', '.join(DEVICES)}, not {device_type!r}")
-    return device_type
-
-
-def check_model_type(model_type: str) -> str:
-    """Return the value of a `ModelType`. Raises ValueError, which lists them, for any other."""
-    try:
-        return ModelType(model_type).value
-    except ValueError:
-        raise ValueError(f"modelType: has to be one of {', '.join(ModelType)}, not {model_type!r}") from None
+    type: str = _word("optimizationType", _OPTIMIZATIONS)
+    quantization: str = _word("quantizationType", _QUANTIZATIONS)

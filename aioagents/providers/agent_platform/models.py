@@ -2,16 +2,14 @@
 
 from typing import Any
 
-import attrs
-
 from ...contract import check_text, path_segment
-from ...model import Purpose
 from .calls import Calls
-from .deployments import HyperParameters, Optimization, Scaling, check_device, check_model_type
+from .checks import check_flag, check_word
+from .deployments import DEVICES, HyperParameters, ModelType, Optimization, Scaling
 from .dock import Dock, DockHandle
-from .dock_wire import start_request
 from .files import CHUNK, Chunks, Progress, ProgressReporter, check_chunk
 from .sources import Uploadable, opened
+from .wire import KORE
 
 _CONTEXT = "model"
 
@@ -23,7 +21,6 @@ class Models:
         self._calls = calls
         self._chunks = Chunks(calls)
         self._dock = dock
-        self._url = f"{calls.url}/models"
 
     async def import_(
         self,
@@ -41,23 +38,22 @@ class Models:
         """
         check_chunk(chunk_bytes)
         self._calls.ensure_usable()
-        more = {} if is_adapter is None else {"isAdapter": _flag(is_adapter, "is_adapter")}
+        more = {} if is_adapter is None else {"isAdapter": check_flag(is_adapter, "is_adapter")}
         async with opened(file, file_name, is_spooled=True) as source:
             reporter = ProgressReporter(progress, source.size or 0)
             session = await self._chunks.begin(source, _CONTEXT, chunk_bytes, **more)
             await self._chunks.send(session, source, chunk_bytes, reporter)
             reporter.report(source.size or 0)
-        request = attrs.evolve(self._chunks.completion(session), purpose=Purpose.START)
         return await self._dock.start(
-            request, target=session.model_id or source.name, action="began to import a model"
+            self._chunks.completion(session),
+            "files.complete",
+            target=session.model_id or source.name,
+            action="began to import a model",
         )
 
     async def export(self, model_id: str) -> DockHandle:
         """Export a model; `result()` is a `Download`. Agent Platform API, section 9.2."""
-        request = start_request(self._of(model_id, "export"), "models.export")
-        return await self._dock.start(
-            request, target=model_id, action="began to export a model", exports=True
-        )
+        return await self._start(model_id, "export", exports=True)
 
     async def deploy(
         self,
@@ -76,28 +72,32 @@ class Models:
         The model has to be ready to deploy. Its first deployment has to be made by hand in the platform. Agent
         Platform API, section 9.3.
         """
-        body: dict[str, Any] = {"name": check_text(name, "name"), "hyperParameters": hyper_parameters.wire()}
+        body: dict[str, Any] = {
+            "name": check_text(name, "name"),
+            "hyperParameters": KORE.write(hyper_parameters),
+        }
         if is_deployed_previously is not None:
-            body["isDeployedPreviously"] = _flag(is_deployed_previously, "is_deployed_previously")
+            body["isDeployedPreviously"] = check_flag(is_deployed_previously, "is_deployed_previously")
         if scaling is not None:
-            body["scalingParameters"] = scaling.wire()
-        body["deviceType"] = check_device(device_type)
+            body["scalingParameters"] = KORE.write(scaling)
+        body["deviceType"] = check_word(device_type, DEVICES, "deviceType:")
         if optimization is not None:
-            body["optimizationInfo"] = optimization.wire()
-        url = f"{self._of(model_id, 'deploy')}?modelType={check_model_type(model_type)}"
-        request = start_request(url, "models.deploy", body)
-        return await self._dock.start(request, target=model_id, action="began to deploy a model")
+            body["optimizationInfo"] = KORE.write(optimization)
+        query = {"modelType": check_word(model_type, ModelType, "modelType:")}
+        return await self._start(model_id, "deploy", body, query=query)
 
     async def undeploy(self, model_id: str) -> DockHandle:
         """Undeploy a model. Agent Platform API, section 9.4."""
-        request = start_request(self._of(model_id, "undeploy"), "models.undeploy")
-        return await self._dock.start(request, target=model_id, action="began to undeploy a model")
+        return await self._start(model_id, "undeploy")
 
-    def _of(self, model_id: str, verb: str) -> str:
-        return f"{self._url}/{path_segment(model_id, 'model_id')}/{verb}"
-
-
-def _flag(value: bool, name: str) -> bool:  # noqa: FBT001 - the flag is what is checked
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} has to be True or False, not {value!r}")
-    return value
+    async def _start(
+        self, model_id: str, verb: str, body: dict[str, Any] | None = None, **options: Any
+    ) -> DockHandle:
+        return await self._dock.start(
+            f"/models/{path_segment(model_id, 'model_id')}/{verb}",
+            f"models.{verb}",
+            body,
+            target=model_id,
+            action=f"began to {verb} a model",
+            **options,
+        )

@@ -3,26 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 from attrs import field, frozen
 
+from ...codec import member
 from ...model import Reply
-from .reading import Fields, object_in, wrong
-from .values import (
-    Attachment,
-    AuthorizationProfile,
-    Event,
-    SessionInfo,
-    Thought,
-    pending_in,
-    read_events,
-    read_session_info,
-    read_thoughts,
-    text_of,
-)
+from .values import Answer, Attachment, SessionInfo, Thought
+from .wire import KORE, object_in
 
 
 @frozen(kw_only=True)
-class RunReply:
+class RunReply(Answer):
     """The answer to a run, and the state of its session.
 
     `output` holds the items as received, `text` their texts. An answer does not imply success: `is_error` is set if
@@ -32,19 +23,10 @@ class RunReply:
     """
 
     message_id: str = ""
-    output: tuple[Any, ...] = field(default=(), repr=False)
-    thoughts: tuple[Thought, ...] = ()
+    thoughts: tuple[Thought, ...] = member("debug", default=())
     artifacts: tuple[Any, ...] = field(default=(), repr=False)
     tags: Mapping[str, Any] = field(factory=dict, repr=False)
-    events: tuple[Event, ...] = ()
-    session: SessionInfo = field(factory=SessionInfo)
-    pending_authorizations: tuple[AuthorizationProfile, ...] = ()
-    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
-
-    @property
-    def text(self) -> str:
-        """Return the texts of the output, a line each; empty if there are none."""
-        return text_of(self.output)
+    session: SessionInfo = member("sessionInfo", factory=SessionInfo)
 
     @property
     def run_id(self) -> str:
@@ -62,27 +44,17 @@ class RunReply:
         return self.session.attachments
 
 
+@frozen
+class _Known:
+    output: Any = None
+    session_info: Any = None
+    events: Any = None
+    message_id: Any = None
+
+
 def reply_in(reply: Reply, call: str) -> RunReply:
     """Read the answer to a synchronous run. Raises DecodeError unless it is an object with a known member."""
     body = object_in(reply, call)
-    found = Fields(body)
-    if not any(found.get(name) for name in ("output", "sessionInfo", "events", "messageId")):
-        raise wrong(call, "$")
-    return read_reply(body)
-
-
-def read_reply(body: Mapping[str, Any]) -> RunReply:
-    """Read an answer from its decoded body."""
-    raw = Fields(body)
-    events = read_events(raw)
-    return RunReply(
-        message_id=raw.text("messageId"),
-        output=raw.items("output"),
-        thoughts=read_thoughts(raw),
-        artifacts=raw.items("artifacts"),
-        tags=raw.inner("tags").raw,
-        events=events,
-        session=read_session_info(raw.inner("sessionInfo")),
-        pending_authorizations=pending_in(events),
-        raw=raw.raw,
-    )
+    if not any(attrs.astuple(KORE.read(body, _Known, call=call), recurse=False)):
+        raise KORE.wrong(call, "$")
+    return KORE.read(body, RunReply, call=call)
