@@ -1,6 +1,7 @@
 """Reads and writes JSON, and converts between JSON and typed values."""
 
-from .shapes import Codec, member, structure
+from .naming import camel_case, member
+from .shapes import Codec, structure
 from .text import (
     decode,
     decode_json,
@@ -14,6 +15,7 @@ from .text import (
 
 __all__ = [
     "Codec",
+    "camel_case",
     "decode",
     "decode_json",
     "encode_around",

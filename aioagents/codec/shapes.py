@@ -27,13 +27,10 @@ from .naming import (
     fold,
     is_always_written,
     may_be_empty,
-    member,
     text_form_of,
 )
 from .scalars import Hook, filled_text, register_scalars, required_text
 from .text import decode
-
-__all__ = ["Codec", "member", "structure"]
 
 T = TypeVar("T")
 

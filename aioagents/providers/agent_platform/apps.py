@@ -10,8 +10,7 @@ from attrs import field, frozen
 from ...codec import member
 from ...contract import check_header_value, check_text
 from .calls import Calls
-from .checks import check_word
-from .wire import KORE, request
+from .wire import KORE, check_word, request
 
 _ADVICE: Final = (
     "Search the workspace's apps for the name: names are unique, so there cannot be a second app."
@@ -72,12 +71,11 @@ class Apps:
         also after `INTERNAL_ERROR` and `SERVICE_UNAVAILABLE`, which are then its cause. Agent Platform API, section
         6.9.
         """
-        body: dict[str, Any] = {
+        body = {
             "name": check_text(name, "name"),
             "description": check_text(description, "description"),
+            "appIcon": None if icon is None else {"type": "logo", **KORE.write(icon)},
         }
-        if icon is not None:
-            body["appIcon"] = {"type": "logo", **KORE.write(icon)}
         headers = {
             "accountid": check_header_value(check_text(account_id, "account_id"), "account_id"),
             "userid": check_header_value(check_text(user_id, "user_id"), "user_id"),

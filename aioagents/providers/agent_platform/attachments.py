@@ -13,9 +13,8 @@ from ...errors import NotFound, ReplyError
 from ...model import Reply
 from .calls import Calls
 from .identity import Identity
-from .multipart import file_form
 from .settings import VENDOR
-from .sources import Uploadable, opened
+from .sources import Uploadable, file_form, opened
 from .wire import KORE, request
 
 

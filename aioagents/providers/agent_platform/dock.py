@@ -1,10 +1,9 @@
 """Kore Agent Platform: dock jobs, started and polled."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ...calls import Start
-from ...contract import RunReader
+from ...contract import RunReader, path_segment
 from ...errors import DecodeError
 from ...model import Purpose, Reply, Run, RunRef
 from ...polling import RunHandle, ScheduledSource
@@ -92,7 +91,7 @@ class Dock:
         self,
         path: str,
         call: str,
-        body: Mapping[str, Any] | None = None,
+        body: Any = None,
         *,
         target: str,
         action: str,
@@ -125,3 +124,28 @@ class Dock:
             )
             self._source = self._pool.source((VENDOR, DOCK, url, account.name), reader, VENDOR)
         return self._source
+
+
+class DockResource:
+    """What is imported, exported, deployed and undeployed by dock jobs. `_noun` is what one item is called."""
+
+    _noun: ClassVar[str]
+
+    def __init__(self, dock: Dock) -> None:
+        self._dock = dock
+
+    async def _begin(
+        self, item_id: str, verb: str, body: Any = None, *, call: str | None = None, **options: Any
+    ) -> DockHandle:
+        """Start the job that `verb` names, on one item. `options` are those of `Dock.start`."""
+        return await self._dock.start(
+            self._path(item_id, verb),
+            call or f"{self._noun}s.{verb}",
+            body,
+            target=item_id,
+            action=f"began to {verb} a {self._noun}",
+            **options,
+        )
+
+    def _path(self, item_id: str, verb: str) -> str:
+        return f"/{self._noun}s/{path_segment(item_id, f'{self._noun}_id')}/{verb}"

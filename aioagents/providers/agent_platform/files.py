@@ -12,10 +12,8 @@ from ...contract import check_text, path_segment
 from ...errors import Conflict
 from ...model import Reply
 from .calls import Calls
-from .checks import check_whole
-from .multipart import file_form
-from .sources import Source, Uploadable, opened
-from .wire import KORE, request
+from .sources import Source, Uploadable, file_form, opened
+from .wire import KORE, check_whole, request
 
 #: Bytes that are uploaded in one call at most: 25 MB, read as the smaller of its two meanings (section 7).
 ONE_CALL: Final = 25_000_000

@@ -12,9 +12,8 @@ from attrs import field, frozen
 
 from ... import codec
 from ...contract import check_text
-from .checks import check_word
 from .identity import Identity
-from .wire import KORE
+from .wire import KORE, check_word, written
 
 _TASK_TOOLS: Final = ("workflow", "code", "mcp")
 #: The input of a run: a text, or the items of the member `input`.
@@ -126,28 +125,27 @@ def execute_body(given: Input | None, options: RunOptions) -> dict[str, Any]:
         raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
     invoke, files = options.get("invoke"), options.get("attachments")
     metadata, debug, source = options.get("metadata"), options.get("debug"), options.get("source")
-    body: dict[str, Any] = {
-        "sessionIdentity": identity_of(options).wire(),
-        "input": _input(given, invoke),
-        "isAsync": False,
-    }
-    if files is not None:
-        chosen = files if isinstance(files, RunFiles) else RunFiles(include=files)
-        body["attachments"] = {
-            "enable": True,
-            "includeFiles": chosen.include,
-            "excludeFiles": chosen.exclude,
-        }
     if metadata is not None:
         codec.encode_object(metadata, "metadata")
-        body["metadata"] = dict(metadata)
-    if debug is not None:
-        body["debug"] = {"enable": True, "debugMode": check_word(debug, Debug, "debug")}
-    if invoke is not None:
-        body["invoke"] = {"tasks": [KORE.write(attrs.evolve(invoke, arguments={}))]}
-    if source is not None:
-        body["source"] = check_text(source, "source")
-    return body
+    return written(
+        {
+            "sessionIdentity": identity_of(options).wire(),
+            "input": _input(given, invoke),
+            "isAsync": False,
+            "attachments": None if files is None else _attachments(files),
+            "metadata": None if metadata is None else dict(metadata),
+            "debug": None
+            if debug is None
+            else {"enable": True, "debugMode": check_word(debug, Debug, "debug")},
+            "invoke": None if invoke is None else {"tasks": [KORE.write(attrs.evolve(invoke, arguments={}))]},
+            "source": None if source is None else check_text(source, "source"),
+        }
+    )
+
+
+def _attachments(files: RunFiles | Sequence[str]) -> dict[str, Any]:
+    chosen = files if isinstance(files, RunFiles) else RunFiles(include=files)
+    return {"enable": True, "includeFiles": chosen.include, "excludeFiles": chosen.exclude}
 
 
 def stream_member(mode: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+import attrs
 from attrs import frozen
 
 from ... import codec
@@ -15,7 +16,7 @@ from ...webhooks import DeliveryClaim, is_news
 from .identity import Identity
 from .settings import VENDOR
 from .states import run_state
-from .values import Answer, text_of
+from .values import Answer, RunReply, text_of
 from .wire import JSON, KORE, object_in, request
 
 STATUS: Final = "runs.status"
@@ -111,6 +112,22 @@ def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
         raw=redacted(raw, reply.body),
         seen_at=seen_at,
     )
+
+
+@frozen
+class _Known:
+    output: Any = None
+    session_info: Any = None
+    events: Any = None
+    message_id: Any = None
+
+
+def reply_in(reply: Reply, call: str) -> RunReply:
+    """Read the answer to a synchronous run. Raises DecodeError unless it is an object with a known member."""
+    body = object_in(reply, call)
+    if not any(attrs.astuple(KORE.read(body, _Known, call=call), recurse=False)):
+        raise KORE.wrong(call, "$")
+    return KORE.read(body, RunReply, call=call)
 
 
 @frozen

@@ -10,22 +10,21 @@ from ...model import Reply, RunRef, Secret
 from ...polling import RunHandle
 from ...webhooks import WebhookReceiver
 from .calls import Calls, require_authorized
-from .checks import check_seconds
 from .identity import Identity
 from .options import Input, RunOptions, StreamMode, execute_body, identity_of, stream_member
-from .replies import RunReply, reply_in
 from .run_wire import (
     execute_request,
     read_delivery,
     read_run,
     read_started,
+    reply_in,
     shown_body,
     status_request,
 )
 from .settings import VENDOR
 from .stream import RunStream
-from .values import Answer, SessionInfo
-from .wire import KORE
+from .values import Answer, RunReply, SessionInfo
+from .wire import KORE, check_seconds
 
 TIMEOUT: Final = 600.0
 _ADVICE: Final = (

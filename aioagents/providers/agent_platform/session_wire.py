@@ -15,10 +15,9 @@ from attrs import frozen
 from ...codec import member, parse_moment
 from ...errors import NotFound
 from ...model import Reply, Request
-from .checks import check_word
 from .settings import VENDOR
 from .values import Answer, Session, UploadLimits
-from .wire import KORE, request
+from .wire import KORE, check_word, request
 
 _OK: Final = 200
 

@@ -6,7 +6,6 @@ from typing import Final
 from ...contract import check_text
 from ...errors import NotFound
 from .calls import Calls, require_authorized
-from .checks import check_whole
 from .identity import Identity
 from .session_wire import (
     FILTERS,
@@ -20,7 +19,7 @@ from .session_wire import (
     write_moment,
 )
 from .values import Session
-from .wire import request
+from .wire import check_whole, request
 
 PAGE_SIZE: Final = 100
 _ADVICE: Final = "List the user's sessions and look for the newest one: sessions.list(user_reference=...)."
@@ -57,9 +56,10 @@ class Sessions:
         session as `reply`. Agent Platform API, sections 4, 5 and 6.1.
         """
         identity = Identity.of(session_id, session_reference, user_reference)
-        body: dict[str, object] = {"sessionIdentity": identity.wire()}
-        if source is not None:
-            body["source"] = check_text(source, "source")
+        body = {
+            "sessionIdentity": identity.wire(),
+            "source": None if source is None else check_text(source, "source"),
+        }
         creation = request(f"{self._urls.app}/sessions", "sessions.create", body)
         if identity.is_repeatable:
             session = await self._calls.call(creation, read_session)

@@ -1,7 +1,13 @@
-"""Kore Agent Platform: files to upload, read a piece at a time: by their path, from bytes, or from a stream."""
+"""Kore Agent Platform: files to upload, read a piece at a time, and the forms that carry them.
 
+A file is given by its path, as bytes, or as a stream. Forms are `multipart/form-data` as in RFC 7578: the fields
+first, then the file; they are written while they are sent.
+"""
+
+import mimetypes
+import secrets
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from os import PathLike, fspath
 from pathlib import Path, PurePath
@@ -13,6 +19,7 @@ from anyio.to_thread import run_sync
 from attrs import field, frozen
 
 from ...contract import check_text
+from ...model import Upload
 
 #: Bytes that are read at a time.
 PIECE: Final = 256 * 1024
@@ -154,3 +161,49 @@ async def _read(read: Callable[[int], Awaitable[bytes]], length: int | None) -> 
         if left is not None:
             left -= len(piece)
         yield piece
+
+
+_END: Final = "\r\n"
+_ANY_TYPE: Final = "application/octet-stream"
+#: Characters that would end a quoted name, escaped as browsers do.
+_QUOTED: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+
+
+@frozen
+class Form:
+    """A form ready to be sent: its body, and the headers that describe it."""
+
+    body: Upload
+    headers: Mapping[str, str]
+
+
+def file_form(
+    fields: Mapping[str, str],
+    file_name: str,
+    pieces: Callable[[], AsyncIterator[bytes]],
+    *,
+    size: int | None,
+    is_once: bool = False,
+) -> Form:
+    """Return a form whose file is called `file`. `pieces` returns its `size` bytes, anew for each attempt."""
+    boundary = secrets.token_hex(16)  # in no content, but for a chance of 1 in 2**128
+    head = "".join(
+        f'--{boundary}{_END}Content-Disposition: form-data; name="{name.translate(_QUOTED)}"{_END}{_END}{value}{_END}'
+        for name, value in fields.items()
+    )
+    kind = mimetypes.guess_type(file_name)[0] or _ANY_TYPE
+    head += (
+        f'--{boundary}{_END}Content-Disposition: form-data; name="file"; '
+        f'filename="{file_name.translate(_QUOTED)}"{_END}Content-Type: {kind}{_END}{_END}'
+    )
+    before, after = head.encode(), f"{_END}--{boundary}--{_END}".encode()
+
+    async def opened() -> AsyncIterator[bytes]:
+        yield before
+        async for piece in pieces():
+            yield piece
+        yield after
+
+    whole = None if size is None else len(before) + size + len(after)
+    upload = Upload(open=opened, size=whole, is_once=is_once)
+    return Form(upload, {"Content-Type": f"multipart/form-data; boundary={boundary}"})

@@ -5,7 +5,7 @@ from inspect import isasyncgen
 from types import TracebackType
 from typing import Any, Final, Self
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from ...calls import StartRequest, StreamingCall
 from ...codec import member
@@ -70,19 +70,20 @@ def read_event(body: Mapping[str, Any]) -> StreamEvent:
     return KORE.read(body, StreamEvent, call="runs.stream")
 
 
+@define
 class ResultBuilder:
     """Adds up the events of a stream. Pure."""
 
-    def __init__(self, mode: str) -> None:
-        self._separator = _SEPARATORS[mode]
-        self._texts: list[str] = []
-        self._whole = ""
-        self._thoughts: list[Thought] = []
-        self._session = SessionInfo()
-        self._pending: tuple[AuthorizationProfile, ...] = ()
-        self.run_id = ""
-        self.events = 0
-        self.is_complete = False
+    mode: str
+    run_id: str = ""
+    events: int = 0
+    is_complete: bool = False
+    #: The session as in the latest event that describes it, not just its run id.
+    session: SessionInfo = field(factory=SessionInfo)
+    _texts: list[str] = field(factory=list)
+    _whole: str = ""
+    _thoughts: list[Thought] = field(factory=list)
+    _pending: tuple[AuthorizationProfile, ...] = ()
 
     def add(self, event: StreamEvent) -> None:
         """Add an event."""
@@ -95,20 +96,15 @@ class ResultBuilder:
         self._thoughts += event.thoughts
         self._pending = event.pending_authorizations or self._pending
         if event.session.session_id or event.session.status:
-            self._session = event.session
-
-    @property
-    def session(self) -> SessionInfo:
-        """Return the session as in the latest event that describes it, not just its run id."""
-        return self._session
+            self.session = event.session
 
     def result(self) -> StreamResult:
         """Return the result of the events so far."""
         return StreamResult(
             # The last event repeats the texts of the others, and counts only if these had none.
-            text=self._separator.join(self._texts) if self._texts else self._whole,
+            text=_SEPARATORS[self.mode].join(self._texts) if self._texts else self._whole,
             thoughts=tuple(self._thoughts),
-            session=self._session,
+            session=self.session,
             run_id=self.run_id,
             pending_authorizations=self._pending,
             events=self.events,

@@ -1,15 +1,14 @@
 """Kore Agent Platform: tools and guardrails, imported, exported, deployed and undeployed."""
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from attrs import Attribute, field, frozen
 from attrs.validators import optional
 
-from ...contract import check_text, path_segment
-from .checks import check_flag, check_seconds, check_word
-from .dock import Dock, DockHandle
-from .wire import KORE
+from ...contract import check_text
+from .dock import DockHandle, DockResource
+from .wire import check_flag, check_seconds, check_word
 
 TIMEOUT: Final = 600.0
 
@@ -28,7 +27,7 @@ class _Import:
     tool_name: str | None = field(default=None, validator=optional(_check))
 
 
-class Tools:
+class Tools(DockResource):
     """The tools of an account, available as `AgentPlatform.tools`.
 
     Each method starts a background job of the platform by a request that is sent once, and returns a handle on it;
@@ -37,8 +36,7 @@ class Tools:
     that cannot be sent. Files for imports are uploaded first, by `AgentPlatform.files`.
     """
 
-    def __init__(self, dock: Dock) -> None:
-        self._dock = dock
+    _noun = "tool"
 
     async def import_new(
         self,
@@ -62,7 +60,7 @@ class Tools:
         return await self._dock.start(
             "/tools/import",
             "tools.import_new",
-            KORE.write(body),
+            body,
             target=tool_name,
             action="began to import a tool",
         )
@@ -76,15 +74,15 @@ class Tools:
             flow_data_file_id=flow_data_file_id,
             env_variables_file_id=check_text(env_variables_file_id, "env_variables_file_id"),
         )
-        return await self._start(tool_id, "import", KORE.write(body), call="tools.import_into")
+        return await self._begin(tool_id, "import", body, call="tools.import_into")
 
     async def export(self, tool_id: str, *, flow_id: str | None = None) -> DockHandle:
         """Export a tool; `result()` is a `Download` of a zip file.
 
         The vendor's table has the flow's id as required; its sample has none. Agent Platform API, section 9.0.3.
         """
-        query = {} if flow_id is None else {"flowId": check_text(flow_id, "flow_id")}
-        return await self._start(tool_id, "export", exports=True, query=query)
+        query = {"flowId": None if flow_id is None else check_text(flow_id, "flow_id")}
+        return await self._begin(tool_id, "export", exports=True, query=query)
 
     async def deploy(
         self, tool_id: str, *, is_async: bool = True, timeout: float | None = TIMEOUT
@@ -95,28 +93,18 @@ class Tools:
         """
         body = {"isAsync": check_flag(is_async, "is_async")}
         seconds = check_seconds(timeout)
-        return await self._start(
+        return await self._begin(
             tool_id, "deploy", body, is_long=not is_async, timeout=None if is_async else seconds
         )
 
     async def undeploy(self, tool_id: str) -> DockHandle:
         """Undeploy a tool. Agent Platform API, section 9.0.5."""
-        return await self._start(tool_id, "undeploy")
+        return await self._begin(tool_id, "undeploy")
 
-    async def _start(
-        self, tool_id: str, verb: str, body: dict[str, Any] | None = None, *, call: str = "", **options: Any
-    ) -> DockHandle:
-        segment = path_segment(tool_id, "tool_id")
-        if segment == "import":
-            raise ValueError(f"tool_id: {tool_id!r} is the path of imports")
-        return await self._dock.start(
-            f"/tools/{segment}/{verb}",
-            call or f"tools.{verb}",
-            body,
-            target=tool_id,
-            action=f"began to {verb} a tool",
-            **options,
-        )
+    def _path(self, item_id: str, verb: str) -> str:
+        if item_id == "import":
+            raise ValueError(f"tool_id: {item_id!r} is the path of imports")
+        return super()._path(item_id, verb)
 
 
 class Guardrail(StrEnum):
@@ -130,14 +118,13 @@ class Guardrail(StrEnum):
     RELEVANCE = "Relevance"
 
 
-class Guardrails:
+class Guardrails(DockResource):
     """The guardrails of an account, available as `AgentPlatform.guardrails`. Methods raise and retry as in `Tools`.
 
     The vendor's newest list of calls does not have them, but its scopes do (Agent Platform API, section 10).
     """
 
-    def __init__(self, dock: Dock) -> None:
-        self._dock = dock
+    _noun = "guardrail"
 
     async def deploy(self, name: str) -> DockHandle:
         """Deploy a `Guardrail`."""
@@ -149,7 +136,7 @@ class Guardrails:
 
     async def _start(self, name: str, verb: str) -> DockHandle:
         known = check_word(name, Guardrail, "name")
-        action = f"began to {verb} a guardrail"
-        return await self._dock.start(
-            f"/guardrails/{verb}", f"guardrails.{verb}", {"name": known}, target=known, action=action
-        )
+        return await self._begin(known, verb, {"name": known})
+
+    def _path(self, item_id: str, verb: str) -> str:  # noqa: ARG002 - the body has the name
+        return f"/guardrails/{verb}"

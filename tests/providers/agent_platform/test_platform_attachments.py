@@ -10,8 +10,7 @@ import pytest
 
 from aioagents import BadRequest, DecodeError, NotFound, PoolClosed, ReplyError, ReplyLost
 from aioagents.model import Purpose, Reply, Request
-from aioagents.providers.agent_platform.multipart import file_form
-from aioagents.providers.agent_platform.sources import PIECE
+from aioagents.providers.agent_platform.sources import PIECE, file_form
 from tests.polling.rig import begin, reply
 from tests.providers.agent_platform.platform_rig import APP_URL, PlatformRig, platform_rig, sample
 
