@@ -304,9 +304,9 @@ class _Odd:
 
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=12,
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
 )
 _MEMBERS = st.sampled_from(
     [
@@ -331,7 +331,7 @@ def test_shapes_that_no_rule_reads_are_errors_of_the_program() -> None:
         _SNAKE.read({"odd": 1}, _Odd, call="c")
 
 
-@given(st.dictionaries(_MEMBERS, _JSON))
+@given(st.dictionaries(_MEMBERS, _JSON, max_size=4))
 def test_nothing_breaks_reading(body: dict[str, Any]) -> None:
     """Whatever the members with defaults hold, the value is read."""
     found = _loose(**body)
