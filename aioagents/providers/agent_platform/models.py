@@ -39,8 +39,9 @@ class ModelType(StrEnum):
     FINE_TUNE = "fineTune"
 
 
-def _number(group: str, low: float, high: float, kind: type = int, **options: Any) -> Any:
+def _number(group: str, low: float, high: float, kind: type[float] = int, **options: Any) -> Any:
     """Declare a number within bounds; errors have its name in the request."""
+    kinds = (int, kind)
 
     def check(_: object, attribute: "Attribute[Any]", value: Any) -> None:
         path = f"{group}.{camel_case(attribute.name)}"
@@ -48,7 +49,7 @@ def _number(group: str, low: float, high: float, kind: type = int, **options: An
             return
         if value is None:
             raise ValueError(f"{path}: has to be there")
-        if isinstance(value, bool) or not isinstance(value, int | kind):
+        if isinstance(value, bool) or not isinstance(value, kinds):
             raise TypeError(f"{path}: expected a {'whole ' if kind is int else ''}number, not {value!r}")
         if not low <= value <= high:
             raise ValueError(f"{path}: has to be from {low} to {high}, not {value!r}")
@@ -136,7 +137,7 @@ class Models(DockResource):
         """
         check_chunk(chunk_bytes)
         self._calls.ensure_usable()
-        more = {"isAdapter": check_flag(is_adapter, "is_adapter")}
+        more = {"isAdapter": None if is_adapter is None else check_flag(is_adapter, "is_adapter")}
         async with opened(file, file_name, is_spooled=True) as source:
             reporter = ProgressReporter(progress, source.size or 0)
             session = await self._chunks.begin(source, "model", chunk_bytes, **more)
@@ -170,10 +171,12 @@ class Models(DockResource):
         The model has to be ready to deploy. Its first deployment has to be made by hand in the platform. Agent
         Platform API, section 9.3.
         """
+        if is_deployed_previously is not None:
+            check_flag(is_deployed_previously, "is_deployed_previously")
         body = {
             "name": check_text(name, "name"),
             "hyperParameters": hyper_parameters,
-            "isDeployedPreviously": check_flag(is_deployed_previously, "is_deployed_previously"),
+            "isDeployedPreviously": is_deployed_previously,
             "scalingParameters": scaling,
             "deviceType": check_word(device_type, DEVICES, "deviceType:"),
             "optimizationInfo": optimization,

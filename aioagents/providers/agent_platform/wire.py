@@ -70,9 +70,9 @@ def check_whole(value: int, name: str, most: int | None = None) -> int:
     return value
 
 
-def check_flag(value: bool | None, name: str) -> bool | None:  # noqa: FBT001 - the flag is what is checked
-    """Return a boolean, or None. Raises TypeError."""
-    if value is not None and not isinstance(value, bool):
+def check_flag(value: object, name: str) -> bool:
+    """Return a boolean. Raises TypeError."""
+    if not isinstance(value, bool):
         raise TypeError(f"{name} has to be True or False, not {value!r}")
     return value
 
