@@ -1,5 +1,6 @@
 """Values read from JSON and written as JSON by the rule of a vendor."""
 
+import tracemalloc
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioagents.codec import Codec, decode_json, encode_json, member
+from aioagents.codec.naming import fold
 from aioagents.errors import DecodeError
 from aioagents.model import Reply
 
@@ -91,6 +93,20 @@ def test_names_by_rule() -> None:
     for codec in (_SNAKE, _CAMEL):
         with pytest.raises(DecodeError):
             codec.read({"thing-id": "a"}, _Thing, call="c")
+
+
+def test_long_names_are_not_remembered() -> None:
+    """Long names are compared as others are, and take no memory afterwards: a server decides how many come."""
+    names = [f"Long_{'x' * 100_000}{number}" for number in range(100)]
+    tracemalloc.start()
+    try:
+        for name in names:
+            assert fold(name) == name.replace("_", "").lower()
+            _LOOSE.read({"thing-id": "a", name: 1}, _Late, call="c")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1_000_000
 
 
 def test_raw_keeps_the_object() -> None:

@@ -17,6 +17,8 @@ _ALWAYS: Final = "json_always"
 _EMPTY: Final = "json_empty"
 _TEXT_FORM: Final = "json_text_form"
 _HERE: Final = "."
+#: Names longer than this are not remembered: a server decides how long they are.
+_LONGEST: Final = 64
 _SEPARATORS: Final = str.maketrans("", "", "-_")
 
 
@@ -54,10 +56,16 @@ def as_it_is(name: str) -> str:
     return name
 
 
-@lru_cache(maxsize=4096)
 def fold(name: str) -> str:
     """Return a name in the form in which names are compared: without case, hyphens and underscores."""
+    return _fold_once(name) if len(name) <= _LONGEST else _fold(name)
+
+
+def _fold(name: str) -> str:
     return name.translate(_SEPARATORS).lower()
+
+
+_fold_once: Final = lru_cache(maxsize=4096)(_fold)  # for the names of a vendor, which are few
 
 
 @frozen

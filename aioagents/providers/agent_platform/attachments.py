@@ -14,7 +14,7 @@ from ...model import Reply
 from .calls import Calls
 from .identity import Identity
 from .settings import VENDOR
-from .sources import Uploadable, file_form, opened
+from .sources import Uploadable, file_form, form_request, opened
 from .wire import KORE, request
 
 
@@ -57,9 +57,7 @@ class Attachments:
         async with opened(file, file_name) as source:
             pieces = partial(source.open, 0, source.size)
             form = file_form(fields, source.name, pieces, size=source.size, is_once=source.is_once)
-            upload = request(
-                f"{self._url}/upload", "attachments.upload", headers=form.headers, upload=form.body
-            )
+            upload = form_request(f"{self._url}/upload", "attachments.upload", form)
             return await self._calls.call(upload, _read_upload)
 
     async def delete(

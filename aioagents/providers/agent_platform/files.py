@@ -10,9 +10,9 @@ from attrs import field, frozen
 from ...codec import member
 from ...contract import check_text, path_segment
 from ...errors import Conflict
-from ...model import Reply
+from ...model import Reply, Request
 from .calls import Calls
-from .sources import Source, Uploadable, file_form, opened
+from .sources import Source, Uploadable, file_form, form_request, opened
 from .wire import KORE, check_whole, request
 
 #: Bytes that are uploaded in one call at most: 25 MB, read as the smaller of its two meanings (section 7).
@@ -79,12 +79,9 @@ class Files:
             if size <= ONE_CALL:
                 pieces = reporter.reporting(source, 0, size)
                 form = file_form({"fileContext": context}, source.name, pieces, size=size)
-                upload = request(
-                    f"{self._calls.url}/files", "files.upload", headers=form.headers, upload=form.body
-                )
+                upload = form_request(f"{self._calls.url}/files", "files.upload", form)
             else:
-                session = await self._chunks.begin(source, context, chunk_bytes)
-                await self._chunks.send(session, source, chunk_bytes, reporter)
+                session = await self._chunks.send(source, context, chunk_bytes, reporter)
                 upload = request(self._calls.url + self._chunks.completion(session), "files.complete")
             found = await self._calls.call(upload, _read_file)
             reporter.report(size)
@@ -97,8 +94,18 @@ class Chunks:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    async def begin(self, source: Source, context: str, chunk_bytes: int, **more: object) -> UploadSession:
-        """Start an upload. Raises ValueError for an empty file, or a name without an extension."""
+    async def send(
+        self,
+        source: Source,
+        context: str,
+        chunk_bytes: int,
+        reporter: "ProgressReporter",
+        **more: object,
+    ) -> UploadSession:
+        """Start an upload, and send all chunks, in order.
+
+        Raises ValueError for an empty file, or a name without an extension. `more` are members of the first request.
+        """
         size = source.size or 0
         if not size:
             raise ValueError("file: it is empty")
@@ -111,26 +118,21 @@ class Chunks:
             **more,
         }
         start = request(f"{self._calls.url}{_SESSIONS}/start", "files.start", body)
-        return await self._calls.call(start, _read_session)
-
-    async def send(
-        self, session: UploadSession, source: Source, chunk_bytes: int, reporter: "ProgressReporter"
-    ) -> None:
-        """Send all chunks, in order."""
-        size = source.size or 0
-        for number, start in enumerate(range(0, size, chunk_bytes)):
-            length = min(chunk_bytes, size - start)
-            pieces = reporter.reporting(source, start, length)
+        session = await self._calls.call(start, _read_session)
+        for number, begin in enumerate(range(0, size, chunk_bytes)):
+            length = min(chunk_bytes, size - begin)
+            pieces = reporter.reporting(source, begin, length)
             form = file_form({"chunkNumber": str(number)}, source.name, pieces, size=length)
-            chunk = request(
-                self._calls.url + _path(session), "files.chunk", headers=form.headers, upload=form.body
-            )
-            try:
-                await self._calls.call(chunk, _nothing)
-            except Conflict as error:
-                if error.tries == 1:
-                    raise
-                # An earlier attempt may have delivered it; the last step fails if a chunk is missing.
+            await self._send_chunk(form_request(self._calls.url + _path(session), "files.chunk", form))
+        return session
+
+    async def _send_chunk(self, chunk: Request) -> None:
+        try:
+            await self._calls.call(chunk, _nothing)
+        except Conflict as error:
+            if error.tries == 1:
+                raise
+            # An earlier attempt may have delivered it; the last step fails if a chunk is missing.
 
     def completion(self, session: UploadSession) -> str:
         """Return the path of the call that completes an upload."""

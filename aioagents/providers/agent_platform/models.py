@@ -140,8 +140,7 @@ class Models(DockResource):
         more = {"isAdapter": None if is_adapter is None else check_flag(is_adapter, "is_adapter")}
         async with opened(file, file_name, is_spooled=True) as source:
             reporter = ProgressReporter(progress, source.size or 0)
-            session = await self._chunks.begin(source, "model", chunk_bytes, **more)
-            await self._chunks.send(session, source, chunk_bytes, reporter)
+            session = await self._chunks.send(source, "model", chunk_bytes, reporter, **more)
             reporter.report(source.size or 0)
         return await self._dock.start(
             self._chunks.completion(session),

@@ -19,7 +19,8 @@ from anyio.to_thread import run_sync
 from attrs import field, frozen
 
 from ...contract import check_text
-from ...model import Upload
+from ...model import Request, Upload
+from .wire import request
 
 #: Bytes that are read at a time.
 PIECE: Final = 256 * 1024
@@ -207,3 +208,8 @@ def file_form(
     whole = None if size is None else len(before) + size + len(after)
     upload = Upload(open=opened, size=whole, is_once=is_once)
     return Form(upload, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+
+
+def form_request(url: str, call: str, form: Form) -> Request:
+    """Build the POST that sends a form."""
+    return request(url, call, headers=form.headers, upload=form.body)
