@@ -8,14 +8,13 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from ...codec import member
-from ...contract import check_text, path_segment
+from ...contract import Uploadable, check_text, file_form, open_upload, path_segment
 from ...errors import NotFound, ReplyError
 from ...model import Reply
 from .calls import Calls
 from .identity import Identity
 from .settings import VENDOR
-from .sources import Uploadable, file_form, form_request, opened
-from .wire import KORE, request
+from .wire import KORE, form_request, request
 
 
 @frozen(kw_only=True)
@@ -54,7 +53,7 @@ class Attachments:
         cannot be read. Agent Platform API, section 6.7.
         """
         fields = {"userReference": check_text(user_reference, "user_reference"), "uploadType": "runtime"}
-        async with opened(file, file_name) as source:
+        async with open_upload(file, file_name) as source:
             pieces = partial(source.open, 0, source.size)
             form = file_form(fields, source.name, pieces, size=source.size, is_once=source.is_once)
             upload = form_request(f"{self._url}/upload", "attachments.upload", form)

@@ -1,19 +1,27 @@
 """Kore Agent Platform: files of the account, uploaded in one call or in chunks."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import attrs
 from attrs import field, frozen
 
 from ...codec import member
-from ...contract import check_text, path_segment
+from ...contract import (
+    Progress,
+    ProgressReporter,
+    Uploadable,
+    UploadSource,
+    check_text,
+    file_form,
+    open_upload,
+    path_segment,
+)
 from ...errors import Conflict
 from ...model import Reply, Request
 from .calls import Calls
-from .sources import Source, Uploadable, file_form, form_request, opened
-from .wire import KORE, check_whole, request
+from .wire import KORE, check_whole, form_request, request
 
 #: Bytes that are uploaded in one call at most: 25 MB, read as the smaller of its two meanings (section 7).
 ONE_CALL: Final = 25_000_000
@@ -21,9 +29,6 @@ ONE_CALL: Final = 25_000_000
 CHUNK: Final = 10_000_000
 
 _SESSIONS: Final = "/files/session"
-
-#: Called with the number of bytes sent and the total.
-Progress: TypeAlias = Callable[[int, int], object]
 
 
 @frozen(kw_only=True)
@@ -74,7 +79,7 @@ class Files:
         check_text(context, "context")
         check_chunk(chunk_bytes)
         self._calls.ensure_usable()  # before a stream is read in vain
-        async with opened(file, file_name, is_spooled=True) as source:
+        async with open_upload(file, file_name, is_spooled=True) as source:
             size, reporter = source.size or 0, ProgressReporter(progress, source.size or 0)
             if size <= ONE_CALL:
                 pieces = reporter.reporting(source, 0, size)
@@ -96,10 +101,10 @@ class Chunks:
 
     async def send(
         self,
-        source: Source,
+        source: UploadSource,
         context: str,
         chunk_bytes: int,
-        reporter: "ProgressReporter",
+        reporter: ProgressReporter,
         **more: object,
     ) -> UploadSession:
         """Start an upload, and send all chunks, in order.
@@ -137,34 +142,6 @@ class Chunks:
     def completion(self, session: UploadSession) -> str:
         """Return the path of the call that completes an upload."""
         return f"{_path(session)}/complete"
-
-
-class ProgressReporter:
-    """Reports the progress of an upload, which never decreases: bytes sent again were counted before."""
-
-    def __init__(self, progress: Progress | None, size: int) -> None:
-        self._progress = progress
-        self._size = size
-        self._reported = -1
-
-    def report(self, sent: int) -> None:
-        """Report that `sent` bytes were sent, unless as many were reported before."""
-        if self._progress is not None and sent > self._reported:
-            self._reported = sent
-            self._progress(sent, self._size)
-
-    def reporting(self, source: Source, start: int, length: int) -> Callable[[], AsyncIterator[bytes]]:
-        """Return an opener of a part of a source, which reports each piece when the next one is requested."""
-
-        async def pieces() -> AsyncIterator[bytes]:
-            sent = start
-            self.report(sent)
-            async for piece in source.open(start, length):
-                yield piece
-                sent += len(piece)
-                self.report(sent)
-
-        return pieces
 
 
 def check_chunk(chunk_bytes: int) -> int:

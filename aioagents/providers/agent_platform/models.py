@@ -11,11 +11,10 @@ from typing import Any, Final
 from attrs import Attribute, field, frozen
 
 from ...codec import camel_case, member
-from ...contract import check_text
+from ...contract import Progress, ProgressReporter, Uploadable, check_text, open_upload
 from .calls import Calls
 from .dock import Dock, DockHandle, DockResource
-from .files import CHUNK, Chunks, Progress, ProgressReporter, check_chunk
-from .sources import Uploadable, opened
+from .files import CHUNK, Chunks, check_chunk
 from .wire import check_flag, check_word
 
 DEVICES: Final = (
@@ -138,7 +137,7 @@ class Models(DockResource):
         check_chunk(chunk_bytes)
         self._calls.ensure_usable()
         more = {"isAdapter": None if is_adapter is None else check_flag(is_adapter, "is_adapter")}
-        async with opened(file, file_name, is_spooled=True) as source:
+        async with open_upload(file, file_name, is_spooled=True) as source:
             reporter = ProgressReporter(progress, source.size or 0)
             session = await self._chunks.send(source, "model", chunk_bytes, reporter, **more)
             reporter.report(source.size or 0)

@@ -9,10 +9,10 @@ from attrs import define, field, frozen
 
 from ...calls import StartRequest, StreamingCall
 from ...codec import member
+from ...contract import EventDecoder
 from ...errors import DecodeError, PoolClosed, ReplyLost, StreamCut
 from ...model import Run, RunRef, RunState
 from .calls import Calls
-from .decoder import EventDecoder
 from .options import StreamMode
 from .settings import VENDOR
 from .values import Answer, AuthorizationProfile, SessionInfo, Thought, text_of

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from ... import codec
+from ...contract import Form
 from ...model import Reply, Request
 from .settings import VENDOR
 
@@ -36,6 +37,11 @@ def request(
     pairs = query.items() if isinstance(query, Mapping) else query
     suffix = urlencode([pair for pair in pairs if pair[1] is not None], quote_via=quote)
     return Request(url=f"{url}?{suffix}" if suffix else url, call=call, **given)
+
+
+def form_request(url: str, call: str, form: Form) -> Request:
+    """Build the POST that sends a form."""
+    return request(url, call, headers=form.headers, upload=form.body)
 
 
 def written(body: Any) -> dict[str, Any]:
