@@ -140,6 +140,28 @@ def test_what_has_to_be_there(codec: Codec, body: Any, path: str) -> None:
     assert caught.value.__suppress_context__
 
 
+@frozen(kw_only=True)
+class _Deep:
+    part: _Part | None
+    labels: Mapping[str, _Part]
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"part": {}, "labels": {}}, "$.part.partId"),
+        ({"part": 1, "labels": {}}, "$.part"),
+        ({"part": {"partId": "a"}, "labels": 1}, "$.labels"),
+        ({"part": {"partId": "a"}, "labels": {"b": {"size": 1}}}, "$.labels"),
+    ],
+)
+def test_paths_of_inner_faults(body: Any, path: str) -> None:
+    """A fault inside a value that may be null, or in a map, is named by its path as far as it is known."""
+    with pytest.raises(DecodeError) as caught:
+        _LOOSE.read(body, _Deep, call="c")
+    assert caught.value.path.startswith(path)
+
+
 @pytest.mark.parametrize(
     ("body", "path"),
     [

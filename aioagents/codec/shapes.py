@@ -120,7 +120,7 @@ class Codec:
         return read
 
     def write(self, value: Any) -> dict[str, Any]:
-        """Return an attrs value as a JSON object. Raises AttributeError or the like for what is no attrs value."""
+        """Return an attrs value as a JSON object, without what is absent."""
         written: dict[str, Any] = self._rule.converter.unstructure(value)
         return written
 
@@ -148,7 +148,9 @@ def _path_in(error: BaseException, shape: Any, naming: Naming) -> str:
     inner = error.exceptions[0]
     for note in getattr(inner, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
-            named = attrs.fields_dict(shape)[note.name]
+            # A value that may be null has a type of several alternatives, of which one is a class.
+            kind = next(each for each in (shape, *get_args(shape)) if attrs.has(each))
+            named = attrs.fields_dict(kind)[note.name]
             return f".{naming.json_name(named)}" + _path_in(inner, note.type, naming)
         if isinstance(note, IterableValidationNote):
             return f"[{note.index}]" + _path_in(inner, note.type, naming)
