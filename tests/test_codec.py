@@ -71,6 +71,8 @@ def test_names_of_the_vendor_are_read_into_ours() -> None:
         ({"runId": "r", "ratio": "1"}, "$.ratio"),
         ({"runId": "r", "flag": 1}, "$.flag"),
         ({"runId": "r", "note": 1}, "$.note"),
+        ({"runId": "r", "nested": {"name": 3}}, "$.nested.name"),
+        ({"runId": "r", "nested": {}}, "$.nested.name"),
         ([], "$"),
         (None, "$"),
         ("text", "$"),

@@ -1,6 +1,7 @@
 """What a vendor's folder must supply: a client, a provider, and (in `fake`) a fake server."""
 
 from .client import RunClient, check_ref
+from .events import EventDecoder
 from .provider import Provider
 from .push import WebhookRegistration
 from .reader import GRACE, RunReader
@@ -16,13 +17,20 @@ from .settings import (
     key_headers,
     path_segment,
 )
+from .uploads import Form, Progress, ProgressReporter, Uploadable, UploadSource, file_form, open_upload
 
 __all__ = [
     "GRACE",
     "BatchRow",
+    "EventDecoder",
+    "Form",
+    "Progress",
+    "ProgressReporter",
     "Provider",
     "RunClient",
     "RunReader",
+    "UploadSource",
+    "Uploadable",
     "WebhookRegistration",
     "account_name",
     "check_base_url",
@@ -31,7 +39,9 @@ __all__ = [
     "check_ref",
     "check_text",
     "check_webhook_url",
+    "file_form",
     "is_loopback",
     "key_headers",
+    "open_upload",
     "path_segment",
 ]

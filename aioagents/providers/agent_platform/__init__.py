@@ -4,14 +4,13 @@ from ...contract import Provider
 from .apps import App, AppIcon
 from .attachments import UploadedAttachment
 from .client import AgentPlatform
-from .connection_wire import Connection, ModelProvider
-from .deployments import DEVICES, HyperParameters, ModelType, Optimization, Scaling
+from .connections import Connection, ModelProvider
 from .dock import DockHandle
 from .dock_wire import DockJob
 from .download import Download
 from .files import CHUNK, ONE_CALL, UploadedFile
+from .models import DEVICES, HyperParameters, ModelType, Optimization, Scaling
 from .options import Debug, Invoke, RunFiles, StreamMode
-from .replies import RunReply
 from .session_wire import Generation
 from .settings import KEY_HEADER, VARIABLES
 from .stream import RunStream, StreamEvent, StreamResult
@@ -21,6 +20,7 @@ from .values import (
     AuthorizationProfile,
     Event,
     Observation,
+    RunReply,
     Session,
     SessionInfo,
     Thought,

@@ -7,16 +7,11 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-from ... import codec
-from ...calls import Start
+from ...codec import member
 from ...contract import check_header_value, check_text
-from ...model import Purpose, Reply, Request
 from .calls import Calls
-from .reading import Fields, object_in, wrong
-from .session_wire import JSON
-from .settings import VENDOR
+from .wire import KORE, check_word, request
 
-_CALL: Final = "apps.create"
 _ADVICE: Final = (
     "Search the workspace's apps for the name: names are unique, so there cannot be a second app."
 )
@@ -35,8 +30,7 @@ class AppIcon:
     color: str
 
     def __attrs_post_init__(self) -> None:
-        if self.name not in _LOGOS:
-            raise ValueError(f"icon: the name has to be one of {', '.join(_LOGOS)}, not {self.name!r}")
+        check_word(self.name, _LOGOS, "icon: the name")
         if not isinstance(self.color, str) or not _COLOR.fullmatch(self.color):
             raise ValueError(f"icon: the color has to be like #B2CCFF, not {self.color!r}")
 
@@ -45,16 +39,16 @@ class AppIcon:
 class App:
     """An app as it was created. Its API keys are created in its settings."""
 
-    app_id: str
-    name: str = ""
-    description: str = ""
-    status: str = ""
-    type: str = ""
-    account_id: str = ""
-    icon_name: str = ""
-    icon_color: str = ""
-    created_by: str = ""
-    created_at: datetime | None = None
+    app_id: str = member("data.appId")
+    name: str = member("data.name", default="")
+    description: str = member("data.description", default="")
+    status: str = member("data.status", default="")
+    type: str = member("data.type", default="")
+    account_id: str = member("data.accountId", default="")
+    icon_name: str = member("data.appIcon.name", default="")
+    icon_color: str = member("data.appIcon.color", default="")
+    created_by: str = member("data.createdBy.id", default="")
+    created_at: datetime | None = member("data.createdAt", default=None)
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
 
@@ -77,54 +71,16 @@ class Apps:
         also after `INTERNAL_ERROR` and `SERVICE_UNAVAILABLE`, which are then its cause. Agent Platform API, section
         6.9.
         """
-        body: dict[str, Any] = {
+        body = {
             "name": check_text(name, "name"),
             "description": check_text(description, "description"),
+            "appIcon": None if icon is None else {"type": "logo", **KORE.write(icon)},
         }
-        if icon is not None:
-            body["appIcon"] = {"name": icon.name, "type": "logo", "color": icon.color}
         headers = {
             "accountid": check_header_value(check_text(account_id, "account_id"), "account_id"),
             "userid": check_header_value(check_text(user_id, "user_id"), "user_id"),
         }
-        request = Request(
-            method="POST",
-            url=f"{self._calls.url}/apps/createApp",
-            call=_CALL,
-            purpose=Purpose.START,
-            headers={**JSON, **headers},
-            body=codec.encode_json(body),
+        creation = request(f"{self._calls.url}/apps/createApp", "apps.create", body, headers=headers)
+        return await self._calls.create(
+            creation, KORE.reader(App), target=name, advice=_ADVICE, action="created an app"
         )
-        return await self._calls.start(
-            Start(
-                vendor=VENDOR,
-                request=request,
-                read=_app,
-                target=name,
-                advice=_ADVICE,
-                action="created an app",
-                is_run=False,
-            )
-        )
-
-
-def _app(reply: Reply) -> App:
-    whole = Fields(object_in(reply, _CALL))
-    data = whole.inner("data")
-    app_id = data.text("appId")
-    if not app_id:
-        raise wrong(_CALL, "$.data.appId")
-    icon = data.inner("appIcon")
-    return App(
-        app_id=app_id,
-        name=data.text("name"),
-        description=data.text("description"),
-        status=data.text("status"),
-        type=data.text("type"),
-        account_id=data.text("accountId"),
-        icon_name=icon.text("name"),
-        icon_color=icon.text("color"),
-        created_by=data.inner("createdBy").text("id"),
-        created_at=data.moment("createdAt"),
-        raw=whole.raw,
-    )

@@ -3,24 +3,18 @@
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 
-from ... import codec
-from ...contract import check_text, path_segment
+from ...codec import member
+from ...contract import Uploadable, check_text, file_form, open_upload, path_segment
 from ...errors import NotFound, ReplyError
-from ...model import Reply, Request
+from ...model import Reply
 from .calls import Calls
 from .identity import Identity
-from .multipart import file_form
-from .reading import Fields, object_in, wrong
-from .session_wire import JSON
 from .settings import VENDOR
-from .sources import Uploadable, opened
-
-_UPLOAD = "attachments.upload"
-_DELETE = "attachments.delete"
+from .wire import KORE, form_request, request
 
 
 @frozen(kw_only=True)
@@ -29,10 +23,10 @@ class UploadedAttachment:
 
     file_id: str
     file_name: str = field(default="", repr=False)
-    mime_type: str = ""
+    mime_type: str = member("mimeType", "fileType", default="")
     extension: str = ""
-    size: int | None = None
-    path: str = field(default="", repr=False)
+    size: int | None = member("fileSize", default=None)
+    path: str = member("filePath", default="", repr=False)
     uploaded_at: datetime | None = None
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
@@ -59,13 +53,11 @@ class Attachments:
         cannot be read. Agent Platform API, section 6.7.
         """
         fields = {"userReference": check_text(user_reference, "user_reference"), "uploadType": "runtime"}
-        async with opened(file, file_name) as source:
+        async with open_upload(file, file_name) as source:
             pieces = partial(source.open, 0, source.size)
             form = file_form(fields, source.name, pieces, size=source.size, is_once=source.is_once)
-            request = Request(
-                method="POST", url=f"{self._url}/upload", call=_UPLOAD, headers=form.headers, upload=form.body
-            )
-            return await self._calls.call(request, _attachment)
+            upload = form_request(f"{self._url}/upload", "attachments.upload", form)
+            return await self._calls.call(upload, _read_upload)
 
     async def delete(
         self, file_id: str, *, session_id: str | None = None, session_reference: str | None = None
@@ -77,48 +69,35 @@ class Attachments:
         """
         body = None
         if session_id is not None or session_reference is not None:
-            body = codec.encode_json(dict(Identity.of(session_id, session_reference).pairs()))
-        request = Request(
-            method="DELETE",
-            url=f"{self._url}/{path_segment(file_id, 'file_id')}",
-            call=_DELETE,
-            headers={} if body is None else JSON,
-            body=body,
-        )
+            body = dict(Identity.of(session_id, session_reference).pairs())
+        url = f"{self._url}/{path_segment(file_id, 'file_id')}"
+        deletion = request(url, "attachments.delete", body, method="DELETE")
         try:
-            await self._calls.call(request, _deleted)
+            await self._calls.call(deletion, _read_deletion)
         except NotFound as error:
             if error.tries == 1:
                 raise
 
 
-def _attachment(reply: Reply, call: str) -> UploadedAttachment:
-    raw = Fields(object_in(reply, call))
-    file_id = raw.text("fileId")
-    if not file_id:
-        raise wrong(call, "$.fileId")
-    return UploadedAttachment(
-        file_id=file_id,
-        file_name=raw.text("fileName"),
-        mime_type=raw.text("mimeType", "fileType"),
-        extension=raw.text("extension"),
-        size=raw.count("fileSize"),
-        path=raw.text("filePath"),
-        uploaded_at=raw.moment("uploadedAt"),
-        raw=raw.raw,
-    )
+@frozen
+class _Deletion:
+    success: bool | None = None
+    message: str = ""
 
 
-def _deleted(reply: Reply, call: str) -> None:
+_read_upload: Final = KORE.reader(UploadedAttachment)
+
+
+def _read_deletion(reply: Reply, call: str) -> None:
     """Read the answer to a deletion, where `success` is a string. An empty body counts as success."""
     if not reply.body.strip():
         return
-    raw = Fields(object_in(reply, call))
-    if raw.flag("success") is False:
+    found = KORE.reader(_Deletion)(reply, call)
+    if found.success is False:
         raise ReplyError(
             f"{VENDOR}: the answer to {call} says that nothing was deleted",
             vendor=VENDOR,
             call=call,
             status=reply.status,
-            detail=raw.text("message")[:500],
+            detail=found.message[:500],
         )

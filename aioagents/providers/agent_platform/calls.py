@@ -1,13 +1,14 @@
 """Kore Agent Platform: how its resources make calls, one `Calls` for each of the two keys."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import attrs
 from attrs import field, frozen
 
 from ...calls import Account, Start
 from ...errors import AuthorizationRequired
-from ...model import Reply, Request, Run
+from ...model import Purpose, Reply, Request, Run
 from ...pool import SessionPool
 from .settings import VENDOR
 from .values import AuthorizationProfile
@@ -47,6 +48,26 @@ class Calls:
         """Send a request that starts or creates something, once. Raises as `Caller.start`."""
         self.pool.ensure_open()
         return await self.pool.caller.start(self.account, start)
+
+    async def create(
+        self, request: Request, read: Callable[[Reply, str], T], *, target: str, advice: str, **options: Any
+    ) -> T:
+        """Send a request that creates something which is no run, once, and return `read(reply, name of the call)`.
+
+        `options` are those of `Start`. Raises as `Caller.start`.
+        """
+        request = attrs.evolve(request, purpose=Purpose.START)
+        return await self.start(
+            Start(
+                vendor=VENDOR,
+                request=request,
+                read=lambda reply: read(reply, request.call),
+                target=target,
+                advice=advice,
+                is_run=False,
+                **options,
+            )
+        )
 
 
 def require_authorized(

@@ -101,11 +101,11 @@ class AgentPlatform(RunClient):
         #: The account's files, which imports use.
         self.files = Files(self._tools)
         #: The account's tools.
-        self.tools = Tools(self._tools, self._dock)
+        self.tools = Tools(self._dock)
         #: The account's models.
         self.models = Models(self._tools, self._dock)
         #: Filters of the inputs and outputs of models.
-        self.guardrails = Guardrails(self._tools, self._dock)
+        self.guardrails = Guardrails(self._dock)
         #: The account's connections to other companies' models.
         self.connections = Connections(self._tools)
 

@@ -1,16 +1,17 @@
 """Kore Agent Platform: dock jobs, started and polled."""
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ...calls import Start
-from ...contract import RunReader
+from ...contract import RunReader, path_segment
 from ...errors import DecodeError
-from ...model import Reply, Request, Run, RunRef
+from ...model import Purpose, Reply, Run, RunRef
 from ...polling import RunHandle, ScheduledSource
 from .calls import Calls
 from .dock_wire import DOCK, STATUS, DockJob, read_job, read_started, status_request
 from .download import Download
 from .settings import VENDOR
+from .wire import request
 
 _ADVICE: Final = (
     "The platform has no list of dock jobs: check the tool, model or guardrail in its console before you start a "
@@ -86,18 +87,32 @@ class Dock:
         status_request(self._calls.url, ref)
         return DockHandle(self._calls, self._source_of_jobs(), ref, exports=exports)
 
-    async def start(self, request: Request, *, target: str, action: str, exports: bool = False) -> DockHandle:
-        """Start a job by a request that is sent once, and return a handle. A job already over is never polled."""
+    async def start(
+        self,
+        path: str,
+        call: str,
+        body: Any = None,
+        *,
+        target: str,
+        action: str,
+        exports: bool = False,
+        **options: Any,
+    ) -> DockHandle:
+        """Start a job by a POST to a path under the account's URL, sent once, and return a handle.
+
+        `options` are those of `Request`. A job that is already over is never polled.
+        """
         source = self._source_of_jobs()
+        start = request(self._calls.url + path, call, body, purpose=Purpose.START, **options)
 
         def read(reply: Reply) -> DockHandle:
             clock = self._pool.clock
-            run = read_started(reply, request.call, clock.utcnow())
+            run = read_started(reply, call, clock.utcnow())
             facts = {"target": target, "accepted": run, "begun_at": clock.now()}
             return DockHandle(self._calls, source, run.ref, exports=exports, **facts)
 
         return await self._calls.start(
-            Start(vendor=VENDOR, request=request, read=read, target=target, advice=_ADVICE, action=action)
+            Start(vendor=VENDOR, request=start, read=read, target=target, advice=_ADVICE, action=action)
         )
 
     def _source_of_jobs(self) -> ScheduledSource:
@@ -109,3 +124,28 @@ class Dock:
             )
             self._source = self._pool.source((VENDOR, DOCK, url, account.name), reader, VENDOR)
         return self._source
+
+
+class DockResource:
+    """What is imported, exported, deployed and undeployed by dock jobs. `_noun` is what one item is called."""
+
+    _noun: ClassVar[str]
+
+    def __init__(self, dock: Dock) -> None:
+        self._dock = dock
+
+    async def _begin(
+        self, item_id: str, verb: str, body: Any = None, *, call: str | None = None, **options: Any
+    ) -> DockHandle:
+        """Start the job that `verb` names, on one item. `options` are those of `Dock.start`."""
+        return await self._dock.start(
+            self._path(item_id, verb),
+            call or f"{self._noun}s.{verb}",
+            body,
+            target=item_id,
+            action=f"began to {verb} a {self._noun}",
+            **options,
+        )
+
+    def _path(self, item_id: str, verb: str) -> str:
+        return f"/{self._noun}s/{path_segment(item_id, f'{self._noun}_id')}/{verb}"

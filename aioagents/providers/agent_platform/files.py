@@ -1,28 +1,34 @@
 """Kore Agent Platform: files of the account, uploaded in one call or in chunks."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
+import attrs
 from attrs import field, frozen
 
-from ... import codec
-from ...contract import check_text, path_segment
+from ...codec import member
+from ...contract import (
+    Progress,
+    ProgressReporter,
+    Uploadable,
+    UploadSource,
+    check_text,
+    file_form,
+    open_upload,
+    path_segment,
+)
 from ...errors import Conflict
 from ...model import Reply, Request
 from .calls import Calls
-from .multipart import Form, file_form
-from .reading import Fields, object_in, wrong
-from .session_wire import JSON
-from .sources import Source, Uploadable, opened
+from .wire import KORE, check_whole, form_request, request
 
 #: Bytes that are uploaded in one call at most: 25 MB, read as the smaller of its two meanings (section 7).
 ONE_CALL: Final = 25_000_000
 #: Default size of a chunk in bytes. The vendor documents no bounds.
 CHUNK: Final = 10_000_000
 
-#: Called with the number of bytes sent and the total.
-Progress: TypeAlias = Callable[[int, int], object]
+_SESSIONS: Final = "/files/session"
 
 
 @frozen(kw_only=True)
@@ -30,7 +36,7 @@ class UploadedFile:
     """A file of the account. Other calls name it by its `file_id`; its `url` holds a signature."""
 
     file_id: str
-    url: str = field(default="", repr=False)
+    url: str = member("url", "fileURL", default="", repr=False)
     file_name: str = ""
     size: int = 0
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
@@ -40,9 +46,9 @@ class UploadedFile:
 class UploadSession:
     """An upload in chunks that was started. Only those of models have a `model_id`."""
 
-    id: str
-    expires_at: datetime | None
-    model_id: str
+    id: str = member("sessionId")
+    expires_at: datetime | None = member("expirationDate", default=None)
+    model_id: str = ""
 
 
 class Files:
@@ -73,29 +79,18 @@ class Files:
         check_text(context, "context")
         check_chunk(chunk_bytes)
         self._calls.ensure_usable()  # before a stream is read in vain
-        async with opened(file, file_name, is_spooled=True) as source:
+        async with open_upload(file, file_name, is_spooled=True) as source:
             size, reporter = source.size or 0, ProgressReporter(progress, source.size or 0)
             if size <= ONE_CALL:
-                found = await self._upload(source, size, context, reporter)
+                pieces = reporter.reporting(source, 0, size)
+                form = file_form({"fileContext": context}, source.name, pieces, size=size)
+                upload = form_request(f"{self._calls.url}/files", "files.upload", form)
             else:
-                session = await self._chunks.begin(source, context, chunk_bytes)
-                await self._chunks.send(session, source, chunk_bytes, reporter)
-                request = self._chunks.completion(session)
-                found = await self._calls.call(request, _file)
+                session = await self._chunks.send(source, context, chunk_bytes, reporter)
+                upload = request(self._calls.url + self._chunks.completion(session), "files.complete")
+            found = await self._calls.call(upload, _read_file)
             reporter.report(size)
-        return UploadedFile(
-            file_id=found.text("fileId"),
-            url=found.text("url", "fileURL"),
-            file_name=source.name,
-            size=size,
-            raw=found.raw,
-        )
-
-    async def _upload(self, source: Source, size: int, context: str, reporter: "ProgressReporter") -> Fields:
-        form = file_form(
-            {"fileContext": context}, source.name, reporter.reporting(source, 0, size), size=size
-        )
-        return await self._calls.call(_form_request(f"{self._calls.url}/files", "files.upload", form), _file)
+        return attrs.evolve(found, file_name=source.name, size=size)
 
 
 class Chunks:
@@ -103,10 +98,19 @@ class Chunks:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._url = f"{calls.url}/files/session"
 
-    async def begin(self, source: Source, context: str, chunk_bytes: int, **more: object) -> UploadSession:
-        """Start an upload. Raises ValueError for an empty file, or a name without an extension."""
+    async def send(
+        self,
+        source: UploadSource,
+        context: str,
+        chunk_bytes: int,
+        reporter: ProgressReporter,
+        **more: object,
+    ) -> UploadSession:
+        """Start an upload, and send all chunks, in order.
+
+        Raises ValueError for an empty file, or a name without an extension. `more` are members of the first request.
+        """
         size = source.size or 0
         if not size:
             raise ValueError("file: it is empty")
@@ -118,91 +122,39 @@ class Chunks:
             "fileSize": size,
             **more,
         }
-        request = Request(
-            method="POST",
-            url=f"{self._url}/start",
-            call="files.start",
-            headers=JSON,
-            body=codec.encode_json(body),
-        )
-        return await self._calls.call(request, _session)
-
-    async def send(
-        self, session: UploadSession, source: Source, chunk_bytes: int, reporter: "ProgressReporter"
-    ) -> None:
-        """Send all chunks, in order."""
-        size = source.size or 0
-        for number, start in enumerate(range(0, size, chunk_bytes)):
-            length = min(chunk_bytes, size - start)
-            pieces = reporter.reporting(source, start, length)
+        start = request(f"{self._calls.url}{_SESSIONS}/start", "files.start", body)
+        session = await self._calls.call(start, _read_session)
+        for number, begin in enumerate(range(0, size, chunk_bytes)):
+            length = min(chunk_bytes, size - begin)
+            pieces = reporter.reporting(source, begin, length)
             form = file_form({"chunkNumber": str(number)}, source.name, pieces, size=length)
-            try:
-                await self._calls.call(_form_request(self._of(session), "files.chunk", form), _nothing)
-            except Conflict as error:
-                if error.tries == 1:
-                    raise
-                # An earlier attempt may have delivered it; the last step fails if a chunk is missing.
+            await self._send_chunk(form_request(self._calls.url + _path(session), "files.chunk", form))
+        return session
 
-    def completion(self, session: UploadSession) -> Request:
-        """Build the request that completes an upload."""
-        return Request(method="POST", url=f"{self._of(session)}/complete", call="files.complete")
+    async def _send_chunk(self, chunk: Request) -> None:
+        try:
+            await self._calls.call(chunk, _nothing)
+        except Conflict as error:
+            if error.tries == 1:
+                raise
+            # An earlier attempt may have delivered it; the last step fails if a chunk is missing.
 
-    def _of(self, session: UploadSession) -> str:
-        return f"{self._url}/{path_segment(session.id, 'session_id')}"
-
-
-class ProgressReporter:
-    """Reports the progress of an upload, which never decreases: bytes sent again were counted before."""
-
-    def __init__(self, progress: Progress | None, size: int) -> None:
-        self._progress = progress
-        self._size = size
-        self._reported = -1
-
-    def report(self, sent: int) -> None:
-        """Report that `sent` bytes were sent, unless as many were reported before."""
-        if self._progress is not None and sent > self._reported:
-            self._reported = sent
-            self._progress(sent, self._size)
-
-    def reporting(self, source: Source, start: int, length: int) -> Callable[[], AsyncIterator[bytes]]:
-        """Return an opener of a part of a source, which reports each piece when the next one is requested."""
-
-        async def pieces() -> AsyncIterator[bytes]:
-            sent = start
-            self.report(sent)
-            async for piece in source.open(start, length):
-                yield piece
-                sent += len(piece)
-                self.report(sent)
-
-        return pieces
+    def completion(self, session: UploadSession) -> str:
+        """Return the path of the call that completes an upload."""
+        return f"{_path(session)}/complete"
 
 
 def check_chunk(chunk_bytes: int) -> int:
     """Return `chunk_bytes`. Raises ValueError unless one call can send so many."""
-    if isinstance(chunk_bytes, bool) or not isinstance(chunk_bytes, int) or not 1 <= chunk_bytes <= ONE_CALL:
-        raise ValueError(f"chunk_bytes has to be a whole number from 1 to {ONE_CALL}, not {chunk_bytes!r}")
-    return chunk_bytes
+    return check_whole(chunk_bytes, "chunk_bytes", ONE_CALL)
 
 
-def _form_request(url: str, call: str, form: Form) -> Request:
-    return Request(method="POST", url=url, call=call, headers=form.headers, upload=form.body)
+def _path(session: UploadSession) -> str:
+    return f"{_SESSIONS}/{path_segment(session.id, 'session_id')}"
 
 
-def _session(reply: Reply, call: str) -> UploadSession:
-    raw = Fields(object_in(reply, call))
-    session_id = raw.text("sessionId")
-    if not session_id.strip():
-        raise wrong(call, "$.sessionId")
-    return UploadSession(id=session_id, expires_at=raw.moment("expirationDate"), model_id=raw.text("modelId"))
-
-
-def _file(reply: Reply, call: str) -> Fields:
-    raw = Fields(object_in(reply, call))
-    if not raw.text("fileId"):
-        raise wrong(call, "$.fileId")
-    return raw
+_read_file: Final = KORE.reader(UploadedFile)
+_read_session: Final = KORE.reader(UploadSession)
 
 
 def _nothing(_reply: Reply, _call: str) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Self, TypeAlias, TypedDict
 
+import attrs
 from attrs import field, frozen
 
 from ... import codec
 from ...contract import check_text
 from .identity import Identity
+from .wire import KORE, check_word, written
 
 _TASK_TOOLS: Final = ("workflow", "code", "mcp")
 #: The input of a run: a text, or the items of the member `input`.
@@ -57,8 +59,7 @@ class Invoke:
 
         `tool_type` is `workflow`, `code` or `mcp`. Raises ValueError, and TypeError for arguments that are no JSON.
         """
-        if tool_type not in _TASK_TOOLS:
-            raise ValueError(f"tool_type has to be one of {', '.join(_TASK_TOOLS)}, not {tool_type!r}")
+        check_word(tool_type, _TASK_TOOLS, "tool_type")
         given = {} if arguments is None else arguments
         codec.encode_object(given, "arguments")
         return cls(
@@ -73,15 +74,6 @@ class Invoke:
     def is_tool(self) -> bool:
         """Return whether a tool is invoked."""
         return self.type == "tool"
-
-    def wire(self) -> dict[str, Any]:
-        """Return the member `invoke` of the request."""
-        task = {"type": self.type, "name": self.name}
-        if self.tool_type is not None:
-            task["toolType"] = self.tool_type
-        if self.agent_name is not None:
-            task["agentName"] = self.agent_name
-        return {"tasks": [task]}
 
 
 def _ids(value: Any) -> tuple[str, ...]:
@@ -99,10 +91,6 @@ class RunFiles:
 
     include: tuple[str, ...] = field(default=(), converter=_ids)
     exclude: tuple[str, ...] = field(default=(), converter=_ids)
-
-    def wire(self) -> dict[str, Any]:
-        """Return the member `attachments` of the request."""
-        return {"enable": True, "includeFiles": list(self.include), "excludeFiles": list(self.exclude)}
 
 
 class RunOptions(TypedDict, total=False):
@@ -135,33 +123,34 @@ def execute_body(given: Input | None, options: RunOptions) -> dict[str, Any]:
     unknown = set(options) - set(RunOptions.__annotations__)
     if unknown:
         raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
-    invoke = options.get("invoke")
-    body: dict[str, Any] = {
-        "sessionIdentity": identity_of(options).wire(),
-        "input": _input(given, invoke),
-        "isAsync": False,
-    }
-    files = options.get("attachments")
-    if files is not None:
-        body["attachments"] = (files if isinstance(files, RunFiles) else RunFiles(include=files)).wire()
-    metadata = options.get("metadata")
+    invoke, files = options.get("invoke"), options.get("attachments")
+    metadata, debug, source = options.get("metadata"), options.get("debug"), options.get("source")
     if metadata is not None:
         codec.encode_object(metadata, "metadata")
-        body["metadata"] = dict(metadata)
-    debug = options.get("debug")
-    if debug is not None:
-        body["debug"] = {"enable": True, "debugMode": _word(Debug, debug, "debug")}
-    if invoke is not None:
-        body["invoke"] = invoke.wire()
-    source = options.get("source")
-    if source is not None:
-        body["source"] = check_text(source, "source")
-    return body
+    return written(
+        {
+            "sessionIdentity": identity_of(options).wire(),
+            "input": _input(given, invoke),
+            "isAsync": False,
+            "attachments": None if files is None else _attachments(files),
+            "metadata": None if metadata is None else dict(metadata),
+            "debug": None
+            if debug is None
+            else {"enable": True, "debugMode": check_word(debug, Debug, "debug")},
+            "invoke": None if invoke is None else {"tasks": [KORE.write(attrs.evolve(invoke, arguments={}))]},
+            "source": None if source is None else check_text(source, "source"),
+        }
+    )
+
+
+def _attachments(files: RunFiles | Sequence[str]) -> dict[str, Any]:
+    chosen = files if isinstance(files, RunFiles) else RunFiles(include=files)
+    return {"enable": True, "includeFiles": chosen.include, "excludeFiles": chosen.exclude}
 
 
 def stream_member(mode: str) -> dict[str, Any]:
     """Return the member `stream` of the request. Raises ValueError for an unknown mode."""
-    return {"enable": True, "streamMode": _word(StreamMode, mode, "mode")}
+    return {"enable": True, "streamMode": check_word(mode, StreamMode, "mode")}
 
 
 def _input(given: Input | None, invoke: Invoke | None) -> list[dict[str, Any]]:
@@ -178,10 +167,3 @@ def _input(given: Input | None, invoke: Invoke | None) -> list[dict[str, Any]]:
     for number, each in enumerate(given):
         codec.encode_object(each, f"text[{number}]")
     return [dict(each) for each in given if isinstance(each, Mapping)]
-
-
-def _word(words: type[StrEnum], value: str, name: str) -> str:
-    try:
-        return words(value).value
-    except ValueError:
-        raise ValueError(f"{name} has to be one of {', '.join(words)}, not {value!r}") from None

@@ -4,17 +4,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+import attrs
+from attrs import frozen
+
 from ... import codec
+from ...codec import member
 from ...contract import path_segment
 from ...errors import AuthorizationRequired
 from ...model import Purpose, Reply, Request, Run, RunRef, RunState
 from ...webhooks import DeliveryClaim, is_news
 from .identity import Identity
-from .reading import Fields, object_in, wrong
-from .session_wire import JSON
 from .settings import VENDOR
 from .states import run_state
-from .values import pending_in, read_events, text_of
+from .values import Answer, RunReply, text_of
+from .wire import JSON, KORE, object_in, request
 
 STATUS: Final = "runs.status"
 _CALLBACK_TOKEN: Final = "callbackToken"  # noqa: S105 - the name of the member that holds one
@@ -30,16 +33,8 @@ def execute_request(
 
     It is a long request unless the run is asynchronous: its answer comes at the end of the run, or during it.
     """
-    return Request(
-        method="POST",
-        url=f"{app_url}/runs/execute",
-        call=call,
-        purpose=Purpose.START,
-        headers=JSON,
-        body=codec.encode_json(body),
-        timeout=timeout,
-        is_long=not body["isAsync"],
-    )
+    url, is_long = f"{app_url}/runs/execute", not body["isAsync"]
+    return request(url, call, body, purpose=Purpose.START, timeout=timeout, is_long=is_long)
 
 
 def shown_body(body: Mapping[str, Any]) -> bytes:
@@ -60,6 +55,11 @@ def status_request(app_url: str, ref: RunRef) -> Request:
     )
 
 
+@frozen(kw_only=True)
+class _Started(Answer):
+    run_id: str = member("runId", "sessionInfo.runId", "run._id", default="")
+
+
 def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
     """Read the acknowledgement of a run. Raises DecodeError if it names none.
 
@@ -67,9 +67,10 @@ def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
     an acknowledgement, the run is not over: there is no output (section 6.5.3).
     """
     raw = object_in(reply, call)
-    run_id = _run_id(Fields(raw))
+    started = KORE.read(raw, _Started, call=call)
+    run_id = started.run_id.strip()
     if not run_id:
-        pending = pending_in(read_events(Fields(raw)))
+        pending = started.pending_authorizations
         if pending:
             raise AuthorizationRequired(
                 f"{VENDOR}: {call} started no run: {len(pending)} sign-in(s) of its end user are pending",
@@ -77,7 +78,7 @@ def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
                 call=call,
                 pending_authorizations=pending,
             )
-        raise wrong(call, "$.runId")
+        raise KORE.wrong(call, "$.runId")
     status = raw.get("status")
     word = status if isinstance(status, str) else ""
     state = run_state(word)
@@ -90,13 +91,9 @@ def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
     )
 
 
-def _run_id(raw: Fields) -> str:
-    found = raw.text("runId") or raw.inner("sessionInfo").text("runId") or raw.inner("run").text("_id")
-    return found.strip()
-
-
 def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     """Read the answer to a poll. Raises DecodeError if it has no status."""
+    # By hand, which takes a third of the time of the rule: nine tenths of all answers are read here.
     raw = object_in(reply, STATUS)
     run = raw.get("run", raw)
     # Lower case, since the platform writes it in either, which is no change (section 6.6); `raw` has it as received.
@@ -118,14 +115,33 @@ def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     )
 
 
+@frozen
+class _Known:
+    output: Any = None
+    session_info: Any = None
+    events: Any = None
+    message_id: Any = None
+
+
+def reply_in(reply: Reply, call: str) -> RunReply:
+    """Read the answer to a synchronous run. Raises DecodeError unless it is an object with a known member."""
+    body = object_in(reply, call)
+    if not any(attrs.astuple(KORE.read(body, _Known, call=call), recurse=False)):
+        raise KORE.wrong(call, "$")
+    return KORE.read(body, RunReply, call=call)
+
+
+@frozen
+class _Failure:
+    """Why a run failed; where the platform reports that is undocumented (section 6.6)."""
+
+    reason: str = member("message", "error", "content", "error.message", default="")
+
+
 def _reason(output: Any) -> str | None:
-    """Return why a run failed, None if unknown; where the platform reports that is undocumented (section 6.6)."""
-    if isinstance(output, str):
-        return output or None
     if isinstance(output, dict):
-        found = Fields(output)
-        return found.text("message", "error", "content") or found.inner("error").text("message") or None
-    return text_of(output) or None
+        return KORE.read(output, _Failure, call=STATUS).reason or None
+    return (output if isinstance(output, str) else text_of(output)) or None
 
 
 def redacted(raw: dict[str, Any], body: bytes) -> dict[str, Any]:
@@ -147,6 +163,12 @@ def _without_secrets(value: Any) -> Any:
     return value
 
 
+@frozen
+class _Delivery:
+    run_id: str = member("run._id", "run.runId", "sessionInfo.runId", "runId", "_id", default="")
+    status: str = member("run.status", "sessionInfo.status", "status", default="")
+
+
 def read_delivery(content: Any) -> DeliveryClaim | None:
     """Return the run id, empty if there is none, and the status in the body of a callback; None if it is no object.
 
@@ -157,8 +179,5 @@ def read_delivery(content: Any) -> DeliveryClaim | None:
     """
     if not isinstance(content, dict):
         return None
-    raw = Fields(content)
-    run, info = raw.inner("run"), raw.inner("sessionInfo")
-    run_id = run.text("_id", "runId") or info.text("runId") or raw.text("runId", "_id")
-    status = run.text("status") or info.text("status") or raw.text("status")
-    return DeliveryClaim(run_id, status or None, is_news=is_news(run_state(status)))
+    found = KORE.read(content, _Delivery, call="callback")
+    return DeliveryClaim(found.run_id, found.status or None, is_news=is_news(run_state(found.status)))

@@ -12,19 +12,19 @@ from ...webhooks import WebhookReceiver
 from .calls import Calls, require_authorized
 from .identity import Identity
 from .options import Input, RunOptions, StreamMode, execute_body, identity_of, stream_member
-from .reading import Fields
-from .replies import RunReply, reply_in
 from .run_wire import (
     execute_request,
     read_delivery,
     read_run,
     read_started,
+    reply_in,
     shown_body,
     status_request,
 )
 from .settings import VENDOR
 from .stream import RunStream
-from .values import SessionInfo, pending_in, read_events
+from .values import Answer, RunReply, SessionInfo
+from .wire import KORE, check_seconds
 
 TIMEOUT: Final = 600.0
 _ADVICE: Final = (
@@ -68,7 +68,7 @@ class Runs:
         `StartUnknown` after the timeout, since the run may go on. Agent Platform API, sections 5 and 6.5.
         """
         body = execute_body(text, options)
-        request = execute_request(self._calls.url, "runs.execute", body, _seconds(timeout))
+        request = execute_request(self._calls.url, "runs.execute", body, check_seconds(timeout))
         found = await self._calls.start(
             Start(
                 vendor=VENDOR,
@@ -117,8 +117,8 @@ class Runs:
                 body["callbackToken"] = token.reveal()
             handle = await self._begin(body, registration, options)
             if require_authorization and handle.accepted is not None:
-                events = read_events(Fields(handle.accepted.raw))
-                require_authorized(pending_in(events), "runs.start", None, handle.accepted)
+                found = KORE.read(handle.accepted.raw, Answer, call="runs.start")
+                require_authorized(found.pending_authorizations, "runs.start", None, handle.accepted)
             return handle
 
     def stream(
@@ -148,7 +148,7 @@ class Runs:
 
         start = StartRequest(
             vendor=VENDOR,
-            request=execute_request(self._calls.url, "runs.stream", body, _seconds(silence)),
+            request=execute_request(self._calls.url, "runs.stream", body, check_seconds(silence)),
             target=_target(options),
             advice=_ADVICE,
         )
@@ -212,9 +212,3 @@ def _token(given: str | Secret) -> Secret:
         raise ValueError("callback_token is empty")
     check_header_value(token.reveal(), "callback_token")
     return token
-
-
-def _seconds(timeout: float | None) -> float | None:
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout has to be above 0 seconds, or None, not {timeout!r}")
-    return timeout

@@ -4,33 +4,21 @@ The vendor's pages document listing and reading in generations with little in co
 6.2, 6.3); each has its own paths, names and paging, and all are read into the same values.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, TypeAlias
-from urllib.parse import quote, urlencode
+from typing import Any, Final, Self, TypeAlias
 
 import attrs
 from attrs import frozen
 
-from ... import codec
-from ...codec import parse_moment
+from ...codec import member, parse_moment
 from ...errors import NotFound
 from ...model import Reply, Request
-from .identity import Identity
-from .reading import Fields, object_in, wrong
 from .settings import VENDOR
-from .values import (
-    Observation,
-    Session,
-    Trace,
-    pending_in,
-    read_events,
-    read_limits,
-    read_session_info,
-)
+from .values import Answer, Session, UploadLimits
+from .wire import KORE, check_word, request
 
-JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 _OK: Final = 200
 
 
@@ -47,23 +35,31 @@ class Generation(StrEnum):
     OLDER = "older"
 
     @classmethod
-    def of(cls, name: str) -> "Generation":
+    def of(cls, name: str) -> Self:
         """Return the generation with this name. Raises ValueError, which lists the names, if there is none."""
-        try:
-            return cls(name)
-        except ValueError:
-            raise ValueError(f"generation has to be one of {', '.join(cls)}, not {name!r}") from None
+        return cls(check_word(name, cls, "generation"))
 
 
 #: A moment in a request: an aware datetime or ISO 8601 text.
 Moment: TypeAlias = datetime | str
 #: Values of `include` in the newest generation.
 INCLUDES: Final = ("traces", "observations")
-#: Filters of a list in each generation.
-FILTERS: Final[Mapping[Generation, Collection[str]]] = {
-    Generation.NEWEST: ("user_reference", "session_reference", "start", "end", "limit"),
-    Generation.LATER: ("start", "end", "limit"),
-    Generation.OLDER: ("session_id", "user_reference", "start", "end"),
+#: Filters of a list in each generation, and what they are called there.
+FILTERS: Final[Mapping[Generation, Mapping[str, str]]] = {
+    Generation.NEWEST: {
+        "user_reference": "user_reference_id",
+        "session_reference": "session_reference_id",
+        "start": "start_time",
+        "end": "end_time",
+        "limit": "limit",
+    },
+    Generation.LATER: {"start": "startDate", "end": "endDate", "limit": "limit"},
+    Generation.OLDER: {
+        "session_id": "sessionId",
+        "user_reference": "userReference",
+        "start": "start",
+        "end": "end",
+    },
 }
 
 
@@ -77,86 +73,50 @@ class SessionUrls:
     environment: str
 
 
-def create_request(app_url: str, identity: Identity, source: str | None) -> Request:
-    """Build the request that finds or creates a session."""
-    body: dict[str, Any] = {"sessionIdentity": identity.wire()}
-    if source is not None:
-        body["source"] = source
-    return post(f"{app_url}/sessions", "sessions.create", body)
-
-
-def terminate_request(app_url: str, identity: Identity) -> Request:
-    """Build the request that terminates a session."""
-    return post(f"{app_url}/sessions/terminate", "sessions.terminate", {"sessionIdentity": identity.wire()})
-
-
-def get_request(url: str, query: Mapping[str, str], include: tuple[str, ...] = ()) -> Request:
-    """Build the request for one session."""
-    pairs = [*query.items(), *(("include", each) for each in include)]
-    return Request(method="GET", url=f"{url}?{urlencode(pairs, quote_via=quote)}", call="sessions.get")
-
-
 def list_request(
     urls: SessionUrls, generation: Generation, filters: Mapping[str, str], offset: int
 ) -> Request:
     """Build the request for the page of a list that begins at `offset`."""
-    call = "sessions.list"
-    start, end = filters.get("start"), filters.get("end")
+    names = FILTERS[generation]
+    given: dict[str, Any] = {names[name]: value for name, value in filters.items()}
+    call, limit = "sessions.list", {"limit": given.pop("limit")} if "limit" in given else {}
+    query = {"offset": str(offset), **limit}
     if generation is Generation.LATER:
-        query = _given({"startDate": start, "endDate": end, "offset": str(offset), "limit": filters["limit"]})
-        return attrs.evolve(get_request(f"{urls.later}/sessions/list", query), call=call)
+        return request(f"{urls.later}/sessions/list", call, method="GET", query={**given, **query})
     if generation is Generation.OLDER:
-        body = {
-            "sessionId": filters.get("session_id"),
-            "userReference": filters.get("user_reference"),
-            "date": _given({"start": start, "end": end}) or None,
-            "offset": offset,
-        }
-        return post(f"{urls.app}/sessions/list", call, _given(body))
-    body = {
-        "env_name": urls.environment,
-        "start_time": start,
-        "end_time": end,
-        "user_reference_id": filters.get("user_reference"),
-        "session_reference_id": filters.get("session_reference"),
-    }
-    query = {"offset": str(offset), "limit": filters["limit"]}
-    return post(f"{urls.newest}/list", call, _given(body), query)
-
-
-def _given(members: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def post(url: str, call: str, body: Mapping[str, Any], query: Mapping[str, str] | None = None) -> Request:
-    """Build a POST that may be repeated."""
-    suffix = f"?{urlencode(query, quote_via=quote)}" if query else ""
-    return Request(method="POST", url=url + suffix, call=call, headers=JSON, body=codec.encode_json(body))
+        if date := {name: given.pop(name) for name in ("start", "end") if name in given}:
+            given["date"] = date
+        return request(f"{urls.app}/sessions/list", call, {**given, "offset": offset})
+    return request(f"{urls.newest}/list", call, {"env_name": urls.environment, **given}, query=query)
 
 
 @frozen(kw_only=True)
 class Page:
-    """One page of a list; `has_more` says whether the platform reports another one."""
+    """One page of a list."""
 
-    sessions: tuple[Session, ...]
-    length: int
-    has_more: bool
+    items: list[Any] = member("sessions")
+    total: int | None = member("total_count", "pagination.totalCount", default=None)
+    has_more: bool | None = member("pagination.hasMore", default=None)
+
+    def is_followed(self, offset: int) -> bool:
+        """Return whether the platform reports another page after this one, which began at `offset`."""
+        if self.has_more is not None:
+            return self.has_more
+        return self.total is not None and offset + len(self.items) < self.total
+
+    def sessions(self, call: str) -> list[Session]:
+        """Return the sessions. Raises DecodeError if one has no id."""
+        return [_item(each, call, number) for number, each in enumerate(self.items)]
 
 
-def read_page(reply: Reply, call: str, offset: int) -> Page:
-    """Read the page of a list of any generation that began at `offset`. Raises DecodeError."""
-    raw = Fields(object_in(reply, call))
-    found = raw.get("sessions")
-    if not isinstance(found, list):
-        raise wrong(call, "$.sessions")
-    paging = raw.inner("pagination")
-    total = raw.number("total_count")
-    if total is None:
-        total = paging.number("totalCount")
-    flag = paging.flag("hasMore")
-    has_more = flag if flag is not None else total is not None and offset + len(found) < total
-    sessions = tuple(_session(Fields(each), call, f"$.sessions[{n}]") for n, each in enumerate(found))
-    return Page(sessions=sessions, length=len(found), has_more=has_more)
+@frozen(kw_only=True)
+class _Envelope(Answer):
+    """An answer with one session, in any envelope."""
+
+    limits: UploadLimits = member(".", factory=UploadLimits)
+    session: Any = None
+    session_info: Any = None
+    sessions: Any = None
 
 
 def read_session(reply: Reply, call: str) -> Session:
@@ -165,75 +125,35 @@ def read_session(reply: Reply, call: str) -> Session:
     The session is the member `session`, with a sign-in pending `sessionInfo`, the first item of `sessions` in the
     newest generation, and the body itself after a termination.
     """
-    raw = Fields(object_in(reply, call))
-    for name in ("session", "sessionInfo"):
-        if inner := raw.inner(name):
-            return _session(inner, call, f"$.{name}", raw)
-    listed = raw.get("sessions")
-    if isinstance(listed, list):
-        if not listed:
-            raise NotFound(
-                f"{VENDOR}: the answer to {call} holds no session", vendor=VENDOR, call=call, status=_OK
+    outer = _read_envelope(reply, call)
+    inner = {"session": outer.session, "sessionInfo": outer.session_info}
+    for name, found in inner.items():
+        if found and isinstance(found, dict):
+            session = KORE.read(found, Session, call=call, path=f"$.{name}")
+            return attrs.evolve(
+                session,
+                events=outer.events or session.events,
+                output=outer.output,
+                limits=outer.limits,
+                raw=outer.raw,
             )
-        return _session(Fields(listed[0]), call, "$.sessions[0]")
-    return _session(raw, call, "$")
+    if not isinstance(outer.sessions, list):
+        return KORE.read(outer.raw, Session, call=call)
+    if not outer.sessions:
+        raise NotFound(
+            f"{VENDOR}: the answer to {call} holds no session", vendor=VENDOR, call=call, status=_OK
+        )
+    return _item(outer.sessions[0], call, 0)
 
 
-def _session(raw: Fields, call: str, path: str, outer: Fields | None = None) -> Session:
-    info = read_session_info(raw)
-    if not info.session_id:
-        raise wrong(call, f"{path}.sessionId")
-    outer = raw if outer is None else outer
-    events = read_events(outer) or read_events(raw)
-    return Session(
-        session_id=info.session_id,
-        session_reference=info.session_reference,
-        user_reference=info.user_reference,
-        user_id=info.user_id,
-        app_id=info.app_id,
-        environment=info.environment,
-        status=info.status,
-        source=raw.text("source"),
-        created_at=raw.moment("createdAt", "start_time"),
-        ended_at=raw.moment("end_time"),
-        last_active_at=raw.moment("last_activity_at"),
-        attachments=info.attachments,
-        events=events,
-        output=outer.items("output"),
-        limits=read_limits(outer),
-        traces=tuple(_trace(each) for each in raw.objects("traces")),
-        pending_authorizations=pending_in(events),
-        raw=outer.raw,
-    )
+def _item(value: Any, call: str, number: int) -> Session:
+    # What is no object has no id.
+    found = value if isinstance(value, dict) else {}
+    return KORE.read(found, Session, call=call, path=f"$.sessions[{number}]")
 
 
-def _trace(raw: Fields) -> Trace:
-    return Trace(
-        trace_id=raw.text("trace_id"),
-        began_at=raw.moment("timestamp"),
-        latency=raw.number("latency"),
-        input=raw.get("input"),
-        output=raw.get("output"),
-        observations=tuple(_observation(each) for each in raw.objects("observations")),
-        raw=raw.raw,
-    )
-
-
-def _observation(raw: Fields) -> Observation:
-    return Observation(
-        observation_id=raw.text("observation_id"),
-        type=raw.text("type"),
-        name=raw.text("name"),
-        model=raw.text("model"),
-        provider=raw.text("provider"),
-        parent_id=raw.text("parent_observation_id"),
-        started_at=raw.moment("start_time"),
-        ended_at=raw.moment("end_time"),
-        input=raw.get("input"),
-        output=raw.get("output"),
-        tokens=raw.inner("token_usage").raw,
-        raw=raw.raw,
-    )
+_read_envelope: Final = KORE.reader(_Envelope)
+read_page: Final = KORE.reader(Page)
 
 
 def write_moment(value: Moment, name: str) -> str:

@@ -1,15 +1,10 @@
 """Kore Agent Platform: sessions, the conversations of an app with its users."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
-from functools import partial
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
 
-import attrs
-
-from ...calls import Start
 from ...contract import check_text
 from ...errors import NotFound
-from ...model import Purpose, Request
 from .calls import Calls, require_authorized
 from .identity import Identity
 from .session_wire import (
@@ -18,16 +13,13 @@ from .session_wire import (
     Generation,
     Moment,
     SessionUrls,
-    create_request,
-    get_request,
     list_request,
     read_page,
     read_session,
-    terminate_request,
     write_moment,
 )
-from .settings import VENDOR
 from .values import Session
+from .wire import check_whole, request
 
 PAGE_SIZE: Final = 100
 _ADVICE: Final = "List the user's sessions and look for the newest one: sessions.list(user_reference=...)."
@@ -64,28 +56,24 @@ class Sessions:
         session as `reply`. Agent Platform API, sections 4, 5 and 6.1.
         """
         identity = Identity.of(session_id, session_reference, user_reference)
-        if source is not None:
-            check_text(source, "source")
-        request = create_request(self._urls.app, identity, source)
+        body = {
+            "sessionIdentity": identity.wire(),
+            "source": None if source is None else check_text(source, "source"),
+        }
+        creation = request(f"{self._urls.app}/sessions", "sessions.create", body)
         if identity.is_repeatable:
-            session = await self._calls.call(request, read_session)
+            session = await self._calls.call(creation, read_session)
         else:
-            session = await self._create_once(request, identity)
+            session = await self._calls.create(
+                creation,
+                read_session,
+                target=identity.user_reference or "",
+                advice=_ADVICE,
+                action="created a session",
+            )
         if require_authorization:
-            require_authorized(session.pending_authorizations, request.call, session)
+            require_authorized(session.pending_authorizations, creation.call, session)
         return session
-
-    async def _create_once(self, request: Request, identity: Identity) -> Session:
-        start = Start(
-            vendor=VENDOR,
-            request=attrs.evolve(request, purpose=Purpose.START),
-            read=lambda reply: read_session(reply, request.call),
-            target=identity.user_reference or "",
-            advice=_ADVICE,
-            action="created a session",
-            is_run=False,
-        )
-        return await self._calls.start(start)
 
     async def get(
         self,
@@ -106,8 +94,7 @@ class Sessions:
         if found is not Generation.NEWEST:
             if include:
                 raise ValueError(f"include: the {found} generation has no traces")
-            url, query = f"{self._urls.app}/sessions", dict(identity.pairs())
-            return await self._calls.call(get_request(url, query), read_session)
+            return await self._read(f"{self._urls.app}/sessions", identity.pairs())
         if session_id is None or session_reference is not None:
             raise ValueError(
                 "the newest generation reads a session by session_id alone; "
@@ -116,8 +103,12 @@ class Sessions:
         unknown = [each for each in include if each not in INCLUDES]
         if unknown or isinstance(include, str):
             raise ValueError(f"include: expected a list of {', '.join(INCLUDES)}, not {include!r}")
-        request = get_request(self._urls.newest, {"session_id": session_id}, tuple(include))
-        return await self._calls.call(request, read_session)
+        return await self._read(
+            self._urls.newest, [("session_id", session_id), *(("include", each) for each in include)]
+        )
+
+    async def _read(self, url: str, query: Sequence[tuple[str, str]]) -> Session:
+        return await self._calls.call(request(url, "sessions.get", method="GET", query=query), read_session)
 
     def list(
         self,
@@ -144,7 +135,7 @@ class Sessions:
             "session_id": session_id,
             "start": None if start is None else write_moment(start, "start"),
             "end": None if end is None else write_moment(end, "end"),
-            "limit": None if page_size is None else _page_size(page_size),
+            "limit": None if page_size is None else str(check_whole(page_size, "page_size", PAGE_SIZE)),
         }
         filters = {name: value for name, value in given.items() if value is not None}
         for name in filters:
@@ -158,16 +149,16 @@ class Sessions:
     async def _pages(self, generation: Generation, filters: Mapping[str, str]) -> AsyncIterator[Session]:
         offset, seen = 0, set[str]()
         while True:
-            request = list_request(self._urls, generation, filters, offset)
-            page = await self._calls.call(request, partial(read_page, offset=offset))
-            fresh = [each for each in page.sessions if each.session_id not in seen]
+            listing = list_request(self._urls, generation, filters, offset)
+            page = await self._calls.call(listing, read_page)
+            fresh = [each for each in page.sessions(listing.call) if each.session_id not in seen]
             for session in fresh:
                 seen.add(session.session_id)
                 yield session
             # A server that ignores the offset would return the same page for ever.
-            if not (page.has_more and fresh):
+            if not (page.is_followed(offset) and fresh):
                 return
-            offset += page.length
+            offset += len(page.items)
 
     async def terminate(
         self, *, session_id: str | None = None, session_reference: str | None = None
@@ -178,17 +169,13 @@ class Sessions:
         earlier attempt may have terminated it. Agent Platform API, section 6.4.
         """
         identity = Identity.of(session_id, session_reference)
+        body = {"sessionIdentity": identity.wire()}
+        termination = request(f"{self._urls.app}/sessions/terminate", "sessions.terminate", body)
         try:
-            return await self._calls.call(terminate_request(self._urls.app, identity), read_session)
+            return await self._calls.call(termination, read_session)
         except NotFound as error:
             if error.tries == 1:
                 raise
         return Session(
             session_id=session_id or "", session_reference=session_reference or "", status=_TERMINATED
         )
-
-
-def _page_size(value: int) -> str:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= PAGE_SIZE:
-        raise ValueError(f"page_size has to be a whole number from 1 to {PAGE_SIZE}, not {value!r}")
-    return str(value)

@@ -5,27 +5,18 @@ from inspect import isasyncgen
 from types import TracebackType
 from typing import Any, Final, Self
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from ...calls import StartRequest, StreamingCall
+from ...codec import member
+from ...contract import EventDecoder
 from ...errors import DecodeError, PoolClosed, ReplyLost, StreamCut
 from ...model import Run, RunRef, RunState
 from .calls import Calls
-from .decoder import EventDecoder
 from .options import StreamMode
-from .reading import Fields, wrong
 from .settings import VENDOR
-from .values import (
-    AuthorizationProfile,
-    Event,
-    SessionInfo,
-    Thought,
-    pending_in,
-    read_events,
-    read_session_info,
-    read_thoughts,
-    text_of,
-)
+from .values import Answer, AuthorizationProfile, SessionInfo, Thought, text_of
+from .wire import KORE
 
 #: The separator between the texts of two events; tokens include their own spaces.
 _SEPARATORS: Final[Mapping[str, str]] = {
@@ -36,7 +27,7 @@ _SEPARATORS: Final[Mapping[str, str]] = {
 
 
 @frozen(kw_only=True)
-class StreamEvent:
+class StreamEvent(Answer):
     """One event of a stream. `text` is what it adds: a piece of the answer or a whole message, depending on the mode.
 
     `index` counts from 0 if the platform numbers the events. `session` is complete in the first and last event, and
@@ -44,25 +35,12 @@ class StreamEvent:
     6.5.5.
     """
 
-    index: int | None = None
+    index: int | None = member("eventIndex", default=None)
     message_id: str = ""
-    output: tuple[Any, ...] = field(default=(), repr=False)
-    thoughts: tuple[Thought, ...] = ()
-    session: SessionInfo = field(factory=SessionInfo)
-    events: tuple[Event, ...] = ()
-    whole_output: tuple[Any, ...] = field(default=(), repr=False)
-    is_last: bool = False
-    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
-
-    @property
-    def text(self) -> str:
-        """Return the text that this event adds to the answer; empty if it adds none."""
-        return text_of(self.output)
-
-    @property
-    def pending_authorizations(self) -> tuple[AuthorizationProfile, ...]:
-        """Return the pending sign-ins of the end user that this event asks for."""
-        return pending_in(self.events)
+    thoughts: tuple[Thought, ...] = member("debug", default=())
+    session: SessionInfo = member("sessionInfo", factory=SessionInfo)
+    whole_output: tuple[Any, ...] = member("sessionInfo.output", default=(), repr=False)
+    is_last: bool = member("isLastEvent", default=False)
 
 
 @frozen(kw_only=True)
@@ -89,34 +67,23 @@ class StreamResult:
 
 def read_event(body: Mapping[str, Any]) -> StreamEvent:
     """Read one event. The whole answer of an app that does not stream is read as one."""
-    raw = Fields(body)
-    info = raw.inner("sessionInfo")
-    return StreamEvent(
-        index=raw.count("eventIndex"),
-        message_id=raw.text("messageId"),
-        output=raw.items("output"),
-        thoughts=read_thoughts(raw),
-        session=read_session_info(info),
-        events=read_events(raw),
-        whole_output=info.items("output"),
-        is_last=raw.flag("isLastEvent") is True,
-        raw=raw.raw,
-    )
+    return KORE.read(body, StreamEvent, call="runs.stream")
 
 
+@define
 class ResultBuilder:
     """Adds up the events of a stream. Pure."""
 
-    def __init__(self, mode: str) -> None:
-        self._separator = _SEPARATORS[mode]
-        self._texts: list[str] = []
-        self._whole = ""
-        self._thoughts: list[Thought] = []
-        self._session = SessionInfo()
-        self._pending: tuple[AuthorizationProfile, ...] = ()
-        self.run_id = ""
-        self.events = 0
-        self.is_complete = False
+    mode: str
+    run_id: str = ""
+    events: int = 0
+    is_complete: bool = False
+    #: The session as in the latest event that describes it, not just its run id.
+    session: SessionInfo = field(factory=SessionInfo)
+    _texts: list[str] = field(factory=list)
+    _whole: str = ""
+    _thoughts: list[Thought] = field(factory=list)
+    _pending: tuple[AuthorizationProfile, ...] = ()
 
     def add(self, event: StreamEvent) -> None:
         """Add an event."""
@@ -129,20 +96,15 @@ class ResultBuilder:
         self._thoughts += event.thoughts
         self._pending = event.pending_authorizations or self._pending
         if event.session.session_id or event.session.status:
-            self._session = event.session
-
-    @property
-    def session(self) -> SessionInfo:
-        """Return the session as in the latest event that describes it, not just its run id."""
-        return self._session
+            self.session = event.session
 
     def result(self) -> StreamResult:
         """Return the result of the events so far."""
         return StreamResult(
             # The last event repeats the texts of the others, and counts only if these had none.
-            text=self._separator.join(self._texts) if self._texts else self._whole,
+            text=_SEPARATORS[self.mode].join(self._texts) if self._texts else self._whole,
             thoughts=tuple(self._thoughts),
-            session=self._session,
+            session=self.session,
             run_id=self.run_id,
             pending_authorizations=self._pending,
             events=self.events,
@@ -262,7 +224,7 @@ class RunStream:
             if not decoder.is_done:
                 decoder.end()
             if self._builder.events == 0:
-                raise wrong(self._start.request.call, "$")
+                raise KORE.wrong(self._start.request.call, "$")
         except ReplyLost as error:
             raise decoder.cut("the connection was lost", run=self._run()) from error
         except (StreamCut, PoolClosed) as error:

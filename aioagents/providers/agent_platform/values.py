@@ -4,17 +4,22 @@
 not part of the repr.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from attrs import field, frozen
 
-from .reading import Fields
+from ...codec import member
+from .wire import KORE
 
 #: The event that asks an end user to sign in somewhere (section 5).
 SIGN_IN: Final = "IDP_Redirect"
 _TEXT: Final = "text"
+_USER_REFERENCE: Final = ("userReference", "user_reference_id")
+#: A reference that is not set is the user's (section 4.2).
+_SESSION_REFERENCE: Final = ("sessionReference", "session_reference_id", *_USER_REFERENCE)
+_ENVIRONMENT: Final = ("envName", "environment")
 
 
 @frozen(kw_only=True)
@@ -24,8 +29,8 @@ class AuthorizationProfile:
     `name` is the identity provider's, `sso_type` how it signs in (`oauth2`). Agent Platform API, section 5.
     """
 
-    url: str = field(repr=False)
-    name: str = ""
+    url: str = field(default="", repr=False)
+    name: str = member("idpName", default="")
     sso_type: str = ""
     is_authorized: bool = False
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
@@ -38,7 +43,7 @@ class Event:
     The set of types is open. Agent Platform API, section 5.
     """
 
-    type: str
+    type: str = member("type", is_text_form=True, default="")  # a text on older pages
     content: Any = field(default=None, repr=False)
     params: Mapping[str, Any] = field(factory=dict, repr=False)
     raw: Any = field(default=None, repr=False, eq=False)
@@ -51,12 +56,12 @@ class Attachment:
     `error` is set if its text was too large for the model, which no status shows (section 6.5.7).
     """
 
-    file_id: str
+    file_id: str = ""
     file_name: str = field(default="", repr=False)
-    mime_type: str = ""
+    mime_type: str = member("mimeType", "fileType", default="")
     is_active: bool | None = None
-    tokens: int | None = None
-    error: str = ""
+    tokens: int | None = member("Metadata.tokens", default=None)
+    error: str = member("Metadata.error", default="")
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
 
@@ -67,18 +72,20 @@ class UploadLimits:
     Agent Platform API, section 6.1.
     """
 
-    is_enabled: bool | None = None
-    max_files: int | None = None
-    max_megabytes: float | None = None
-    max_tokens: int | None = None
-    extensions: tuple[str, ...] = ()
+    is_enabled: bool | None = member(
+        "fileUploadConfig.isAttachmentsEnabled", "fileUploadConfig.enabled", default=None
+    )
+    max_files: int | None = member("fileUploadConfig.maxFileCount", default=None)
+    max_megabytes: float | None = member("fileUploadConfig.maxFileSize", default=None)
+    max_tokens: int | None = member("fileUploadConfig.maxTokens", default=None)
+    extensions: tuple[str, ...] = member("allowedMimeTypes", default=())
 
 
 @frozen(kw_only=True)
 class Thought:
     """A thought of an agent or the orchestrator (`source`) during a run. Only sent if `debug` requests thoughts."""
 
-    text: str = field(repr=False)
+    text: str = member("content", repr=False)
     source: str = ""
 
 
@@ -90,12 +97,12 @@ class SessionInfo:
     """
 
     session_id: str = ""
-    session_reference: str = field(default="", repr=False)
-    user_reference: str = field(default="", repr=False)
+    session_reference: str = member(*_SESSION_REFERENCE, default="", repr=False)
+    user_reference: str = member(*_USER_REFERENCE, default="", repr=False)
     user_id: str = ""
     app_id: str = ""
     run_id: str = ""
-    environment: str = ""
+    environment: str = member(*_ENVIRONMENT, default="")
     status: str = ""
     conversation_state: str = ""
     attachments: tuple[Attachment, ...] = ()
@@ -125,97 +132,69 @@ def texts_in(output: Any) -> list[str]:
     ]
 
 
-def read_thoughts(raw: Fields) -> tuple[Thought, ...]:
-    """Read the member `debug`."""
-    found = ((each.text("content"), each.text("source")) for each in raw.objects("debug"))
-    return tuple(Thought(text=text, source=source) for text, source in found if text)
-
-
-def read_events(raw: Fields) -> tuple[Event, ...]:
-    """Read the member `events`, whose items are strings on older pages."""
-    return tuple(_event(each) for each in raw.items("events") if isinstance(each, dict | str))
-
-
-def _event(raw: Any) -> Event:
-    if isinstance(raw, str):
-        return Event(type=raw, raw=raw)
-    found = Fields(raw)
-    return Event(
-        type=found.text("type"), content=found.get("content"), params=found.inner("params").raw, raw=raw
-    )
-
-
-def pending_in(events: Iterable[Event]) -> tuple[AuthorizationProfile, ...]:
-    """Return the sign-ins that are still pending."""
-    profiles = (
-        _profile(each)
-        for event in events
-        if event.type.lower() == SIGN_IN.lower()
-        for each in Fields(event.content).objects("auth_profiles")
-    )
-    return tuple(each for each in profiles if not each.is_authorized)
-
-
-def _profile(raw: Fields) -> AuthorizationProfile:
-    return AuthorizationProfile(
-        url=raw.text("url"),
-        name=raw.text("idpName"),
-        sso_type=raw.text("sso_type"),
-        is_authorized=raw.flag("isAuthorized") is True,
-        raw=raw.raw,
-    )
-
-
-def read_attachments(raw: Fields) -> tuple[Attachment, ...]:
-    """Read the member `attachments`, whose files have members in three spellings."""
-    return tuple(_attachment(each) for each in raw.objects("attachments"))
-
-
-def _attachment(raw: Fields) -> Attachment:
-    extracted = raw.inner("Metadata")
-    return Attachment(
-        file_id=raw.text("fileId"),
-        file_name=raw.text("fileName"),
-        mime_type=raw.text("mimeType", "fileType"),
-        is_active=raw.flag("isActive"),
-        tokens=extracted.count("tokens"),
-        error=extracted.text("error"),
-        raw=raw.raw,
-    )
-
-
-def read_session_info(raw: Fields) -> SessionInfo:
-    """Read a session as in the member `sessionInfo`. An unset reference is the user's (section 4.2)."""
-    user = raw.text("userReference", "user_reference_id")
-    return SessionInfo(
-        session_id=raw.text("sessionId"),
-        session_reference=raw.text("sessionReference", "session_reference_id") or user,
-        user_reference=user,
-        user_id=raw.text("userId"),
-        app_id=raw.text("appId"),
-        run_id=raw.text("runId"),
-        environment=raw.text("envName", "environment"),
-        status=raw.text("status"),
-        conversation_state=raw.text("conversationState"),
-        attachments=read_attachments(raw),
-        raw=raw.raw,
-    )
-
-
-def read_limits(raw: Fields) -> UploadLimits:
-    """Read the limits of attachments from a whole answer."""
-    limits = raw.inner("fileUploadConfig")
-    return UploadLimits(
-        is_enabled=limits.flag("isAttachmentsEnabled", "enabled"),
-        max_files=limits.count("maxFileCount"),
-        max_megabytes=limits.number("maxFileSize"),
-        max_tokens=limits.count("maxTokens"),
-        extensions=tuple(each for each in raw.items("allowedMimeTypes") if isinstance(each, str)),
-    )
+@frozen(kw_only=True)
+class _SignIn:
+    profiles: tuple[AuthorizationProfile, ...] = member("auth_profiles", default=())
 
 
 @frozen(kw_only=True)
-class Session:
+class Answer:
+    """What all answers about a conversation have: `output` holds what the app said, the items as received."""
+
+    output: tuple[Any, ...] = field(default=(), repr=False)
+    events: tuple[Event, ...] = ()
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+
+    @property
+    def text(self) -> str:
+        """Return the texts of the output, a line each; empty if there are none."""
+        return text_of(self.output)
+
+    @property
+    def pending_authorizations(self) -> tuple[AuthorizationProfile, ...]:
+        """Return the sign-ins that are pending, without which tools of the app do not work."""
+        return tuple(
+            profile
+            for event in self.events
+            if event.type.lower() == SIGN_IN.lower() and isinstance(event.content, dict)
+            for profile in KORE.read(event.content, _SignIn, call="").profiles
+            if not profile.is_authorized
+        )
+
+
+@frozen(kw_only=True)
+class Observation:
+    """One step within a trace: a model's generation, or a span around others."""
+
+    observation_id: str = ""
+    type: str = ""
+    name: str = ""
+    model: str = ""
+    provider: str = ""
+    parent_id: str = member("parent_observation_id", default="")
+    started_at: datetime | None = member("start_time", default=None)
+    ended_at: datetime | None = member("end_time", default=None)
+    input: Any = field(default=None, repr=False)
+    output: Any = field(default=None, repr=False)
+    tokens: Mapping[str, Any] = member("token_usage", factory=dict)
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+
+
+@frozen(kw_only=True)
+class Trace:
+    """The record of what one run of a session did; its id is the run's. Agent Platform API, section 6.3."""
+
+    trace_id: str = ""
+    began_at: datetime | None = member("timestamp", default=None)
+    latency: float | None = None
+    input: Any = field(default=None, repr=False)
+    output: Any = field(default=None, repr=False)
+    observations: tuple[Observation, ...] = ()
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+
+
+@frozen(kw_only=True)
+class Session(Answer):
     """A conversation of an app with one of its users.
 
     `session_reference` is the caller's name for it, the user's reference if none was set. `status` is the platform's
@@ -224,56 +203,48 @@ class Session:
     """
 
     session_id: str
-    session_reference: str = field(default="", repr=False)
-    user_reference: str = field(default="", repr=False)
+    session_reference: str = member(*_SESSION_REFERENCE, default="", repr=False)
+    user_reference: str = member(*_USER_REFERENCE, default="", repr=False)
     user_id: str = ""
     app_id: str = ""
-    environment: str = ""
+    environment: str = member(*_ENVIRONMENT, default="")
     status: str = ""
     source: str = ""
-    created_at: datetime | None = None
-    ended_at: datetime | None = None
-    last_active_at: datetime | None = None
+    created_at: datetime | None = member("createdAt", "start_time", default=None)
+    ended_at: datetime | None = member("end_time", default=None)
+    last_active_at: datetime | None = member("last_activity_at", default=None)
     attachments: tuple[Attachment, ...] = ()
-    events: tuple[Event, ...] = ()
-    output: tuple[Any, ...] = field(default=(), repr=False)
-    limits: UploadLimits = UploadLimits()
-    traces: tuple["Trace", ...] = ()
-    pending_authorizations: tuple[AuthorizationProfile, ...] = ()
-    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+    limits: UploadLimits = member(".", factory=UploadLimits)
+    traces: tuple[Trace, ...] = ()
+
+
+@frozen(kw_only=True)
+class RunReply(Answer):
+    """The answer to a run, and the state of its session.
+
+    `output` holds the items as received, `text` their texts. An answer does not imply success: `is_error` is set if
+    the run failed, `pending_authorizations` are sign-ins without which tools do not work, and each file of
+    `attachments` may have an `error`. `artifacts` are the results of tools that are configured to return them. Agent
+    Platform API, section 6.5.2.
+    """
+
+    message_id: str = ""
+    thoughts: tuple[Thought, ...] = member("debug", default=())
+    artifacts: tuple[Any, ...] = field(default=(), repr=False)
+    tags: Mapping[str, Any] = field(factory=dict, repr=False)
+    session: SessionInfo = member("sessionInfo", factory=SessionInfo)
 
     @property
-    def text(self) -> str:
-        """Return the texts that the app said without being asked, a welcome for example; empty if there are none."""
-        return text_of(self.output)
+    def run_id(self) -> str:
+        """Return the run's id; empty if the platform did not send it."""
+        return self.session.run_id
 
+    @property
+    def is_error(self) -> bool:
+        """Return whether the run failed, which the HTTP status does not show."""
+        return self.session.is_error
 
-@frozen(kw_only=True)
-class Observation:
-    """One step within a trace: a model's generation, or a span around others."""
-
-    observation_id: str
-    type: str = ""
-    name: str = ""
-    model: str = ""
-    provider: str = ""
-    parent_id: str = ""
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    input: Any = field(default=None, repr=False)
-    output: Any = field(default=None, repr=False)
-    tokens: Mapping[str, Any] = field(factory=dict)
-    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
-
-
-@frozen(kw_only=True)
-class Trace:
-    """The record of what one run of a session did; its id is the run's. Agent Platform API, section 6.3."""
-
-    trace_id: str
-    began_at: datetime | None = None
-    latency: float | None = None
-    input: Any = field(default=None, repr=False)
-    output: Any = field(default=None, repr=False)
-    observations: tuple[Observation, ...] = ()
-    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Return the files of the session."""
+        return self.session.attachments

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from aioagents import BadRequest, DecodeError, NotFound, PoolClosed, ReplyError, ReplyLost
+from aioagents.contract.uploads import PIECE, file_form
 from aioagents.model import Purpose, Reply, Request
-from aioagents.providers.agent_platform.multipart import file_form
-from aioagents.providers.agent_platform.sources import PIECE
 from tests.polling.rig import begin, reply
 from tests.providers.agent_platform.platform_rig import APP_URL, PlatformRig, platform_rig, sample
 

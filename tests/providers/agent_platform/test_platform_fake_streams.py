@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from aioagents.contract.events import EventDecoder
 from aioagents.contract.fake import StreamedReply
-from aioagents.providers.agent_platform.decoder import EventDecoder
 from aioagents.providers.agent_platform.fake import FRAMINGS
 from tests.providers.agent_platform.platform_fake_rig import FakeClient, fake_client, read_held, streamed
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from aioagents import BadRequest, Conflict, DecodeError, NotFound, NotSent, PoolClosed, ReplyLost
 from aioagents.codec import decode_json
+from aioagents.contract.uploads import PIECE, open_upload
 from aioagents.model import Purpose, Reply, Request
 from aioagents.providers.agent_platform import CHUNK, ONE_CALL
-from aioagents.providers.agent_platform.sources import PIECE, opened
 from tests.polling.rig import begin, reply
 from tests.providers.agent_platform.platform_rig import TOOLS_URL, PlatformRig, platform_rig, sample
 
@@ -319,7 +319,7 @@ async def test_any_part_of_any_source(size: int, start: int, length: int, kind: 
             yield content[at : at + 100_000]
 
     async def check(what: Any, name: str | None) -> None:
-        async with opened(what, name, is_spooled=True) as source:
+        async with open_upload(what, name, is_spooled=True) as source:
             assert (source.size, source.is_once) == (size, False)
             for _ in range(2):
                 pieces = [piece async for piece in source.open(start, length)]

@@ -15,6 +15,7 @@ from aioagents.providers.agent_platform import (
     Scaling,
 )
 from aioagents.providers.agent_platform import fake as fakes
+from aioagents.providers.agent_platform.wire import KORE
 from tests.polling.rig import begin
 from tests.providers.agent_platform.platform_rig import HELLO, TOOLS_URL, PlatformRig, platform_rig
 
@@ -136,7 +137,7 @@ def test_ranges_of_hyper_parameters(member: str, name: str, low: int, high: int,
 def test_ranges_of_scaling(member: str, name: str, low: int, high: int) -> None:
     """Each is optional and has a range; errors have its name in the request."""
     for fine in (low, high):
-        assert Scaling(**{name: fine}).wire() == {member: fine}
+        assert KORE.write(Scaling(**{name: fine})) == {member: fine}
     bad: Any
     for bad in (low - 1, high + 1, 1.5, "1", True):
         with pytest.raises((ValueError, TypeError), match=f"scalingParameters.{member}"):

@@ -11,7 +11,7 @@ from aioagents import AuthorizationRequired, DecodeError, RunRef, RunState
 from aioagents.codec import decode_json, encode_json
 from aioagents.model import Purpose, Reply, Run
 from aioagents.providers.agent_platform import DockJob, dock_wire, run_wire
-from aioagents.providers.agent_platform.replies import reply_in
+from aioagents.providers.agent_platform.run_wire import reply_in
 from aioagents.providers.agent_platform.states import DOCK_STATES, RUN_STATES, dock_state, run_state
 from aioagents.webhooks import DeliveryClaim
 from tests.providers.agent_platform.platform_rig import APP_URL, TOOLS_URL, sample, sample_body

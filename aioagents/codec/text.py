@@ -1,8 +1,6 @@
-"""Reads and writes JSON, and reads it into typed values. Pure.
+"""Reads and writes JSON as text. Pure.
 
-What vendors send is read tolerantly: unknown members are ignored, missing optional ones take their default, and a
-malformed date is None. A wrong shape where the shape matters raises a `DecodeError` that names the vendor, the call
-and the path in the body, and never contains the body itself.
+Errors name the vendor and the call, and never contain the body.
 """
 
 import math
@@ -10,20 +8,13 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 import orjson
-from attrs import field
-from cattrs import BaseValidationError, Converter
-from cattrs.errors import AttributeValidationNote, IterableValidationNote
-from cattrs.gen import make_dict_structure_fn, override
 
-from .errors import DecodeError
+from ..errors import DecodeError
 
-T = TypeVar("T")
-
-_NAME: Final = "json"
 _MAX_DEPTH: Final = 1024  # JSON that is nested deeper than this is not read
 _END: Final = object()
 
@@ -158,11 +149,6 @@ def parse_moment(text: Any) -> datetime | None:
     return zoned if zoned.tzinfo is not None else moment.replace(tzinfo=UTC)  # a date alone has no zone
 
 
-def member(name: str, **options: Any) -> Any:
-    """Declare an attrs field that is called `name` in JSON."""
-    return field(metadata={_NAME: name}, **options)
-
-
 def decode(body: bytes, *, vendor: str, call: str) -> Any:
     """Return what the JSON of a reply holds. Raises DecodeError."""
     try:
@@ -189,90 +175,3 @@ def text_in(value: Any, name: str, *, vendor: str, call: str, path: str = "$") -
     path = f"{path}.{name}" if isinstance(value, dict) else path
     message = f"{vendor}: the answer to {call} has the wrong shape at {path}"
     raise DecodeError(message, vendor=vendor, call=call, path=path)
-
-
-def structure(value: Any, shape: type[T], *, vendor: str, call: str, path: str = "$") -> T:
-    """Return decoded JSON as a `shape`. Raises DecodeError. `path` says where in the body `value` was found."""
-    try:
-        return _FAST.structure(value, shape)
-    except Exception:  # noqa: BLE001 - any error of a hook means a wrong shape, reported below
-        path += _path_of_fault(value, shape)
-    # From None: the message of the original error may quote the body.
-    raise DecodeError(
-        f"{vendor}: the answer to {call} has the wrong shape at {path}", vendor=vendor, call=call, path=path
-    ) from None
-
-
-def _path_of_fault(value: Any, shape: type) -> str:
-    """Read once more, slowly, to find the path where the shape is wrong."""
-    try:
-        _SLOW.structure(value, shape)
-    except BaseValidationError as exc:
-        return _path_in(exc, shape)
-    except Exception:  # noqa: BLE001 - the fault lies in the value as a whole
-        return ""
-    return ""
-
-
-def _path_in(error: BaseException, shape: Any) -> str:
-    if not isinstance(error, BaseValidationError):
-        return ""
-    inner = error.exceptions[0]
-    for note in getattr(inner, "__notes__", ()):
-        if isinstance(note, AttributeValidationNote):
-            return f".{_json_name(shape, note.name)}" + _path_in(inner, note.type)
-        if isinstance(note, IterableValidationNote):
-            return f"[{note.index}]" + _path_in(inner, note.type)
-    return _path_in(inner, shape)
-
-
-def _json_name(shape: Any, attribute: str) -> str:
-    if not attrs.has(shape):
-        return attribute
-    named = attrs.fields_dict(shape).get(attribute)
-    return attribute if named is None else named.metadata.get(_NAME, attribute)
-
-
-def _only(kind: type) -> Any:
-    def check(value: Any, _: Any) -> Any:
-        if type(value) is not kind:
-            raise TypeError(f"expected {kind.__name__}")
-        return value
-
-    return check
-
-
-def _number(value: Any, _: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("expected a number")
-    return float(value)
-
-
-def _converter(*, detailed: bool) -> Converter:
-    converter = Converter(detailed_validation=detailed, prefer_attrib_converters=True)
-
-    def read_class(shape: type) -> Any:
-        names: dict[str, Any] = {
-            each.name: override(rename=each.metadata[_NAME])
-            for each in attrs.fields(shape)
-            if _NAME in each.metadata
-        }
-        read: Any = make_dict_structure_fn(shape, converter, _cattrs_prefer_attrib_converters=True, **names)
-
-        def read_object(value: Any, kind: Any) -> Any:
-            # Without this, a list or a string would be read as an object without members.
-            if type(value) is not dict:
-                raise TypeError("expected an object")
-            return read(value, kind)
-
-        return read_object
-
-    converter.register_structure_hook_factory(attrs.has, read_class)
-    for kind in (str, int, bool):
-        converter.register_structure_hook(kind, _only(kind))
-    converter.register_structure_hook(float, _number)
-    return converter
-
-
-_FAST: Final = _converter(detailed=False)
-_SLOW: Final = _converter(detailed=True)

@@ -1,17 +1,16 @@
 """Decoder of the events of a stream, in any framing and cut into any chunks. Pure.
 
-The platform's pages show one JSON object per event and do not document what separates them. So all usual forms are
-read: objects one after the other, on lines of their own or not, printed over one line or many; the same as the data
-of server-sent events; and one plain object, the answer of an app with a response processor. Each byte is examined
-once.
+Vendors show JSON objects, and not always what separates them. So all usual forms are read: objects one after the
+other, on lines of their own or not, printed over one line or many; the same as the data of server-sent events; and
+one plain object. Each byte is examined once.
 """
 
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from ...codec import decode_json
-from ...errors import AgentsError, DecodeError, StreamCut
-from ...model import Run
+from ..codec import decode_json
+from ..errors import AgentsError, DecodeError, StreamCut
+from ..model import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

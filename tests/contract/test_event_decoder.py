@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from aioagents.contract.events import EventDecoder
 from aioagents.errors import AgentsError, DecodeError, StreamCut
 from aioagents.model import Run, RunRef, RunState
-from aioagents.providers.agent_platform.decoder import EventDecoder
 from tests.fakes import EPOCH
 
 EVENT: dict[str, Any] = {

@@ -1,0 +1,29 @@
+"""Reads and writes JSON, and converts between JSON and typed values."""
+
+from .naming import camel_case, member
+from .shapes import Codec, structure
+from .text import (
+    decode,
+    decode_json,
+    encode_around,
+    encode_deep,
+    encode_json,
+    encode_object,
+    parse_moment,
+    text_in,
+)
+
+__all__ = [
+    "Codec",
+    "camel_case",
+    "decode",
+    "decode_json",
+    "encode_around",
+    "encode_deep",
+    "encode_json",
+    "encode_object",
+    "member",
+    "parse_moment",
+    "structure",
+    "text_in",
+]
