@@ -118,7 +118,7 @@ def test_errors_do_not_quote_the_body() -> None:
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"\xff\xfe", b"NaN", b"[" * 3000, b'{"a": 1} x'])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"\xff\xfe", b"[" * 3000, b'{"a": 1} x'])
 def test_what_is_not_json_is_a_decode_error(body: bytes) -> None:
     """A body that is not JSON raises an error that names vendor and call, whatever it is instead."""
     with pytest.raises(DecodeError, match=r"v: the answer to c is not JSON"):
@@ -263,8 +263,8 @@ def test_what_can_be_read_can_be_written(depth: int) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [_nested(1025), _nested(300, core={1}), _nested(300, core={1: 2}), [10**30]],
-    ids=["deeper", "a set", "a number for a key", "a large number"],
+    [_nested(1025), _nested(300, core={1}), _nested(300, core={1: 2})],
+    ids=["deeper", "a set", "a number for a key"],
 )
 def test_what_could_not_be_read_is_not_written(value: Any) -> None:
     """Deep values are refused where they are not JSON, or too deep to be read again."""
@@ -293,3 +293,15 @@ def test_moments_never_break(text: str) -> None:
 def test_moments_round_trip(moment: datetime) -> None:
     """A datetime in ISO form is read back as the same instant."""
     assert codec.parse_moment(moment.isoformat()) == moment
+
+
+def test_deep_arguments_are_checked_without_recursion() -> None:
+    """An argument that is nested deeper than Python's own bound is written, or refused as too deep."""
+    value: Any = 1.5
+    for _ in range(250):
+        value = [value]
+    assert codec.encode_object({"a": value}, "context") == b'{"a":' + b"[" * 250 + b"1.5" + b"]" * 250 + b"}"
+    for _ in range(2000):
+        value = [value]
+    with pytest.raises(TypeError, match="context has to hold JSON-able values"):
+        codec.encode_object({"a": value}, "context")

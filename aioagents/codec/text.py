@@ -4,9 +4,7 @@ Errors name the vendor and the call, and never contain the body.
 """
 
 import math
-from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,8 +12,8 @@ import attrs
 import orjson
 
 from ..errors import DecodeError
+from .tolerant import MAX_DEPTH, has_long_integer, read_tolerant
 
-_MAX_DEPTH: Final = 1024  # JSON that is nested deeper than this is not read
 _END: Final = object()
 
 
@@ -34,7 +32,7 @@ def _members_of(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def encode_deep(value: Any, *, max_depth: int = _MAX_DEPTH) -> bytes:
+def encode_deep(value: Any, *, max_depth: int = MAX_DEPTH) -> bytes:
     """Return what was read from JSON as JSON; it may be nested deeper than `encode_json` accepts.
 
     Lone surrogates in strings become question marks. Raises TypeError for what JSON cannot hold.
@@ -79,6 +77,8 @@ def _members_in(value: Any) -> Iterator[tuple[bytes, Any]]:
 
 
 def _encode_whole(value: Any) -> bytes:
+    if type(value) is int:  # of any size
+        return b"%d" % value
     return encode_json(value.encode("utf-8", "replace").decode() if isinstance(value, str) else value)
 
 
@@ -111,22 +111,32 @@ def encode_around(value: Any, name: str, content: Mapping[str, Any]) -> bytes:
 
 
 def _is_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, Mapping):
-        return all(map(_is_finite, value.values()))
-    return not isinstance(value, list | tuple) or all(map(_is_finite, value))
+    values = [value]
+    while values:
+        value = values.pop()
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                return False
+        elif isinstance(value, Mapping):
+            values += value.values()
+        elif isinstance(value, list | tuple):
+            values += value
+    return True
 
 
 def decode_json(body: bytes) -> Any:
-    """Return what JSON holds, also after a byte order mark. Raises ValueError, whose message contains no body."""
+    """Return what JSON holds, which need not be strict JSON: see `read_tolerant`.
+
+    Raises ValueError, whose message contains no body.
+    """
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        if body.startswith(BOM_UTF8):
-            with suppress(orjson.JSONDecodeError):
-                return orjson.loads(body[len(BOM_UTF8) :])
-        raise ValueError(f"not JSON at character {exc.pos}") from None
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    else:
+        if not has_long_integer(body):
+            return value
+    return read_tolerant(body)
 
 
 def parse_moment(text: Any) -> datetime | None:
@@ -150,17 +160,13 @@ def parse_moment(text: Any) -> datetime | None:
 
 
 def decode(body: bytes, *, vendor: str, call: str) -> Any:
-    """Return what the JSON of a reply holds. Raises DecodeError."""
+    """Return what the JSON of a reply holds, as `decode_json` does. Raises DecodeError."""
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        with suppress(ValueError):
-            return decode_json(body)  # after a byte order mark
-        raise DecodeError(
-            f"{vendor}: the answer to {call} is not JSON (character {exc.pos} of {len(body)} bytes)",
-            vendor=vendor,
-            call=call,
-        ) from None
+        return decode_json(body)
+    except ValueError as exc:
+        reason = str(exc)
+    message = f"{vendor}: the answer to {call} is {reason} of {len(body)} bytes"
+    raise DecodeError(message, vendor=vendor, call=call)
 
 
 def text_in(value: Any, name: str, *, vendor: str, call: str, path: str = "$") -> str:

@@ -73,5 +73,26 @@ class Run:
             and self.status == other.status
             and self.state is other.state
             and self.error == other.error
-            and self.output == other.output
+            and _is_equal(self.output, other.output)
         )
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Return whether two outputs are equal, however deep they are nested."""
+    try:
+        return bool(one == other)
+    except RecursionError:
+        pairs = [(one, other)]
+    while pairs:
+        one, other = pairs.pop()
+        if isinstance(one, dict) and isinstance(other, dict):
+            if one.keys() != other.keys():
+                return False
+            pairs += [(value, other[key]) for key, value in one.items()]
+        elif isinstance(one, list) and isinstance(other, list):
+            if len(one) != len(other):
+                return False
+            pairs += zip(one, other, strict=True)
+        elif one != other:
+            return False
+    return True

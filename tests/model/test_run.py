@@ -2,6 +2,7 @@
 
 import pickle
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 import pytest
@@ -76,3 +77,22 @@ def test_terminal_states() -> None:
     ends = {state for state in RunState if state.is_terminal}
     assert ends == {RunState.COMPLETED, RunState.FAILED, RunState.ABORTED}
     assert pickle.loads(pickle.dumps(RunState.FAILED)).is_terminal  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize("depth", [10, 5000])
+def test_outputs_of_any_depth_are_compared(depth: int) -> None:
+    """A new poll of a deeply nested output is recognized as the same, and a difference at its bottom is seen."""
+
+    def nested(core: Any) -> Any:
+        for number in range(depth):
+            core = [core] if number % 2 else {"inner": core}
+        return core
+
+    def run(output: Any) -> Run:
+        return Run(ref=RunRef("v", "", "r"), state=RunState.RUNNING, status="r", output=output, seen_at=NOW)
+
+    same, again = run(nested(1)), run(nested(1))
+    assert same.is_same_as(again)
+    for other in (2, [1], {}, {"a": 1}, [1, 2]):
+        assert not same.is_same_as(run(nested(other)))
+        assert not run(nested([3, 4])).is_same_as(run(nested([3])))
