@@ -1,6 +1,7 @@
 """Decoding of streams: the same events in any framing and any chunks, and an error wherever one is cut."""
 
 import json
+import math
 import pickle
 import re
 from collections.abc import Iterator, Sequence
@@ -279,6 +280,21 @@ def test_later_lines_may_lack_the_field_name() -> None:
     assert _read([body]) == ([{"a": [1, 2], "b": 3}], None)
 
 
+@pytest.mark.parametrize(
+    ("body", "event"),
+    [
+        (b'{"a": "\xff"}\n', {"a": "\xff"}),
+        (b'{"a": Infinity}\n', {"a": math.inf}),
+        (b'{"a": 123456789012345678901234567890}\n', {"a": 123456789012345678901234567890}),
+        (rb'data: {"a": "\ud800"}' + b"\n\n", {"a": "\ud800"}),
+    ],
+)
+def test_reads_json_that_is_not_strict(body: bytes, event: object) -> None:
+    """What a strict reader refuses ends no stream, in one piece or byte by byte."""
+    assert _read([body]) == ([event], None)
+    assert _read([bytes([byte]) for byte in body]) == ([event], None)
+
+
 def test_done_ends_the_stream() -> None:
     """`[DONE]` is no event, and ends the stream; events after it are returned all the same."""
     decoder = _decoder()
@@ -308,13 +324,10 @@ def test_done_ends_the_stream() -> None:
         (b"\xef\xbb{}", "\ufffd"),
         (b"\xff\xfe{\x00}\x00", "\ufffd"),
         (b'{"a": hunter2}', '{"a": hunter2}'),
-        (b'{"a": "\xff"}', '{"a": "\ufffd"}'),
-        (b'{"a": NaN}', '{"a": NaN}'),
         (b'{"a": [1}}', '{"a": [1}}'),
         (b'{"a": "hunter\n2"}', '{"a": "hunter\n'),
         (b'data: {"a": "x\ndata: y"}\n\n', '{"a": "x\n'),
         (b'{"a": 1}, {"a": 2}', ","),
-        (b"[" * 5000 + b"]" * 5000, "[" * 500),
     ],
 )
 @pytest.mark.parametrize("is_first", [True, False])
