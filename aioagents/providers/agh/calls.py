@@ -6,7 +6,7 @@ from typing import TypeVar
 from attrs import frozen
 
 from ...calls import Account, Start
-from ...errors import Conflict, NotFound
+from ...errors import Conflict
 from ...model import Reply, Request
 from ...pool import SessionPool
 from .refusals import read_conflict
@@ -48,16 +48,3 @@ class Calls:
         except Conflict as error:
             read_conflict(error)
             raise
-
-    async def delete(self, resource: str, item_id: str) -> None:
-        """Delete an item. A 404 is no error when an earlier attempt of this call may have deleted it."""
-        request = Request(method="DELETE", url=self.item(resource, item_id), call=f"{resource}.delete")
-        try:
-            await self.call(request, _nothing)
-        except NotFound as error:
-            if error.tries == 1:
-                raise
-
-
-def _nothing(_reply: Reply, _call: str) -> None:
-    """Read an answer that has no content."""

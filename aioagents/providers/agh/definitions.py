@@ -13,6 +13,7 @@ from .checks import (
     check_filled,
     check_flag,
     check_given,
+    check_number,
     check_string,
     check_word,
 )
@@ -127,7 +128,14 @@ def trigger_changes(changes: Mapping[str, Any]) -> dict[str, object]:
     return body
 
 
-def listing(scope: str | None, workspace_id: str | None, source: str | None) -> dict[str, str]:
+def listing(
+    scope: str | None,
+    workspace_id: str | None,
+    source: str | None,
+    *,
+    event: str | None = None,
+    limit: int | None = None,
+) -> dict[str, str]:
     """Return the query of a list of jobs or triggers. Raises ValueError or TypeError."""
     query: dict[str, str] = {}
     if scope is not None:
@@ -136,6 +144,10 @@ def listing(scope: str | None, workspace_id: str | None, source: str | None) -> 
         query["workspace_id"] = check_filled(workspace_id, "workspace_id")
     if source is not None:
         query["source"] = check_word(source, SOURCES, "source")
+    if event is not None:
+        query["event"] = check_filled(event, "event")
+    if limit is not None:
+        query["limit"] = str(check_number(limit, "limit", least=0))
     return query
 
 
