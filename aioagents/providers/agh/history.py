@@ -89,7 +89,7 @@ class RunHistory:
     ) -> None:
         query = dict(owner)
         if status is not None:
-            query["status"] = check_word(status, tuple(RUN_STATES), "status")
+            query["status"] = check_word(status, "status", words=RUN_STATES)
         if since is not None:
             query["since"] = write_moment(since, "since")
         last = "" if until is None else write_moment(until, "until")

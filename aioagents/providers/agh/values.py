@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from attrs import field, frozen
 
-from .checks import check_filled, check_members, check_number, check_string, check_word
+from .checks import check_filled, check_members, check_number, check_rule, check_string, check_word
 from .cron import check_cron
 from .times import Duration, Moment, parse_duration, parse_moment, write_duration, write_moment
 
@@ -156,7 +156,7 @@ JobTaskLike: TypeAlias = JobTask | Mapping[str, object]
 def check_schedule(value: ScheduleLike, path: str = "schedule") -> dict[str, object]:
     """Return the JSON of a schedule. Raises ValueError or TypeError that names the member."""
     given = _members_of(value, Schedule, path)
-    mode = check_word(given.get("mode", ""), MODES, f"{path}.mode")
+    mode = check_word(given.get("mode", ""), f"{path}.mode", words=MODES)
     own = _MODE_MEMBERS[mode]
     for name in _MODE_MEMBERS.values():
         if name != own and given.get(name):
@@ -169,7 +169,7 @@ def check_schedule(value: ScheduleLike, path: str = "schedule") -> dict[str, obj
 def check_retry(value: RetryLike, path: str = "retry") -> dict[str, object]:
     """Return the JSON of a retry policy. Raises ValueError or TypeError that names the member."""
     given = _members_of(value, Retry, path)
-    strategy = check_word(given.get("strategy", ""), STRATEGIES, f"{path}.strategy")
+    strategy = check_word(given.get("strategy", ""), f"{path}.strategy", words=STRATEGIES)
     is_none = strategy == "none"
     retries = check_number(given.get("max_retries", 0), f"{path}.max_retries", least=0 if is_none else 1)
     if not is_none:
@@ -205,7 +205,7 @@ def check_task(value: JobTaskLike, path: str = "task") -> dict[str, object]:
     if "owner" in given:
         owner = _members_of(given["owner"], TaskOwner, f"{path}.owner")
         written["owner"] = {
-            "kind": check_word(owner.get("kind", ""), OWNER_KINDS, f"{path}.owner.kind"),
+            "kind": check_word(owner.get("kind", ""), f"{path}.owner.kind", words=OWNER_KINDS),
             "ref": check_filled(owner.get("ref", ""), f"{path}.owner.ref"),
         }
     return written
@@ -230,12 +230,7 @@ def _needed(given: Mapping[str, object], name: str, path: str) -> Any:
 
 
 def _cron(value: object, path: str) -> str:
-    text = check_filled(value, path)
-    try:
-        check_cron(text)
-    except ValueError as exc:
-        raise ValueError(f"{path}: {exc}") from None
-    return text
+    return check_rule(check_cron, check_filled(value, path), path)
 
 
 def _seconds(text: str) -> float | None:
