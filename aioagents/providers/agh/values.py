@@ -32,7 +32,7 @@ class Schedule:
     API, section 5.1.
     """
 
-    mode: str
+    mode: str = ""
     expr: str = ""
     interval: str = ""
     time: str = ""
@@ -115,8 +115,8 @@ class FireLimit:
     canceled ones count. AGH automation API, section 5.3.
     """
 
-    max: int
-    window: str = field(converter=_window)
+    max: int = 0
+    window: str = field(default="", converter=_window)
 
     @property
     def window_seconds(self) -> float | None:
@@ -128,8 +128,8 @@ class FireLimit:
 class TaskOwner:
     """The owner of a task: `kind` (human, agent_session, automation, extension, network_peer, pool) and `ref`."""
 
-    kind: str
-    ref: str
+    kind: str = ""
+    ref: str = ""
 
 
 @frozen(kw_only=True)
