@@ -4,10 +4,8 @@ Each raises ValueError, or TypeError for another type, with a message that begin
 `schedule.interval: ...`. Texts are returned without the white space around them, which the server strips too.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeAlias, TypeVar
-
-T = TypeVar("T")
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
 
 #: Returns a checked value. Called with the value and its path.
 Check: TypeAlias = Callable[[Any, str], object]
@@ -65,15 +63,3 @@ def check_number(value: object, path: str, *, least: int) -> int:
     if value < least:
         raise ValueError(f"{path}: has to be {least} or more, not {value}")
     return value
-
-
-def check_members(value: object, kind: type[T], names: Collection[str], path: str) -> T | dict[str, object]:
-    """Return an instance of `kind`, or the members of a mapping, all of which have to be known."""
-    if isinstance(value, kind):
-        return value
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{path}: expected {kind.__name__} or a mapping, not {type(value).__name__}")
-    for name in value:
-        if name not in names:
-            raise ValueError(f"{path}.{name}: is unknown; the members are {', '.join(names)}")
-    return dict(value)
