@@ -6,15 +6,13 @@ run as upper bound, which is inclusive, so known runs come again and are dropped
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Self, TypedDict
 
-from .calls import Calls
 from .checks import check_number, check_word
 from .records import AutomationRun
 from .states import RUN_STATES
 from .times import Moment, order_of, write_moment
-from .wire import list_request, runs_in
 
 PAGE_SIZE: Final = 200
 
@@ -76,9 +74,7 @@ class RunHistory:
 
     def __init__(
         self,
-        calls: Calls,
-        url: str,
-        call: str,
+        read_page: Callable[[Mapping[str, str]], Awaitable[list[AutomationRun]]],
         owner: Mapping[str, str],
         *,
         status: str | None = None,
@@ -97,9 +93,7 @@ class RunHistory:
             raise ValueError(f"until: {last} lies before since, {query['since']}")
         most = 0 if limit is None else check_number(limit, "limit", least=0)
         size = check_number(page_size, "page_size", least=1)
-        self._calls = calls
-        self._url = url
-        self._call = call
+        self._read = read_page
         self._pages = Pages(min(size, most or size), until=last)
         self._query = query
         self._left = most or None
@@ -122,6 +116,5 @@ class RunHistory:
         query = {**self._query, "limit": str(self._pages.size)}
         if self._pages.until:
             query["until"] = self._pages.until
-        request = list_request(self._url, self._call, query)
-        fresh = self._pages.take(await self._calls.call(request, runs_in))
+        fresh = self._pages.take(await self._read(query))
         self._waiting.extend(fresh[: self._left])

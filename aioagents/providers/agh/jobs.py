@@ -7,13 +7,12 @@ from ...clock import sleep
 from ...errors import Conflict
 from ...model import Purpose, Request
 from ...polling import RunHandle
-from .calls import Calls
+from .calls import Calls, Resource
 from .definitions import JobChanges, job_body, job_changes, listing
 from .handles import Handles
 from .history import RunFilters, RunHistory
 from .records import Job
 from .refusals import slot_delay
-from .resource import Resource
 from .run_finder import CALL as TRIGGER
 from .run_finder import JobRuns, JobRunsById, RunFinder
 from .values import FireLimitLike, JobTaskLike, RetryLike, ScheduleLike

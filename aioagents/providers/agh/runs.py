@@ -3,12 +3,11 @@
 from typing import Unpack
 
 from ...polling import RunHandle
-from .calls import Calls
+from .calls import Calls, Resource
 from .checks import check_filled
 from .handles import Handles
 from .history import RunFilters, RunHistory
 from .records import AutomationRun
-from .resource import Resource
 from .wire import run_in, runs_in
 
 
@@ -16,7 +15,6 @@ class Runs:
     """The runs of a runtime. Made by `Agh.runs`; raises and retries as `Jobs` does."""
 
     def __init__(self, calls: Calls, handles: Handles) -> None:
-        self._calls = calls
         self._handles = handles
         self._runs = Resource(calls, "runs", run_in, runs_in)
 
@@ -31,7 +29,7 @@ class Runs:
         owner = {name: check_filled(value, name) for name, value in given.items() if value is not None}
         if len(owner) > 1:
             raise ValueError("job_id and trigger_id: no run has both; pass one of them")
-        return RunHistory(self._calls, self._calls.url("runs"), "runs.list", owner, **filters)
+        return RunHistory(self._runs.get_all, owner, **filters)
 
     def follow(self, run_id: str) -> RunHandle:
         """Return the handle of a run, no matter who started it, up to the real end of its work.

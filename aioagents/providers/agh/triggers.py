@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import TypeAlias, Unpack
 
 from ...model import Secret
-from .calls import Calls
+from .calls import Calls, Resource
 from .definitions import TriggerChanges, listing, trigger_body, trigger_changes
 from .history import RunFilters, RunHistory
 from .records import Trigger
-from .resource import Resource
 from .values import FireLimitLike, RetryLike
 from .wire import trigger_in, triggers_in
 
