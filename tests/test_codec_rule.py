@@ -384,3 +384,18 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
         _LOOSE.read({"things": [value]}, _Page, call="c")
     except DecodeError as error:
         assert error.path.startswith("$.things[0]")  # noqa: PT017 - either outcome is right
+
+
+@frozen(kw_only=True)
+class _Nullable:
+    part: _Part | None
+    anything: Any = None
+
+
+@pytest.mark.parametrize("codec", [_SNAKE, _CAMEL, _LOOSE])
+def test_null_is_no_value(codec: Codec) -> None:
+    """Null is a fault where a value has to be there, also where the type admits None, and elsewhere the default."""
+    with pytest.raises(DecodeError) as caught:
+        codec.read({"part": None}, _Nullable, call="c")
+    assert caught.value.path == "$.part"
+    assert codec.read({"thing_id": "t", "thingId": "t", "status": None}, _Thing, call="c").status == "none"

@@ -76,14 +76,14 @@ class Naming:
     compare: Callable[[str], str] = as_it_is
 
     def members_of(self, value: Any) -> dict[str, Any]:
-        """Return the members of an object that are not null, by their names to compare; none of what is no object.
+        """Return the members of an object by their names to compare; none of what is no object.
 
-        Of two spellings of a name, the first counts.
+        Of two spellings of a name, the first counts that is not null.
         """
         if type(value) is not dict:
             return {}
         if self.compare is as_it_is:
-            return {name: each for name, each in value.items() if each is not None}
+            return dict(value)
         members: dict[str, Any] = {}
         for name, each in value.items():
             if each is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import cache, cached_property
+from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
@@ -30,7 +31,7 @@ from .naming import (
     text_form_of,
 )
 from .scalars import Hook, filled_text, register_scalars, required_text
-from .text import decode
+from .text import decode, parse_moment
 
 T = TypeVar("T")
 
@@ -214,19 +215,38 @@ def _field_reader(converter: Converter, each: "attrs.Attribute[Any]") -> Hook:
     """Return how a field is read: faults where it has no default, else the default."""
     if each.name == _RAW:
         return lambda value, _: value
-    if each.default is attrs.NOTHING:
-        is_text = each.type is str and not may_be_empty(each)
-        return required_text if is_text else converter.get_structure_hook(each.type)
-    read, default = _tolerant_reader(converter, each.type), each.default
+    default = each.default
+    if default is attrs.NOTHING:
+        if each.type is str and not may_be_empty(each):
+            return required_text
+        read = converter.get_structure_hook(each.type)
+        return _not_null(read) if each.type is Any or NoneType in get_args(each.type) else read
+    # Most members are these two: one call each, no exception.
+    if each.type is str and default == "":
+        return lambda value, _: value if type(value) is str else ""
+    if each.type == datetime | None and default is None:
+        return lambda value, _: parse_moment(value)
+    read = _tolerant_reader(converter, each.type)
     make = getattr(default, "factory", None)
 
     def read_or_default(value: Any, kind: Any) -> Any:
         try:
-            return read(value, kind)
-        except Exception:  # noqa: BLE001 - any error of a hook means a wrong shape
-            return default if make is None else make()
+            if value is not None:
+                return read(value, kind)
+        except Exception:  # noqa: BLE001, S110 - any error of a hook means a wrong shape
+            pass
+        return default if make is None else make()
 
     return read_or_default
+
+
+def _not_null(read: Hook) -> Hook:
+    def read_value(value: Any, kind: Any) -> Any:
+        if value is None:
+            raise TypeError("expected a value")
+        return read(value, kind)
+
+    return read_value
 
 
 def _tolerant_reader(converter: Converter, kind: Any) -> Hook:

@@ -4,12 +4,11 @@ Each raises ValueError, or TypeError for another type, with a message that begin
 `schedule.interval: ...`. Texts are returned without the white space around them, which the server strips too.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Final, TypeVar
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
 
-T = TypeVar("T")
-
-_KEPT: Final = "the server ignores null; leave it out"
+#: Returns a checked value. Called with the value and its path.
+Check: TypeAlias = Callable[[Any, str], object]
 
 
 def check_string(value: object, path: str) -> str:
@@ -33,12 +32,21 @@ def check_blank(value: object, path: str, why: str) -> None:
         raise ValueError(f"{path}: has to be left out {why}")
 
 
-def check_word(value: object, words: Collection[str], path: str) -> str:
+def check_word(value: object, path: str, *, words: Collection[str]) -> str:
     """Return a text that is one of `words`, those that the server knows."""
     text = check_string(value, path)
     if text not in words:
         raise ValueError(f"{path}: expected {' or '.join(words)}, not {text!r}")
     return text
+
+
+def check_rule(rule: Callable[[str], object], text: str, path: str) -> str:
+    """Return a stripped text for which `rule` does not raise ValueError."""
+    try:
+        rule(text)
+    except ValueError as exc:
+        raise ValueError(f"{path}: {exc}") from None
+    return text.strip()
 
 
 def check_flag(value: object, path: str) -> bool:
@@ -55,29 +63,3 @@ def check_number(value: object, path: str, *, least: int) -> int:
     if value < least:
         raise ValueError(f"{path}: has to be {least} or more, not {value}")
     return value
-
-
-def check_given(changes: Mapping[str, object], names: Collection[str]) -> Iterator[tuple[str, object]]:
-    """Yield the members of a change. Raises where there are none, or one has no value or an unknown name."""
-    if not changes:
-        raise ValueError(f"there is nothing to change; pass at least one of {', '.join(names)}")
-    for name, value in changes.items():
-        if name == "scope":
-            raise ValueError("scope: cannot be changed; create a new one")
-        if name not in names:
-            raise TypeError(f"{name}: cannot be changed; these can: {', '.join(names)}")
-        if value is None:
-            raise ValueError(f"{name}: {_KEPT}")
-        yield name, value
-
-
-def check_members(value: object, kind: type[T], names: Collection[str], path: str) -> T | dict[str, object]:
-    """Return an instance of `kind`, or the members of a mapping, all of which have to be known."""
-    if isinstance(value, kind):
-        return value
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{path}: expected {kind.__name__} or a mapping, not {type(value).__name__}")
-    for name in value:
-        if name not in names:
-            raise ValueError(f"{path}.{name}: is unknown; the members are {', '.join(names)}")
-    return dict(value)

@@ -4,15 +4,18 @@ The checks are those of the AGH automation API, sections 5, 6.2, 6.4, 10.2 and 1
 itself is refused; whether it is valid together with the present definition, only the server knows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, Final, TypedDict
 
 from ...model import Secret
 from .checks import (
+    Check,
     check_blank,
     check_filled,
     check_flag,
-    check_given,
+    check_number,
+    check_rule,
     check_string,
     check_word,
 )
@@ -34,34 +37,31 @@ WEBHOOK: Final = "webhook"
 WEBHOOK_PREFIX: Final = "wbh_"
 _FILTER_KEYS: Final = frozenset({"kind", "scope", "workspace_id", "source"})
 _DATA: Final = "data."
+_SCOPE: Final = frozenset({"scope", "workspace_id"})
 
 
-class JobChanges(TypedDict, total=False):
+class _Changes(TypedDict, total=False):
+    name: str
+    agent_name: str
+    workspace_id: str
+    prompt: str
+    enabled: bool
+    retry: RetryLike
+    fire_limit: FireLimitLike
+
+
+class JobChanges(_Changes, total=False):
     """The members of a job that can be changed. Omitted ones stay unchanged; objects are replaced as a whole."""
 
-    name: str
-    agent_name: str
-    workspace_id: str
-    prompt: str
     schedule: ScheduleLike
     task: JobTaskLike
-    enabled: bool
-    retry: RetryLike
-    fire_limit: FireLimitLike
 
 
-class TriggerChanges(TypedDict, total=False):
+class TriggerChanges(_Changes, total=False):
     """The members of a trigger that can be changed. Omitted ones stay unchanged; objects are replaced as a whole."""
 
-    name: str
-    agent_name: str
-    workspace_id: str
-    prompt: str
     event: str
     filter: Mapping[str, str]
-    enabled: bool
-    retry: RetryLike
-    fire_limit: FireLimitLike
     webhook_id: str
     endpoint_slug: str
     webhook_secret_value: str | Secret
@@ -69,78 +69,85 @@ class TriggerChanges(TypedDict, total=False):
 
 def job_body(given: Mapping[str, Any]) -> dict[str, object]:
     """Return the body that creates a job; members that are None are left out. Raises ValueError or TypeError."""
-    body = _scope(given)
-    has_task = given.get("task") is not None
-    for name in ("name", "agent_name", "prompt", "schedule"):
-        if name in {"agent_name", "prompt"} and has_task:
-            if text := check_string(given.get(name) or "", name):
-                body[name] = text
-        elif given.get(name) is None:
-            raise ValueError(f"{name}: is required")
-        else:
-            body[name] = _JOB_CHECKS[name](given[name], name)
-    for name in ("task", "enabled", "retry", "fire_limit"):
-        if given.get(name) is not None:
-            body[name] = _JOB_CHECKS[name](given[name], name)
+    if given.get("task") is None:
+        return _new(given, _JOB_CHECKS, required=("name", "agent_name", "prompt", "schedule"))
+    body = _new(given, _TASK_JOB_CHECKS, required=("name", "schedule"))
     _check_task_retry(body)
     return body
 
 
 def job_changes(changes: Mapping[str, Any]) -> dict[str, object]:
     """Return the body that changes a job. Raises ValueError or TypeError, also where there is no change."""
-    # Optional for jobs with a task; whether this job has one, only the server knows.
-    checks = {**_JOB_CHECKS, "agent_name": check_string, "prompt": check_string}
-    body = {name: checks[name](value, name) for name, value in check_given(changes, checks)}
+    body = _changed(changes, _TASK_JOB_CHECKS)  # whether this job has a task, only the server knows
     _check_task_retry(body)
     return body
 
 
 def trigger_body(given: Mapping[str, Any]) -> dict[str, object]:
     """Return the body that creates a trigger; members that are None are left out. Raises ValueError or TypeError."""
-    body = _scope(given)
-    for name in ("name", "agent_name", "prompt", "event"):
-        if given.get(name) is None:
-            raise ValueError(f"{name}: is required")
-        body[name] = _TRIGGER_CHECKS[name](given[name], name)
-    for name in ("filter", "enabled", "retry", "fire_limit"):
-        if given.get(name) is not None:
-            body[name] = _TRIGGER_CHECKS[name](given[name], name)
-    if body["event"] != WEBHOOK:
+    event = given.get("event")
+    is_webhook = isinstance(event, str) and event.strip() == WEBHOOK
+    if not is_webhook:
         _check_no_webhook(given)
-        return body
-    for name in ("endpoint_slug", "webhook_id"):
-        if given.get(name) is not None and (text := _TRIGGER_CHECKS[name](given[name], name)):
-            body[name] = text
-    if not ("endpoint_slug" in body or "webhook_id" in body):
+    body = _new(given, _TRIGGER_CHECKS, required=("name", "agent_name", "prompt", "event"))
+    if is_webhook and not ("endpoint_slug" in body or "webhook_id" in body):
         raise ValueError(f"endpoint_slug: is required where the event is {WEBHOOK}")
-    if given.get("webhook_secret_value") is None:
+    if is_webhook and "webhook_secret_value" not in body:
         raise ValueError(f"webhook_secret_value: is required where the event is {WEBHOOK}")
-    body["webhook_secret_value"] = _secret(given["webhook_secret_value"], "webhook_secret_value")
     return body
 
 
 def trigger_changes(changes: Mapping[str, Any]) -> dict[str, object]:
     """Return the body that changes a trigger. Raises ValueError or TypeError, also where there is no change."""
-    body = {name: _TRIGGER_CHECKS[name](value, name) for name, value in check_given(changes, _TRIGGER_CHECKS)}
+    body = _changed(changes, _TRIGGER_CHECKS)
     if body.get("event", WEBHOOK) != WEBHOOK:
         _check_no_webhook(changes)
     return body
 
 
-def listing(scope: str | None, workspace_id: str | None, source: str | None) -> dict[str, str]:
+def listing(
+    scope: str | None,
+    workspace_id: str | None,
+    source: str | None,
+    *,
+    event: str | None = None,
+    limit: int | None = None,
+) -> dict[str, str]:
     """Return the query of a list of jobs or triggers. Raises ValueError or TypeError."""
-    query: dict[str, str] = {}
-    if scope is not None:
-        query["scope"] = check_word(scope, SCOPES, "scope")
-    if workspace_id is not None:
-        query["workspace_id"] = check_filled(workspace_id, "workspace_id")
-    if source is not None:
-        query["source"] = check_word(source, SOURCES, "source")
-    return query
+    given = {"scope": scope, "workspace_id": workspace_id, "source": source, "event": event, "limit": limit}
+    return {name: str(_LIST_CHECKS[name](value, name)) for name, value in given.items() if value is not None}
+
+
+def _new(
+    given: Mapping[str, Any], checks: Mapping[str, Check], *, required: Collection[str]
+) -> dict[str, object]:
+    """Return the body of a new definition. Texts that may be blank, and are, are left out."""
+    body = _scope(given)
+    for name, check in checks.items():
+        value = given.get(name)
+        if value is None and name in required:
+            raise ValueError(f"{name}: is required")
+        if value is not None and name not in _SCOPE and (checked := check(value, name)) != "":
+            body[name] = checked
+    return body
+
+
+def _changed(changes: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, object]:
+    """Return the body of a change. Raises where it is empty, or a member has no value or an unknown name."""
+    if not changes:
+        raise ValueError(f"there is nothing to change; pass at least one of {', '.join(checks)}")
+    for name, value in changes.items():
+        if name == "scope":
+            raise ValueError("scope: cannot be changed; create a new one")
+        if name not in checks:
+            raise TypeError(f"{name}: cannot be changed; these can: {', '.join(checks)}")
+        if value is None:
+            raise ValueError(f"{name}: the server ignores null; leave it out")
+    return {name: checks[name](value, name) for name, value in changes.items()}
 
 
 def _scope(given: Mapping[str, Any]) -> dict[str, object]:
-    scope = check_word(given.get("scope"), SCOPES, "scope")
+    scope = check_word(given.get("scope"), "scope", words=SCOPES)
     workspace = given.get("workspace_id")
     if scope == "global":
         check_blank(workspace, "workspace_id", "where the scope is global")
@@ -166,12 +173,7 @@ def _check_no_webhook(given: Mapping[str, Any]) -> None:
 
 
 def _prompt(value: object, path: str) -> str:
-    text = check_filled(value, path)
-    try:
-        check_template(text)
-    except ValueError as exc:
-        raise ValueError(f"{path}: {exc}") from None
-    return text
+    return check_rule(check_template, check_filled(value, path), path)
 
 
 def _filter(value: object, path: str) -> dict[str, str]:
@@ -207,8 +209,7 @@ def _secret(value: object, path: str) -> str:
     return text
 
 
-_Check = Callable[[Any, str], object]
-_COMMON: Final[Mapping[str, _Check]] = {
+_COMMON: Final[Mapping[str, Check]] = {
     "name": check_filled,
     "agent_name": check_filled,
     "workspace_id": check_filled,
@@ -217,8 +218,14 @@ _COMMON: Final[Mapping[str, _Check]] = {
     "retry": check_retry,
     "fire_limit": check_fire_limit,
 }
-_JOB_CHECKS: Final[Mapping[str, _Check]] = {**_COMMON, "schedule": check_schedule, "task": check_task}
-_TRIGGER_CHECKS: Final[Mapping[str, _Check]] = {
+_JOB_CHECKS: Final[Mapping[str, Check]] = {**_COMMON, "schedule": check_schedule, "task": check_task}
+#: Of a job with a task, whose agent and prompt may be left out.
+_TASK_JOB_CHECKS: Final[Mapping[str, Check]] = {
+    **_JOB_CHECKS,
+    "agent_name": check_string,
+    "prompt": check_string,
+}
+_TRIGGER_CHECKS: Final[Mapping[str, Check]] = {
     **_COMMON,
     "prompt": _prompt,
     "event": check_filled,
@@ -226,4 +233,11 @@ _TRIGGER_CHECKS: Final[Mapping[str, _Check]] = {
     "webhook_id": _webhook_id,
     "endpoint_slug": check_string,
     "webhook_secret_value": _secret,
+}
+_LIST_CHECKS: Final[Mapping[str, Check]] = {
+    "scope": partial(check_word, words=SCOPES),
+    "workspace_id": check_filled,
+    "source": partial(check_word, words=SOURCES),
+    "event": check_filled,
+    "limit": partial(check_number, least=0),
 }

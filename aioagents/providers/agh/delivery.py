@@ -15,7 +15,7 @@ from ...clock import Clock, sleep
 from ...errors import AgentsError, Conflict, NotSent, ReplyLost
 from ...model import Purpose, Reply, Request, Secret
 from ...polling import RunHandle
-from .records import AutomationRun, read_run
+from .records import CODEC, AutomationRun, read_run
 from .refusals import REPLAY, read_conflict
 from .signing import signature
 from .wire import REFUSED, member_in
@@ -121,10 +121,8 @@ class DeliverySender:
         found = member_in(reply, "result", CALL)
         found = found if isinstance(found, dict) else {}
         raw = found.get("runs")
-        runs = tuple(
-            read_run(each, call=CALL, path=f"$.result.runs[{index}]")
-            for index, each in enumerate(raw if isinstance(raw, list) else ())
-        )
+        listed = raw if isinstance(raw, list) else []
+        runs = tuple(CODEC.read(listed, list[AutomationRun], call=CALL, path="$.result.runs"))
         matched = found.get("matched")
         return Delivery(
             delivery_id=self._delivery.delivery_id,

@@ -6,17 +6,28 @@ run as upper bound, which is inclusive, so known runs come again and are dropped
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Final, Self
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Self, TypedDict
 
-from .calls import Calls
-from .checks import check_filled, check_number, check_word
+from .checks import check_number, check_word
 from .records import AutomationRun
 from .states import RUN_STATES
 from .times import Moment, order_of, write_moment
-from .wire import list_request, runs_in
 
 PAGE_SIZE: Final = 200
+
+
+class RunFilters(TypedDict, total=False):
+    """The arguments that narrow a history. `since` and `until` bound, both inclusive, when a run started.
+
+    `limit` is the largest number of runs, None or 0 for all, and `page_size` how many are read at once.
+    """
+
+    status: str | None
+    since: Moment | None
+    until: Moment | None
+    limit: int | None
+    page_size: int
 
 
 class Pages:
@@ -62,14 +73,30 @@ class RunHistory:
     """
 
     def __init__(
-        self, calls: Calls, url: str, call: str, query: Mapping[str, str], *, limit: int, page_size: int
+        self,
+        read_page: Callable[[Mapping[str, str]], Awaitable[list[AutomationRun]]],
+        owner: Mapping[str, str],
+        *,
+        status: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int | None = None,
+        page_size: int = PAGE_SIZE,
     ) -> None:
-        self._calls = calls
-        self._url = url
-        self._call = call
-        self._query = {name: value for name, value in query.items() if name != "until"}
-        self._pages = Pages(min(page_size, limit or page_size), until=query.get("until", ""))
-        self._left = limit or None
+        query = dict(owner)
+        if status is not None:
+            query["status"] = check_word(status, "status", words=RUN_STATES)
+        if since is not None:
+            query["since"] = write_moment(since, "since")
+        last = "" if until is None else write_moment(until, "until")
+        if last and since is not None and order_of(last) < order_of(query["since"]):
+            raise ValueError(f"until: {last} lies before since, {query['since']}")
+        most = 0 if limit is None else check_number(limit, "limit", least=0)
+        size = check_number(page_size, "page_size", least=1)
+        self._read = read_page
+        self._pages = Pages(min(size, most or size), until=last)
+        self._query = query
+        self._left = most or None
         self._waiting: deque[AutomationRun] = deque()
 
     def __aiter__(self) -> Self:
@@ -89,43 +116,5 @@ class RunHistory:
         query = {**self._query, "limit": str(self._pages.size)}
         if self._pages.until:
             query["until"] = self._pages.until
-        request = list_request(self._url, self._call, query)
-        fresh = self._pages.take(await self._calls.call(request, runs_in))
+        fresh = self._pages.take(await self._read(query))
         self._waiting.extend(fresh[: self._left])
-
-
-def history(
-    calls: Calls,
-    url: str,
-    call: str,
-    *,
-    job_id: str | None = None,
-    trigger_id: str | None = None,
-    status: str | None = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    limit: int | None = None,
-    page_size: int = PAGE_SIZE,
-) -> RunHistory:
-    """Return the iterator over a history. Raises ValueError or TypeError that names the argument."""
-    query: dict[str, str] = {}
-    for name, value in {"job_id": job_id, "trigger_id": trigger_id}.items():
-        if value is not None:
-            query[name] = check_filled(value, name)
-    if job_id is not None and trigger_id is not None:
-        raise ValueError("job_id and trigger_id: no run has both; pass one of them")
-    if status is not None:
-        query["status"] = check_word(status, tuple(RUN_STATES), "status")
-    for name, moment in {"since": since, "until": until}.items():
-        if moment is not None:
-            query[name] = write_moment(moment, name)
-    if since is not None and until is not None and order_of(query["until"]) < order_of(query["since"]):
-        raise ValueError(f"until: {query['until']} lies before since, {query['since']}")
-    return RunHistory(
-        calls,
-        url,
-        call,
-        query,
-        limit=0 if limit is None else check_number(limit, "limit", least=0),
-        page_size=check_number(page_size, "page_size", least=1),
-    )

@@ -7,22 +7,17 @@ from ...clock import sleep
 from ...errors import Conflict
 from ...model import Purpose, Request
 from ...polling import RunHandle
-from .calls import Calls
-from .checks import check_number
+from .calls import Calls, Resource
 from .definitions import JobChanges, job_body, job_changes, listing
 from .handles import Handles
-from .history import PAGE_SIZE, RunHistory, history
+from .history import RunFilters, RunHistory
 from .records import Job
 from .refusals import slot_delay
 from .run_finder import CALL as TRIGGER
 from .run_finder import JobRuns, JobRunsById, RunFinder
-from .times import Moment
 from .values import FireLimitLike, JobTaskLike, RetryLike, ScheduleLike
-from .wire import REFUSED, create_request, get_request, job_in, jobs_in, list_request, update_request
+from .wire import REFUSED, job_in, jobs_in
 
-_ADVICE = (
-    "List the jobs and look for one of this name. Names may repeat, so compare the other members as well."
-)
 _Jobs: TypeAlias = list[Job]  # in the class, `list` is its method
 
 
@@ -38,7 +33,7 @@ class Jobs:
         self._calls = calls
         self._handles = handles
         self._runs_by_job = JobRunsById(calls)
-        self._url = calls.url("jobs")
+        self._jobs = Resource(calls, "jobs", job_in, jobs_in)
 
     async def list(
         self,
@@ -49,10 +44,7 @@ class Jobs:
         limit: int | None = None,
     ) -> _Jobs:
         """Return the jobs, by name then id; no `limit` or 0 means all. Sources: `config`, `dynamic`, `package`."""
-        query = listing(scope, workspace_id, source)
-        if limit is not None:
-            query["limit"] = str(check_number(limit, "limit", least=0))
-        return await self._calls.call(list_request(self._url, "jobs.list", query), jobs_in)
+        return await self._jobs.get_all(listing(scope, workspace_id, source, limit=limit))
 
     async def create(
         self,
@@ -74,36 +66,11 @@ class Jobs:
         progress end as canceled when a job is created, changed or deleted. The server checks neither that agent and
         workspace exist nor that the name is new. Raises `StartUnknown` when the reply was lost and the job may exist.
         """
-        body = job_body(
-            {
-                "scope": scope,
-                "name": name,
-                "schedule": schedule,
-                "agent_name": agent_name,
-                "prompt": prompt,
-                "workspace_id": workspace_id,
-                "task": task,
-                "enabled": enabled,
-                "retry": retry,
-                "fire_limit": fire_limit,
-            }
-        )
-        request = create_request(self._url, "jobs.create", body)
-        return await self._calls.start(
-            Start(
-                vendor=self._calls.account.vendor,
-                request=request,
-                read=lambda reply: job_in(reply, request.call),
-                target=name,
-                advice=_ADVICE,
-                action="created a job",
-                is_run=False,
-            )
-        )
+        return await self._jobs.create(job_body(locals()), name)  # which reads the arguments, by their names
 
     async def get(self, job_id: str) -> Job:
         """Return a job."""
-        return await self._calls.call(get_request(self._item(job_id), "jobs.get"), job_in)
+        return await self._jobs.get(job_id)
 
     async def update(self, job_id: str, /, **changes: Unpack[JobChanges]) -> Job:
         """Change the given members only; `schedule`, `retry`, `task` ... are replaced as a whole.
@@ -111,12 +78,11 @@ class Jobs:
         A task cannot be removed. Of a job from the configuration only `enabled` can be changed (else `BadRequest`),
         of one from a package nothing (`Conflict`). Of two changes at once, one may fail with `ServerError`.
         """
-        body = job_changes(changes)
-        return await self._calls.call(update_request(self._item(job_id), "jobs.update", body), job_in)
+        return await self._jobs.update(job_id, job_changes(changes))
 
     async def delete(self, job_id: str) -> None:
         """Delete a job; the history of its runs stays. Jobs of configuration and packages cannot be deleted."""
-        await self._calls.delete("jobs", job_id)
+        await self._jobs.delete(job_id)
 
     async def trigger(self, job_id: str, *, wait_for_slot: bool = False) -> RunHandle:
         """Start a run of a job, once, and return its handle as soon as the run is known; never wait for its end.
@@ -133,7 +99,7 @@ class Jobs:
         `limit`); with `wait_for_slot` the call is made again until there is a slot, since nothing was started.
         Cancellation is as for `Leena.execute`. Raises `NotFound` for no such job, otherwise as the other methods.
         """
-        url = f"{self._item(job_id)}/trigger"
+        url = f"{self._jobs.url(job_id)}/trigger"
         runs = self._runs_by_job.get(job_id)
         tries = 0
         while True:
@@ -169,31 +135,10 @@ class Jobs:
             )
         )
 
-    def runs(
-        self,
-        job_id: str,
-        *,
-        status: str | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        limit: int | None = None,
-        page_size: int = PAGE_SIZE,
-    ) -> RunHistory:
+    def runs(self, job_id: str, **filters: Unpack[RunFilters]) -> RunHistory:
         """Iterate over a job's runs, newest first: `async for run in agh.jobs.runs(job_id)`.
 
         `since` and `until` (aware datetimes or RFC 3339 text, both inclusive) bound when a run started; `limit` is
         the largest number of runs, None or 0 for all.
         """
-        return history(
-            self._calls,
-            f"{self._item(job_id)}/runs",
-            "jobs.runs",
-            status=status,
-            since=since,
-            until=until,
-            limit=limit,
-            page_size=page_size,
-        )
-
-    def _item(self, job_id: str) -> str:
-        return self._calls.item("jobs", job_id)
+        return self._jobs.runs(job_id, **filters)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
+from .checks import check_rule
+
 #: A duration: Go's text, a timedelta, or seconds.
 Duration: TypeAlias = str | timedelta | float
 #: A moment: RFC 3339 text, or a datetime that knows its zone.
@@ -44,11 +46,7 @@ def parse_duration(text: str) -> float:
 def write_duration(value: Duration, path: str) -> str:
     """Return a duration as the server's text, a string unchanged. Raises ValueError or TypeError, naming `path`."""
     if isinstance(value, str):
-        try:
-            _nanoseconds(value)
-        except ValueError as exc:
-            raise ValueError(f"{path}: {exc}") from None
-        return value.strip()
+        return check_rule(_nanoseconds, value, path)
     if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
         raise TypeError(
             f"{path}: expected Go duration text, a timedelta or seconds, not {type(value).__name__}"
@@ -79,11 +77,7 @@ def parse_moment(text: str) -> datetime:
 def write_moment(value: Moment, path: str) -> str:
     """Return a moment as the server's text, a string unchanged. Raises ValueError or TypeError, naming `path`."""
     if isinstance(value, str):
-        try:
-            parse_moment(value)
-        except ValueError as exc:
-            raise ValueError(f"{path}: {exc}") from None
-        return value.strip()
+        return check_rule(parse_moment, value, path)
     if not isinstance(value, datetime):
         raise TypeError(f"{path}: expected an aware datetime or RFC 3339 text, not {type(value).__name__}")
     if value.utcoffset() is None:

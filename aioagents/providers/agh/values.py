@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Self, TypeAlias
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
-from .checks import check_filled, check_members, check_number, check_string, check_word
+from .checks import check_filled, check_number, check_rule, check_string, check_word
 from .cron import check_cron
 from .times import Duration, Moment, parse_duration, parse_moment, write_duration, write_moment
 
@@ -32,7 +32,7 @@ class Schedule:
     API, section 5.1.
     """
 
-    mode: str
+    mode: str = ""
     expr: str = ""
     interval: str = ""
     time: str = ""
@@ -115,8 +115,8 @@ class FireLimit:
     canceled ones count. AGH automation API, section 5.3.
     """
 
-    max: int
-    window: str = field(converter=_window)
+    max: int = 0
+    window: str = field(default="", converter=_window)
 
     @property
     def window_seconds(self) -> float | None:
@@ -128,8 +128,8 @@ class FireLimit:
 class TaskOwner:
     """The owner of a task: `kind` (human, agent_session, automation, extension, network_peer, pool) and `ref`."""
 
-    kind: str
-    ref: str
+    kind: str = ""
+    ref: str = ""
 
 
 @frozen(kw_only=True)
@@ -156,7 +156,7 @@ JobTaskLike: TypeAlias = JobTask | Mapping[str, object]
 def check_schedule(value: ScheduleLike, path: str = "schedule") -> dict[str, object]:
     """Return the JSON of a schedule. Raises ValueError or TypeError that names the member."""
     given = _members_of(value, Schedule, path)
-    mode = check_word(given.get("mode", ""), MODES, f"{path}.mode")
+    mode = check_word(given.get("mode", ""), f"{path}.mode", words=MODES)
     own = _MODE_MEMBERS[mode]
     for name in _MODE_MEMBERS.values():
         if name != own and given.get(name):
@@ -169,7 +169,7 @@ def check_schedule(value: ScheduleLike, path: str = "schedule") -> dict[str, obj
 def check_retry(value: RetryLike, path: str = "retry") -> dict[str, object]:
     """Return the JSON of a retry policy. Raises ValueError or TypeError that names the member."""
     given = _members_of(value, Retry, path)
-    strategy = check_word(given.get("strategy", ""), STRATEGIES, f"{path}.strategy")
+    strategy = check_word(given.get("strategy", ""), f"{path}.strategy", words=STRATEGIES)
     is_none = strategy == "none"
     retries = check_number(given.get("max_retries", 0), f"{path}.max_retries", least=0 if is_none else 1)
     if not is_none:
@@ -193,49 +193,44 @@ def check_fire_limit(value: FireLimitLike, path: str = "fire_limit") -> dict[str
 def check_task(value: JobTaskLike, path: str = "task") -> dict[str, object]:
     """Return the JSON of a task, without blank members. Raises ValueError or TypeError that names the member."""
     given = _members_of(value, JobTask, path)
-    written: dict[str, object] = {}
-    for name in ("title", "description", "network_channel"):
-        if text := check_string(given.get(name, ""), f"{path}.{name}"):
-            written[name] = text
-    channel = written.get("network_channel")
-    if isinstance(channel, str) and not _CHANNEL.fullmatch(channel):
+    written: dict[str, object] = {
+        name: check_string(given[name], f"{path}.{name}")
+        for name in ("title", "description", "network_channel")
+        if name in given
+    }
+    if "network_channel" in written and not _CHANNEL.fullmatch(given["network_channel"]):
         raise ValueError(
             f"{path}.network_channel: has to be 1 to 64 of a-z, 0-9, _ and -, the first a letter or digit"
         )
     if "owner" in given:
         owner = _members_of(given["owner"], TaskOwner, f"{path}.owner")
         written["owner"] = {
-            "kind": check_word(owner.get("kind", ""), OWNER_KINDS, f"{path}.owner.kind"),
+            "kind": check_word(owner.get("kind", ""), f"{path}.owner.kind", words=OWNER_KINDS),
             "ref": check_filled(owner.get("ref", ""), f"{path}.owner.ref"),
         }
     return written
 
 
-def _members_of(value: object, kind: type[Any], path: str) -> dict[str, object]:
-    """Return the members that are set, of an instance of `kind` or of a mapping."""
-    names = [each.name for each in kind.__attrs_attrs__]
-    given = check_members(value, kind, names, path)
-    members = given if isinstance(given, dict) else {name: getattr(given, name) for name in names}
-    return {
-        name: each.strip() if isinstance(each, str) else each
-        for name, each in members.items()
-        if each is not None
-    }
+def _members_of(value: object, kind: type[Any], path: str) -> dict[str, Any]:
+    """Return the members that are set and not blank, of an instance of `kind` or of a mapping with its members."""
+    names = [each.name for each in fields(kind)]
+    given = {name: getattr(value, name) for name in names} if isinstance(value, kind) else value
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{path}: expected {kind.__name__} or a mapping, not {type(value).__name__}")
+    for name in given:
+        if name not in names:
+            raise ValueError(f"{path}.{name}: is unknown; the members are {', '.join(names)}")
+    stripped = {name: each.strip() if isinstance(each, str) else each for name, each in given.items()}
+    return {name: each for name, each in stripped.items() if each is not None and each != ""}
 
 
-def _needed(given: Mapping[str, object], name: str, path: str) -> Any:
+def _needed(given: Mapping[str, Any], name: str, path: str) -> Any:
     """Return a required member, whose type the caller checks. Raises ValueError where it is missing."""
-    value = given.get(name, "")
-    return value if value != "" else check_filled(value, f"{path}.{name}")
+    return given[name] if name in given else check_filled("", f"{path}.{name}")
 
 
 def _cron(value: object, path: str) -> str:
-    text = check_filled(value, path)
-    try:
-        check_cron(text)
-    except ValueError as exc:
-        raise ValueError(f"{path}: {exc}") from None
-    return text
+    return check_rule(check_cron, check_filled(value, path), path)
 
 
 def _seconds(text: str) -> float | None:

@@ -13,6 +13,7 @@ from .checks import check_filled
 from .delivery import MOST, Delivery, DeliverySender, OutgoingDelivery
 from .handles import Handles
 from .signing import check_endpoint, webhook_run_id
+from .wire import check_size
 
 
 class Webhooks:
@@ -89,9 +90,7 @@ def _encoded(body: bytes | str | Mapping[str, Any]) -> bytes:
     if isinstance(body, str):
         body = body.encode()
     encoded = bytes(body) if isinstance(body, bytes | bytearray) else codec.encode_object(body, "body")
-    if len(encoded) > MOST:
-        raise ValueError(f"body: the server accepts {MOST} bytes at most, and these are {len(encoded)}")
-    return encoded
+    return check_size(encoded, "body", most=MOST)
 
 
 def _header_value(delivery_id: str) -> str:

@@ -5,14 +5,13 @@ server would refuse them (AGH automation API, section 1).
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, get_origin
 from urllib.parse import quote, urlencode
 
 from ... import codec
 from ...contract import path_segment
-from ...errors import DecodeError
 from ...model import Purpose, Reply, Request
-from .records import AutomationRun, Job, Trigger, read_job, read_run, read_trigger
+from .records import CODEC, AutomationRun, Job, Trigger
 from .settings import VENDOR
 
 T = TypeVar("T")
@@ -55,44 +54,14 @@ def create_request(url: str, call: str, body: Mapping[str, Any]) -> Request:
         call=call,
         purpose=Purpose.START,
         headers=_JSON,
-        body=_encoded(body),
+        body=_definition(body),
         refused_by=REFUSED,
     )
 
 
 def update_request(url: str, call: str, body: Mapping[str, Any]) -> Request:
     """Build a change, which may be repeated: it sets its members to the same values again."""
-    return Request(method="PATCH", url=url, call=call, headers=_JSON, body=_encoded(body))
-
-
-def job_in(reply: Reply, call: str) -> Job:
-    """Read the answer that holds a job. Raises DecodeError."""
-    return read_job(member_in(reply, "job", call), call=call)
-
-
-def jobs_in(reply: Reply, call: str) -> list[Job]:
-    """Read the answer that holds jobs. Raises DecodeError."""
-    return _list(reply, "jobs", call, read_job)
-
-
-def trigger_in(reply: Reply, call: str) -> Trigger:
-    """Read the answer that holds a trigger. Raises DecodeError."""
-    return read_trigger(member_in(reply, "trigger", call), call=call)
-
-
-def triggers_in(reply: Reply, call: str) -> list[Trigger]:
-    """Read the answer that holds triggers. Raises DecodeError."""
-    return _list(reply, "triggers", call, read_trigger)
-
-
-def run_in(reply: Reply, call: str) -> AutomationRun:
-    """Read the answer that holds a run. Raises DecodeError."""
-    return read_run(member_in(reply, "run", call), call=call)
-
-
-def runs_in(reply: Reply, call: str) -> list[AutomationRun]:
-    """Read the answer that holds runs, newest first. Raises DecodeError."""
-    return _list(reply, "runs", call, read_run)
+    return Request(method="PATCH", url=url, call=call, headers=_JSON, body=_definition(body))
 
 
 def task_run_in(reply: Reply, call: str) -> Mapping[str, Any]:
@@ -103,30 +72,41 @@ def task_run_in(reply: Reply, call: str) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", found)
 
 
-def _list(reply: Reply, name: str, call: str, read: Callable[..., T]) -> list[T]:
-    found = member_in(reply, name, call)
-    if found is None:  # how Go writes a nil slice
-        return []
-    if not isinstance(found, list):
-        raise _wrong(call, f"$.{name}")
-    return [read(each, call=call, path=f"$.{name}[{index}]") for index, each in enumerate(found)]
-
-
 def member_in(reply: Reply, name: str, call: str) -> Any:
     """Return one member of an answer's JSON. Raises DecodeError where it is missing."""
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
     if not isinstance(raw, dict) or name not in raw:
-        raise _wrong(call, f"$.{name}" if isinstance(raw, dict) else "$")
+        raise CODEC.wrong(call, f"$.{name}" if isinstance(raw, dict) else "$")
     return raw[name]
 
 
-def _wrong(call: str, path: str) -> DecodeError:
-    message = f"{VENDOR}: the answer to {call} has the wrong shape at {path}"
-    return DecodeError(message, vendor=VENDOR, call=call, path=path)
+def check_size(body: bytes, name: str, *, most: int) -> bytes:
+    """Return a body that the server accepts. Raises ValueError that calls it `name`."""
+    if len(body) > most:
+        raise ValueError(f"{name}: the server accepts {most} bytes at most, and these are {len(body)}")
+    return body
 
 
-def _encoded(body: Mapping[str, Any]) -> bytes:
-    encoded = codec.encode_object(body, "the definition")
-    if len(encoded) > MOST:
-        raise ValueError(f"the server accepts {MOST} bytes at most, and these are {len(encoded)}")
-    return encoded
+def _definition(body: Mapping[str, Any]) -> bytes:
+    return check_size(codec.encode_object(body, "the definition"), "the definition", most=MOST)
+
+
+def _reader(name: str, shape: type[T]) -> Callable[[Reply, str], T]:
+    """Return a function that reads one member of the answer to a call. It raises DecodeError."""
+    is_list = get_origin(shape) is list
+
+    def read(reply: Reply, call: str) -> T:
+        found = member_in(reply, name, call)
+        if found is None and is_list:
+            found = []  # Go writes a nil slice as null
+        return CODEC.read(found, shape, call=call, path=f"$.{name}")
+
+    return read
+
+
+job_in: Final = _reader("job", Job)
+jobs_in: Final = _reader("jobs", list[Job])
+trigger_in: Final = _reader("trigger", Trigger)
+triggers_in: Final = _reader("triggers", list[Trigger])
+run_in: Final = _reader("run", AutomationRun)
+runs_in: Final = _reader("runs", list[AutomationRun])  # newest first

@@ -170,6 +170,7 @@ async def test_histories_of_one_job_and_trigger() -> None:
         ({"limit": 1.5}, "limit: expected a whole number", TypeError),
         ({"page_size": 0}, "page_size: has to be 1 or more", ValueError),
         ({"status": "cancelled"}, "status: expected scheduled or", ValueError),
+        ({"state": "failed"}, ".*unexpected keyword argument .state.", TypeError),
     ],
 )
 async def test_histories_that_are_not_asked_for(asked: Any, words: str, kind: type[Exception]) -> None:
