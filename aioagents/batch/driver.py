@@ -234,7 +234,7 @@ class BatchDriver:
             if core.is_stopping:
                 result = NotSent("the batch was stopped before this was sent")
             else:
-                result = await self._client.start(cast("BatchRow", row.input))
+                result = await self._client.start_row(cast("BatchRow", row.input))
         except asyncio.CancelledError:  # outside of the pool's own code: it may have been sent
             core.start_lost(row, self._interruption())
             raise
@@ -258,7 +258,7 @@ class BatchDriver:
 
     def _abandon(self, row: Row, error: Exception | None) -> None:
         handle, fault = row.handle, None
-        if handle is None and error is not None:
+        if row.ref is None and error is not None:
             fault = _unknown(row, error)
             if isinstance(error, AgentsError) and not isinstance(error, NotSent | PoolClosed):
                 fault = error
@@ -268,7 +268,7 @@ class BatchDriver:
                 target=row.target,
                 sent_at=row.sent_at or self._clock.utcnow(),
                 ref=row.ref,
-                run=None if handle is None else handle.accepted or handle.last,
+                run=row.run if handle is None else handle.accepted or handle.last,
                 error=fault,
             )
         )

@@ -15,7 +15,7 @@ from ..clock import Clock
 from ..errors import AgentsError, NotSent, PoolClosed, ReplyError, ReplyLost, StartUnknown
 from ..model import Reply, Request, Run
 from ..model.quick import quick
-from ..observe import Dispatcher, RunStarted, StartAbandoned
+from ..observe import Dispatcher, RunChanged, RunStarted, StartAbandoned
 from ..polling import RunHandle
 
 if TYPE_CHECKING:
@@ -177,9 +177,11 @@ class PendingStart(Generic[T]):
 
     def succeed(self, result: T) -> None:
         """Set `result` as the outcome, and emit that a run started."""
-        run = self._run_of(result)
+        vendor, run = self.start.vendor, self._run_of(result)
         if run is not None:
-            self._emit(RunStarted(vendor=self.start.vendor, target=self.start.target, run=run))
+            self._emit(RunStarted(vendor=vendor, target=self.start.target, run=run))
+            if run.state.is_terminal:  # there will be no poll that finds it
+                self._emit(RunChanged(vendor=vendor, run=run, previous=None))
         if not self._is_awaited:
             self.emit_abandoned(run, None)
         elif self._outcome is not None:
@@ -209,7 +211,9 @@ class PendingStart(Generic[T]):
     def _run_of(self, result: T) -> Run | None:
         find = self.start.find_handle
         handle = result if find is None else find(result)
-        return handle.accepted or handle.last if isinstance(handle, RunHandle) else None
+        if isinstance(handle, RunHandle):
+            return handle.accepted or handle.last
+        return handle if isinstance(handle, Run) else None
 
     def _cancelled_error(self) -> AgentsError:
         vendor, call = self.start.vendor, self.start.request.call

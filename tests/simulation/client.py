@@ -121,7 +121,7 @@ class SimClient(RunClient):
         """Build the GET of a run."""
         return Request(method="GET", url=f"{URL}/runs/{ref.id}", call="runs.get", purpose=Purpose.POLL)
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle | Run:
         """Start a row."""
         self.life.traffic.start_called(row)
         self.pool.ensure_open()
@@ -138,12 +138,15 @@ class SimClient(RunClient):
                 refused_by=frozenset({503}) if self._plan.is_503_safe else frozenset(),
             )
 
-            def read(reply: Reply) -> RunHandle:
+            def read(reply: Reply) -> RunHandle | Run:
                 name, word = _read_line(reply.body.decode(), "runs.start")
                 clock = self.pool.clock
                 ref = RunRef(NAME, "", name)
                 run = _run(ref, word, clock.utcnow())
                 self.life.traffic.starts += 1
+                answers = "handles" if registration.url is not None else self._plan.answers
+                if answers == "runs" or (answers == "ended runs" and run.state.is_terminal):
+                    return run
                 return registration.handle(
                     self._source, ref, target=ref.id, accepted=run, begun_at=clock.now()
                 )

@@ -50,6 +50,10 @@ class Plan:
     by_hand: float
     #: Whether results are written into a file.
     has_results: bool
+    #: Share of runs that are over when their start is answered, and what the client returns of which runs: handles of
+    #: all, runs where they have ended, or, against its contract, of all.
+    over_at_once: float = 0.0
+    answers: str = "handles"
     #: Most steps of one life; for cutting a failing world short.
     budget: int = 200_000
 
@@ -119,6 +123,11 @@ def draw(seed: int, *, journal: str | None = None) -> Plan:
         direct=pick((0, 0, 0, 1, 4)),
         by_hand=pick((0.0, 0.0, 0.5)),
         has_results=random() < 0.15,
+    )
+    plan = attrs.evolve(
+        plan,
+        over_at_once=pick((*(0.0,) * 6, 0.3, 1.0)),
+        answers=pick((*("handles",) * 6, "ended runs", "runs")),
     )
     if journal is None or journal == plan.journal:
         return plan

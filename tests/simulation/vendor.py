@@ -224,7 +224,10 @@ class Vendor:
         )
         words = (request.body or b"").decode().split()
         webhook = words[1] if len(words) > 1 else None
-        run = SimRun(name, key, now, now + lasts, chance.choice(_ENDS), phases, webhook)
+        end = chance.choice(_ENDS)
+        if chance.random() < self.plan.over_at_once:
+            lasts = 0.0
+        run = SimRun(name, key, now, now + lasts, end, phases, webhook)
         self.runs[name] = run
         self.of_key.setdefault(key, []).append(run)
         return run

@@ -117,7 +117,7 @@ class Leap(RunClient):
             target=workflow_id,
         )
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle:
         """Start a row of a batch: its target is the workflow. As `run`, but raises ValueError for a message."""
         if row.message:
             raise ValueError("a Leap workflow takes inputs, and no message")

@@ -108,7 +108,7 @@ class Leena(RunClient):
         start = Start(vendor=VENDOR, request=request, read=read, target=aop_id, advice=_ADVICE)
         return await self._pool.caller.start(self._account, start)
 
-    def start(self, row: BatchRow) -> Coroutine[Any, Any, RunHandle]:
+    def start_row(self, row: BatchRow) -> Coroutine[Any, Any, RunHandle]:
         """Start a row of a batch: its target is the AOP, its input the context. As `execute`."""
         return self.execute(row.target, message=row.message, context=row.input)
 

@@ -372,19 +372,19 @@ async def test_row_of_a_batch() -> None:
     """A row triggers its job; what a job cannot take is refused before anything is sent."""
     async with agh_rig(scripts=SLOW) as rig:
         job = rig.job("slow")
-        assert isinstance(await rig.done(rig.agh.start(BatchRow("a", job))), RunHandle)
+        assert isinstance(await rig.done(rig.agh.start_row(BatchRow("a", job))), RunHandle)
         for row in (BatchRow("b", job, "hello"), BatchRow("c", job, input={"x": 1})):
             with pytest.raises(ValueError, match="without message and input"):
-                await rig.agh.start(row)
+                await rig.agh.start_row(row)
 
 
 async def test_row_without_a_slot() -> None:
     """A row whose job has no free slot is refused at once, and may be tried again after some seconds."""
     async with agh_rig(rules=AghRules(concurrency=1), scripts=SLOW) as rig:
         job = rig.job("slow")
-        await rig.done(rig.agh.start(BatchRow("a", job)))
+        await rig.done(rig.agh.start_row(BatchRow("a", job)))
         with pytest.raises(Conflict) as caught:
-            await rig.done(rig.agh.start(BatchRow("b", job)))
+            await rig.done(rig.agh.start_row(BatchRow("b", job)))
         delay = rig.agh.retry_delay(caught.value, 1)
         assert delay is not None
         assert 1.0 <= delay < 2.0
