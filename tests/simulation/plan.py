@@ -124,8 +124,10 @@ def draw(seed: int, *, journal: str | None = None) -> Plan:
         by_hand=pick((0.0, 0.0, 0.5)),
         has_results=random() < 0.15,
     )
+    is_unsteady = plan.has_lists and random() < 0.2  # lists are few, and would hardly ever leave runs out
     plan = attrs.evolve(
         plan,
+        rates={**rates, **dict.fromkeys(("list.partial", "list.empty"), 0.3)} if is_unsteady else rates,
         over_at_once=pick((*(0.0,) * 6, 0.3, 1.0)),
         answers=pick((*("handles",) * 6, "ended runs", "runs")),
     )
