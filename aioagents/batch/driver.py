@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -80,6 +81,12 @@ class BatchDriver:
         """Begin to read the rows that an earlier run left open, then the input."""
         await self._supervisor.open()
         self._spawn(self._rows.read(rows))
+        with suppress(PoolClosed):  # the first start will raise it
+            # The pool cancels it on closing. Nothing else might report that while there is no row to start.
+            self._pool.caller.run_inline(self._wait_for_end(), self._task_ended)
+
+    async def _wait_for_end(self) -> None:
+        await asyncio.wait([self._ended])
 
     async def next(self) -> Outcome | None:
         """Return the next outcome, None when there will be no more. Raise the error that ended the batch."""

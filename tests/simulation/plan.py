@@ -54,6 +54,8 @@ class Plan:
     #: all, runs where they have ended, or, against its contract, of all.
     over_at_once: float = 0.0
     answers: str = "handles"
+    #: Whether the client looks up starts whose reply was lost.
+    finds_starts: bool = False
     #: Most steps of one life; for cutting a failing world short.
     budget: int = 200_000
 
@@ -130,6 +132,7 @@ def draw(seed: int, *, journal: str | None = None) -> Plan:
         rates={**rates, **dict.fromkeys(("list.partial", "list.empty"), 0.3)} if is_unsteady else rates,
         over_at_once=pick((*(0.0,) * 6, 0.3, 1.0)),
         answers=pick((*("handles",) * 6, "ended runs", "runs")),
+        finds_starts=random() < 0.3,
     )
     if journal is None or journal == plan.journal:
         return plan
