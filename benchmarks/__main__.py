@@ -31,6 +31,7 @@ NAMES: Final = (
     "polling",
     "report",
     "stampede",
+    "starts",
     "waiting",
     "worlds",
 )

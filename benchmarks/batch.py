@@ -157,7 +157,7 @@ class _Vendor(RunClient):
     async def check(self) -> None:
         """Do nothing."""
 
-    async def start(self, row: BatchRow) -> RunHandle:  # noqa: ARG002 - all rows are alike
+    async def start_row(self, row: BatchRow) -> RunHandle:  # noqa: ARG002 - all rows are alike
         """Return the handle of a new run."""
         ref = RunRef("memory", "", str(next(self._numbers)))
         return RunHandle(self._source, ref, begun_at=self.pool.clock.now())

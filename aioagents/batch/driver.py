@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -80,6 +81,12 @@ class BatchDriver:
         """Begin to read the rows that an earlier run left open, then the input."""
         await self._supervisor.open()
         self._spawn(self._rows.read(rows))
+        with suppress(PoolClosed):  # the first start will raise it
+            # The pool cancels it on closing. Nothing else might report that while there is no row to start.
+            self._pool.caller.run_inline(self._wait_for_end(), self._task_ended)
+
+    async def _wait_for_end(self) -> None:
+        await asyncio.wait([self._ended])
 
     async def next(self) -> Outcome | None:
         """Return the next outcome, None when there will be no more. Raise the error that ended the batch."""
@@ -234,7 +241,7 @@ class BatchDriver:
             if core.is_stopping:
                 result = NotSent("the batch was stopped before this was sent")
             else:
-                result = await self._client.start(cast("BatchRow", row.input))
+                result = await self._client.start_row(cast("BatchRow", row.input))
         except asyncio.CancelledError:  # outside of the pool's own code: it may have been sent
             core.start_lost(row, self._interruption())
             raise
@@ -258,7 +265,7 @@ class BatchDriver:
 
     def _abandon(self, row: Row, error: Exception | None) -> None:
         handle, fault = row.handle, None
-        if handle is None and error is not None:
+        if row.ref is None and error is not None:
             fault = _unknown(row, error)
             if isinstance(error, AgentsError) and not isinstance(error, NotSent | PoolClosed):
                 fault = error
@@ -268,7 +275,7 @@ class BatchDriver:
                 target=row.target,
                 sent_at=row.sent_at or self._clock.utcnow(),
                 ref=row.ref,
-                run=None if handle is None else handle.accepted or handle.last,
+                run=row.run if handle is None else handle.accepted or handle.last,
                 error=fault,
             )
         )

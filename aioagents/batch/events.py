@@ -33,6 +33,13 @@ def _no_delay(_: AgentsError, __: int) -> None:
     return None
 
 
+def _check_delay(seconds: float | None) -> float | None:
+    """Return `seconds`, which a client returned. Raises ValueError for what would let a slot rest for ever."""
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise ValueError(f"retry_delay has to return 0 or more seconds, or None, not {seconds!r}")
+    return seconds
+
+
 class BatchEvents:
     """Keeps the rows of a running batch up to date with what happened to them.
 
@@ -113,9 +120,10 @@ class BatchEvents:
         elif phase is Phase.CONFIRMING:
             self._starts += 1
             self._follow(row, now)
-        elif phase is Phase.ENDING:
-            assert row.end is not None  # noqa: S101 - the phase says so
-            self._report(row, Outcome.of_run(row.key, row.target, row.end))
+        elif phase in {Phase.ENDING, Phase.ENDING_AT_ONCE}:
+            assert row.run is not None  # noqa: S101 - the phase says so
+            self._starts += phase is Phase.ENDING_AT_ONCE
+            self._report(row, Outcome.of_run(row.key, row.target, row.run))
         elif phase is Phase.FAILING:
             self._report(row, Outcome(key=row.key, state=row.state, target=row.target, error=row.error))
         elif phase is Phase.RETURNING:
@@ -143,7 +151,7 @@ class BatchEvents:
         """Forget a row that another owner has now, which reports its outcome; report a run that began here."""
         if row.phase is Phase.RECORDING:
             self._slots.free()
-        if row.phase in {Phase.CONFIRMING, Phase.FAILING}:
+        if row.phase in {Phase.CONFIRMING, Phase.ENDING_AT_ONCE, Phase.FAILING}:
             row.error = row.error or error
             self._outbox.abandon(row)
         if row.phase in {Phase.LOST, Phase.REPLANNING}:
@@ -153,12 +161,17 @@ class BatchEvents:
 
     # Starts
 
-    def start_ended(self, row: Row, result: RunHandle | Exception, now: float, utc: datetime) -> None:
-        """Note that the client's start returned a handle or raised an error."""
+    def start_ended(self, row: Row, result: RunHandle | Run | Exception, now: float, utc: datetime) -> None:
+        """Note that the client's start returned a handle or a run, or raised an error.
+
+        A run that has not ended, which no client should return, is attached to by its reference.
+        """
         if isinstance(result, Exception):
             row.error = result
             if isinstance(result, NotSent | PoolClosed):
                 row.sent_at = None
+        elif isinstance(result, Run):
+            row.run, row.ref = result, result.ref
         else:
             row.handle, row.ref = result, result.ref
         if self._is_closed:
@@ -169,6 +182,12 @@ class BatchEvents:
             self._start_failed(row, result, now, utc)
             return
         self._slots.started()
+        end = row.last
+        if end is not None and end.state.is_terminal:
+            row.run = end
+            row.move(Phase.ENDING_AT_ONCE)
+            self._backlog.add(row, ended(row.key, end, ref=row.ref))
+            return
         row.move(Phase.CONFIRMING)
         self._backlog.add(row, Change(key=row.key, state=RowState.STARTED, ref=row.ref, at=utc))
 
@@ -194,7 +213,7 @@ class BatchEvents:
         if not isinstance(error, AgentsError):
             return None
         try:
-            return self._retry_delay(error, self._slots.refusals)
+            return _check_delay(self._retry_delay(error, self._slots.refusals))
         except Exception as fault:  # noqa: BLE001 - of a client's code: the row has its outcome all the same
             self.fail(fault, now)
             return None
@@ -230,7 +249,7 @@ class BatchEvents:
         self._deadlines.pop(row, None)
         row.unfollow = None
         if isinstance(end, Run):
-            row.end = end
+            row.run = end
             row.move(Phase.ENDING)
             self._backlog.add(row, ended(row.key, end))
             return

@@ -60,7 +60,7 @@ class Outbox:
 
     def abandon(self, row: Row) -> None:
         """Report the outcome of a start that nobody waits for, unless it was certainly not sent."""
-        if row.handle is not None or row.sent_at is not None:
+        if row.ref is not None or row.sent_at is not None:
             self._commands.append(Abandon(row, row.error))
 
     def _emit(self, outcome: Outcome, row: Row | None) -> None:

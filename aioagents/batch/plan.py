@@ -16,7 +16,7 @@ from ..errors import (
     RunFailed,
     StartUnknown,
 )
-from ..model import Run, RunState
+from ..model import Run, RunRef, RunState
 from .record import Change, Record, RowState
 
 ENDS: Final[Mapping[RunState, RowState]] = MappingProxyType(
@@ -83,12 +83,13 @@ def unstarted(key: str, state: RowState, error: Exception, *, at: datetime) -> C
     return Change(key=key, state=state, at=at, kind=type(error).__name__, error=words_of(error))
 
 
-def ended(key: str, run: Run) -> Change:
-    """Return the change of a row whose run has ended."""
+def ended(key: str, run: Run, *, ref: RunRef | None = None) -> Change:
+    """Return the change of a row whose run has ended; with its reference where the row is not STARTED."""
     error = fault_of(run)
     return Change(
         key=key,
         state=ENDS[run.state],
+        ref=ref,
         at=run.seen_at,
         ended_at=run.ended_at,
         status=run.status,

@@ -2,6 +2,7 @@
 
     PLANNED -> SENDING -> STARTED -> COMPLETED, FAILED, ABORTED
                   |
+                  +-> COMPLETED, FAILED, ABORTED      the answer to the start was the end of its run
                   +-> REFUSED      no run began, and another attempt would not help
                   +-> PLANNED      no run began, and the start may be tried again
                   +-> UNKNOWN      the start was sent, and whether a run began cannot be known
@@ -51,7 +52,7 @@ _ENDS: Final = frozenset({RowState.COMPLETED, RowState.FAILED, RowState.ABORTED}
 MOVES: Final[Mapping[RowState, frozenset[RowState]]] = MappingProxyType(
     {
         RowState.PLANNED: frozenset({RowState.SENDING, RowState.REFUSED}),
-        RowState.SENDING: frozenset({RowState.STARTED, RowState.REFUSED, RowState.PLANNED, RowState.UNKNOWN}),
+        RowState.SENDING: _ENDS | {RowState.STARTED, RowState.REFUSED, RowState.PLANNED, RowState.UNKNOWN},
         RowState.STARTED: _ENDS,
         RowState.UNKNOWN: frozenset({RowState.STARTED, RowState.PLANNED, RowState.DROPPED}),
         **dict.fromkeys((*_ENDS, RowState.REFUSED, RowState.DROPPED), frozenset()),
@@ -146,8 +147,9 @@ class BatchJournal(Protocol):
     async def record(self, changes: Sequence[Change]) -> None:
         """Make changes; they are on disk when this returns.
 
-        Raise JournalError for a transition that the tables do not have, and for a row that another owner holds: an
-        owner that was believed to be gone must not go on.
+        Raise JournalError for a transition that the tables do not have, for a row that is STARTED, or has ended
+        right after SENDING, without the reference of its run, and for a row that another owner holds: an owner that
+        was believed to be gone must not go on.
         """
         ...
 

@@ -9,9 +9,12 @@ callback. `J` is the state that the journal has, `asks` the change that is being
     READY        PLANNED                                 slot and rate: RECORDING
     RECORDING    PLANNED   SENDING                       answer: RECORDED, or gone
     RECORDED     SENDING                                 its moment: SENT; stop: RETURNING
-    SENT         SENDING                                 handle: CONFIRMING; error: FAILING, RETURNING; lost: outcome
+    SENT         SENDING                                 handle: CONFIRMING; ended run: ENDING_AT_ONCE;
+                                                         error: FAILING, RETURNING; lost: outcome
     RETURNING    SENDING   PLANNED                       answer: READY at the back, or outcome SENDING
     CONFIRMING   SENDING   STARTED                       answer: FOLLOWED, or outcome SENDING with the reference
+    ENDING_AT_ONCE
+                 SENDING   the end                       answer: outcome, or outcome SENDING with the reference
     FAILING      SENDING   REFUSED, UNKNOWN or PLANNED   answer: outcome
     WAITING      STARTED                                 slot: FOLLOWED
     FOLLOWED     STARTED                                 end of the run: ENDING; error, deadline: outcome STARTED
@@ -49,6 +52,7 @@ class Phase(Enum):
     SENT = "sent"
     RETURNING = "returning"
     CONFIRMING = "confirming"
+    ENDING_AT_ONCE = "ending at once"
     FAILING = "failing"
     WAITING = "waiting"
     FOLLOWED = "followed"
@@ -63,9 +67,12 @@ PHASE_MOVES: Final[Mapping[Phase, frozenset[Phase]]] = MappingProxyType(
         Phase.READY: frozenset({Phase.RECORDING, Phase.GONE}),
         Phase.RECORDING: frozenset({Phase.RECORDED, Phase.GONE}),
         Phase.RECORDED: frozenset({Phase.SENT, Phase.RETURNING}),
-        Phase.SENT: frozenset({Phase.CONFIRMING, Phase.FAILING, Phase.RETURNING, Phase.GONE}),
+        Phase.SENT: frozenset(
+            {Phase.CONFIRMING, Phase.ENDING_AT_ONCE, Phase.FAILING, Phase.RETURNING, Phase.GONE}
+        ),
         Phase.RETURNING: frozenset({Phase.READY, Phase.GONE}),
         Phase.CONFIRMING: frozenset({Phase.FOLLOWED, Phase.GONE}),
+        Phase.ENDING_AT_ONCE: frozenset({Phase.GONE}),
         Phase.FAILING: frozenset({Phase.GONE}),
         Phase.WAITING: frozenset({Phase.FOLLOWED}),
         Phase.FOLLOWED: frozenset({Phase.ENDING, Phase.GONE}),
@@ -79,6 +86,7 @@ SENDING_PHASES: Final = frozenset({Phase.RECORDING, Phase.RECORDED, Phase.SENT})
 IN_FLIGHT_PHASES: Final = SENDING_PHASES | {
     Phase.RETURNING,
     Phase.CONFIRMING,
+    Phase.ENDING_AT_ONCE,
     Phase.FAILING,
     Phase.FOLLOWED,
     Phase.ENDING,
@@ -89,13 +97,13 @@ class Row:
     """One row of a running batch, from its claim, or from the journal of an earlier run, until its outcome."""
 
     __slots__ = (
-        "end",
         "error",
         "handle",
         "input",
         "key",
         "phase",
         "ref",
+        "run",
         "sent_at",
         "state",
         "target",
@@ -117,8 +125,8 @@ class Row:
         #: The state to record after a failed start, and the error of that start.
         self.state = RowState.SENDING
         self.error: Exception | None = None
-        #: The run, once it has ended.
-        self.end: Run | None = None
+        #: The run where it has ended, or where the answer to its start was no handle.
+        self.run: Run | None = None
         #: Removes the callback by which the driver learns of the run's end.
         self.unfollow: Callable[[], None] | None = None
 
@@ -130,8 +138,8 @@ class Row:
 
     @property
     def last(self) -> Run | None:
-        """Return the run as the latest poll saw it, None before the first."""
-        return None if self.handle is None else self.handle.last
+        """Return the run as it was seen last, None before that."""
+        return self.run if self.handle is None else self.handle.last
 
     def __repr__(self) -> str:
         return f"<Row {self.key!r} {self.phase.value}>"

@@ -6,8 +6,8 @@ run began, or `StartUnknown`. Where nobody waits for it any more, the outcome is
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
@@ -15,7 +15,7 @@ from ..clock import Clock
 from ..errors import AgentsError, NotSent, PoolClosed, ReplyError, ReplyLost, StartUnknown
 from ..model import Reply, Request, Run
 from ..model.quick import quick
-from ..observe import Dispatcher, RunStarted, StartAbandoned
+from ..observe import Dispatcher, RunChanged, RunStarted, StartAbandoned
 from ..polling import RunHandle
 
 if TYPE_CHECKING:
@@ -51,33 +51,24 @@ class StartRequest:
 class Start(StartRequest, Generic[T]):
     """A start whose whole reply is awaited; `read` makes the result of it.
 
-    `search` may find the result while the reply is outstanding, or after it was lost. Where the vendor treats a
-    repeated start as the same one, `next_attempt` builds the request of another attempt, or returns None when it is
-    too late for one.
+    `find_start` looks up what began, by other means than the reply. It is called once the start has failed, with the
+    error, and returns None to have that raised. `PendingStart.is_sent` says whether anything may have begun: always
+    after a reply that was lost; it then goes on without its caller, as the start does. It is cancelled after two
+    minutes, and when the pool closes. A start that is answered pays nothing for it.
+
+    `find_early` looks for the result while the reply is outstanding, which costs two tasks. It is cancelled when the
+    reply arrives; the result that was read of that may be replaced by `confirm`. An `AgentsError` that it raises
+    closes the connection and is handled as if the reply had failed with it.
+
+    Where the vendor treats a repeated start as the same one, `next_attempt` builds the request of another attempt, or
+    returns None when it is too late for one.
     """
 
     read: Callable[[Reply], T]
-    search: "Search[T] | None" = None
+    find_start: "Callable[[PendingStart[T], AgentsError], Awaitable[T | None]] | None" = None
+    find_early: "Callable[[PendingStart[T]], Awaitable[T]] | None" = None
+    confirm: Callable[[T], Awaitable[T]] | None = None
     next_attempt: Callable[[], Request | None] | None = None
-
-
-class Search(Protocol[T]):
-    """Finds the result of a start by other means than its reply."""
-
-    async def find(self, pending: "PendingStart[T]") -> T:
-        """Return the result once it is found while the reply is outstanding; cancelled when the reply arrives.
-
-        An `AgentsError` raised here closes the connection and is handled as if the reply had failed with it.
-        """
-        ...
-
-    async def confirm(self, result: T) -> T:
-        """Return the result that belongs to this start, given the `result` that was read from the reply."""
-        ...
-
-    async def recover(self, error: AgentsError, pending: "PendingStart[T]") -> T | None:
-        """Search once more after the start failed with `error`; return None to have it raised."""
-        ...
 
 
 class PendingStart(Generic[T]):
@@ -186,9 +177,11 @@ class PendingStart(Generic[T]):
 
     def succeed(self, result: T) -> None:
         """Set `result` as the outcome, and emit that a run started."""
-        run = self._run_of(result)
+        vendor, run = self.start.vendor, self._run_of(result)
         if run is not None:
-            self._emit(RunStarted(vendor=self.start.vendor, target=self.start.target, run=run))
+            self._emit(RunStarted(vendor=vendor, target=self.start.target, run=run))
+            if run.state.is_terminal:  # there will be no poll that finds it
+                self._emit(RunChanged(vendor=vendor, run=run, previous=None))
         if not self._is_awaited:
             self.emit_abandoned(run, None)
         elif self._outcome is not None:
@@ -218,7 +211,9 @@ class PendingStart(Generic[T]):
     def _run_of(self, result: T) -> Run | None:
         find = self.start.find_handle
         handle = result if find is None else find(result)
-        return handle.accepted or handle.last if isinstance(handle, RunHandle) else None
+        if isinstance(handle, RunHandle):
+            return handle.accepted or handle.last
+        return handle if isinstance(handle, Run) else None
 
     def _cancelled_error(self) -> AgentsError:
         vendor, call = self.start.vendor, self.start.request.call

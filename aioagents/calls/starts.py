@@ -4,22 +4,26 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
 
 from ..clock import Clock
 from ..errors import AgentsError, PoolClosed
+from ..model import Request
 from ..observe import Dispatcher
 from ..retry import is_outcome_unknown, is_reply_lost
 from ..tasks import Supervisor
 from .account import Account
-from .pending import PendingStart, Search, Start, StartRequest
+from .pending import PendingStart, Start, StartRequest
 from .reply_errors import note_reply
 from .sender import RequestSender
 
 T = TypeVar("T")
+
+#: Seconds after which the look-up of a start whose reply was lost is given up.
+LONGEST_FIND: Final = 120.0
 
 
 class Starts:
@@ -132,51 +136,13 @@ class Starts:
     def _make(
         self, account: Account, start: Start[T], pending: PendingStart[T], deadline: float
     ) -> Coroutine[Any, Any, T]:
-        make = self._attempt if start.search is None else self._attempt_and_search
+        make = self._attempt if start.find_early is None else self._attempt_and_find_early
         return make(account, start, pending, deadline)
-
-    async def _attempt_and_search(
-        self, account: Account, start: Start[T], pending: PendingStart[T], deadline: float
-    ) -> T:
-        """Make the start, and find its result by other means where the reply does not contain it."""
-        search = start.search
-        assert search is not None  # noqa: S101 - this is what it is for
-        replies: list[T | Exception] = []
-        findings: list[T | Exception] = []
-
-        async def collect(work: Callable[[], Awaitable[T]], outcomes: list[T | Exception]) -> None:
-            try:
-                outcomes.append(await work())
-            except Exception as exc:  # noqa: BLE001 - kept as a value, so that the other one is not cancelled halfway
-                outcomes.append(exc)
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(collect, partial(self._attempt, account, start, pending, deadline), replies)
-            group.start_soon(collect, lambda: search.find(pending), findings)
-        for reply in replies:
-            if not isinstance(reply, Exception):
-                return await search.confirm(reply)
-        # What was found in the same step of the loop in which the start was refused is not what this start began.
-        for finding in findings if pending.is_sent or not replies else ():
-            if not isinstance(finding, Exception):
-                return finding
-        for error in (*replies, *findings):
-            if isinstance(error, Exception):
-                return await self._recover(search, pending, error)
-        raise asyncio.CancelledError  # cancelled from outside: the cancellation of this task is already scheduled
-
-    async def _recover(self, search: Search[T], pending: PendingStart[T], error: Exception) -> T:
-        """Return what a last search finds. Raises `error` where it finds nothing."""
-        found = await search.recover(error, pending) if isinstance(error, AgentsError) else None
-        if found is None:
-            raise error
-        return found
 
     async def _attempt(
         self, account: Account, start: Start[T], pending: PendingStart[T], deadline: float
     ) -> T:
-        """Make attempts until one succeeds, its outcome is unknown, or no other is allowed."""
+        """Make attempts until one succeeds, its outcome is unknown, or no other is allowed; then use `find_start`."""
         failures = 0
         request = start.request
         while True:
@@ -189,19 +155,87 @@ class Starts:
                     note_reply(error, reply)
                 failures += 1
                 error.tries = failures
-                is_safe = start.next_attempt is not None and is_reply_lost(error)
-                if not (pending.is_sent and is_outcome_unknown(request, error)):
-                    pending.note_refused()
-                elif is_safe:
-                    pending.may_have_begun = True
-                else:
-                    raise
-                if not pending.may_resend:
-                    raise
-                await self._sender.wait_to_retry(
-                    account, request, error, failures=failures, deadline=deadline, is_safe=is_safe
+                next_request = await self._next_request(
+                    account, start, pending, request, error=error, deadline=deadline
                 )
-                next_request = request if start.next_attempt is None else start.next_attempt()
-                if next_request is None or not pending.may_resend:
-                    raise  # it is too late for another attempt, or nobody waits any more
-                request = next_request
+                if next_request is not None:
+                    request = next_request
+                elif start.find_start is None or start.find_early is not None:
+                    raise
+                else:
+                    return await self._find(start, pending, error)
+
+    async def _next_request(
+        self,
+        account: Account,
+        start: Start[T],
+        pending: PendingStart[T],
+        request: Request,
+        *,
+        error: AgentsError,
+        deadline: float,
+    ) -> Request | None:
+        """Wait until another attempt is due after `error`; return its request, None where there must be none."""
+        is_safe = start.next_attempt is not None and is_reply_lost(error)
+        if not (pending.is_sent and is_outcome_unknown(request, error)):
+            pending.note_refused()
+        elif is_safe:
+            pending.may_have_begun = True
+        else:
+            return None
+        if not pending.may_resend:
+            return None
+        try:
+            await self._sender.wait_to_retry(
+                account, request, error, failures=error.tries, deadline=deadline, is_safe=is_safe
+            )
+        except AgentsError:  # `error` itself
+            return None
+        next_request = request if start.next_attempt is None else start.next_attempt()
+        return next_request if pending.may_resend else None  # or it is too late, since nobody waits any more
+
+    async def _find(self, start: Start[T], pending: PendingStart[T], error: Exception) -> T:
+        """Return what `find_start` finds within its time. Raises `error` where it finds nothing."""
+        if start.find_start is None or not isinstance(error, AgentsError):
+            raise error
+        found = None
+        with anyio.CancelScope() as scope:
+            timer = self._clock.call_at(self._clock.now() + LONGEST_FIND, scope.cancel)
+            try:
+                found = await start.find_start(pending, error)
+            finally:
+                timer.cancel()
+        if found is None:
+            raise error
+        return found
+
+    async def _attempt_and_find_early(
+        self, account: Account, start: Start[T], pending: PendingStart[T], deadline: float
+    ) -> T:
+        """Make the start, and look for its result elsewhere while the reply is outstanding."""
+        find_early = start.find_early
+        assert find_early is not None  # noqa: S101 - this is what it is for
+        replies: list[T | Exception] = []
+        findings: list[T | Exception] = []
+
+        async def collect(work: Callable[[], Awaitable[T]], outcomes: list[T | Exception]) -> None:
+            try:
+                outcomes.append(await work())
+            except Exception as exc:  # noqa: BLE001 - kept as a value, so that the other one is not cancelled halfway
+                outcomes.append(exc)
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect, partial(self._attempt, account, start, pending, deadline), replies)
+            group.start_soon(collect, partial(find_early, pending), findings)
+        for reply in replies:
+            if not isinstance(reply, Exception):
+                return reply if start.confirm is None else await start.confirm(reply)
+        # What was found in the same step of the loop in which the start was refused is not what this start began.
+        for finding in findings if pending.is_sent or not replies else ():
+            if not isinstance(finding, Exception):
+                return finding
+        for error in (*replies, *findings):
+            if isinstance(error, Exception):
+                return await self._find(start, pending, error)
+        raise asyncio.CancelledError  # cancelled from outside: the cancellation of this task is already scheduled

@@ -17,6 +17,7 @@ from .settings import (
     key_headers,
     path_segment,
 )
+from .starter import RunStarter
 from .uploads import Form, Progress, ProgressReporter, Uploadable, UploadSource, file_form, open_upload
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Provider",
     "RunClient",
     "RunReader",
+    "RunStarter",
     "UploadSource",
     "Uploadable",
     "WebhookRegistration",

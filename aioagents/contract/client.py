@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from ..calls import Account
 from ..errors import AgentsError, AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
-from ..model import Request, RunRef
+from ..model import Request, Run, RunRef
 from ..polling import RunHandle
 from ..pool import SessionPool
 from .row import BatchRow
@@ -60,17 +60,18 @@ class RunClient(ABC):
             return
 
     @abstractmethod
-    async def start(self, row: BatchRow) -> RunHandle:
-        """Start what a row of a batch names, once. Raises what the vendor's own verb for it raises.
+    async def start_row(self, row: BatchRow) -> RunHandle | Run:
+        """Start what a row of a batch names, once; return its handle, or the ended run if the answer is its end.
 
-        Raises ValueError, before anything is sent, for a row that this vendor cannot start.
+        A batch attaches to a run that has not ended by its reference. Raises what the vendor's own verb for it
+        raises, and ValueError, before anything is sent, for a row that this vendor cannot start.
         """
 
     def retry_delay(self, error: AgentsError, failures: int) -> float | None:  # noqa: ARG002 - for vendors that override it
         """Return the seconds after which a start that was refused with `error` may be accepted.
 
         None where waiting does not help, or where the pool's retries have waited already. `failures` is about how
-        often it was refused for this reason.
+        often it was refused for this reason. A batch ends with ValueError for what is no finite time.
         """
         return None
 

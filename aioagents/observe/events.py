@@ -98,7 +98,7 @@ class StartAbandoned(Event):
 @quick
 @frozen(kw_only=True)
 class RunChanged(Event):
-    """A poll found a change; `previous` is None for the first poll."""
+    """A poll found a change, or the answer to a start was an end. `previous` is None for the first time."""
 
     run: Run
     previous: Run | None = field(repr=False)

@@ -63,7 +63,7 @@ class StandIn(RunClient):
     async def check(self) -> None:
         """Find all well."""
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle:
         """Do as the test says."""
         self.started.append(row.key)
         self.started_at.append(self.pool.clock.now())
@@ -233,6 +233,7 @@ class Rig:
         *,
         lasts: float = 25.0,
         cadence: Cadence | None = None,
+        vendor: type[StandIn] = StandIn,
         **options: Any,
     ) -> None:
         self.clock = FakeClock()
@@ -241,7 +242,7 @@ class Rig:
         self.pool = SessionPool(
             clock=self.clock, cadence=cadence or Steady(10), chance=lambda: 0.5, hooks=hooks
         )
-        self.client = StandIn(self.pool, lasts=lasts)
+        self.client = vendor(self.pool, lasts=lasts)
         self.notebook = notebook or Notebook()
         self.batch = Batch(self.client, **{"journal": self.notebook, **options})
         self.outcomes: list[Outcome] = []

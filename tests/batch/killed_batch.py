@@ -35,7 +35,7 @@ class Vendor(StandIn):
         super().__init__(pool)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle:
         """Start a run, or fail, depending on the key."""
         number = int(row.key)
         await asyncio.sleep(0.001 * (number % 5))
@@ -47,7 +47,7 @@ class Vendor(StandIn):
         await asyncio.sleep(0.001 * (number % 3))
         if number % 31 == 3:
             raise StartUnknown("no whole reply came back")
-        return await super().start(row)
+        return await super().start_row(row)
 
     async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
         """Return the run as completed."""

@@ -10,6 +10,7 @@ from aioagents import BadRequest, JournalError, PoolClosed, Run, RunRef, RunStat
 from aioagents.batch import BatchRow, Record, RowState
 from aioagents.batch import states as commands
 from aioagents.batch.core import BatchCore
+from aioagents.batch.plan import ENDS
 from aioagents.batch.settings import BatchSettings
 from aioagents.batch.states import IN_FLIGHT_PHASES, PHASE_MOVES, SENDING_PHASES, Phase, Row
 from tests.simulation.cores.batch_world import Handle
@@ -80,6 +81,62 @@ def test_what_frees_a_slot_and_what_takes_it_are_recorded_together() -> None:
         ("a", RowState.STARTED),
         ("b", RowState.SENDING),
     ]
+
+
+@pytest.mark.parametrize("is_handle", [True, False])
+@pytest.mark.parametrize("state", ENDS)
+def test_start_that_is_answered_by_the_end(state: RunState, is_handle: bool) -> None:
+    """A row whose start returns an ended run goes to its end in one change, counts as started, is not followed."""
+    table = Table()
+    [row] = table.sent("a")
+    run = run_of(RunRef("v", "", "a"), state)
+    table.core.start_ended(row, Handle(run.ref, run) if is_handle else run, 0.0, UTC_NOW)  # type: ignore[arg-type]
+    [save] = table.given(commands.Save)
+    [change] = save.changes
+    assert (change.key, change.state, change.ref, change.status) == ("a", ENDS[state], run.ref, state.value)
+    assert (table.core.statistics(UTC_NOW).in_flight, table.core.statistics(UTC_NOW).starts) == (1, 0)
+    table.core.recorded(0.0)
+    given = table.given(object)
+    [emitted] = [each for each in given if isinstance(each, commands.Emit)]
+    assert (emitted.outcome.state, emitted.outcome.run, emitted.row) == (ENDS[state], run, None)
+    assert not any(isinstance(each, commands.Follow) for each in given)
+    assert (table.core.statistics(UTC_NOW).in_flight, table.core.statistics(UTC_NOW).starts) == (0, 1)
+
+
+@pytest.mark.parametrize("how", ["failed", "closed", "taken over"])
+def test_end_in_the_answer_that_is_not_recorded(how: str) -> None:
+    """Where the end that answered a start cannot be recorded, the run is reported all the same."""
+    table = Table()
+    [row] = table.sent("a")
+    run = run_of(RunRef("v", "", "a"), RunState.COMPLETED)
+    table.core.start_ended(row, run, 0.0, UTC_NOW)
+    table.given(commands.Save)
+    if how == "failed":
+        table.core.record_failed(JournalError("full"), 0.0)
+        [emitted] = table.given(commands.Emit)
+        outcome = emitted.outcome
+        assert (outcome.state, outcome.ref, outcome.run) == (RowState.SENDING, run.ref, run)
+        return
+    if how == "closed":
+        table.core.left(())
+        table.core.close()
+    else:
+        table.core.recorded(0.0, refused={"a": JournalError("somebody else has a")})
+    [abandoned] = table.given(commands.Abandon)
+    assert (abandoned.row.ref, abandoned.row.last) == (run.ref, run)
+
+
+def test_run_that_goes_on_is_attached_to() -> None:
+    """A client that returns a run which has not ended breaks its contract, and its row is followed by reference."""
+    table = Table()
+    [row] = table.sent("a")
+    run = run_of(RunRef("v", "", "a"))
+    table.core.start_ended(row, run, 0.0, UTC_NOW)
+    [save] = table.given(commands.Save)
+    assert [(change.state, change.ref) for change in save.changes] == [(RowState.STARTED, run.ref)]
+    table.core.recorded(0.0)
+    [follow] = table.given(commands.Follow)
+    assert (follow.row.ref, follow.row.handle) == (run.ref, None)
 
 
 def test_nothing_is_decided_twice() -> None:

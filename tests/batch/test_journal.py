@@ -15,6 +15,7 @@ import pytest
 
 from aioagents.batch import BY_HAND, MOVES, BatchJournal, BatchRow, Journal, RowState
 from aioagents.batch.journal import digest_of
+from aioagents.batch.plan import ENDS
 from aioagents.codec import encode_deep
 from aioagents.errors import JournalError
 from aioagents.model import RunRef
@@ -193,6 +194,29 @@ async def test_rows_that_cannot_be_stored(path: Path, row: BatchRow, error: type
     assert states_of(path) == {}
 
 
+def _facts(key: str, state: RowState, target: RowState) -> dict[str, Any]:
+    """Return what a change has to say besides: a row that ends right after SENDING names its run."""
+    return {"ref": ref_of(key)} if state is RowState.SENDING and target in ENDS.values() else {}
+
+
+@pytest.mark.parametrize("end", ENDS.values())
+async def test_end_right_after_sending(path: Path, end: RowState) -> None:
+    """A row whose start was answered by the end of its run goes there in one change, which names the run."""
+    async with journal_at(path) as journal:
+        await walk(journal, "a", RowState.SENDING)
+        with pytest.raises(JournalError, match="'a' cannot be started without its run's reference"):
+            await journal.record([change("a", end, seconds=2)])
+        assert (await find(journal, "a")).state is RowState.SENDING
+        facts = {"ref": ref_of("a"), "status": "over", "output": [1]}
+        await journal.record([change("a", end, seconds=2, ended_at=at(1), **facts)])
+        [record] = await journal.unemitted(10)
+        assert (record.state, record.ref, record.status, record.output) == (end, ref_of("a"), "over", [1])
+        assert (record.sent_at, record.ended_at) == (at(0), at(1))
+        assert [each async for each in journal.unfinished()] == []
+    with Journal.read_only(path) as view:
+        assert view.durations()[end].count == 1
+
+
 async def test_transitions_are_those_of_the_table(path: Path) -> None:
     """From each state, every transition of the table is made, and every other one is refused and changes nothing."""
     async with journal_at(path) as journal:
@@ -200,7 +224,7 @@ async def test_transitions_are_those_of_the_table(path: Path) -> None:
             key = f"{state} {target}"
             await walk(journal, key, state)
             if target in MOVES[state]:
-                await journal.record([change(key, target)])
+                await journal.record([change(key, target, **_facts(key, state, target))])
                 expected = target
             else:
                 with pytest.raises(JournalError, match=f"'{key}' is {state}, and cannot become {target}"):
@@ -216,7 +240,8 @@ async def test_transitions_by_hand_are_those_of_both_tables(path: Path) -> None:
             key = f"{state} {target}"
             await walk(journal, key, state)
             if target in MOVES[state] | BY_HAND.get(state, frozenset()):
-                await journal.record([change(key, target, is_by_hand=True)])
+                facts = _facts(key, state, target)
+                await journal.record([change(key, target, is_by_hand=True, **facts)])
                 assert (await find(journal, key)).state is target
             else:
                 with pytest.raises(JournalError, match=f"'{key}' is {state}, and cannot become {target}"):

@@ -20,8 +20,9 @@ from hypothesis.stateful import (
 
 from aioagents.batch import MOVES, BatchRow, Journal, RowState
 from aioagents.batch.journal import digest_of
+from aioagents.batch.plan import ENDS
 from aioagents.errors import JournalError
-from tests.batch.journal_rig import at, change, journal_at
+from tests.batch.journal_rig import at, change, journal_at, ref_of
 
 T = TypeVar("T")
 
@@ -34,9 +35,12 @@ _OUTPUTS = st.none() | st.recursive(
     max_leaves=4,
 )
 _CHANGES = st.builds(
-    lambda key, state, seconds, **members: change(key, state, seconds=seconds, **members),
+    lambda key, state, seconds, has_ref, **members: change(
+        key, state, seconds=seconds, **({"ref": ref_of(key)} if has_ref else {}), **members
+    ),
     key=_KEYS,
     state=st.sampled_from(RowState),
+    has_ref=st.booleans(),
     seconds=st.integers(-1000, 1000),
     status=_WORDS,
     kind=_WORDS,
@@ -81,6 +85,8 @@ class _Model:
         """Make a change, or return false if it has to be refused."""
         row = self.rows.get(each.key)
         if row is None or each.state not in MOVES[row.state]:
+            return False
+        if row.state is RowState.SENDING and each.state in ENDS.values() and each.ref is None:
             return False
         if row.state is RowState.UNKNOWN:
             self.is_stale |= row.is_emitted
@@ -188,7 +194,9 @@ class _Machine(RuleBasedStateMachine):
             return
         key = data.draw(st.sampled_from(sorted(movable)))
         state = data.draw(st.sampled_from(sorted(MOVES[self.model.rows[key].state])))
-        self.record([change(key, state, seconds=7)])
+        self.record(
+            [change(key, state, seconds=7, **({"ref": ref_of(key)} if data.draw(st.booleans()) else {}))]
+        )
 
     @rule(keys=st.lists(_KEYS, min_size=1, max_size=3), size=st.integers(0, 10**12))
     def record_emitted(self, keys: list[str], size: int) -> None:

@@ -1,6 +1,7 @@
 """What is cut off in the middle of a batch's own work: a journal call, a start, a decision."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -82,10 +83,10 @@ async def test_start_that_returns_no_handle() -> None:
     """A client that returns something else may have started a run: the outcome says so, and the batch ends."""
     async with rig() as r:
 
-        async def start(_: BatchRow) -> None:
+        async def start_row(_: BatchRow) -> None:
             return None
 
-        r.client.start = start  # type: ignore[method-assign,assignment]
+        r.client.start_row = start_row  # type: ignore[method-assign,assignment]
         await r.begin(rows(1))
         await r.clock.advance(1)
         assert r.is_over
@@ -106,6 +107,20 @@ async def test_client_that_cannot_say_when_to_retry() -> None:
         await r.clock.advance(1)
         assert r.is_over
         assert isinstance(r.error, LookupError)
+        assert r.states == {"0": RowState.REFUSED}
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0])
+async def test_delay_that_would_never_end(seconds: float) -> None:
+    """A `retry_delay` that is no time to wait ends the batch: a slot would rest for ever, and nothing say so."""
+    async with rig(sending=1) as r:
+        r.client.retry_delay = lambda *_: seconds  # type: ignore[method-assign]
+        r.client.faults["0"] = BadRequest("no", status=400)
+        await r.begin(rows(2))
+        await r.clock.advance(1)
+        assert r.is_over
+        assert isinstance(r.error, ValueError)
+        assert "retry_delay" in str(r.error)
         assert r.states == {"0": RowState.REFUSED}
 
 

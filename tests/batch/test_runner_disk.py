@@ -70,11 +70,11 @@ class _Vendor(StandIn):
         self._at = at
         self._then = then
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle:
         """Start as the stand-in does."""
         if len(self.started) == self._at:
             self._then()
-        return await super().start(row)
+        return await super().start_row(row)
 
 
 class _Watched(Journal):

@@ -146,3 +146,25 @@ async def test_start_that_its_pool_ends_is_reported() -> None:
         assert r.is_over
         assert isinstance(r.error, PoolClosed)
         assert [(each.state, type(each.error)) for each in r.outcomes] == [(RowState.SENDING, PoolClosed)] * 2
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_pool_that_closes_while_there_is_nothing_to_do(count: int) -> None:
+    """A batch that only waits for its input ends when the pool closes, not at the next row."""
+
+    async def given() -> AsyncIterator[BatchRow]:
+        for row in rows(count):
+            yield row
+        async for row in _none():
+            yield row
+
+    before = asyncio.all_tasks()
+    async with rig(lasts=0.0) as r:
+        await r.begin(given())
+        await r.clock.advance(5)
+        assert (len(r.outcomes), r.is_over) == (count, False)
+        await r.pool.aclose()
+        await settle()
+        assert r.is_over
+        assert isinstance(r.error, PoolClosed)
+        assert not {task for task in asyncio.all_tasks() - before if not task.done()}

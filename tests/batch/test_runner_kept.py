@@ -166,11 +166,11 @@ async def test_rows_that_a_kill_could_leave_unknown(tmp_path: Path) -> None:
     counts: list[int] = []
 
     class _Counting(StandIn):
-        async def start(self, row: BatchRow) -> RunHandle:
+        async def start_row(self, row: BatchRow) -> RunHandle:
             counts.append(ask(path, "SELECT count(*) FROM row WHERE state = 'sending'")[0][0])
             if len(counts) == 64 and self.release is not None:
                 self.release.set()
-            return await super().start(row)
+            return await super().start_row(row)
 
     async with _pool() as pool:
         client = _Counting(pool, lasts=0.005)

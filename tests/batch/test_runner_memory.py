@@ -29,7 +29,7 @@ class _Lean(StandIn):
         super().__init__(pool)
         self._state = RunState.RUNNING if are_endless else RunState.COMPLETED
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle:
         """Return that it began."""
         await asyncio.sleep(0)
         ref, now = ref_of(row.key), self.pool.clock.now()

@@ -38,7 +38,7 @@ class Caller(RunClient):
     async def check(self) -> None:
         """Find all well."""
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle:
         """Send a start."""
 
         def read(_: Reply) -> RunHandle:
@@ -109,13 +109,13 @@ class Slots(StandIn):
         super().__init__(pool, lasts=lasts)
         self._source = pool.source("slots", self, self.vendor)
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle:
         """Start a run if there is a slot."""
         runs = [self._run(RunRef(self.vendor, "", each)) for each in self._begun]
         if sum(not run.state.is_terminal for run in runs) + self.out >= 2:
             self.started.append(row.key)
             raise Conflict("no slot", status=409, reason="concurrency")
-        return await super().start(row)
+        return await super().start_row(row)
 
     def retry_delay(self, error: AgentsError, failures: int) -> float | None:
         """Wait a second."""

@@ -30,6 +30,10 @@ _TINY = {
         rf"report: {_NUMBER} times bare rows a second .*",
     ),
     "stampede": (["--calls=50", "--rounds=1"], rf"stampede: 1 token request \(aim 1\), {_NUMBER} times warm"),
+    "starts": (
+        ["--starts=20", "--rounds=1"],
+        rf"starts: {_NUMBER} times with find_start \(aim 1\), {_NUMBER} with find_early",
+    ),
     "waiting": (["--runs=50", "--rounds=1", "--seconds=0.1"], rf"waiting: -?{_NUMBER} times 700 bytes .*"),
     "worlds": (
         ["--seeds=4"],

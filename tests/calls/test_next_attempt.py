@@ -82,19 +82,13 @@ async def _never() -> str:
 
 
 class _Nothing:
-    """A search that finds nothing, or what `found` says, and only in the end."""
+    """Finds nothing, or what `found` says, after a fault."""
 
     def __init__(self, found: str | None = None) -> None:
         self.found = found
         self.was_sent: list[bool] = []
 
-    async def find(self, pending: PendingStart[str]) -> str:
-        return await _never()
-
-    async def confirm(self, result: str) -> str:
-        return result
-
-    async def recover(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
+    async def find_start(self, pending: PendingStart[str], error: AgentsError) -> str | None:
         self.was_sent.append(pending.is_sent)
         return self.found
 
@@ -200,7 +194,7 @@ async def test_refusal_after_a_lost_attempt(step: Step, cause: type[AgentsError]
     """Although a later attempt is refused, a lost one may have begun something, which stays unknown."""
     async with Rig(LOST, step, is_signed=is_signed) as rig:
         search = _Nothing()
-        ended = await ending(rig, Signer(), search=search)
+        ended = await ending(rig, Signer(), find_start=search.find_start)
         assert isinstance(ended, StartUnknown)
         assert isinstance(ended.__cause__, cause)
         assert ended.sent_at == EPOCH  # of the attempt that may have begun something
@@ -212,7 +206,7 @@ async def test_refusal_after_a_lost_attempt(step: Step, cause: type[AgentsError]
 async def test_refusal_after_a_lost_attempt_may_be_explained() -> None:
     """A search that finds what the lost attempt began turns a later refusal into a result."""
     async with Rig(LOST, Reply(409)) as rig:
-        assert await ending(rig, Signer(), search=_Nothing("found")) == "found"
+        assert await ending(rig, Signer(), find_start=_Nothing("found").find_start) == "found"
         assert rig.caller.starts == 1
 
 
@@ -280,7 +274,7 @@ async def _lost_with_a_wait(attempt: Attempt) -> Reply:
 async def test_cancelled_after_a_lost_attempt(found: str | None) -> None:
     """When the caller is cancelled after a lost attempt, no other is made, and the outcome is emitted."""
     async with Rig(_lost_with_a_wait, OK) as rig:
-        task = await rig.begin(_start(rig, search=_Nothing(found)))
+        task = await rig.begin(_start(rig, find_start=_Nothing(found).find_start))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await rig.clock.advance(1000)
@@ -294,7 +288,7 @@ async def test_cancelled_after_a_lost_attempt(found: str | None) -> None:
 async def test_drained_after_a_lost_attempt(found: str | None) -> None:
     """While the pool drains, nothing is sent again; the start ends as what is known of its earlier attempt."""
     async with Rig(_lost_with_a_wait, OK) as rig:
-        task = await rig.begin(_start(rig, search=_Nothing(found)))
+        task = await rig.begin(_start(rig, find_start=_Nothing(found).find_start))
         draining = await rig.begin(rig.caller.drain(60.0))
         await rig.clock.advance(1000)
         assert draining.done()
@@ -343,6 +337,7 @@ class _Plan:
     tries: list[tuple[str, int, int]]
     renewals: list[bool] | None
     is_searched: bool
+    is_found_early: bool
     found_early: str
     found_early_at: int
     found: str | None
@@ -363,6 +358,7 @@ _plans = st.builds(
     ),
     renewals=st.none() | st.lists(st.sampled_from([True, True, True, False]), min_size=3, max_size=3),
     is_searched=st.booleans(),
+    is_found_early=st.booleans(),
     found_early=st.sampled_from(["never", "found early", "gives up"]),
     found_early_at=_phase,
     found=st.sampled_from([None, "found"]),
@@ -418,7 +414,7 @@ class _Story:
         self.renewals.append(attrs.evolve(REFUSING, headers={"number": str(len(self.renewals) + 1)}))
         return self.renewals[-1]
 
-    async def find(self, pending: PendingStart[str]) -> str:
+    async def find_early(self, pending: PendingStart[str]) -> str:
         """Find what the plan says, if it can be this start's."""
         await self.until(self.plan.found_early_at)
         if self.plan.found_early == "never" or not pending.is_sent:
@@ -432,7 +428,7 @@ class _Story:
         await self.until(self.plan.found_at)
         return result
 
-    async def recover(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
+    async def find_start(self, pending: PendingStart[str], error: AgentsError) -> str | None:
         """Return what the plan says, after a planned wait."""
         await self.until(self.plan.found_at)
         return self.plan.found if pending.is_sent else None
@@ -440,7 +436,10 @@ class _Story:
     async def start(self) -> str:
         """Make the start."""
         renew = self.next_attempt if self.plan.renewals is not None else None
-        return await repeated(self.rig, renew, search=self if self.plan.is_searched else None)
+        search: dict[str, Any] = {"find_start": self.find_start} if self.plan.is_searched else {}
+        if self.plan.is_found_early:
+            search |= {"find_early": self.find_early, "confirm": self.confirm}
+        return await repeated(self.rig, renew, **search)
 
     async def close(self) -> None:
         """Close the pool as pools do."""

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from aioagents.calls import PendingStart, Start
+from aioagents.calls.starts import LONGEST_FIND
 from aioagents.errors import (
     AgentsError,
     AuthenticationError,
@@ -51,10 +52,11 @@ class Handle(RunHandle):
 
 
 class FakeSearch:
-    """A search that finds what a test says, and records its calls."""
+    """A search that finds what a test says, and records its calls. Only asked after a fault unless `is_early`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_early: bool = True) -> None:
         loop = asyncio.get_running_loop()
+        self.is_early = is_early
         self.found_early: asyncio.Future[str] = loop.create_future()
         #: What a search after an error finds; waited for where it is a future.
         self.later: str | asyncio.Future[str | None] | None = None
@@ -63,9 +65,9 @@ class FakeSearch:
         self.faults: list[tuple[AgentsError, bool]] = []
         self.was_cancelled = False
 
-    async def find(self, pending: PendingStart[RunHandle]) -> RunHandle:
+    async def find_early(self, pending: PendingStart[RunHandle]) -> RunHandle:
         """Return the run once the test sets it."""
-        self.asked.append("find")
+        self.asked.append("find_early")
         try:
             return Handle(await self.found_early)
         except asyncio.CancelledError:
@@ -81,9 +83,9 @@ class FakeSearch:
             other = await other
         return result if other is None else Handle(other)
 
-    async def recover(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
+    async def find_start(self, pending: PendingStart[RunHandle], error: AgentsError) -> RunHandle | None:
         """Return what the test says is found in the end."""
-        self.asked.append("recover")
+        self.asked.append("find_start")
         self.faults.append((error, pending.is_sent))
         found = await self.later if isinstance(self.later, asyncio.Future) else self.later
         return None if found is None else Handle(found)
@@ -102,7 +104,9 @@ def started(rig: Rig, search: FakeSearch, **changes: Any) -> Awaitable[RunHandle
         read=read,
         target="triage",
         advice=lambda: "Check there.",
-        search=search,
+        find_start=search.find_start,
+        find_early=search.find_early if search.is_early else None,
+        confirm=search.confirm,
     )
     return rig.caller.start(rig.account, attrs.evolve(start, **changes))
 
@@ -154,7 +158,7 @@ async def test_found_in_flight() -> None:
         search.found_early.set_result("seen")
         assert await outcome(task) == "seen"
         assert held.reply.cancelled()
-        assert search.asked == ["find"]
+        assert search.asked == ["find_early"]
         assert_one_run(rig, "seen")
         assert rig.emitted(StartAbandoned) == []
         await settle()
@@ -182,7 +186,7 @@ async def test_answered_first(instead: dict[str, str], name: str) -> None:
         search = FakeSearch()
         search.instead |= instead
         assert await outcome(await begin(rig, search)) == name
-        assert search.asked == ["find", "confirm"]
+        assert search.asked == ["find_early", "confirm"]
         assert search.was_cancelled
         assert_one_run(rig, name)
         rig.assert_idle()
@@ -212,15 +216,16 @@ _IDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("is_early", [True, False])
 @pytest.mark.parametrize(("step", "error", "is_unknown"), FATES, ids=_IDS)
 async def test_nothing_is_found_after_an_error(
-    step: Step, error: type[AgentsError], is_unknown: bool
+    step: Step, error: type[AgentsError], is_unknown: bool, is_early: bool
 ) -> None:
     """The search is asked after any error; where it finds nothing, the refusal is raised, else StartUnknown."""
     async with Rig(step, retry=ONCE, is_signed=False) as rig:
-        search = FakeSearch()
+        search = FakeSearch(is_early=is_early)
         ended = await outcome(await begin(rig, search))
-        assert search.asked == ["find", "recover"]
+        assert search.asked == [*(["find_early"] if is_early else []), "find_start"]
         ((fault, was_sent),) = search.faults
         assert isinstance(fault, error)
         assert was_sent is is_unknown
@@ -236,11 +241,14 @@ async def test_nothing_is_found_after_an_error(
         rig.assert_idle()
 
 
+@pytest.mark.parametrize("is_early", [True, False])
 @pytest.mark.parametrize(("step", "error", "is_unknown"), FATES, ids=_IDS)
-async def test_found_after_an_error(step: Step, error: type[AgentsError], is_unknown: bool) -> None:
+async def test_found_after_an_error(
+    step: Step, error: type[AgentsError], is_unknown: bool, is_early: bool
+) -> None:
     """What the search finds after any error is the result, emitted and counted once."""
     async with Rig(step, retry=ONCE, is_signed=False) as rig:
-        search = FakeSearch()
+        search = FakeSearch(is_early=is_early)
         search.later = "found"
         assert await outcome(await begin(rig, search)) == "found"
         assert rig.send.times == 1
@@ -258,7 +266,7 @@ async def test_refusals_by_which_nothing_began() -> None:
         ended = await outcome(task)
         assert type(ended) is ServerError
         assert search.faults == [(ended, False)]
-        assert search.asked == ["find", "recover"]
+        assert search.asked == ["find_early", "find_start"]
         assert rig.send.times == 3
 
 
@@ -275,6 +283,53 @@ async def test_advice_is_asked_for_at_the_end() -> None:
         assert isinstance(ended, StartUnknown)
         assert ended.advice == "Seen: run-7."
         assert "Seen: run-7." in str(ended)
+
+
+async def test_find_start_makes_no_task() -> None:
+    """A start that is answered asks for no search, and runs in one task, with `find_start` as without."""
+    held = Held()
+    async with Rig(held) as rig:
+        before = asyncio.all_tasks()
+        search = FakeSearch(is_early=False)
+        task = await begin(rig, search)
+        assert len(asyncio.all_tasks() - before) == 2  # the caller's own, and the start's
+        held.reply.set_result(OK)
+        assert await outcome(task) == "ok"
+        assert search.asked == []
+        assert_one_run(rig, "ok")
+
+
+async def test_find_start_after_all_attempts() -> None:
+    """A start that is refused and sent again is looked up once, after the last attempt."""
+    async with Rig(Reply(429), Reply(429), ReplyLost("cut")) as rig:
+        search = FakeSearch(is_early=False)
+        search.later = "found"
+        task = await begin(rig, search)
+        await rig.clock.advance(100)
+        assert await outcome(task) == "found"
+        assert rig.send.times == 3
+        assert [(type(error), is_sent) for error, is_sent in search.faults] == [(ReplyLost, True)]
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+async def test_find_start_that_does_not_end(is_early: bool) -> None:
+    """A look-up that hangs is given up: the start is then unknown, and nothing is left of it."""
+    async with Rig(ReplyLost("cut")) as rig:
+        tasks = asyncio.all_tasks()
+        search = FakeSearch(is_early=is_early)
+        search.later = asyncio.get_running_loop().create_future()
+        task = await begin(rig, search)
+        await rig.clock.advance(LONGEST_FIND - 1.0)
+        assert not task.done()
+        await rig.clock.advance(1.0)
+        ended = await outcome(task)
+        assert isinstance(ended, StartUnknown)
+        assert isinstance(ended.__cause__, ReplyLost)
+        assert search.later.cancelled()
+        await settle()
+        assert asyncio.all_tasks() == tasks
+        assert_none(rig)
+        rig.assert_idle()
 
 
 # ── a search that ends the connection, or breaks ────────────────────────────────────────────────────────
@@ -348,7 +403,7 @@ async def test_reply_that_breaks_the_reading() -> None:
         search = FakeSearch()
         ended = await outcome(await begin(rig, search, read=break_down))
         assert isinstance(ended, StartUnknown)
-        assert search.asked == ["find"]
+        assert search.asked == ["find_early"]
 
 
 async def test_search_that_raises_afterwards() -> None:
@@ -369,9 +424,9 @@ async def test_refusal_that_is_in_doubt() -> None:
     """Where a search cannot find out what came before a refusal, the start is unknown."""
 
     class Doubting(FakeSearch):
-        async def recover(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
+        async def find_start(self, pending: PendingStart[RunHandle], error: AgentsError) -> RunHandle | None:
             pending.note_may_have_begun()
-            return await super().recover(error, pending)
+            return await super().find_start(pending, error)
 
     async with Rig(Reply(409)) as rig:
         ended = await outcome(await begin(rig, Doubting()))
@@ -394,11 +449,11 @@ async def _together(rig: Rig, search: FakeSearch, *acts: Callable[[], object]) -
 @pytest.mark.parametrize(
     ("reply", "asked", "expected"),
     [
-        (OK, ["find", "confirm"], "ok"),
-        (Reply(500), ["find"], "seen"),
-        (Reply(200), ["find"], "seen"),
-        (Reply(409), ["find", "recover"], Conflict),
-        (Reply(429, {"retry-after": "1000"}), ["find", "recover"], Throttled),
+        (OK, ["find_early", "confirm"], "ok"),
+        (Reply(500), ["find_early"], "seen"),
+        (Reply(200), ["find_early"], "seen"),
+        (Reply(409), ["find_early", "find_start"], Conflict),
+        (Reply(429, {"retry-after": "1000"}), ["find_early", "find_start"], Throttled),
     ],
     ids=["confirm", "hidden", "unreadable", "refused", "throttled"],
 )
@@ -461,7 +516,7 @@ async def test_cancelled_before_the_first_byte(phase: str) -> None:
         times = rig.send.times
         await _leave(task)
         await rig.clock.advance(1000)
-        assert search.asked == ["find"]
+        assert search.asked == ["find_early"]
         assert search.was_cancelled
         assert rig.send.times == times
         assert rig.emitted(StartAbandoned) == []
@@ -548,11 +603,12 @@ async def test_cancelled_and_never_found(reply: Reply, error: type[AgentsError])
         assert rig.send.times == 1
 
 
+@pytest.mark.parametrize("is_early", [True, False])
 @pytest.mark.parametrize("found", [None, "found"])
-async def test_cancelled_during_the_last_search(found: str | None) -> None:
+async def test_cancelled_during_the_last_search(found: str | None, is_early: bool) -> None:
     """The search after a lost reply goes on without the caller, and its outcome is emitted."""
     async with Rig(ReplyLost("cut")) as rig:
-        search = FakeSearch()
+        search = FakeSearch(is_early=is_early)
         search.later = asyncio.get_running_loop().create_future()
         await _leave(await begin(rig, search))
         search.later.set_result(found)
@@ -562,10 +618,11 @@ async def test_cancelled_during_the_last_search(found: str | None) -> None:
         assert isinstance(event.error, StartUnknown) is (found is None)
 
 
-async def test_cancelled_during_the_search_after_a_refusal() -> None:
+@pytest.mark.parametrize("is_early", [True, False])
+async def test_cancelled_during_the_search_after_a_refusal(is_early: bool) -> None:
     """A refused start whose caller is cancelled during the last search has ended, and nothing is emitted."""
     async with Rig(Reply(409)) as rig:
-        search = FakeSearch()
+        search = FakeSearch(is_early=is_early)
         search.later = asyncio.get_running_loop().create_future()
         await _leave(await begin(rig, search))
         assert search.later.cancelled()
@@ -585,16 +642,21 @@ _PHASES: dict[str, tuple[Callable[[], Step], type[AgentsError]]] = {
 }
 
 
+@pytest.mark.parametrize("is_early", [True, False])
 @pytest.mark.parametrize("is_awaited", [True, False])
 @pytest.mark.parametrize("is_drained", [True, False])
 @pytest.mark.parametrize("phase", _PHASES)
-async def test_pool_closed_in_each_phase(phase: str, is_drained: bool, is_awaited: bool) -> None:
+async def test_pool_closed_in_each_phase(
+    phase: str, is_drained: bool, is_awaited: bool, is_early: bool
+) -> None:
     """Closing ends a start in any phase: refused where nothing can have begun, else unknown; always reported."""
     make, error = _PHASES[phase]
+    if phase == "search after a reply" and not is_early:
+        pytest.skip("a reply is the result where nothing is found early")
     async with Rig(make(), limits=ONE) as rig:
         loop, tasks = asyncio.get_running_loop(), asyncio.all_tasks()
         first = await rig.begin(rig.start()) if phase == "waiting" else None
-        search = FakeSearch()
+        search = FakeSearch(is_early=is_early)
         search.later = loop.create_future()
         search.instead["ok"] = loop.create_future()
         task = await begin(rig, search)
@@ -664,11 +726,11 @@ async def test_task_cancelled_from_outside() -> None:
         before = asyncio.all_tasks()
         task = await begin(rig, search)
         for each in asyncio.all_tasks() - before - {task}:
-            if "_attempt_and_search" in each.get_name():
+            if "_attempt_and_find_early" in each.get_name():
                 each.cancel()
         await settle()
         ended = await outcome(task)
         assert isinstance(ended, StartUnknown)
         assert isinstance(ended.__cause__, ReplyLost)
-        assert search.asked == ["find"]
+        assert search.asked == ["find_early"]
         rig.assert_idle()

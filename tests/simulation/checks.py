@@ -202,7 +202,7 @@ class Checks:
             self.fail("planned anew", f"{row.key} was {before}, and nobody asked for it to be sent again")
 
     def _check_run(self, row: Row, after: RowState, ref: RunRef | None) -> None:
-        if after is RowState.STARTED:
+        if after is RowState.STARTED or ref is not None:
             row.ref = ref
         if row.ref is None:
             self.fail("no reference", f"{row.key} is {after} without a run")

@@ -1,11 +1,11 @@
 """A client of the vendor in memory, written as the real ones are."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from aioagents import Run, RunHandle, RunRef, SessionPool
 from aioagents.batch import BatchRow
-from aioagents.calls import Start
+from aioagents.calls import PendingStart, Start
 from aioagents.contract import RunClient, RunReader, WebhookRegistration, check_ref
 from aioagents.errors import AgentsError, Conflict, DecodeError
 from aioagents.model import Purpose, Reply, Request
@@ -121,7 +121,7 @@ class SimClient(RunClient):
         """Build the GET of a run."""
         return Request(method="GET", url=f"{URL}/runs/{ref.id}", call="runs.get", purpose=Purpose.POLL)
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle | Run:
         """Start a row."""
         self.life.traffic.start_called(row)
         self.pool.ensure_open()
@@ -138,18 +138,45 @@ class SimClient(RunClient):
                 refused_by=frozenset({503}) if self._plan.is_503_safe else frozenset(),
             )
 
-            def read(reply: Reply) -> RunHandle:
-                name, word = _read_line(reply.body.decode(), "runs.start")
+            def read(reply: Reply) -> RunHandle | Run:
+                return begun(*_read_line(reply.body.decode(), "runs.start"))
+
+            async def find_start(pending: PendingStart[Any], _: AgentsError) -> RunHandle | Run | None:
+                if not pending.is_sent:
+                    return None
+                found = await self._find(row.key, pending.in_flight_since)
+                return None if found is None else begun(*found)
+
+            def begun(name: str, word: str) -> RunHandle | Run:
                 clock = self.pool.clock
                 ref = RunRef(NAME, "", name)
                 run = _run(ref, word, clock.utcnow())
                 self.life.traffic.starts += 1
+                answers = "handles" if registration.url is not None else self._plan.answers
+                if answers == "runs" or (answers == "ended runs" and run.state.is_terminal):
+                    return run
                 return registration.handle(
                     self._source, ref, target=ref.id, accepted=run, begun_at=clock.now()
                 )
 
-            start = Start(vendor=NAME, request=request, read=read, target=row.target, advice="Look there.")
+            start = Start(
+                vendor=NAME,
+                request=request,
+                read=read,
+                target=row.target,
+                advice="Look there.",
+                find_start=find_start if self._plan.finds_starts else None,
+            )
             return await self.pool.caller.start(self.account, start)
+
+    async def _find(self, key: str, since: float | None) -> tuple[str, str] | None:
+        """Look up the run that a start of a row began."""
+        request = Request(method="GET", url=f"{URL}/runs?key={key}&since={since!r}", call="runs.find")
+
+        def read(reply: Reply) -> tuple[str, str] | None:
+            return _read_line(reply.body.decode(), "runs.find") if reply.body else None
+
+        return await self.pool.caller.call(self.account, request, read)
 
     def retry_delay(self, error: AgentsError, failures: int) -> float | None:
         """Come back later where there was no slot."""

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from aioagents.batch import BY_HAND, MOVES, BatchRow, Change, Record, RowState
+from aioagents.batch.plan import ENDS
 from aioagents.errors import JournalError
 
 _FACTS = ("ref", "status", "kind", "error", "output")
@@ -92,7 +93,10 @@ class Disk:
                 raise JournalError(
                     f"{change.key!r} cannot go from {before.state} to {change.state}", key=change.key
                 )
-            if change.state is RowState.STARTED and change.ref is None:
+            is_begun = change.state is RowState.STARTED or (
+                before.state is RowState.SENDING and change.state in ENDS.values()
+            )
+            if is_begun and change.ref is None:
                 raise JournalError(f"{change.key!r} cannot be started without a reference", key=change.key)
             after[change.key] = record = _changed(before, change, owner, is_by_hand=is_by_hand)
             made.append((change, before, record))

@@ -301,13 +301,13 @@ class Life:
     async def _start_one(self, key: str, chance: Random) -> None:
         try:
             await turns(chance.randrange(50))
-            handle = await self.client.start(BatchRow(key, f"t-{key}"))
+            begun = await self.client.start_row(BatchRow(key, f"t-{key}"))
         except StartUnknown:
             self.checks.told.add(key)
         except (AgentsError, RuntimeError):
             pass
         else:
-            self._direct[key] = handle.id
+            self._direct[key] = begun.ref.id
 
     # The end
 

@@ -50,6 +50,12 @@ class Plan:
     by_hand: float
     #: Whether results are written into a file.
     has_results: bool
+    #: Share of runs that are over when their start is answered, and what the client returns of which runs: handles of
+    #: all, runs where they have ended, or, against its contract, of all.
+    over_at_once: float = 0.0
+    answers: str = "handles"
+    #: Whether the client looks up starts whose reply was lost.
+    finds_starts: bool = False
     #: Most steps of one life; for cutting a failing world short.
     budget: int = 200_000
 
@@ -119,6 +125,14 @@ def draw(seed: int, *, journal: str | None = None) -> Plan:
         direct=pick((0, 0, 0, 1, 4)),
         by_hand=pick((0.0, 0.0, 0.5)),
         has_results=random() < 0.15,
+    )
+    is_unsteady = plan.has_lists and random() < 0.2  # lists are few, and would hardly ever leave runs out
+    plan = attrs.evolve(
+        plan,
+        rates={**rates, **dict.fromkeys(("list.partial", "list.empty"), 0.3)} if is_unsteady else rates,
+        over_at_once=pick((*(0.0,) * 6, 0.3, 1.0)),
+        answers=pick((*("handles",) * 6, "ended runs", "runs")),
+        finds_starts=random() < 0.3,
     )
     if journal is None or journal == plan.journal:
         return plan

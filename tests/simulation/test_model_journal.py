@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aioagents.batch import BatchRow, Change, Journal, Record, RowState
+from aioagents.batch.plan import ENDS
 from aioagents.errors import JournalError
 from aioagents.model import RunRef
 from tests.simulation.checks import Checks
@@ -19,6 +20,8 @@ from tests.simulation.journal import ModelJournal
 from tests.simulation.loop import EPOCH, SimClock, SimLoop
 
 _KEYS = ("a", "b", "c", "ключ", "\ud800")
+#: How often a change to a state names a run.
+_REFS = {RowState.STARTED: 0.9, **dict.fromkeys(ENDS.values(), 0.5)}
 
 
 class _Both:
@@ -110,7 +113,7 @@ class _Both:
             key=chance.choice(_KEYS[:4]),
             state=state,
             at=at,
-            ref=RunRef("sim", "", "r1") if state is RowState.STARTED and chance.random() < 0.9 else None,
+            ref=RunRef("sim", "", "r1") if chance.random() < _REFS.get(state, 0.0) else None,
             status=chance.choice(("", "", "over")),
             kind=chance.choice(("", "", "RunFailed")),
             error=chance.choice(("", "", "no tea")),

@@ -181,7 +181,8 @@ class Vendor:
             return Reply(429, {} if after is None else {"retry-after": after})
         if attempt is not None:
             return self._start(request, attempt)
-        return self._list(request) if request.call == "runs.list" else self._status(request)
+        answer = {"runs.list": self._list, "runs.find": self._find}.get(request.call, self._status)
+        return answer(request)
 
     def _issue(self) -> Reply:
         hit = self.faults.hit
@@ -224,7 +225,10 @@ class Vendor:
         )
         words = (request.body or b"").decode().split()
         webhook = words[1] if len(words) > 1 else None
-        run = SimRun(name, key, now, now + lasts, chance.choice(_ENDS), phases, webhook)
+        end = chance.choice(_ENDS)
+        if chance.random() < self.plan.over_at_once:
+            lasts = 0.0
+        run = SimRun(name, key, now, now + lasts, end, phases, webhook)
         self.runs[name] = run
         self.of_key.setdefault(key, []).append(run)
         return run
@@ -242,6 +246,16 @@ class Vendor:
             return Reply(404)
         seen_at = max(run.begun_at, now - 5.0) if hit("poll.stale") else now
         return Reply(200, {}, run.line(seen_at).encode())
+
+    def _find(self, request: Request) -> Reply:
+        """Answer with the run that a row's start began at a time or later, or with nothing."""
+        if self.faults.hit("poll.error"):
+            return Reply(500)
+        if self.faults.hit("poll.garbled"):
+            return Reply(200, {}, PAGE)
+        key, _, since = request.url.rpartition("?key=")[2].partition("&since=")
+        found = [run for run in self.of_key.get(key, ()) if run.begun_at >= float(since)]
+        return Reply(200, {}, found[-1].line(self.loop.time()).encode() if found else b"")
 
     def _list(self, request: Request) -> Reply:
         hit, now = self.faults.hit, self.loop.time()

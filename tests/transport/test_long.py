@@ -364,22 +364,6 @@ async def test_closing_ends_them() -> None:
 # ── in a pool ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _FakeSearch:
-    """A search that finds the run when a test says so."""
-
-    def __init__(self) -> None:
-        self.sight: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def find(self, pending: PendingStart[str]) -> str:
-        return await self.sight
-
-    async def confirm(self, result: str) -> str:
-        return result
-
-    async def recover(self, error: AgentsError, pending: PendingStart[str]) -> str | None:
-        return None
-
-
 def _account(pool: SessionPool) -> Account:
     return pool.account("v", name="v", vendor="v", headers={})
 
@@ -410,10 +394,16 @@ async def test_found_run_closes_the_connection(has_session: bool) -> None:
     session = aiohttp.ClientSession() if has_session else None
     async with serving() as server:
         async with SessionPool(timeouts=QUICK, session=session) as pool:
-            search = _FakeSearch()
-            task = asyncio.ensure_future(pool.caller.start(_account(pool), _start(server, search=search)))
+            sight: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+            async def find_early(_: PendingStart[str]) -> str:
+                return await sight
+
+            task = asyncio.ensure_future(
+                pool.caller.start(_account(pool), _start(server, find_early=find_early))
+            )
             await server.until(lambda: len(server.heads) == 1)
-            search.sight.set_result("seen")
+            sight.set_result("seen")
             assert await task == "seen"
             await server.until(lambda: server.dropped == 1)
             assert pool.statistics().accounts["v"].under_way == 0

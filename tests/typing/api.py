@@ -58,6 +58,7 @@ from aioagents import (
 )
 from aioagents.batch import BatchJournal, BatchRow, Change, Record, RowState
 from aioagents.batch.journal import Durations, JournalStatistics, Summary
+from aioagents.contract import RunClient
 from aioagents.observe import Event, RunChanged, StartAbandoned
 from aioagents.providers.agh import AutomationRun, Delivery
 from aioagents.providers.leena import Person, ReportRow
@@ -293,6 +294,12 @@ async def errors(run: RunHandle) -> None:
     except AgentsError as error:
         assert_type(error.ref, RunRef | None)
         assert_type(error.request_id, str | None)
+
+
+async def rows(client: RunClient, leap: Leap, row: BatchRow) -> None:
+    """Start rows, which may be over with the answer."""
+    assert_type(await client.start_row(row), RunHandle | Run)
+    assert_type(await leap.start_row(row), RunHandle)
 
 
 async def streams(run: RunHandle) -> None:

@@ -14,6 +14,7 @@ from ..record import Change, Record, RowState
 # members would take longer than the change.
 _TEXTS: Final = {state: state.value for state in RowState}
 SETTLED: Final = frozenset(state.value for state in RowState if state.is_settled)
+ENDED: Final = frozenset(state.value for state in (RowState.COMPLETED, RowState.FAILED, RowState.ABORTED))
 PLANNED: Final = RowState.PLANNED.value
 SENDING: Final = RowState.SENDING.value
 STARTED: Final = RowState.STARTED.value

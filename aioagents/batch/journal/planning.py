@@ -8,6 +8,7 @@ from attrs import evolve
 from ...errors import JournalError
 from ..record import BY_HAND, MOVES, Record, RowState
 from .encoding import (
+    ENDED,
     PLANNED,
     REF,
     SENDING,
@@ -122,7 +123,7 @@ class ChangePlan:
                 raise JournalError(
                     f"the row {key!r} is {before}, and cannot become {state} from there", key=key
                 )
-            if state == STARTED and not given & REF:
+            if not given & REF and (state == STARTED or (before == SENDING and state in ENDED)):
                 raise JournalError(f"the row {key!r} cannot be started without its run's reference", key=key)
             # A new attempt, and a row that was settled by hand, drop the errors of earlier attempts.
             is_cleared = before in SETTLED or is_by_hand or (state == SENDING and not is_blank)

@@ -146,7 +146,7 @@ class AgentPlatform(RunClient):
             job = RunRef(VENDOR, DOCK, _UNKNOWN_ID)
             await self._check_key(self._tools.account, dock_wire.status_request(self._tools.url, job))
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle:
         """Start a run for a row of a batch: its target is the session's reference, its message the text.
 
         Its input, if any, is the run's metadata. Raises what `Runs.start` raises, and ValueError without a message.

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final, Unpack
 
 from ...calls import Start, StartRequest
-from ...contract import RunReader, WebhookRegistration, check_header_value, check_webhook_url
-from ...model import Reply, RunRef, Secret
+from ...contract import RunReader, RunStarter, WebhookRegistration, check_header_value, check_webhook_url
+from ...model import RunRef, Secret
 from ...polling import RunHandle
 from ...webhooks import WebhookReceiver
 from .calls import Calls, require_authorized
@@ -46,11 +46,11 @@ class Runs:
     def __init__(self, calls: Calls, app_id: str) -> None:
         self._calls = calls
         self._app_id = app_id
-        self._pool = calls.pool
         reader = RunReader(
             calls.pool, calls.account, request=lambda ref: status_request(calls.url, ref), read=read_run
         )
         self._source = calls.pool.source((VENDOR, "runs", calls.url, calls.account.name), reader, VENDOR)
+        self._starter = RunStarter(calls.pool, calls.account, self._source, advice=_ADVICE)
 
     async def execute(
         self,
@@ -162,21 +162,13 @@ class Runs:
         invoke = options.get("invoke")
         # Durations are learned per app or invoked agent, since sessions are too short-lived.
         kind = self._app_id if invoke is None else invoke.name
-
-        def read(reply: Reply) -> RunHandle:
-            clock = self._pool.clock
-            run = read_started(reply, scope, request.call, clock.utcnow())
-            return registration.handle(self._source, run.ref, target=kind, accepted=run, begun_at=clock.now())
-
-        return await self._calls.start(
-            Start(
-                vendor=VENDOR,
-                request=request,
-                read=read,
-                target=target,
-                advice=_ADVICE,
-                redacted_body=shown_body(body),
-            )
+        return await self._starter.start(
+            request,
+            lambda reply, at: read_started(reply, scope, request.call, at),
+            target=target,
+            kind=kind,
+            registration=registration,
+            redacted_body=shown_body(body),
         )
 
     def get(

@@ -57,7 +57,7 @@ class Agh(RunClient):
         self._pool.ensure_open()
         await self._pool.caller.exchange(self._account, status_request(self._base_url))
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle:
         """Start a row of a batch: its target is the job. As `Jobs.trigger`, without waiting for a slot.
 
         Raises ValueError for a row with a message or an input, which runs of jobs do not take.

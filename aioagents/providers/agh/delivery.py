@@ -77,7 +77,7 @@ class OutgoingDelivery:
 
 
 class DeliverySender:
-    """Sends one delivery until it arrived, and finds its run where the answer does not name it. A `Search`.
+    """Sends one delivery until it arrived, and finds its run where the answer does not name it.
 
     `run` is the handle of the run that the delivery starts, known beforehand where the trigger's id is. After
     `timeout` seconds the connection is closed.
@@ -140,7 +140,7 @@ class DeliverySender:
             " refused. With trigger_id the run can be found."
         )
 
-    async def find(self, pending: PendingStart[Delivery]) -> Delivery:
+    async def find_early(self, pending: PendingStart[Delivery]) -> Delivery:
         """Return the delivery when polls found the end of its run and no answer has come.
 
         Raises `ReplyLost` after the timeout, `NotSent` if the request was not sent by then.
@@ -158,11 +158,7 @@ class DeliverySender:
                 return self._found(self._run)
             gap = min(gap * _FACTOR, _LONGEST_GAP)
 
-    async def confirm(self, result: Delivery) -> Delivery:
-        """Return the result unchanged."""
-        return result
-
-    async def recover(self, error: AgentsError, pending: PendingStart[Delivery]) -> Delivery | None:
+    async def find_start(self, pending: PendingStart[Delivery], error: AgentsError) -> Delivery | None:
         """Return the delivery after an answer that hides the run, or none, if it has arrived; else None."""
         if isinstance(error, Conflict):
             read_conflict(error)

@@ -131,7 +131,9 @@ class Jobs:
                 read=finder.read,
                 target=job_id,
                 advice=finder.advice,
-                search=finder,
+                find_early=finder.find_early,
+                confirm=finder.confirm,
+                find_start=finder.find_start,
             )
         )
 

@@ -141,7 +141,7 @@ class JobRunsById:
 
 
 class RunFinder:
-    """Finds the run that one trigger call begins. A `Search` of its start."""
+    """Finds the run that one trigger call begins: `find_early`, `confirm` and `find_start` of its `Start`."""
 
     def __init__(
         self, calls: Calls, runs: JobRuns, claim: Claim, make_handle: Callable[[AutomationRun], RunHandle]
@@ -168,7 +168,7 @@ class RunFinder:
             return f"{way} These are new, and no other call of this client began them: {shown}{more}."
         return f"{way} No new one was listed." if self._was_listed else way
 
-    async def find(self, pending: PendingStart[RunHandle]) -> RunHandle:
+    async def find_early(self, pending: PendingStart[RunHandle]) -> RunHandle:
         """Return a handle of the run once the history has it."""
         self._claim.call = pending
         gap = _FIRST_GAP
@@ -200,7 +200,7 @@ class RunFinder:
         finally:
             self._runs.close(self._claim, has_begun=True)
 
-    async def recover(self, error: AgentsError, pending: PendingStart[RunHandle]) -> RunHandle | None:
+    async def find_start(self, pending: PendingStart[RunHandle], error: AgentsError) -> RunHandle | None:
         """Return a handle of the run after an answer that hides it or was lost; None where no run is found."""
         run = None
         try:

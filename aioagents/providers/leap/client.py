@@ -4,17 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Self
 
 from ...auth import read_settings
-from ...calls import Start
 from ...contract import (
     BatchRow,
     RunClient,
     RunReader,
+    RunStarter,
     WebhookRegistration,
     account_name,
     check_base_url,
     key_headers,
 )
-from ...model import Reply, Request, RunRef, Secret
+from ...model import Request, RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
 from ...webhooks import WebhookReceiver, run_reader
@@ -59,6 +59,7 @@ class Leap(RunClient):
             pool, self._account, request=lambda ref: get_request(self._base_url, ref), read=read_run
         )
         self._source = pool.source((VENDOR, self._base_url, key), reader, VENDOR)
+        self._starter = RunStarter(pool, self._account, self._source, advice=_ADVICE)
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
@@ -117,7 +118,7 @@ class Leap(RunClient):
             target=workflow_id,
         )
 
-    async def start(self, row: BatchRow) -> RunHandle:
+    async def start_row(self, row: BatchRow) -> RunHandle:
         """Start a row of a batch: its target is the workflow. As `run`, but raises ValueError for a message."""
         if row.message:
             raise ValueError("a Leap workflow takes inputs, and no message")
@@ -151,22 +152,13 @@ class Leap(RunClient):
         target: str,
     ) -> RunHandle:
         with WebhookRegistration.to(webhook, read=_READ_DELIVERY) as registration:
-            return await self._send(build(registration.url), registration, scope=scope, target=target)
-
-    async def _send(
-        self, request: Request, registration: WebhookRegistration, *, scope: str, target: str
-    ) -> RunHandle:
-        self._pool.ensure_open()
-
-        def read(reply: Reply) -> RunHandle:
-            clock = self._pool.clock
-            run = read_started(reply, scope, request.call, clock.utcnow())
-            return registration.handle(
-                self._source, run.ref, target=target, accepted=run, begun_at=clock.now()
+            request = build(registration.url)
+            return await self._starter.start(
+                request,
+                lambda reply, at: read_started(reply, scope, request.call, at),
+                target=target,
+                registration=registration,
             )
-
-        start = Start(vendor=VENDOR, request=request, read=read, target=target, advice=_ADVICE)
-        return await self._pool.caller.start(self._account, start)
 
     def __repr__(self) -> str:
         return f"<Leap at {self._base_url}, dialect {self._dialect}>"

@@ -4,9 +4,9 @@ from collections.abc import Coroutine, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Final, Self
 
-from ...calls import Account, Start
-from ...contract import BatchRow, RunClient, RunReader, check_ref, check_text, path_segment
-from ...model import Reply, RunRef
+from ...calls import Account
+from ...contract import BatchRow, RunClient, RunReader, RunStarter, check_ref, check_text, path_segment
+from ...model import RunRef
 from ...polling import RunHandle
 from ...pool import SessionPool
 from .analytics import OVERLAP, Report, ReportQuery, Sync
@@ -61,6 +61,7 @@ class Leena(RunClient):
             pool, self._account, request=lambda ref: status_request(aop_url, ref.id), read=read_status
         )
         self._source = pool.source(key, runs, VENDOR)
+        self._starter = RunStarter(pool, self._account, self._source, advice=_ADVICE)
 
     @classmethod
     def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
@@ -98,17 +99,13 @@ class Leena(RunClient):
         request = execute_request(
             self._endpoints.aop or "", aop_id, message, {} if context is None else context
         )
-        self._pool.ensure_open()
+        return await self._starter.start(
+            request,
+            lambda reply, at: read_accepted(reply, scope=self._scope, seen_at=at),
+            target=aop_id,
+        )
 
-        def read(reply: Reply) -> RunHandle:
-            clock = self._pool.clock
-            run = read_accepted(reply, scope=self._scope, seen_at=clock.utcnow())
-            return RunHandle(self._source, run.ref, target=aop_id, accepted=run, begun_at=clock.now())
-
-        start = Start(vendor=VENDOR, request=request, read=read, target=aop_id, advice=_ADVICE)
-        return await self._pool.caller.start(self._account, start)
-
-    def start(self, row: BatchRow) -> Coroutine[Any, Any, RunHandle]:
+    def start_row(self, row: BatchRow) -> Coroutine[Any, Any, RunHandle]:
         """Start a row of a batch: its target is the AOP, its input the context. As `execute`."""
         return self.execute(row.target, message=row.message, context=row.input)
 

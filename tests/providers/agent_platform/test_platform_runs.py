@@ -461,15 +461,15 @@ async def test_invalid_references(text: str) -> None:
 async def test_row_of_a_batch() -> None:
     """A row's target is the session's reference, its message the text, its input the metadata."""
     async with platform_rig("success") as r:
-        run = await r.platform.start(BatchRow("row-1", "chat-7", HELLO, {"key": "k-1"}))
+        run = await r.platform.start_row(BatchRow("row-1", "chat-7", HELLO, {"key": "k-1"}))
         assert run.ref.scope == "sessionReference=chat-7"
         assert r.body["input"] == [{"type": "text", "content": HELLO}]
         assert r.body["metadata"] == {"key": "k-1"}
-        await r.platform.start(BatchRow("row-2", "chat-7", HELLO))
+        await r.platform.start_row(BatchRow("row-2", "chat-7", HELLO))
         assert "metadata" not in r.body
         assert r.fake.starts_by_key == {"k-1": 1}
         with pytest.raises(ValueError, match="message"):
-            await r.platform.start(BatchRow("row-3", "chat-7"))
+            await r.platform.start_row(BatchRow("row-3", "chat-7"))
         assert len(r.send.sent) == 2
 
 

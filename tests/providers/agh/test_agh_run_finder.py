@@ -18,10 +18,11 @@ from aioagents import (
     StartUnknown,
     Throttled,
 )
-from aioagents.contract import BatchRow
+from aioagents.batch import Batch, BatchRow, Outcome, RowState
 from aioagents.model import Reply
-from aioagents.observe import RunStarted, StartAbandoned
+from aioagents.observe import RunChanged, RunStarted, StartAbandoned
 from aioagents.providers.agh.fake import AghRules
+from tests.batch.batch_rig import Notebook
 from tests.fakes import settle
 from tests.providers.agh.agh_rig import AghRig, agh_rig, script
 
@@ -372,21 +373,40 @@ async def test_row_of_a_batch() -> None:
     """A row triggers its job; what a job cannot take is refused before anything is sent."""
     async with agh_rig(scripts=SLOW) as rig:
         job = rig.job("slow")
-        assert isinstance(await rig.done(rig.agh.start(BatchRow("a", job))), RunHandle)
+        assert isinstance(await rig.done(rig.agh.start_row(BatchRow("a", job))), RunHandle)
         for row in (BatchRow("b", job, "hello"), BatchRow("c", job, input={"x": 1})):
             with pytest.raises(ValueError, match="without message and input"):
-                await rig.agh.start(row)
+                await rig.agh.start_row(row)
 
 
 async def test_row_without_a_slot() -> None:
     """A row whose job has no free slot is refused at once, and may be tried again after some seconds."""
     async with agh_rig(rules=AghRules(concurrency=1), scripts=SLOW) as rig:
         job = rig.job("slow")
-        await rig.done(rig.agh.start(BatchRow("a", job)))
+        await rig.done(rig.agh.start_row(BatchRow("a", job)))
         with pytest.raises(Conflict) as caught:
-            await rig.done(rig.agh.start(BatchRow("b", job)))
+            await rig.done(rig.agh.start_row(BatchRow("b", job)))
         delay = rig.agh.retry_delay(caught.value, 1)
         assert delay is not None
         assert 1.0 <= delay < 2.0
         assert rig.agh.retry_delay(Throttled("x", status=429), 1) is None
         assert rig.agh.retry_delay(Conflict("x", status=409), 1) is None
+
+
+async def test_rows_whose_runs_end_with_the_answer() -> None:
+    """A run that is over when its trigger is answered is recorded in one change, and never polled."""
+    async with agh_rig(scripts={"quick": script(("running", 0.1), "completed")}) as rig:
+        job, notebook = rig.job("quick"), Notebook()
+        batch = Batch(rig.agh, journal=notebook)
+
+        async def read() -> list[Outcome]:
+            return [outcome async for outcome in batch.run(BatchRow(f"row-{n}", job) for n in range(3))]
+
+        outcomes = await rig.done(read())
+        assert {(each.state, each.error) for each in outcomes} == {(RowState.COMPLETED, None)}
+        assert len({each.ref for each in outcomes} - {None}) == rig.fake.starts_by_target[job] == 3
+        assert list(notebook.log.values()) == [[RowState.SENDING, RowState.COMPLETED]] * 3
+        assert rig.calls("runs.get") == []
+        assert batch.statistics().starts == 3
+        ends = [event.run for event in rig.events_of(RunChanged)]
+        assert {(run.ref, run.state) for run in ends} == {(each.ref, RunState.COMPLETED) for each in outcomes}

@@ -32,6 +32,7 @@ from aioagents import (
 from aioagents.batch import MOVES, BatchRow, Change, Outcome, Record, RowFault, RowState
 from aioagents.batch import states as commands
 from aioagents.batch.core import BatchCore
+from aioagents.batch.plan import ENDS as _ENDS
 from aioagents.batch.settings import BatchSettings
 from aioagents.batch.states import Row
 
@@ -125,9 +126,8 @@ class Journal:
         for change in changes:
             before = self.records[change.key].state
             promise(change.state in MOVES[before], "no such move", change.key, before, change.state)
-            promise(
-                change.state is not RowState.STARTED or change.ref is not None, "STARTED without reference"
-            )
+            is_begun = before is RowState.SENDING and change.state in (RowState.STARTED, *_ENDS.values())
+            promise(not is_begun or change.ref is not None, "begun without reference", change)
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Make changes."""
@@ -219,6 +219,7 @@ class Life:
         self._out: dict[str, Row] = {}  # starts handed over that have not ended
         self._arrived: set[str] = set()
         self.read: list[Outcome] = []  # outcomes that the reader took
+        self.ended_at_once = 0  # starts whose answer was the end
         self._returned: set[str] = set()  # keys of starts that a stop cancelled
         self._has_journal_failed = False
         self._has_stopped = False  # whether decisions were made since the stop
@@ -502,8 +503,7 @@ class Life:
         if core.is_stopping and (result == "unsent" or isinstance(result, NotSent)):
             self._returned.add(row.key)
         if isinstance(result, RunRef):
-            run = Run(ref=result, state=RunState.RUNNING, status="going", seen_at=utc)
-            core.start_ended(row, Handle(result, run), now, utc)  # type: ignore[arg-type]  # stands for a handle
+            core.start_ended(row, self._answer_to_start(result), now, utc)
         elif result == "cut":
             self.had_fault = True
             core.start_lost(row, PoolClosed("the pool was closed"))
@@ -513,6 +513,14 @@ class Life:
             core.start_unsent(row, PoolClosed("the pool was closed"), now, utc)
         else:
             core.start_ended(row, _ERRORS[result]() if isinstance(result, str) else result, now, utc)
+
+    def _answer_to_start(self, ref: RunRef) -> Any:
+        """Return a handle, now and then of a run that is over, or a run, which should be over and may not be."""
+        kind = self.rng.choice(("handle",) * 6 + ("ended handle", "ended run", "run"))
+        state = self.rng.choice(tuple(_ENDS)) if "ended" in kind else RunState.RUNNING
+        run = Run(ref=ref, state=state, status=state.value, seen_at=self.utc)
+        self.ended_at_once += "ended" in kind
+        return Handle(ref, run) if "handle" in kind else run
 
     def _retry_delay(self, error: Exception) -> float | None:
         return 1.5 if isinstance(error, Conflict) else None
@@ -544,7 +552,7 @@ class Life:
             self.core.run_ended(row, NotFound("no such run", status=404), self.now)
             return
         assert ref is not None
-        state = self.rng.choice((RunState.COMPLETED, RunState.FAILED, RunState.ABORTED))
+        state = self.rng.choice(tuple(_ENDS))
         end = Run(ref=ref, state=state, status="over", seen_at=self.utc)
         self.core.run_ended(row, end, self.now)
 
@@ -648,7 +656,7 @@ class World:
         told = Counter(outcome.key for outcome in last.outcomes if outcome.target)
         promise(told.keys() >= rows, "rows without an outcome", rows - told.keys())
         for outcome in last.outcomes:
-            if outcome.target and outcome.state in (RowState.COMPLETED, RowState.FAILED, RowState.ABORTED):
+            if outcome.target and outcome.state in _ENDS.values():
                 promise(self.vendor.accepted[outcome.key] >= 1, "an end without a run", outcome)
             if outcome.target and outcome.state is RowState.STARTED:
                 promise(self.plan.settings.timeout is not None, "not followed to its end", outcome)
