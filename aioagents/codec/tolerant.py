@@ -5,7 +5,7 @@ Slow, in comparison: it is asked only where the strict reader raised, or would l
 
 import re
 from json import detect_encoding
-from json.decoder import scanstring
+from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed lacks it
 from typing import Any, Final
 
 #: Arrays and objects are read to this depth; what lies deeper is kept as its text.
