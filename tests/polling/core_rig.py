@@ -57,6 +57,8 @@ class FakeReader:
 class FakeLister(FakeReader):
     """A reader whose vendor lists runs by the letter of a status like `to b`, or of their id; no list has `z`."""
 
+    page_size = 1000
+
     def group_of(self, run: Run) -> str | None:
         """Return the letter."""
         if run.status.startswith("to "):
@@ -123,7 +125,7 @@ class CoreRig:
     def advance(self, seconds: float) -> None:
         """Make time pass, and hand over what is due then."""
         self.now += seconds
-        if self.core.wake_at <= self.now:
+        while self.core.wake_at <= self.now:
             self.core.take_due(self.now)
 
     def begin(self) -> list[PolledRun | ListPoll]:
