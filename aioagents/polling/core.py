@@ -56,11 +56,11 @@ class PollCore(PollPlan):
         while (run := self.rotation.take()) is not None:
             if not self._is_awaited(run):
                 self.rotation.free(run.source)
+                run.source.slow_start.allowed += 1
                 run.phase = RESTING
                 self._forget(run)
                 continue
             self.polls += 1
-            run.source.slow_start.allowed -= 1
             if run.group is not None and (poll := self._begin_list(run)) is not None:
                 return poll
             self._begin(run)
@@ -100,9 +100,7 @@ class PollCore(PollPlan):
             self._put_back(poll.due.values(), poll.early.values(), now)
             self.rotation.free(poll.first.source)
 
-    def polled(
-        self, run: PolledRun, seen: Run | Hinted[Run], now: float, *, asked_at: float = math.inf
-    ) -> None:
+    def polled(self, run: PolledRun, seen: Run | Hinted[Run], now: float, asked_at: float = math.inf) -> None:
         """Record what a poll saw, and the vendor's pacing hint if there is one."""
         source = run.source
         self.rotation.free(source)
@@ -186,11 +184,12 @@ class PollCore(PollPlan):
 
     def _take(self, run: PolledRun, seen: Run | Hinted[Run], now: float, asked_at: float) -> None:
         """Record what a poll saw, and plan the next one. An exception in it ends the waits for this run only."""
-        run.backoff = NO_BACKOFF
+        if run.backoff is not NO_BACKOFF:
+            run.backoff = NO_BACKOFF
         try:
             if isinstance(seen, Hinted):
                 seen = self._heed(run, seen, now)
-            self.seen(run, seen, now, asked_at=asked_at, contexts=run.contexts)
+            self.seen(run, seen, now, asked_at, run.contexts)
             push = run.push
             if seen.state.is_terminal:
                 if push is not None and not (run.was_woken or run.is_woken):
@@ -199,7 +198,11 @@ class PollCore(PollPlan):
             if push is not None and run.was_woken and not push.will_wake_again(seen):
                 # Woken although it has not ended: do not rely on a second wake.
                 run.push, run.since = None, now
-            at = now if run.is_woken else self._timing.next_at(run, now, now - run.since)
+            at = now
+            if not run.is_woken:
+                at += self._timing.gap(run, now - run.since)
+                if run.group is not None or run.backoff is not NO_BACKOFF:
+                    at = self._timing.as_wanted(run, at)
             self._plan_or_keep(run, at)
         except Exception as exc:  # noqa: BLE001 - a cadence of the user's, or a vendor's reader
             self._end(run, fault_of(run, exc))
@@ -220,16 +223,10 @@ class PollCore(PollPlan):
             seen = self._heed(run, seen, now)
             if run.phase is PLANNED and run.due_at < run.backoff.until and not run.is_woken:
                 self._plan(run, run.backoff.until)
-        self.seen(run, seen, now, asked_at=asked_at)
+        self.seen(run, seen, now, asked_at)
 
     def seen(
-        self,
-        run: PolledRun,
-        seen: Run,
-        now: float,
-        *,
-        asked_at: float = math.inf,
-        contexts: Contexts = None,
+        self, run: PolledRun, seen: Run, now: float, asked_at: float = math.inf, contexts: Contexts = None
     ) -> None:
         """Record a state of a run, which a poll saw or somebody reports, and inform the waiters. Plan no poll."""
         previous = run.last
@@ -237,28 +234,25 @@ class PollCore(PollPlan):
             return  # an older answer that arrived late
         if run.backoff.failures:
             run.backoff = NO_BACKOFF
-        if asked_at < run.asked_at and not seen.state.is_terminal:
+        is_over = seen.state.is_terminal
+        if asked_at < run.asked_at and not is_over:
             return  # a newer one overtook it
-        run.asked_at = min(asked_at, now)
+        run.asked_at = asked_at if asked_at < now else now
         if seen is not previous:  # else nothing changed, as the vendor says
-            self._change(run, seen, previous, now, contexts)
-        if seen.state.is_terminal:
+            if previous is None or previous.state is not seen.state or previous.status != seen.status:
+                run.since = now
+            run.last = seen
+            if run.source.lists is not None and self._is_awaited(run):
+                enter_group(run)
+            if not seen.is_same_as(previous):
+                self._report_change(run.source.vendor, seen, previous, contexts)
+        if is_over:
             self._release(run, seen, contexts)
             self._forget(run)
         elif isinstance(run.waiters, _MAY_LISTEN):
             self.effects.append((contexts, Show(run.waiters, seen)))
 
-    def _change(
-        self, run: PolledRun, seen: Run, previous: Run | None, now: float, contexts: Contexts
-    ) -> None:
-        if previous is None or previous.state is not seen.state or previous.status != seen.status:
-            run.since = now
-        run.last = seen
-        if run.source.lists is not None and self._is_awaited(run):
-            enter_group(run)
-        if seen.is_same_as(previous):
-            return
-        vendor = run.source.vendor
+    def _report_change(self, vendor: str, seen: Run, previous: Run | None, contexts: Contexts) -> None:
         self.effects.append((contexts, RunChanged(vendor=vendor, run=seen, previous=previous)))
         if seen.state is RunState.UNKNOWN and (vendor, seen.status) not in self._unknown:
             self._unknown.add((vendor, seen.status))

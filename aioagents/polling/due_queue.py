@@ -6,7 +6,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from .runs import DUE, PLANNED, RESTING, Phase
 
-_FEW: Final = 32  # stale entries that are not worth a sweep
+_FEW: Final = 64  # two times so many stale entries as are not worth a sweep
 _SWEPT: Final = 8  # entries that one change sweeps
 #: Entries that one call takes out. A million items may be due, or stale, at once: the event loop comes first.
 MOST_TAKEN: Final = 1000
@@ -50,8 +50,9 @@ class DueQueue(Generic[D]):
 
         It is an earlier time, never a later one, where the first `MOST_TAKEN` entries are stale.
         """
-        head_at = _head_at(self._entries)
-        return min(head_at, _head_at(self._unswept)) if self._unswept else head_at
+        if self._unswept:
+            return min(_head_at(self._entries), _head_at(self._unswept))
+        return _head_at(self._entries)
 
     def push(self, item: D, at: float) -> None:
         """Add `item`, due at `at`, or move it there."""
@@ -63,25 +64,30 @@ class DueQueue(Generic[D]):
         elif item.due_at == at:
             return
         item.due_at = at
-        heappush(self._entries, (at, item))
-        self._sweep()
+        entries = self._entries
+        heappush(entries, (at, item))
+        if self._unswept or 2 * len(entries) > 3 * self._live + _FEW:
+            self._sweep()
 
     def drop(self, item: D) -> None:
         """Take `item` out; harmless when it is not in. Its `due_at` stays, for who comes back."""
         if item.phase is PLANNED:
             item.phase = RESTING
             self._live -= 1
-            self._sweep()
+            if self._unswept or 2 * len(self._entries) > 3 * self._live + _FEW:
+                self._sweep()
 
     def take_due(self, now: float) -> list[D]:
         """Take out items that are due at `now`, in order: all of them unless there are more than `MOST_TAKEN`."""
         due: list[D] = []
         entries, unswept = self._entries, self._unswept
-        for _ in range(MOST_TAKEN):
+        taken = 0
+        while taken < MOST_TAKEN:
             first = unswept if unswept and (not entries or unswept[0][0] < entries[0][0]) else entries
             if not first or first[0][0] > now:
                 break
             at, item = heappop(first)
+            taken += 1
             if item.phase is PLANNED and item.due_at is at:
                 item.phase = DUE
                 due.append(item)
@@ -89,14 +95,10 @@ class DueQueue(Generic[D]):
         return due
 
     def _sweep(self) -> None:
-        """Begin to sweep if there are many stale entries, or go on with it: a few entries at a time."""
-        unswept = self._unswept
-        if not unswept:
-            if 2 * len(self._entries) <= 3 * self._live + 2 * _FEW:
-                return
-            self._unswept, self._entries = self._entries, unswept
-            unswept = self._unswept
-        entries = self._entries
+        """Begin to sweep, or go on with it: a few entries at a time."""
+        if not self._unswept:
+            self._unswept, self._entries = self._entries, self._unswept
+        unswept, entries = self._unswept, self._entries
         for _ in range(min(_SWEPT, len(unswept))):
             entry = unswept.pop()  # the last one: without it the others are in order still
             at, item = entry
@@ -105,11 +107,11 @@ class DueQueue(Generic[D]):
 
 
 def _head_at(entries: list[tuple[float, D]]) -> float:
-    for _ in range(MOST_TAKEN):
-        if not entries:
-            return math.inf
+    stale = 0
+    while entries:
         at, item = entries[0]
-        if item.phase is PLANNED and item.due_at is at:
+        if (item.phase is PLANNED and item.due_at is at) or stale == MOST_TAKEN:
             return at
         heappop(entries)
-    return entries[0][0] if entries else math.inf
+        stale += 1
+    return math.inf

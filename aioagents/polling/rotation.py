@@ -39,7 +39,8 @@ class Rotation:
         for _ in range(len(sources)):
             source = sources[0]
             sources.rotate(-1)
-            if source.polling >= self._most - self.polling or source.slow_start.allowed < 1:
+            slow_start = source.slow_start
+            if source.polling >= self._most - self.polling or slow_start.allowed < 1:
                 continue
             run = None
             while source.due and run is None:
@@ -49,6 +50,7 @@ class Rotation:
             if not source.due:
                 sources.pop()
             if run is not None:
+                slow_start.allowed -= 1
                 source.polling += 1
                 self.polling += 1
                 return run

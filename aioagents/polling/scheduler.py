@@ -108,7 +108,9 @@ class Scheduler:
         self._idle: list[PollWorker] = []
         self._timer: Timer | None = None
         self._timer_at = math.inf
-        self._asked_at = -math.inf
+        self._asked_at = (
+            -math.inf
+        )  # the present moment; those of one millisecond share a float, which each run keeps
         self._is_closed = False
 
     def source(self, reader: Reader, vendor: str) -> ScheduledSource:
@@ -214,7 +216,7 @@ class Scheduler:
 
     def _on_time(self) -> None:
         self._timer = None
-        self._core.take_due(self.clock.now())
+        self._core.take_due(self._now())
         self._set_timer()
         self._assign()
 
@@ -243,7 +245,7 @@ class Scheduler:
         while True:
             poll = worker.take()
             if isinstance(poll, PolledRun) and not is_awaited(poll):
-                core.not_made(poll, self.clock.now())  # everybody left since it was assigned
+                core.not_made(poll, self._now())  # everybody left since it was assigned
                 poll = core.next_poll()
             while poll is not None and not self._is_closed:
                 if isinstance(poll, ListPoll):
@@ -270,7 +272,7 @@ class Scheduler:
         if worker in self._idle:
             self._idle.remove(worker)
         if worker.poll is not None:
-            self._core.not_made(worker.poll, self.clock.now())
+            self._core.not_made(worker.poll, self._now())
         if not task.cancelled() and (fault := task.exception()) is not None:
             context = {"message": "aioagents: a poll worker failed", "exception": fault, "task": task}
             task.get_loop().call_exception_handler(context)
@@ -280,34 +282,34 @@ class Scheduler:
     async def _poll(self, run: PolledRun) -> None:
         core = self._core
         context = None if run.contexts is None else context_of(run.contexts)
-        asked_at = self._ask_at()
+        asked_at = self._asked_at
         age = None if run.begun_at is None else asked_at - run.begun_at
         try:
             polling = run.source.reader.poll(run.ref, age=age, last=run.last)
             seen = await (polling if context is None else Within(context, polling))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no fault ends a poll worker
-            core.poll_failed(run, fault_of_poll(error), self.clock.now())
+            core.poll_failed(run, fault_of_poll(error), self._now())
             raise_if_cancelled(error)
         else:
-            core.polled(run, seen, self.clock.now(), asked_at=asked_at)
+            core.polled(run, seen, self._now(), asked_at)
 
-    def _ask_at(self) -> float:
-        """Return when the next request is made. Each run keeps it, so those of a millisecond share a float."""
+    def _now(self) -> float:
+        """Return the present time. Requests that are made next, without waiting, have it as theirs."""
         now = self.clock.now()
         if now - self._asked_at > _TICK:
             self._asked_at = now
-        return self._asked_at
+        return now
 
     async def _poll_list(self, poll: ListPoll) -> PolledRun | None:
         """Read many runs with one request. Return the run that is next polled by itself, in the list's stead."""
         core, context = self._core, context_of(poll.first.contexts)
-        asked_at = self._ask_at()
+        asked_at = self._asked_at
         try:
             polling = poll.lists.poll_many(poll.group.name, poll.lasts())
             found = await (polling if context is None else Within(context, polling))
-            first = core.list_polled(poll, found, self.clock.now(), asked_at=asked_at)
+            first = core.list_polled(poll, found, self._now(), asked_at=asked_at)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as above
-            first = core.list_failed(poll, fault_of_poll(error), self.clock.now())
+            first = core.list_failed(poll, fault_of_poll(error), self._now())
             raise_if_cancelled(error)
         self._assign()  # what the list left out is due again
         return first

@@ -43,13 +43,13 @@ class Timing:
         if run.is_woken:
             return now
         if run.due_at == math.inf:
-            return self.next_at(run, now, 0.0)
+            return self.as_wanted(run, now + self.gap(run, 0.0))
         # As planned before, at once if that is past: with a gap of its own each, short waits would see no poll.
         return max(run.due_at, now)
 
-    def next_at(self, run: PolledRun, now: float, elapsed: float) -> float:
-        """Return when to poll a run by the cadence: one gap from now, but no sooner than the server wants."""
-        at = max(now + self.gap(run, elapsed), run.backoff.until)
+    def as_wanted(self, run: PolledRun, at: float) -> float:
+        """Return the time `at` which the cadence plans, or a later one before which the server wants no poll."""
+        at = max(at, run.backoff.until)
         return at if run.group is None else max(at, run.group.until)
 
     def hinted(self, seconds: float, now: float) -> float:
