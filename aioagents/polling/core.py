@@ -8,16 +8,13 @@ until a poll, `rotation.py` bounds polls per account, `groups.py` knows which ru
 `slow_start.py` what follows when polls fail in a row, those of one run or those of an account.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ..errors import AgentsError, DecodeError
 from ..model import Run, RunRef, RunState
 from ..observe import PollFailed, PollsFailing, RunChanged, StatusUnknown
-from ..retry import RetryPolicy
 from .backoff import NO_BACKOFF
-from .cadence import Cadence
 from .effects import Missed, Show, fault_of
 from .groups import ListPoll, enter_group, gather
 from .planning import PollPlan
@@ -33,21 +30,6 @@ class PollCore(PollPlan):
     `asked_at` is when a request was made. What was asked for before the state that is known is out of date, but for
     an end, which no state follows.
     """
-
-    def __init__(
-        self,
-        *,
-        cadence: Cadence,
-        retry: RetryPolicy,
-        pollers: int,
-        is_awaited: Callable[[PolledRun], bool],
-        chance: Callable[[], float],
-    ) -> None:
-        super().__init__(cadence=cadence, retry=retry, pollers=pollers, is_awaited=is_awaited, chance=chance)
-        self._attempts = retry.attempts
-        self._unknown: set[tuple[str, str]] = set()  # vendors' status words that were reported
-        self.polls = 0
-        self.polls_failed = 0
 
     # Which run is polled next
 
@@ -100,7 +82,7 @@ class PollCore(PollPlan):
             self._put_back(poll.due.values(), poll.early.values(), now)
             self.rotation.free(poll.first.source)
 
-    def polled(self, run: PolledRun, seen: Run | Hinted[Run], now: float, asked_at: float = math.inf) -> None:
+    def polled(self, run: PolledRun, seen: Run | Hinted[Run], now: float, asked_at: float) -> None:
         """Record what a poll saw, and the vendor's pacing hint if there is one."""
         source = run.source
         self.rotation.free(source)
@@ -124,8 +106,7 @@ class PollCore(PollPlan):
         poll: ListPoll,
         found: Mapping[RunRef, Run] | Hinted[Mapping[RunRef, Run]],
         now: float,
-        *,
-        asked_at: float = math.inf,
+        asked_at: float,
     ) -> PolledRun | None:
         """Record what a list saw, and the hint for the next one; each run that it left out is polled by itself next.
 
@@ -212,9 +193,7 @@ class PollCore(PollPlan):
         run.backoff = NO_BACKOFF._replace(until=self._timing.hinted(hinted.seconds, now))
         return hinted.seen
 
-    def reported(
-        self, run: PolledRun, seen: Run | Hinted[Run], now: float, *, asked_at: float = math.inf
-    ) -> None:
+    def reported(self, run: PolledRun, seen: Run | Hinted[Run], now: float, asked_at: float) -> None:
         """Record a state of a run that no poll saw: a caller's own request, or one for something else.
 
         No poll is planned, but one that is planned sooner than a hint asks for is put off.
@@ -225,9 +204,7 @@ class PollCore(PollPlan):
                 self._plan(run, run.backoff.until)
         self.seen(run, seen, now, asked_at)
 
-    def seen(
-        self, run: PolledRun, seen: Run, now: float, asked_at: float = math.inf, contexts: Contexts = None
-    ) -> None:
+    def seen(self, run: PolledRun, seen: Run, now: float, asked_at: float, contexts: Contexts = None) -> None:
         """Record a state of a run, which a poll saw or somebody reports, and inform the waiters. Plan no poll."""
         previous = run.last
         if previous is not None and previous.state.is_terminal:
@@ -237,7 +214,7 @@ class PollCore(PollPlan):
         is_over = seen.state.is_terminal
         if asked_at < run.asked_at and not is_over:
             return  # a newer one overtook it
-        run.asked_at = asked_at if asked_at < now else now
+        run.asked_at = asked_at
         if seen is not previous:  # else nothing changed, as the vendor says
             if previous is None or previous.state is not seen.state or previous.status != seen.status:
                 run.since = now

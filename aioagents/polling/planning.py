@@ -17,6 +17,7 @@ from .groups import enter_group, leave_group
 from .reader import Reader
 from .rotation import Rotation
 from .runs import PLANNED, RESTING, Contexts, PolledRun, Source
+from .slow_start import OUTAGE, SlowStart
 from .timing import Timing
 
 T = TypeVar("T")
@@ -26,7 +27,10 @@ _CLOSED: Final = "the pool was closed during the wait; the run goes on"
 
 
 class PollPlan:
-    """The runs of a pool that somebody waits for, in the order in which they are due; `is_awaited` finds waiters."""
+    """The runs of a pool that somebody waits for, in the order in which they are due; `is_awaited` finds waiters.
+
+    `outage` is how many polls of an account have to fail in a row until polls begin slowly.
+    """
 
     def __init__(
         self,
@@ -36,12 +40,18 @@ class PollPlan:
         pollers: int,
         is_awaited: Callable[[PolledRun], bool],
         chance: Callable[[], float],
+        outage: int = OUTAGE,
     ) -> None:
         self._timing = Timing(cadence, retry, chance)
+        self._attempts = retry.attempts
         self._is_awaited = is_awaited
+        self._outage = outage
         self._queue: DueQueue[PolledRun] = DueQueue()
         self._joined_at = -math.inf
         self._slow: set[Source] = set()  # those whose polls are bounded by an outage, or were until lately
+        self._unknown: set[tuple[str, str]] = set()  # vendors' status words that were reported
+        self.polls = 0
+        self.polls_failed = 0
         self.rotation = Rotation(pollers)
         self.sources: list[Source] = []
         #: When `take_due` is to be called, infinite while nothing is planned.
@@ -51,7 +61,7 @@ class PollPlan:
 
     def source(self, reader: Reader, vendor: str) -> Source:
         """Return a new source for the runs of one account."""
-        source = Source(reader, vendor)
+        source = Source(reader, vendor, SlowStart(self._outage))
         self.sources.append(source)
         return source
 

@@ -173,7 +173,7 @@ class Source:
 
     __slots__ = ("due", "groups", "lists", "polling", "reader", "reported", "runs", "slow_start", "vendor")
 
-    def __init__(self, reader: Reader, vendor: str) -> None:
+    def __init__(self, reader: Reader, vendor: str, slow_start: SlowStart) -> None:
         self.reader = reader
         #: The same reader, if it can list runs; else None.
         self.lists = reader if isinstance(reader, ListReader) else None
@@ -184,6 +184,6 @@ class Source:
         self.groups: dict[str, Group] = {}
         #: How many polls are under way, and how many more may begin.
         self.polling = 0
-        self.slow_start = SlowStart()
+        self.slow_start = slow_start
         #: The reasons for which polls keep failing that were reported.
         self.reported = Reported()

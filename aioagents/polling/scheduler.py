@@ -108,9 +108,8 @@ class Scheduler:
         self._idle: list[PollWorker] = []
         self._timer: Timer | None = None
         self._timer_at = math.inf
-        self._asked_at = (
-            -math.inf
-        )  # the present moment; those of one millisecond share a float, which each run keeps
+        # The present moment. Those of one millisecond share a float: each run keeps the moment of its last request.
+        self._asked_at = -math.inf
         self._is_closed = False
 
     def source(self, reader: Reader, vendor: str) -> ScheduledSource:
@@ -163,7 +162,8 @@ class Scheduler:
 
     def seen(self, run: PolledRun, seen: Run | Hinted[Run], *, asked_at: float) -> None:
         """Inform all who wait for a run of what a caller's own request saw, in the caller's context."""
-        self._core.reported(run, seen, self.clock.now(), asked_at=asked_at)
+        now = self.clock.now()
+        self._core.reported(run, seen, now, min(asked_at, now))
         self._follow_up()
 
     def explain(self, run: PolledRun) -> Explanation:
@@ -307,7 +307,7 @@ class Scheduler:
         try:
             polling = poll.lists.poll_many(poll.group.name, poll.lasts())
             found = await (polling if context is None else Within(context, polling))
-            first = core.list_polled(poll, found, self._now(), asked_at=asked_at)
+            first = core.list_polled(poll, found, self._now(), asked_at)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as above
             first = core.list_failed(poll, fault_of_poll(error), self._now())
             raise_if_cancelled(error)

@@ -28,9 +28,10 @@ class SlowStart:
     Thousands of polls are overdue when a vendor comes back, and all of them at once could bring it down again.
     """
 
-    __slots__ = ("_ended_at", "allowed", "failures", "grant_at")
+    __slots__ = ("_ended_at", "_outage", "allowed", "failures", "grant_at")
 
-    def __init__(self) -> None:
+    def __init__(self, outage: int = OUTAGE) -> None:
+        self._outage = outage
         #: How many polls may begin until the next grant.
         self.allowed = math.inf
         #: When to call `grant`; infinite while there is no bound.
@@ -44,7 +45,7 @@ class SlowStart:
         if not isinstance(error, _FAULTS):
             return
         self.failures += 1
-        if self.failures < OUTAGE:
+        if self.failures < self._outage:
             return
         self._ended_at = math.inf
         if self.grant_at == math.inf:
@@ -53,7 +54,7 @@ class SlowStart:
 
     def succeeded(self, now: float) -> None:
         """Record that a poll succeeded, which ends an outage."""
-        if self.failures >= OUTAGE:
+        if self.failures >= self._outage:
             self._ended_at = now
         self.failures = 0
 
