@@ -209,7 +209,8 @@ def test_header_of_a_good_reply_is_a_hint(header: str | None, seconds: float | N
 
 def test_hint_of_the_body_goes_first() -> None:
     """Where a vendor's body has a hint, that of the header, which a gateway may have set, does not matter."""
-    answer = with_hint(Hinted("seen", 5.0), Reply(200, {"retry-after": "60"}), utcnow=EPOCH)
+    hinted: str | Hinted[str] = Hinted("seen", 5.0)
+    answer = with_hint(hinted, Reply(200, {"retry-after": "60"}), utcnow=EPOCH)
     assert answer == Hinted("seen", 5.0)
 
 

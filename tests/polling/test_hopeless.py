@@ -29,13 +29,12 @@ _LONG: tuple[str, float] = ("in_progress", 1e6)
 
 
 def _fail(rig: CoreRig, error: AgentsError, times: int) -> None:
-    """Let every run's polls fail so often."""
-    for _ in range(times):
+    """Let so many polls fail, one after the other."""
+    while times:
         rig.advance(rig.core.wake_at - rig.now + 0.001)
-        while polls := rig.begin():
-            for poll in polls:
-                for run in runs_of(poll):
-                    rig.failed(run, copy_of(error))
+        for poll in rig.begin():
+            rig.failed(runs_of(poll)[0], copy_of(error))
+            times -= 1
 
 
 def _warnings(rig: CoreRig) -> list[PollsFailing]:
