@@ -18,7 +18,7 @@ from ...errors import AgentsError, NotFound
 from ...model import Purpose, Reply, Request, Run, RunRef
 from ...polling import Hinted
 from .calls import Calls
-from .finality import needs_policy, run_from_record, seconds_until_final
+from .finality import is_delegated, needs_policy, run_from_record, seconds_until_final
 from .records import AutomationRun, read_run
 from .times import write_moment
 from .values import Retry
@@ -96,7 +96,7 @@ class AghReader:
         for record in records:
             ref = wanted.get(record.id)
             # The record of a delegated run does not have its end.
-            if ref is None or _is_delegated(record) or (needs_policy(record) and not has_policy):
+            if ref is None or is_delegated(record) or (needs_policy(record) and not has_policy):
                 continue
             try:
                 found[ref] = await self._to_run(ref, record, now, self._ask_once)
@@ -111,7 +111,7 @@ class AghReader:
                 return await self._read_delegated(ref, read_run(raw, call=_GET), ask)
             request = _poll(get_request(item_url(self._calls.url("runs"), ref.id, "run_id"), _GET))
             record, reply = await ask(request, lambda reply: (run_in(reply, _GET), reply))
-            if _is_delegated(record):
+            if is_delegated(record):
                 return await self._read_delegated(ref, record, ask)
             run = await self._to_run(ref, record, self._server_now(reply), ask)
             return with_hint(run, reply, utcnow=run.seen_at)
@@ -171,10 +171,6 @@ class AghReader:
 
 def _poll(request: Request) -> Request:
     return attrs.evolve(request, purpose=Purpose.POLL)
-
-
-def _is_delegated(record: AutomationRun) -> bool:
-    return record.status == _DELEGATED and bool(record.task_run_id)
 
 
 def _record_in(run: Run | None) -> Mapping[str, Any] | None:
