@@ -7,7 +7,7 @@ import math
 from collections import deque
 from contextvars import Context
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..errors import AgentsError
 from ..model import Run, RunRef
@@ -87,6 +87,8 @@ class Phase(Enum):
 
 RESTING, PLANNED, DUE, POLLING = Phase
 
+_NEVER: Final = -math.inf  # one float for all runs
+
 
 class PolledRun:
     """One run: what is known of it, who waits for it, and when it is polled next."""
@@ -126,11 +128,11 @@ class PolledRun:
         self.target = target
         #: The latest state known, and when its request was made; minus infinity if it comes from no poll.
         self.last = last
-        self.asked_at = -math.inf
+        self.asked_at = _NEVER
         #: When this process started the run, on the monotonic clock; None if others started it.
         self.begun_at = begun_at
         #: When the present state was seen first, on the monotonic clock; minus infinity before the first wait.
-        self.since = -math.inf
+        self.since = _NEVER
         #: The push that wakes the run when it ends, if there is one.
         self.push = push
         #: When the next poll is planned; infinite while none was planned yet.
