@@ -168,7 +168,13 @@ class RunAborted(AgentsError):
 
 
 class WaitTimeout(AgentsError, TimeoutError):
-    """The wait's deadline passed; the run goes on. `run` is the run as last seen, if any poll succeeded."""
+    """The wait's deadline passed; the run goes on. `run` is the run as last seen, if any poll succeeded.
+
+    `last_error` is the error of the last poll, if that failed, and `failures` how many polls failed in a row.
+    """
+
+    last_error: AgentsError | None = None
+    failures: int = 0
 
 
 class PoolClosed(AgentsError):
@@ -218,3 +224,11 @@ def error_class(status: int) -> type[ReplyError]:
     if status >= _FIRST_SERVER_STATUS:
         return ServerError
     return _BY_STATUS.get(status, ReplyError)
+
+
+def copy_of(error: AgentsError) -> AgentsError:
+    """Return a new error equal to `error`, without its traceback and its cause."""
+    kind = type(error)
+    copy = kind.__new__(kind, *error.args)
+    vars(copy).update(vars(error))
+    return copy

@@ -112,11 +112,15 @@ class SessionPool:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close everything in order. May be called twice, and from another task than the one that entered."""
+        """Close everything in order. May be called twice, and from another task than the one that entered.
+
+        Raises `PoolClosed` in another event loop than the one it was entered in: nothing can be closed there.
+        """
         if self._state == "not entered":
             self._state = "closed"
         if self._state != "open":
             return
+        self._ensure_same_loop()
         self._state = "closed"
         self._scheduler.close()
         try:
@@ -134,6 +138,9 @@ class SessionPool:
         if self._state != "open" or not self._supervisor.is_open:
             state = self._state if self._state != "open" else "ending with its event loop"
             raise PoolClosed(f"the pool is {state}; use it inside 'async with SessionPool() as pool'")
+        self._ensure_same_loop()
+
+    def _ensure_same_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise PoolClosed("the pool belongs to another event loop; open one pool in each loop")
 

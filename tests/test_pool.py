@@ -276,6 +276,21 @@ def test_pool_of_an_ended_loop() -> None:
     asyncio.run(leave())
 
 
+def test_pool_is_closed_in_its_own_event_loop() -> None:
+    """In a later event loop nothing of a pool can be closed: that raises `PoolClosed`, and it counts as unclosed."""
+    clock = FakeClock()
+    pool = SessionPool(send=FakeSend(FakeLeena(), clock=clock), clock=clock)
+    asyncio.run(
+        pool.__aenter__()
+    )  # as a program does that opens a pool in one `asyncio.run` and closes it in another
+    for _ in range(2):
+        with pytest.raises(PoolClosed, match="another event loop; open one pool in each loop"):
+            asyncio.run(pool.aclose())
+    with pytest.warns(ResourceWarning, match="was never closed"):
+        pool.__del__()
+    pool._state = "closed"  # noqa: SLF001 - or it warns once more
+
+
 # What is shared, and emitted
 
 

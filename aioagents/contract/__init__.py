@@ -4,7 +4,7 @@ from .client import RunClient, check_ref
 from .events import EventDecoder
 from .provider import Provider
 from .push import WebhookRegistration
-from .reader import GRACE, RunReader
+from .reader import GRACE, RunReader, with_hint
 from .row import BatchRow
 from .settings import (
     account_name,
@@ -46,4 +46,5 @@ __all__ = [
     "key_headers",
     "open_upload",
     "path_segment",
+    "with_hint",
 ]

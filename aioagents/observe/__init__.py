@@ -3,6 +3,7 @@
 from .events import (
     Event,
     PollFailed,
+    PollsFailing,
     RateLowered,
     RequestDone,
     RetryScheduled,
@@ -21,6 +22,7 @@ __all__ = [
     "Event",
     "Hook",
     "PollFailed",
+    "PollsFailing",
     "RateLowered",
     "RequestDone",
     "RetryScheduled",

@@ -119,3 +119,17 @@ class PollFailed(Event):
     failures: int
     delay: float
     error: AgentsError
+
+
+@frozen(kw_only=True)
+class PollsFailing(Event):
+    """Polls keep failing for the same reason, those of `ref` by now `failures` times in a row.
+
+    Waiting may be hopeless; it goes on. Emitted once for an account and a reason (class, status and code of the
+    error), however many of its runs fail so; `runs` is how many runs of the account are waited for.
+    """
+
+    ref: RunRef
+    failures: int
+    runs: int
+    error: AgentsError

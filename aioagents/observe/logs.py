@@ -15,6 +15,7 @@ _LEVELS: Final[Mapping[type[events.Event], int]] = {
     events.PollFailed: logging.INFO,
     events.RateLowered: logging.INFO,
     events.RetryScheduled: logging.INFO,
+    events.PollsFailing: logging.WARNING,
     events.StatusUnknown: logging.WARNING,
     events.TokenFailed: logging.WARNING,
     events.TokenStoreFailed: logging.WARNING,

@@ -1,14 +1,17 @@
 """Waiting for runs: when each is polled, by whom, and who learns what was seen."""
 
 from .cadence import Cadence, Growing, Steady
+from .explanation import Explanation
 from .handle import RunHandle
-from .reader import ListReader, Reader
+from .reader import Hinted, ListReader, Reader
 from .runs import Push
 from .scheduler import PollStatistics, ScheduledSource, Scheduler
 
 __all__ = [
     "Cadence",
+    "Explanation",
     "Growing",
+    "Hinted",
     "ListReader",
     "PollStatistics",
     "Push",

@@ -11,7 +11,6 @@ from ..model import Run, RunRef
 from .reader import ListReader
 from .runs import DUE, PLANNED, Group, PolledRun
 
-_LARGEST: Final = 1000  # members that a group ever has: what one list is asked for, polled close in time
 _WORTH: Final = 0.25  # a list is asked for again only if it had so large a share of its runs
 
 
@@ -28,7 +27,7 @@ def enter_group(run: PolledRun) -> None:
     if name is None:
         return
     group = source.groups.get(name)
-    if group is None or group.joined >= _LARGEST or group.is_sparse:
+    if group is None or group.joined >= source.lists.page_size or group.is_sparse:
         group = source.groups[name] = Group(name)
     group.members[run.ref] = run
     group.joined += 1

@@ -10,7 +10,9 @@ from typing import Any
 
 from ..errors import AgentsError, RunAborted, RunFailed, WaitTimeout
 from ..model import Run, RunRef, RunState
+from .explanation import Explanation
 from .listeners import Feed, StateListener
+from .reader import Hinted
 from .runs import PolledRun, Push, Waiter
 from .scheduler import ScheduledSource, Scheduler
 
@@ -72,12 +74,27 @@ class RunHandle:
         All who wait for the run are informed of what was seen. Raises `ReplyError`, `TransportError`, `DecodeError`,
         `PoolClosed`; these end nobody's wait.
         """
-        polled = self._polled
-        age = None if polled.begun_at is None else self._scheduler.clock.now() - polled.begun_at
-        run = await polled.source.reader.read(polled.ref, age=age, last=self.last)
+        polled, asked_at = self._polled, self._scheduler.clock.now()
+        age = None if polled.begun_at is None else asked_at - polled.begun_at
+        seen = await polled.source.reader.read(polled.ref, age=age, last=self.last)
         polled = self._polled = self._current()
-        self._scheduler.seen(polled, run)
-        return polled.last or run
+        self._scheduler.seen(polled, seen, asked_at=asked_at)
+        return polled.last or (seen.seen if isinstance(seen, Hinted) else seen)
+
+    def report(self, run: Run, *, asked_at: float) -> None:
+        """Inform all who wait for the run of a state that was learned otherwise than by a poll, as from a list.
+
+        `asked_at` is when the request was made whose reply has the state, on the pool's clock: if a newer state is
+        known, or an end, this one is passed over. No poll is made. Raises ValueError for the state of another run.
+        """
+        if run.ref != self.ref:
+            raise ValueError(f"{run.ref} is not {self.ref}")
+        polled = self._polled = self._current()
+        self._scheduler.seen(polled, run, asked_at=asked_at)
+
+    def explain(self) -> Explanation:
+        """Return what the wait for the run is doing: what was seen, when the next poll is due, and what failed."""
+        return self._scheduler.explain(self._current())
 
     def wake(self) -> None:
         """Make the next poll now, since there may be news of the run. Returns at once; costs one poll.
@@ -137,7 +154,7 @@ class RunHandle:
         polled = self._current()
         last = polled.last
         is_over = last is not None and last.state.is_terminal
-        feed = Feed(last if is_over or polled.is_seen else None)
+        feed = Feed(last if is_over or polled.asked_at > -math.inf else None)
         if not is_over:
             polled = self._polled = self._scheduler.join(self._polled, feed)
         try:
@@ -182,14 +199,21 @@ class RunHandle:
     def _expire(self, future: "asyncio.Future[Run]", seconds: float) -> None:
         if future.done():
             return
-        last = self.last
-        seen = "not seen yet" if last is None else f"last seen as {last.status}"
-        message = f"run {self.ref} did not end within {seconds:g} s; {seen}; it goes on"
-        future.set_exception(WaitTimeout(message, vendor=self.ref.vendor, ref=self.ref, run=last))
+        polled = self._current()
+        last, backoff = polled.last, polled.backoff
+        facts = ["not seen yet" if last is None else f"last seen as {last.status}"]
+        if backoff.failures:
+            facts.append(str(backoff))
+        message = f"run {self.ref} did not end within {seconds:g} s; {'; '.join(facts)}; it goes on"
+        error = WaitTimeout(message, vendor=self.ref.vendor, ref=self.ref, run=last)
+        error.last_error, error.failures = backoff.error, backoff.failures
+        future.set_exception(error)
 
     def __repr__(self) -> str:
-        last = self.last
-        return f"<RunHandle {self.ref} {'not polled' if last is None else last.state.value}>"
+        polled = self._current()
+        state = "not polled" if polled.last is None else polled.last.state.value
+        failing = f", {polled.backoff}" if polled.backoff.failures else ""
+        return f"<RunHandle {self.ref} {state}{failing}>"
 
 
 class _DoneCallback:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Coroutine, Generator, Iterable
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
-from ..errors import AgentsError
+from ..errors import AgentsError, copy_of
 from ..model import Run, RunState
 from .runs import Contexts, Listener, PolledRun, Waiter, Waiters
 
@@ -70,16 +70,11 @@ def end_waits(waiters: Waiters, end: Run | AgentsError) -> None:
     for waiter in _all(waiters):
         if not waiter.done():
             if isinstance(end, AgentsError):
-                waiter.set_exception(copy_of(end))
+                error = copy_of(end)  # one that many tasks raise would collect the tracebacks of all
+                error.__cause__ = end.__cause__
+                waiter.set_exception(error)
             else:
                 waiter.set_result(end)
-
-
-def copy_of(error: AgentsError) -> AgentsError:
-    """Return a new error equal to `error`: one that many tasks raise would collect the tracebacks of all."""
-    copy = type(error)(*error.args, **vars(error))
-    copy.__cause__ = error.__cause__
-    return copy
 
 
 def _all(waiters: Waiters) -> Iterable[Waiter]:

@@ -1,23 +1,38 @@
 """What the polling engine asks of a vendor's client: read one run, read many with one list."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from ..model import Run, RunRef
+
+T = TypeVar("T")
+
+
+class Hinted(NamedTuple, Generic[T]):
+    """What a poll saw, and the vendor's pacing hint: the next one is wanted after `seconds` at the earliest.
+
+    The next planned poll waits for so long if the cadence's gap is shorter, but for `RetryPolicy.patience` at most.
+    A wake is not delayed: the vendor that asks for patience has news of its own.
+    """
+
+    seen: T
+    seconds: float
 
 
 class Reader(Protocol):
     """Reads the runs of one account."""
 
-    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run | Hinted[Run]:
         """Read the run, with one try.
 
         `age` is the number of seconds since this process started the run, None if others started it; `last` is
-        what was seen of it before. Raises `AgentsError`; one that `is_passing` ends no wait.
+        what was seen of it before. Return `last` itself where the vendor says that nothing changed: nothing is
+        compared or emitted then, and its `seen_at` stays that of the reply that it was made from. Raises
+        `AgentsError`; one that `is_passing` ends no wait.
         """
         ...
 
-    async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+    async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run | Hinted[Run]:
         """Read the run, trying again as the retry policy says."""
         ...
 
@@ -30,16 +45,24 @@ class Reader(Protocol):
 class ListReader(Protocol):
     """What a `Reader` has besides where its vendor lists runs: one request then reads many."""
 
+    @property
+    def page_size(self) -> int:
+        """Return for how many runs one list is asked at most; more of one group are read by several lists."""
+        ...
+
     def group_of(self, run: Run) -> str | None:
         """Return the name of the list that has a run last seen as `run`; None if it is read by itself."""
         ...
 
-    async def poll_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
+    async def poll_many(
+        self, group: str, runs: Sequence[Run]
+    ) -> Mapping[RunRef, Run] | Hinted[Mapping[RunRef, Run]]:
         """Read runs of one group, last seen as `runs`, with one try.
 
         A run may be left out for any reason: it is then read by itself once, when it is due, and listed again after
         that if it goes on. So a run that ended is best listed too, with its end, where the vendor's list has ended
         runs; left out, it costs one more request. A list that has less than a quarter of `runs` is not asked for
-        again, and its runs are read one by one. Raises `AgentsError`.
+        again, and its runs are read one by one. As in `Reader.poll`, a run that did not change may be one of `runs`
+        itself, and a hint delays the next list of this group. Raises `AgentsError`.
         """
         ...

@@ -12,7 +12,8 @@ class Rotation:
     """Due runs of all sources. At most `most` polls are under way at once.
 
     A source begins a poll only while it has fewer under way than are left to begin: so no account ever holds more
-    than half of them, rounded up, and a vendor that stalls leaves room to the others.
+    than half of them, rounded up, and a vendor that stalls leaves room to the others. In an outage, and after it, a
+    source begins no more than its slow start allows.
     """
 
     __slots__ = ("_most", "polling", "sources")
@@ -38,7 +39,8 @@ class Rotation:
         for _ in range(len(sources)):
             source = sources[0]
             sources.rotate(-1)
-            if source.polling >= self._most - self.polling:
+            slow_start = source.slow_start
+            if source.polling >= self._most - self.polling or slow_start.allowed < 1:
                 continue
             run = None
             while source.due and run is None:
@@ -48,6 +50,7 @@ class Rotation:
             if not source.due:
                 sources.pop()
             if run is not None:
+                slow_start.allowed -= 1
                 source.polling += 1
                 self.polling += 1
                 return run

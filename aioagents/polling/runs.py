@@ -7,11 +7,13 @@ import math
 from collections import deque
 from contextvars import Context
 from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from ..errors import AgentsError
 from ..model import Run, RunRef
+from .backoff import NO_BACKOFF, Reported
 from .reader import ListReader, Reader
+from .slow_start import SlowStart
 
 
 class Waiter(Protocol):
@@ -85,28 +87,20 @@ class Phase(Enum):
 
 RESTING, PLANNED, DUE, POLLING = Phase
 
-
-class Failures(NamedTuple):
-    """How many polls failed in a row since one succeeded, and how many of them had a reply that cannot be read."""
-
-    in_a_row: int = 0
-    unreadable: int = 0
-
-
-NO_FAILURES: Final = Failures()
+_NEVER: Final = -math.inf  # one float for all runs
 
 
 class PolledRun:
     """One run: what is known of it, who waits for it, and when it is polled next."""
 
     __slots__ = (
+        "asked_at",
+        "backoff",
         "begun_at",
         "contexts",
         "due_at",
-        "failures",
         "group",
         "is_left_out",
-        "is_seen",
         "is_woken",
         "last",
         "phase",
@@ -132,13 +126,13 @@ class PolledRun:
         self.source = source
         self.ref = ref
         self.target = target
-        #: The latest state known, and whether it comes from a poll.
+        #: The latest state known, and when its request was made; minus infinity if it comes from no poll.
         self.last = last
-        self.is_seen = False
+        self.asked_at = _NEVER
         #: When this process started the run, on the monotonic clock; None if others started it.
         self.begun_at = begun_at
         #: When the present state was seen first, on the monotonic clock; minus infinity before the first wait.
-        self.since = -math.inf
+        self.since = _NEVER
         #: The push that wakes the run when it ends, if there is one.
         self.push = push
         #: When the next poll is planned; infinite while none was planned yet.
@@ -147,7 +141,7 @@ class PolledRun:
         #: Whether a wake asked for another poll, and whether a wake had asked for the poll that is under way.
         self.is_woken = False
         self.was_woken = False
-        self.failures = NO_FAILURES
+        self.backoff = NO_BACKOFF
         self.group: Group | None = None
         #: Whether the latest list of its group left it out: its next poll is its own.
         self.is_left_out = False
@@ -161,7 +155,7 @@ class PolledRun:
 class Group:
     """Runs that one list reads."""
 
-    __slots__ = ("alone", "is_sparse", "joined", "members", "name")
+    __slots__ = ("alone", "is_sparse", "joined", "members", "name", "until")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -172,14 +166,16 @@ class Group:
         self.is_sparse = False
         #: Members whose latest poll was a list that failed. The list may be at fault: they are polled alone next.
         self.alone: set[RunRef] = set()
+        #: Before this moment, the server wants no list.
+        self.until = -math.inf
 
 
 class Source:
     """The runs of one account: those that are polled, those whose poll is due, and the groups that take members."""
 
-    __slots__ = ("due", "groups", "lists", "polling", "reader", "runs", "vendor")
+    __slots__ = ("due", "groups", "lists", "polling", "reader", "reported", "runs", "slow_start", "vendor")
 
-    def __init__(self, reader: Reader, vendor: str) -> None:
+    def __init__(self, reader: Reader, vendor: str, slow_start: SlowStart) -> None:
         self.reader = reader
         #: The same reader, if it can list runs; else None.
         self.lists = reader if isinstance(reader, ListReader) else None
@@ -188,5 +184,8 @@ class Source:
         #: Runs whose poll is due, in order. Those that a list has read in the meantime are skipped.
         self.due: deque[PolledRun] = deque()
         self.groups: dict[str, Group] = {}
-        #: How many polls are under way.
+        #: How many polls are under way, and how many more may begin.
         self.polling = 0
+        self.slow_start = slow_start
+        #: The reasons for which polls keep failing that were reported.
+        self.reported = Reported()

@@ -5,18 +5,19 @@ import math
 import random
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
 from ..clock import Clock, Timer
-from ..errors import PoolClosed, TransportError
-from ..model import Run
+from ..errors import PoolClosed
+from ..model import Run, RunRef
 from ..observe import Dispatcher, Event
 from ..retry import RetryPolicy
 from .cadence import Cadence
 from .core import PollCore
 from .effects import Effect, End, Show
+from .explanation import Explanation
 from .groups import ListPoll
 from .listeners import (
     Within,
@@ -28,16 +29,19 @@ from .listeners import (
     remove_waiter,
     show,
 )
-from .reader import Reader
+from .poll_worker import PollWorker, fault_of_poll, raise_if_cancelled
+from .reader import Hinted, Reader
 from .runs import DUE, PolledRun, Source, Waiter
+
+_TICK: Final = 0.001  # seconds
 
 
 @frozen(kw_only=True)
 class PollStatistics:
     """What a scheduler does: `runs` that are polled, callers that are `waiting`, polls made, and those that failed.
 
-    `overdue` counts runs whose poll is due and not begun, `polling` the polls under way, `pollers` the poll workers
-    made so far. A poll of many runs at once counts as one.
+    `overdue` counts runs whose poll is due and not begun, `failing` those whose latest poll failed, `polling` the
+    polls under way, `pollers` the poll workers made so far. A poll of many runs at once counts as one.
     """
 
     runs: int
@@ -45,6 +49,7 @@ class PollStatistics:
     polls: int
     polls_failed: int
     overdue: int
+    failing: int
     polling: int
     pollers: int
 
@@ -55,6 +60,21 @@ class ScheduledSource:
 
     scheduler: "Scheduler"
     source: Source
+
+    def is_awaited(self, ref: RunRef) -> bool:
+        """Return whether anybody waits for the run of `ref`, so that it is of use to report a state of it."""
+        run = self.source.runs.get(ref)
+        return run is not None and is_awaited(run)
+
+    def report(self, run: Run, *, asked_at: float) -> None:
+        """Inform all who wait for a run of a state that was learned otherwise than by its polls; no poll is made.
+
+        `asked_at` is when the request was made whose reply has the state, on the pool's clock: it is passed over if a
+        newer one is known, and so is what comes after an end. For a run that nobody waits for, nothing happens.
+        """
+        polled = self.source.runs.get(run.ref)
+        if polled is not None:
+            self.scheduler.seen(polled, run, asked_at=asked_at)
 
 
 class Scheduler:
@@ -85,9 +105,11 @@ class Scheduler:
         self._ensure_open = ensure_open
         self._most = pollers
         self._made = 0
-        self._idle: list[_Worker] = []
+        self._idle: list[PollWorker] = []
         self._timer: Timer | None = None
         self._timer_at = math.inf
+        # The present moment. Those of one millisecond share a float: each run keeps the moment of its last request.
+        self._asked_at = -math.inf
         self._is_closed = False
 
     def source(self, reader: Reader, vendor: str) -> ScheduledSource:
@@ -105,6 +127,7 @@ class Scheduler:
             polls=core.polls,
             polls_failed=core.polls_failed,
             overdue=sum(run.phase is DUE for run in runs),
+            failing=sum(run.backoff.failures > 0 for run in runs),
             polling=core.rotation.polling,
             pollers=self._made,
         )
@@ -137,10 +160,15 @@ class Scheduler:
         self._core.lose_push(run, self.clock.now())
         self._follow_up()
 
-    def seen(self, run: PolledRun, seen: Run) -> None:
-        """Inform all who wait for a run of what a caller's own poll saw, in the caller's context."""
-        self._core.seen(run, seen, self.clock.now())
+    def seen(self, run: PolledRun, seen: Run | Hinted[Run], *, asked_at: float) -> None:
+        """Inform all who wait for a run of what a caller's own request saw, in the caller's context."""
+        now = self.clock.now()
+        self._core.reported(run, seen, now, min(asked_at, now))
         self._follow_up()
+
+    def explain(self, run: PolledRun) -> Explanation:
+        """Return what the wait for a run is doing."""
+        return Explanation.of(run, waiting=count_waiting(run), now=self.clock.now())
 
     def close(self) -> None:
         """End all waits with `PoolClosed`, and make no poll any more. May be called twice."""
@@ -188,7 +216,7 @@ class Scheduler:
 
     def _on_time(self) -> None:
         self._timer = None
-        self._core.take_due(self.clock.now())
+        self._core.take_due(self._now())
         self._set_timer()
         self._assign()
 
@@ -204,20 +232,20 @@ class Scheduler:
                 self._idle.pop().assign(poll)
             else:
                 self._made += 1
-                worker = _Worker(poll)
+                worker = PollWorker(poll)
                 try:
                     self._spawn(self._work(worker), partial(self._ended, worker))
                 except PoolClosed:  # the pool's tasks were cancelled, as a loop that ends does
                     self.close()
                     return
 
-    async def _work(self, worker: "_Worker") -> None:
+    async def _work(self, worker: PollWorker) -> None:
         """Make polls until the pool closes, beginning with the assigned one."""
         core = self._core
         while True:
             poll = worker.take()
             if isinstance(poll, PolledRun) and not is_awaited(poll):
-                core.not_made(poll, self.clock.now())  # everybody left since it was assigned
+                core.not_made(poll, self._now())  # everybody left since it was assigned
                 poll = core.next_poll()
             while poll is not None and not self._is_closed:
                 if isinstance(poll, ListPoll):
@@ -236,7 +264,7 @@ class Scheduler:
             self._idle.append(worker)
             await worker.until_assigned()
 
-    def _ended(self, worker: "_Worker", task: "asyncio.Task[Any]") -> None:
+    def _ended(self, worker: PollWorker, task: "asyncio.Task[Any]") -> None:
         """Replace a poll worker whose task somebody cancelled, and have the poll made that it was assigned."""
         if self._is_closed:
             return
@@ -244,7 +272,7 @@ class Scheduler:
         if worker in self._idle:
             self._idle.remove(worker)
         if worker.poll is not None:
-            self._core.not_made(worker.poll, self.clock.now())
+            self._core.not_made(worker.poll, self._now())
         if not task.cancelled() and (fault := task.exception()) is not None:
             context = {"message": "aioagents: a poll worker failed", "exception": fault, "task": task}
             task.get_loop().call_exception_handler(context)
@@ -254,71 +282,34 @@ class Scheduler:
     async def _poll(self, run: PolledRun) -> None:
         core = self._core
         context = None if run.contexts is None else context_of(run.contexts)
-        age = None if run.begun_at is None else self.clock.now() - run.begun_at
+        asked_at = self._asked_at
+        age = None if run.begun_at is None else asked_at - run.begun_at
         try:
             polling = run.source.reader.poll(run.ref, age=age, last=run.last)
             seen = await (polling if context is None else Within(context, polling))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no fault ends a poll worker
-            core.poll_failed(run, _fault_of(error), self.clock.now())
-            _raise_if_cancelled(error)
+            core.poll_failed(run, fault_of_poll(error), self._now())
+            raise_if_cancelled(error)
         else:
-            core.polled(run, seen, self.clock.now())
+            core.polled(run, seen, self._now(), asked_at)
+
+    def _now(self) -> float:
+        """Return the present time. Requests that are made next, without waiting, have it as theirs."""
+        now = self.clock.now()
+        if now - self._asked_at > _TICK:
+            self._asked_at = now
+        return now
 
     async def _poll_list(self, poll: ListPoll) -> PolledRun | None:
         """Read many runs with one request. Return the run that is next polled by itself, in the list's stead."""
         core, context = self._core, context_of(poll.first.contexts)
+        asked_at = self._asked_at
         try:
             polling = poll.lists.poll_many(poll.group.name, poll.lasts())
             found = await (polling if context is None else Within(context, polling))
-            first = core.list_polled(poll, found, self.clock.now())
+            first = core.list_polled(poll, found, self._now(), asked_at)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as above
-            first = core.list_failed(poll, _fault_of(error), self.clock.now())
-            _raise_if_cancelled(error)
+            first = core.list_failed(poll, fault_of_poll(error), self._now())
+            raise_if_cancelled(error)
         self._assign()  # what the list left out is due again
         return first
-
-
-class _Worker:
-    """A poll worker: the poll that it was assigned, and what it waits for while it has none."""
-
-    __slots__ = ("_wake", "poll")
-
-    def __init__(self, poll: PolledRun | ListPoll) -> None:
-        #: The poll that was assigned and not begun.
-        self.poll: PolledRun | ListPoll | None = poll
-        self._wake: asyncio.Future[None] | None = None
-
-    def assign(self, poll: PolledRun | ListPoll) -> None:
-        """Assign the next poll to a worker that is idle."""
-        self.poll = poll
-        if self._wake is not None and not self._wake.done():  # else its task is being cancelled
-            self._wake.set_result(None)
-
-    async def until_assigned(self) -> None:
-        """Wait until a poll is assigned."""
-        self._wake = asyncio.get_running_loop().create_future()
-        await self._wake
-
-    def take(self) -> PolledRun | ListPoll | None:
-        """Return the assigned poll, which is begun now."""
-        poll, self.poll = self.poll, None
-        return poll
-
-
-def _fault_of(error: Exception | asyncio.CancelledError) -> Exception:
-    """Return what a poll failed with. A cancellation is none of the vendor's, and passes."""
-    if not isinstance(error, asyncio.CancelledError):
-        return error
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        fault: Exception = TransportError("the poll was cancelled together with its poll worker")
-    else:
-        fault = RuntimeError("a poll was cancelled, though its poll worker was not")
-    fault.__cause__ = error
-    return fault
-
-
-def _raise_if_cancelled(error: Exception | asyncio.CancelledError) -> None:
-    task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
-        raise error

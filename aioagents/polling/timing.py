@@ -1,4 +1,4 @@
-"""When a run is polled next: the cadence's gap, a wake, a push that makes polls rare, a failure's backoff.
+"""When a run is polled next: the cadence's gap, a wake, a push that makes polls rare, a failure's backoff, a hint.
 
 Pure: the time comes in with each question, chance as a function.
 """
@@ -43,14 +43,23 @@ class Timing:
         if run.is_woken:
             return now
         if run.due_at == math.inf:
-            return now + self.gap(run, 0.0)
+            return self.as_wanted(run, now + self.gap(run, 0.0))
         # As planned before, at once if that is past: with a gap of its own each, short waits would see no poll.
         return max(run.due_at, now)
 
-    def delay_after(self, run: PolledRun, error: AgentsError, now: float) -> float:
-        """Return the seconds until the next poll after one that failed for a passing reason."""
+    def as_wanted(self, run: PolledRun, at: float) -> float:
+        """Return the time `at` which the cadence plans, or a later one before which the server wants no poll."""
+        at = max(at, run.backoff.until)
+        return at if run.group is None else max(at, run.group.until)
+
+    def hinted(self, seconds: float, now: float) -> float:
+        """Return the moment before which a server wants no poll: at most the policy's patience from now."""
+        return now + min(max(0.0, seconds), self._retry.patience)
+
+    def after_failure(self, run: PolledRun, error: AgentsError, now: float) -> float:
+        """Return when to poll a run after a poll that failed for a passing reason, which `run.backoff` has."""
         delay = self.gap(run, now - run.since)
         # A 429 is no fault of the connection: sooner than the cadence would only be more of the same.
         if not isinstance(error, Throttled) and run.source.reader.may_retry():
-            delay = min(delay, self._retry.backoff(run.failures.in_a_row, chance=self._chance()))
-        return max(delay, error.retry_after or 0.0, _SHORTEST)
+            delay = min(delay, self._retry.backoff(run.backoff.failures, chance=self._chance()))
+        return max(now + max(delay, _SHORTEST), run.backoff.until)

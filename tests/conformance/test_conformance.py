@@ -296,6 +296,25 @@ async def test_passing_faults_end_no_wait(vendor: Adapter) -> None:
         assert len(c.events_of(PollFailed)) == 12
 
 
+async def test_retry_after_of_a_good_poll(vendor: Adapter) -> None:
+    """A good reply to a poll that asks for patience is heeded: the next poll comes when it says, and no sooner."""
+    async with _case(vendor) as c:
+        run = await c.start()
+        c.send.after = lambda request, reply: (
+            Reply(reply.status, {**reply.headers, "retry-after": "60"}, reply.body)
+            if request.purpose is Purpose.POLL
+            else reply
+        )
+        waiter = await begin(until_end(run))
+        await c.clock.advance(10)
+        polls = len(c.send.calls(vendor.poll_call))
+        await c.clock.advance(59)
+        assert len(c.send.calls(vendor.poll_call)) == polls
+        await c.clock.advance(2)
+        assert (await waiter).state is RunState.COMPLETED
+        assert c.events_of(PollFailed) == []
+
+
 async def test_unknown_status_is_polled_on(vendor: Adapter) -> None:
     """An unknown status ends no wait."""
     words = {**vendor.words, RunState.RUNNING: "brand-new-word"}

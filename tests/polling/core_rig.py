@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 
 from aioagents import AgentsError, RetryPolicy, Run, RunRef, RunState, Steady
 from aioagents.observe import Event
-from aioagents.polling import Cadence
+from aioagents.polling import Cadence, Hinted
 from aioagents.polling.core import PollCore
 from aioagents.polling.effects import End, Missed, Show
 from aioagents.polling.groups import ListPoll
 from aioagents.polling.listeners import end_waits, is_awaited, remove_waiter
 from aioagents.polling.runs import Phase, PolledRun, Push, Source
+from aioagents.polling.slow_start import OUTAGE
 
 GAP = 10.0
 SEEN_AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -57,6 +58,8 @@ class FakeReader:
 class FakeLister(FakeReader):
     """A reader whose vendor lists runs by the letter of a status like `to b`, or of their id; no list has `z`."""
 
+    page_size = 1000
+
     def group_of(self, run: Run) -> str | None:
         """Return the letter."""
         if run.status.startswith("to "):
@@ -72,7 +75,12 @@ class CoreRig:
     """A core, the moment, and all effects so far."""
 
     def __init__(
-        self, *, cadence: Cadence | None = None, pollers: int = 64, retry: RetryPolicy | None = None
+        self,
+        *,
+        cadence: Cadence | None = None,
+        pollers: int = 64,
+        retry: RetryPolicy | None = None,
+        outage: int = OUTAGE,
     ) -> None:
         self.now = 1000.0
         self.core = PollCore(
@@ -81,9 +89,12 @@ class CoreRig:
             pollers=pollers,
             is_awaited=is_awaited,
             chance=lambda: 0.5,
+            outage=outage,
         )
         self.events: list[Event] = []
         self.shown: list[Run] = []
+        #: The latest answer to a poll.
+        self.answer: Run
         #: Every run that was made.
         self.runs: list[PolledRun] = []
 
@@ -123,7 +134,7 @@ class CoreRig:
     def advance(self, seconds: float) -> None:
         """Make time pass, and hand over what is due then."""
         self.now += seconds
-        if self.core.wake_at <= self.now:
+        while self.core.wake_at <= self.now:
             self.core.take_due(self.now)
 
     def begin(self) -> list[PolledRun | ListPoll]:
@@ -145,9 +156,19 @@ class CoreRig:
         assert isinstance(poll, ListPoll)
         return poll
 
-    def polled(self, run: PolledRun, state: RunState = RunState.RUNNING, status: str = "") -> None:
-        """Report what a poll saw, and carry out what follows."""
-        self.core.polled(run, seen(run.ref, state, status), self.now)
+    def polled(
+        self,
+        run: PolledRun,
+        state: RunState = RunState.RUNNING,
+        status: str = "",
+        *,
+        hint: float | None = None,
+        asked_at: float | None = None,
+    ) -> None:
+        """Report what a poll saw, and carry out what follows; it was asked for just now if nothing else is said."""
+        answer = self.answer = seen(run.ref, state, status)
+        moment = self.now if asked_at is None else asked_at
+        self.core.polled(run, answer if hint is None else Hinted(answer, hint), self.now, moment)
         self.carry_out()
 
     def failed(self, run: PolledRun, error: Exception) -> None:
@@ -156,11 +177,17 @@ class CoreRig:
         self.carry_out()
 
     def listed(
-        self, poll: ListPoll, *names: str, state: RunState = RunState.RUNNING, status: str = ""
+        self,
+        poll: ListPoll,
+        *names: str,
+        state: RunState = RunState.RUNNING,
+        status: str = "",
+        hint: float | None = None,
     ) -> PolledRun | None:
         """Report which runs a list had. Return the run whose own poll was begun instead."""
-        refs = [run.ref for run in poll.runs() if run.ref.id in names]
-        first = self.core.list_polled(poll, {ref: seen(ref, state, status) for ref in refs}, self.now)
+        found = {run.ref: seen(run.ref, state, status) for run in poll.runs() if run.ref.id in names}
+        answer = found if hint is None else Hinted[Mapping[RunRef, Run]](found, hint)
+        first = self.core.list_polled(poll, answer, self.now, self.now)
         self.carry_out()
         return first
 

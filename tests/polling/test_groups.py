@@ -71,6 +71,8 @@ class _Vendor:
     def may_retry(self) -> bool:
         return False
 
+    page_size = 1000
+
     def group_of(self, run: Run) -> str | None:
         return None if run.ref.id.startswith("z") else run.ref.id[0]
 

@@ -155,7 +155,7 @@ def test_a_late_answer_changes_no_end() -> None:
     rig.advance(GAP)
     rig.begin()
     end = seen(run.ref, RunState.COMPLETED)
-    rig.core.seen(run, end, rig.now)
+    rig.core.seen(run, end, rig.now, rig.now)
     rig.carry_out()
     rig.polled(run)
     assert caller.end is run.last is end
@@ -660,7 +660,7 @@ def test_runs_that_nobody_asked_for_are_passed_over() -> None:
     rig.advance(GAP)
     poll = rig.begin_list()
     found = {ref: seen(ref) for ref in (stranger, *poll.due)}
-    assert rig.core.list_polled(poll, found, rig.now) is None
+    assert rig.core.list_polled(poll, found, rig.now, rig.now) is None
     assert stranger not in source.runs
     rig.check()
 
@@ -849,10 +849,10 @@ def test_own_poll_informs_all_and_plans_nothing() -> None:
     run, caller = rig.wait(rig.run(rig.source(), "a"))
     planned = run.due_at
     rig.advance(3.0)
-    rig.core.seen(run, seen(run.ref, status="busy"), rig.now)
+    rig.core.seen(run, seen(run.ref, status="busy"), rig.now, rig.now)
     rig.carry_out()
     assert (run.due_at, run.since, caller.end) == (planned, rig.now, None)
     end: Run = seen(run.ref, RunState.FAILED)
-    rig.core.seen(run, end, rig.now)
+    rig.core.seen(run, end, rig.now, rig.now)
     rig.carry_out()
     assert caller.end is end

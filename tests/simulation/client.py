@@ -9,6 +9,7 @@ from aioagents.calls import PendingStart, Start
 from aioagents.contract import RunClient, RunReader, WebhookRegistration, check_ref
 from aioagents.errors import AgentsError, Conflict, DecodeError
 from aioagents.model import Purpose, Reply, Request
+from aioagents.polling import Hinted
 from aioagents.webhooks import WebhookReceiver
 
 from .vendor import NAME, STATES, URL
@@ -53,13 +54,15 @@ class SingleReader(RunReader):
         super().__init__(pool, client.account, request=client.get_request, read=_read_run)
         self._client = client
 
-    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run | Hinted[Run]:
         """Read a run."""
         return await self._client.life.polls.one(ref.id, super().poll(ref, age=age, last=last))
 
 
 class ListingReader(SingleReader):
     """Reads many runs with one request."""
+
+    page_size = 1000
 
     def group_of(self, run: Run) -> str | None:
         """Put runs into two lists; some stand in none."""

@@ -59,7 +59,8 @@ from aioagents import (
 from aioagents.batch import BatchJournal, BatchRow, Change, Record, RowState
 from aioagents.batch.journal import Durations, JournalStatistics, Summary
 from aioagents.contract import RunClient
-from aioagents.observe import Event, RunChanged, StartAbandoned
+from aioagents.observe import Event, PollsFailing, RunChanged, StartAbandoned
+from aioagents.polling import Explanation
 from aioagents.providers.agh import AutomationRun, Delivery
 from aioagents.providers.leena import Person, ReportRow
 from aioagents.simulator import FaultPlan, Simulator
@@ -85,6 +86,10 @@ async def pools(session: aiohttp.ClientSession) -> None:
         elif isinstance(event, StartAbandoned):
             assert_type(event.run, Run | None)
             assert_type(event.sent_at, datetime)
+        elif isinstance(event, PollsFailing):
+            assert_type(
+                (event.ref, event.failures, event.runs, event.error), tuple[RunRef, int, int, AgentsError]
+            )
 
     async with SessionPool() as pool:
         assert_type(pool, SessionPool)
@@ -135,6 +140,13 @@ async def leena_runs(pool: SessionPool) -> None:
         assert_type(seen, Run)
         _ = (seen.state.is_terminal, output)
     run.wake()
+    run.report(await run.poll(), asked_at=1000.0)
+    explained = run.explain()
+    assert_type(explained, Explanation)
+    assert_type(explained.next_poll_in, float | None)
+    assert_type(explained.error, AgentsError | None)
+    assert_type((str(explained), explained.waiting, explained.is_pushed), tuple[str, int, bool])
+    assert_type(pool.statistics().polling.failing, int)
     take_back = run.add_done_callback(lambda end: assert_type(end, Run | AgentsError), context=copy_context())
     assert_type(take_back(), None)
     assert_type(run.ref, RunRef)
@@ -273,6 +285,7 @@ async def errors(run: RunHandle) -> None:
         assert_type(error.run, Run | None)
     except WaitTimeout as error:
         as_timeout: TimeoutError = error
+        assert_type((error.last_error, error.failures), tuple[AgentsError | None, int])
         assert_type(error.run, Run | None)
         _ = as_timeout
     except StartUnknown as error:

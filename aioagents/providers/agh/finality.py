@@ -18,10 +18,16 @@ from .values import Retry
 #: Seconds, in addition to its delay, within which the next attempt shows in the record.
 MARGIN: Final = 5.0
 _FAILED: Final = "failed"
+_DELEGATED: Final = "delegated"
 _SCHEDULED: Final = "scheduled"
 _NO_RETRY: Final = "none"
 _LONGEST_EXPONENT: Final = 60
 _BROKEN: Final = frozenset({RunState.FAILED, RunState.ABORTED})
+
+
+def is_delegated(record: AutomationRun) -> bool:
+    """Return whether the record does not have the end of the work: that is in the task run it was delegated to."""
+    return record.status == _DELEGATED and bool(record.task_run_id)
 
 
 def needs_policy(record: AutomationRun) -> bool:

@@ -1,9 +1,12 @@
 """AGH Runtime: handles of runs."""
 
+from collections.abc import Mapping, Sequence
+
 from ...model import RunRef
 from ...polling import RunHandle
 from .calls import Calls
-from .finality import needs_policy, run_from_record
+from .finality import is_delegated, needs_policy, run_from_record
+from .history import RunHistory
 from .reader import AghReader
 from .records import AutomationRun
 from .settings import VENDOR
@@ -28,3 +31,24 @@ class Handles:
         run = run_from_record(record, ref, clock.utcnow(), is_final=not needs_policy(record))
         target = record.job_id or record.trigger_id
         return RunHandle(self._source, ref, target=target, accepted=run, begun_at=clock.now())
+
+    def reporting(self, history: RunHistory) -> RunHistory:
+        """Return `history`, whose pages inform from now on those who wait for one of their runs, without a poll."""
+        read_page = history.read_page
+
+        async def read_and_report(query: Mapping[str, str]) -> list[AutomationRun]:
+            asked_at = self._pool.clock.now()
+            records = await read_page(query)
+            self._report(records, asked_at)
+            return records
+
+        history.read_page = read_and_report
+        return history
+
+    def _report(self, records: Sequence[AutomationRun], asked_at: float) -> None:
+        """Report the records that say by themselves how their run stands: not delegated, and not to be retried."""
+        seen_at = self._pool.clock.utcnow()
+        for record in records:
+            ref = RunRef(VENDOR, "", record.id)
+            if self._source.is_awaited(ref) and not (is_delegated(record) or needs_policy(record)):
+                self._source.report(run_from_record(record, ref, seen_at), asked_at=asked_at)

@@ -93,7 +93,8 @@ class RunHistory:
             raise ValueError(f"until: {last} lies before since, {query['since']}")
         most = 0 if limit is None else check_number(limit, "limit", least=0)
         size = check_number(page_size, "page_size", least=1)
-        self._read = read_page
+        #: Reads the page that a query asks for.
+        self.read_page = read_page
         self._pages = Pages(min(size, most or size), until=last)
         self._query = query
         self._left = most or None
@@ -116,5 +117,5 @@ class RunHistory:
         query = {**self._query, "limit": str(self._pages.size)}
         if self._pages.until:
             query["until"] = self._pages.until
-        fresh = self._pages.take(await self._read(query))
+        fresh = self._pages.take(await self.read_page(query))
         self._waiting.extend(fresh[: self._left])

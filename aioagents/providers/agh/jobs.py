@@ -143,4 +143,4 @@ class Jobs:
         `since` and `until` (aware datetimes or RFC 3339 text, both inclusive) bound when a run started; `limit` is
         the largest number of runs, None or 0 for all.
         """
-        return self._jobs.runs(job_id, **filters)
+        return self._handles.reporting(self._jobs.runs(job_id, **filters))

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import attrs
 
-from ...contract import GRACE
+from ...contract import GRACE, with_hint
 from ...errors import AgentsError, NotFound
 from ...model import Purpose, Reply, Request, Run, RunRef
+from ...polling import Hinted
 from .calls import Calls
-from .finality import needs_policy, run_from_record, seconds_until_final
+from .finality import is_delegated, needs_policy, run_from_record, seconds_until_final
 from .records import AutomationRun, read_run
 from .times import write_moment
 from .values import Retry
@@ -37,17 +38,20 @@ Ask = Callable[[Request, Callable[[Reply], Any]], Awaitable[Any]]
 class AghReader:
     """Reads the runs of one runtime."""
 
+    #: The server pages nothing, and returns as many records as are asked for; these are about a megabyte.
+    page_size: Final = 500
+
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._pool = calls.pool
         self._account = calls.account
         self._policies: OrderedDict[tuple[str, str], tuple[float, Retry | None]] = OrderedDict()
 
-    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+    async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run | Hinted[Run]:
         """Read a run, with one attempt for each of the requests that it takes."""
         return await self._read(ref, age, last, self._ask_once)
 
-    async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run:
+    async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run | Hinted[Run]:
         """Read a run, with retries after passing errors."""
         self._pool.ensure_open()
         return await self._read(ref, age, last, self._ask)
@@ -66,7 +70,9 @@ class AghReader:
                 return f"{name}={record[name]}"
         return None
 
-    async def poll_many(self, group: str, runs: Sequence[Run]) -> Mapping[RunRef, Run]:
+    async def poll_many(
+        self, group: str, runs: Sequence[Run]
+    ) -> Mapping[RunRef, Run] | Hinted[Mapping[RunRef, Run]]:
         """Read runs of one job or trigger by one list of the time in which they began.
 
         Runs that ended are listed as well. Left out are delegated ones, whose end is in their task run, failed ones
@@ -82,44 +88,48 @@ class AghReader:
             "limit": str(2 * len(runs) + _SPARE),
         }
         request = _poll(list_request(self._calls.url("runs"), "runs.list", query))
-        records, now = await self._ask_once(
-            request, lambda reply: (runs_in(reply, request.call), self._server_now(reply))
-        )
+        reply = await self._pool.caller.poll(self._account, request)
+        records, now = runs_in(reply, request.call), self._server_now(reply)
         wanted = {run.ref.id: run.ref for run in runs}
         found: dict[RunRef, Run] = {}
         has_policy = True
         for record in records:
             ref = wanted.get(record.id)
             # The record of a delegated run does not have its end.
-            if ref is None or _is_delegated(record) or (needs_policy(record) and not has_policy):
+            if ref is None or is_delegated(record) or (needs_policy(record) and not has_policy):
                 continue
             try:
                 found[ref] = await self._to_run(ref, record, now, self._ask_once)
             except AgentsError:  # reading the policy failed, which is the same for all of them
                 has_policy = False
-        return found
+        return with_hint(found, reply, utcnow=self._pool.clock.utcnow())
 
-    async def _read(self, ref: RunRef, age: float | None, last: Run | None, ask: Ask) -> Run:
+    async def _read(self, ref: RunRef, age: float | None, last: Run | None, ask: Ask) -> Run | Hinted[Run]:
         raw = _record_in(last)
         try:
-            if raw is not None and raw.get("status") == _DELEGATED:
-                record, now = read_run(raw, call=_GET), self._pool.clock.utcnow()
-            else:
-                request = _poll(get_request(item_url(self._calls.url("runs"), ref.id, "run_id"), _GET))
-                record, now = await ask(request, lambda reply: (run_in(reply, _GET), self._server_now(reply)))
-            return await self._to_run(ref, record, now, ask)
+            if raw is not None and raw.get("status") == _DELEGATED and raw.get("task_run_id"):
+                return await self._read_delegated(ref, read_run(raw, call=_GET), ask)
+            request = _poll(get_request(item_url(self._calls.url("runs"), ref.id, "run_id"), _GET))
+            record, reply = await ask(request, lambda reply: (run_in(reply, _GET), reply))
+            if is_delegated(record):
+                return await self._read_delegated(ref, record, ask)
+            run = await self._to_run(ref, record, self._server_now(reply), ask)
+            return with_hint(run, reply, utcnow=run.seen_at)
         except NotFound as error:
             error.is_passing = age is not None and age < GRACE
             raise
 
+    async def _read_delegated(self, ref: RunRef, record: AutomationRun, ask: Ask) -> Run | Hinted[Run]:
+        """Read the task run to which a run was delegated."""
+        url = item_url(f"{self._calls.base_url}/api/task-runs", record.task_run_id, "task_run_id")
+        request = _poll(get_request(url, _TASK_RUN))
+        task_run, reply = await ask(request, lambda reply: (task_run_in(reply, _TASK_RUN), reply))
+        now = self._pool.clock.utcnow()
+        return with_hint(run_from_record(record, ref, now, task_run=task_run), reply, utcnow=now)
+
     async def _to_run(self, ref: RunRef, record: AutomationRun, now: datetime, ask: Ask) -> Run:
-        """Return the run of a record, and read what else is needed for it."""
+        """Return the run of a record that was not delegated; its owner's retry policy is read where it is needed."""
         seen_at = self._pool.clock.utcnow()
-        if _is_delegated(record):
-            url = item_url(f"{self._calls.base_url}/api/task-runs", record.task_run_id, "task_run_id")
-            request = _poll(get_request(url, _TASK_RUN))
-            task_run = await ask(request, lambda reply: task_run_in(reply, _TASK_RUN))
-            return run_from_record(record, ref, self._pool.clock.utcnow(), task_run=task_run)
         if not needs_policy(record):
             return run_from_record(record, ref, seen_at)
         retry = await self._policy(record, ask)
@@ -161,10 +171,6 @@ class AghReader:
 
 def _poll(request: Request) -> Request:
     return attrs.evolve(request, purpose=Purpose.POLL)
-
-
-def _is_delegated(record: AutomationRun) -> bool:
-    return record.status == _DELEGATED and bool(record.task_run_id)
 
 
 def _record_in(run: Run | None) -> Mapping[str, Any] | None:

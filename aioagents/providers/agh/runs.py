@@ -29,7 +29,7 @@ class Runs:
         owner = {name: check_filled(value, name) for name, value in given.items() if value is not None}
         if len(owner) > 1:
             raise ValueError("job_id and trigger_id: no run has both; pass one of them")
-        return RunHistory(self._runs.get_all, owner, **filters)
+        return self._handles.reporting(RunHistory(self._runs.get_all, owner, **filters))
 
     def follow(self, run_id: str) -> RunHandle:
         """Return the handle of a run, no matter who started it, up to the real end of its work.

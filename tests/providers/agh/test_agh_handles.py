@@ -276,6 +276,23 @@ async def test_runs_of_several_owners_are_listed_apart() -> None:
         assert owners == set(jobs)
 
 
+@pytest.mark.parametrize("verb", ["jobs", "runs"])
+async def test_a_history_informs_those_who_wait(verb: str) -> None:
+    """What a history says of a run reaches who waits for it, without a poll; a run that may be retried is polled."""
+    async with agh_rig(scripts={"j": script(("running", 20.0), "completed")}, cadence=Steady(1000)) as rig:
+        job = rig.job("j")
+        handle = await rig.done(rig.agh.jobs.trigger(job))
+        wait = await rig.begin(handle.wait())
+        await rig.clock.advance(25.0)
+        assert not wait.done()
+        history = rig.agh.jobs.runs(job) if verb == "jobs" else rig.agh.runs.list()
+        [record] = [record async for record in history]
+        await rig.clock.advance(0.0)
+        assert wait.done()
+        run = await wait
+        assert (run.id, run.state, run.raw["run"]) == (record.id, RunState.COMPLETED, record.raw)
+
+
 async def test_a_list_has_no_task_runs() -> None:
     """Runs that are found to be delegated are read by themselves, and reach the end of their tasks."""
     async with agh_rig(scripts={"task": script(("running", 25.0), "completed")}) as rig:

@@ -15,6 +15,7 @@ from aioagents import (
     NotSent,
     PoolClosed,
     ReplyLost,
+    RetryPolicy,
     Run,
     RunRef,
     RunState,
@@ -22,13 +23,14 @@ from aioagents import (
     Steady,
     Throttled,
 )
-from aioagents.polling import Cadence
+from aioagents.polling import Cadence, Hinted
 from aioagents.polling.groups import ListPoll
 from aioagents.polling.listeners import is_awaited
-from aioagents.polling.runs import Phase, PolledRun
+from aioagents.polling.runs import Phase, PolledRun, Source
 from tests.polling.core_rig import GAP, Caller, CoreRig, runs_of, seen
 
 _STEPS: Final = 150
+_PATIENCE: Final = RetryPolicy().patience
 _SHORTEST: Final = 0.05  # seconds between a failed poll and the next
 _FAULTS: Final = (ServerError, ReplyLost, NotSent, Throttled, NotFound, DecodeError, KeyError)
 
@@ -75,7 +77,8 @@ class PollingWorld:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.pollers = self.chance.choice([1, 2, 3, 8])
-        self.rig = CoreRig(pollers=self.pollers, cadence=_cadence(self.chance))
+        self.outage = self.chance.choice([2, 5, 20])
+        self.rig = CoreRig(pollers=self.pollers, cadence=_cadence(self.chance), outage=self.outage)
         self.sources = [self.rig.source(f"v{n}", lists=n != 1, retries=3) for n in range(3)]
         self.receiver = _Receiver(self.chance)
         self.callers: list[tuple[PolledRun, Caller]] = []
@@ -87,8 +90,15 @@ class PollingWorld:
         self.woken: set[PolledRun] = set()
         #: Runs that a list left out and that were not polled since.
         self.left_out: set[PolledRun] = set()
+        #: When what is known of a run was asked for.
+        self.asked_at: dict[PolledRun, float] = {}
+        #: Of each source: polls that failed in a row, when its outage ended, and polls begun since the last grant.
+        self.failed = dict.fromkeys(self.sources, 0)
+        self.ended_at: dict[Source, float] = {}
+        self.begun: dict[Source, tuple[float, int]] = {}
+        self.is_down = False
         #: What is drawn, some of it more often; which faults there are at all.
-        acts = [self.leave, self.wake, self.lose_push, self.poll_by_hand, self.take_back]
+        acts = [self.leave, self.wake, self.lose_push, self.report, self.take_back, self.go_down]
         self.acts = [self.wait, self.wait, self.pass_time, self.answer, self.answer]
         self.acts += self.chance.sample(acts, self.chance.randrange(len(acts) + 1))
         self.faults = self.chance.sample(_FAULTS, self.chance.randrange(len(_FAULTS) + 1))
@@ -112,6 +122,7 @@ class PollingWorld:
         """Begin what may begin, and recount."""
         polls = self.rig.begin()
         for poll in polls:
+            self._count_begun(runs_of(poll)[0].source)
             if isinstance(poll, PolledRun):
                 early = self.rig.now < self.not_before.get(poll, -math.inf)
                 assert not early or poll in self.woken, "polled before its time"
@@ -170,12 +181,44 @@ class PollingWorld:
             self.rig.carry_out()
             self.not_before.pop(run, None)
 
-    def poll_by_hand(self) -> None:
-        """Poll a run, as a caller does by itself."""
+    def _count_begun(self, source: Source) -> None:
+        """Count a poll that was begun; few in an outage, and more from second to second after it."""
+        grant_at = source.slow_start.grant_at
+        if grant_at == math.inf:
+            return
+        last, count = self.begun.get(source, (grant_at, 0))
+        count = count + 1 if last == grant_at else 1
+        self.begun[source] = (grant_at, count)
+        elapsed = max(0.0, self.rig.now - self.ended_at.get(source, math.inf))
+        assert count <= 4 * 2 ** int(elapsed), "too many polls after an outage"
+
+    def go_down(self) -> None:
+        """Let the vendors be away, or come back."""
+        self.is_down = not self.is_down
+
+    def report(self) -> None:
+        """Report a state of a run that no poll saw: a caller's own request, asked for just now or a while ago."""
         if (run := self._some_run()) is not None:
             run = run.source.runs.get(run.ref, run)
-            self.rig.core.seen(run, self._seen(run), self.rig.now)
+            asked_at, before = self.rig.now - self.chance.choice([0.0, 0.0, 0.5, 2 * GAP]), run.last
+            seen, hint = self._seen(run), self.chance.choice([None, None, 3.0, 1e9])
+            self.rig.core.reported(run, seen if hint is None else Hinted(seen, hint), self.rig.now, asked_at)
             self.rig.carry_out()
+            self._expect(run, before, seen, asked_at)
+            if hint is not None and run.phase is Phase.PLANNED and run not in self.woken:
+                self.not_before[run] = max(
+                    self.not_before.get(run, -math.inf), self.rig.now + min(hint, _PATIENCE)
+                )
+
+    def _expect(self, run: PolledRun, before: Run | None, seen: Run, asked_at: float) -> None:
+        """Check that what is known is the newest, and that an end stays."""
+        if before is not None and before.state.is_terminal:
+            assert run.last is before, "an end that did not stay"
+        elif asked_at < self.asked_at.get(run, -math.inf) and not seen.state.is_terminal:
+            assert run.last is before, "an older state in place of a newer one"
+        else:
+            assert run.last is seen
+            self.asked_at[run] = asked_at
 
     def take_back(self) -> None:
         """Make everybody leave after a poll was begun and before it is made."""
@@ -201,25 +244,34 @@ class PollingWorld:
         state = self.chance.choice([RunState.RUNNING, RunState.RUNNING, RunState.UNKNOWN, RunState.COMPLETED])
         return seen(run.ref, state)
 
+    def _fault(self) -> Exception | None:
+        if self.is_down:
+            return ServerError("down")
+        return (
+            self.chance.choice(self.faults)("drawn") if self.faults and self.chance.random() < 0.4 else None
+        )
+
     def end(self, poll: PolledRun | ListPoll, *, is_good: bool = False) -> None:
         """Report the end of a poll; with `is_good` its runs are over."""
-        fault = None
-        if self.faults and not is_good and self.chance.random() < 0.4:
-            fault = self.chance.choice(self.faults)("drawn")
+        fault = None if is_good else self._fault()
+        self._note(runs_of(poll)[0].source, fault)
         now, runs = self.rig.now, runs_of(poll)
         was_woken = {run for run in runs if run.was_woken}
         state = RunState.COMPLETED if is_good else self.chance.choice([RunState.RUNNING, RunState.COMPLETED])
-        settled = set(runs)
+        settled, hint = set(runs), self.chance.choice([None, None, None, 3.0, 1e9])
         if isinstance(poll, PolledRun):
             if fault is None:
-                self.rig.polled(poll, state)
+                asked_at, before = now - self.chance.choice([0.0, 0.0, 0.5]), poll.last
+                self.rig.polled(poll, state, hint=hint, asked_at=asked_at)
+                self._expect(poll, before, self.rig.answer, asked_at)
             else:
                 self.rig.failed(poll, fault)
         else:
             names = [run.ref.id for run in runs if is_good or self.chance.random() < 0.6]
             settled = {run for run in runs if run.ref.id in names}
             if fault is None:
-                first = self.rig.listed(poll, *names, state=state)
+                first = self.rig.listed(poll, *names, state=state, hint=hint)
+                self.asked_at.update(dict.fromkeys(settled, now))
                 self.left_out |= set(runs) - settled
             else:
                 is_passing = getattr(fault, "is_passing", False)
@@ -236,6 +288,19 @@ class PollingWorld:
                 self.woken.discard(run)  # a poll that fails is repeated in its own time
             if isinstance(poll, PolledRun) and run.phase is Phase.PLANNED:
                 self.not_before[run] = now + (1.0 if fault is None else _SHORTEST)
+                if fault is None and hint is not None and not poll.is_woken:
+                    self.not_before[run] = now + max(1.0, min(hint, _PATIENCE))
+
+    def _note(self, source: Source, fault: Exception | None) -> None:
+        """Note what the end of a poll says of its vendor."""
+        if fault is None:
+            if self.failed[source] >= self.outage:
+                self.ended_at[source] = self.rig.now
+            self.failed[source] = 0
+        elif isinstance(fault, ServerError | ReplyLost | NotSent | DecodeError):
+            self.failed[source] += 1
+            if self.failed[source] >= self.outage:
+                self.ended_at.pop(source, None)
 
     def finish(self) -> None:
         """End all polls well from now on, until nobody waits."""
