@@ -305,3 +305,11 @@ def test_deep_arguments_are_checked_without_recursion() -> None:
         value = [value]
     with pytest.raises(TypeError, match="context has to hold JSON-able values"):
         codec.encode_object({"a": value}, "context")
+
+
+@pytest.mark.parametrize("body", [b"NaN", b'{"text": "\xe9"}', rb'["\ud800"]', b'["a\x01b"]', b"[1e400]"])
+def test_files_of_users_are_read_strictly(body: bytes) -> None:
+    """What a server may send is refused in a file: what a run is started with is not to be guessed."""
+    with pytest.raises(ValueError, match="not JSON at character"):
+        codec.decode_json(body)
+    codec.decode(body, vendor="v", call="c")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioagents.codec import decode_json, encode_deep
+from aioagents.codec import decode_tolerant, encode_deep
 from aioagents.codec.tolerant import MAX_DEPTH, has_long_integer, read_tolerant
 
 _TEXT: st.SearchStrategy[str] = st.text(st.characters())  # lone surrogates too
@@ -44,14 +44,14 @@ def test_reads(body: bytes, value: Any) -> None:
     """What a strict reader refuses or rounds is read as it was meant."""
     if value is ValueError:
         with pytest.raises(ValueError, match="not JSON at character"):
-            decode_json(body)
+            decode_tolerant(body)
     else:
-        assert decode_json(body) == value
+        assert decode_tolerant(body) == value
 
 
 def test_reads_nan() -> None:
     """Which equals nothing, not even itself."""
-    assert math.isnan(decode_json(b"[NaN]")[0])
+    assert math.isnan(decode_tolerant(b"[NaN]")[0])
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_reads_nan() -> None:
 def test_refuses_what_is_no_json(body: bytes) -> None:
     """The message names the character and holds nothing of the body."""
     with pytest.raises(ValueError, match=r"^not JSON at character \d+$") as caught:
-        decode_json(body)
+        decode_tolerant(body)
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
@@ -87,7 +87,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
 @given(_VALUES)
 def test_what_was_read_can_be_written(value: Any) -> None:
     """Writing and reading again changes lone surrogates, to question marks, infinity, to null, and nothing else."""
-    again = decode_json(encode_deep(value))
+    again = decode_tolerant(encode_deep(value))
     expected = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
     assert again == json.loads(expected, parse_constant=lambda _: None)
 

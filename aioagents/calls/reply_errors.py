@@ -71,7 +71,7 @@ def _detail_of(body: bytes) -> tuple[str, str]:
     text: Any = None
     code: Any = None
     with suppress(ValueError):
-        text = codec.decode_json(body)
+        text = codec.decode_tolerant(body)
     if isinstance(text, dict):
         inner = text.get("error")
         if isinstance(inner, dict) and isinstance(inner.get("message"), str):

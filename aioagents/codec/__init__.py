@@ -5,6 +5,7 @@ from .shapes import Codec, structure
 from .text import (
     decode,
     decode_json,
+    decode_tolerant,
     encode_around,
     encode_deep,
     encode_json,
@@ -18,6 +19,7 @@ __all__ = [
     "camel_case",
     "decode",
     "decode_json",
+    "decode_tolerant",
     "encode_around",
     "encode_deep",
     "encode_json",

@@ -4,6 +4,7 @@ Errors name the vendor and the call, and never contain the body.
 """
 
 import math
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -125,7 +126,15 @@ def _is_finite(value: Any) -> bool:
 
 
 def decode_json(body: bytes) -> Any:
-    """Return what JSON holds, which need not be strict JSON: see `read_tolerant`.
+    """Return what JSON holds, also after a byte order mark. Raises ValueError, whose message contains no body."""
+    try:
+        return orjson.loads(body.removeprefix(BOM_UTF8))
+    except orjson.JSONDecodeError as exc:
+        raise ValueError(f"not JSON at character {exc.pos}") from None
+
+
+def decode_tolerant(body: bytes) -> Any:
+    """Return what JSON of a server holds, which need not be strict JSON: see `read_tolerant`.
 
     Raises ValueError, whose message contains no body.
     """
@@ -160,9 +169,9 @@ def parse_moment(text: Any) -> datetime | None:
 
 
 def decode(body: bytes, *, vendor: str, call: str) -> Any:
-    """Return what the JSON of a reply holds, as `decode_json` does. Raises DecodeError."""
+    """Return what the JSON of a reply holds, as `decode_tolerant` does. Raises DecodeError."""
     try:
-        return decode_json(body)
+        return decode_tolerant(body)
     except ValueError as exc:
         reason = str(exc)
     message = f"{vendor}: the answer to {call} is {reason} of {len(body)} bytes"

@@ -8,7 +8,7 @@ one plain object. Each byte is examined once.
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from ..codec import decode_json
+from ..codec import decode_tolerant
 from ..errors import AgentsError, DecodeError, StreamCut
 from ..model import Run
 
@@ -159,7 +159,7 @@ class EventDecoder:
         if len(text) > self._max_event_bytes:
             return False
         try:
-            self._decoded.append(decode_json(text))
+            self._decoded.append(decode_tolerant(text))
         except ValueError:
             return False
         self._is_after_return = self._has_fields = False
@@ -268,7 +268,7 @@ class EventDecoder:
 
     def _finish_event(self) -> None:
         try:
-            self._decoded.append(decode_json(bytes(self._value)))
+            self._decoded.append(decode_tolerant(bytes(self._value)))
         except ValueError as exc:
             raise self._invalid("an event that is no JSON", bytes(self._value)) from exc
         self._end_event()

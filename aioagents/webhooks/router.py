@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-from ..codec import decode_json
+from ..codec import decode_tolerant
 from ..errors import WebhookRejected
 from ..model import Secret
 from ..observe.logs import log_hook_error
@@ -201,7 +201,7 @@ def _digest(content: bytes) -> bytes:
 
 def _read(body: bytes, read: DeliveryReader) -> tuple[DeliveryClaim, Any]:
     try:
-        content = decode_json(body)
+        content = decode_tolerant(body)
     except ValueError:
         raise WebhookRejected("the delivery is not JSON") from None
     claim = read(content)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from ...codec import decode_json, encode_deep, encode_json
+from ...codec import decode_tolerant, encode_deep, encode_json
 from ...contract import BatchRow
 from ...model import RunRef
 from ..record import Change, Record, RowState
@@ -152,7 +152,7 @@ def decode_row(
         status=row.status,
         kind=row.kind,
         error=row.error,
-        output=None if row.output is None else decode_json(row.output.encode()),
+        output=None if row.output is None else decode_tolerant(row.output.encode()),
         is_repeated=is_repeated,
         is_changed=is_changed,
     )
