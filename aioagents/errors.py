@@ -93,9 +93,13 @@ class StreamCut(TransportError):
 
 
 class ReplyError(AgentsError):
-    """The vendor refused. `code` is the error code that it gave, empty where there is none."""
+    """The vendor refused. `code` is the error code that it gave, empty where there is none.
+
+    `is_foreign` says that the body is not in a form of the vendor's: the answer may be that of a gateway.
+    """
 
     code: str = ""
+    is_foreign: bool = False
 
 
 class BadRequest(ReplyError):

@@ -147,7 +147,7 @@ def test_ctrl_c_during_an_answer_is_130(command: Any, platform: FakeAgentPlatfor
     assert (done.code, first) == (130, "(Orchestrator) The user wants to know about an order.")
     summary, ref = done.err.splitlines()
     assert summary == "aioagents: interrupted; still running: 1"
-    assert ref.strip().startswith(";sessionReference=cli-")
+    assert ref.strip().startswith("agent-platform:127.0.0.1:")
     assert platform.statistics()["dropped"] == 1
 
 

@@ -9,7 +9,8 @@ from aioagents.connect import Clients
 from aioagents.contract import RunClient
 from aioagents.contract.fake import RunPlan
 from aioagents.providers import all_providers
-from tests.conformance.adapters import ADAPTERS, URL, Adapter
+from tests.conformance.adapter import URL, Adapter
+from tests.conformance.adapters import ADAPTERS
 from tests.fakes import FakeClock, FakeSend
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from .dock import Dock, DockHandle
 from .dock_wire import DOCK
 from .files import Files
 from .models import Models
+from .refusals import read_refusal
 from .runs import Runs
 from .session_wire import SessionUrls
 from .sessions import Sessions
@@ -126,7 +127,11 @@ class AgentPlatform(RunClient):
 
     def _account(self, url: str, key: Secret, headers: Mapping[str, str], header: str = "") -> Account:
         return self._pool.account(
-            (VENDOR, url, key, header), name=account_name(VENDOR, url, key), vendor=VENDOR, headers=headers
+            (VENDOR, url, key, header),
+            name=account_name(VENDOR, url, key),
+            vendor=VENDOR,
+            headers=headers,
+            read_refusal=read_refusal,
         )
 
     @classmethod

@@ -12,7 +12,7 @@ from ...pool import SessionPool
 from .calls import Calls
 from .handles import Handles
 from .jobs import Jobs
-from .refusals import slot_delay
+from .refusals import read_refusal, slot_delay
 from .runs import Runs
 from .settings import BASE_URL, VARIABLES, VENDOR
 from .triggers import Triggers
@@ -40,6 +40,7 @@ class Agh(RunClient):
             name=f"agh-{self._base_url}",
             vendor=VENDOR,
             headers={},
+            read_refusal=read_refusal,
         )
         self._calls = Calls(pool, self._account, self._base_url)
         self._handles = Handles(self._calls, self._endpoint)

@@ -20,6 +20,7 @@ from ...model import Request, RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
 from ...webhooks import WebhookReceiver, run_reader
+from .refusals import read_refusal
 from .settings import BASE_URL, REQUIRED, VARIABLES, Dialect
 from .states import state_of
 from .wire import BULK, VENDOR, bulk_request, get_request, is_bulk_run, read_run, read_started, run_request
@@ -60,6 +61,7 @@ class Leap(RunClient):
             name=account_name(VENDOR, self._base_url, key),
             vendor=VENDOR,
             headers=headers,
+            read_refusal=read_refusal,
         )
         reader = RunReader(
             pool, self._account, request=lambda ref: get_request(self._base_url, ref), read=read_run

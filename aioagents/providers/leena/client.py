@@ -19,6 +19,7 @@ from ...model import RunRef
 from ...polling import RunHandle
 from ...pool import SessionPool
 from .analytics import OVERLAP, Report, ReportQuery, Sync
+from .refusals import read_refusal
 from .settings import VENDOR, LeenaCredentials, LeenaEndpoints, region_from_env
 from .wire import (
     execute_request,
@@ -176,7 +177,7 @@ class Leena(RunClient):
 
         async def fetch() -> tuple[str, float]:
             return await self._pool.caller.fetch_token(
-                VENDOR, token_request(token_url, credentials), read_token
+                VENDOR, token_request(token_url, credentials), read_token, read_refusal=read_refusal
             )
 
         return self._pool.account(
@@ -184,6 +185,7 @@ class Leena(RunClient):
             name=credentials.name_at(token_url),
             vendor=VENDOR,
             fetch=fetch,
+            read_refusal=read_refusal,
         )
 
     def __repr__(self) -> str:
