@@ -17,6 +17,7 @@
     ├── StartUnknown                 a start was sent, and whether a run began cannot be known
     ├── RunFailed, RunAborted        the run itself; raised by `result()` alone
     ├── WaitTimeout                  the wait's own deadline; also a TimeoutError
+    ├── BadReference                 a text is no reference, or a reference is not of this endpoint; also a ValueError
     ├── PoolClosed                   the pool is closed, not yet open, or of another event loop
     ├── AuthorizationRequired        an end user has to sign in first
     ├── WebhookRejected              a delivery that cannot be trusted
@@ -30,39 +31,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .model.run import AgentsError, BadReference
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
-    from .model import Run, RunRef
-
-
-class AgentsError(Exception):
-    """Root of all errors of this package.
-
-    Attributes, each `None` or empty where it does not apply: `vendor`, `call` (`aop.status`), `ref` and `run` (the
-    last `Run` seen), `status` (HTTP), `retry_after` (seconds the server asked for), `request_id` (the vendor's, for
-    its support), `detail` (the server's own message, at most 500 characters, never printed), `tries` (how many
-    attempts were made).
-    """
-
-    vendor: str = ""
-    call: str = ""
-    ref: RunRef | None = None
-    run: Run | None = None
-    status: int | None = None
-    retry_after: float | None = None
-    request_id: str | None = None
-    detail: str = ""
-    tries: int = 1
-    #: Whether the same call may succeed later.
-    is_passing: bool = False
-
-    def __init__(self, message: str = "", **facts: object) -> None:
-        super().__init__(message)
-        for name, value in facts.items():
-            setattr(self, name, value)
+__all__ = [
+    "AgentsError",
+    "AuthenticationError",
+    "AuthorizationRequired",
+    "BadReference",
+    "BadRequest",
+    "Conflict",
+    "DecodeError",
+    "JournalError",
+    "NotFound",
+    "NotSent",
+    "PermissionDenied",
+    "PoolClosed",
+    "ReplyError",
+    "ReplyLost",
+    "RunAborted",
+    "RunFailed",
+    "ServerError",
+    "StartUnknown",
+    "StreamCut",
+    "Throttled",
+    "TransportError",
+    "WaitTimeout",
+    "WebhookRejected",
+    "error_class",
+]
 
 
 class TransportError(AgentsError):
@@ -92,9 +93,13 @@ class StreamCut(TransportError):
 
 
 class ReplyError(AgentsError):
-    """The vendor refused. `code` is the error code that it gave, empty where there is none."""
+    """The vendor refused. `code` is the error code that it gave, empty where there is none.
+
+    `is_foreign` says that the body is not in a form of the vendor's: the answer may be that of a gateway.
+    """
 
     code: str = ""
+    is_foreign: bool = False
 
 
 class BadRequest(ReplyError):

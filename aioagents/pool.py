@@ -12,7 +12,7 @@ import anyio
 from attrs import frozen
 
 from .auth import TokenCache, TokenSource, TokenStore
-from .calls import Account, Caller
+from .calls import Account, Caller, ReadRefusal, read_any_refusal
 from .clock import Clock, LoopClock
 from .errors import PoolClosed
 from .model import Send
@@ -152,10 +152,12 @@ class SessionPool:
         vendor: str,
         headers: Mapping[str, str] | None = None,
         fetch: Callable[[], Coroutine[Any, Any, tuple[str, float]]] | None = None,
+        read_refusal: ReadRefusal = read_any_refusal,
     ) -> Account:
         """Return the account of `key`, which is made on the first call. Its `name` is shown, and has no secret.
 
-        It signs with fixed `headers`, or with tokens that `fetch` obtains (value and lifetime in seconds).
+        It signs with fixed `headers`, or with tokens that `fetch` obtains (value and lifetime in seconds);
+        `read_refusal` reads the vendor's form of refusals.
         """
         account = self._accounts.get(key)
         if account is None:
@@ -178,6 +180,7 @@ class SessionPool:
                 clock=self.clock,
                 headers=headers or {},
                 tokens=tokens,
+                read_refusal=read_refusal,
             )
         return account
 

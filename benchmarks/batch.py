@@ -150,7 +150,13 @@ class _Vendor(RunClient):
         self._source = pool.source("memory", self, "memory")
 
     @classmethod
-    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:  # noqa: ARG003
+    def from_env(
+        cls,
+        pool: SessionPool,
+        environ: Mapping[str, str] | None = None,  # noqa: ARG003
+        *,
+        name: str = "",  # noqa: ARG003
+    ) -> Self:
         """Return a client."""
         return cls(pool)
 

@@ -13,7 +13,8 @@ import aiohttp
 import orjson
 
 from aioagents import SessionPool, codec
-from aioagents.providers.leena.rows import CALL, VENDOR, ReportRow, read_page
+from aioagents.providers.leena.rows import CALL, ReportRow, read_page
+from aioagents.providers.leena.settings import VENDOR
 
 from .clients import HEADERS, make_leena, run_loop
 from .figures import Series, say, whole

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from aioagents import Leena, RunRef, SessionPool
+from aioagents import BadReference, Leap, Leena, RunRef, SessionPool
 from aioagents.connect import Clients
 
 ENVIRON: Mapping[str, str] = {
@@ -40,11 +40,17 @@ async def test_handles_by_reference(pool: SessionPool) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("nonsense", "the form is"), ("nobody:/1", "there are: .*leena"), ("leena:eu/1", "is not a run of")],
+    [
+        ("nonsense", "the form is"),
+        ("nobody:/1", "there are: .*leena"),
+        ("leena:eu/1", "is not a run of"),
+        ("leena:/1", "the form is leena:us-east-1/1"),
+        ("leena:a b@us-east-1/1", "is not a run of leena:us-east-1"),
+    ],
 )
 async def test_wrong_references(pool: SessionPool, text: str, said: str) -> None:
-    """A reference that is malformed, of no vendor or of another scope raises ValueError that says so."""
-    with pytest.raises(ValueError, match=said):
+    """A reference that is malformed, of no vendor or of another scope raises BadReference that says so."""
+    with pytest.raises(BadReference, match=said):
         Clients(pool, ENVIRON).attach(text)
 
 
@@ -52,3 +58,15 @@ async def test_missing_settings_are_named(pool: SessionPool) -> None:
     """Settings that are missing are named."""
     with pytest.raises(ValueError, match="LEENA_PASSWORD"):
         Clients(pool, {**ENVIRON, "LEENA_PASSWORD": ""}).named("leena")
+
+
+async def test_script_of_a_named_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script's client is that of the environment's endpoint with this name, or made from the settings given."""
+    monkeypatch.setenv("LEAP_API_KEY__billing", "k")
+    async with Leap.connect(name="billing") as leap:
+        assert str(leap.get("r").ref) == "leap:billing@api.workflows.tryleap.ai/r"
+    async with Leap.connect(name="other", api_key="k") as leap:
+        assert str(leap.get("r").ref) == "leap:other@api.workflows.tryleap.ai/r"
+    with pytest.raises(ValueError, match="LEAP_API_KEY__other"):
+        async with Leap.connect(name="other"):
+            pass

@@ -26,6 +26,7 @@ TITLES = (
     "async def digest",
     "async def batch",
     "async def listen",
+    "async def start_both",
 )
 
 
@@ -99,6 +100,25 @@ async def test_webhook_program(aioagents_simulator: Simulator, aioagents_environ
         with suppress(RunFailed, RunAborted):
             await names["summarise"](pool, "tea")
     assert aioagents_simulator.statistics().fakes["leap"]["starts"] == 1
+
+
+async def test_program_of_two_accounts(
+    aioagents_simulator: Simulator,
+    aioagents_environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The program of two accounts prints references that name their endpoints."""
+    for key, value in aioagents_simulator.environment().items():
+        monkeypatch.setenv(f"{key}__billing", value)
+    names: dict[str, Any] = {}
+    exec(program("async def start_both"), names)  # noqa: S102 - our own README
+    async with SessionPool() as pool:
+        await names["start_both"](pool)
+    host = aioagents_simulator.url.removeprefix("http://")
+    plain, named = capsys.readouterr().out.splitlines()
+    assert plain.startswith(f"leap:{host}/")
+    assert named.startswith(f"leap:billing@{host}/")
 
 
 def test_plugin_program(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Authentication: credentials from the environment, and a token cache that shares one token among many callers."""
 
 from .cache import Spawn, TokenCache, TokenSource
-from .credentials import basic_header, read_settings
+from .credentials import basic_header, check_endpoint_name, endpoint_names, read_settings
 from .store import FileTokenStore, MemoryTokenStore, StoredToken, TokenStore
 
 __all__ = [
@@ -13,5 +13,7 @@ __all__ = [
     "TokenSource",
     "TokenStore",
     "basic_header",
+    "check_endpoint_name",
+    "endpoint_names",
     "read_settings",
 ]

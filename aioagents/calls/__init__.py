@@ -3,7 +3,27 @@
 from .account import Account
 from .caller import Caller
 from .pending import PendingStart, Start, StartRequest
-from .reply_errors import note_reply
+from .reply_errors import (
+    ReadRefusal,
+    Refusal,
+    note_reply,
+    read_any_refusal,
+    read_json_refusal,
+    refusal_object,
+)
 from .streams import StreamingCall
 
-__all__ = ["Account", "Caller", "PendingStart", "Start", "StartRequest", "StreamingCall", "note_reply"]
+__all__ = [
+    "Account",
+    "Caller",
+    "PendingStart",
+    "ReadRefusal",
+    "Refusal",
+    "Start",
+    "StartRequest",
+    "StreamingCall",
+    "note_reply",
+    "read_any_refusal",
+    "read_json_refusal",
+    "refusal_object",
+]

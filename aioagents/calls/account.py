@@ -9,6 +9,7 @@ from ..clock import Clock
 from ..model import Token
 from ..retry import RetryBudget, RetryPolicy
 from ..transport import Limiter, PoolLimits
+from .reply_errors import ReadRefusal, read_any_refusal
 
 UNSIGNED: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -26,9 +27,12 @@ class Account:
         clock: Clock,
         headers: Mapping[str, str] = UNSIGNED,
         tokens: tuple[TokenCache, TokenSource] | None = None,
+        read_refusal: ReadRefusal = read_any_refusal,
     ) -> None:
         self.name = name
         self.vendor = vendor
+        #: Reads the vendor's own form of refusals.
+        self.read_refusal = read_refusal
         self.limiter = Limiter(limits, clock)
         self.budget = RetryBudget(retry)
         self.headers = headers

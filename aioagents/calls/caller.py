@@ -17,7 +17,13 @@ from ..retry import RetryPolicy
 from ..tasks import Supervisor
 from .account import UNSIGNED, Account
 from .pending import Start, StartRequest
-from .reply_errors import as_authentication_error, error_of_reply, read_reply
+from .reply_errors import (
+    ReadRefusal,
+    as_authentication_error,
+    error_of_reply,
+    read_any_refusal,
+    read_reply,
+)
 from .sender import RequestSender
 from .starts import Starts
 from .streams import StreamingCall
@@ -126,7 +132,14 @@ class Caller(RequestSender):
         """
         self._starts.cancel_unsent(waiters)
 
-    async def fetch_token(self, vendor: str, request: Request, read: Callable[[Reply], T]) -> T:
+    async def fetch_token(
+        self,
+        vendor: str,
+        request: Request,
+        read: Callable[[Reply], T],
+        *,
+        read_refusal: ReadRefusal = read_any_refusal,
+    ) -> T:
         """Send a token request, and retry it after passing errors and after replies that cannot be read.
 
         Raises `AuthenticationError` for every refusal, and the errors of transport and decoding.
@@ -138,7 +151,8 @@ class Caller(RequestSender):
                 self.requests += 1
                 reply = await self._send_function(vendor)(request, headers=UNSIGNED)
                 if not reply.is_success:
-                    raise error_of_reply(vendor, request, reply, utcnow=self._clock.utcnow())
+                    utcnow = self._clock.utcnow()
+                    raise error_of_reply(vendor, request, reply, utcnow=utcnow, read_refusal=read_refusal)
                 return read_reply(read, reply)
             except ReplyError as error:
                 failures += 1

@@ -1,8 +1,11 @@
 """Errors made of replies: of a refusal, and of a body that cannot be read. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+from attrs import field, frozen
 
 from .. import codec
 from ..errors import AgentsError, AuthenticationError, DecodeError, ReplyError, error_class
@@ -16,22 +19,85 @@ T = TypeVar("T")
 
 _MAX_DETAIL: Final = 500
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid")
-_MESSAGE_MEMBERS: Final = ("message", "error", "detail", "error_description")
+_MESSAGE_MEMBERS: Final = ("message", "msg", "error", "detail", "error_description", "errorMessage", "errors")
+#: Members that may hold an object with the message, or a list of such objects.
+_NESTED_IN: Final = ("error", "errors")
+_NONE: Final[Mapping[str, object]] = MappingProxyType({})
 
 
-def error_of_reply(vendor: str, request: Request, reply: Reply, *, utcnow: "datetime") -> ReplyError:
-    """Return the error for a reply whose status is not 2xx."""
+@frozen(kw_only=True)
+class Refusal:
+    """What the body of a refusal says: its text for people, its code, and the vendor's id of the request.
+
+    `facts` are attributes that the error gets besides, such as those of `Conflict`. Texts may have any length: the
+    error keeps the first 500 characters.
+    """
+
+    detail: str = field(default="", repr=False)
+    code: str = ""
+    request_id: str | None = None
+    facts: Mapping[str, object] = _NONE
+
+
+#: Reads the body of a refusal in a vendor's form, wherever it has the reason. Returns None for a body in no form of
+#: this vendor's: it may be a gateway's. Pure, and raises nothing, whatever the body.
+ReadRefusal: TypeAlias = Callable[[Reply], Refusal | None]
+
+
+def refusal_object(reply: Reply) -> dict[str, Any] | None:
+    """Return the JSON object that is the body of a refusal; None for any other body."""
+    with suppress(ValueError):
+        body = codec.decode_tolerant(reply.body)
+        return body if isinstance(body, dict) else None
+    return None
+
+
+def read_json_refusal(reply: Reply) -> Refusal | None:
+    """Return the refusal in a JSON object that has a message or a code under one of the usual names.
+
+    Both may be at the top, in an object `error`, or in the first object of a list `error` or `errors`. None for any
+    other body.
+    """
+    body = refusal_object(reply)
+    return None if body is None else _refusal_in(body)
+
+
+def read_any_refusal(reply: Reply) -> Refusal:
+    """Return the refusal in a body of any form: as `read_json_refusal`, else the body's text."""
+    text: Any = None
+    with suppress(ValueError):
+        text = codec.decode_tolerant(reply.body)
+    found = (_refusal_in(text) if isinstance(text, dict) else None) or Refusal()
+    if found.detail or (isinstance(text, dict) and not any(text.get(name) for name in _MESSAGE_MEMBERS)):
+        return found
+    if not isinstance(text, str):
+        text = reply.body[: 4 * _MAX_DETAIL].decode("utf-8", "replace")
+    return Refusal(detail=text, code=found.code)
+
+
+def error_of_reply(
+    vendor: str,
+    request: Request,
+    reply: Reply,
+    *,
+    utcnow: "datetime",
+    read_refusal: ReadRefusal = read_any_refusal,
+) -> ReplyError:
+    """Return the error for a reply whose status is not 2xx, with what `read_refusal` finds in its body."""
     after = read_retry_after(reply.headers.get("retry-after"), utcnow=utcnow)
-    detail, code = _detail_of(reply.body)
+    found = read_refusal(reply)
+    refusal = found or read_any_refusal(reply)
     return error_class(reply.status)(
         f"{vendor}: {request.call} was answered with {reply.status}",
         vendor=vendor,
         call=request.call,
         status=reply.status,
         retry_after=after,
-        request_id=_request_id(reply.headers),
-        detail=detail,
-        code=code,
+        request_id=_request_id(reply.headers) or refusal.request_id,
+        detail=refusal.detail[:_MAX_DETAIL].strip(),
+        code=refusal.code[:_MAX_DETAIL],
+        is_foreign=found is None,
+        **refusal.facts,
     )
 
 
@@ -66,18 +132,26 @@ def _request_id(headers: Mapping[str, str]) -> str | None:
     return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
 
 
-def _detail_of(body: bytes) -> tuple[str, str]:
-    """Return the server's own message in the body of a refusal, whatever its form, and its code if it has one."""
-    text: Any = None
-    code: Any = None
-    with suppress(ValueError):
-        text = codec.decode_tolerant(body)
-    if isinstance(text, dict):
-        inner = text.get("error")
-        if isinstance(inner, dict) and isinstance(inner.get("message"), str):
-            text = inner
-        code = (inner if isinstance(inner, dict) else text).get("code")
-        text = next((text[name] for name in _MESSAGE_MEMBERS if text.get(name)), "")
-    if not isinstance(text, str):
-        text = body[: 4 * _MAX_DETAIL].decode("utf-8", "replace")
-    return str(text[:_MAX_DETAIL]).strip(), code[:_MAX_DETAIL] if isinstance(code, str) else ""
+def _refusal_in(body: dict[str, Any]) -> Refusal | None:
+    detail = code = ""
+    for each in (*_nested_in(body), body):
+        texts = (_text_in(each.get(name)) for name in _MESSAGE_MEMBERS)
+        detail = detail or next(filter(None, texts), "")
+        found = each.get("code")
+        code = code or (found if isinstance(found, str) else "")
+    return Refusal(detail=detail, code=code) if detail or code else None
+
+
+def _nested_in(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in _NESTED_IN:
+        value = body.get(name)
+        inner = value[0] if isinstance(value, list) and value else value
+        if isinstance(inner, dict):
+            yield inner
+
+
+def _text_in(value: Any) -> str:
+    """Return a text, or the texts of a list, one after the other; empty for anything else."""
+    if isinstance(value, list):
+        return "; ".join(value) if all(isinstance(each, str) for each in value) else ""
+    return value if isinstance(value, str) else ""

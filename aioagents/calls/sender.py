@@ -100,7 +100,13 @@ class RequestSender:
                     account.report_token(token, is_accepted=True)
                 limiter.rate_limiter.note_answer(self._clock.now())
                 return reply
-            error = error_of_reply(account.vendor, request, reply, utcnow=self._clock.utcnow())
+            error = error_of_reply(
+                account.vendor,
+                request,
+                reply,
+                utcnow=self._clock.utcnow(),
+                read_refusal=account.read_refusal,
+            )
             self._adjust_rate(account, error, sent_at)
             try:
                 raise error

@@ -11,6 +11,7 @@ from .discover import find_commands
 from .doctor import doctor
 from .exits import HELP, Exit
 from .listen import listen
+from .options import add_endpoint_option
 from .output import Output
 from .runs import status, wait
 from .simulate import simulate
@@ -49,7 +50,7 @@ for _each in (batch, demo, doctor, listen, simulate, status, wait):
     commands.add_command(_each)
 for _name, _group in {"GROUP": commands, "RUN": run, "CHAT": chat, "REPORT": report}.items():
     for _each in find_commands(_name):
-        _group.add_command(_each)
+        _group.add_command(add_endpoint_option(_each))
 
 
 def _document_exits(command: click.Command) -> None:

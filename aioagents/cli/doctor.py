@@ -16,7 +16,7 @@ import click
 from anyio.streams.tls import TLSStream
 from attrs import define, field, frozen
 
-from ..auth import read_settings
+from ..auth import endpoint_names, read_settings
 from ..connect import Clients
 from ..contract import Provider
 from ..errors import AgentsError, AuthenticationError, PermissionDenied
@@ -49,9 +49,10 @@ class Finding:
 
 @define(kw_only=True)
 class Health:
-    """All results for one vendor. Settings are named, with whether they are set, but never their values."""
+    """All results for one endpoint. Settings are named, with whether they are set, but never their values."""
 
     vendor: str
+    endpoint: str
     title: str
     settings: Mapping[str, bool]
     findings: list[Finding] = field(factory=list)
@@ -65,6 +66,7 @@ class Health:
         """Return the members for JSON."""
         return {
             "vendor": self.vendor,
+            "endpoint": self.endpoint,
             "ok": self.is_ok,
             "settings": self.settings,
             "findings": [finding.describe() for finding in self.findings],
@@ -77,7 +79,8 @@ class Health:
 def doctor(*, vendors: Sequence[str], is_json: bool) -> Exit:
     """Check that settings are complete, hosts can be reached and credentials are accepted. Starts nothing.
 
-    Without VENDOR it checks the vendors that have any setting. It prints the URLs of hosts, but no other values of
+    Without VENDOR it checks the vendors that have any setting, each with all endpoints that are named in the
+    environment, as in LEAP_API_KEY__billing. It prints the URLs of hosts, but no other values of
     settings. Exits with 5 if credentials are refused, and with 1 if anything else is wrong.
     """
     work = Work(Output(is_json=is_json), reports_faults=False)
@@ -86,7 +89,11 @@ def doctor(*, vendors: Sequence[str], is_json: bool) -> Exit:
         chosen = [find_provider(name) for name in dict.fromkeys(vendors)] or _configured()
         async with work.pool() as pool:
             clients = Clients(pool)
-            healths = [await _check_vendor(provider, clients, work.out.hide) for provider in chosen]
+            healths = [
+                await _check_endpoint(provider, name, clients, work.out.hide)
+                for provider in chosen
+                for name in _endpoints_of(provider)
+            ]
         _print_healths(work.out, healths)
         if any(finding.is_auth for health in healths for finding in health.findings):
             return Exit.AUTH
@@ -98,21 +105,32 @@ def doctor(*, vendors: Sequence[str], is_json: bool) -> Exit:
 def _configured() -> list[Provider]:
     """Return the vendors that have any setting; all vendors if none has."""
     providers = list(all_providers().values())
-    found = [each for each in providers if read_settings((), each.variables)]
+    found = [
+        each for each in providers if read_settings((), each.variables) or endpoint_names(each.variables)
+    ]
     return found or providers
 
 
-async def _check_vendor(provider: Provider, clients: Clients, hide: Callable[[str], str]) -> Health:
-    found = read_settings((), provider.variables)
+def _endpoints_of(provider: Provider) -> list[str]:
+    """Return the names of the endpoints that have any setting; the one without a name if none has."""
+    names = endpoint_names(provider.variables)
+    return ["", *names] if read_settings((), provider.variables) or not names else names
+
+
+async def _check_endpoint(
+    provider: Provider, name: str, clients: Clients, hide: Callable[[str], str]
+) -> Health:
+    found = read_settings((), provider.variables, name=name)
     health = Health(
         vendor=provider.name,
+        endpoint=name,
         title=provider.title,
-        settings={name: name in found for name in provider.variables},
+        settings={f"{each}__{name}" if name else each: each in found for each in provider.variables},
     )
     try:
-        client = clients.named(provider.name)
+        client = clients.named(provider.name, name)
         endpoints_of = find_endpoints(provider.name)
-        endpoints = {} if endpoints_of is None else endpoints_of(None)
+        endpoints = {} if endpoints_of is None else endpoints_of(found)
     except ValueError as exc:
         health.findings.append(Finding(what="settings", is_ok=False, message=str(exc)))
         return health
@@ -195,7 +213,8 @@ def _print_healths(out: Output, healths: Sequence[Health]) -> None:
     out.line("  ".join(f"{name} {number}" for name, number in versions.items()))
     for health in healths:
         out.line()
-        out.line(f"{health.title} ({health.vendor})")
+        named = f", endpoint {health.endpoint}" if health.endpoint else ""
+        out.line(f"{health.title} ({health.vendor}){named}")
         for name, is_set in health.settings.items():
             out.line(f"  {'set' if is_set else 'not set':<8} {name}")
         for finding in health.findings:

@@ -4,7 +4,14 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
-from ..errors import AgentsError, AuthenticationError, PermissionDenied, StartUnknown, WaitTimeout
+from ..errors import (
+    AgentsError,
+    AuthenticationError,
+    BadReference,
+    PermissionDenied,
+    StartUnknown,
+    WaitTimeout,
+)
 from ..model import Run, RunState
 
 
@@ -43,6 +50,7 @@ _CODES: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...],
     (StartUnknown, Exit.UNKNOWN),
     ((AuthenticationError, PermissionDenied), Exit.AUTH),
     (WaitTimeout, Exit.TIMEOUT),
+    (BadReference, Exit.USAGE),
     ((AgentsError, OSError), Exit.FAILED),
     ((ValueError, TypeError), Exit.USAGE),
 )

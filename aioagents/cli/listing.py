@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from .. import codec
 from ..contract import RunClient
 from .exits import Exit
+from .options import client_of
 from .output import Output, moment
 from .work import Work, perform
 
@@ -33,7 +34,7 @@ def ask(
 
     async def job() -> Exit:
         async with work.pool() as pool:
-            return await call(kind.from_env(pool), work.out)
+            return await call(client_of(kind, pool), work.out)
 
     return perform(work, job)
 

@@ -1,21 +1,56 @@
-"""What commands share on the command line: `--json`, `--timeout`, values as NAME=VALUE."""
+"""What commands share on the command line: `--json`, `--timeout`, `--endpoint`, values as NAME=VALUE."""
 
 import math
 import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
 from .. import codec
+from ..auth import check_endpoint_name
+from ..contract import RunClient
+from ..pool import SessionPool
 
 Command = Callable[..., Any]
 
 json_option: Final = click.option(
     "--json", "is_json", is_flag=True, help="Print JSON on stdout, one value a line."
 )
+
+
+C = TypeVar("C", bound=RunClient)
+
+_ENDPOINT: Final = f"{__name__}.endpoint"
+
+
+def _keep_endpoint(context: click.Context, _: click.Parameter, name: str) -> None:
+    try:
+        context.meta[_ENDPOINT] = check_endpoint_name(name)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), ctx=context, param_hint="--endpoint") from None
+
+
+def add_endpoint_option(command: click.Command) -> click.Command:
+    """Add `--endpoint` to a vendor's command, or to all commands of a group, for `client_of`; return the command."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            add_endpoint_option(each)
+        return command
+    about = "Use the settings of this endpoint, in variables that end in two underscores and NAME."
+    names = ["--endpoint", "endpoint_name"]  # `agh deliver` has an argument called endpoint
+    option = click.Option(
+        names, metavar="NAME", default="", expose_value=False, callback=_keep_endpoint, help=about
+    )
+    command.params.append(option)
+    return command
+
+
+def client_of(kind: type[C], pool: SessionPool) -> C:
+    """Return a client of the endpoint that the running command was given. Raises ValueError for missing settings."""
+    return kind.from_env(pool, name=click.get_current_context().meta.get(_ENDPOINT, ""))
 
 
 def _finite(context: click.Context, parameter: click.Parameter, seconds: float | None) -> float | None:

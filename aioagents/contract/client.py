@@ -24,15 +24,22 @@ class RunClient(ABC):
 
     @classmethod
     @abstractmethod
-    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from the vendor's environment variables. Raises ValueError naming what is missing."""
+    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None, *, name: str = "") -> Self:
+        """Make a client from the vendor's environment variables. Raises ValueError naming what is missing.
+
+        With `name` it is the client of that endpoint, and each variable's name ends in two underscores and the
+        endpoint's name (`LEAP_API_KEY__billing`); the variables without it are not read.
+        """
 
     @classmethod
     @asynccontextmanager
     async def connect(cls, **settings: Any) -> AsyncIterator[Self]:
-        """Make a client with a pool of its own, for scripts; without settings it reads the environment."""
+        """Make a client with a pool of its own, for scripts.
+
+        Without settings, or with a `name` alone, it is made from the environment.
+        """
         async with SessionPool() as pool:
-            yield cls(pool, **settings) if settings else cls.from_env(pool)
+            yield cls.from_env(pool, **settings) if settings.keys() <= {"name"} else cls(pool, **settings)
 
     @property
     def pool(self) -> SessionPool:
@@ -77,12 +84,4 @@ class RunClient(ABC):
 
     @abstractmethod
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Return a handle of a run, whoever started it. Raises ValueError for another vendor's or scope's."""
-
-
-def check_ref(ref: RunRef | str, *, vendor: str, scope: str) -> RunRef:
-    """Return `ref` parsed. Raises ValueError unless it belongs to this vendor and scope."""
-    parsed = RunRef.parse(ref) if isinstance(ref, str) else ref
-    if parsed.vendor != vendor or parsed.scope != scope:
-        raise ValueError(f"{parsed} is not a run of {vendor}:{scope}")
-    return parsed
+        """Return a handle of a run, whoever started it. Raises BadReference for another vendor's or endpoint's."""

@@ -23,10 +23,13 @@ _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 def check_base_url(url: str, name: str, *, allow_insecure: bool = False) -> str:
     """Return `url` without a trailing slash. Raises ValueError unless it is https, or http to a loopback host.
 
-    `allow_insecure` permits http to any host. A query, a fragment or a user in the URL raises as well.
+    `allow_insecure` permits http to any host. A query, a fragment or a user in the URL raises as well, as does a
+    character that cannot be printed: URL parsers drop some of these without a word.
     """
     if not isinstance(url, str):
         raise ValueError(f"{name}: expected a URL like https://host, not {type(url).__name__}")  # noqa: TRY004
+    if not url.strip().isprintable():
+        raise ValueError(f"{name}: a base URL holds no control characters")
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port

@@ -1,7 +1,12 @@
-"""A run as seen at one moment, and the reference by which any process can find it again."""
+"""A run as seen at one moment, the reference by which any process can find it again, and the root of all errors.
 
+The root is in this file since references raise an error, and errors hold references and runs.
+"""
+
+import re
+from contextlib import suppress
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import quote, unquote
 
 from attrs import field, frozen
@@ -9,13 +14,19 @@ from attrs import field, frozen
 from .quick import quick
 from .state import RunState
 
+_VENDOR: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+#: Characters of scopes that references show as they are.
+_READABLE: Final = ":@;="
+#: Vendors' JSON may hold lone surrogates: they are encoded as if UTF-8 allowed them.
+_SURROGATES: Final = "surrogatepass"
+
 
 @frozen(weakref_slot=False)
 class RunRef:
-    """Names one run: the vendor, the scope within the vendor (a region, may be empty) and the vendor's id.
+    """Names one run: the vendor, the scope within the vendor (its endpoint) and the vendor's id.
 
     The string form, `leena:us-east-1/0123abcd`, is stable: store it or pass it to another process, where
-    `RunRef.parse` returns an equal value. It contains no secret.
+    `RunRef.parse` returns an equal value, whatever the texts of scope and id. It contains no secret.
     """
 
     vendor: str
@@ -26,18 +37,19 @@ class RunRef:
         return hash(self.id)  # which the string caches; nearly all runs differ in their ids
 
     def __str__(self) -> str:
-        return f"{self.vendor}:{quote(self.scope, safe='')}/{quote(self.id, safe='')}"
+        scope = quote(self.scope, safe=_READABLE, errors=_SURROGATES)
+        return f"{self.vendor}:{scope}/{quote(self.id, safe='', errors=_SURROGATES)}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the reference of a string form. Raises ValueError, saying what the form is."""
+        """Return the reference of a string form. Raises BadReference, which says what the form is."""
         vendor, colon, rest = text.strip().partition(":")
         scope, slash, run_id = rest.partition("/")
-        if not (vendor and colon and slash and run_id) or "/" in run_id:
-            raise ValueError(
-                f"not a run reference: {text!r}; the form is vendor:scope/id, scope may be empty"
-            )
-        return cls(vendor, unquote(scope), unquote(run_id))
+        if _VENDOR.fullmatch(vendor) and colon and slash and run_id and "/" not in run_id:
+            with suppress(UnicodeError):
+                rest.encode()  # refuses lone surrogates, which are in no text that `str` returns
+                return cls(vendor, unquote(scope, errors=_SURROGATES), unquote(run_id, errors=_SURROGATES))
+        raise BadReference(f"not a run reference: {text!r}; the form is vendor:scope/id")
 
 
 @quick
@@ -96,3 +108,34 @@ def _is_equal(one: Any, other: Any) -> bool:
         elif one != other:
             return False
     return True
+
+
+class AgentsError(Exception):
+    """Root of all errors of this package; `aioagents.errors` draws the tree.
+
+    Attributes, each `None` or empty where it does not apply: `vendor`, `call` (`aop.status`), `ref` and `run` (the
+    last `Run` seen), `status` (HTTP), `retry_after` (seconds the server asked for), `request_id` (the vendor's, for
+    its support), `detail` (the server's own message, at most 500 characters, never printed), `tries` (how many
+    attempts were made).
+    """
+
+    vendor: str = ""
+    call: str = ""
+    ref: RunRef | None = None
+    run: Run | None = None
+    status: int | None = None
+    retry_after: float | None = None
+    request_id: str | None = None
+    detail: str = ""
+    tries: int = 1
+    #: Whether the same call may succeed later.
+    is_passing: bool = False
+
+    def __init__(self, message: str = "", **facts: object) -> None:
+        super().__init__(message)
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+
+class BadReference(AgentsError, ValueError):
+    """A text is no run reference, or the run is not one of the client's vendor and endpoint. Nothing was sent."""

@@ -56,7 +56,7 @@ class StandIn(RunClient):
         self._source = pool.source(VENDOR, self, VENDOR)
 
     @classmethod
-    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
+    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None, *, name: str = "") -> Self:
         """Make one; there is nothing to set."""
         return cls(pool)
 

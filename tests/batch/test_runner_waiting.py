@@ -31,7 +31,7 @@ class Caller(RunClient):
         self._source = pool.source("k", StandIn(pool), "scripted")
 
     @classmethod
-    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
+    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None, *, name: str = "") -> Self:
         """Make one."""
         return cls(pool)
 

@@ -1,6 +1,7 @@
 """`agh` and `run agh`: jobs, triggers, runs and webhooks of AGH Runtime on the command line."""
 
 import json
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -271,7 +272,7 @@ def test_run_agh_waits_for_the_end(cli: Any, simulator: Simulator) -> None:
     found = cli("run", "agh", job_id("good"), "--json")
     started, *_, ended = found.documents
     assert (found.code, ended["run"]["state"], ended["ref"]) == (0, "completed", started["ref"])
-    assert started["ref"].startswith("agh:/run-")
+    assert started["ref"].startswith("agh:127.0.0.1:")
     assert simulator.statistics().fakes["agh"]["starts"] == 1
 
 
@@ -354,7 +355,8 @@ def test_delivery_waits_for_the_end(cli: Any, secret: str) -> None:
     delivery, run = found.out.splitlines()
     assert delivery.startswith("delivery ")
     assert delivery.endswith(": matched 1")
-    assert run.startswith("completed  agh:/run_wbh_")
+    assert run.startswith("completed  agh:127.0.0.1:")
+    assert "/run_wbh_" in run
     options = ("--delivery-id", "d-1", "--trigger", trigger_id("good"), "--json")
     [document] = cli("agh", "deliver", endpoint, "--secret-file", secret, *options).documents
     assert (document["delivery_id"], document["matched"], document["is_replay"]) == ("d-1", 1, False)
@@ -382,7 +384,7 @@ def test_delivery_whose_run_fails(cli: Any, secret: str) -> None:
     arguments = ("agh", "deliver", _endpoint(cli, "bad"), "--secret-file", secret)
     found = cli(*arguments, "--trigger", trigger_id("bad"))
     assert found.code == 1
-    assert "failed     agh:/run_wbh_" in found.out
+    assert re.search(r"failed     agh:127\.0\.0\.1:\d+/run_wbh_", found.out)
     assert "error      the agent's session ended with an error" in found.out
     unknown = cli(*arguments)
     assert (unknown.code, "Deliver it again with delivery_id=" in unknown.err) == (4, True)
@@ -456,7 +458,7 @@ def test_timeout_cancels_the_run(cli: Any, secret: str) -> None:
     arguments = ("agh", "deliver", _endpoint(cli, "endless"), "--secret-file", secret, "--timeout", "0.5")
     found = cli(*arguments, "--trigger", trigger_id("endless"))
     assert found.code == 1
-    assert "canceled   agh:/run_wbh_" in found.out
+    assert re.search(r"canceled   agh:127\.0\.0\.1:\d+/run_wbh_", found.out)
     assert cli(*arguments).code == 4
 
 

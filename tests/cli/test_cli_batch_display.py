@@ -20,6 +20,7 @@ def make_job(*, is_json: bool = False) -> BatchJob:
         file="rows.csv",
         form="csv",
         vendor="leena",
+        endpoint="",
         journal="batch.db",
         output=None,
         in_flight=10,

@@ -82,7 +82,7 @@ def test_answer_that_breaks_off(chat: Any) -> None:
     assert found.out.startswith("It ships today.\nGr")
     [line] = found.err.splitlines()
     assert "was cut after" in line
-    assert "agent-platform:sessionReference%3Dcli-" in line
+    assert ";sessionReference=cli-" in line
     _, *events, answered, error = chat(b"break off\n", "--json").documents
     assert (answered["is_complete"], error["error"]["type"]) == (False, "StreamCut")
     assert answered["text"] == "".join(each["text"] for each in events) != ""
@@ -147,7 +147,7 @@ def test_ctrl_c_during_an_answer_is_130(command: Any, platform: FakeAgentPlatfor
     assert (done.code, first) == (130, "(Orchestrator) The user wants to know about an order.")
     summary, ref = done.err.splitlines()
     assert summary == "aioagents: interrupted; still running: 1"
-    assert ref.strip().startswith("agent-platform:sessionReference%3Dcli-")
+    assert ref.strip().startswith("agent-platform:127.0.0.1:")
     assert platform.statistics()["dropped"] == 1
 
 

@@ -53,7 +53,7 @@ def test_ctrl_c_in_the_demo(command: Any) -> None:
     first, *refs = done.err.splitlines()
     assert first == f"aioagents: interrupted; still running: {len(refs)}"
     assert refs
-    assert all(ref.startswith("  leena:/") for ref in refs)
+    assert all(ref.startswith("  leena:127.0.0.1:") for ref in refs)
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("latency=1,delay=60,only=start")])

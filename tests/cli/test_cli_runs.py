@@ -189,6 +189,7 @@ def test_status_json_is_one_document(cli: Any, fake: FakeLeena) -> None:
         ("nonsense", "not a run reference"),
         ("nobody:/1", "no vendor is called 'nobody'"),
         ("leena:eu-west-1/1", "not a run of leena"),
+        (NOBODY, "not a whole reference: the form is leena:127.0.0.1:"),
     ],
 )
 def test_foreign_refs_are_2(cli: Any, simulator: Simulator, ref: str, said: str) -> None:
@@ -213,11 +214,12 @@ def test_wait_follows_all_and_the_worst_decides(cli: Any) -> None:
     assert (error["ref"], error["type"]) == (endless, "WaitTimeout")
 
 
-def test_wait_for_a_run_that_is_not_there_is_1(cli: Any) -> None:
+def test_wait_for_a_run_that_is_not_there_is_1(cli: Any, simulator: Simulator) -> None:
     """A run that the vendor does not know exits with 1 and is named."""
-    found = cli("wait", NOBODY)
+    ref = NOBODY.replace(":", f":{simulator.url.removeprefix('http://')}")
+    found = cli("wait", ref)
     assert found.code == 1
-    assert found.err.startswith(f"aioagents: {NOBODY}: ")
+    assert found.err.startswith(f"aioagents: {ref}: ")
 
 
 @pytest.mark.parametrize("faults", [FaultPlan.parse("error=0.5,truncate=0.3,only=poll")])

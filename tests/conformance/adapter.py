@@ -21,7 +21,8 @@ class Adapter:
     `start` starts a run of a target, with `PRIVATE` somewhere in the request. `row` makes a row with a key, whose run
     has the script `target`. `follow` makes a handle of an id. `words` are the vendor's status words of the states in
     scripts. `start_call` and `poll_call` are the names of its requests, `secrets` texts that must be shown nowhere,
-    `unreadable` bodies of a successful start that name no run. `finds_lost` says that a run is found if the answer to
+    `unreadable` bodies of a successful start that name no run, `refusals` bodies of refusals in the vendor's
+    forms, each with the text and the code in it. `finds_lost` says that a run is found if the answer to
     its start was lost; `has_input` that a start takes input; `needs_settings` that without any variable set there is
     no client.
     """
@@ -36,6 +37,7 @@ class Adapter:
     poll_call: str
     secrets: Sequence[str]
     unknown_id: str
+    refusals: Sequence[tuple[bytes, str, str]]
     unreadable: Sequence[bytes] = (b"", b"<html>", b"{}", b"[]", b"null")
     has_tokens: bool = False
     finds_lost: bool = False

@@ -28,6 +28,7 @@ from aioagents.model import Secret
         ("https://x.example", "https://x.example"),
         ("https://x.example/", "https://x.example"),
         ("  https://x.example/api/ ", "https://x.example/api"),
+        ("https://x.example\n", "https://x.example"),
         ("HTTPS://X.Example:8443", "https://x.example:8443"),
         ("http://localhost:2123", "http://localhost:2123"),
         ("http://a.localhost", "http://a.localhost"),
@@ -66,6 +67,13 @@ def test_base_urls_that_are_accepted(url: str, checked: str) -> None:
         "https://a\\b.example",
         "https://x y.example",
         "https://[::1",
+        "https://x.\nexample",
+        "https://x.example/a\tb",
+        "https://x.example/\r\nX-Evil: 1",
+        "https://x.example/\x00",
+        "https://x.example/\x7f",
+        "https://x.example/\u2028a",
+        "https://x.example/\ud800",
     ],
 )
 def test_base_urls_that_are_refused(url: str) -> None:

@@ -9,18 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioagents.errors import BadReference
 from aioagents.model import Run, RunRef, RunState
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 RUN = Run(ref=RunRef("leena", "", "1"), state=RunState.RUNNING, status="in_progress", seen_at=NOW)
 
 
+_ANY = st.characters(exclude_categories=())  # lone surrogates too
+
+
 @given(
-    st.from_regex(r"\A[a-z][a-z0-9_-]*\Z"), st.text(), st.text(min_size=1)
+    st.from_regex(r"\A[a-z][a-z0-9_-]*\Z"), st.text(_ANY), st.text(_ANY, min_size=1)
 )  # vendors are our own words; the rest is anybody's
 def test_references_round_trip(vendor: str, scope: str, run_id: str) -> None:
     """Whatever text a vendor uses for scope and id, the string form is parsed to an equal reference."""
     ref = RunRef(vendor, scope, run_id)
+    assert str(ref).isascii()
+    assert str(ref).isprintable()
     assert RunRef.parse(str(ref)) == ref
     assert RunRef.parse(f"  {ref}\n") == ref
     assert pickle.loads(pickle.dumps(ref)) == ref  # noqa: S301 - our own
@@ -30,23 +36,43 @@ def test_string_form_is_stable() -> None:
     """The string form that users store is the documented one."""
     assert str(RunRef("leena", "us-east-1", "0123abcd")) == "leena:us-east-1/0123abcd"
     assert str(RunRef("leena", "", "0123")) == "leena:/0123"
-    assert str(RunRef("agh", "a/b:c", "x y?")) == "agh:a%2Fb%3Ac/x%20y%3F"
+    assert str(RunRef("agh", "a/b:c", "x y?")) == "agh:a%2Fb:c/x%20y%3F"
+    named = RunRef("leap", "billing@api.example.com:8443;bulk;a=b", "r:1@2;3=4")
+    assert str(named) == "leap:billing@api.example.com:8443;bulk;a=b/r%3A1%402%3B3%3D4"
 
 
-@pytest.mark.parametrize("text", ["", "leena", "leena:", "leena:x", "leena:x/", ":x/1", "leena:a/b/c", "/"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "leena", "leena:", "leena:x", "leena:x/", ":x/1", "leena:a/b/c", "/"),
+        *(
+            "leena:/\ud800",
+            "leena:\udfff/1",
+            "leena:/%FF",
+            "leena:%C3/1",
+            "\ud800:/1",
+            "le na:/1",
+            "lé:/1",
+            "a\0:/1",
+        ),
+    ],
+)
 def test_what_is_no_reference_is_refused(text: str) -> None:
-    """A text of another form is refused with the form that is accepted."""
-    with pytest.raises(ValueError, match="the form is vendor:scope/id"):
+    """A text of another form, or one that stands for no text, is refused with the form that is accepted."""
+    with pytest.raises(ValueError, match="the form is vendor:scope/id") as caught:
         RunRef.parse(text)
+    assert isinstance(caught.value, BadReference)
+    assert str(caught.value).isprintable()
 
 
-@given(st.text())
+@given(st.text(_ANY))
 def test_parsing_never_breaks_otherwise(text: str) -> None:
     """Any text is a reference or a ValueError."""
     try:
         ref = RunRef.parse(text)
-    except ValueError:
+    except BadReference:
         return
+    assert str(ref).isascii()
     assert RunRef.parse(str(ref)) == ref
 
 

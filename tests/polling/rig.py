@@ -139,4 +139,4 @@ def reply(status: int, body: bytes = b"{}", **headers: str) -> Reply:
 
 def ref(run_id: str) -> RunRef:
     """Return the reference of a run of the rig's."""
-    return RunRef("leena", "", run_id)
+    return RunRef("leena", "127.0.0.1", run_id)

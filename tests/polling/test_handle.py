@@ -624,7 +624,7 @@ async def test_repr_says_what_is_known() -> None:
     async with rig() as r:
         run = await r.start()
         assert repr(run) == f"<RunHandle {run.ref} queued>"
-        assert repr(r.leena.item("a" * 24)) == f"<RunHandle leena:/{'a' * 24} not polled>"
+        assert repr(r.leena.item("a" * 24)) == f"<RunHandle leena:127.0.0.1/{'a' * 24} not polled>"
 
 
 async def test_statistics_count_what_is_going_on() -> None:

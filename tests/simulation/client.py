@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from aioagents import Run, RunHandle, RunRef, SessionPool
 from aioagents.batch import BatchRow
 from aioagents.calls import PendingStart, Start
-from aioagents.contract import RunClient, RunReader, WebhookRegistration, check_ref
+from aioagents.contract import Endpoint, RunClient, RunReader, WebhookRegistration, check_ref
 from aioagents.errors import AgentsError, Conflict, DecodeError
 from aioagents.model import Purpose, Reply, Request
 from aioagents.polling import Hinted
@@ -101,7 +101,7 @@ class SimClient(RunClient):
         self._source = pool.source(NAME, kind(pool, self), NAME)
 
     @classmethod
-    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
+    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None, *, name: str = "") -> Self:
         """Raise NotImplementedError: worlds make their clients by hand."""
         raise NotImplementedError
 
@@ -187,5 +187,5 @@ class SimClient(RunClient):
 
     def attach(self, ref: RunRef | str) -> RunHandle:
         """Follow a run."""
-        parsed = check_ref(ref, vendor=NAME, scope="")
+        parsed = check_ref(ref, Endpoint(NAME, ""))
         return RunHandle(self._source, parsed, target=parsed.id)

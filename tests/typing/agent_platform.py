@@ -63,7 +63,7 @@ async def clients(pool: SessionPool) -> AgentPlatform:
         allow_insecure=False,
     )
     assert_type(AgentPlatform.from_env(pool), AgentPlatform)
-    assert_type(platform.attach("agent-platform:dock/ds-1"), RunHandle)
+    assert_type(platform.attach("agent-platform:agents.example.com;dock/ds-1"), RunHandle)
     assert_type(platform.dock_status("ds-1"), DockHandle)
     await platform.check()
     return platform

@@ -14,6 +14,7 @@ from aioagents import (
     Agh,
     AuthenticationError,
     AuthorizationRequired,
+    BadReference,
     BadRequest,
     Conflict,
     DecodeError,
@@ -185,12 +186,20 @@ async def scripts() -> None:
         assert_type(leena, Leena)
     async with Leap.connect() as leap:
         assert_type(leap, Leap)
+    async with Leap.connect(name="billing") as billing:
+        assert_type(billing, Leap)
 
 
 async def leap_runs(pool: SessionPool, receiver: WebhookReceiver) -> None:
     """Start and follow workflow runs and bulk runs."""
     leap = Leap(pool, api_key="key", base_url="https://api.workflows.tryleap.ai", dialect="workflows")
     assert_type(Leap.from_env(pool), Leap)
+    assert_type(Leap.from_env(pool, name="billing"), Leap)
+    Leap(pool, api_key="key", name="billing")
+    try:
+        assert_type(leap.attach("leap:billing@api.workflows.tryleap.ai/rnp_1"), RunHandle)
+    except BadReference as error:
+        assert_type(error.ref, RunRef | None)
     assert_type(await leap.run("w", {"a": 1}, webhook_url="https://x"), RunHandle)
     assert_type(await leap.run("w", webhook_url=receiver), RunHandle)
     assert_type(leap.get("r"), RunHandle)
@@ -214,7 +223,7 @@ async def agh_runs(pool: SessionPool, secret: Secret) -> None:
     assert_type(run, RunHandle)
     assert_type(await run, Run)
     assert_type(agh.runs.follow("run-1"), RunHandle)
-    assert_type(agh.attach("agh:/run-1"), RunHandle)
+    assert_type(agh.attach("agh:localhost:2123/run-1"), RunHandle)
     delivery = await agh.webhooks.deliver(
         "deploy--wbh_1",
         {"branch": "main"},

@@ -64,4 +64,4 @@ async def platform(pool: SessionPool) -> None:
     assert_type(await app.tools.deploy("a-1"), DockHandle)
     assert_type(await app.tools.export("a-1"), DockHandle)
     assert_type(app.dock_status("ds-1"), DockHandle)
-    assert_type(app.attach("agent-platform:dock/ds-1"), RunHandle)
+    assert_type(app.attach("agent-platform:agents.example.com;dock/ds-1"), RunHandle)

@@ -21,6 +21,7 @@ class BatchJob:
     file: str
     form: Form
     vendor: str
+    endpoint: str
     journal: str
     output: str | None
     in_flight: int

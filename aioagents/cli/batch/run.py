@@ -24,6 +24,12 @@ _options = (
         required=True,
         help="The vendor that runs the rows.",
     ),
+    click.option(
+        "--endpoint",
+        default="",
+        metavar="NAME",
+        help="Use the vendor's settings of this endpoint, in variables that end in two underscores and NAME.",
+    ),
     click.option("--journal", metavar="PATH", help="The file of the journal.  [default: FILE.db]"),
     click.option("--resume", "is_resumed", is_flag=True, help="Continue with the journal, if there is one."),
     click.option(
@@ -88,6 +94,7 @@ def run(  # noqa: PLR0913 - one for each option
     *,
     file: str,
     vendor: str,
+    endpoint: str,
     journal: str | None,
     is_resumed: bool,
     output: str | None,
@@ -119,6 +126,7 @@ def run(  # noqa: PLR0913 - one for each option
         file=file,
         form=_form(context, file, form),
         vendor=vendor,
+        endpoint=endpoint,
         journal=_journal(context, file, journal),
         output=_output(context, output, is_rewritten=is_rewritten),
         in_flight=in_flight,

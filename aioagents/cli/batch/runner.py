@@ -92,7 +92,7 @@ class _Runner:
         job = self._job
         async with self._work.pool() as pool:
             self._pool = pool
-            client = Clients(pool).named(job.vendor)
+            client = Clients(pool).named(job.vendor, job.endpoint)
             await self._check_rows()
             await _check_client(client)
             async with Journal(job.journal) as journal, self._results(journal) as results:

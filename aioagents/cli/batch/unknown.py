@@ -9,6 +9,7 @@ from attrs import frozen
 
 from ...batch import Change, Journal, Record, RowState
 from ...batch.journal import JournalReader
+from ...contract import endpoint_of
 from ...errors import JournalError
 from ...model import RunRef
 from ...providers import find_provider
@@ -101,9 +102,9 @@ async def _settle(out: Output, journal: str, texts: Sequence[str]) -> None:
                 for each in reader.records(state=state)
                 if each.key in named
             }
-            scope = _scope(reader, found)
+            endpoint = _endpoint(reader, found)
             states = reader.summary().states
-        answers = [_answer(text, found, scope) for text in texts]
+        answers = [_answer(text, found, endpoint) for text in texts]
         keys = [answer.record.key for answer in answers]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
@@ -131,13 +132,13 @@ def _keys_of(text: str) -> Iterator[str]:
         key, equals, _ = key.rpartition("=")
 
 
-def _scope(reader: JournalReader, named: Container[str]) -> tuple[str, str] | None:
-    """Return vendor and scope of the batch's runs, taken from a row that is not being settled."""
+def _endpoint(reader: JournalReader, named: Container[str]) -> tuple[str, str] | None:
+    """Return vendor and endpoint of the batch's runs, taken from a row that is not being settled."""
     records = (each for state in _WITH_REF for each in reader.records(state=state) if each.key not in named)
-    return next(((each.ref.vendor, each.ref.scope) for each in records if each.ref is not None), None)
+    return next(((each.ref.vendor, endpoint_of(each.ref)) for each in records if each.ref is not None), None)
 
 
-def _answer(text: str, found: Mapping[str, Record], scope: tuple[str, str] | None) -> _Answer:
+def _answer(text: str, found: Mapping[str, Record], endpoint: tuple[str, str] | None) -> _Answer:
     """Return the decision in KEY=REF|resend|drop. Raise ValueError or JournalError if it is not possible."""
     key = next((each for each in _keys_of(text) if each in found), text.rpartition("=")[0])
     word = text[len(key) + 1 :]
@@ -156,8 +157,8 @@ def _answer(text: str, found: Mapping[str, Record], scope: tuple[str, str] | Non
         raise ValueError(f"{_HINT}: {exc}; nothing was changed") from None
     if ref == found[key].ref:
         raise ValueError(f"{_HINT}: the row {key!r} is started as {ref} already; nothing was changed")
-    if scope is not None and (ref.vendor, ref.scope) != scope:
+    if endpoint is not None and (ref.vendor, endpoint_of(ref)) != endpoint:
         raise ValueError(
-            f"{_HINT}: {ref} is not a run of {scope[0]}:{scope[1]}, as those of this batch; nothing was changed"
+            f"{_HINT}: {ref} is not a run of {':'.join(endpoint)}, as those of this batch; nothing was changed"
         )
     return _Answer(record=found[key], state=RowState.STARTED, ref=ref)

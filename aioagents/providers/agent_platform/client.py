@@ -5,7 +5,15 @@ from typing import ClassVar, Final, Self
 
 from ...auth import read_settings
 from ...calls import Account
-from ...contract import BatchRow, RunClient, account_name, key_headers, path_segment
+from ...contract import (
+    BatchRow,
+    Endpoint,
+    RunClient,
+    account_name,
+    details_in,
+    key_headers,
+    path_segment,
+)
 from ...model import RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
@@ -17,14 +25,18 @@ from .connections import Connections
 from .dock import Dock, DockHandle
 from .dock_wire import DOCK
 from .files import Files
-from .identity import SESSION_ID
 from .models import Models
+from .refusals import read_refusal
 from .runs import Runs
 from .session_wire import SessionUrls
 from .sessions import Sessions
 from .settings import (
+    APP,
+    APP_PATH,
+    ENVIRONMENT,
     KEY_HEADER,
     REQUIRED,
+    TOOLS_PATH,
     VARIABLES,
     VENDOR,
     app_base,
@@ -42,9 +54,9 @@ class AgentPlatform(RunClient):
 
     The app's key (`app_key`, sent in `key_header` after `key_prefix`) is for `sessions`, `runs` and `attachments`;
     the account's key (`tools_key`, always sent in `x-api-key`) is for `tools`, `models`, `guardrails`, `files`,
-    `connections`, `apps` and `dock_status`, which raise ValueError without it. Each key has limits of its own. Raises
-    ValueError for settings that cannot be sent, and for a base URL that is neither https nor loopback, unless
-    `allow_insecure` is set.
+    `connections`, `apps` and `dock_status`, which raise ValueError without it. Each key has limits of its own. `name`
+    distinguishes several accounts in references. Raises ValueError for settings that cannot be sent, and for a base
+    URL that is neither https nor loopback, unless `allow_insecure` is set.
     """
 
     vendor: ClassVar[str] = VENDOR
@@ -61,6 +73,7 @@ class AgentPlatform(RunClient):
         tools_key: str | Secret | None = None,
         key_header: str = KEY_HEADER,
         key_prefix: str = "",
+        name: str = "",
         allow_insecure: bool = False,
     ) -> None:
         super().__init__(pool)
@@ -76,6 +89,7 @@ class AgentPlatform(RunClient):
             "app_key",
             self._account(app_url, key, headers, f"{key_header}: {key_prefix}"),
         )
+        details = {APP: app_id, ENVIRONMENT: environment}
         account = None
         if tools_key is not None:
             key = Secret.of(tools_key)
@@ -83,7 +97,9 @@ class AgentPlatform(RunClient):
                 tools_url, key, key_headers(key, "tools_key", header=KEY_HEADER, prefix="")
             )
         self._tools = Calls(pool, tools_url, "tools_key", account)
-        self._dock = Dock(self._tools)
+        self._dock = Dock(
+            self._tools, Endpoint.at(VENDOR, tools_url, name, path=TOOLS_PATH, details={DOCK: ""})
+        )
         urls = SessionUrls(
             app=self._app.url,
             newest=f"{tools_url}/apps/{app}/sessions",
@@ -93,7 +109,7 @@ class AgentPlatform(RunClient):
         #: Conversations of the app with its users.
         self.sessions = Sessions(self._app, urls)
         #: Runs of the app in these sessions.
-        self.runs = Runs(self._app, app_id)
+        self.runs = Runs(self._app, Endpoint.at(VENDOR, app_url, name, path=APP_PATH, details=details))
         #: Files that users send to the app.
         self.attachments = Attachments(self._app)
         #: The workspace's apps.
@@ -111,13 +127,20 @@ class AgentPlatform(RunClient):
 
     def _account(self, url: str, key: Secret, headers: Mapping[str, str], header: str = "") -> Account:
         return self._pool.account(
-            (VENDOR, url, key, header), name=account_name(VENDOR, url, key), vendor=VENDOR, headers=headers
+            (VENDOR, url, key, header),
+            name=account_name(VENDOR, url, key),
+            vendor=VENDOR,
+            headers=headers,
+            read_refusal=read_refusal,
         )
 
     @classmethod
-    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from the `AGENT_PLATFORM_*` variables. Raises ValueError that names the missing ones."""
-        found = read_settings(REQUIRED, VARIABLES, environ)
+    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None, *, name: str = "") -> Self:
+        """Make a client from the `AGENT_PLATFORM_*` variables, or those of the endpoint `name`.
+
+        As `RunClient.from_env`.
+        """
+        found = read_settings(REQUIRED, VARIABLES, environ, name=name)
         return cls(
             pool,
             base_url=found["AGENT_PLATFORM_BASE_URL"],
@@ -128,6 +151,7 @@ class AgentPlatform(RunClient):
             tools_key=found.get("AGENT_PLATFORM_TOOLS_KEY"),
             key_header=found.get("AGENT_PLATFORM_KEY_HEADER", KEY_HEADER),
             key_prefix=found.get("AGENT_PLATFORM_KEY_PREFIX", ""),
+            name=name,
         )
 
     async def check(self) -> None:
@@ -140,10 +164,10 @@ class AgentPlatform(RunClient):
         """
         self._pool.ensure_open()
         # By its id: no other identifier names a session without creating one.
-        run = RunRef(VENDOR, f"{SESSION_ID}={_UNKNOWN_SESSION}", _UNKNOWN_ID)
+        run = self.runs.get(_UNKNOWN_ID, session_id=_UNKNOWN_SESSION).ref
         await self._check_key(self._app.account, run_wire.status_request(self._app.url, run))
         if self._tools.key is not None:
-            job = RunRef(VENDOR, DOCK, _UNKNOWN_ID)
+            job = self._dock.follow(_UNKNOWN_ID).ref
             await self._check_key(self._tools.account, dock_wire.status_request(self._tools.url, job))
 
     async def start_row(self, row: BatchRow) -> RunHandle:
@@ -162,11 +186,12 @@ class AgentPlatform(RunClient):
         return self._dock.follow(job_id)
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Return a handle on a run or dock job by its reference. Raises ValueError for one of another vendor."""
+        """Return a handle on a run or dock job by its reference.
+
+        Raises BadReference for one of another vendor, endpoint, app or environment.
+        """
         parsed = RunRef.parse(ref) if isinstance(ref, str) else ref
-        if parsed.vendor != VENDOR:
-            raise ValueError(f"{parsed} is not a run of {VENDOR}")
-        return self.dock_status(parsed.id) if parsed.scope == DOCK else self.runs.follow(parsed)
+        return (self._dock.attach if DOCK in details_in(parsed.scope) else self.runs.follow)(parsed)
 
     def __repr__(self) -> str:
         return f"<AgentPlatform at {self._app.url}>"

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar, Final
 
 from ...calls import Start
-from ...contract import RunReader, path_segment
+from ...contract import Endpoint, RunReader, check_ref, path_segment
 from ...errors import DecodeError
 from ...model import Purpose, Reply, Run, RunRef
 from ...polling import RunHandle, ScheduledSource
@@ -76,16 +76,21 @@ def _job_of(run: Run | None) -> DockJob | None:
 class Dock:
     """Starts and polls the dock jobs of one account."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, endpoint: Endpoint) -> None:
         self._calls = calls
+        self._endpoint = endpoint
         self._pool = calls.pool
         self._source: ScheduledSource | None = None
 
     def follow(self, job_id: str, *, exports: bool | None = None) -> DockHandle:
         """Return a handle on a job by its id. Raises ValueError for an invalid id."""
-        ref = RunRef(VENDOR, DOCK, job_id)
+        ref = self._endpoint.ref(job_id)
         status_request(self._calls.url, ref)
         return DockHandle(self._calls, self._source_of_jobs(), ref, exports=exports)
+
+    def attach(self, ref: RunRef) -> DockHandle:
+        """Return a handle on a job by its reference. Raises BadReference for one of another endpoint."""
+        return self.follow(check_ref(ref, self._endpoint).id)
 
     async def start(
         self,
@@ -107,7 +112,7 @@ class Dock:
 
         def read(reply: Reply) -> DockHandle:
             clock = self._pool.clock
-            run = read_started(reply, call, clock.utcnow())
+            run = read_started(reply, self._endpoint.scope, call, clock.utcnow())
             facts = {"target": target, "accepted": run, "begun_at": clock.now()}
             return DockHandle(self._calls, source, run.ref, exports=exports, **facts)
 

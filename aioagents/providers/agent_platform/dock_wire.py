@@ -18,7 +18,7 @@ from .settings import VENDOR
 from .states import dock_state
 from .wire import KORE, object_in
 
-#: The scope of references to dock jobs. In references to runs, the scope names the session.
+#: The detail in references to dock jobs.
 DOCK: Final = "dock"
 STATUS: Final = "dock.status"
 
@@ -55,7 +55,7 @@ def status_request(tools_url: str, ref: RunRef) -> Request:
     )
 
 
-def read_started(reply: Reply, call: str, seen_at: datetime) -> Run:
+def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
     """Read the answer to the start of a job. Raises DecodeError if it names none."""
     raw = object_in(reply, call)
     job = KORE.read(raw, DockJob, call=call)
@@ -63,7 +63,7 @@ def read_started(reply: Reply, call: str, seen_at: datetime) -> Run:
     if not job_id:
         raise KORE.wrong(call, "$.dockStatusId")
     status = raw.get("status")
-    return _run(raw, job, RunRef(VENDOR, DOCK, job_id), status if isinstance(status, str) else "", seen_at)
+    return _run(raw, job, RunRef(VENDOR, scope, job_id), status if isinstance(status, str) else "", seen_at)
 
 
 def read_job(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:

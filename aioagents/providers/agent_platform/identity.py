@@ -6,11 +6,12 @@ creates one (Agent Platform API, section 4.2, which also says why pages with the
 """
 
 from typing import Any, Final, Self
-from urllib.parse import quote, unquote
 
 from attrs import frozen
 
-from ...contract import check_text
+from ...contract import check_text, details_in
+from ...errors import BadReference
+from .settings import APP, ENVIRONMENT, VENDOR
 
 SESSION_ID: Final = "sessionId"
 SESSION_REFERENCE: Final = "sessionReference"
@@ -65,8 +66,8 @@ class Identity:
         """
         return self.user_reference is None or self.session_reference is not None
 
-    def scope(self) -> str:
-        """Return the scope of references to runs of this session: `sessionReference=chat-7`.
+    def details(self) -> dict[str, str]:
+        """Return the details in references to runs of this session: `sessionReference=chat-7`.
 
         With a session's reference, the user's is left out: the platform does not need it to find the session, and it
         may be somebody's name.
@@ -74,13 +75,13 @@ class Identity:
         pairs = self.pairs()
         if self.session_reference is not None:
             pairs = [pair for pair in pairs if pair[0] != USER_REFERENCE]
-        return "&".join(f"{kind}={quote(value, safe='')}" for kind, value in pairs)
+        return dict(pairs)
 
     @classmethod
     def parse(cls, scope: str) -> Self:
-        """Parse a scope. Raises ValueError for one that names no session."""
-        split = (pair.partition("=") for pair in scope.split("&"))
-        found = {kind: unquote(value) for kind, _, value in split}
-        if not set(found) <= set(_TYPES) or not all(value.strip() for value in found.values()):
-            raise ValueError(f"{scope!r} names no session; the form is sessionReference=...")
-        return cls(*(found.get(kind) for kind in _TYPES))
+        """Return the identity in the scope of a reference. Raises BadReference for one that names no session."""
+        found = details_in(scope)
+        given = {kind: value for kind, value in found.items() if kind not in (APP, ENVIRONMENT)}
+        if not (given and set(given) <= set(_TYPES) and all(value.strip() for value in given.values())):
+            raise BadReference(f"{scope!r} names no session; the form is sessionReference=...", vendor=VENDOR)
+        return cls(*(given.get(kind) for kind in _TYPES))

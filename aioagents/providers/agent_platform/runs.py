@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from typing import Any, Final, Unpack
 
 from ...calls import Start, StartRequest
-from ...contract import RunReader, RunStarter, WebhookRegistration, check_header_value, check_webhook_url
+from ...contract import (
+    Endpoint,
+    RunReader,
+    RunStarter,
+    WebhookRegistration,
+    check_header_value,
+    check_webhook_url,
+)
 from ...model import RunRef, Secret
 from ...polling import RunHandle
 from ...webhooks import WebhookReceiver
@@ -21,7 +28,7 @@ from .run_wire import (
     shown_body,
     status_request,
 )
-from .settings import VENDOR
+from .settings import APP, VENDOR
 from .stream import RunStream
 from .values import Answer, RunReply, SessionInfo
 from .wire import KORE, check_seconds
@@ -43,9 +50,9 @@ class Runs:
     session's reference finds or creates one, a user's reference alone creates a new one each time.
     """
 
-    def __init__(self, calls: Calls, app_id: str) -> None:
+    def __init__(self, calls: Calls, endpoint: Endpoint) -> None:
         self._calls = calls
-        self._app_id = app_id
+        self._endpoint = endpoint
         reader = RunReader(
             calls.pool, calls.account, request=lambda ref: status_request(calls.url, ref), read=read_run
         )
@@ -143,8 +150,8 @@ class Runs:
         def ref_of(session: SessionInfo, run_id: str) -> RunRef:
             # A user's reference alone names many sessions; the events of the stream identify this one.
             is_ambiguous = not identity.is_repeatable and bool(session.session_id)
-            scope = Identity(session.session_id).scope() if is_ambiguous else identity.scope()
-            return RunRef(VENDOR, scope, run_id)
+            named = Identity(session.session_id) if is_ambiguous else identity
+            return self._endpoint.ref(run_id, named.details())
 
         start = StartRequest(
             vendor=VENDOR,
@@ -158,10 +165,10 @@ class Runs:
         self, body: Mapping[str, Any], registration: WebhookRegistration, options: RunOptions
     ) -> RunHandle:
         request = execute_request(self._calls.url, "runs.start", body)
-        scope, target = identity_of(options).scope(), _target(options)
+        scope, target = self._endpoint.scope_with(identity_of(options).details()), _target(options)
         invoke = options.get("invoke")
         # Durations are learned per app or invoked agent, since sessions are too short-lived.
-        kind = self._app_id if invoke is None else invoke.name
+        kind = self._endpoint.details[APP] if invoke is None else invoke.name
         return await self._starter.start(
             request,
             lambda reply, at: read_started(reply, scope, request.call, at),
@@ -183,11 +190,19 @@ class Runs:
 
         The platform checks that the run belongs to the session. Agent Platform API, section 6.6.
         """
-        scope = Identity.of(session_id, session_reference, user_reference).scope()
-        return self.follow(RunRef(VENDOR, scope, run_id))
+        return self._handle(run_id, Identity.of(session_id, session_reference, user_reference))
 
     def follow(self, ref: RunRef) -> RunHandle:
-        """Return a handle on a run by its reference. Raises ValueError for one that names no session or no run."""
+        """Return a handle on a run by its reference.
+
+        Raises BadReference for one of another app or environment, or that names no session; ValueError for an
+        impossible id.
+        """
+        run_id, _ = self._endpoint.read(ref)
+        return self._handle(run_id, Identity.parse(ref.scope))
+
+    def _handle(self, run_id: str, identity: Identity) -> RunHandle:
+        ref = self._endpoint.ref(run_id, identity.details())
         status_request(self._calls.url, ref)
         return RunHandle(self._source, ref)
 

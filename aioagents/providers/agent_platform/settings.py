@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 from ...contract import check_base_url
 
 VENDOR: Final = "agent-platform"
+#: The details that references to an app's runs have, besides the session.
+APP: Final = "app"
+ENVIRONMENT: Final = "environment"
 #: The header on the page of every endpoint; the introduction of the app's APIs has `Authorization` instead.
 KEY_HEADER: Final = "x-api-key"
 #: Paths of the app's APIs and the tools' APIs, appended to a base URL without a path.

@@ -7,11 +7,10 @@ from attrs import frozen
 
 from ...calls import Account, Start
 from ...codec import encode_json
-from ...errors import Conflict, NotFound
+from ...errors import NotFound
 from ...model import Reply, Request
 from ...pool import SessionPool
 from .history import RunFilters, RunHistory
-from .refusals import read_conflict
 from .wire import create_request, get_request, item_url, list_request, runs_in, update_request
 
 T = TypeVar("T")
@@ -21,7 +20,7 @@ _SECRET: Final = "webhook_secret_value"  # noqa: S105 - the name of the member t
 
 @frozen
 class Calls:
-    """Makes calls with one account of one runtime. The facts in a 409 are added to the `Conflict` that is raised."""
+    """Makes calls with one account of one runtime."""
 
     pool: SessionPool
     account: Account
@@ -38,20 +37,12 @@ class Calls:
     async def call(self, request: Request, read: Callable[[Reply, str], T]) -> T:
         """Make a call that may be repeated, and return what `read` returns for the reply and the call's name."""
         self.pool.ensure_open()
-        try:
-            return await self.pool.caller.call(self.account, request, lambda reply: read(reply, request.call))
-        except Conflict as error:
-            read_conflict(error)
-            raise
+        return await self.pool.caller.call(self.account, request, lambda reply: read(reply, request.call))
 
     async def start(self, start: Start[T]) -> T:
         """Send, once, a request that starts or creates something. Raises as `Caller.start`."""
         self.pool.ensure_open()
-        try:
-            return await self.pool.caller.start(self.account, start)
-        except Conflict as error:
-            read_conflict(error)
-            raise
+        return await self.pool.caller.start(self.account, start)
 
 
 class Resource(Generic[T]):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from ...auth import read_settings
-from ...contract import BatchRow, RunClient, check_base_url, check_ref
+from ...contract import BatchRow, Endpoint, RunClient, check_base_url, check_ref
 from ...errors import AgentsError, Conflict
 from ...model import RunRef
 from ...polling import RunHandle
@@ -12,7 +12,7 @@ from ...pool import SessionPool
 from .calls import Calls
 from .handles import Handles
 from .jobs import Jobs
-from .refusals import slot_delay
+from .refusals import read_refusal, slot_delay
 from .runs import Runs
 from .settings import BASE_URL, VARIABLES, VENDOR
 from .triggers import Triggers
@@ -23,20 +23,27 @@ from .wire import status_request
 class Agh(RunClient):
     """Manages jobs and triggers of an AGH Runtime, starts their runs, and follows these to the end of their work.
 
-    The runtime has no credentials: it answers its own machine only. Raises ValueError for a base URL that is neither
-    https nor loopback (`allow_insecure` permits http).
+    The runtime has no credentials: it answers its own machine only. `name` is that of the endpoint in references.
+    Raises ValueError for a base URL that is neither https nor loopback (`allow_insecure` permits http).
     """
 
     vendor: ClassVar[str] = VENDOR
 
-    def __init__(self, pool: SessionPool, *, base_url: str = BASE_URL, allow_insecure: bool = False) -> None:
+    def __init__(
+        self, pool: SessionPool, *, base_url: str = BASE_URL, name: str = "", allow_insecure: bool = False
+    ) -> None:
         super().__init__(pool)
         self._base_url = check_base_url(base_url, "base_url", allow_insecure=allow_insecure)
+        self._endpoint = Endpoint.at(VENDOR, self._base_url, name)
         self._account = pool.account(
-            (VENDOR, self._base_url), name=f"agh-{self._base_url}", vendor=VENDOR, headers={}
+            (VENDOR, self._base_url),
+            name=f"agh-{self._base_url}",
+            vendor=VENDOR,
+            headers={},
+            read_refusal=read_refusal,
         )
         self._calls = Calls(pool, self._account, self._base_url)
-        self._handles = Handles(self._calls)
+        self._handles = Handles(self._calls, self._endpoint)
         #: Jobs, which run by a schedule.
         self.jobs = Jobs(self._calls, self._handles)
         #: Triggers, which run when an event happens.
@@ -47,10 +54,13 @@ class Agh(RunClient):
         self.webhooks = Webhooks(self._calls, self._handles)
 
     @classmethod
-    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from `AGH_BASE_URL`, which may be unset. Raises ValueError for an invalid one."""
-        found = read_settings((), VARIABLES, environ)
-        return cls(pool, base_url=found.get("AGH_BASE_URL", BASE_URL))
+    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None, *, name: str = "") -> Self:
+        """Make a client from `AGH_BASE_URL`, which may be unset, or from that of the endpoint `name`, which may not.
+
+        Raises ValueError for an invalid one. As `RunClient.from_env`.
+        """
+        found = read_settings(VARIABLES if name else (), VARIABLES, environ, name=name)
+        return cls(pool, base_url=found.get("AGH_BASE_URL", BASE_URL), name=name)
 
     async def check(self) -> None:
         """Check that the runtime answers. Raises `ReplyError`, `TransportError`, `PoolClosed`."""
@@ -73,8 +83,8 @@ class Agh(RunClient):
         return slot_delay(error, failures, now=self._pool.clock.utcnow(), chance=self._pool.chance())
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Return the handle of a run. Raises ValueError for another vendor's reference."""
-        return self.runs.follow(check_ref(ref, vendor=VENDOR, scope="").id)
+        """Return the handle of a run. Raises BadReference for one of another vendor or endpoint."""
+        return self.runs.follow(check_ref(ref, self._endpoint).id)
 
     def __repr__(self) -> str:
         return f"<Agh at {self._base_url}>"

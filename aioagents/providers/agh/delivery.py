@@ -16,7 +16,7 @@ from ...errors import AgentsError, Conflict, NotSent, ReplyLost
 from ...model import Purpose, Reply, Request, Secret
 from ...polling import RunHandle
 from .records import CODEC, AutomationRun, read_run
-from .refusals import REPLAY, read_conflict
+from .refusals import REPLAY
 from .signing import signature
 from .wire import REFUSED, member_in
 
@@ -160,8 +160,6 @@ class DeliverySender:
 
     async def find_start(self, pending: PendingStart[Delivery], error: AgentsError) -> Delivery | None:
         """Return the delivery after an answer that hides the run, or none, if it has arrived; else None."""
-        if isinstance(error, Conflict):
-            read_conflict(error)
         is_replay = isinstance(error, Conflict) and error.reason == REPLAY
         if not (pending.is_sent or is_replay):
             return None

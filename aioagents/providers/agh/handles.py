@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ...model import RunRef
+from ...contract import Endpoint
 from ...polling import RunHandle
 from .calls import Calls
 from .finality import is_delegated, needs_policy, run_from_record
@@ -15,19 +15,20 @@ from .settings import VENDOR
 class Handles:
     """Makes the handles of one runtime's runs, which share their polls."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, endpoint: Endpoint) -> None:
         self._pool = calls.pool
+        self._endpoint = endpoint
         key = (VENDOR, calls.base_url)
         self._source = self._pool.source(key, AghReader(calls), VENDOR)
 
     def by_id(self, run_id: str) -> RunHandle:
         """Return the handle of a run by its id."""
-        return RunHandle(self._source, RunRef(VENDOR, "", run_id))
+        return RunHandle(self._source, self._endpoint.ref(run_id))
 
     def of_started(self, record: AutomationRun) -> RunHandle:
         """Return the handle of a run that this client has just started, with its record as accepted."""
         clock = self._pool.clock
-        ref = RunRef(VENDOR, "", record.id)
+        ref = self._endpoint.ref(record.id)
         run = run_from_record(record, ref, clock.utcnow(), is_final=not needs_policy(record))
         target = record.job_id or record.trigger_id
         return RunHandle(self._source, ref, target=target, accepted=run, begun_at=clock.now())
@@ -49,6 +50,6 @@ class Handles:
         """Report the records that say by themselves how their run stands: not delegated, and not to be retried."""
         seen_at = self._pool.clock.utcnow()
         for record in records:
-            ref = RunRef(VENDOR, "", record.id)
+            ref = self._endpoint.ref(record.id)
             if self._source.is_awaited(ref) and not (is_delegated(record) or needs_policy(record)):
                 self._source.report(run_from_record(record, ref, seen_at), asked_at=asked_at)

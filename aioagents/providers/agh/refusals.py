@@ -1,15 +1,19 @@
-"""AGH Runtime: the reasons of its answers with 409. Pure.
+"""AGH Runtime: its refusals, and the reasons of its answers with 409. Pure.
 
 The server sends the reason as text for people, parts of which are known, and adds numbers as `name=value`. Unknown
 text leaves `reason` empty (AGH automation API, section 2).
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
+from ...calls import Refusal, refusal_object
 from ...codec import parse_moment
-from ...errors import AgentsError, Conflict
+from ...errors import Conflict
+from ...model import Reply
 
 #: Nothing was executed, and a slot may be free later.
 CONCURRENCY: Final = "concurrency"
@@ -42,19 +46,41 @@ _SPREAD: Final = 0.25
 _COUNT: Final = re.compile(r"[0-9]{1,18}", flags=re.ASCII)
 
 
-def read_conflict(error: AgentsError) -> None:
-    """Set `reason`, `retry_at`, `active` and `limit` of a `Conflict` from its text. Other errors stay unchanged.
+def read_refusal(reply: Reply) -> Refusal | None:
+    """Read a refusal: a JSON object whose `error` is a text, with an optional object `diagnostic`, for every status.
+
+    No other body is the runtime's: that of a 404 of an unknown path, or of a proxy, has no such member. A 409 gives
+    its error the facts of a `Conflict`, which stand anywhere in the text or in the diagnostic's message.
+    """
+    body = refusal_object(reply)
+    text = None if body is None else body.get("error")
+    if body is None or not isinstance(text, str):
+        return None
+    diagnostic = body.get("diagnostic")
+    more: Mapping[str, Any] = diagnostic if isinstance(diagnostic, dict) else {}
+    code, message = more.get("code"), more.get("message")
+    return Refusal(
+        detail=text,
+        code=code if isinstance(code, str) else "",
+        facts=_conflict(text, message if isinstance(message, str) else "")
+        if reply.status == HTTPStatus.CONFLICT
+        else {},
+    )
+
+
+def _conflict(*texts: str) -> Mapping[str, object]:
+    """Return `reason`, `retry_at`, `active` and `limit` of a `Conflict`; of two texts the first that has them.
 
     With a fire limit, `active` is the number of runs within its window.
     """
-    if not isinstance(error, Conflict):
-        return
-    text = error.detail.lower()
-    error.reason = next((reason for words, reason in _REASONS if words in text), "")
-    facts = {name.lower(): value for name, value in _FACT.findall(error.detail)}
-    error.active = _count(facts.get("active", facts.get("fires", "")))
-    error.limit = _count(facts.get("limit", ""))
-    error.retry_at = parse_moment(facts.get("retry_at", "").rstrip(".)"))
+    reasons = (reason for text in texts for words, reason in _REASONS if words in text.lower())
+    facts = {name.lower(): value for text in reversed(texts) for name, value in _FACT.findall(text)}
+    return {
+        "reason": next(reasons, ""),
+        "active": _count(facts.get("active", facts.get("fires", ""))),
+        "limit": _count(facts.get("limit", "")),
+        "retry_at": parse_moment(facts.get("retry_at", "").rstrip(".)")),
+    }
 
 
 def _count(text: str) -> int | None:

@@ -20,7 +20,7 @@ from ...polling import RunHandle
 from ...retry import is_reply_lost
 from .calls import Calls
 from .records import AutomationRun
-from .refusals import CONCURRENCY, FIRE, read_conflict
+from .refusals import CONCURRENCY, FIRE
 from .run_assignment import Claim, ListedRun, RunAssignment
 from .values import Retry
 from .wire import get_request, job_in, list_request, run_in, runs_in
@@ -230,7 +230,6 @@ class RunFinder:
         self, error: Conflict, pending: PendingStart[RunHandle]
     ) -> AutomationRun | None:
         """Find an attempt before a refusal: with backoff, it may be a later attempt that was refused."""
-        read_conflict(error)
         if error.reason not in {CONCURRENCY, FIRE}:
             return None
         refused_at = self._clock.now()

@@ -8,7 +8,7 @@ import click
 
 from ...auth import read_settings
 from ...cli.exits import Exit
-from ...cli.options import members_option
+from ...cli.options import client_of, members_option
 from ...cli.runs import run_command, start
 from ...contract import check_base_url
 from ...polling import RunHandle
@@ -46,7 +46,7 @@ def run_leap(
 
     async def begin(pool: SessionPool, stack: AsyncExitStack) -> RunHandle:
         receiver = None
-        client = Leap.from_env(pool)
+        client = client_of(Leap, pool)
         if webhook_port is not None:
             serving = WebhookReceiver(webhook_url).serve(port=webhook_port, host=webhook_host)
             receiver = await stack.enter_async_context(serving)

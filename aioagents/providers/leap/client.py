@@ -6,21 +6,24 @@ from typing import Any, ClassVar, Final, Self
 from ...auth import read_settings
 from ...contract import (
     BatchRow,
+    Endpoint,
     RunClient,
     RunReader,
     RunStarter,
     WebhookRegistration,
     account_name,
     check_base_url,
+    check_ref,
     key_headers,
 )
 from ...model import Request, RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
 from ...webhooks import WebhookReceiver, run_reader
+from .refusals import read_refusal
 from .settings import BASE_URL, REQUIRED, VARIABLES, Dialect
 from .states import state_of
-from .wire import BULK, VENDOR, bulk_request, get_request, read_run, read_started, run_request
+from .wire import BULK, VENDOR, bulk_request, get_request, is_bulk_run, read_run, read_started, run_request
 
 _ADVICE: Final = "Leap lists no runs and has no idempotency key: check its dashboard for what ran."
 _READ_DELIVERY: Final = run_reader(state_of)
@@ -29,8 +32,9 @@ _READ_DELIVERY: Final = run_reader(state_of)
 class Leap(RunClient):
     """Starts and follows workflow runs of Leap, single ones and bulk runs.
 
-    `dialect` says how runs are started, see `Dialect`. Raises ValueError for a key that is empty or invalid in a
-    header, an unknown dialect, or a base URL that is neither https nor loopback (`allow_insecure` permits http).
+    `dialect` says how runs are started, see `Dialect`; `name` distinguishes several accounts in references. Raises
+    ValueError for a key that is empty or invalid in a header, an unknown dialect, or a base URL that is neither https
+    nor loopback (`allow_insecure` permits http).
     """
 
     vendor: ClassVar[str] = VENDOR
@@ -42,6 +46,7 @@ class Leap(RunClient):
         api_key: str | Secret,
         base_url: str = BASE_URL,
         dialect: str = Dialect.WORKFLOWS,
+        name: str = "",
         allow_insecure: bool = False,
     ) -> None:
         super().__init__(pool)
@@ -49,11 +54,14 @@ class Leap(RunClient):
         headers = key_headers(key, "api_key", header="X-Api-Key", prefix="")
         self._base_url = check_base_url(base_url, "base_url", allow_insecure=allow_insecure)
         self._dialect = Dialect.of(dialect)
+        self._endpoint = Endpoint.at(VENDOR, self._base_url, name)
+        self._bulk_endpoint = Endpoint.at(VENDOR, self._base_url, name, details={BULK: ""})
         self._account = pool.account(
             (VENDOR, self._base_url, key),
             name=account_name(VENDOR, self._base_url, key),
             vendor=VENDOR,
             headers=headers,
+            read_refusal=read_refusal,
         )
         reader = RunReader(
             pool, self._account, request=lambda ref: get_request(self._base_url, ref), read=read_run
@@ -62,14 +70,15 @@ class Leap(RunClient):
         self._starter = RunStarter(pool, self._account, self._source, advice=_ADVICE)
 
     @classmethod
-    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from the `LEAP_*` variables. Raises ValueError that names the missing ones."""
-        found = read_settings(REQUIRED, VARIABLES, environ)
+    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None, *, name: str = "") -> Self:
+        """Make a client from the `LEAP_*` variables, or those of the endpoint `name`. As `RunClient.from_env`."""
+        found = read_settings(REQUIRED, VARIABLES, environ, name=name)
         return cls(
             pool,
             api_key=found["LEAP_API_KEY"],
             base_url=found.get("LEAP_BASE_URL", BASE_URL),
             dialect=found.get("LEAP_DIALECT", Dialect.WORKFLOWS),
+            name=name,
         )
 
     async def check(self) -> None:
@@ -79,7 +88,7 @@ class Leap(RunClient):
         `PoolClosed`.
         """
         self._pool.ensure_open()
-        request = get_request(self._base_url, RunRef(VENDOR, "", "no-such-run"))
+        request = get_request(self._base_url, self._endpoint.ref("no-such-run"))
         await self._check_key(self._account, request)  # how an unknown run is answered is undocumented
 
     async def run(
@@ -100,7 +109,7 @@ class Leap(RunClient):
         return await self._start(
             lambda url: run_request(self._base_url, self._dialect, workflow_id, inputs, url),
             webhook_url,
-            scope="",
+            endpoint=self._endpoint,
             target=workflow_id,
         )
 
@@ -114,7 +123,7 @@ class Leap(RunClient):
         return await self._start(
             lambda url: bulk_request(self._base_url, workflow_id, input_csv_url, url),
             webhook_url,
-            scope=BULK,
+            endpoint=self._bulk_endpoint,
             target=workflow_id,
         )
 
@@ -126,18 +135,16 @@ class Leap(RunClient):
 
     def get(self, run_id: str) -> RunHandle:
         """Return the handle of a run by its id, no matter who started it. Raises ValueError for an impossible id."""
-        return self._handle(RunRef(VENDOR, "", run_id))
+        return self._handle(self._endpoint.ref(run_id))
 
     def get_bulk(self, bulk_run_id: str) -> RunHandle:
         """Return the handle of a bulk run by its id. Raises ValueError for an impossible id."""
-        return self._handle(RunRef(VENDOR, BULK, bulk_run_id))
+        return self._handle(self._bulk_endpoint.ref(bulk_run_id))
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Return the handle of a run or bulk run. Raises ValueError for another vendor's reference."""
+        """Return the handle of a run or bulk run. Raises BadReference for one of another vendor or endpoint."""
         parsed = RunRef.parse(ref) if isinstance(ref, str) else ref
-        if parsed.vendor != VENDOR or parsed.scope not in {"", BULK}:
-            raise ValueError(f"{parsed} is not a run of {VENDOR}")
-        return self._handle(parsed)
+        return self._handle(check_ref(parsed, self._bulk_endpoint if is_bulk_run(parsed) else self._endpoint))
 
     def _handle(self, ref: RunRef) -> RunHandle:
         get_request(self._base_url, ref)
@@ -148,14 +155,14 @@ class Leap(RunClient):
         build: Callable[[str | None], Request],
         webhook: str | WebhookReceiver | None,
         *,
-        scope: str,
+        endpoint: Endpoint,
         target: str,
     ) -> RunHandle:
         with WebhookRegistration.to(webhook, read=_READ_DELIVERY) as registration:
             request = build(registration.url)
             return await self._starter.start(
                 request,
-                lambda reply, at: read_started(reply, scope, request.call, at),
+                lambda reply, at: read_started(reply, endpoint.scope, request.call, at),
                 target=target,
                 registration=registration,
             )

@@ -11,14 +11,14 @@ from typing import Any, Final
 from attrs import frozen
 
 from ... import codec
-from ...contract import check_text, check_webhook_url, path_segment
+from ...contract import check_text, check_webhook_url, details_in, path_segment
 from ...errors import DecodeError
 from ...model import Purpose, Reply, Request, Run, RunRef
 from .settings import Dialect
 from .states import state_of
 
 VENDOR: Final = "leap"
-#: The scope of references to bulk runs, which are read at a path of their own.
+#: The detail in references to bulk runs, which are read at a path of their own.
 BULK: Final = "bulk"
 _JSON: Final = {"Content-Type": "application/json"}
 _MEMBERS: Final[Mapping[Dialect, tuple[str, str, str, str]]] = {
@@ -60,9 +60,14 @@ def bulk_request(base_url: str, workflow_id: str, input_csv_url: str, webhook_ur
     return _start(f"{base_url}/v1/runs/bulk", "bulk.run", body)
 
 
+def is_bulk_run(ref: RunRef) -> bool:
+    """Return whether a reference is that of a bulk run."""
+    return BULK in details_in(ref.scope)
+
+
 def get_request(base_url: str, ref: RunRef) -> Request:
     """Build a poll of a run or bulk run. Raises ValueError for an impossible id."""
-    is_bulk = ref.scope == BULK
+    is_bulk = is_bulk_run(ref)
     name = "bulk_run_id" if is_bulk else "run_id"
     segment = path_segment(ref.id, name)
     if not is_bulk and segment == BULK:
@@ -90,7 +95,7 @@ def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
 def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     """Read the answer to a poll."""
     # By hand, which takes half the time of a codec's rule: nearly all answers are read here.
-    call = "bulk.get" if ref.scope == BULK else "runs.get"
+    call = "bulk.get" if is_bulk_run(ref) else "runs.get"
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
     # `status` alone decides: a failed run may have no `ended_at`, a running one an empty output.
     return _run(raw, ref, codec.text_in(raw, "status", vendor=VENDOR, call=call), seen_at)
@@ -116,7 +121,7 @@ def _run(raw: Mapping[str, Any], ref: RunRef, status: str, seen_at: datetime) ->
         created_at=codec.parse_moment(raw.get("created_at")),
         started_at=codec.parse_moment(raw.get("started_at")),
         ended_at=codec.parse_moment(raw.get("ended_at")),
-        output=_bulk_output(raw) if ref.scope == BULK else raw.get("output", raw.get("result")),
+        output=_bulk_output(raw) if is_bulk_run(ref) else raw.get("output", raw.get("result")),
         error=error if isinstance(error, str) else None,
         raw=raw,
         seen_at=seen_at,

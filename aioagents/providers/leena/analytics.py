@@ -14,7 +14,8 @@ from ...calls import Account
 from ...errors import ReplyError
 from ...model import Purpose, Reply, Request
 from ...pool import SessionPool
-from .rows import CALL, VENDOR, Page, ReportRow, read_page
+from .rows import CALL, Page, ReportRow, read_page
+from .settings import VENDOR
 
 #: The vendor's data lags about two hours, for updates as for new runs; this is that and a margin.
 OVERLAP: Final = timedelta(hours=2, minutes=30)

@@ -10,7 +10,7 @@ from attrs import asdict
 
 from ... import codec
 from ...cli.exits import Exit
-from ...cli.options import members_option
+from ...cli.options import client_of, members_option
 from ...cli.report import Cell, Layout, ReportJob, report_options, write_report
 from ...cli.runs import run_command, start
 from ...polling import RunHandle
@@ -33,7 +33,7 @@ def run_leena(*, aop_id: str, message: str, context: Mapping[str, Any] | None, *
     """Start a run of the AOP called AOP_ID (its slug or id) at Leena AI."""
 
     async def begin(pool: SessionPool, _: AsyncExitStack) -> RunHandle:
-        client = Leena.from_env(pool)
+        client = client_of(Leena, pool)
         try:
             return await client.execute(aop_id, message=message, context=context)
         except TypeError as exc:  # text that is no UTF-8
@@ -51,7 +51,7 @@ def report_leena(*, job: ReportJob) -> Exit:
     """
 
     def ask(pool: SessionPool) -> Report:
-        return Leena.from_env(pool).report(job.start, job.end, updated_after=job.updated_after)
+        return client_of(Leena, pool).report(job.start, job.end, updated_after=job.updated_after)
 
     return write_report(job, ask, LAYOUT)
 

@@ -5,14 +5,23 @@ from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Final, Self
 
 from ...calls import Account
-from ...contract import BatchRow, RunClient, RunReader, RunStarter, check_ref, check_text, path_segment
+from ...contract import (
+    BatchRow,
+    Endpoint,
+    RunClient,
+    RunReader,
+    RunStarter,
+    check_ref,
+    check_text,
+    path_segment,
+)
 from ...model import RunRef
 from ...polling import RunHandle
 from ...pool import SessionPool
 from .analytics import OVERLAP, Report, ReportQuery, Sync
-from .settings import LeenaCredentials, LeenaEndpoints, region_from_env
+from .refusals import read_refusal
+from .settings import VENDOR, LeenaCredentials, LeenaEndpoints, region_from_env
 from .wire import (
-    VENDOR,
     execute_request,
     read_accepted,
     read_status,
@@ -31,8 +40,8 @@ class Leena(RunClient):
     """Starts and follows AOP runs of Leena AI, and reads the total-runs report, in one region.
 
     Tokens are shared by all clients of the pool with the same credentials and token endpoint. `report_credentials`
-    are needed where the report's scope belongs to another OAuth app. Raises ValueError for an invalid region or
-    endpoint.
+    are needed where the report's scope belongs to another OAuth app. `name` distinguishes several accounts in
+    references. Raises ValueError for an invalid region, endpoint or name.
     """
 
     vendor: ClassVar[str] = VENDOR
@@ -45,17 +54,18 @@ class Leena(RunClient):
         region: str | None = None,
         endpoints: LeenaEndpoints | None = None,
         report_credentials: LeenaCredentials | None = None,
+        name: str = "",
     ) -> None:
         super().__init__(pool)
         self._endpoints = (endpoints or LeenaEndpoints()).completed(region)
         self._region = region
-        self._scope = (region or "").lower()
+        self._endpoint = Endpoint(VENDOR, self._endpoints.address(region), name)
         self._account = self._open_account(credentials)
         same = report_credentials is None or report_credentials == credentials
         self._report_account = (
             self._account if same else self._open_account(report_credentials or credentials)
         )
-        key = (VENDOR, self._endpoints.aop, self._scope, credentials)
+        key = (VENDOR, self._endpoints.aop, credentials)
         aop_url = self._endpoints.aop or ""
         runs = RunReader(
             pool, self._account, request=lambda ref: status_request(aop_url, ref.id), read=read_status
@@ -64,13 +74,14 @@ class Leena(RunClient):
         self._starter = RunStarter(pool, self._account, self._source, advice=_ADVICE)
 
     @classmethod
-    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from the `LEENA_*` variables. Raises ValueError that names the missing ones."""
+    def from_env(cls, pool: SessionPool, environ: Mapping[str, str] | None = None, *, name: str = "") -> Self:
+        """Make a client from the `LEENA_*` variables, or those of the endpoint `name`. As `RunClient.from_env`."""
         return cls(
             pool,
-            credentials=LeenaCredentials.from_env(environ),
-            region=region_from_env(environ),
-            endpoints=LeenaEndpoints.from_env(environ),
+            credentials=LeenaCredentials.from_env(environ, name=name),
+            region=region_from_env(environ, name=name),
+            endpoints=LeenaEndpoints.from_env(environ, name=name),
+            name=name,
         )
 
     async def check(self) -> None:
@@ -101,7 +112,7 @@ class Leena(RunClient):
         )
         return await self._starter.start(
             request,
-            lambda reply, at: read_accepted(reply, scope=self._scope, seen_at=at),
+            lambda reply, at: read_accepted(reply, scope=self._endpoint.scope, seen_at=at),
             target=aop_id,
         )
 
@@ -112,11 +123,11 @@ class Leena(RunClient):
     def item(self, aop_item_id: str) -> RunHandle:
         """Return the handle of a run by its id, no matter who started it. Raises ValueError for an impossible id."""
         path_segment(aop_item_id, "aop_item_id")
-        return RunHandle(self._source, RunRef(VENDOR, self._scope, aop_item_id))
+        return RunHandle(self._source, self._endpoint.ref(aop_item_id))
 
     def attach(self, ref: RunRef | str) -> RunHandle:
-        """Return the handle of a run. Raises ValueError for a reference of another vendor or region."""
-        return self.item(check_ref(ref, vendor=VENDOR, scope=self._scope).id)
+        """Return the handle of a run. Raises BadReference for one of another vendor or endpoint."""
+        return self.item(check_ref(ref, self._endpoint).id)
 
     def report(
         self,
@@ -166,11 +177,15 @@ class Leena(RunClient):
 
         async def fetch() -> tuple[str, float]:
             return await self._pool.caller.fetch_token(
-                VENDOR, token_request(token_url, credentials), read_token
+                VENDOR, token_request(token_url, credentials), read_token, read_refusal=read_refusal
             )
 
         return self._pool.account(
-            (VENDOR, token_url, credentials), name=credentials.name_at(token_url), vendor=VENDOR, fetch=fetch
+            (VENDOR, token_url, credentials),
+            name=credentials.name_at(token_url),
+            vendor=VENDOR,
+            fetch=fetch,
+            read_refusal=read_refusal,
         )
 
     def __repr__(self) -> str:

@@ -13,8 +13,8 @@ from attrs import field, frozen
 
 from ...codec import parse_moment
 from ...errors import DecodeError
+from .settings import VENDOR
 
-VENDOR: Final = "leena"
 CALL: Final = "report"
 #: Values that mean "not finished": the API's, the dashboard's, and empty.
 UNFINISHED: Final = frozenset({"NA", "N/A", ""})

@@ -6,8 +6,10 @@ from typing import Any, Final, Self
 from attrs import Attribute, field, frozen
 
 from ...auth import read_settings
-from ...contract import account_name, check_base_url, check_host_label
+from ...contract import account_name, address_of, check_base_url, check_host_label
 from ...model import Secret
+
+VENDOR: Final = "leena"
 
 VARIABLES: Final[Mapping[str, str]] = {
     "LEENA_REGION": "region code, like us-east-1; unset for the unprefixed primary region",
@@ -47,9 +49,12 @@ class LeenaCredentials:
     password: Secret = field(converter=_secret, validator=_filled)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read the four `LEENA_*` variables. Raises ValueError that names the missing ones."""
-        found = read_settings(_REQUIRED, environ=environ)
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, name: str = "") -> Self:
+        """Read the four `LEENA_*` variables, or those of the endpoint `name`.
+
+        Raises ValueError that names the missing ones.
+        """
+        found = read_settings(_REQUIRED, environ=environ, name=name)
         return cls(
             client_id=found["LEENA_CLIENT_ID"],
             client_secret=found["LEENA_CLIENT_SECRET"],
@@ -93,10 +98,10 @@ class LeenaEndpoints:
         return cls(token=token, aop=aop, report=report)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read the three `LEENA_*_URL` variables, none of which has to be set."""
-        found = read_settings((), _URLS, environ)
-        token, aop, report = (found.get(name) for name in _URLS)
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, name: str = "") -> Self:
+        """Read the three `LEENA_*_URL` variables, or those of the endpoint `name`. None of them has to be set."""
+        found = read_settings((), _URLS, environ, name=name)
+        token, aop, report = map(found.get, _URLS)
         return cls(token=token, aop=aop, report=report)
 
     def completed(self, region: str | None) -> "LeenaEndpoints":
@@ -109,7 +114,13 @@ class LeenaEndpoints:
             allow_insecure=self.allow_insecure,
         )
 
+    def address(self, region: str | None) -> str:
+        """Return what references name: the region; without one, the host of an AOP API that is the user's own."""
+        if region is None and self.aop is not None and self.aop != self.for_region(None).aop:
+            return address_of(self.aop)
+        return (region or _PRIMARY).lower()
 
-def region_from_env(environ: Mapping[str, str] | None = None) -> str | None:
-    """Read `LEENA_REGION`; None when it is not set."""
-    return read_settings((), ("LEENA_REGION",), environ).get("LEENA_REGION")
+
+def region_from_env(environ: Mapping[str, str] | None = None, *, name: str = "") -> str | None:
+    """Read `LEENA_REGION`, or that of the endpoint `name`; None when it is not set."""
+    return read_settings((), ("LEENA_REGION",), environ, name=name).get("LEENA_REGION")

@@ -11,10 +11,9 @@ from ...contract import path_segment
 from ...errors import DecodeError
 from ...model import Purpose, Reply, Request, Run, RunRef, RunState
 from ...model.token import DEFAULT_LIFETIME
-from .settings import LeenaCredentials
+from .settings import VENDOR, LeenaCredentials
 from .states import ACCEPTED, state_of
 
-VENDOR: Final = "leena"
 _JSON: Final = {"Content-Type": "application/json"}
 
 

@@ -24,4 +24,16 @@ ADAPTER: Final = Adapter(
     poll_call="runs.status",
     secrets=("demo-app-key", "demo-tools-key"),
     unknown_id="r-none",
+    refusals=(
+        (
+            (
+                b'{"success": false, "error": {"code": "INVALID_NAME_FORMAT", "message": "no", "details": {}}, '
+                b'"meta": {"requestId": "q-1"}}'
+            ),
+            *("no", "INVALID_NAME_FORMAT"),
+        ),
+        (b'{"errors": [{"msg": "not found", "code": 404}]}', "not found", ""),
+        (b'{"error": {"code": "BUSY"}, "message": "the session is busy"}', "the session is busy", "BUSY"),
+        (b'{"message": "no such session", "statusCode": 404}', "no such session", ""),
+    ),
 )

@@ -25,6 +25,8 @@ URL: Final = "http://127.0.0.1"
 PUBLIC: Final = "https://hooks.example.com/kore"
 APP_URL: Final = f"{URL}/api/v2/apps/aa-demo/environments/draft"
 TOOLS_URL: Final = f"{URL}/api/public"
+#: What the scope of references to runs begins with.
+SCOPE: Final = "127.0.0.1;app=aa-demo;environment=draft"
 APP_KEY: Final = "demo-app-key"
 TOOLS_KEY: Final = "demo-tools-key"
 SETTINGS: Final[Mapping[str, Any]] = {

@@ -95,7 +95,7 @@ async def test_codes_that_depend_on_the_request() -> None:
         r.answer("apps.create", sample("apps_create/409-conflict"))
         with pytest.raises(Conflict) as sampled:
             await r.platform.apps.create("Calendar", "d", **_WHO)
-        assert sampled.value.code == "RESOURCE_CONFLICT"
+        assert (sampled.value.code, sampled.value.request_id) == ("RESOURCE_CONFLICT", "req_1")
     async with platform_rig(settings={"tools_key": "demo-wrong"}) as r:
         with pytest.raises(AuthenticationError) as wrong:
             await r.platform.apps.create("Calendar", "d", **_WHO)

@@ -71,7 +71,7 @@ async def test_job_from_start_to_end(verb: str) -> None:
         assert isinstance(job, DockHandle)
         assert job.accepted is not None
         assert job.accepted.state is RunState.RUNNING
-        assert str(job.ref) == f"agent-platform:dock/{job.id}"
+        assert str(job.ref) == f"agent-platform:127.0.0.1;dock/{job.id}"
         waiter = await begin(until_end(job))
         await r.clock.advance(30)
         done = await waiter
@@ -271,5 +271,5 @@ async def test_calls_without_the_tools_key() -> None:
         with pytest.raises(ValueError, match="tools_key"):
             p.dock_status("ds-1")
         with pytest.raises(ValueError, match="tools_key"):
-            p.attach("agent-platform:dock/ds-1")
+            p.attach("agent-platform:127.0.0.1;dock/ds-1")
         assert r.send.sent == []

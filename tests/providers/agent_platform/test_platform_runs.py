@@ -8,6 +8,7 @@ import pytest
 
 from aioagents import (
     AuthorizationRequired,
+    BadReference,
     BadRequest,
     NotFound,
     NotSent,
@@ -27,7 +28,7 @@ from aioagents.observe import RunStarted, StartAbandoned, StatusUnknown
 from aioagents.providers.agent_platform import Debug, Invoke, RunFiles, text_of
 from tests.fakes import settle
 from tests.polling.rig import begin, reply, until_end
-from tests.providers.agent_platform.platform_rig import APP_URL, HELLO, platform_rig, sample
+from tests.providers.agent_platform.platform_rig import APP_URL, HELLO, SCOPE, platform_rig, sample
 
 _LOST = [ReplyLost("lost"), Reply(500), Reply(502), Reply(503), reply(200, b"<html>"), reply(200, b"{}")]
 _SAID = "my order 12 of someone@example.com"
@@ -281,7 +282,7 @@ async def test_run_from_start_to_end() -> None:
         assert (r.last.timeout, r.last.is_long, r.last.purpose) == (None, False, Purpose.START)
         assert run.accepted is not None
         assert (run.accepted.state, run.accepted.status) == (RunState.QUEUED, "processing")
-        assert str(run.ref) == f"agent-platform:sessionReference%3Dchat-7/{run.id}"
+        assert str(run.ref) == f"agent-platform:{SCOPE};sessionReference=chat-7/{run.id}"
         waiter = await begin(until_end(run))
         await r.clock.advance(40)
         done = await waiter
@@ -440,17 +441,22 @@ async def test_cancelled_before_it_is_sent() -> None:
         "agent-platform:/r-1",
         "agent-platform:chat-7/r-1",
         "leap:/r-1",
-        "agent-platform:sessionId%3D/r-1",
+        "agent-platform:127.0.0.1;app=aa-demo;environment=draft;sessionId=/r-1",
+        "agent-platform:127.0.0.1;app=aa-demo;environment=draft/r-1",
+        "agent-platform:127.0.0.1;app=aa-demo;environment=live;sessionId=s-1/r-1",
+        "agent-platform:127.0.0.1;app=other;environment=draft;sessionId=s-1/r-1",
+        "agent-platform:other;app=aa-demo;environment=draft;sessionId=s-1/r-1",
+        "agent-platform:127.0.0.1;app=aa-demo;environment=draft;sessionId=s-1;more=1/r-1",
         "r-1",
     ],
 )
 async def test_invalid_references(text: str) -> None:
     """A reference of another vendor, or without a session, cannot be followed."""
     async with platform_rig() as r:
-        with pytest.raises(ValueError, match=r"agent-platform|session|reference"):
+        with pytest.raises(BadReference, match=r"agent-platform|session|reference"):
             r.platform.attach(text)
         with pytest.raises(ValueError, match="run_id"):
-            r.platform.attach(RunRef("agent-platform", "sessionId=s-1", ".."))
+            r.platform.attach(RunRef("agent-platform", f"{SCOPE};sessionId=s-1", ".."))
         with pytest.raises(ValueError, match="give at least one"):
             r.platform.runs.get("r-1")
 
@@ -462,7 +468,7 @@ async def test_row_of_a_batch() -> None:
     """A row's target is the session's reference, its message the text, its input the metadata."""
     async with platform_rig("success") as r:
         run = await r.platform.start_row(BatchRow("row-1", "chat-7", HELLO, {"key": "k-1"}))
-        assert run.ref.scope == "sessionReference=chat-7"
+        assert run.ref.scope == f"{SCOPE};sessionReference=chat-7"
         assert r.body["input"] == [{"type": "text", "content": HELLO}]
         assert r.body["metadata"] == {"key": "k-1"}
         await r.platform.start_row(BatchRow("row-2", "chat-7", HELLO))

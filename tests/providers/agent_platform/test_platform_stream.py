@@ -29,7 +29,14 @@ from aioagents.providers.agent_platform.fake import FRAMINGS
 from aioagents.providers.agent_platform.stream import ResultBuilder, read_event
 from tests.fakes import FakeSend, FakeStream, settle
 from tests.polling.rig import begin, reply
-from tests.providers.agent_platform.platform_rig import APP_URL, HELLO, PlatformRig, platform_rig, sample_body
+from tests.providers.agent_platform.platform_rig import (
+    APP_URL,
+    HELLO,
+    SCOPE,
+    PlatformRig,
+    platform_rig,
+    sample_body,
+)
 
 _MODES = ["tokens", "messages", "custom"]
 _SAID = "It ships today."
@@ -182,7 +189,7 @@ async def test_run_is_followed_by_its_reference() -> None:
                     break
             assert stream.ref is not None
             kind = "sessionId" if options else "sessionReference"
-            assert stream.ref.scope.startswith(f"{kind}=")
+            assert stream.ref.scope.startswith(f"{SCOPE};{kind}=")
             run = await r.platform.attach(str(stream.ref)).poll()
             assert run.state is RunState.RUNNING
 
@@ -348,7 +355,7 @@ async def test_cut_within_an_event(keep: int) -> None:
         if whole:
             assert error.run is not None
             assert error.ref == error.run.ref == stream.ref
-            assert str(error.ref) == "agent-platform:sessionReference%3Dchat-7/r-1"
+            assert str(error.ref) == f"agent-platform:{SCOPE};sessionReference=chat-7/r-1"
             again: Any = pickle.loads(pickle.dumps(error))  # noqa: S301
             assert again.received == error.received
         assert "ships" not in f"{error} {error!r}"

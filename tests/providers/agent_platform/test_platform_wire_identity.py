@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioagents import RunRef
+from aioagents import BadReference, RunRef
+from aioagents.contract import Endpoint
 from aioagents.providers.agent_platform.identity import Identity
 
+_ENDPOINT = Endpoint.at(
+    "agent-platform", "https://kore.example.com", details={"app": "aa", "environment": "draft"}
+)
 _SOME = st.text(min_size=1).filter(lambda text: bool(text.strip()))
 
 
@@ -53,16 +57,16 @@ def test_blank_identifiers(name: str) -> None:
     [
         (Identity("s-1"), "sessionId=s-1"),
         (Identity(None, "chat-7"), "sessionReference=chat-7"),
-        (Identity(None, None, "a&b=c d"), "userReference=a%26b%3Dc%20d"),
-        (Identity("s-1", "chat-7", "cust-42"), "sessionId=s-1&sessionReference=chat-7"),
+        (Identity(None, None, "a;b=c d%3B"), "userReference=a%3Bb=c d%253B"),
+        (Identity("s-1", "chat-7", "cust-42"), "sessionId=s-1;sessionReference=chat-7"),
         (Identity(None, "chat-7", "cust-42"), "sessionReference=chat-7"),
-        (Identity("s-1", None, "cust-42"), "sessionId=s-1&userReference=cust-42"),
+        (Identity("s-1", None, "cust-42"), "sessionId=s-1;userReference=cust-42"),
     ],
 )
 def test_scope(identity: Identity, scope: str) -> None:
     """A scope has what finds the session again; the user is included only if nothing else surely would."""
-    assert identity.scope() == scope
-    ref = RunRef("agent-platform", scope, "r-1")
+    ref = _ENDPOINT.ref("r-1", identity.details())
+    assert ref.scope == f"kore.example.com;app=aa;environment=draft;{scope}"
     assert RunRef.parse(str(ref)) == ref
 
 
@@ -70,8 +74,8 @@ def test_scope(identity: Identity, scope: str) -> None:
 def test_scope_is_read_back(session_id: str | None, reference: str | None, user: str) -> None:
     """Parsing a scope returns the identity, whatever characters its identifiers have."""
     identity = Identity.of(session_id, reference, user)
-    again = Identity.parse(identity.scope())
-    assert again.scope() == identity.scope()
+    again = Identity.parse(_ENDPOINT.scope_with(identity.details()))
+    assert again.details() == identity.details()
     assert (again.session_id, again.session_reference) == (session_id, reference)
     assert again.user_reference == (user if reference is None else None)
 
@@ -86,9 +90,13 @@ def test_scopes_that_name_no_session(scope: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "scope", ["", "dock", "chat-7", "sessionReference", "sessionReference=", "sessionId=%20", "id=1"]
+    "scope",
+    [
+        *("", "h", "h;dock", "h;chat-7", "h;sessionReference", "h;sessionReference=", "h;sessionId= "),
+        *("h;id=1", "sessionId=s-1", "h;app=aa;environment=draft", "h;sessionId=s-1;id=1"),
+    ],
 )
 def test_scopes_of_no_session(scope: str) -> None:
     """A scope without a known identifier and its value is refused, and the error has the form."""
-    with pytest.raises(ValueError, match="names no session; the form is sessionReference="):
+    with pytest.raises(BadReference, match="names no session; the form is sessionReference="):
         Identity.parse(scope)

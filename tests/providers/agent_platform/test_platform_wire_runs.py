@@ -17,9 +17,9 @@ from aioagents.webhooks import DeliveryClaim
 from tests.providers.agent_platform.platform_rig import APP_URL, TOOLS_URL, sample, sample_body
 
 _AT = datetime(2026, 1, 5, tzinfo=UTC)
-_SCOPE = "sessionReference=chat-7"
+_SCOPE = "h;app=aa;environment=draft;sessionReference=chat-7"
 _REF = RunRef("agent-platform", _SCOPE, "r-demo")
-_DOCK_REF = RunRef("agent-platform", "dock", "ds-demo")
+_DOCK_REF = RunRef("agent-platform", "h;dock", "ds-demo")
 
 
 def _run(name: str) -> Run:
@@ -98,7 +98,7 @@ def test_no_other_text_is_an_end(word: str) -> None:
 def test_poll_of_a_run() -> None:
     """A poll is a POST that only reads, whose body names the session."""
     request = run_wire.status_request(
-        APP_URL, RunRef("agent-platform", "sessionId=s-1&sessionReference=a%20b", "r/1")
+        APP_URL, RunRef("agent-platform", "h;sessionId=s-1;sessionReference=a b", "r/1")
     )
     assert (request.method, request.url) == ("POST", f"{APP_URL}/runs/r%2F1/status")
     assert (request.purpose, request.is_repeatable, request.call) == (Purpose.POLL, True, "runs.status")
@@ -353,7 +353,7 @@ _STARTED = {
 @pytest.mark.parametrize(("name", "state"), _STARTED.items())
 def test_starts_of_jobs(name: str, state: RunState) -> None:
     """The answer to each start names its job, in any spelling, and may be its end."""
-    run = dock_wire.read_started(sample(name), "tools.deploy", _AT)
+    run = dock_wire.read_started(sample(name), "h;dock", "tools.deploy", _AT)
     assert (run.ref, run.state) == (_DOCK_REF, state)
     assert run.output.job_id == "ds-demo"
     assert run.output.tool_id or run.output.model_id
@@ -363,19 +363,19 @@ def test_starts_of_jobs(name: str, state: RunState) -> None:
 def test_starts_of_jobs_without_an_id(body: Any) -> None:
     """An answer that names no job raises an error."""
     with pytest.raises(DecodeError) as caught:
-        dock_wire.read_started(_json(body), "tools.deploy", _AT)
+        dock_wire.read_started(_json(body), "h;dock", "tools.deploy", _AT)
     assert caught.value.path == "$.dockStatusId"
 
 
 def test_start_of_a_job_without_a_status() -> None:
     """A job whose start has only an id is not terminal."""
-    run = dock_wire.read_started(_json({"dockStatusId": "ds-demo"}), "tools.deploy", _AT)
+    run = dock_wire.read_started(_json({"dockStatusId": "ds-demo"}), "h;dock", "tools.deploy", _AT)
     assert (run.state, run.status) == (RunState.UNKNOWN, "")
 
 
 def test_poll_of_a_job() -> None:
     """A poll is a GET by the job's id."""
-    request = dock_wire.status_request(TOOLS_URL, RunRef("agent-platform", "dock", "ds/1"))
+    request = dock_wire.status_request(TOOLS_URL, RunRef("agent-platform", "h;dock", "ds/1"))
     assert (request.method, request.url) == ("GET", f"{TOOLS_URL}/dock-status/ds%2F1")
     assert (request.purpose, request.body) == (Purpose.POLL, None)
 
@@ -390,7 +390,7 @@ def test_poll_of_a_job() -> None:
 )
 def test_exports(reply: Reply) -> None:
     """The download URL is read without its leading space, in either spelling, and is in no repr."""
-    job = dock_wire.read_started(reply, "models.export", _AT).output
+    job = dock_wire.read_started(reply, "h;dock", "models.export", _AT).output
     assert job.download_url == "https://host.example/api/v1/account/x"
     assert job.progress in {100.0, None}
     assert "host.example" not in repr(job)

@@ -38,6 +38,14 @@ ADAPTER: Final = Adapter(
     poll_call="task-runs.get",
     secrets=(),
     unknown_id="run-none",
+    refusals=(
+        (b'{"error": "validation failed"}', "validation failed", ""),
+        (
+            b'{"error": "validation failed", "diagnostic": {"code": "bad", "id": "d-1"}}',
+            "validation failed",
+            "bad",
+        ),
+    ),
     finds_lost=True,
     has_input=False,
     needs_settings=False,

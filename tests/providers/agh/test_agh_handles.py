@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aioagents import DecodeError, NotFound, RunHandle, RunRef, RunState, Steady, WaitTimeout
+from aioagents import BadReference, DecodeError, NotFound, RunHandle, RunRef, RunState, Steady, WaitTimeout
 from aioagents.model import Reply, Request
 from aioagents.observe import PollFailed
 from aioagents.providers.agh.fake import AghRules
@@ -361,8 +361,8 @@ async def test_references() -> None:
         again = rig.agh.attach(str(handle.ref))
         assert again.ref == handle.ref
         await rig.done(again.wait())
-        for ref in ("leap:/x", RunRef("agh", "elsewhere", "x")):
-            with pytest.raises(ValueError, match="not a run of agh"):
+        for ref in ("leap:/x", RunRef("agh", "elsewhere", "x"), "agh:127.0.0.1;x/x"):
+            with pytest.raises(BadReference, match="not a run of agh"):
                 rig.agh.attach(ref)
         with pytest.raises(ValueError, match="run_id"):
             rig.agh.runs.follow(" ")

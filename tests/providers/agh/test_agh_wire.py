@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioagents import Conflict, DecodeError, NotFound
+from aioagents import DecodeError, NotFound
+from aioagents.calls.reply_errors import error_of_reply
 from aioagents.model import Purpose, Reply
 from aioagents.providers.agh import FireLimit, JobTask, Retry, Schedule, TaskOwner, refusals, wire
-from aioagents.providers.agh.refusals import read_conflict
+from aioagents.providers.agh.refusals import read_refusal
+from tests.fakes import EPOCH
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "agh"
 _URL = "http://localhost:2123/api/automation"
@@ -44,10 +46,13 @@ def _json(value: Any) -> Reply:
     return Reply(200, {}, json.dumps(value).encode())
 
 
-def _conflict(name: str) -> Conflict:
-    error = Conflict("agh: no", detail=json.loads(sample(name).body)["error"])
-    read_conflict(error)
-    return error
+def _conflict(name: str) -> Any:
+    return _refused(sample(name))
+
+
+def _refused(reply: Reply) -> Any:
+    request = wire.status_request("http://localhost:2123")
+    return error_of_reply("agh", request, reply, utcnow=EPOCH, read_refusal=read_refusal)
 
 
 # Requests
@@ -397,8 +402,7 @@ def test_facts_of_conflicts() -> None:
 )
 def test_facts_that_cannot_be_read(detail: str) -> None:
     """Numbers and moments that are none leave their facts empty."""
-    error = Conflict("agh: no", detail=detail)
-    read_conflict(error)
+    error = _refused(Reply(409, {}, json.dumps({"error": detail}).encode()))
     assert (error.active, error.limit, error.retry_at) == (None, None, None)
     assert error.reason == ("fire" if "fire" in detail.lower() else "")
 
@@ -406,16 +410,39 @@ def test_facts_that_cannot_be_read(detail: str) -> None:
 @given(st.text(max_size=200))
 def test_any_words_are_a_conflict(detail: str) -> None:
     """Reading any text of the server raises nothing."""
-    error = Conflict("agh: no", detail=detail)
-    read_conflict(error)
+    error = _refused(Reply(409, {}, json.dumps({"error": detail}).encode()))
     assert isinstance(error.reason, str)
 
 
 def test_other_errors_stay_as_they_are() -> None:
     """Only a conflict has reasons."""
-    error = NotFound("agh: no", detail="concurrency limit")
-    read_conflict(error)
+    error = _refused(Reply(404, {}, b'{"error": "concurrency limit"}'))
+    assert isinstance(error, NotFound)
     assert not hasattr(error, "reason")
+
+
+def test_facts_of_a_conflict_anywhere() -> None:
+    """A name of any length before the facts hides none of them, and the diagnostic may have what the text lacks."""
+    text = f"job {'n' * 600} reached its concurrency limit: active=5 limit=5"
+    error = _refused(Reply(409, {}, json.dumps({"error": text}).encode()))
+    assert (error.reason, error.active, error.limit, len(error.detail)) == ("concurrency", 5, 5, 500)
+    body = {
+        "error": "Conflict",
+        "diagnostic": {"code": "busy", "message": "fire limit reached, fires=3 limit=3"},
+    }
+    error = _refused(Reply(409, {}, json.dumps(body).encode()))
+    assert (error.reason, error.active, error.limit) == ("fire", 3, 3)
+    assert (error.code, error.detail, error.is_foreign) == ("busy", "Conflict", False)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"404 page not found", b"[]", b'{"error": {}}', b'{"message": "fire limit"}']
+)
+def test_bodies_of_others(body: bytes) -> None:
+    """A body without the text `error` is not the runtime's, and gives a conflict no reason."""
+    error = _refused(Reply(409, {}, body))
+    assert error.is_foreign
+    assert error.reason == ""
 
 
 @pytest.mark.parametrize(

@@ -29,4 +29,12 @@ ADAPTER: Final = Adapter(
     poll_call="runs.get",
     secrets=("demo-key",),
     unknown_id="no-such-run",
+    refusals=(
+        (b'{"message": "unknown run"}', "unknown run", ""),
+        (
+            b'{"statusCode": 400, "message": ["a is empty", "b too"], "error": "Bad Request"}',
+            "a is empty; b too",
+            "",
+        ),
+    ),
 )

@@ -10,6 +10,7 @@ import pytest
 
 from aioagents import (
     AuthenticationError,
+    BadReference,
     BadRequest,
     Leap,
     NotFound,
@@ -174,7 +175,7 @@ async def test_bulk_run(dialect: str) -> None:
     """A bulk run ends like any other; its result is the URL of the output, and the row count."""
     async with leap_rig(("queued", 5.0), ("running", 20.0), "completed", dialect=dialect) as r:
         run = await r.leap.run_bulk(TEA, "https://files.example.com/in.csv")
-        assert str(run.ref) == f"leap:bulk/{run.id}"
+        assert str(run.ref) == f"leap:127.0.0.1;bulk/{run.id}"
         waiter = await begin(run.result())
         await r.clock.advance(35)
         output = await waiter
@@ -217,12 +218,25 @@ async def test_refs_lead_back_to_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    "ref", ["leena:/abc", "leap:other/abc", "leap:Bulk/abc", "abc", "", "leap:/", "leap:bulk/"]
+    "ref",
+    [
+        *(
+            "leena:/abc",
+            "leap:other/abc",
+            "leap:127.0.0.1;Bulk/abc",
+            "leap:other;bulk/abc",
+            "abc",
+            "",
+            "leap:/",
+        ),
+        *("leap:127.0.0.1;bulk/", "leap:/abc", "leap:bulk/abc", "leap:127.0.0.1;bulk=1/abc"),
+        "leap:a@127.0.0.1/abc",
+    ],
 )
 async def test_refs_of_others_are_refused(ref: str) -> None:
-    """A reference of another vendor or scope, or an invalid one, is refused."""
+    """A reference of another vendor or endpoint, or an invalid one, is refused."""
     async with leap_rig() as r:
-        with pytest.raises(ValueError, match=r"not a run|reference"):
+        with pytest.raises(BadReference, match=r"not a run|reference"):
             r.leap.attach(ref)
 
 
@@ -237,7 +251,7 @@ async def test_ids_that_cannot_be_are_refused_at_the_call(run_id: Any) -> None:
         with pytest.raises(ValueError, match="bulk"):
             r.leap.get("bulk")
         with pytest.raises(ValueError, match="bulk"):
-            r.leap.attach("leap:/bulk")
+            r.leap.attach("leap:127.0.0.1/bulk")
         assert r.leap.get_bulk("bulk").id == "bulk"
         assert r.send.sent == []
 

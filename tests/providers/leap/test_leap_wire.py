@@ -28,11 +28,11 @@ def sample(name: str) -> Reply:
     return Reply(int(path.name[:3]), {"content-type": "application/json"}, path.read_bytes())
 
 
-def _get(reply: Reply, scope: str = "") -> Run:
+def _get(reply: Reply, scope: str = "h") -> Run:
     return wire.read_run(reply, RunRef("leap", scope, "rnp_demo1"), _AT)
 
 
-def _started(reply: Reply, scope: str = "") -> Run:
+def _started(reply: Reply, scope: str = "h") -> Run:
     return wire.read_started(reply, scope, "workflows.run", _AT)
 
 
@@ -44,7 +44,7 @@ def _json(value: Any) -> Reply:
 
 
 @pytest.mark.parametrize(("word", "state"), STATES.items())
-@pytest.mark.parametrize(("call", "scope"), [("get", ""), ("bulk_get", "bulk")])
+@pytest.mark.parametrize(("call", "scope"), [("get", "h"), ("bulk_get", "h;bulk")])
 def test_each_word_has_a_sample(call: str, scope: str, word: str, state: RunState) -> None:
     """Each word of the vendor's table is read as the state it stands for, of runs and of bulk runs."""
     run = _get(sample(f"{call}/200-{word}"), scope)
@@ -203,14 +203,14 @@ def test_webhook_urls_that_can_be(url: str) -> None:
 def test_accepted_runs(name: str, state: RunState) -> None:
     """An answer that names the run is an accepted start, whatever its status, dialect and missing members."""
     run = _started(sample(f"run/{name}"))
-    assert (str(run.ref), run.state, run.seen_at) == ("leap:/rnp_demo1", state, _AT)
+    assert (str(run.ref), run.state, run.seen_at) == ("leap:h/rnp_demo1", state, _AT)
     assert run.raw["id"] == "rnp_demo1"
 
 
 def test_accepted_bulk_run() -> None:
     """A bulk run's reference says that it is one."""
-    run = _started(sample("bulk_run/200-queued"), "bulk")
-    assert (str(run.ref), run.state) == ("leap:bulk/bulk_demo1", RunState.QUEUED)
+    run = _started(sample("bulk_run/200-queued"), "h;bulk")
+    assert (str(run.ref), run.state) == ("leap:h;bulk/bulk_demo1", RunState.QUEUED)
 
 
 @pytest.mark.parametrize("status", [None, 5, [], {}, True])
@@ -263,10 +263,10 @@ def test_answer_that_names_no_run(reply: Reply, path: str) -> None:
 )
 def test_id_stays_one_segment_of_the_path(run_id: str, segment: str) -> None:
     """An id is percent-encoded and can change neither host nor path, of runs as of bulk runs."""
-    request = wire.get_request(_URL, RunRef("leap", "", run_id))
+    request = wire.get_request(_URL, RunRef("leap", "h", run_id))
     assert request.url == f"{_URL}/v1/runs/{segment}"
     assert (request.method, request.purpose, request.body) == ("GET", Purpose.POLL, None)
-    bulk = wire.get_request(_URL, RunRef("leap", "bulk", run_id))
+    bulk = wire.get_request(_URL, RunRef("leap", "h;bulk", run_id))
     assert bulk.url == f"{_URL}/v1/runs/bulk/{segment}"
     assert (request.call, bulk.call) == ("runs.get", "bulk.get")
 
@@ -275,7 +275,7 @@ def test_id_stays_one_segment_of_the_path(run_id: str, segment: str) -> None:
 def test_any_id_stays_one_segment(run_id: str) -> None:
     """Any id is refused or becomes one segment that is not the bulk runs' path."""
     try:
-        request = wire.get_request("https://h", RunRef("leap", "", run_id))
+        request = wire.get_request("https://h", RunRef("leap", "h", run_id))
     except ValueError:
         return
     segment = request.url.removeprefix("https://h/v1/runs/")
@@ -286,8 +286,8 @@ def test_any_id_stays_one_segment(run_id: str) -> None:
 def test_id_of_a_run_that_is_the_path_of_bulk_runs() -> None:
     """A run cannot be called `bulk`, where its path would be another call's; a bulk run may be."""
     with pytest.raises(ValueError, match="path of bulk runs"):
-        wire.get_request(_URL, RunRef("leap", "", "bulk"))
-    assert wire.get_request(_URL, RunRef("leap", "bulk", "bulk")).url.endswith("/v1/runs/bulk/bulk")
+        wire.get_request(_URL, RunRef("leap", "h", "bulk"))
+    assert wire.get_request(_URL, RunRef("leap", "h;bulk", "bulk")).url.endswith("/v1/runs/bulk/bulk")
 
 
 @pytest.mark.parametrize("name", ["200-completed", "200-camel", "200-result"])
@@ -362,7 +362,7 @@ def test_error_that_is_no_text(error: Any) -> None:
 )
 def test_bulk_output(name: str, url: str | None, count: int | None) -> None:
     """A bulk run's output has the CSV's URL and the row count, each None where the vendor names none."""
-    run = _get(sample(f"bulk_get/200-{name}"), "bulk")
+    run = _get(sample(f"bulk_get/200-{name}"), "h;bulk")
     assert run.output == BulkOutput(csv_url=url, row_count=count)
     assert run.started_at is None
 
@@ -372,7 +372,7 @@ def test_bulk_output(name: str, url: str | None, count: int | None) -> None:
 )
 def test_odd_row_counts(count: Any, read: int | None) -> None:
     """A row count that is not a number is None."""
-    run = _get(_json({"status": "completed", "row_count": count, "output_csv_url": 5}), "bulk")
+    run = _get(_json({"status": "completed", "row_count": count, "output_csv_url": 5}), "h;bulk")
     assert run.output == BulkOutput(csv_url=None, row_count=read)
 
 
@@ -392,7 +392,7 @@ def test_odd_row_counts(count: Any, read: int | None) -> None:
         Reply(200, {}, b"\xff\xfe"),
     ],
 )
-@pytest.mark.parametrize(("scope", "call"), [("", "runs.get"), ("bulk", "bulk.get")])
+@pytest.mark.parametrize(("scope", "call"), [("h", "runs.get"), ("h;bulk", "bulk.get")])
 def test_poll_of_the_wrong_shape(reply: Reply, scope: str, call: str) -> None:
     """Without a status word there is a `DecodeError` that names the call and quotes nothing."""
     with pytest.raises(DecodeError, match=f"leap: the answer to {re.escape(call)}") as caught:
@@ -416,7 +416,7 @@ def test_poll_of_the_wrong_shape(reply: Reply, scope: str, call: str) -> None:
             max_leaves=3,
         ),
     ),
-    st.sampled_from(["", "bulk"]),
+    st.sampled_from(["h", "h;bulk"]),
 )
 def test_any_members_are_read_or_refused(members: dict[str, Any], scope: str) -> None:
     """Any JSON object is read as a run or raises `DecodeError`."""

@@ -29,5 +29,11 @@ ADAPTER: Final = Adapter(
     poll_call="aop.status",
     secrets=("demo-secret", "demo-password", "demo-user"),
     unknown_id="f" * 24,
+    refusals=(
+        (b'{"message": "no such AOP"}', "no such AOP", ""),
+        (b'{"error": "invalid_client"}', "invalid_client", "invalid_client"),
+        (b'{"error": "invalid_grant", "error_description": "locked"}', "locked", "invalid_grant"),
+        (b'{"error": "locked", "error_description": "later"}', "locked", ""),
+    ),
     has_tokens=True,
 )

@@ -129,7 +129,7 @@ async def test_ids_that_cannot_be_are_refused_at_the_call(item: Any) -> None:
             r.leena.item(item)
         if isinstance(item, str):
             with pytest.raises(ValueError, match="aop_item_id"):
-                r.leena.attach(RunRef("leena", "", item))
+                r.leena.attach(RunRef("leena", "127.0.0.1", item))
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,26 @@ async def test_client_from_the_environment() -> None:
             Leena.from_env(pool, {**_ENVIRON, "LEENA_REPORT_URL": "http://elsewhere.example"})
 
 
+async def test_references_name_region_or_host() -> None:
+    """A reference has the region, written out or not; without one, the host of a user's own endpoint."""
+    async with SessionPool() as pool:
+        for changes, text in (
+            ({}, "leena:ap-south-1/1"),
+            ({"LEENA_REGION": "ap-south-1"}, "leena:ap-south-1/1"),
+            ({"LEENA_REGION": "US-East-1"}, "leena:us-east-1/1"),
+            ({"LEENA_AOP_URL": "https://aic.leena.ai/"}, "leena:ap-south-1/1"),
+            (
+                {"LEENA_AOP_URL": "https://gateway.example.com:8443/leena"},
+                "leena:gateway.example.com:8443%2Fleena/1",
+            ),
+            ({"LEENA_REPORT_URL": "https://gateway.example.com"}, "leena:ap-south-1/1"),
+        ):
+            environ = {f"{key}__eu": value for key, value in {**_ENVIRON, **changes}.items()}
+            assert str(Leena.from_env(pool, {**_ENVIRON, **changes}).item("1").ref) == text
+            named = Leena.from_env(pool, environ, name="eu")
+            assert str(named.item("1").ref) == text.replace("leena:", "leena:eu@")
+
+
 def test_variables_are_described() -> None:
     """Each variable that is read is listed with its meaning."""
     assert set(_ENVIRON) < set(PROVIDER.variables)

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from ....cli.exits import Exit, code_of, worst
-from ....cli.options import json_option
+from ....cli.options import client_of, json_option
 from ....cli.output import Output
 from ....cli.work import Work, perform
 from ....errors import AgentsError, AuthenticationError, PermissionDenied
@@ -59,7 +59,7 @@ def chat_platform(
 
     async def job() -> Exit:
         async with work.pool() as pool:
-            client = AgentPlatform.from_env(pool)
+            client = client_of(AgentPlatform, pool)
 
             def ask(text: str) -> RunStream:
                 return client.runs.stream(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ....cli.exits import Exit
-from ....cli.options import Command
+from ....cli.options import Command, client_of
 from ....cli.output import Output
 from ....cli.runs import follow_options, start
 from ....polling import RunHandle
@@ -37,7 +37,7 @@ def _follow(begin: _Begin, *, wait: bool, save: str | None = None, **options: An
         raise click.UsageError("--save has to wait for the end of the job: leave out --no-wait")
 
     async def start_job(pool: SessionPool, _: AsyncExitStack) -> RunHandle:
-        return await begin(AgentPlatform.from_env(pool))
+        return await begin(client_of(AgentPlatform, pool))
 
     async def finish(handle: RunHandle, out: Output) -> None:
         result = await handle.result()

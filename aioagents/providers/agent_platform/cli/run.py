@@ -9,7 +9,7 @@ import click
 
 from ....auth import read_settings
 from ....cli.exits import Exit
-from ....cli.options import Command, members_option
+from ....cli.options import Command, client_of, members_option
 from ....cli.runs import run_command, start
 from ....contract import check_base_url
 from ....polling import RunHandle
@@ -58,7 +58,7 @@ def run_platform(
     session = session_reference or new_conversation()
 
     async def begin(pool: SessionPool, _: AsyncExitStack) -> RunHandle:
-        return await AgentPlatform.from_env(pool).runs.start(
+        return await client_of(AgentPlatform, pool).runs.start(
             text, session_reference=session, user_reference=user_reference, metadata=metadata
         )
 

@@ -8,6 +8,7 @@ import click
 
 from ....auth import read_settings
 from ....cli.exits import Exit
+from ....cli.options import client_of
 from ....cli.runs import run_command, start
 from ....contract import check_base_url
 from ....polling import RunHandle
@@ -35,7 +36,7 @@ def run_agh(*, job_id: str, wait_for_slot: bool, **options: Any) -> Exit:
     """
 
     async def begin(pool: SessionPool, _: AsyncExitStack) -> RunHandle:
-        return await Agh.from_env(pool).jobs.trigger(job_id, wait_for_slot=wait_for_slot)
+        return await client_of(Agh, pool).jobs.trigger(job_id, wait_for_slot=wait_for_slot)
 
     return start(begin, **options)
 
