@@ -31,7 +31,7 @@ from .errors import (
     WebhookRejected,
 )
 from .model import Run, RunRef, RunState, Secret
-from .polling import Growing, RunHandle, Steady
+from .polling import Growing, Learned, RunHandle, Steady
 from .pool import PoolStatistics, SessionPool
 from .retry import RetryPolicy
 from .transport import PoolLimits, RateLimit, Timeouts
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         "Journal",
         "JournalError",
         "Leap",
+        "Learned",
         "Leena",
         "LeenaCredentials",
         "LeenaEndpoints",

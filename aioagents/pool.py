@@ -17,7 +17,7 @@ from .clock import Clock, LoopClock
 from .errors import PoolClosed
 from .model import Send
 from .observe import Dispatcher, Hook
-from .polling import Cadence, Growing, PollStatistics, Reader, ScheduledSource, Scheduler
+from .polling import Cadence, Learned, PollStatistics, Reader, ScheduledSource, Scheduler
 from .retry import RetryPolicy
 from .tasks import Supervisor
 from .transport import HttpSend, LimiterStatistics, PoolLimits, Timeouts
@@ -69,6 +69,8 @@ class SessionPool:
         self._retry = retry or RetryPolicy()
         self.clock = clock or LoopClock()
         self.chance = chance
+        #: When runs are polled: what was given, or a `Learned`, which all runs of the pool teach.
+        self.cadence: Cadence = Learned() if cadence is None else cadence
         self._tokens = tokens if isinstance(tokens, TokenCache) else TokenCache(tokens, clock=self.clock)
         self._http: HttpSend | None = None
         if send is None:
@@ -89,7 +91,7 @@ class SessionPool:
         )
         self._scheduler = Scheduler(
             clock=self.clock,
-            cadence=cadence or Growing(),
+            cadence=self.cadence,
             retry=self._retry,
             emit=self._emit,
             spawn=self._spawn_poller,

@@ -24,6 +24,7 @@ class Benchmark(Protocol):
 
 NAMES: Final = (
     "batch",
+    "cadence",
     "imports",
     "journal",
     "kills",

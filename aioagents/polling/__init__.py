@@ -3,6 +3,7 @@
 from .cadence import Cadence, Growing, Steady
 from .explanation import Explanation
 from .handle import RunHandle
+from .learned import Learned
 from .reader import Hinted, ListReader, Reader
 from .runs import Push
 from .scheduler import PollStatistics, ScheduledSource, Scheduler
@@ -12,6 +13,7 @@ __all__ = [
     "Explanation",
     "Growing",
     "Hinted",
+    "Learned",
     "ListReader",
     "PollStatistics",
     "Push",

@@ -1,7 +1,7 @@
 """How long to wait until the next poll of a run. Pure: no clock, no chance of its own, no I/O."""
 
 import math
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from attrs import Attribute, field, frozen
 
@@ -31,6 +31,21 @@ class Cadence(Protocol):
 
         `elapsed` is the number of seconds since the run's present state began, as far as was seen; `key` names
         what may be learned apart (vendor, target, state); `chance` in [0, 1) is the jitter, drawn by the caller.
+        """
+        ...
+
+
+@runtime_checkable
+class LearningCadence(Cadence, Protocol):
+    """A cadence that is informed of how long runs last."""
+
+    #: Decides in its place how rarely a run is polled that a push wakes at its end.
+    fallback: Cadence
+
+    def observe(self, duration: float, *, key: str = "", ended: bool = True, since: float = 0.0) -> None:
+        """Record that a state had lasted for `duration` seconds when it ended, or that it had not ended by then.
+
+        The run was followed from `since` seconds on.
         """
         ...
 

@@ -214,9 +214,11 @@ class PollCore(PollPlan):
         is_over = seen.state.is_terminal
         if asked_at < run.asked_at and not is_over:
             return  # a newer one overtook it
+        is_new = _is_new_state(previous, seen)
+        self._timing.learn(run, seen, is_changed=is_new, asked_at=asked_at, now=now)
         run.asked_at = asked_at
         if seen is not previous:  # else nothing changed, as the vendor says
-            if previous is None or previous.state is not seen.state or previous.status != seen.status:
+            if is_new:
                 run.since = now
             run.last = seen
             if run.source.lists is not None and self._is_awaited(run):
@@ -257,3 +259,7 @@ class PollCore(PollPlan):
         # The next poll sees what changed; it is not made sooner than the server asks for.
         run.is_woken = False
         self._plan_or_keep(run, at)
+
+
+def _is_new_state(previous: Run | None, seen: Run) -> bool:
+    return previous is None or previous.state is not seen.state or previous.status != seen.status

@@ -8,32 +8,35 @@ from collections.abc import Callable
 from typing import Final
 
 from ..errors import AgentsError, Throttled
+from ..model import Run
 from ..retry import RetryPolicy
-from .cadence import Cadence
+from .cadence import Cadence, LearningCadence
 from .runs import PolledRun
 
 _EVER: Final = 1e12  # seconds
+_WIDEST: Final = 120.0  # seconds between two polls, between which it is not known well when a state ended
 _SHORTEST: Final = 0.05  # seconds between a failed poll and the next
 
 
 class Timing:
     """Moments and delays of polls. Raise what a cadence raises, and ValueError for a gap that is not above 0."""
 
-    __slots__ = ("_cadence", "_chance", "_retry")
+    __slots__ = ("_cadence", "_chance", "_learner", "_rare", "_retry")
 
     def __init__(self, cadence: Cadence, retry: RetryPolicy, chance: Callable[[], float]) -> None:
         self._cadence = cadence
+        self._learner = cadence if isinstance(cadence, LearningCadence) else None
+        self._rare = cadence if self._learner is None else self._learner.fallback
         self._retry = retry
         self._chance = chance
 
     def gap(self, run: PolledRun, elapsed: float) -> float:
         """Return the cadence's gap for a run whose state has lasted for `elapsed` seconds, as far as was seen."""
-        if run.push is not None:
-            elapsed = _EVER  # a push will wake the run at its end: as rarely as the cadence goes
-        state = "" if run.last is None else run.last.state._value_  # `.value` costs ten times as much
-        gap = self._cadence.gap(
-            elapsed, key=f"{run.source.vendor}:{run.target}:{state}", chance=self._chance()
-        )
+        key, chance = _key_of(run), self._chance()
+        if run.push is None:
+            gap = self._cadence.gap(elapsed, key=key, chance=chance)
+        else:  # a push will wake the run at its end: as rarely as the cadence goes
+            gap = self._rare.gap(_EVER, key=key, chance=chance)
         if not gap > 0:  # NaN too, at which a poll would never be due
             raise ValueError(f"{self._cadence!r} gave a gap of {gap!r} seconds; it has to be above 0")
         return gap
@@ -63,3 +66,35 @@ class Timing:
         if not isinstance(error, Throttled) and run.source.reader.may_retry():
             delay = min(delay, self._retry.backoff(run.backoff.failures, chance=self._chance()))
         return max(now + max(delay, _SHORTEST), run.backoff.until)
+
+    def learn(self, run: PolledRun, seen: Run, *, is_changed: bool, asked_at: float, now: float) -> None:
+        """Teach the cadence how long the state of a run has lasted, or had lasted when it ended.
+
+        Where others started the run, it is not known when its state began, and nothing is learned.
+        """
+        if self._learner is None or run.begun_at is None or run.since == -math.inf:
+            return
+        before, elapsed = max(run.asked_at - run.since, 0.0), asked_at - run.since
+        if elapsed <= before:
+            return
+        duration = _duration(run, seen, before, now - run.since) if is_changed else elapsed
+        if duration is not None:
+            self._learner.observe(duration, key=_key_of(run), ended=is_changed, since=before)
+
+
+def _key_of(run: PolledRun) -> str:
+    state = "" if run.last is None else run.last.state._value_  # `.value` costs ten times as much
+    return f"{run.source.vendor}:{run.target}:{state}"
+
+
+def _duration(run: PolledRun, seen: Run, before: float, elapsed: float) -> float | None:
+    """Return after how many seconds a state ended, between `before` and `elapsed`; None if that is too uncertain."""
+    if run.was_woken:
+        return elapsed
+    if seen.state.is_terminal and seen.ended_at is not None:
+        duration = elapsed - (seen.seen_at - seen.ended_at).total_seconds()
+        if before <= duration <= elapsed:  # else one of the clocks is wrong
+            return duration
+    if elapsed - before > max(_WIDEST, elapsed / 2):
+        return None
+    return (before + elapsed) / 2

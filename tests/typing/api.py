@@ -23,6 +23,7 @@ from aioagents import (
     Journal,
     JournalError,
     Leap,
+    Learned,
     Leena,
     LeenaCredentials,
     LeenaEndpoints,
@@ -284,6 +285,10 @@ def values(run: Run) -> None:
     _ = (run.output, run.raw)
     assert_type(Steady(10).gap(0), float)
     assert_type(Growing(first=1, factor=2, cap=60).gap(10, key="x", chance=0.5), float)
+    learned = Learned(polls_per_run=12, cap=30.0, floor=0.5, fallback=Growing())
+    assert_type(learned.gap(10, key="x", chance=0.5), float)
+    learned.observe(12.5, key="x", ended=True)
+    SessionPool(cadence=Learned(delay=2.0))
 
 
 async def errors(run: RunHandle) -> None:
