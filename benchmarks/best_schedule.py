@@ -14,7 +14,6 @@ from attrs import frozen
 
 from aioagents.polling.schedule import Cost
 
-_NODES: Final = 900
 _PRICES: Final = 32
 
 
@@ -40,28 +39,28 @@ class Sample:
         below = bisect_right(self.durations, seconds)
         return (self.sums[below] + seconds * (len(self.durations) - below)) / len(self.durations)
 
-    def grid(self, cap: float) -> list[float]:
+    def grid(self, cap: float, nodes: int) -> list[float]:
         """Return times at which a schedule may poll."""
         durations = self.durations
         count, last = len(durations), durations[-1] * 1.001
         first = max(durations[0] / 2, 0.05)
-        nodes = {0.0, last}
-        nodes.update(durations[number * (count - 1) // _NODES] for number in range(_NODES))
-        nodes.update(first * (last / first) ** (number / _NODES) for number in range(_NODES))
+        found = {0.0, last}
+        found.update(durations[number * (count - 1) // nodes] for number in range(nodes))
+        found.update(first * (last / first) ** (number / nodes) for number in range(nodes))
         if cap < last:  # there has to be a way through times at which nothing ends
-            step = max(cap / 4, last / 4000)
-            nodes.update(step * number for number in range(math.ceil(last / step)))
-        return sorted(nodes)
+            step = max(cap / 4, last / (4 * nodes))
+            found.update(step * number for number in range(math.ceil(last / step)))
+        return sorted(found)
 
 
-def best_costs(sample: Sample, *, cap: float) -> list[Cost]:
-    """Return the least cost for many prices of a poll, in the order of polls."""
-    nodes = sample.grid(cap)
-    alive = [sample.alive(at) for at in nodes]
-    lived = [sample.lived(at) for at in nodes]
+def best_costs(sample: Sample, *, cap: float, nodes: int = 900) -> list[Cost]:
+    """Return the least cost for many prices of a poll, in the order of polls, with about so many `nodes`."""
+    grid = sample.grid(cap, nodes)
+    alive = [sample.alive(at) for at in grid]
+    lived = [sample.lived(at) for at in grid]
     mean = lived[-1]
     prices = [mean / 50_000 * 40_000 ** (number / (_PRICES - 1)) for number in range(_PRICES)]
-    return sorted(_best(nodes, alive, lived, cap, price) for price in prices)
+    return sorted(_best(grid, alive, lived, cap, price) for price in prices)
 
 
 def _best(nodes: list[float], alive: list[float], lived: list[float], cap: float, price: float) -> Cost:

@@ -70,6 +70,9 @@ DISTRIBUTIONS: Final[dict[str, Draw]] = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--runs", type=whole, default=2000, help="by which a cadence is measured")
+    parser.add_argument(
+        "--nodes", type=whole, default=900, help="of the grid on which the best schedule is sought"
+    )
     parser.add_argument("--cap", type=float, default=30.0, help="the longest gap, in seconds")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plot", metavar="FILE", help="draw delay over polls to FILE.png and FILE.svg")
@@ -143,7 +146,7 @@ def _rules(make: Callable[[float], Cadence], draw: Draw, options: argparse.Names
     return sorted(_measure(make(scale), draws, chance).cost for scale in scales)
 
 
-def _best(draw: Draw, cap: float) -> list[Cost]:
+def _best(draw: Draw, options: argparse.Namespace) -> list[Cost]:
     """Return the least possible costs; states are followed one after another, each from its beginning."""
     chance = random.Random(0)
     durations: dict[str, list[float]] = {}
@@ -153,7 +156,11 @@ def _best(draw: Draw, cap: float) -> list[Cost]:
             durations.setdefault(key, []).append(duration)
     changes = sum(len(found) for found in durations.values())
     parts = [
-        (len(found) / _SAMPLE, len(found) / changes, best_costs(Sample.of(found), cap=cap))
+        (
+            len(found) / _SAMPLE,
+            len(found) / changes,
+            best_costs(Sample.of(found), cap=options.cap, nodes=options.nodes),
+        )
         for found in durations.values()
     ]
     if len(parts) == 1:
@@ -198,7 +205,7 @@ class _Report:
         polls = seen["growing 1 to 20 s, x1.5"].cost.polls
         return cls(
             name=name,
-            best=_best(draw, options.cap),
+            best=_best(draw, options),
             growing=_rules(lambda scale: Growing(first=scale, factor=1.5, cap=20 * scale), draw, options),
             steady=_rules(lambda scale: Steady(5 * scale), draw, options),
             fixed=seen,
@@ -264,7 +271,7 @@ def _show_change(options: argparse.Namespace) -> None:
     for before, after in ((60.0, 360.0), (360.0, 60.0)):
         chance = random.Random(options.seed)
         cadence = Learned(polls_per_run=12, cap=options.cap)
-        best = _best(_lognormal(after, 1), options.cap)
+        best = _best(_lognormal(after, 1), options)
         _measure(cadence, _draws(_lognormal(before, 1), _HALF, chance), chance)
         _measure(cadence, _draws(_lognormal(after, 1), _AFTER, chance), chance)
         seen = _measure(_Frozen(cadence), _draws(_lognormal(after, 1), options.runs, chance), chance)
