@@ -24,11 +24,11 @@ from .figures import say, whole
 #: Durations of a run's states, one after another: `running`, and where it pauses, `paused` and `running` again.
 Draw = Callable[[random.Random], Sequence[tuple[str, float]]]
 
-_TAUGHT: Final = (50, 200, 1000)
-_SAMPLE: Final = 20_000
+_TAUGHT: Final = (0.25, 1, 5)
+_SAMPLE: Final = 20_000  # durations of which the best schedule is made
 _PAUSE_SHARE: Final = 0.3
-_HALF: Final = 500
-_AFTER: Final = 300
+_HALF: Final = 2.5
+_AFTER: Final = 1.5
 
 
 def _lognormal(median: float, sigma: float) -> Draw:
@@ -71,6 +71,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--runs", type=whole, default=2000, help="by which a cadence is measured")
     parser.add_argument(
+        "--taught",
+        type=whole,
+        default=200,
+        help="runs that are seen first; also a quarter, and five times as many",
+    )
+    parser.add_argument(
         "--nodes", type=whole, default=900, help="of the grid on which the best schedule is sought"
     )
     parser.add_argument("--cap", type=float, default=30.0, help="the longest gap, in seconds")
@@ -79,7 +85,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure each distribution; the last line has the worst ratios after 200 runs."""
+    """Measure each distribution; the last line has the worst ratios after as many runs as were taught."""
     reports = []
     for name, draw in DISTRIBUTIONS.items():
         report = _Report.measured(name, draw, options)
@@ -88,9 +94,9 @@ def run(options: argparse.Namespace) -> None:
     _show_change(options)
     if options.plot:
         _plot(reports, Path(options.plot))
-    worst = max(report.over_best[200] for report in reports)
-    gain = min(report.under_growing[200] for report in reports)
-    say(f"cadence: after 200 runs at most {worst:.2f} times the best possible delay, "
+    worst = max(report.over_best[options.taught] for report in reports)
+    gain = min(report.under_growing[options.taught] for report in reports)
+    say(f"cadence: after {options.taught} runs at most {worst:.2f} times the best possible delay, "
         f"and at least {gain:.2f} times less than growing gaps")  # fmt: skip
 
 
@@ -141,7 +147,7 @@ def _draws(draw: Draw, runs: int, chance: random.Random) -> list[Sequence[tuple[
 def _rules(make: Callable[[float], Cadence], draw: Draw, options: argparse.Namespace) -> list[Cost]:
     """Return what a fixed rule costs, at many scales of time."""
     chance = random.Random(options.seed + 1)
-    draws = _draws(draw, max(options.runs // 3, 200), chance)
+    draws = _draws(draw, max(options.runs // 3, 20), chance)
     scales = (0.05 * 1.6**number for number in range(14))
     return sorted(_measure(make(scale), draws, chance).cost for scale in scales)
 
@@ -209,9 +215,13 @@ class _Report:
             growing=_rules(lambda scale: Growing(first=scale, factor=1.5, cap=20 * scale), draw, options),
             steady=_rules(lambda scale: Steady(5 * scale), draw, options),
             fixed=seen,
-            learned={taught: _learned(draw, taught, polls, options) for taught in _TAUGHT},
+            learned={
+                taught: _learned(draw, taught, polls, options)
+                for taught in (int(share * options.taught) for share in _TAUGHT)
+            },
             curve=sorted(
-                _learned(draw, 200, polls * scale, options).cost for scale in (0.5, 0.7, 1.0, 1.4, 2.0)
+                _learned(draw, options.taught, polls * scale, options).cost
+                for scale in (0.5, 0.7, 1.0, 1.4, 2.0)
             ),
         )
 
@@ -268,16 +278,17 @@ class _Frozen:
 
 def _show_change(options: argparse.Namespace) -> None:
     """Print what a change of durations costs: six times longer after 500 runs, or shorter."""
+    later = int(_AFTER * options.taught)
     for before, after in ((60.0, 360.0), (360.0, 60.0)):
         chance = random.Random(options.seed)
         cadence = Learned(polls_per_run=12, cap=options.cap)
         best = _best(_lognormal(after, 1), options)
-        _measure(cadence, _draws(_lognormal(before, 1), _HALF, chance), chance)
-        _measure(cadence, _draws(_lognormal(after, 1), _AFTER, chance), chance)
+        _measure(cadence, _draws(_lognormal(before, 1), int(_HALF * options.taught), chance), chance)
+        _measure(cadence, _draws(_lognormal(after, 1), later, chance), chance)
         seen = _measure(_Frozen(cadence), _draws(_lognormal(after, 1), options.runs, chance), chance)
         over = seen.cost.delay / delay_at(best, seen.cost.polls)
         say(
-            f"median {before:.0f} s, then {after:.0f} s: {_AFTER} runs later {seen.cost.polls:.1f} polls, "
+            f"median {before:.0f} s, then {after:.0f} s: {later} runs later {seen.cost.polls:.1f} polls, "
             f"delay {seen.cost.delay:.2f} s, {over:.2f} times the best"
         )
 
@@ -293,11 +304,11 @@ def _plot(reports: list[_Report], path: Path) -> None:
         for label, costs, style in (
             ("steady", report.steady, "C7:"),
             ("growing", report.growing, "C1--"),
-            ("learned, after 200 runs", report.curve, "C0o-"),
+            ("learned", report.curve, "C0o-"),
             ("best possible", report.best, "C2-"),
         ):
             panel.plot([cost.polls for cost in costs], [cost.delay for cost in costs], style, label=label)
-        middle = report.learned[200].cost
+        middle = sorted(report.learned.items())[1][1].cost
         panel.set(
             xscale="log", yscale="log", title=report.name, xlabel="polls a run", ylabel="mean delay, seconds",
             xlim=(middle.polls / 3, middle.polls * 3), ylim=(middle.delay / 5, middle.delay * 8),

@@ -12,8 +12,8 @@ _NUMBER = r"\d+\.\d+"
 _TINY = {
     "batch": (["--rows=50", "--rounds=1", "--at-once=4"], rf"batch: {_NUMBER} times bare \(aim 1\.5\)"),
     "cadence": (
-        ["--runs=20", "--nodes=20"],
-        rf"cadence: after 200 runs at most ({_NUMBER}|nan) times the best possible delay, .*",
+        ["--runs=10", "--nodes=20", "--taught=12"],
+        rf"cadence: after 12 runs at most ({_NUMBER}|nan) times the best possible delay, .*",
     ),
     "imports": (["--rounds=1", "--top=1"], rf"imports: {_NUMBER} times aiohttp \(aim 1\.3\)"),
     "journal": (["--rows=300", "--rounds=1"], rf"journal: {_NUMBER} \(.*\) times the rows a second of .*"),
