@@ -6,12 +6,14 @@ from typing import Final
 
 import aiohttp
 
-from ..errors import NotSent, ReplyLost, TransportError
+from ..errors import DecodeError, NotSent, ReplyLost, TransportError
 from ..model import Request
+from .limits import PoolLimits
 
 # The connection was not established, so nothing was sent.
 _NO_CONNECTION: Final = (
     aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
     aiohttp.ServerFingerprintMismatch,
@@ -53,6 +55,17 @@ def transport_error(request: Request, exc: BaseException, *, was_sent: bool) -> 
     return ReplyLost(f"{where} was sent, and no whole reply came back: {kind}", call=request.call)
 
 
+def too_large(request: Request, status: int, limits: PoolLimits) -> DecodeError:
+    """Return the error for a reply with a larger body than a pool may keep."""
+    most = limits.bytes_for(request.purpose)
+    name = "reply_bytes" if most == limits.reply_bytes else "poll_bytes"
+    return DecodeError(
+        f"the answer to {request.call} is larger than {most} bytes (PoolLimits.{name})",
+        call=request.call,
+        status=status,
+    )
+
+
 def redacted(exc: BaseException) -> BaseException:
     """Return `exc`, or what may be shown of it: aiohttp's may hold the request's headers and parts of the reply."""
     if isinstance(exc, aiohttp.ClientResponseError):
@@ -63,6 +76,8 @@ def redacted(exc: BaseException) -> BaseException:
 def _reason(exc: BaseException) -> str:
     if isinstance(exc, asyncio.TimeoutError):
         return "no connection in time"
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        return f"the proxy refused, with status {exc.status}"
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return "the host name does not resolve"
     if isinstance(

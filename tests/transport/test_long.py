@@ -20,6 +20,8 @@ from aioagents.transport import HttpSend
 from tests.calls.rig import OK, POLL, START, Attempt, Held, Rig, read_text
 from tests.fakes import settle
 
+pytestmark = pytest.mark.usefixtures("way")
+
 LONG = attrs.evolve(START, is_long=True)
 QUICK = Timeouts(connect=5, read=5, start=5, close=0.01)
 #: Timeouts by which a reply is given up after a twentieth of a second.
