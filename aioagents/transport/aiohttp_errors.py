@@ -67,9 +67,16 @@ def too_large(request: Request, status: int, limits: PoolLimits) -> DecodeError:
 
 
 def redacted(exc: BaseException) -> BaseException:
-    """Return `exc`, or what may be shown of it: aiohttp's may hold the request's headers and parts of the reply."""
+    """Return `exc`, or what may be shown of it: aiohttp's may hold the request's headers and parts of the reply.
+
+    Neither it nor what it came from has a traceback any more: their frames hold the whole request.
+    """
     if isinstance(exc, aiohttp.ClientResponseError):
         return aiohttp.ClientError(f"{type(exc).__name__}, status {exc.status}")
+    left: BaseException | None = exc
+    while left is not None:
+        left.__traceback__ = None
+        left = left.__cause__ or left.__context__
     return exc
 
 

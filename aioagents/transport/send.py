@@ -28,15 +28,17 @@ class HttpSend:
         timeouts: Timeouts,
         session: aiohttp.ClientSession | None = None,
         proxy: str | None = None,
-        tls: ssl.SSLContext | bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        if session is not None and not (proxy is None and tls is None):
+            raise ValueError("a session of the caller's has its own settings for proxies and TLS")
         self._limits = limits
         self._timeouts = timeouts
-        self._tls = tls
+        self._tls: ssl.SSLContext | bool = True if tls is None else tls
         self._is_ours = session is None
         self._proxies = Proxies(proxy)
         self._sessions = SessionSend(
-            limits=limits, timeouts=timeouts, session=session, proxies=self._proxies, tls=tls
+            limits=limits, timeouts=timeouts, session=session, proxies=self._proxies, tls=self._tls
         )
         self._direct: DirectSend | None = None
 

@@ -167,6 +167,8 @@ class SessionSend:
                 raise
         except TimeoutError as exc:
             raise transport_error(request, exc, was_sent=True) from exc
+        finally:
+            headers = {}  # as in _exchange
         raise upload.error
 
     async def _exchange(
@@ -209,9 +211,11 @@ class SessionSend:
             if not self._is_transport_failure(failure):
                 raise
             error, cause = self._translate(request, failure, observer), redacted(failure)
+            del failure
         finally:
             if observer is not None:
                 observer.stop()
+            headers, data = {}, None  # or the tracebacks of errors would keep secrets alive
         try:
             raise error from cause  # out here: its context would keep what the redacted cause leaves out
         finally:

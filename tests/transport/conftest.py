@@ -1,7 +1,32 @@
-"""Both ways of sending: over connections taken over from aiohttp, and over its sessions."""
+"""Both ways of sending (over connections taken over from aiohttp, and over its sessions), and TLS for both."""
+
+import ssl
 
 import aiohttp
 import pytest
+import trustme
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Return a certificate authority that nobody else trusts."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """Return the context of servers on this machine."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="session")
+def client_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """Return the context of clients that trust them."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
 
 
 class _OtherRequest:

@@ -32,7 +32,7 @@ async def _endless(line: Line) -> None:
     await line.hear()
     await line.write(STREAM.replace(b"200 OK", b"429 X\r\nRetry-After: 7"))
     while True:
-        await line.chunk(bytes(1000))
+        await line.chunk(bytes(32_000))
 
 
 async def _broken_gzip(line: Line) -> None:

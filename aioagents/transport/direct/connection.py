@@ -107,8 +107,11 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Send a request; return the future of its reply, with a body of at most `most` bytes.
 
         Its deadline is that of `deadlines`, counted from now, or `due_at` on the loop's clock. The body of a refusal
-        has `refusal_timeout` seconds. Whoever gives up waiting calls `abort`.
+        has `refusal_timeout` seconds. Whoever gives up waiting calls `abort`. Raises `aiohttp.ClientConnectionError`
+        where the connection is closed.
         """
+        if not self.is_open:
+            raise aiohttp.ClientConnectionError("the connection is closed")
         self._reader.begin(method, most)
         self._waiter = waiter = self._loop.create_future()
         self._refusal_timeout = refusal_timeout

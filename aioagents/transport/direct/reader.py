@@ -7,6 +7,7 @@ from .head import BadReply, Head, read_head
 
 _HEAD, _SIZED, _CHUNKED, _ENDLESS, _DONE = range(5)
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
+_BEGINNING: Final = b"HTTP/1."
 #: The end of a head whose lines end without a carriage return, as those of small servers do.
 _BARE_END: Final = re.compile(rb"\n\r?\n")
 _INFORMATIONAL: Final = range(100, 200)
@@ -113,6 +114,8 @@ class ReplyReader:
         if self._held:
             data = bytes(self._held + data)
             self._held.clear()
+        if not data.startswith(_BEGINNING[: len(data)]):
+            raise BadReply("no HTTP reply")
         at = 0
         while True:
             end, after = _find_end(data, at)
@@ -249,5 +252,5 @@ class ReplyReader:
 def _find_end(data: bytes, start: int) -> tuple[int, int]:
     """Return where the head that begins at `start` ends, and where what follows begins; -1 until it is whole."""
     end = data.find(b"\r\n\r\n", start)
-    found = _BARE_END.search(data, start, len(data) if end < 0 else end)
+    found = _BARE_END.search(data, start, len(data) if end < 0 else end + 2)
     return (end, end + 4) if found is None else found.span()

@@ -90,7 +90,7 @@ class DirectSend:
             error = self._translate(
                 request, exc, is_sent=is_sent, is_reported=is_sent and on_sent is not None
             )
-            cause = redacted(exc).with_traceback(None)  # its frames would keep secrets alive, as a proxy's
+            cause = redacted(exc)
         finally:
             headers, data, body = {}, b"", b""  # or this frame would
         try:
