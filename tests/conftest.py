@@ -5,9 +5,24 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from tests.fakes import OtherRequest
+
 pytest_plugins = ["aioagents.pytest_plugin", "pytester"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add an option to run tests as where the installed aiohttp is not the expected one."""
+    parser.addoption("--sessions", action="store_true", help="send small requests over aiohttp's sessions")
+
+
+@pytest.fixture(autouse=True)
+def _sessions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send over sessions where that is asked for."""
+    if request.config.getoption("--sessions"):
+        monkeypatch.setattr(aiohttp, "ClientRequest", OtherRequest)
 
 
 @pytest.fixture(autouse=True)

@@ -29,18 +29,20 @@ def fail_body_on_disconnect(response: aiohttp.ClientResponse) -> None:
     protocol = None if response.connection is None else response.connection.protocol
     if protocol is None:
         return
-    body, closed = response.content, protocol.closed
+    body, connection_lost = response.content, protocol.connection_lost
 
-    def end(_: object) -> None:
-        if closed is not None and not closed.cancelled():
-            closed.exception()  # or asyncio would log that it was never retrieved
+    def fail() -> None:
         if not body.is_eof() and body.exception() is None:
             body.set_exception(aiohttp.ClientPayloadError("the connection ended in the middle of a body"))
 
-    if closed is None:
-        end(None)
+    def lose(exc: BaseException | None) -> None:
+        connection_lost(exc)
+        fail()
+
+    if protocol.is_connected():
+        protocol.connection_lost = lose  # type: ignore[method-assign]  # older versions have nothing to wait for
     else:
-        closed.add_done_callback(end)
+        fail()
 
 
 def transport_error(request: Request, exc: BaseException, *, was_sent: bool) -> TransportError:

@@ -1,5 +1,6 @@
 """Which proxy leads to a host."""
 
+import base64
 import ipaddress
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
@@ -34,6 +35,17 @@ class Proxies:
         if not found or _is_here(host) or proxy_bypass(f"{host}:{url.port}"):
             return None
         return _url(found if "://" in found else f"http://{found}")
+
+
+def authorization_for(url: URL, proxy: URL | None) -> dict[str, str]:
+    """Return the header with a proxy's credentials for requests to the host of `url`.
+
+    It has none for https, where only the request for a tunnel has them, which aiohttp makes.
+    """
+    if proxy is None or url.scheme != "http" or proxy.user is None:
+        return {}
+    credentials = f"{proxy.user}:{proxy.password or ''}".encode()
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(credentials).decode()}"}
 
 
 def _url(text: str) -> URL:

@@ -18,7 +18,7 @@ from .aiohttp_errors import fail_body_on_disconnect, redacted, too_large, transp
 from .deadlines import Deadlines
 from .direct.encoder import ACCEPT, USER_AGENT
 from .limits import PoolLimits, Timeouts
-from .proxies import Proxies
+from .proxies import Proxies, authorization_for
 from .send_observer import ObservedConnector, SendObserver
 from .stream import HttpStream, read_refusal
 from .upload import UploadBody
@@ -115,14 +115,21 @@ class SessionSend:
         sessions = self._long_sessions if is_long else self._sessions
         session = sessions.get(url.raw_authority)
         if session is None:
+            proxy = self._proxies.find(url)
+            headers = {hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT: ACCEPT}
+            headers |= authorization_for(
+                url, proxy
+            )  # older versions of aiohttp forget it on a kept connection
+            if is_long:
+                headers[hdrs.CONNECTION] = "close"
             session = sessions[url.raw_authority] = aiohttp.ClientSession(
                 connector=self._long_connector if is_long else self._connector,
                 connector_owner=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT: ACCEPT},
+                headers=headers,
                 max_line_size=self._limits.header_bytes,
                 max_field_size=self._limits.header_bytes,
-                proxy=self._proxies.find(url),
+                proxy=proxy,
             )
         return session
 

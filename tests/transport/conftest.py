@@ -6,6 +6,8 @@ import aiohttp
 import pytest
 import trustme
 
+from tests.fakes import OtherRequest
+
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
@@ -29,16 +31,9 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-class _OtherRequest:
-    """A `ClientRequest` of another aiohttp, which takes other arguments."""
-
-    def __init__(self, *, settings: object) -> None:
-        self.settings = settings
-
-
 @pytest.fixture(params=["direct", "session"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return how small requests are sent; over sessions they are where aiohttp is not the expected one."""
     if request.param == "session":
-        monkeypatch.setattr(aiohttp, "ClientRequest", _OtherRequest)
+        monkeypatch.setattr(aiohttp, "ClientRequest", OtherRequest)
     return str(request.param)

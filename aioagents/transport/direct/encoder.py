@@ -1,6 +1,5 @@
 """Writes the bytes of requests to one host. Pure."""
 
-import base64
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 from yarl import URL
 
 from ...model import Request
+from ..proxies import authorization_for
 
 #: How this library names itself.
 USER_AGENT: Final = "aioagents"
@@ -40,9 +40,7 @@ class Encoder:
         self._prefix = ""
         if proxy is not None and url.scheme == "http":  # for https, the connection leads through the proxy
             self._prefix = f"http://{url.host_port_subcomponent}"
-            if proxy.user is not None:
-                credentials = f"{proxy.user}:{proxy.password or ''}".encode()
-                self._defaults["Proxy-Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
+            self._defaults |= authorization_for(url, proxy)
         self._blocks: dict[tuple[tuple[str, str], ...], bytes] = {}
 
     def __repr__(self) -> str:

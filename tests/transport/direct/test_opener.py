@@ -1,6 +1,5 @@
 """Taking connections over from aiohttp, and what happens where that cannot be done."""
 
-from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -64,20 +63,20 @@ async def test_another_aiohttp_is_recognized(
     assert not Opener.is_supported()
 
 
-def _none(_: aiohttp.connector.Connection) -> None:
-    return None
-
-
-def _cut(_: aiohttp.connector.Connection) -> Any:
-    raise NotImplementedError
-
-
-@pytest.mark.parametrize("read", [_none, _cut])
-async def test_what_is_recognized_later(
-    monkeypatch: pytest.MonkeyPatch, read: Callable[[aiohttp.connector.Connection], Any]
-) -> None:
+@pytest.mark.parametrize("failure", [AttributeError, NotImplementedError])
+async def test_what_is_recognized_later(monkeypatch: pytest.MonkeyPatch, failure: type[Exception]) -> None:
     """Where a connection cannot be taken over after all, its request goes over a session, and so do all others."""
-    monkeypatch.setattr(aiohttp.connector.Connection, "transport", property(read))
+    asked = 0
+    should_close = aiohttp.client_proto.ResponseHandler.should_close
+
+    def fail_once(handler: aiohttp.client_proto.ResponseHandler) -> object:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise failure
+        return should_close.__get__(handler)
+
+    monkeypatch.setattr(aiohttp.client_proto.ResponseHandler, "should_close", property(fail_once))
     async with sender() as send:
         assert repr(send) == "<HttpSend direct=True>"
         await _assert_sends_once(send)

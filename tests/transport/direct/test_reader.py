@@ -1,7 +1,7 @@
 """Replies that arrive in pieces of any size, and what follows them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioagents.transport.direct.head import BadReply
@@ -53,6 +53,7 @@ REPLIES = {
 }
 
 
+@settings(deadline=None)
 @given(name=st.sampled_from(sorted(REPLIES)), cuts=st.lists(st.integers(0, 400), max_size=8))
 def test_pieces_make_no_difference(name: str, cuts: list[int]) -> None:
     """However the bytes are cut, the reply is done with the last one, and not before."""
@@ -73,6 +74,7 @@ def test_byte_by_byte(name: str) -> None:
 
 @pytest.mark.parametrize("name", REPLIES)
 @pytest.mark.parametrize("excess", [b"x", b"\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
+@settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, 400), max_size=4))
 def test_bytes_behind_a_reply(name: str, excess: bytes, cuts: list[int]) -> None:
     """Whatever follows a reply in the same piece is no part of it, and the connection is not used again."""
@@ -141,6 +143,7 @@ CHUNKED = b"HTTP/1.1 %d X\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n
 
 
 @pytest.mark.parametrize("form", [SIZED, CHUNKED])
+@settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, 200_000), max_size=5))
 def test_successes_are_bounded(form: bytes, cuts: list[int]) -> None:
     """As many bytes are read as are allowed; where there are more, the reply is too large."""
@@ -153,6 +156,7 @@ def test_successes_are_bounded(form: bytes, cuts: list[int]) -> None:
 
 @pytest.mark.parametrize("form", [SIZED, CHUNKED])
 @pytest.mark.parametrize("size", [MOST_OF_REFUSAL, MOST_OF_REFUSAL + 1, 200_000])
+@settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, 200_000), max_size=5))
 def test_refusals_are_cut(form: bytes, size: int, cuts: list[int]) -> None:
     """Of a refusal the first 64 KiB are read, whatever is allowed for successes."""
@@ -192,6 +196,7 @@ def test_broken_chunks_are_refused(chunks: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"A: b\r\n" * 200,
     ],
 )
+@settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, 1000), max_size=5))
 def test_headers_are_bounded(data: bytes, cuts: list[int]) -> None:
     """Headers, informational replies, chunk extensions and trailers without end are given up."""
@@ -213,6 +218,7 @@ def test_another_protocol_is_refused() -> None:
         reader().feed(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=5))
 def test_any_bytes_are_read_or_refused(data: bytes, cuts: list[int]) -> None:
     """No bytes make the reader raise anything else."""
