@@ -116,7 +116,7 @@ class SessionSend:
         session = sessions.get(url.raw_authority)
         if session is None:
             proxy = self._proxies.find(url)
-            headers = {hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT: ACCEPT}
+            headers: dict[str, str] = {hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT: ACCEPT}
             headers |= authorization_for(
                 url, proxy
             )  # older versions of aiohttp forget it on a kept connection

@@ -286,7 +286,7 @@ async def test_bound_without_a_bound_on_connecting() -> None:
     """Where connecting has no timeout, a long request's own bounds the silence."""
     async with serving() as server, sender(timeouts=Timeouts(connect=None)) as send:
         with pytest.raises(ReplyLost):
-            await send_it(send, server.request(timeout=0.01))
+            await send_it(send, server.request(timeout=0.2))
 
 
 async def test_not_sent_where_nobody_listens() -> None:
