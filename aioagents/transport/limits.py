@@ -65,7 +65,8 @@ class PoolLimits:
     AGH's triggers and deliveries). They have connections of their own, and count towards neither of the bounds above
     once they are sent; further ones wait before they are sent.
     For the pool: `pollers` polls under way at once, of which no single account ever gets more than half, and
-    `reply_bytes` for one reply, `poll_bytes` for one to a poll; of a refusal never more than 64 KiB are read. The
+    `reply_bytes` for one reply, `poll_bytes` for one to a poll; of a refusal never more than 64 KiB are read. Where
+    replies under way have more than `reply_bytes_at_once` together, only one of them is received at a time. The
     headers of a reply may have `header_bytes` together, and be `header_lines` in number.
     """
 
@@ -76,6 +77,7 @@ class PoolLimits:
     polls_per_second: RateLimit | None = field(default=None, converter=_rate)
     pollers: int = field(default=64, validator=_count)
     reply_bytes: int = field(default=64 * 1024 * 1024, validator=_count)
+    reply_bytes_at_once: int = field(default=64 * 1024 * 1024, validator=_count)
     poll_bytes: int = field(default=16 * 1024 * 1024, validator=_count)
     header_bytes: int = field(default=64 * 1024, validator=_count)
     header_lines: int = field(default=200, validator=_count)

@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeAlias
 import aiohttp
 
 from ..deadlines import Deadlines
+from .budget import SMALL, ReplyBudget
 from .head import BadReply, seconds_kept
 from .idle_times import IdleTimes
 from .reader import ReplyReader
@@ -49,6 +50,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         times: IdleTimes,
         reader: ReplyReader,
         buffer: memoryview,
+        budget: ReplyBudget,
         on_closed: Callable[[], None],
     ) -> None:
         self._transport = transport
@@ -56,6 +58,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._times = times
         self._reader = reader
         self._buffer = buffer
+        self._budget = budget
+        self._is_counted = False
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self._poll = _poll_function(transport)
@@ -64,6 +68,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._refusal_timeout = 0.0
         self._sent_at = 0.0
+        self._is_large = False
         #: When the time for the reply is over.
         self.due_at = math.inf
         #: Whether it was not closed, on either side as far as is known.
@@ -121,6 +126,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         elif due_at is not None:
             self.due_at = due_at
             self._timer = self._loop.call_at(due_at, self.expire)
+        self._is_large = len(data) > SMALL
         self._sent_at = self._loop.time()
         self._transport.write(data)
         return waiter
@@ -141,6 +147,11 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._transport.abort()
         self._end()
 
+    def resume(self) -> None:
+        """Receive again, after `ReplyBudget` had no room for more."""
+        if not (self._transport.is_closing() or self._transport.is_reading()):
+            self._transport.resume_reading()
+
     # ── for its transport ──
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
@@ -160,8 +171,13 @@ class HttpConnection(asyncio.BufferedProtocol):
             return
         if is_done:
             self._finish(waiter)
-        elif self._refusal_timeout and self._reader.is_refusal:
+            return
+        if self._refusal_timeout and self._reader.is_refusal:
             self._hurry()
+        if (size := self._reader.size) > SMALL:
+            self._is_counted = True
+            if not self._budget.set_size(self, size) and self._transport.is_reading():
+                self._transport.pause_reading()
 
     def eof_received(self) -> None:
         """Take that the server has closed its end, upon which the transport closes."""
@@ -195,14 +211,16 @@ class HttpConnection(asyncio.BufferedProtocol):
         reader, transport = self._reader, self._transport
         head = reader.head
         assert head is not None  # noqa: S101 - a reply that is done has one
-        self._forget_deadline()
+        self._forget_request()
         self._waiter = None
         waiter.set_result((head.status, head.headers, reader.body(), reader.is_too_large))
         if self.idle_for is not None:
             self._times.note_kept(self.idle_for)
         if "keep-alive" in head.headers and (seconds := seconds_kept(head.headers)) is not None:
             self._times.note_promise(seconds)
-        if reader.may_be_kept and not transport.is_closing() and not transport.get_write_buffer_size():
+        # A refusal may come before all was sent, and TLS does not say how much of it is still on this side.
+        was_sent = not (reader.is_refusal and self._is_large) and not transport.get_write_buffer_size()
+        if reader.may_be_kept and was_sent and not transport.is_closing():
             self.idle_since = self._loop.time()
             self._owner.release(self)
         else:
@@ -212,7 +230,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Bound the time for the rest of a refusal's body; its status is the answer."""
         seconds, self._refusal_timeout = self._refusal_timeout, 0.0
         due_at = min(self._loop.time() + seconds, self.due_at)
-        self._forget_deadline()
+        self._forget_request()
         self._timer = self._loop.call_at(due_at, self._cut)
 
     def _cut(self) -> None:
@@ -220,7 +238,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         if waiter is not None and not waiter.done() and self._reader.feed_end():
             self._finish(waiter)
 
-    def _forget_deadline(self) -> None:
+    def _forget_request(self) -> None:
         if self._deadlines is not None:
             self._deadlines.discard(self)
             self._deadlines = None
@@ -228,11 +246,14 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._timer.cancel()
             self._timer = None
         self.due_at = math.inf
+        if self._is_counted:
+            self._is_counted = False
+            self._budget.free(self)
 
     def _end(self) -> None:
         """Record that it is closed."""
         self._waiter = None
-        self._forget_deadline()
+        self._forget_request()
         if self.is_open:
             self.is_open = False
             self._owner.forget(self)

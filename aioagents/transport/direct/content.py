@@ -18,20 +18,24 @@ class TooLarge(Exception):
     """An unpacked body would have more bytes than are allowed."""
 
 
-async def unpack(body: bytes, coding: str, *, most: int, is_refusal: bool) -> bytes:
+async def unpack(body: bytes, coding: str, *, most: int, is_refusal: bool, large: asyncio.Lock) -> bytes:
     """Return a body without its content coding; one that is not known, or not what the body has, is left as it is.
 
-    Other tasks run between the steps. Raises `TooLarge` where it has more than `most` bytes, and `BadReply`
-    where it is broken. Of a refusal as much is returned as can be read, and may be.
+    What takes more than one step is done while holding `large`, and other tasks run between the steps. Raises
+    `TooLarge` where it has more than `most` bytes, and `BadReply` where it is broken. Of a refusal as much is
+    returned as can be read, and may be.
     """
     unpacked = bytearray()
+    pieces = _pieces(body, coding)
     try:
-        for piece in _pieces(body, coding):
-            unpacked += piece
-            if len(unpacked) > most:
-                break
-            if len(piece) == _STEP:
-                await asyncio.sleep(0)
+        unpacked += next(pieces, b"")
+        piece = next(pieces, None)
+        if piece is not None:
+            async with large:
+                while piece is not None and len(unpacked) <= most:
+                    unpacked += piece
+                    await asyncio.sleep(0)
+                    piece = next(pieces, None)
     except BadReply:
         if not is_refusal:
             raise

@@ -14,6 +14,7 @@ import anyio
 from yarl import URL
 
 from ..limits import PoolLimits
+from .budget import ReplyBudget
 from .connection import HttpConnection, Owner
 from .encoder import Encoder
 from .idle_times import IdleTimes
@@ -35,6 +36,7 @@ class Opener:
     def __init__(self, *, limits: PoolLimits, tls: ssl.SSLContext | bool) -> None:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
+        self._budget = ReplyBudget(limits.reply_bytes_at_once)
         self._connector = aiohttp.TCPConnector(limit=0, ssl=tls)
         # One for all connections, since what is received is taken out at once. Asyncio would allocate four times as
         # much for each piece, and free most of it again, which costs as much as all the rest of an exchange.
@@ -90,6 +92,7 @@ class Opener:
                 header_bytes=self._limits.header_bytes, header_lines=self._limits.header_lines
             ),
             buffer=self._buffer,
+            budget=self._budget,
             on_closed=on_closed,
         )
         has_spoken = handler.should_close  # bytes that arrived before are in there

@@ -71,6 +71,11 @@ class ReplyReader:
         """Return whether the reply has begun, and has a status that is not 2xx."""
         return self.head is not None and self.head.status not in _SUCCESS
 
+    @property
+    def size(self) -> int:
+        """Return how many bytes of the body are in memory."""
+        return len(self._body)
+
     def body(self) -> bytes:
         """Return the body, or what has arrived of it. To be called once."""
         whole = self._whole

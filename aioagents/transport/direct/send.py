@@ -48,6 +48,7 @@ class DirectSend:
         self._otherwise = otherwise
         self._loop = asyncio.get_running_loop()
         self._hosts: dict[str, Host] = {}
+        self._unpacking = asyncio.Lock()
         self._is_closed = False
         read = timeouts.read
         self._refusal_timeout = _REFUSAL_TIMEOUT if read is None else min(_REFUSAL_TIMEOUT, read)
@@ -185,7 +186,9 @@ class DirectSend:
         is_refusal = not _SUCCESS <= status < _REDIRECT
         most = MOST_OF_REFUSAL if is_refusal else self._most_bytes[request.purpose]
         try:
-            return await unpack(body, received["content-encoding"], most=most, is_refusal=is_refusal), False
+            return await unpack(
+                body, received["content-encoding"], most=most, is_refusal=is_refusal, large=self._unpacking
+            ), False
         except TooLarge:
             return b"", True
 

@@ -7,10 +7,16 @@ import zlib
 
 import pytest
 
-from aioagents.transport.direct.content import TooLarge, unpack
+from aioagents.transport.direct import content
+from aioagents.transport.direct.content import TooLarge
 from aioagents.transport.direct.head import BadReply
 
 BODY = b'{"status": "completed"}' * 20
+
+
+async def unpack(body: bytes, coding: str, *, most: int, is_refusal: bool) -> bytes:
+    """Unpack, with nobody else at it."""
+    return await content.unpack(body, coding, most=most, is_refusal=is_refusal, large=asyncio.Lock())
 
 
 def packed_gzip(body: bytes) -> bytes:
@@ -106,3 +112,26 @@ async def test_others_run_while_a_body_is_unpacked() -> None:
     await unpack(packed_gzip(bytes(10_000_000)), "gzip", most=10_000_000, is_refusal=False)
     counting.cancel()
     assert steps > 50
+
+
+async def test_one_large_body_at_a_time() -> None:
+    """Many bodies that unpack to much are unpacked one after the other, and small ones meanwhile."""
+    large = asyncio.Lock()
+    bomb = packed_gzip(bytes(50_000_000))
+
+    async def explode() -> None:
+        with pytest.raises(TooLarge):
+            await content.unpack(bomb, "gzip", most=2_000_000, is_refusal=False, large=large)
+
+    tracemalloc.start()
+    try:
+        tasks = [asyncio.ensure_future(explode()) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert (
+            await content.unpack(packed_gzip(BODY), "gzip", most=999, is_refusal=False, large=large) == BODY
+        )
+        assert not any(task.done() for task in tasks)
+        await asyncio.gather(*tasks)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()

@@ -5,6 +5,7 @@ from typing import Any
 
 from yarl import URL
 
+from aioagents.transport.direct.budget import ReplyBudget
 from aioagents.transport.direct.connection import HttpConnection, Owner, RawReply
 from aioagents.transport.direct.encoder import Encoder
 from aioagents.transport.direct.host import Host
@@ -21,6 +22,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.is_aborted = False
+        self.is_paused = False
         self.connection: HttpConnection | None = None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -38,6 +40,20 @@ class Wire(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         """Return that all was sent."""
         return 0
+
+    def is_reading(self) -> bool:
+        """Return whether it receives."""
+        return not self.is_paused
+
+    def pause_reading(self) -> None:
+        """Receive nothing."""
+        assert not self.is_paused
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        """Receive again."""
+        assert self.is_paused
+        self.is_paused = False
 
     def abort(self) -> None:
         """Close."""
@@ -57,7 +73,8 @@ class Wire(asyncio.Transport):
 class Wires:
     """Opens connections over wires; each opening waits for its future in `held`, if there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int = 1000) -> None:
+        self.budget = ReplyBudget(budget)
         self.made: list[Wire] = []
         self.held: list[asyncio.Future[None]] = []
         self.opening = 0
@@ -73,7 +90,8 @@ class Wires:
             owner,
             times=times,
             reader=ReplyReader(header_bytes=1000, header_lines=10),
-            buffer=memoryview(bytearray(1000)),
+            buffer=memoryview(bytearray(100_000)),
+            budget=self.budget,
             on_closed=lambda: None,
         )
         self.made.append(wire)
@@ -88,4 +106,4 @@ class Wires:
 
 def ask(connection: HttpConnection) -> asyncio.Future[RawReply]:
     """Send a request; return the future of its reply."""
-    return connection.request(b"GET", "GET", most=1000, refusal_timeout=5, deadlines=None, due_at=None)
+    return connection.request(b"GET", "GET", most=1_000_000, refusal_timeout=5, deadlines=None, due_at=None)
