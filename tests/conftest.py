@@ -1,5 +1,6 @@
 """Fixtures and plugins of all tests."""
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +15,17 @@ pytest_plugins = ["aioagents.pytest_plugin", "pytester"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add an option to run tests as where the installed aiohttp is not the expected one."""
+    """Add options to run tests as where the installed aiohttp is not the expected one, and on another event loop."""
     parser.addoption("--sessions", action="store_true", help="send small requests over aiohttp's sessions")
+    parser.addoption("--uvloop", action="store_true", help="run on uvloop")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run on uvloop where that is asked for."""
+    if config.getoption("--uvloop"):
+        import uvloop  # noqa: PLC0415 - not everywhere
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
 @pytest.fixture(autouse=True)

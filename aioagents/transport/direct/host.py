@@ -39,11 +39,11 @@ class Host:
         return f"<Host connections={len(self._connections)}, idle={len(self._idle)}, waiting={waiting}>"
 
     def take(self, most_idle: float) -> HttpConnection | None:
-        """Return the newest connection that was idle for at most so many seconds, None where there is none."""
+        """Return the newest connection that was idle for less than so many seconds, None where there is none."""
         while self._idle:
             connection = self._idle[-1]
             idle_for = self._loop.time() - connection.idle_since
-            if idle_for > most_idle:
+            if idle_for >= most_idle:
                 return None  # all others are older
             self._idle.pop()
             if connection.is_clean():

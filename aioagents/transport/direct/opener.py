@@ -21,6 +21,8 @@ from .idle_times import IdleTimes
 from .reader import ReplyReader
 
 _RECEIVED: Final = 64 * 1024
+#: In so many steps the event loop reads what has arrived by now, which makes a connection unfit.
+_SETTLING: Final = 2
 #: Connecting is bounded by whoever asks for it.
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
 _UNEXPECTED: Final = (AttributeError, TypeError, AssertionError, NotImplementedError)
@@ -67,9 +69,7 @@ class Opener:
         except _UNEXPECTED as exc:
             held.close()
             raise CannotTakeOver from exc
-        if not connection.is_clean():
-            # What has arrived before anything was sent may belong to TLS, or make the connection unfit. Read it.
-            await asyncio.sleep(0)
+        for _ in range(_SETTLING):
             await asyncio.sleep(0)
         return connection
 
