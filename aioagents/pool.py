@@ -5,6 +5,7 @@ import random
 import warnings
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from contextvars import Context
+from ssl import SSLContext
 from typing import Any, Self
 
 import aiohttp
@@ -46,8 +47,11 @@ class SessionPool:
     An async context manager that may be entered in one task and left in another, of the same event loop. Leaving it
     ends waits with `PoolClosed`, waits up to `timeouts.close` seconds for the replies of starts that are in flight,
     then closes tasks and connections; the runs themselves go on. `tokens` is a `TokenCache`, or the store for one;
-    `hooks` are called with each event (`aioagents.observe`); a `session` of the caller's is used for all requests
-    and not closed. `clock`, `send` and `chance` are for tests.
+    `hooks` are called with each event (`aioagents.observe`). `proxy` is the URL of an HTTP proxy for all hosts;
+    without it those of the environment are used (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), except for this machine,
+    and with an empty string none. `ssl` is the context for TLS, with an authority or a client certificate of a
+    company's. A `session` of the caller's is used for all requests, with its own settings for both, and not closed.
+    `clock`, `send` and `chance` are for tests.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class SessionPool:
         cadence: Cadence | None = None,
         tokens: TokenCache | TokenStore | None = None,
         hooks: Iterable[Hook] = (),
+        proxy: str | None = None,
+        ssl: SSLContext | None = None,
         session: aiohttp.ClientSession | None = None,
         clock: Clock | None = None,
         send: Send | None = None,
@@ -74,7 +80,9 @@ class SessionPool:
         self._tokens = tokens if isinstance(tokens, TokenCache) else TokenCache(tokens, clock=self.clock)
         self._http: HttpSend | None = None
         if send is None:
-            send = self._http = HttpSend(limits=self._limits, timeouts=self._timeouts, session=session)
+            send = self._http = HttpSend(
+                limits=self._limits, timeouts=self._timeouts, session=session, proxy=proxy, tls=ssl
+            )
         self._supervisor = Supervisor()
         self._emit = Dispatcher(hooks)
         self._loop: asyncio.AbstractEventLoop | None = None

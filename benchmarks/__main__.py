@@ -32,7 +32,9 @@ NAMES: Final = (
     "polling",
     "report",
     "stampede",
+    "start",
     "starts",
+    "tls",
     "waiting",
     "worlds",
 )

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import random
 import re
+import ssl
 import subprocess
 import sys
 from collections import Counter
@@ -112,14 +113,20 @@ async def _serve(options: argparse.Namespace) -> None:
     answers = _answers(options.rows, options.page_size, options.status)
     counts: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
+    tls: ssl.SSLContext | None = None
+    if options.certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(options.certificate)
     server = await loop.create_server(
         lambda: _Connection(answers, counts, options.token_delay, options.delay),
         "127.0.0.1",
         0,
         backlog=4096,
+        ssl=tls,
     )
+    scheme = "http" if tls is None else "https"
     async with server:
-        sys.stdout.write(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}\n")
+        sys.stdout.write(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}\n")
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.read)
 
@@ -132,13 +139,17 @@ def serving(
     rows: int = 0,
     page_size: int = 100,
     status: str = "in_progress",
+    certificate: Path | None = None,
 ) -> Iterator[str]:
     """Return the base URL of a server that runs as long as the block. `GET /counts` returns its counts of requests.
 
-    Replies to starts and polls come after 0 to twice `delay` seconds.
+    Replies to starts and polls come after 0 to twice `delay` seconds. With a `certificate` (and its key, in PEM) it
+    serves over TLS.
     """
     options = [f"--token-delay={token_delay}", f"--rows={rows}", f"--page-size={page_size}"]
     options += [f"--status={status}", f"--delay={delay}"]
+    if certificate is not None:
+        options.append(f"--certificate={certificate}")
     command = [sys.executable, "-m", "benchmarks.server", *options]
     root = Path(__file__).parent.parent
     with subprocess.Popen(
@@ -165,4 +176,5 @@ if __name__ == "__main__":
     _parser.add_argument("--rows", type=int, default=0)
     _parser.add_argument("--page-size", type=int, default=100)
     _parser.add_argument("--status", default="in_progress")
+    _parser.add_argument("--certificate")
     asyncio.run(_serve(_parser.parse_args()))

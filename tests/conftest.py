@@ -1,13 +1,38 @@
 """Fixtures and plugins of all tests."""
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from tests.fakes import OtherRequest
+
 pytest_plugins = ["aioagents.pytest_plugin", "pytester"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add options to run tests as where the installed aiohttp is not the expected one, and on another event loop."""
+    parser.addoption("--sessions", action="store_true", help="send small requests over aiohttp's sessions")
+    parser.addoption("--uvloop", action="store_true", help="run on uvloop")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run on uvloop where that is asked for."""
+    if config.getoption("--uvloop"):
+        import uvloop  # noqa: PLC0415 - not everywhere
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+
+@pytest.fixture(autouse=True)
+def _sessions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send over sessions where that is asked for."""
+    if request.config.getoption("--sessions"):
+        monkeypatch.setattr(aiohttp, "ClientRequest", OtherRequest)
 
 
 @pytest.fixture(autouse=True)

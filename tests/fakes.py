@@ -25,6 +25,16 @@ class _Timer:
         self.callback = None
 
 
+class OtherRequest:
+    """The `ClientRequest` of another aiohttp, which takes other arguments.
+
+    Where it is in place of aiohttp's, small requests go over sessions.
+    """
+
+    def __init__(self, *, settings: object) -> None:
+        self.settings = settings
+
+
 class FakeClock:
     """A clock that is moved by hand, and calls back on its way."""
 

@@ -6,12 +6,14 @@ from typing import Final
 
 import aiohttp
 
-from ..errors import NotSent, ReplyLost, TransportError
+from ..errors import DecodeError, NotSent, ReplyLost, TransportError
 from ..model import Request
+from .limits import PoolLimits
 
 # The connection was not established, so nothing was sent.
 _NO_CONNECTION: Final = (
     aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
     aiohttp.ServerFingerprintMismatch,
@@ -27,18 +29,20 @@ def fail_body_on_disconnect(response: aiohttp.ClientResponse) -> None:
     protocol = None if response.connection is None else response.connection.protocol
     if protocol is None:
         return
-    body, closed = response.content, protocol.closed
+    body, connection_lost = response.content, protocol.connection_lost
 
-    def end(_: object) -> None:
-        if closed is not None and not closed.cancelled():
-            closed.exception()  # or asyncio would log that it was never retrieved
+    def fail() -> None:
         if not body.is_eof() and body.exception() is None:
             body.set_exception(aiohttp.ClientPayloadError("the connection ended in the middle of a body"))
 
-    if closed is None:
-        end(None)
+    def lose(exc: BaseException | None) -> None:
+        connection_lost(exc)
+        fail()
+
+    if protocol.is_connected():
+        protocol.connection_lost = lose  # type: ignore[method-assign]  # older versions have nothing to wait for
     else:
-        closed.add_done_callback(end)
+        fail()
 
 
 def transport_error(request: Request, exc: BaseException, *, was_sent: bool) -> TransportError:
@@ -53,16 +57,36 @@ def transport_error(request: Request, exc: BaseException, *, was_sent: bool) -> 
     return ReplyLost(f"{where} was sent, and no whole reply came back: {kind}", call=request.call)
 
 
+def too_large(request: Request, status: int, limits: PoolLimits) -> DecodeError:
+    """Return the error for a reply with a larger body than a pool may keep."""
+    most = limits.bytes_for(request.purpose)
+    name = "reply_bytes" if most == limits.reply_bytes else "poll_bytes"
+    return DecodeError(
+        f"the answer to {request.call} is larger than {most} bytes (PoolLimits.{name})",
+        call=request.call,
+        status=status,
+    )
+
+
 def redacted(exc: BaseException) -> BaseException:
-    """Return `exc`, or what may be shown of it: aiohttp's may hold the request's headers and parts of the reply."""
+    """Return `exc`, or what may be shown of it: aiohttp's may hold the request's headers and parts of the reply.
+
+    Neither it nor what it came from has a traceback any more: their frames hold the whole request.
+    """
     if isinstance(exc, aiohttp.ClientResponseError):
         return aiohttp.ClientError(f"{type(exc).__name__}, status {exc.status}")
+    left: BaseException | None = exc
+    while left is not None:
+        left.__traceback__ = None
+        left = left.__cause__ or left.__context__
     return exc
 
 
 def _reason(exc: BaseException) -> str:
     if isinstance(exc, asyncio.TimeoutError):
         return "no connection in time"
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        return f"the proxy refused, with status {exc.status}"
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return "the host name does not resolve"
     if isinstance(

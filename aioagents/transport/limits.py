@@ -5,6 +5,8 @@ from typing import Any
 
 from attrs import Attribute, field, frozen
 
+from ..model import Purpose
+
 
 def _above_zero(_: object, attribute: "Attribute[Any]", value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
@@ -63,7 +65,9 @@ class PoolLimits:
     AGH's triggers and deliveries). They have connections of their own, and count towards neither of the bounds above
     once they are sent; further ones wait before they are sent.
     For the pool: `pollers` polls under way at once, of which no single account ever gets more than half, and
-    `reply_bytes` for one reply; of a refusal never more than 64 KiB are read.
+    `reply_bytes` for one reply, `poll_bytes` for one to a poll; of a refusal never more than 64 KiB are read. Where
+    replies under way have more than `reply_bytes_at_once` together, only one of them is received at a time. The
+    headers of a reply may have `header_bytes` together, and be `header_lines` in number.
     """
 
     requests_at_once: int = field(default=100, validator=_count)
@@ -73,6 +77,14 @@ class PoolLimits:
     polls_per_second: RateLimit | None = field(default=None, converter=_rate)
     pollers: int = field(default=64, validator=_count)
     reply_bytes: int = field(default=64 * 1024 * 1024, validator=_count)
+    reply_bytes_at_once: int = field(default=64 * 1024 * 1024, validator=_count)
+    poll_bytes: int = field(default=16 * 1024 * 1024, validator=_count)
+    header_bytes: int = field(default=64 * 1024, validator=_count)
+    header_lines: int = field(default=200, validator=_count)
+
+    def bytes_for(self, purpose: Purpose) -> int:
+        """Return how large a reply may be."""
+        return min(self.poll_bytes, self.reply_bytes) if purpose is Purpose.POLL else self.reply_bytes
 
 
 @frozen(kw_only=True)
@@ -97,6 +109,12 @@ class Timeouts:
     silence: float | None = field(default=300.0, converter=_endless, validator=_above_zero_or_none)
     close: float = field(default=5.0, validator=_above_zero_and_finite)
     keep_alive: float = field(default=75.0, validator=_above_zero_and_finite)
+
+    def seconds_for(self, purpose: Purpose) -> float | None:
+        """Return the bound on a reply, counted from the sending of its request; None for no bound."""
+        if purpose is Purpose.START:
+            return self.start
+        return self.token if purpose is Purpose.TOKEN else self.read
 
     def total(self, seconds: float | None) -> float | None:
         """Return the bound on connecting and reading together, None where one of them has no end."""

@@ -1,85 +1,61 @@
-"""Sends requests over sockets, with aiohttp."""
+"""Sends requests over sockets: the small ones directly, all others over sessions of aiohttp."""
 
-import asyncio
-import math
+import ssl
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Self
 
 import aiohttp
-import anyio
-import attrs
-from aiohttp import hdrs
-from yarl import URL
 
-from ..errors import AgentsError, DecodeError, PoolClosed
-from ..model import Purpose, Reply, Request, Upload
-from .aiohttp_errors import fail_body_on_disconnect, redacted, transport_error
-from .deadlines import Deadlines
+from ..model import Reply, Request
+from .direct import DirectSend, Opener
 from .limits import PoolLimits, Timeouts
-from .send_observer import ObservedConnector, SendObserver
-from .stream import HttpStream, read_refusal
-from .upload import UploadBody
-
-_AGENT: Final = "aioagents"
-_GRACE: Final = 2.0
-_REFUSAL_TIMEOUT: Final = 5.0  # seconds that reading the body of a refusal may take
-_SUCCESS: Final = 200
-_REDIRECT: Final = 300
-
-#: The timeouts that aiohttp enforces, and the deadlines of replies, counted from the sending of their requests.
-Bounds: TypeAlias = tuple[aiohttp.ClientTimeout, Deadlines | None]
+from .proxies import Proxies
+from .session import SessionSend
+from .stream import HttpStream
 
 
 class HttpSend:
-    """Sends over one aiohttp connector, another one for long requests, and a session for each host.
+    """Sends over connections of its own, or over a `session` of the caller's, which is not closed here.
 
-    Redirects are not followed, and cookies are not kept. A `session` of the caller's is used for everything with its
-    own settings for connections, and is not closed here.
+    Requests whose body is in memory, and whose reply is awaited for no longer than a timeout, go over connections
+    without a session of aiohttp's around them, where the installed aiohttp allows that.
     """
 
     def __init__(
-        self, *, limits: PoolLimits, timeouts: Timeouts, session: aiohttp.ClientSession | None = None
+        self,
+        *,
+        limits: PoolLimits,
+        timeouts: Timeouts,
+        session: aiohttp.ClientSession | None = None,
+        proxy: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        if session is not None and not (proxy is None and tls is None):
+            raise ValueError("a session of the caller's has its own settings for proxies and TLS")
         self._limits = limits
-        self._max_bytes = limits.reply_bytes
-        self._external_session = session
-        self._connector: ObservedConnector | None = None
-        self._keep_alive = timeouts.keep_alive
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._long_connector: ObservedConnector | None = None
-        self._long_sessions: dict[str, aiohttp.ClientSession] = {}
-        self._seconds = {
-            Purpose.START: timeouts.start,
-            Purpose.POLL: timeouts.read,
-            Purpose.CALL: timeouts.read,
-            Purpose.TOKEN: timeouts.token,
-        }
-        self._settings = timeouts
-        self._refusal_timeout = (
-            _REFUSAL_TIMEOUT if timeouts.read is None else min(_REFUSAL_TIMEOUT, timeouts.read)
+        self._timeouts = timeouts
+        self._tls: ssl.SSLContext | bool = True if tls is None else tls
+        self._is_ours = session is None
+        self._proxies = Proxies(proxy)
+        self._sessions = SessionSend(
+            limits=limits, timeouts=timeouts, session=session, proxies=self._proxies, tls=self._tls
         )
-        # Exact: aiohttp would extend longer timeouts to the next whole second.
-        self._without_end = aiohttp.ClientTimeout(
-            total=None, connect=timeouts.connect, ceil_threshold=math.inf
-        )
-        self._bounds = {purpose: self._bounds_for(seconds) for purpose, seconds in self._seconds.items()}
+        self._direct: DirectSend | None = None
 
-    def _bounds_for(self, seconds: float | None) -> Bounds:
-        """Return the bounds for a reply within so many seconds, counted from its sending where that is observed."""
-        if self._external_session is None:
-            return self._without_end, None if seconds is None else Deadlines(seconds)
-        total = self._settings.total(seconds)
-        return attrs.evolve(self._without_end, total=total, sock_read=seconds), None
+    def __repr__(self) -> str:
+        direct = self._direct
+        return f"<HttpSend direct={direct is not None and direct.is_supported}>"
 
     async def __aenter__(self) -> Self:
-        if self._external_session is None:
-            self._connector = ObservedConnector(
-                limit=0,  # with a bound over all hosts, a stalled one would starve the others
-                limit_per_host=self._limits.per_host,
-                keepalive_timeout=self._keep_alive,
+        await self._sessions.__aenter__()
+        if self._is_ours and Opener.is_supported():
+            self._direct = DirectSend(
+                Opener(limits=self._limits, tls=self._tls),
+                self._proxies,
+                limits=self._limits,
+                timeouts=self._timeouts,
+                otherwise=self._sessions.send,
             )
-            # A request that waits for hours must not take the others' connections, nor use one that was idle.
-            self._long_connector = ObservedConnector(limit=0, force_close=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -87,42 +63,11 @@ class HttpSend:
 
     async def aclose(self) -> None:
         """Close all connections that are ours. May be called twice."""
-        connectors = (self._connector, self._long_connector)
-        self._connector = self._long_connector = None
-        sessions = [*self._sessions.values(), *self._long_sessions.values()]
-        self._sessions, self._long_sessions = {}, {}
-        for _, deadlines in self._bounds.values():
-            if deadlines is not None:
-                deadlines.close()
-        with anyio.move_on_after(_GRACE, shield=True):
-            for session in sessions:
-                await session.close()
-            for connector in connectors:
-                if connector is not None:
-                    await connector.close()
-
-    def _session(self, url: URL, *, is_long: bool) -> aiohttp.ClientSession:
-        if self._external_session is not None:
-            if self._external_session.closed:
-                raise PoolClosed("the aiohttp session that was handed to the pool is closed")
-            return self._external_session
-        if self._connector is None:
-            raise PoolClosed("the pool is closed")
-        sessions = self._long_sessions if is_long else self._sessions
-        session = sessions.get(url.raw_authority)
-        if session is None:
-            session = sessions[url.raw_authority] = aiohttp.ClientSession(
-                connector=self._long_connector if is_long else self._connector,
-                connector_owner=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={hdrs.USER_AGENT: _AGENT, hdrs.ACCEPT: "application/json"},
-            )
-        return session
-
-    def _bounds_of(self, request: Request) -> Bounds:
-        if request.timeout is not None:
-            return attrs.evolve(self._without_end, total=request.timeout), None
-        return (self._without_end, None) if request.is_long else self._bounds[request.purpose]
+        try:
+            if self._direct is not None:
+                await self._direct.aclose()
+        finally:
+            await self._sessions.aclose()
 
     def send(
         self,
@@ -135,74 +80,13 @@ class HttpSend:
 
         Raises `NotSent`, `ReplyLost`, `PoolClosed`, or `DecodeError` for a success above the size limit. A refusal is
         returned with as much of its body as arrived, 64 KiB at most. Where the body is an upload, what its source
-        raises is raised, and the time for the reply begins when all is sent.
+        raises is raised, and the time for the reply begins when all is sent. What may be repeated is sent again,
+        once, where its connection had been closed while it was idle.
         """
-        if request.upload is not None:
-            return self._send_upload(request, request.upload, headers, on_sent)
-        return self._exchange(request, headers, on_sent, request.body, self._bounds_of(request))
-
-    async def _send_upload(
-        self,
-        request: Request,
-        body: Upload,
-        headers: Mapping[str, str],
-        on_sent: Callable[[], None] | None,
-    ) -> Reply:
-        seconds = self._seconds[request.purpose] if request.timeout is None else request.timeout
-        upload = UploadBody(body, seconds=None if request.is_long else seconds)
-        try:
-            async with upload:
-                return await self._exchange(request, headers, on_sent, upload, (self._without_end, None))
-        except AgentsError:
-            if upload.error is None:
-                raise
-        except TimeoutError as exc:
-            raise transport_error(request, exc, was_sent=True) from exc
-        raise upload.error
-
-    async def _exchange(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        on_sent: Callable[[], None] | None,
-        data: bytes | UploadBody | None,
-        bounds: Bounds,
-    ) -> Reply:
-        url = URL(request.url, encoded=True)
-        session = self._session(url, is_long=request.is_long)
-        observer = self._observe(on_sent, bounds[1], is_long=request.is_long)
-        try:
-            async with session.request(
-                request.method,
-                url,
-                headers={**request.headers, **headers} if request.headers else headers,
-                data=data,
-                allow_redirects=False,
-                raise_for_status=False,
-                timeout=bounds[0],
-            ) as response:
-                if request.is_long and self._external_session is None:
-                    fail_body_on_disconnect(response)
-                length = response.content_length
-                if not _SUCCESS <= response.status < _REDIRECT:
-                    body = await self._read_refusal(response, observer)
-                elif length is None or length > self._max_bytes or hdrs.CONTENT_ENCODING in response.headers:
-                    body = await self._read_bounded(request, response, length)
-                else:
-                    body = await response.read()
-                return Reply(response.status, response.headers, body)
-        except (Exception, asyncio.CancelledError) as exc:
-            failure = self._uncancelled(exc, observer, is_long=request.is_long)
-            if not self._is_transport_failure(failure):
-                raise
-            error, cause = self._translate(request, failure, observer), redacted(failure)
-        finally:
-            if observer is not None:
-                observer.stop()
-        try:
-            raise error from cause  # out here: its context would keep what the redacted cause leaves out
-        finally:
-            del error, cause, observer  # or the error's own traceback would keep them alive
+        direct = self._direct
+        if direct is not None and request.upload is None and not request.is_long and direct.is_supported:
+            return direct.send(request, headers=headers, on_sent=on_sent)
+        return self._sessions.send(request, headers=headers, on_sent=on_sent)
 
     def stream(
         self,
@@ -216,113 +100,4 @@ class HttpSend:
         There is no timeout for the whole; the request's `timeout`, or the pool's `silence`, bounds each pause. Raises
         ValueError for an upload.
         """
-        if request.upload is not None:
-            raise ValueError(f"{request.call}: an upload has no streamed reply")
-        observer: SendObserver | None = None
-        silence = self._settings.silence if request.timeout is None else request.timeout
-
-        async def begin() -> aiohttp.ClientResponse:
-            nonlocal observer
-            url = URL(request.url, encoded=True)
-            session = self._session(url, is_long=True)
-            observer = self._observe(on_sent, None, is_long=True)
-            try:
-                return await session.request(
-                    request.method,
-                    url,
-                    # A server that compresses a stream delays it until there is enough to compress.
-                    headers={hdrs.ACCEPT_ENCODING: "identity", **request.headers, **headers},
-                    data=request.body,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    timeout=attrs.evolve(self._without_end, sock_read=silence),
-                )
-            finally:
-                self._forget(is_long=True)
-
-        def translate(exc: BaseException, *, has_begun: bool) -> AgentsError | None:
-            if not self._is_transport_failure(exc):
-                return None
-            if has_begun and self._is_closed:
-                return PoolClosed(f"the pool was closed in the middle of {request.call}", call=request.call)
-            return self._translate(request, exc, observer)
-
-        return HttpStream(begin, translate, refusal_timeout=self._settings.read)
-
-    def _observe(
-        self, on_sent: Callable[[], None] | None, deadlines: Deadlines | None, *, is_long: bool
-    ) -> SendObserver | None:
-        """Return the observer of the running task's next request; None where nobody needs one."""
-        if on_sent is None and deadlines is None:
-            return None
-        observer = SendObserver(on_sent, deadlines)
-        connector = self._long_connector if is_long else self._connector
-        if self._external_session is not None or connector is None:
-            observer.note_sent()  # it cannot be observed here: from now on it may have happened
-        else:
-            connector.expect(observer)
-        return observer
-
-    def _forget(self, *, is_long: bool) -> None:
-        """Stop observing the running task's request."""
-        connector = self._long_connector if is_long else self._connector
-        if connector is not None:
-            connector.forget()
-
-    def _uncancelled(
-        self, exc: BaseException, observer: SendObserver | None, *, is_long: bool
-    ) -> BaseException:
-        """Return why a request failed: TimeoutError where the observer cancelled it, else `exc`."""
-        if observer is None:
-            return exc
-        self._forget(is_long=is_long)
-        return TimeoutError() if observer.uncancel(exc) else exc
-
-    @property
-    def _is_closed(self) -> bool:
-        return self._connector is None if self._external_session is None else self._external_session.closed
-
-    def _is_transport_failure(self, exc: BaseException) -> bool:
-        """Return whether `exc` means that aiohttp could not send or read.
-
-        When it is closed meanwhile, aiohttp raises AssertionError, and CancelledError in tasks that nobody cancelled.
-        """
-        if isinstance(exc, aiohttp.ClientError | OSError | TimeoutError):
-            return True
-        if isinstance(exc, asyncio.CancelledError):
-            task = asyncio.current_task()
-            return self._is_closed and task is not None and not task.cancelling()
-        return self._is_closed and not isinstance(exc, AgentsError)
-
-    def _translate(self, request: Request, exc: BaseException, observer: SendObserver | None) -> AgentsError:
-        if self._is_closed and (observer is None or not observer.was_reported):
-            return PoolClosed(f"the pool was closed before {request.call} was answered", call=request.call)
-        return transport_error(request, exc, was_sent=observer is None or observer.was_sent)
-
-    async def _read_refusal(self, response: aiohttp.ClientResponse, observer: SendObserver | None) -> bytes:
-        """Read the body of a refusal, within the time that is left for the reply."""
-        seconds = self._refusal_timeout
-        if observer is not None:
-            seconds = observer.seconds_left(seconds)
-            observer.stop()
-        return await read_refusal(response, seconds=seconds)
-
-    async def _read_bounded(
-        self, request: Request, response: aiohttp.ClientResponse, length: int | None
-    ) -> bytes:
-        """Read a body of unknown size, or a compressed one; never more than the limit."""
-        most = self._max_bytes
-        body = bytearray()
-        if length is None or length <= most:
-            async for piece in response.content.iter_any():
-                body += piece
-                if len(body) > most:
-                    break
-            else:
-                return bytes(body)
-        response.close()
-        raise DecodeError(
-            f"the answer to {request.call} is larger than {most} bytes (PoolLimits.reply_bytes)",
-            call=request.call,
-            status=response.status,
-        )
+        return self._sessions.stream(request, headers=headers, on_sent=on_sent)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from .deadlines import Deadlines
+from .upload import UploadBody
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
@@ -91,7 +92,9 @@ class ObservedConnector(aiohttp.TCPConnector):
     def connect(
         self, req: "ClientRequest", traces: "list[Trace]", timeout: "ClientTimeout"
     ) -> "Coroutine[Any, Any, Connection]":
-        """Return a connection."""
+        """Return a connection. Raises `aiohttp.ClientConnectionError` where an upload would be sent again."""
+        if isinstance(req.body, UploadBody) and req.body.was_begun:
+            raise aiohttp.ClientConnectionError("an upload is not sent again by aiohttp itself")
         connecting = super().connect(req, traces, timeout)
         observer = self._expected.pop(_current_task(), None) if self._expected else None
         return connecting if observer is None else _observed(connecting, observer)

@@ -59,7 +59,8 @@ class UploadBody(aiohttp.Payload):
         super().__init__(upload, content_type="application/octet-stream")
         self._upload = upload
         self._size = upload.size
-        self._consumed = False
+        #: Whether its first byte may have been sent.
+        self.was_begun = False
         self._seconds = seconds
         self._limit = asyncio.timeout(None)
         self._is_over = asyncio.Event()
@@ -80,15 +81,15 @@ class UploadBody(aiohttp.Payload):
         try:
             await self._limit.__aexit__(kind, value, trace)
         finally:
-            if self._consumed:
+            if self.was_begun:
                 with anyio.move_on_after(_GRACE, shield=True):
                     await self._is_over.wait()
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send all pieces; each is read once the one before it is being sent."""
-        if self._consumed:
+        if self.was_begun:
             raise ConnectionResetError("an upload is not sent again by aiohttp itself")
-        self._consumed = True
+        self.was_begun = True
         try:
             async with aclosing(pieces_of(self._upload)) as pieces:
                 while piece := await self._next(pieces):

@@ -23,7 +23,7 @@ _TINY = {
     ),
     "overhead": (
         ["--polls=50", "--rounds=1", "--at-once=2", "--runs=20"],
-        rf"overhead: {_NUMBER} times bare \(aim 1\.25\)",
+        rf"overhead: {_NUMBER} times bare \(aim 0\.6\)",
     ),
     "polling": (
         ["--runs=20", "--polls=2", "--rounds=1"],
@@ -34,9 +34,14 @@ _TINY = {
         rf"report: {_NUMBER} times bare rows a second .*",
     ),
     "stampede": (["--calls=50", "--rounds=1"], rf"stampede: 1 token request \(aim 1\), {_NUMBER} times warm"),
+    "start": (["--starts=20", "--rounds=1", "--at-once=2"], rf"start: {_NUMBER} times bare \(aim 0\.9\)"),
     "starts": (
         ["--starts=20", "--rounds=1"],
         rf"starts: {_NUMBER} times with find_start \(aim 1\), {_NUMBER} with find_early",
+    ),
+    "tls": (
+        ["--polls=50", "--rounds=1", "--at-once=2", "--runs=20"],
+        rf"tls: {_NUMBER} times bare \(aim 0\.75\)",
     ),
     "waiting": (["--runs=50", "--rounds=1", "--seconds=0.1"], rf"waiting: -?{_NUMBER} times 700 bytes .*"),
     "worlds": (

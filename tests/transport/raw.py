@@ -1,6 +1,7 @@
 """A server that tests write byte by byte, and a sender to talk to it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -65,9 +66,12 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 class Server:
     """Where a server is, how many connections it had, and whether it has ended one."""
 
-    def __init__(self) -> None:
+    def __init__(self, scheme: str) -> None:
+        self.scheme = scheme
         self.port = 0
         self.connections = 0
+        #: The server's ends of all connections, in their order.
+        self.lines: list[Line] = []
         self.has_ended = asyncio.Event()
         #: The exceptions of serving, which are asserted at the end.
         self.faults: list[BaseException] = []
@@ -75,13 +79,13 @@ class Server:
     def request(self, **options: Any) -> Request:
         """Build a request to it."""
         given: dict[str, Any] = {"method": "POST", "call": "c", "purpose": Purpose.CALL, **options}
-        return Request(url=f"http://127.0.0.1:{self.port}/a", **given)
+        return Request(url=f"{self.scheme}://127.0.0.1:{self.port}/a", **given)
 
 
 @asynccontextmanager
-async def serving(serve: Serve) -> AsyncIterator[Server]:
+async def serving(serve: Serve, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """Serve each connection so, on a free port of this machine, and raise what was raised in it."""
-    server = Server()
+    server = Server("http" if tls is None else "https")
     tasks: set[asyncio.Task[None]] = set()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -89,8 +93,10 @@ async def serving(serve: Serve) -> AsyncIterator[Server]:
         assert task is not None
         tasks.add(task)
         server.connections += 1
+        line = Line(reader, writer)
+        server.lines.append(line)
         try:
-            await serve(Line(reader, writer))
+            await serve(line)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except asyncio.CancelledError:
@@ -101,7 +107,7 @@ async def serving(serve: Serve) -> AsyncIterator[Server]:
             writer.close()
             server.has_ended.set()
 
-    listener = await asyncio.start_server(take, "127.0.0.1", 0)
+    listener = await asyncio.start_server(take, "127.0.0.1", 0, ssl=tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
@@ -115,7 +121,12 @@ async def serving(serve: Serve) -> AsyncIterator[Server]:
 
 
 def sender(
-    *, timeouts: Timeouts = QUICK, session: aiohttp.ClientSession | None = None, **limits: int
+    *,
+    timeouts: Timeouts = QUICK,
+    session: aiohttp.ClientSession | None = None,
+    proxy: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    **limits: int,
 ) -> HttpSend:
     """Return what is under test."""
-    return HttpSend(limits=PoolLimits(**limits), timeouts=timeouts, session=session)
+    return HttpSend(limits=PoolLimits(**limits), timeouts=timeouts, session=session, proxy=proxy, tls=tls)

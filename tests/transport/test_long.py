@@ -20,6 +20,8 @@ from aioagents.transport import HttpSend
 from tests.calls.rig import OK, POLL, START, Attempt, Held, Rig, read_text
 from tests.fakes import settle
 
+pytestmark = pytest.mark.usefixtures("way")
+
 LONG = attrs.evolve(START, is_long=True)
 QUICK = Timeouts(connect=5, read=5, start=5, close=0.01)
 #: Timeouts by which a reply is given up after a twentieth of a second.
@@ -284,7 +286,7 @@ async def test_bound_without_a_bound_on_connecting() -> None:
     """Where connecting has no timeout, a long request's own bounds the silence."""
     async with serving() as server, sender(timeouts=Timeouts(connect=None)) as send:
         with pytest.raises(ReplyLost):
-            await send_it(send, server.request(timeout=0.01))
+            await send_it(send, server.request(timeout=0.2))
 
 
 async def test_not_sent_where_nobody_listens() -> None:

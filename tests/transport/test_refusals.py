@@ -10,6 +10,8 @@ from aioagents.errors import NotFound, StartUnknown, Throttled
 from aioagents.model import Purpose, Upload
 from tests.transport.raw import STREAM, Line, Serve, sender, serving
 
+pytestmark = pytest.mark.usefixtures("way")
+
 HURRIED = Timeouts(connect=5, read=0.02, start=5)
 PLAIN = b"HTTP/1.1 %d X\r\nRetry-After: 7\r\nContent-Length: %d\r\n\r\n"
 
@@ -30,13 +32,13 @@ async def _endless(line: Line) -> None:
     await line.hear()
     await line.write(STREAM.replace(b"200 OK", b"429 X\r\nRetry-After: 7"))
     while True:
-        await line.chunk(bytes(1000))
+        await line.chunk(bytes(32_000))
 
 
 async def _broken_gzip(line: Line) -> None:
     await line.hear()
-    head = b"HTTP/1.1 429 X\r\nRetry-After: 7\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n"
-    await line.write(head + b"abc")
+    head = b"HTTP/1.1 429 X\r\nRetry-After: 7\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\n"
+    await line.write(head + b"\x1f\x8b\x08\x00abc")
     await line.gone()
 
 

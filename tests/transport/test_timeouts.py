@@ -13,6 +13,8 @@ from aioagents.transport.deadlines import Deadlines
 from aioagents.transport.send_observer import SendObserver
 from tests.transport.raw import OK, STREAM, Line, Serve, sender, serving
 
+pytestmark = pytest.mark.usefixtures("way")
+
 #: Connecting may take far longer than any test; a reply may not.
 HURRIED = Timeouts(connect=300, read=0.02, start=0.02)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from contextvars import copy_context
 from datetime import UTC, date, datetime, timedelta
+from ssl import create_default_context
 from typing import Any, assert_type
 
 import aiohttp
@@ -78,6 +79,9 @@ async def pools(session: aiohttp.ClientSession) -> None:
         polls_per_second=5.0,
         pollers=32,
         reply_bytes=1024,
+        poll_bytes=1024,
+        header_bytes=1024,
+        header_lines=100,
     )
     timeouts = Timeouts(connect=10, read=30, start=None, token=30, close=5, keep_alive=75)
     retry = RetryPolicy(attempts=5, first=0.5, cap=30, patience=300, reserve=30, share=0.2)
@@ -104,6 +108,7 @@ async def pools(session: aiohttp.ClientSession) -> None:
         hooks=[hook, print],
         session=session,
     )
+    SessionPool(proxy="http://proxy.example:3128", ssl=create_default_context())
     await pool.__aenter__()
     statistics = pool.statistics()
     assert_type(statistics, PoolStatistics)
