@@ -3,6 +3,7 @@
 from .naming import camel_case, member
 from .shapes import Codec, structure
 from .text import (
+    check_id,
     decode,
     decode_json,
     decode_tolerant,
@@ -17,6 +18,7 @@ from .text import (
 __all__ = [
     "Codec",
     "camel_case",
+    "check_id",
     "decode",
     "decode_json",
     "decode_tolerant",

@@ -178,6 +178,20 @@ def decode(body: bytes, *, vendor: str, call: str) -> Any:
     raise DecodeError(message, vendor=vendor, call=call)
 
 
+def check_id(found: Any, wanted: str, *, vendor: str, call: str, path: str) -> None:
+    """Raise DecodeError if an answer names another thing than the one that was asked for: it is somebody else's.
+
+    An answer that names nothing at `path` may be the right one.
+    """
+    if found != wanted and isinstance(found, str) and found:
+        raise DecodeError(
+            f"{vendor}: the answer to {call} is about another id, at {path}",
+            vendor=vendor,
+            call=call,
+            path=path,
+        )
+
+
 def text_in(value: Any, name: str, *, vendor: str, call: str, path: str = "$") -> str:
     """Return a member of an object, which has to be a string. Raises DecodeError.
 

@@ -22,7 +22,7 @@ _WORDS: Final = {
     "-Infinity": float("-inf"),
 }
 _WORD: Final = re.compile("|".join(map(re.escape, _WORDS)))
-# Digits become zeros, and all else becomes spaces: so a long number is found without looking at each byte in Python.
+# Digits become zeros, and all else becomes spaces: so a long number is found without reading each byte in Python.
 _DIGITS: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))  # noqa: PLR2004 - "0" to "9"
 _LONG: Final = b"0" * 19
 _LONG_INTEGER: Final = re.compile(rb"(?:^|[:\[,\s])-?[0-9]{19}")
@@ -30,7 +30,7 @@ _NOT_BRACKETS: Final = re.compile(r'[^"\[\]{}]*')
 
 
 def has_long_integer(body: bytes) -> bool:
-    """Return whether JSON may hold an integer of more than 64 bits, which a strict reader rounds."""
+    """Return whether JSON may hold an integer of more than 64 bits, for which a strict reader returns the nearest float."""
     return _LONG in body.translate(_DIGITS) and _LONG_INTEGER.search(body) is not None
 
 

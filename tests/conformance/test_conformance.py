@@ -12,6 +12,7 @@ import pytest
 
 from aioagents import (
     AgentsError,
+    DecodeError,
     NotSent,
     PoolClosed,
     ReplyLost,
@@ -313,6 +314,33 @@ async def test_retry_after_of_a_good_poll(vendor: Adapter) -> None:
         await c.clock.advance(2)
         assert (await waiter).state is RunState.COMPLETED
         assert c.events_of(PollFailed) == []
+
+
+async def test_answer_about_another_run_is_not_believed(vendor: Adapter) -> None:
+    """An answer to somebody else's poll, which names its run, ends no wait: it sees the end of its own run."""
+    async with _case(vendor) as case:
+        other, handle = await case.start(), await case.start()
+        await case.clock.advance(60)
+        answers: list[Reply] = []
+
+        def keep(request: Request, reply: Reply) -> Reply:
+            if request.call == vendor.poll_call:
+                answers.append(reply)
+            return reply
+
+        case.send.after = keep
+        waiting = await begin(until_end(other))
+        await case.clock.advance(30)
+        assert (await waiting).ref == other.ref
+        case.answer(vendor.poll_call, answers[-1])
+        waiting = await begin(until_end(handle))
+        await case.clock.advance(10)
+        assert isinstance(case.events_of(PollFailed)[-1].error, DecodeError)
+        assert not waiting.done()
+        await case.clock.advance(30)
+        run = await waiting
+        assert run.ref == handle.ref
+        assert run.id in str(run.raw)
 
 
 async def test_unknown_status_is_polled_on(vendor: Adapter) -> None:

@@ -70,7 +70,9 @@ def read_job(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     """Read the answer to a poll. Raises DecodeError if it has no status."""
     raw = object_in(reply, STATUS)
     status = codec.text_in(raw, "status", vendor=VENDOR, call=STATUS)
-    return _run(raw, KORE.read(raw, DockJob, call=STATUS), ref, status, seen_at)
+    job = KORE.read(raw, DockJob, call=STATUS)
+    codec.check_id(job.job_id, ref.id, vendor=VENDOR, call=STATUS, path="$.dockStatusId")
+    return _run(raw, job, ref, status, seen_at)
 
 
 @frozen

@@ -99,6 +99,7 @@ def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     # Lower case, since the platform writes it in either, which is no change (section 6.6); `raw` has it as received.
     path = "$" if run is raw else "$.run"
     status = codec.text_in(run, "status", vendor=VENDOR, call=STATUS, path=path).lower()
+    codec.check_id(run.get("_id"), ref.id, vendor=VENDOR, call=STATUS, path=f"{path}._id")
     state = run_state(status)
     kwargs = run.get("kwargs")
     output = kwargs.get("output") if isinstance(kwargs, dict) else None

@@ -22,7 +22,7 @@ from .finality import is_delegated, needs_policy, run_from_record, seconds_until
 from .records import AutomationRun, read_run
 from .times import write_moment
 from .values import Retry
-from .wire import get_request, item_url, job_in, list_request, run_in, runs_in, task_run_in, trigger_in
+from .wire import get_request, item_url, job_in, list_request, runs_in, task_run_in, this_run_in, trigger_in
 
 _POLICY_KEPT: Final = 60.0  # seconds
 _POLICIES: Final = 1000
@@ -110,7 +110,7 @@ class AghReader:
             if raw is not None and raw.get("status") == _DELEGATED and raw.get("task_run_id"):
                 return await self._read_delegated(ref, read_run(raw, call=_GET), ask)
             request = _poll(get_request(item_url(self._calls.url("runs"), ref.id, "run_id"), _GET))
-            record, reply = await ask(request, lambda reply: (run_in(reply, _GET), reply))
+            record, reply = await ask(request, lambda reply: (this_run_in(reply, ref.id, _GET), reply))
             if is_delegated(record):
                 return await self._read_delegated(ref, record, ask)
             run = await self._to_run(ref, record, self._server_now(reply), ask)
@@ -123,7 +123,9 @@ class AghReader:
         """Read the task run to which a run was delegated."""
         url = item_url(f"{self._calls.base_url}/api/task-runs", record.task_run_id, "task_run_id")
         request = _poll(get_request(url, _TASK_RUN))
-        task_run, reply = await ask(request, lambda reply: (task_run_in(reply, _TASK_RUN), reply))
+        task_run, reply = await ask(
+            request, lambda reply: (task_run_in(reply, record.task_run_id, _TASK_RUN), reply)
+        )
         now = self._pool.clock.utcnow()
         return with_hint(run_from_record(record, ref, now, task_run=task_run), reply, utcnow=now)
 

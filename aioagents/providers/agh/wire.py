@@ -64,12 +64,24 @@ def update_request(url: str, call: str, body: Mapping[str, Any]) -> Request:
     return Request(method="PATCH", url=url, call=call, headers=_JSON, body=_definition(body))
 
 
-def task_run_in(reply: Reply, call: str) -> Mapping[str, Any]:
-    """Read the answer that holds a task run, beside its task. Raises DecodeError where it has no status."""
+def this_run_in(reply: Reply, run_id: str, call: str) -> AutomationRun:
+    """Read the answer that holds a run, which has to be the one that was asked for. Raises DecodeError."""
+    run = run_in(reply, call)
+    codec.check_id(run.id, run_id, vendor=VENDOR, call=call, path="$.run.id")
+    return run
+
+
+def task_run_in(reply: Reply, task_run_id: str, call: str) -> Mapping[str, Any]:
+    """Read the answer that holds a task run, beside its task.
+
+    Raises DecodeError where it has no status, or is not the one that was asked for.
+    """
     outer = member_in(reply, "run", call)
     found, path = (outer.get("run"), "$.run.run") if isinstance(outer, dict) else (None, "$.run")
     codec.text_in(found, "status", vendor=VENDOR, call=call, path=path)
-    return cast("Mapping[str, Any]", found)
+    task_run = cast("Mapping[str, Any]", found)
+    codec.check_id(task_run.get("id"), task_run_id, vendor=VENDOR, call=call, path=f"{path}.id")
+    return task_run
 
 
 def member_in(reply: Reply, name: str, call: str) -> Any:

@@ -98,7 +98,9 @@ def read_run(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     call = "bulk.get" if is_bulk_run(ref) else "runs.get"
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
     # `status` alone decides: a failed run may have no `ended_at`, a running one an empty output.
-    return _run(raw, ref, codec.text_in(raw, "status", vendor=VENDOR, call=call), seen_at)
+    status = codec.text_in(raw, "status", vendor=VENDOR, call=call)
+    codec.check_id(raw.get("id"), ref.id, vendor=VENDOR, call=call, path="$.id")
+    return _run(raw, ref, status, seen_at)
 
 
 def _start(url: str, call: str, body: Mapping[str, Any]) -> Request:

@@ -105,6 +105,7 @@ def read_status(reply: Reply, ref: RunRef, seen_at: datetime) -> Run:
     """
     raw = codec.decode(reply.body, vendor=VENDOR, call="aop.status")
     status = codec.text_in(raw, "status", vendor=VENDOR, call="aop.status")
+    codec.check_id(raw.get("aop_item_id"), ref.id, vendor=VENDOR, call="aop.status", path="$.aop_item_id")
     return Run(
         ref=ref,
         state=state_of(status),

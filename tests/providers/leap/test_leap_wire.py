@@ -29,7 +29,9 @@ def sample(name: str) -> Reply:
 
 
 def _get(reply: Reply, scope: str = "h") -> Run:
-    return wire.read_run(reply, RunRef("leap", scope, "rnp_demo1"), _AT)
+    named = re.search(rb'"id": "([a-z]+[0-9]*_demo1)"', reply.body)
+    run_id = "rnp_demo1" if named is None else named[1].decode()
+    return wire.read_run(reply, RunRef("leap", scope, run_id), _AT)
 
 
 def _started(reply: Reply, scope: str = "h") -> Run:
