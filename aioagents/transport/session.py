@@ -14,6 +14,7 @@ from yarl import URL
 
 from ..errors import AgentsError, PoolClosed
 from ..model import Purpose, Reply, Request, Upload
+from ..tracebacks import cut_traceback
 from .aiohttp_errors import fail_body_on_disconnect, redacted, too_large, transport_error
 from .deadlines import Deadlines
 from .direct.encoder import ACCEPT, USER_AGENT
@@ -189,6 +190,7 @@ class SessionSend:
         url = URL(request.url, encoded=True)
         session = self._session(url, is_long=request.is_long)
         observer = self._observe(on_sent, bounds[1], is_long=request.is_long)
+        response: aiohttp.ClientResponse | None = None
         try:
             async with session.request(
                 request.method,
@@ -216,13 +218,14 @@ class SessionSend:
         except (Exception, asyncio.CancelledError) as exc:
             failure = self._uncancelled(exc, observer, is_long=request.is_long)
             if not self._is_transport_failure(failure):
+                cut_traceback(exc)
                 raise
             error, cause = self._translate(request, failure, observer), redacted(failure)
             del failure
         finally:
             if observer is not None:
                 observer.stop()
-            headers, data = {}, None  # or the tracebacks of errors would keep secrets alive
+            headers, data, response = {}, None, None  # or the tracebacks of errors would keep secrets alive
         try:
             raise error from cause  # out here: its context would keep what the redacted cause leaves out
         finally:
