@@ -26,8 +26,7 @@ from .upload import UploadBody
 
 _GRACE: Final = 2.0
 _REFUSAL_TIMEOUT: Final = 5.0  # seconds that reading the body of a refusal may take
-_SUCCESS: Final = 200
-_REDIRECT: Final = 300
+_SUCCESS: Final = range(200, 300)
 
 #: The timeouts that aiohttp enforces, and the deadlines of replies, counted from the sending of their requests.
 Bounds: TypeAlias = tuple[aiohttp.ClientTimeout, Deadlines | None]
@@ -204,7 +203,7 @@ class SessionSend:
                 if request.is_long and self._external_session is None:
                     fail_body_on_disconnect(response)
                 length = response.content_length
-                if not _SUCCESS <= response.status < _REDIRECT:
+                if response.status not in _SUCCESS:
                     body = await self._read_refusal(response, observer)
                 elif (
                     length is None

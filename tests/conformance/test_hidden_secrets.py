@@ -5,7 +5,7 @@ import base64
 import io
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -341,34 +341,45 @@ def test_every_vendor_is_hunted() -> None:
     assert set(ACTS) == set(all_providers())
 
 
-@pytest.fixture(params=["direct", "session"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send small requests over connections of our own, or over sessions of aiohttp."""
+@pytest.fixture(params=["direct", "session", "caller's"])
+async def session(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[aiohttp.ClientSession | None]:
+    """Send small requests over connections of our own, over sessions of ours, or over the caller's session."""
+    if request.param == "caller's":
+        async with aiohttp.ClientSession() as session:
+            yield session
+        return
     if request.param == "session":
         monkeypatch.setattr(aiohttp, "ClientRequest", _OtherRequest)
+    yield None
 
 
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("vendor", "act"), _CASES)
 async def test_requests_that_fail(
-    vendor: str, act: str, fault: str, caplog: pytest.LogCaptureFixture
+    vendor: str,
+    act: str,
+    fault: str,
+    session: aiohttp.ClientSession | None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """No fault of a server shows a secret, however it is sent."""
     caplog.set_level(logging.DEBUG)
     events: list[Event] = []
     async with serving(serve_with(FAULTS[fault], is_token=act == "token")) as server:
-        error = await failing(vendor, act, f"http://127.0.0.1:{server.port}", events)
+        error = await failing(vendor, act, f"http://127.0.0.1:{server.port}", events, session=session)
     check(error, events, caplog.text)
 
 
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://no-such-host.invalid"])
 @pytest.mark.parametrize(("vendor", "act"), _CASES)
-async def test_requests_that_are_not_sent(vendor: str, act: str, url: str) -> None:
+async def test_requests_that_are_not_sent(
+    vendor: str, act: str, url: str, session: aiohttp.ClientSession | None
+) -> None:
     """Neither does a server that is not there."""
     events: list[Event] = []
-    check(await failing(vendor, act, url, events), events)
+    check(await failing(vendor, act, url, events, session=session), events)
 
 
 @pytest.mark.parametrize("outcome", [NotSent, ReplyLost, _Bug, 200, 400, 500])
@@ -446,7 +457,7 @@ async def test_what_rich_and_pytest_print() -> None:
     async with serving(serve_with(FAULTS["500"], is_token=False)) as server:
         error = await failing("leena", "start", f"http://127.0.0.1:{server.port}", [])
     shown = Traceback.from_exception(
-        type(error), error, error.__traceback__, show_locals=True, locals_max_string=None
+        type(error), error, error.__traceback__, show_locals=True, locals_max_string=100_000
     )
     out = io.StringIO()
     Console(file=out, width=300).print(shown)
