@@ -23,8 +23,8 @@ class Hunt:
     """How a vendor is hunted for secrets that show.
 
     `settings` makes the variables of a client for a server at a URL, with `secrets` in them. `calls` are calls of all
-    kinds, which send `CONTENT`, `WEBHOOK_SECRET` and `CALLBACK_TOKEN` where that is possible; one that only requests a
-    token is called `token`, one whose reply is streamed `stream`, and those that start a run `... start`.
+    kinds, which send `CONTENT`, `WEBHOOK_SECRET` and `CALLBACK_TOKEN` where that is possible; one that only requests
+    a token is called `token`, one whose reply is streamed `stream`, and those that start a run `... start`.
     """
 
     settings: Callable[[str], Mapping[str, str]]
