@@ -21,6 +21,7 @@ from .observe import Dispatcher, Hook
 from .polling import Cadence, Learned, PollStatistics, Reader, ScheduledSource, Scheduler
 from .retry import RetryPolicy
 from .tasks import Supervisor
+from .tracebacks import hides_locals
 from .transport import HttpSend, LimiterStatistics, PoolLimits, Timeouts
 
 
@@ -54,6 +55,7 @@ class SessionPool:
     `clock`, `send` and `chance` are for tests.
     """
 
+    @hides_locals
     def __init__(
         self,
         *,

@@ -23,7 +23,7 @@ _PACKAGE: Final = _ROOT / "aioagents"
 FLOORS: Final = (
     {"model"},
     {"errors"},
-    {"clock", "codec", "observe", "retry", "tasks"},
+    {"clock", "codec", "observe", "retry", "tasks", "tracebacks"},
     {"auth", "polling", "transport", "webhooks"},
     {"calls"},
     {"pool"},

@@ -12,6 +12,7 @@ from ..clock import Clock, LoopClock
 from ..errors import AgentsError, AuthenticationError, DecodeError, PoolClosed
 from ..model import Token
 from ..observe import Event, TokenFailed, TokenRenewed, TokenStoreFailed
+from ..tracebacks import hides_locals
 from .store import StoredToken, TokenStore
 
 # Seconds for which further callers get the same failure, so that bad credentials do not hammer the token endpoint.
@@ -189,10 +190,7 @@ class TokenCache:
                 token = await self._load(entry, source)
                 is_shared = token is not None
                 if token is None:
-                    value, lifetime = await source.fetch()
-                    _check_fits(value, source)
-                    now = self._clock.now()
-                    token = Token.from_lifetime(value, lifetime=lifetime, now=now)
+                    token = await self._fetch(source)
                     await self._save(token, source)
         except Exception as exc:  # noqa: BLE001 - a store of the user's may raise anything, and callers have to get it
             error = exc if isinstance(exc, AgentsError) else _wrapped(source, exc)
@@ -210,6 +208,14 @@ class TokenCache:
             )
         finally:
             _end_renewal(entry, renewal)
+
+    @hides_locals
+    async def _fetch(self, source: TokenSource) -> Token:
+        value, lifetime = await source.fetch()
+        if not _fits_header(value):
+            message = f"{source.vendor}: the token has characters that no header may have"
+            raise DecodeError(message, vendor=source.vendor, call="token")
+        return Token.from_lifetime(value, lifetime=lifetime, now=self._clock.now())
 
     @asynccontextmanager
     async def _locked(self, source: TokenSource) -> AsyncIterator[None]:
@@ -279,12 +285,6 @@ def _end_renewal(entry: _Entry, renewal: "asyncio.Future[None]") -> None:
 
 def _fits_header(value: str) -> bool:
     return bool(value) and value.isascii() and value.isprintable()
-
-
-def _check_fits(value: str, source: TokenSource) -> None:
-    if not _fits_header(value):
-        message = f"{source.vendor}: the token has characters that no header may have"
-        raise DecodeError(message, vendor=source.vendor, call="token")
 
 
 def _wrapped(source: TokenSource, exc: Exception) -> AgentsError:

@@ -11,19 +11,21 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ..model import Secret
+from ..model import Secret, SecretMapping
+from ..tracebacks import hides_locals
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SEPARATOR: Final = "__"
 
 
+@hides_locals
 def read_settings(
     required: Iterable[str],
     optional: Iterable[str] = (),
     environ: Mapping[str, str] | None = None,
     *,
     name: str = "",
-) -> dict[str, str]:
+) -> Mapping[str, str]:
     """Return variables of `environ`, by default the process's own; empty ones count as not set.
 
     Line breaks at the end of a value are dropped: files of secrets end in one. With `name`, the variables of that
@@ -37,7 +39,7 @@ def read_settings(
     missing = [each + suffix for each in needed if not texts[each]]
     if missing:
         raise ValueError(f"not set in the environment: {', '.join(missing)}")
-    return {each: text for each, text in texts.items() if text}
+    return SecretMapping({each: text for each, text in texts.items() if text})
 
 
 def endpoint_names(variables: Iterable[str], environ: Mapping[str, str] | None = None) -> list[str]:
@@ -63,6 +65,7 @@ def check_endpoint_name(name: str) -> str:
     return name
 
 
+@hides_locals
 def basic_header(user: str, password: Secret) -> str:
     """Return an HTTP Basic `Authorization` header (RFC 7617, UTF-8)."""
     return "Basic " + b64encode(f"{user}:{password.reveal()}".encode()).decode("ascii")

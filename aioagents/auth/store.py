@@ -1,22 +1,29 @@
 """Token stores: they share tokens with other pools of the process, or with other processes."""
 
+import errno
 import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 import anyio.to_thread
 from attrs import field, frozen
 
 from ..codec import decode_json, encode_json
+from ..tracebacks import hides_locals
+
+if TYPE_CHECKING:
+    from filelock import AsyncFileLock
 
 # A renewal takes seconds: a process that holds the lock for longer hangs.
 _LOCK_TIMEOUT: Final = 60.0
 _LOCK_INTERVAL: Final = 0.05
+# Windows has none; there, only administrators may make symbolic links.
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 
 
 @frozen(kw_only=True)
@@ -75,7 +82,8 @@ class FileTokenStore:
 
     Only its owner can read the file (mode 0600). It is replaced atomically, so that a reader never sees half of it.
     Beside it are empty lock files: `<name>.lock`, and one for each account. Tokens are written in clear text;
-    passwords are not written.
+    passwords are not written. A symbolic link in place of one of these files raises OSError: in a folder where others
+    may write, it could lead to tokens of theirs, or to a file of ours that would be emptied.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -88,24 +96,22 @@ class FileTokenStore:
             raise IsADirectoryError(f"{self._path} is a directory; name a file for the tokens in it")
         self._lock_class = AsyncFileLock
 
+    @hides_locals
     async def load(self, key: str) -> StoredToken | None:
         """Return the token that is stored, or None; a damaged file counts as empty."""
         return _stored((await anyio.to_thread.run_sync(self._read)).get(key))
 
+    @hides_locals
     async def save(self, key: str, token: StoredToken) -> None:
         """Store `token`. Raises OSError when the file cannot be written."""
-        async with self._lock_class(
-            f"{self._path}.lock", timeout=_LOCK_TIMEOUT, poll_interval=_LOCK_INTERVAL, mode=0o600
-        ):
+        async with self._new_lock(".lock"):
             await anyio.to_thread.run_sync(self._write, key, token)
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncIterator[None]:
         """Hold the lock for renewing this token; after a minute, or where files cannot be locked, go on without."""
         name = sha256(key.encode()).hexdigest()[:16]
-        lock = self._lock_class(
-            f"{self._path}.{name}.lock", timeout=_LOCK_TIMEOUT, poll_interval=_LOCK_INTERVAL, mode=0o600
-        )
+        lock = self._new_lock(f".{name}.lock")
         is_held = False
         try:
             await lock.acquire()
@@ -119,9 +125,16 @@ class FileTokenStore:
                 with anyio.CancelScope(shield=True):  # releasing is local and waits for nothing
                     await lock.release()
 
+    def _new_lock(self, suffix: str) -> "AsyncFileLock":
+        path = Path(f"{self._path}{suffix}")
+        _refuse_link(path)  # not every filelock does
+        return self._lock_class(path, timeout=_LOCK_TIMEOUT, poll_interval=_LOCK_INTERVAL, mode=0o600)
+
     def _read(self) -> dict[str, Any]:
+        _refuse_link(self._path)
         try:
-            content = decode_json(self._path.read_bytes())
+            with open(self._path, "rb", opener=_open_no_link) as file:
+                content = decode_json(file.read())
         except (FileNotFoundError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -144,6 +157,15 @@ class FileTokenStore:
 
     def __repr__(self) -> str:
         return f"FileTokenStore({str(self._path)!r})"
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | _NO_LINK)
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "a symbolic link is not followed", str(path))
 
 
 def _stored(entry: Any) -> StoredToken | None:

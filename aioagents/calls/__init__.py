@@ -9,6 +9,7 @@ from .reply_errors import (
     note_reply,
     read_any_refusal,
     read_json_refusal,
+    read_reply,
     refusal_object,
 )
 from .streams import StreamingCall
@@ -25,5 +26,6 @@ __all__ = [
     "note_reply",
     "read_any_refusal",
     "read_json_refusal",
+    "read_reply",
     "refusal_object",
 ]

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ..clock import Clock
 from ..errors import AgentsError, NotSent, PoolClosed, ReplyError, ReplyLost, StartUnknown
@@ -41,7 +41,7 @@ class StartRequest:
     advice: str | Callable[[], str]
     action: str = "started a run"
     is_run: bool = True
-    redacted_body: bytes | None = None
+    redacted_body: bytes | None = field(default=None, repr=False)
     sign: Callable[[Request], Request] | None = None
     find_handle: Callable[[Any], RunHandle | None] | None = None
 

@@ -1,5 +1,6 @@
 """Errors made of replies: of a refusal, and of a body that cannot be read. Pure."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
@@ -8,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from attrs import field, frozen
 
 from .. import codec
-from ..errors import AgentsError, AuthenticationError, DecodeError, ReplyError, error_class
+from ..errors import AgentsError, AuthenticationError, ReplyError, error_class
 from ..model import Reply, Request, StreamedReply
 from ..retry import read_retry_after
+from ..tracebacks import hide_locals
+from .redaction import known_secrets, redact
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,6 +22,9 @@ T = TypeVar("T")
 
 _MAX_DETAIL: Final = 500
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid")
+#: What identifies a request has no spaces, and is short; a header that was repeated is neither.
+_ID: Final = re.compile(r"[!-~]{1,200}")
+_UNSIGNED: Final[Mapping[str, str]] = MappingProxyType({})
 _MESSAGE_MEMBERS: Final = ("message", "msg", "error", "detail", "error_description", "errorMessage", "errors")
 #: Members that may hold an object with the message, or a list of such objects.
 _NESTED_IN: Final = ("error", "errors")
@@ -82,12 +88,18 @@ def error_of_reply(
     *,
     utcnow: "datetime",
     read_refusal: ReadRefusal = read_any_refusal,
+    headers: Mapping[str, str] = _UNSIGNED,
+    shown_body: bytes | None = None,
 ) -> ReplyError:
-    """Return the error for a reply whose status is not 2xx, with what `read_refusal` finds in its body."""
+    """Return the error for a reply whose status is not 2xx, with what `read_refusal` finds in its body.
+
+    Secrets that were sent in `request`, or in `headers` beside its own, are replaced by asterisks where the server
+    repeats them. `shown_body` is the part of the body that is no secret, if that is known.
+    """
     after = read_retry_after(reply.headers.get("retry-after"), utcnow=utcnow)
     found = read_refusal(reply)
     refusal = found or read_any_refusal(reply)
-    return error_class(reply.status)(
+    error = error_class(reply.status)(
         f"{vendor}: {request.call} was answered with {reply.status}",
         vendor=vendor,
         call=request.call,
@@ -99,6 +111,8 @@ def error_of_reply(
         is_foreign=found is None,
         **refusal.facts,
     )
+    redact(error, known_secrets(request, headers, shown_body))
+    return error
 
 
 def as_authentication_error(error: ReplyError) -> AuthenticationError:
@@ -112,16 +126,22 @@ def as_authentication_error(error: ReplyError) -> AuthenticationError:
 
 
 def read_reply(read: Callable[[Reply], T], reply: Reply) -> T:
-    """Return what `read` makes of a reply. A DecodeError that it raises gets the reply's status and request id."""
+    """Return what `read` makes of a reply. Errors that it raises are handled by `note_reply`."""
     try:
         return read(reply)
-    except DecodeError as error:
+    except Exception as error:
         note_reply(error, reply)
         raise
 
 
-def note_reply(error: AgentsError, reply: Reply | StreamedReply) -> None:
-    """Set the status and the vendor's request id of `reply` on `error`, which says that it could not be read."""
+def note_reply(error: Exception, reply: Reply | StreamedReply) -> None:
+    """Set the status and the vendor's request id of `reply` on `error`, which says that it could not be read.
+
+    The local variables of what read it are cleared: tracebacks would show the reply.
+    """
+    hide_locals(error)
+    if not isinstance(error, AgentsError):
+        return
     if error.status is None:
         error.status = reply.status
     if error.request_id is None:
@@ -129,7 +149,8 @@ def note_reply(error: AgentsError, reply: Reply | StreamedReply) -> None:
 
 
 def _request_id(headers: Mapping[str, str]) -> str | None:
-    return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+    found = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+    return found if found is not None and _ID.fullmatch(found) else None
 
 
 def _refusal_in(body: dict[str, Any]) -> Refusal | None:

@@ -75,11 +75,13 @@ class RequestSender:
                 token = await self._acquire_permit(account, token, is_poll=is_poll, is_first=is_again)
                 sent_at = self._clock.now()
             permit = LongRequestPermit(limiter, on_sent, is_poll=is_poll) if request.is_long else limiter
+            headers = account.headers if token is None else token.headers
             try:
                 self.requests += 1
+                signed = request if pending is None else pending.sign(request)
                 reply = await send(
-                    request if pending is None else pending.sign(request),
-                    headers=account.headers if token is None else token.headers,
+                    signed,
+                    headers=headers,
                     on_sent=permit.note_sent if isinstance(permit, LongRequestPermit) else on_sent,
                 )
             except Exception as exc:
@@ -102,10 +104,12 @@ class RequestSender:
                 return reply
             error = error_of_reply(
                 account.vendor,
-                request,
+                signed,
                 reply,
                 utcnow=self._clock.utcnow(),
                 read_refusal=account.read_refusal,
+                headers=headers,
+                shown_body=None if pending is None else pending.start.redacted_body,
             )
             self._adjust_rate(account, error, sent_at)
             try:

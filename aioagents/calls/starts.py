@@ -17,7 +17,7 @@ from ..retry import is_outcome_unknown, is_reply_lost
 from ..tasks import Supervisor
 from .account import Account
 from .pending import PendingStart, Start, StartRequest
-from .reply_errors import note_reply
+from .reply_errors import read_reply
 from .sender import RequestSender
 
 T = TypeVar("T")
@@ -146,13 +146,9 @@ class Starts:
         failures = 0
         request = start.request
         while True:
-            reply = None
             try:
-                reply = await self._sender.send(account, request, pending)
-                return start.read(reply)
+                return read_reply(start.read, await self._sender.send(account, request, pending))
             except AgentsError as error:
-                if reply is not None:
-                    note_reply(error, reply)
                 failures += 1
                 error.tries = failures
                 next_request = await self._next_request(

@@ -13,8 +13,9 @@ from ..errors import AgentsError, DecodeError, ReplyLost, StartUnknown
 from ..model import Reply, Request, Run, StreamedReply, StreamSend
 from ..observe import Dispatcher, RequestDone, RunStarted
 from ..retry import is_outcome_unknown
-from .account import Account
+from .account import UNSIGNED, Account
 from .pending import PendingStart, StartRequest
+from .redaction import known_secrets, redact
 from .reply_errors import note_reply
 from .sender import RequestSender
 
@@ -52,6 +53,7 @@ class StreamingCall:
         self._permit = AsyncExitStack()
         self._connection = AsyncExitStack()
         self._reply: StreamedReply | None = None
+        self._signature: Mapping[str, str] = UNSIGNED
         self._bytes: AsyncIterator[bytes] | None = None
         self._error: AgentsError | None = None
         self._is_run_noted = False
@@ -160,6 +162,7 @@ class StreamingCall:
     ) -> Reply:
         """Send once; return the reply, of a 2xx one without its body, which is still to arrive."""
         began_at, self._error, self._reply = self._clock.now(), None, None
+        self._signature = headers
         async with AsyncExitStack() as connection:
             connection.callback(self._emit_done, began_at)
             try:
@@ -195,9 +198,13 @@ class StreamingCall:
         return self._pending.start_unknown(cause)
 
     def note_reply(self, error: DecodeError) -> None:
-        """Set the status and the vendor's request id of the reply on `error`, which says that it cannot be read."""
+        """Set the status and the vendor's request id of the reply on `error`, which says that it cannot be read.
+
+        Secrets that the reply repeats are replaced in it.
+        """
         if self._reply is not None:
             note_reply(error, self._reply)
+            redact(error, known_secrets(self._request, self._signature, self._start.redacted_body))
 
     def _emit_abandoned(self) -> None:
         """Emit that a run may have begun, unless that was reported otherwise."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from ..calls import Account, note_reply
-from ..errors import DecodeError, NotFound
+from ..errors import NotFound
 from ..model import Reply, Request, Run, RunRef
 from ..polling import Hinted
 from ..pool import SessionPool
@@ -55,7 +55,7 @@ class RunReader:
             raise
         try:
             return self._run_in(reply, ref)
-        except DecodeError as error:
+        except Exception as error:
             note_reply(error, reply)
             raise
 

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from ..model import Secret
+from ..model import Secret, SecretMapping
+from ..tracebacks import hides_locals
 
 # Includes letters of other scripts: whether such a name resolves is up to the resolver.
 _HOST: Final = re.compile(r"[\w.-]+|[0-9a-f:.]+(?:%\w+)?")
@@ -104,6 +105,7 @@ def check_header_value(text: str, name: str) -> str:
     return text
 
 
+@hides_locals
 def key_headers(
     key: str | Secret | None, name: str, *, header: str = "Authorization", prefix: str = "Bearer"
 ) -> Mapping[str, str]:
@@ -124,7 +126,7 @@ def key_headers(
     if prefix := prefix.lstrip():
         check_header_value(prefix.rstrip(), "key_prefix")
         text = f"{prefix} {text}" if prefix[-1].isalnum() else prefix + text
-    return MappingProxyType({header: text})
+    return SecretMapping({header: text})
 
 
 def account_name(vendor: str, *parts: str | Secret) -> str:

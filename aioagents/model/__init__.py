@@ -2,7 +2,7 @@
 
 from .http import Purpose, Reply, Request, Send, StreamedReply, StreamSend, Upload
 from .run import Run, RunRef
-from .secret import Secret
+from .secret import Secret, SecretMapping
 from .state import RunState
 from .token import Token
 
@@ -14,6 +14,7 @@ __all__ = [
     "RunRef",
     "RunState",
     "Secret",
+    "SecretMapping",
     "Send",
     "StreamSend",
     "StreamedReply",

@@ -1,10 +1,11 @@
 """A bearer token, and the times at which it is to be renewed."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, Self
 
 from attrs import field, frozen
+
+from .secret import SecretMapping
 
 # Where a vendor does not say how long a token is valid, another one is requested after so many seconds.
 DEFAULT_LIFETIME: Final = 300.0
@@ -36,7 +37,7 @@ class Token:
         expires_at = now + left
         return cls(
             value=value,
-            headers=MappingProxyType({"Authorization": f"Bearer {value}"}),
+            headers=SecretMapping({"Authorization": f"Bearer {value}"}),
             lifetime=lifetime,
             advisory_at=expires_at - min(lifetime * _ADVISORY_SHARE, _ADVISORY_MOST),
             mandatory_at=expires_at - min(lifetime * _MANDATORY_SHARE, _MANDATORY_MOST),

@@ -142,6 +142,11 @@ class Within:
                 awaited = run(step, value)
             except StopIteration as stop:
                 return stop.value
+            except BaseException:
+                awaited = value = (
+                    None  # tracebacks would show them: a reply, or aiohttp's error with its request
+                )
+                raise
             try:
                 value = yield awaited
                 step = coroutine.send

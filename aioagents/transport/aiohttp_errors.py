@@ -8,6 +8,7 @@ import aiohttp
 
 from ..errors import DecodeError, NotSent, ReplyLost, TransportError
 from ..model import Request
+from ..tracebacks import drop_tracebacks
 from .limits import PoolLimits
 
 # The connection was not established, so nothing was sent.
@@ -75,10 +76,7 @@ def redacted(exc: BaseException) -> BaseException:
     """
     if isinstance(exc, aiohttp.ClientResponseError):
         return aiohttp.ClientError(f"{type(exc).__name__}, status {exc.status}")
-    left: BaseException | None = exc
-    while left is not None:
-        left.__traceback__ = None
-        left = left.__cause__ or left.__context__
+    drop_tracebacks(exc)
     return exc
 
 

@@ -14,6 +14,7 @@ from yarl import URL
 
 from ..errors import AgentsError, PoolClosed
 from ..model import Purpose, Reply, Request, Upload
+from ..tracebacks import cut_traceback
 from .aiohttp_errors import fail_body_on_disconnect, redacted, too_large, transport_error
 from .deadlines import Deadlines
 from .direct.encoder import ACCEPT, USER_AGENT
@@ -25,8 +26,7 @@ from .upload import UploadBody
 
 _GRACE: Final = 2.0
 _REFUSAL_TIMEOUT: Final = 5.0  # seconds that reading the body of a refusal may take
-_SUCCESS: Final = 200
-_REDIRECT: Final = 300
+_SUCCESS: Final = range(200, 300)
 
 #: The timeouts that aiohttp enforces, and the deadlines of replies, counted from the sending of their requests.
 Bounds: TypeAlias = tuple[aiohttp.ClientTimeout, Deadlines | None]
@@ -189,6 +189,7 @@ class SessionSend:
         url = URL(request.url, encoded=True)
         session = self._session(url, is_long=request.is_long)
         observer = self._observe(on_sent, bounds[1], is_long=request.is_long)
+        response: aiohttp.ClientResponse | None = None
         try:
             async with session.request(
                 request.method,
@@ -202,7 +203,7 @@ class SessionSend:
                 if request.is_long and self._external_session is None:
                     fail_body_on_disconnect(response)
                 length = response.content_length
-                if not _SUCCESS <= response.status < _REDIRECT:
+                if response.status not in _SUCCESS:
                     body = await self._read_refusal(response, observer)
                 elif (
                     length is None
@@ -216,13 +217,14 @@ class SessionSend:
         except (Exception, asyncio.CancelledError) as exc:
             failure = self._uncancelled(exc, observer, is_long=request.is_long)
             if not self._is_transport_failure(failure):
+                cut_traceback(exc)
                 raise
             error, cause = self._translate(request, failure, observer), redacted(failure)
             del failure
         finally:
             if observer is not None:
                 observer.stop()
-            headers, data = {}, None  # or the tracebacks of errors would keep secrets alive
+            headers, data, response = {}, None, None  # or the tracebacks of errors would keep secrets alive
         try:
             raise error from cause  # out here: its context would keep what the redacted cause leaves out
         finally:

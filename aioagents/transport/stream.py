@@ -8,6 +8,7 @@ from typing import Final, Protocol, Self, TypeVar
 import aiohttp
 
 from ..errors import AgentsError, TransportError
+from ..tracebacks import cut_traceback
 from .aiohttp_errors import fail_body_on_disconnect, redacted
 
 T = TypeVar("T")
@@ -125,6 +126,7 @@ class HttpStream:
         except (Exception, asyncio.CancelledError) as exc:
             error = self._translate(exc, has_begun=self._begun is not None)
             if error is None:
+                cut_traceback(exc)
                 raise
             cause = redacted(exc)
         raise error from cause  # out here: its context would keep what the redacted cause leaves out

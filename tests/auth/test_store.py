@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -105,6 +106,62 @@ async def test_damaged_files_count_as_empty(path: Path, content: bytes) -> None:
     assert await store.load("a") is None
     await store.save("a", TOKEN)
     assert await store.load("a") == TOKEN
+
+
+def _link(path: Path, target: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(target, target_is_directory=target.is_dir())
+
+
+def _remove_link(path: Path) -> None:
+    assert path.is_symlink()
+    path.unlink()
+
+
+async def test_links_are_not_followed(path: Path, tmp_path: Path) -> None:
+    """A symbolic link in place of the file or of a lock is an error: nothing is read, emptied or replaced."""
+    elsewhere = tmp_path / "elsewhere"
+    await FileTokenStore(elsewhere).save("a", TOKEN)
+    _link(path, elsewhere)
+    store = FileTokenStore(path)
+    with pytest.raises(OSError, match="symbolic link"):
+        await store.load("a")
+    with pytest.raises(OSError, match="symbolic link"):
+        await store.save("a", OTHER)
+    _remove_link(path)
+    for lock in (tmp_path / "tokens.json.lock", tmp_path / "tokens.json.ca978112ca1bbdca.lock"):
+        _link(lock, elsewhere)
+    with pytest.raises(OSError, match="symbolic link"):
+        await store.save("a", OTHER)
+    with pytest.raises(OSError, match="symbolic link"):
+        async with store.lock("a"):
+            pass
+    assert await FileTokenStore(elsewhere).load("a") == TOKEN
+
+
+async def test_folders_may_be_links(tmp_path: Path) -> None:
+    """The folder of the file may be a link."""
+    await FileTokenStore(tmp_path / "real" / "other.json").save("a", TOKEN)
+    _link(tmp_path / "link", tmp_path / "real")
+    store = FileTokenStore(tmp_path / "link" / "tokens.json")
+    await store.save("a", TOKEN)
+    assert await store.load("a") == TOKEN
+
+
+@pytest.mark.parametrize("call", ["load", "save"])
+async def test_errors_show_no_token(path: Path, call: str) -> None:
+    """An error of the file shows no token in the local variables of its traceback."""
+    store = FileTokenStore(path)
+    await FileTokenStore(path / "other.json").save("a", TOKEN)  # so that the path becomes a folder
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - which one depends on the system
+        await (store.load("a") if call == "load" else store.save("a", TOKEN))
+    shown = [
+        repr(frame.f_locals)
+        for frame, _ in traceback.walk_tb(caught.tb)
+        if "/tests/" not in frame.f_code.co_filename
+    ]
+    assert shown
+    assert not [each for each in shown if TOKEN.value in each]
 
 
 async def test_saves_at_the_same_time_lose_nothing(path: Path) -> None:

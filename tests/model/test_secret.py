@@ -4,9 +4,10 @@ import copy
 import pickle
 
 import pytest
+from rich.pretty import pretty_repr
 
 from aioagents.codec import encode_json
-from aioagents.model import Secret
+from aioagents.model import Secret, SecretMapping
 
 
 def test_is_never_shown() -> None:
@@ -38,3 +39,19 @@ def test_compares_by_value() -> None:
     assert Secret("a") != "a"
     assert not Secret("")
     assert Secret("a")
+
+
+def test_a_mapping_shows_names_alone() -> None:
+    """It is read as any mapping is, and its values show nowhere."""
+    headers = SecretMapping({"Authorization": "Bearer hunter2"})
+    assert (dict(headers), {**headers}, list(headers), len(headers)) == (
+        {"Authorization": "Bearer hunter2"},
+        {"Authorization": "Bearer hunter2"},
+        ["Authorization"],
+        1,
+    )
+    assert list(headers.items()) == [("Authorization", "Bearer hunter2")]
+    assert headers == {"Authorization": "Bearer hunter2"}
+    assert f"{headers} {headers!r} {pretty_repr(headers)}" == " ".join(["SecretMapping(Authorization)"] * 3)
+    with pytest.raises(TypeError, match="pickled"):
+        pickle.dumps(headers)

@@ -11,6 +11,7 @@ from ...codec import member
 from ...contract import Uploadable, check_text, file_form, open_upload, path_segment
 from ...errors import NotFound, ReplyError
 from ...model import Reply
+from ...tracebacks import hides_locals
 from .calls import Calls
 from .identity import Identity
 from .settings import VENDOR
@@ -42,6 +43,7 @@ class Attachments:
         self._calls = calls
         self._url = f"{calls.url}/attachments"
 
+    @hides_locals
     async def upload(
         self, file: Uploadable, *, user_reference: str, file_name: str | None = None
     ) -> UploadedAttachment:

@@ -17,6 +17,7 @@ from ...contract import (
 from ...model import RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
+from ...tracebacks import hides_locals
 from . import dock_wire, run_wire
 from .apps import Apps
 from .attachments import Attachments
@@ -61,6 +62,7 @@ class AgentPlatform(RunClient):
 
     vendor: ClassVar[str] = VENDOR
 
+    @hides_locals
     def __init__(
         self,
         pool: SessionPool,

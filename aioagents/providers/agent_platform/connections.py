@@ -14,6 +14,7 @@ from ... import codec
 from ...codec import member
 from ...contract import check_text, path_segment
 from ...model import Secret
+from ...tracebacks import hides_locals
 from .calls import Calls
 from .wire import KORE, check_whole, check_word, request
 
@@ -142,6 +143,7 @@ class Connections:
         reading = request(self._item(connection_id), "connections.get", method="GET")
         return await self._calls.call(reading, _read)
 
+    @hides_locals
     async def create(
         self,
         *,
@@ -173,6 +175,7 @@ class Connections:
             redacted_body=shown(body),
         )
 
+    @hides_locals
     async def update(self, connection_id: str, *, fields: FieldValues) -> Connection:
         """Change fields of a connection; `API_KEY` is required. The platform refuses this for the provider `API`."""
         body = {"fields": field_values(fields)}

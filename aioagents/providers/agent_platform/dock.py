@@ -7,6 +7,7 @@ from ...contract import Endpoint, RunReader, check_ref, path_segment
 from ...errors import DecodeError
 from ...model import Purpose, Reply, Run, RunRef
 from ...polling import RunHandle, ScheduledSource
+from ...tracebacks import hides_locals
 from .calls import Calls
 from .dock_wire import DOCK, STATUS, DockJob, read_job, read_started, status_request
 from .download import Download
@@ -92,6 +93,7 @@ class Dock:
         """Return a handle on a job by its reference. Raises BadReference for one of another endpoint."""
         return self.follow(check_ref(ref, self._endpoint).id)
 
+    @hides_locals
     async def start(
         self,
         path: str,
@@ -139,6 +141,7 @@ class DockResource:
     def __init__(self, dock: Dock) -> None:
         self._dock = dock
 
+    @hides_locals
     async def _begin(
         self, item_id: str, verb: str, body: Any = None, *, call: str | None = None, **options: Any
     ) -> DockHandle:

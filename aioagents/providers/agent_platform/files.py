@@ -20,6 +20,7 @@ from ...contract import (
 )
 from ...errors import Conflict
 from ...model import Reply, Request
+from ...tracebacks import hides_locals
 from .calls import Calls
 from .wire import KORE, check_whole, form_request, request
 
@@ -58,6 +59,7 @@ class Files:
         self._calls = calls
         self._chunks = Chunks(calls)
 
+    @hides_locals
     async def upload(
         self,
         file: Uploadable,

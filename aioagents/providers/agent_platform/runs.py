@@ -15,6 +15,7 @@ from ...contract import (
 )
 from ...model import RunRef, Secret
 from ...polling import RunHandle
+from ...tracebacks import hides_locals
 from ...webhooks import WebhookReceiver
 from .calls import Calls, require_authorized
 from .identity import Identity
@@ -59,6 +60,7 @@ class Runs:
         self._source = calls.pool.source((VENDOR, "runs", calls.url, calls.account.name), reader, VENDOR)
         self._starter = RunStarter(calls.pool, calls.account, self._source, advice=_ADVICE)
 
+    @hides_locals
     async def execute(
         self,
         text: Input | None = None,
@@ -89,6 +91,7 @@ class Runs:
             require_authorized(found.pending_authorizations, request.call, found)
         return found
 
+    @hides_locals
     async def start(
         self,
         text: Input | None = None,
@@ -161,6 +164,7 @@ class Runs:
         )
         return RunStream(self._calls, start, mode, ref_of)
 
+    @hides_locals
     async def _begin(
         self, body: Mapping[str, Any], registration: WebhookRegistration, options: RunOptions
     ) -> RunHandle:

@@ -12,6 +12,7 @@ from ...codec import member
 from ...contract import EventDecoder
 from ...errors import DecodeError, PoolClosed, ReplyLost, StreamCut
 from ...model import Run, RunRef, RunState
+from ...tracebacks import hides_locals
 from .calls import Calls
 from .options import StreamMode
 from .settings import VENDOR
@@ -212,6 +213,7 @@ class RunStream:
         finally:
             await self._close()
 
+    @hides_locals
     async def _next(self, streaming: StreamingCall, pieces: AsyncIterator[bytes]) -> list[StreamEvent] | None:
         """Wait for the next piece, and return the events that it completes; None at the end."""
         decoder = self._decoder

@@ -10,6 +10,7 @@ from ...codec import encode_json
 from ...errors import NotFound
 from ...model import Reply, Request
 from ...pool import SessionPool
+from ...tracebacks import hides_locals
 from .history import RunFilters, RunHistory
 from .wire import create_request, get_request, item_url, list_request, runs_in, update_request
 
@@ -69,6 +70,7 @@ class Resource(Generic[T]):
         request = list_request(self._calls.url(self._name), f"{self._name}.list", query)
         return await self._calls.call(request, self._read_list)
 
+    @hides_locals
     async def create(self, body: Mapping[str, object], name: str) -> T:
         """Create an item called `name`, once. Raises `StartUnknown`, whose body lacks a secret, as `Caller.start`."""
         request = create_request(self._calls.url(self._name), f"{self._name}.create", body)
@@ -90,6 +92,7 @@ class Resource(Generic[T]):
         """Return an item."""
         return await self._calls.call(get_request(self.url(item_id), f"{self._name}.get"), self._read)
 
+    @hides_locals
     async def update(self, item_id: str, body: Mapping[str, object]) -> T:
         """Change the members in `body`, and return the item."""
         request = update_request(self.url(item_id), f"{self._name}.update", body)

@@ -7,6 +7,7 @@ from ...clock import sleep
 from ...errors import Conflict
 from ...model import Purpose, Request
 from ...polling import RunHandle
+from ...tracebacks import hides_locals
 from .calls import Calls, Resource
 from .definitions import JobChanges, job_body, job_changes, listing
 from .handles import Handles
@@ -46,6 +47,7 @@ class Jobs:
         """Return the jobs, by name then id; no `limit` or 0 means all. Sources: `config`, `dynamic`, `package`."""
         return await self._jobs.get_all(listing(scope, workspace_id, source, limit=limit))
 
+    @hides_locals
     async def create(
         self,
         *,
@@ -72,6 +74,7 @@ class Jobs:
         """Return a job."""
         return await self._jobs.get(job_id)
 
+    @hides_locals
     async def update(self, job_id: str, /, **changes: Unpack[JobChanges]) -> Job:
         """Change the given members only; `schedule`, `retry`, `task` ... are replaced as a whole.
 

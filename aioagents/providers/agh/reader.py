@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 
+from ...calls import read_reply
 from ...contract import GRACE, with_hint
 from ...errors import AgentsError, NotFound
 from ...model import Purpose, Reply, Request, Run, RunRef
@@ -157,7 +158,7 @@ class AghReader:
         return retry
 
     async def _ask_once(self, request: Request, read: Callable[[Reply], Any]) -> Any:
-        return read(await self._pool.caller.poll(self._calls.account, request))
+        return read_reply(read, await self._pool.caller.poll(self._calls.account, request))
 
     async def _ask(self, request: Request, read: Callable[[Reply], Any]) -> Any:
         return await self._pool.caller.call(self._calls.account, request, read)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TypeAlias, Unpack
 
 from ...model import Secret
+from ...tracebacks import hides_locals
 from .calls import Calls, Resource
 from .definitions import TriggerChanges, listing, trigger_body, trigger_changes
 from .history import RunFilters, RunHistory
@@ -32,6 +33,7 @@ class Triggers:
         """Return the triggers, by name then id; `event` has to match exactly, no `limit` or 0 means all."""
         return await self._triggers.get_all(listing(scope, workspace_id, source, event=event, limit=limit))
 
+    @hides_locals
     async def create(  # noqa: PLR0913 - the members of the JSON body
         self,
         *,
@@ -63,6 +65,7 @@ class Triggers:
         """Return a trigger."""
         return await self._triggers.get(trigger_id)
 
+    @hides_locals
     async def update(self, trigger_id: str, /, **changes: Unpack[TriggerChanges]) -> Trigger:
         """Change the given members only; `filter={}` clears the filter.
 

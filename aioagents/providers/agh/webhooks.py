@@ -8,6 +8,7 @@ from ... import codec
 from ...calls import Start
 from ...contract import check_header_value, path_segment
 from ...model import Secret
+from ...tracebacks import hides_locals
 from .calls import Calls
 from .checks import check_filled
 from .delivery import MOST, Delivery, DeliverySender, OutgoingDelivery
@@ -23,6 +24,7 @@ class Webhooks:
         self._calls = calls
         self._handles = handles
 
+    @hides_locals
     async def deliver(
         self,
         endpoint: str,

@@ -19,6 +19,7 @@ from ...contract import (
 from ...model import Request, RunRef, Secret
 from ...polling import RunHandle
 from ...pool import SessionPool
+from ...tracebacks import hides_locals
 from ...webhooks import WebhookReceiver, run_reader
 from .refusals import read_refusal
 from .settings import BASE_URL, REQUIRED, VARIABLES, Dialect
@@ -39,6 +40,7 @@ class Leap(RunClient):
 
     vendor: ClassVar[str] = VENDOR
 
+    @hides_locals
     def __init__(
         self,
         pool: SessionPool,
@@ -91,6 +93,7 @@ class Leap(RunClient):
         request = get_request(self._base_url, self._endpoint.ref("no-such-run"))
         await self._check_key(self._account, request)  # how an unknown run is answered is undocumented
 
+    @hides_locals
     async def run(
         self,
         workflow_id: str,
@@ -113,6 +116,7 @@ class Leap(RunClient):
             target=workflow_id,
         )
 
+    @hides_locals
     async def run_bulk(
         self, workflow_id: str, input_csv_url: str, *, webhook_url: str | WebhookReceiver | None = None
     ) -> RunHandle:
@@ -150,6 +154,7 @@ class Leap(RunClient):
         get_request(self._base_url, ref)
         return RunHandle(self._source, ref)
 
+    @hides_locals
     async def _start(
         self,
         build: Callable[[str | None], Request],

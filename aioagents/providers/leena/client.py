@@ -18,6 +18,7 @@ from ...contract import (
 from ...model import RunRef
 from ...polling import RunHandle
 from ...pool import SessionPool
+from ...tracebacks import hides_locals
 from .analytics import OVERLAP, Report, ReportQuery, Sync
 from .refusals import read_refusal
 from .settings import VENDOR, LeenaCredentials, LeenaEndpoints, region_from_env
@@ -93,6 +94,7 @@ class Leena(RunClient):
         for account in {self._account, self._report_account}:
             await account.token()
 
+    @hides_locals
     async def execute(
         self, aop_id: str, *, message: str = "", context: Mapping[str, Any] | None = None
     ) -> RunHandle:

@@ -11,6 +11,7 @@ from ...contract import path_segment
 from ...errors import DecodeError
 from ...model import Purpose, Reply, Request, Run, RunRef, RunState
 from ...model.token import DEFAULT_LIFETIME
+from ...tracebacks import hides_locals
 from .settings import VENDOR, LeenaCredentials
 from .states import ACCEPTED, state_of
 
@@ -23,6 +24,7 @@ class _Token:
     expires_in: Any = None
 
 
+@hides_locals
 def token_request(base_url: str, credentials: LeenaCredentials) -> Request:
     """Build the password grant: Basic client credentials, and a JSON body instead of RFC 6749's form."""
     body = {

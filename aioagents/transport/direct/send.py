@@ -10,6 +10,7 @@ from yarl import URL
 
 from ...errors import AgentsError, PoolClosed
 from ...model import Purpose, Reply, Request
+from ...tracebacks import cut_traceback
 from ..aiohttp_errors import redacted, too_large, transport_error
 from ..deadlines import Deadlines
 from ..limits import PoolLimits, Timeouts
@@ -92,8 +93,11 @@ class DirectSend:
                 request, exc, is_sent=is_sent, is_reported=is_sent and on_sent is not None
             )
             cause = redacted(exc)
+        except BaseException as exc:
+            cut_traceback(exc)
+            raise
         finally:
-            headers, data, body = {}, b"", b""  # or this frame would
+            headers, received, data, body = {}, {}, b"", b""  # or this frame would keep secrets alive
         try:
             raise error from cause
         finally:
@@ -107,31 +111,28 @@ class DirectSend:
         What may be repeated is sent once more where its connection had been closed while it was idle.
         """
         is_again = not request.is_repeatable
-        try:
-            while True:
-                waiter = connection.request(
-                    data,
-                    request.method,
-                    most=self._most_bytes[request.purpose],
-                    refusal_timeout=self._refusal_timeout,
-                    deadlines=self._deadlines[request.purpose] if due_at is None else None,
-                    due_at=due_at,
-                )
-                try:
-                    return await waiter
-                except asyncio.CancelledError:
-                    if (
-                        waiter.cancelled()
-                    ):  # else the reply has arrived, and the connection may be another's by now
-                        connection.abort()
+        while True:
+            waiter = connection.request(
+                data,
+                request.method,
+                most=self._most_bytes[request.purpose],
+                refusal_timeout=self._refusal_timeout,
+                deadlines=self._deadlines[request.purpose] if due_at is None else None,
+                due_at=due_at,
+            )
+            try:
+                return await waiter
+            except asyncio.CancelledError:
+                if (
+                    waiter.cancelled()
+                ):  # else the reply has arrived, and the connection may be another's by now
+                    connection.abort()
+                raise
+            except _FAILURES as exc:
+                if is_again or not connection.was_stale(exc):
                     raise
-                except _FAILURES as exc:
-                    if is_again or not connection.was_stale(exc):
-                        raise
-                is_again = True
-                connection = await self._connect(host, due_at)
-        finally:
-            data = b""  # or the tracebacks of errors would keep it alive
+            is_again = True
+            connection = await self._connect(host, due_at)
 
     async def aclose(self) -> None:
         """Close all connections. May be called twice."""
@@ -154,7 +155,6 @@ class DirectSend:
         target = request.url[match.end() :].partition("#")[0]
         data = host.encoder.encode(request, target if target.startswith("/") else f"/{target}", headers)
         if data is None:
-            del headers, match, target
             raise ValueError(f"{request.call}: HTTP does not allow a header, or the URL")
         return host, data
 

@@ -6,7 +6,7 @@ from aioagents import RunHandle, RunState
 from aioagents.contract import BatchRow
 from aioagents.contract.fake import RunPlan
 from aioagents.providers.agh.fake import AghRules, FakeAgh
-from tests.conformance.adapter import Adapter
+from tests.conformance.adapter import CONTENT, WEBHOOK_SECRET, Adapter, Hunt, waited
 
 
 async def _start(client: Any, target: str) -> RunHandle:
@@ -21,6 +21,32 @@ def _make_fake(plan: RunPlan) -> FakeAgh:
     fake.install_job({"scope": "global", "name": "target", "schedule": schedule, "task": {}}, job_id="target")
     return fake
 
+
+_TRIGGER: Final = {
+    "scope": "global",
+    "name": "t",
+    "agent_name": "a",
+    "prompt": CONTENT,
+    "event": "webhook",
+    "endpoint_slug": "slug",
+    "webhook_secret_value": WEBHOOK_SECRET,
+}
+
+_HUNT: Final = Hunt(
+    settings=lambda url: {**dict.fromkeys(("AGH_BASE_URL",), url)},
+    secrets=(),
+    calls={
+        "long start": lambda c: c.jobs.trigger("j1"),
+        "create": lambda c: c.triggers.create(**_TRIGGER),
+        "update": lambda c: c.triggers.update("t1", prompt=CONTENT, webhook_secret_value=WEBHOOK_SECRET),
+        "deliver": lambda c: c.webhooks.deliver(
+            "slug--wbh_1", {"password": CONTENT}, secret=WEBHOOK_SECRET, timeout=0.3
+        ),
+        "poll": lambda c: c.runs.follow("r1").poll(),
+        "wait": lambda c: waited(c.runs.follow("r1")),
+        "call": lambda c: c.jobs.list(),
+    },
+)
 
 ADAPTER: Final = Adapter(
     name="agh",
@@ -37,6 +63,7 @@ ADAPTER: Final = Adapter(
     start_call="jobs.trigger",
     poll_call="task-runs.get",
     secrets=(),
+    hunt=_HUNT,
     unknown_id="run-none",
     refusals=(
         (b'{"error": "validation failed"}', "validation failed", ""),
