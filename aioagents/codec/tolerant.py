@@ -30,7 +30,7 @@ _NOT_BRACKETS: Final = re.compile(r'[^"\[\]{}]*')
 
 
 def has_long_integer(body: bytes) -> bool:
-    """Return whether JSON may hold an integer of more than 64 bits, for which a strict reader returns the nearest float."""
+    """Return whether JSON may hold an integer of more than 64 bits, which a strict reader reads as a float."""
     return _LONG in body.translate(_DIGITS) and _LONG_INTEGER.search(body) is not None
 
 
