@@ -194,11 +194,16 @@ class SessionPool:
             )
         return account
 
-    def source(self, key: Hashable, reader: Reader, vendor: str) -> ScheduledSource:
-        """Return the source of `key`, which is made on the first call."""
+    def source(
+        self, key: Hashable, reader: Reader, vendor: str, *, cannot_cancel: str = ""
+    ) -> ScheduledSource:
+        """Return the source of `key`, which is made on the first call.
+
+        `cannot_cancel` may say why its runs cannot be cancelled, where `reader` is no `Canceller`.
+        """
         source = self._sources.get(key)
         if source is None:
-            source = self._sources[key] = self._scheduler.source(reader, vendor)
+            source = self._sources[key] = self._scheduler.source(reader, vendor, cannot_cancel=cannot_cancel)
         return source
 
     def statistics(self) -> PoolStatistics:
@@ -214,7 +219,7 @@ class SessionPool:
 
     def _spawn_poller(
         self, work: Coroutine[Any, Any, None], on_end: Callable[["asyncio.Task[Any]"], object]
-    ) -> object:
+    ) -> "asyncio.Task[Any]":
         # Poll workers serve all callers, so they have no context variables of one.
         return self._supervisor.spawn(work, context=Context(), on_end=on_end)
 

@@ -59,9 +59,9 @@ class PollPlan:
         #: What the driver has to carry out, in this order, each in one of these contexts if there are any.
         self.effects: list[tuple[Contexts, Effect]] = []
 
-    def source(self, reader: Reader, vendor: str) -> Source:
+    def source(self, reader: Reader, vendor: str, *, cannot_cancel: str = "") -> Source:
         """Return a new source for the runs of one account."""
-        source = Source(reader, vendor, SlowStart(self._outage))
+        source = Source(reader, vendor, SlowStart(self._outage), cannot_cancel=cannot_cancel)
         self.sources.append(source)
         return source
 

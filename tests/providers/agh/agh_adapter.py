@@ -1,5 +1,6 @@
 """How the common tests use AGH Runtime."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aioagents import RunHandle, RunState
@@ -20,6 +21,11 @@ def _make_fake(plan: RunPlan) -> FakeAgh:
     schedule = {"mode": "cron", "expr": "0 0 1 1 *"}
     fake.install_job({"scope": "global", "name": "target", "schedule": schedule, "task": {}}, job_id="target")
     return fake
+
+
+def _ask(fake: Any, run_id: str) -> Sequence[str]:
+    fake.pause_task(run_id)
+    return ("resume",)
 
 
 ADAPTER: Final = Adapter(
@@ -49,4 +55,6 @@ ADAPTER: Final = Adapter(
     finds_lost=True,
     has_input=False,
     needs_settings=False,
+    cancel_call="task-runs.cancel",
+    ask=_ask,
 )
