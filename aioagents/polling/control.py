@@ -137,7 +137,7 @@ class RunControl:
             known = fault if fault is None or isinstance(fault, AgentsError) else _broken(ref, fault)
             context.run(scheduler.emit, event(known))
             if future.done():
-                if known is not fault:  # a vendor's folder is broken, and nobody is there to be told
+                if known is not fault:  # a vendor's folder is broken, and nobody waits any more
                     task.get_loop().call_exception_handler({"message": str(known), "exception": fault})
             elif fault is None:
                 future.set_result(None)

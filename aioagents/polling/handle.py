@@ -215,7 +215,7 @@ class RunHandle:
         is_over = last is not None and last.state.is_terminal
         feed = Feed(last if is_over or polled.asked_at > -math.inf else None)
         if not is_over:
-            polled = self._polled = self._scheduler.join(self._shared(), feed)
+            polled = self._polled = self._scheduler.join(self._polled, feed)
         try:
             while True:
                 run = await feed.next()
@@ -241,7 +241,7 @@ class RunHandle:
         if polled.last is not None and polled.last.state.is_terminal:
             waiter.set_result(polled.last)
         else:
-            waiter.polled = self._polled = self._scheduler.join(self._shared(), waiter)
+            waiter.polled = self._polled = self._scheduler.join(self._polled, waiter)
         return waiter.take_back
 
     def _join(self, states: frozenset[RunState] | None) -> "tuple[asyncio.Future[Run], PolledRun, Waiter]":
@@ -252,7 +252,7 @@ class RunHandle:
             future.set_result(polled.last)
             return future, polled, future
         waiter = StateListener(future, states) if states else future
-        polled = self._polled = self._scheduler.join(self._shared(), waiter)
+        polled = self._polled = self._scheduler.join(self._polled, waiter)
         return future, polled, waiter
 
     def _expire(self, future: "asyncio.Future[Run]", seconds: float) -> None:

@@ -80,6 +80,7 @@ class PollPlan:
         known = run.source.runs.setdefault(run.ref, run)
         if known is not run:
             known.is_woken |= run.is_woken
+            known.is_cancel_requested |= run.is_cancel_requested
             known.begun_at = run.begun_at if known.begun_at is None else known.begun_at
             known.target = known.target or run.target
             run = known

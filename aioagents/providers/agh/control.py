@@ -46,7 +46,7 @@ class ControllingReader(AghReader):
         Raises `Conflict` for one that has none by then, and for a task run that needs attention.
         """
         for delay in (*_DELAYS, None):
-            record, run = await self._look_up(ref, last)
+            record, run = await self._record_of(ref, last)
             if run is not None and run.state.is_terminal:
                 return run
             if is_delegated(record):
@@ -65,7 +65,7 @@ class ControllingReader(AghReader):
         Approving queues another run of the task, which this handle does not follow. Raises `Unsupported` for a run
         that was not delegated.
         """
-        record, _ = await self._look_up(ref, last)
+        record, _ = await self._record_of(ref, last)
         if not record.task_id:
             words = f"run {ref} takes no answer: it was not delegated to a task"
             raise Unsupported(words, vendor=VENDOR, ref=ref)
@@ -76,8 +76,8 @@ class ControllingReader(AghReader):
             if error.tries == 1:  # else an earlier try may have been the one that decided
                 raise
 
-    async def _look_up(self, ref: RunRef, last: Run | None) -> tuple[AutomationRun, Run | None]:
-        """Return the record of a run, and the run as it says; None for a delegated one, whose end it does not have."""
+    async def _record_of(self, ref: RunRef, last: Run | None) -> tuple[AutomationRun, Run | None]:
+        """Return the record of a run, and the run as it says; None for a delegated one, which has no end."""
         known = self._delegated_in(last)
         if known is not None:
             return known, None

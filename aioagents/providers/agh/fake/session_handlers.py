@@ -48,7 +48,7 @@ class SessionHandlers:
         return self._state.text(HTTPStatus.OK)
 
     def _end(self, call: Call) -> bool:
-        """Let the agent of a session stop, if it works; return whether it did. Raises `Refused`."""
+        """Stop the agent of a session; return whether it was at work. Raises `Refused`."""
         wanted = call.path["session_id"].strip()
         record = next((each for each in self._records() if each.session_id == wanted), None)
         if record is None or self._workspace(record) != call.path["workspace_id"].strip():

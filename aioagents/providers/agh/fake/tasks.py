@@ -199,7 +199,7 @@ class Tasks:
         return run
 
     def resume(self, task: Task) -> None:
-        """Let a paused task go on; one that is not paused stays as it is."""
+        """Resume a paused task; one that is not paused stays as it is."""
         self._count_force(task)
         task.is_paused = False
 
