@@ -84,9 +84,9 @@ class RunControl:
                 on_sent=partial(set_requested, is_requested=True),
             )
         except (Conflict, NotFound) as error:
-            seen = await self._end_after(error)
             if error.tries == 1:  # else an earlier try may have cancelled it
                 set_requested(is_requested=was_requested)
+            seen = await self._end_after(error)
         except Exception as error:
             if not isinstance(error, _MAY_HAVE_ACTED):
                 set_requested(is_requested=was_requested)
