@@ -219,7 +219,7 @@ class SessionPool:
 
     def _spawn_poller(
         self, work: Coroutine[Any, Any, None], on_end: Callable[["asyncio.Task[Any]"], object]
-    ) -> "asyncio.Task[Any]":
+    ) -> object:
         # Poll workers serve all callers, so they have no context variables of one.
         return self._supervisor.spawn(work, context=Context(), on_end=on_end)
 

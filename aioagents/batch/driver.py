@@ -265,7 +265,7 @@ class BatchDriver:
         self._pool.caller.cancel_unsent(self._starts)
 
     def _abandon(self, row: Row, error: Exception | None) -> None:
-        handle, fault = row.handle, None
+        handle, fault = row.handle, cast("AgentsError | None", None)
         if row.ref is None and error is not None:
             fault = cut_off_start(row.key, row.target, row.sent_at, error)
             if isinstance(error, AgentsError) and not isinstance(error, NotSent | PoolClosed):

@@ -126,9 +126,12 @@ class RunControl:
         """Do what `make` returns in a task of the pool's, for `LIMIT` seconds at most; emit an event at its end."""
         scheduler, context = self._scheduler, copy_context()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task: asyncio.Task[Any] | None = None
         is_late = False
 
         async def work() -> None:
+            nonlocal task
+            task = asyncio.current_task()
             await Within(context, make())
 
         def ended(task: "asyncio.Task[Any]") -> None:
@@ -147,11 +150,12 @@ class RunControl:
         def give_up() -> None:
             nonlocal is_late
             is_late = True
-            task.cancel()
+            if task is not None:
+                task.cancel()
 
         timer = scheduler.clock.call_at(scheduler.clock.now() + LIMIT, give_up)
         try:
-            task = scheduler.spawn(work(), ended)
+            scheduler.spawn(work(), ended)
         except PoolClosed:
             timer.cancel()
             raise

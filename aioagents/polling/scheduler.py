@@ -91,9 +91,7 @@ class Scheduler:
         cadence: Cadence,
         retry: RetryPolicy,
         emit: Dispatcher,
-        spawn: Callable[
-            [Coroutine[Any, Any, None], Callable[["asyncio.Task[Any]"], object]], "asyncio.Task[Any]"
-        ],
+        spawn: Callable[[Coroutine[Any, Any, None], Callable[["asyncio.Task[Any]"], object]], object],
         ensure_open: Callable[[], None],
         pollers: int,
         chance: Callable[[], float] = random.random,

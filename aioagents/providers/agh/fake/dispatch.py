@@ -161,8 +161,10 @@ class Dispatcher:
         return True
 
     def _of_session(self, session_id: str) -> Dispatch | None:
-        active = (each for each in self._active if each.running is not None)
-        return next((each for each in active if each.running.session_id == session_id), None)
+        for each in self._active:
+            if each.running is not None and each.running.session_id == session_id:
+                return each
+        return None
 
     def forget_all(self) -> None:
         """Leave everything in progress as it is for ever: the daemon was stopped."""
