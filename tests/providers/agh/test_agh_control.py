@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aioagents import Conflict, NotFound, ReplyLost, RunHandle, RunState, Unsupported
+from aioagents import Conflict, Learned, NotFound, ReplyLost, RunHandle, RunState, Unsupported
 from aioagents.contract.fake import RunPlan
 from aioagents.model import Reply, Request
 from aioagents.observe import CancelSent
@@ -200,3 +200,22 @@ def test_prompt_of_a_session_is_cancelled_in_the_fake_server() -> None:
 def _record(run: RunHandle) -> Any:
     assert run.last is not None
     return run.last.raw["run"]
+
+
+async def test_cadence_learns_no_duration_of_a_run_that_was_cancelled() -> None:
+    """A run that was cut short says nothing of how long such runs last; one that ended by itself does."""
+    cadence = Learned()
+    scripts = {"task": script(("running", 1000.0), "completed")}
+    async with agh_rig(scripts=scripts, cadence=cadence) as r:
+        job = r.job("task", task={})
+        for is_cancelled in (True, False):
+            run = await r.done(r.agh.jobs.trigger(job))
+            waiter = await r.begin(run.wait())
+            await r.clock.advance(500)
+            key = f"agh:{job}:running"
+            before = cadence.remembered(key)
+            if is_cancelled:
+                await run.cancel()
+            await r.clock.advance(700)
+            assert (await waiter).state.is_terminal
+            assert (cadence.remembered(key) > before) is not is_cancelled
