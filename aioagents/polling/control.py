@@ -153,12 +153,8 @@ class RunControl:
             if task is not None:
                 task.cancel()
 
+        scheduler.spawn(work(), ended)
         timer = scheduler.clock.call_at(scheduler.clock.now() + LIMIT, give_up)
-        try:
-            scheduler.spawn(work(), ended)
-        except PoolClosed:
-            timer.cancel()
-            raise
         await future
 
 
