@@ -15,10 +15,13 @@
     │   └── ServerError              5xx
     ├── DecodeError                  the vendor's reply has the wrong shape
     ├── StartUnknown                 a start was sent, and whether a run began cannot be known
-    ├── RunFailed, RunAborted        the run itself; raised by `result()` alone
+    ├── RunFailed                    the run itself; raised by `result()` alone
+    ├── RunAborted                   the same
+    │   └── RunCancelled             the run ended after a batch asked the vendor to cancel it
     ├── WaitTimeout                  the wait's own deadline; also a TimeoutError
     ├── BadReference                 a text is no reference, or a reference is not of this endpoint; also a ValueError
     ├── PoolClosed                   the pool is closed, not yet open, or of another event loop
+    ├── Unsupported                  the vendor has no call for this; nothing was sent
     ├── AuthorizationRequired        an end user has to sign in first
     ├── WebhookRejected              a delivery that cannot be trusted
     └── JournalError                 a batch's journal cannot be used
@@ -172,6 +175,10 @@ class RunAborted(AgentsError):
     """The run was aborted or cancelled at the vendor."""
 
 
+class RunCancelled(RunAborted):
+    """The run ended after a batch asked the vendor to cancel it. `run` has the end, whatever the vendor calls it."""
+
+
 class WaitTimeout(AgentsError, TimeoutError):
     """The wait's deadline passed; the run goes on. `run` is the run as last seen, if any poll succeeded.
 
@@ -184,6 +191,10 @@ class WaitTimeout(AgentsError, TimeoutError):
 
 class PoolClosed(AgentsError):
     """The pool is closed, was never entered, or belongs to another event loop."""
+
+
+class Unsupported(AgentsError):
+    """The vendor has no call for what was asked. Nothing was sent."""
 
 
 class AuthorizationRequired(AgentsError):

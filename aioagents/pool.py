@@ -196,11 +196,16 @@ class SessionPool:
             )
         return account
 
-    def source(self, key: Hashable, reader: Reader, vendor: str) -> ScheduledSource:
-        """Return the source of `key`, which is made on the first call."""
+    def source(
+        self, key: Hashable, reader: Reader, vendor: str, *, cannot_cancel: str = ""
+    ) -> ScheduledSource:
+        """Return the source of `key`, which is made on the first call.
+
+        `cannot_cancel` may say why its runs cannot be cancelled, where `reader` is no `Canceller`.
+        """
         source = self._sources.get(key)
         if source is None:
-            source = self._sources[key] = self._scheduler.source(reader, vendor)
+            source = self._sources[key] = self._scheduler.source(reader, vendor, cannot_cancel=cannot_cancel)
         return source
 
     def statistics(self) -> PoolStatistics:

@@ -32,12 +32,14 @@ class BatchCore(BatchEvents):
             self._follow_waiting(now)
             self._take_ready(now, utc)
             self._read_on()
+        elif self._cancelling.is_on:
+            self._cancel_runs(now)
         changes = None if self._is_closed else self._backlog.next_call()
         if changes is not None:
             self._outbox.add(states.Save(changes))
         if not self.is_over and self._is_finished(now):
             self.end()
-        self._set_wake()
+        self._set_wake(now)
         return self._outbox.take()
 
     def _leave_late_runs(self, now: float) -> None:
@@ -98,6 +100,14 @@ class BatchCore(BatchEvents):
         if intake.has_room_for_input():
             self._outbox.add(states.ReadInput())
 
+    def _cancel_runs(self, now: float) -> None:
+        """Cancel the runs that are followed, and come to those that an earlier run of the batch started."""
+        self._follow_waiting(now)
+        if self.intake.has_room_for_open():
+            self._outbox.add(states.ReadOpen())
+        for row in self._cancelling.take():
+            self._outbox.add(states.Cancel(row))
+
     @property
     def _has_room(self) -> bool:
         """Return whether one more row may be in flight; False while too many outcomes are unread."""
@@ -114,15 +124,19 @@ class BatchCore(BatchEvents):
             return True
         if self._backlog or self._slots.sending:
             return False
+        if self._cancelling.is_on:
+            return self.intake.is_open_done and self._cancelling.is_done(now)
         return self.is_stopping or (self.intake.is_done and not self._in_flight)
 
-    def _set_wake(self) -> None:
+    def _set_wake(self, now: float) -> None:
         """Ask for commands at the next time at which something is due without a further event."""
         at = math.inf if self.is_over else self._ends_at
         if self._deadlines:
             at = min(at, next(iter(self._deadlines.values())))
         if self._recorded:
             at = min(at, self._slots.send_at)
+        if self._cancelling.wake_at > now and not self.is_over:
+            at = min(at, self._cancelling.wake_at)
         if not self.is_stopping and self._is_row_ready:
             at = min(at, self._slots.ready_at if self._slots.has_free else self._slots.rested_at)
         if at != self._wake_at:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 
 from ..contract import BatchRow, RunClient
-from ..errors import AgentsError, NotSent, PoolClosed, StartUnknown
+from ..errors import AgentsError, NotSent, PoolClosed
 from ..model import Run
 from ..observe import StartAbandoned
 from ..tasks import Supervisor
 from . import states
 from .core import BatchCore
 from .outcome import BatchStatistics, Outcome
-from .plan import CHECK_BY_HAND
+from .plan import cut_off_start
 from .reader import RowReader, Rows
 from .record import BatchJournal, Change
 from .settings import BatchSettings
@@ -69,6 +69,7 @@ class BatchDriver:
             states.CancelUnsent: self._cancel_unsent,
             states.Follow: lambda command: self._follow(command.row),
             states.Unfollow: lambda command: self._unfollow(command.row),
+            states.Cancel: lambda command: self._spawn(self._cancel(command.row)),
             states.Emit: self._emit,
             states.Abandon: lambda command: self._abandon(command.row, command.error),
             states.WakeAt: lambda command: self._wake_at(command.at),
@@ -102,9 +103,9 @@ class BatchDriver:
             self._happened()  # it was the reader who held up the starts
         return outcome
 
-    def stop(self, grace: float) -> None:
+    def stop(self, grace: float, *, cancel: bool = False) -> None:
         """Start nothing more; the batch is over once all starts are recorded, or after `grace` seconds."""
-        self._core.stop(grace, self._clock.now())
+        self._core.stop(grace, self._clock.now(), cancel=cancel)
         self._decide()  # now: what is not sent yet must not be sent
 
     async def aclose(self) -> None:
@@ -264,9 +265,9 @@ class BatchDriver:
         self._pool.caller.cancel_unsent(self._starts)
 
     def _abandon(self, row: Row, error: Exception | None) -> None:
-        handle, fault = row.handle, None
+        handle, fault = row.handle, cast("AgentsError | None", None)
         if row.ref is None and error is not None:
-            fault = _unknown(row, error)
+            fault = cut_off_start(row.key, row.target, row.sent_at, error)
             if isinstance(error, AgentsError) and not isinstance(error, NotSent | PoolClosed):
                 fault = error
         self._pool.caller.emit_abandoned(
@@ -296,7 +297,19 @@ class BatchDriver:
         return self._client.attach(row.ref)
 
     def _run_ended(self, row: Row, end: Run | Exception) -> None:
-        self._core.run_ended(row, end, self._clock.now())
+        is_cancelled = row.handle is not None and row.handle.is_cancel_requested
+        self._core.run_ended(row, end, self._clock.now(), is_cancelled=is_cancelled)
+        self._happened()
+
+    async def _cancel(self, row: Row) -> None:
+        """Ask the vendor to cancel the run of a row. Cancelled, the request goes on in the pool."""
+        error: Exception | None = None
+        try:
+            if row.handle is not None:
+                await row.handle.cancel()
+        except Exception as caught:  # noqa: BLE001 - a run that cannot be cancelled affects no other
+            error = caught
+        self._core.cancel_ended(row, error, self._clock.now())
         self._happened()
 
     def _unfollow(self, row: Row) -> None:
@@ -335,15 +348,3 @@ def _resolve(future: "asyncio.Future[None] | None") -> None:
 
 def _as_exception(fault: BaseException | None) -> Exception:
     return fault if isinstance(fault, Exception) else AgentsError(f"ended by {fault!r}")
-
-
-def _unknown(row: Row, error: Exception) -> AgentsError:
-    """Return the error of a start that was cancelled, or broke in a client's code: it may have been sent."""
-    unknown = StartUnknown(
-        f"whether the start of {row.key!r} began a run cannot be known: {type(error).__name__}",
-        target=row.target,
-        sent_at=row.sent_at,
-        advice=CHECK_BY_HAND,
-    )
-    unknown.__cause__ = error
-    return unknown

@@ -17,27 +17,17 @@ from ..model import Run
 from ..polling import RunHandle
 from . import states
 from .backlog import Backlog
+from .cancelling import Cancelling
 from .intake import Intake
 from .outbox import Outbox
 from .outcome import Outcome
-from .plan import classify, ended, unstarted
+from .plan import check_delay, classify, ended, no_delay, unstarted
 from .record import Change, Record, RowState
 from .settings import BatchSettings
 from .slots import Slots
 from .states import IN_FLIGHT_PHASES, Emit, Phase, Row
 
 _NOBODY: Mapping[str, Exception] = {}
-
-
-def _no_delay(_: AgentsError, __: int) -> None:
-    return None
-
-
-def _check_delay(seconds: float | None) -> float | None:
-    """Return `seconds`, which a client returned. Raises ValueError for what would let a slot rest for ever."""
-    if seconds is not None and not 0 <= seconds < math.inf:
-        raise ValueError(f"retry_delay has to return 0 or more seconds, or None, not {seconds!r}")
-    return seconds
 
 
 class BatchEvents:
@@ -53,7 +43,7 @@ class BatchEvents:
         settings: BatchSettings,
         *,
         vendor: str = "",
-        retry_delay: Callable[[AgentsError, int], float | None] = _no_delay,
+        retry_delay: Callable[[AgentsError, int], float | None] = no_delay,
         reports_found: bool = False,
     ) -> None:
         self._settings = settings
@@ -64,6 +54,7 @@ class BatchEvents:
         #: Takes the events of rows that come in.
         self.intake = Intake(settings, self._outbox, self._backlog, reports_found=reports_found)
         self._slots = Slots(most=settings.sending, outage=settings.outage, rate=settings.starts_per_second)
+        self._cancelling = Cancelling(settings.sending)
         self._in_flight = 0
         self._starts = 0
         self._recorded: deque[Row] = deque()  # on disk as SENDING, and to be sent
@@ -123,7 +114,7 @@ class BatchEvents:
         elif phase in {Phase.ENDING, Phase.ENDING_AT_ONCE}:
             assert row.run is not None  # noqa: S101 - the phase says so
             self._starts += phase is Phase.ENDING_AT_ONCE
-            self._report(row, Outcome.of_run(row.key, row.target, row.run))
+            self._report(row, Outcome.of_run(row.key, row.target, row.run, is_cancelled=row.is_cancelled))
         elif phase is Phase.FAILING:
             self._report(row, Outcome(key=row.key, state=row.state, target=row.target, error=row.error))
         elif phase is Phase.RETURNING:
@@ -213,7 +204,7 @@ class BatchEvents:
         if not isinstance(error, AgentsError):
             return None
         try:
-            return _check_delay(self._retry_delay(error, self._slots.refusals))
+            return check_delay(self._retry_delay(error, self._slots.refusals))
         except Exception as fault:  # noqa: BLE001 - of a client's code: the row has its outcome all the same
             self.fail(fault, now)
             return None
@@ -242,20 +233,32 @@ class BatchEvents:
 
     # Runs
 
-    def run_ended(self, row: Row, end: Run | Exception, now: float) -> None:
-        """Note that the run of a row has ended, or that it cannot be followed any more."""
+    def run_ended(self, row: Row, end: Run | Exception, now: float, *, is_cancelled: bool = False) -> None:
+        """Note that the run of a row has ended, or that it cannot be followed any more.
+
+        `is_cancelled` says that the vendor was asked to cancel it.
+        """
         if row.phase is not Phase.FOLLOWED or self.is_over:
             return
         self._deadlines.pop(row, None)
         row.unfollow = None
         if isinstance(end, Run):
-            row.run = end
+            row.run, row.is_cancelled = end, is_cancelled
+            self._cancelling.forget(row)
             row.move(Phase.ENDING)
-            self._backlog.add(row, ended(row.key, end))
+            self._backlog.add(row, ended(row.key, end, is_cancelled=is_cancelled))
             return
         self._report_started(row, end)
         if isinstance(end, PoolClosed):
             self.fail(end, now)
+
+    def cancel_ended(self, row: Row, error: Exception | None, now: float) -> None:
+        """Note that the vendor was asked to cancel the run of a row; with an `error` the row stays STARTED."""
+        is_reported = self._cancelling.ended(row, error, now)
+        if error is not None and is_reported and not self.is_over:
+            self._deadlines.pop(row, None)
+            self._outbox.add(states.Unfollow(row))
+            self._report_started(row, error)
 
     def released(self, keys: Collection[str]) -> None:
         """Note that rows belong to another owner from now on: those that are not SENDING yet are forgotten."""
@@ -272,8 +275,13 @@ class BatchEvents:
         """Note that the reader has left without taking the outcomes in `unread`."""
         self._outbox.leave(unread)
 
-    def stop(self, grace: float, now: float) -> None:
-        """Start nothing more; end once all starts are recorded, or after `grace` seconds, which may be shortened."""
+    def stop(self, grace: float, now: float, *, cancel: bool = False) -> None:
+        """Start nothing more; end once all starts are recorded, or after `grace` seconds, which may be shortened.
+
+        With `cancel` all runs that are followed, or come to be, are cancelled first.
+        """
+        if cancel:
+            self._cancelling.begin((*self.intake.active.values(), *self.intake.resumed.values()))
         self._cancels_unsent |= not self.is_stopping
         self.is_stopping = True
         self._ends_at = min(self._ends_at, now + grace)
@@ -304,6 +312,7 @@ class BatchEvents:
         if self._settings.timeout is not None:
             self._deadlines[row] = now + self._settings.timeout
         self._outbox.add(states.Follow(row))
+        self._cancelling.add(row)
 
     def _report(self, row: Row, outcome: Outcome) -> None:
         self._forget(row)
@@ -311,28 +320,16 @@ class BatchEvents:
 
     def _report_started(self, row: Row, error: Exception) -> None:
         """Report a row whose run is not followed any more."""
-        self._report(
-            row,
-            Outcome(
-                key=row.key, state=RowState.STARTED, target=row.target, ref=row.ref, run=row.last, error=error
-            ),
-        )
+        self._report(row, _left(row, RowState.STARTED, error))
 
     def _report_sending(self, row: Row) -> None:
         """Report a row that the journal still has as SENDING."""
         self._forget(row)
-        outcome = Outcome(
-            key=row.key,
-            state=RowState.SENDING,
-            target=row.target,
-            ref=row.ref,
-            run=row.last,
-            error=row.error,
-        )
-        self._outbox.emit(outcome, row)
+        self._outbox.emit(_left(row, RowState.SENDING, row.error), row)
 
     def _forget(self, row: Row) -> None:
         self._in_flight -= row.phase in IN_FLIGHT_PHASES
+        self._cancelling.forget(row)
         self.intake.forget(row)
 
     def end(self) -> None:
@@ -345,3 +342,8 @@ class BatchEvents:
             if row.phase is Phase.FOLLOWED:
                 self._outbox.add(states.Unfollow(row))
         self._outbox.add(states.End(self.error))
+
+
+def _left(row: Row, state: RowState, error: Exception | None) -> Outcome:
+    """Return the outcome of a row that is not settled."""
+    return Outcome(key=row.key, state=state, target=row.target, ref=row.ref, run=row.last, error=error)

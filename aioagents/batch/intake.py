@@ -209,6 +209,11 @@ class Intake:
         is_left = self._unclaimed or self._claiming or self.ready or self.waiting or self._lost
         return self._input_ended and self._open_ended and not is_left
 
+    @property
+    def is_open_done(self) -> bool:
+        """Return whether each row that an earlier run left is settled, or followed."""
+        return self._open_ended and not (self.waiting or self._lost)
+
     def release(self, keys: Collection[str]) -> None:
         """Forget rows that are not SENDING yet: another owner has them now."""
         kept: deque[Row] = deque()

@@ -7,7 +7,7 @@ from typing import Final
 from attrs import field, frozen
 
 from .. import errors
-from ..errors import AgentsError, StartUnknown
+from ..errors import AgentsError, RunCancelled, StartUnknown
 from ..model import Run, RunRef
 from ..model.quick import quick
 from .plan import ENDS, fault_of
@@ -27,10 +27,10 @@ class Outcome:
     and the wait for it ended with `error`; `SENDING`, what became of its start could not be recorded.
 
     `run` is the run as it was seen last, `error` what went wrong: the error of the start or of the wait, `RunFailed`
-    or `RunAborted` for such an end, `RowFault` for a line that is no row (`key` is then empty where none could be
-    read), ValueError for a key that stands twice (a `RowFault` where the row's line is known). `is_replayed`: the
-    row was settled by an earlier run of the batch and comes from the journal; `run` then has what is kept there, and
-    no `raw`.
+    or `RunAborted` for such an end, `RunCancelled` for one that the batch asked for, `RowFault` for a line that is no
+    row (`key` is then empty where none could be read), ValueError for a key that stands twice (a `RowFault` where the
+    row's line is known). `is_replayed`: the row was settled by an earlier run of the batch and comes from the
+    journal; `run` then has what is kept there, and no `raw`.
     """
 
     key: str
@@ -46,10 +46,16 @@ class Outcome:
         """Return whether the batch has nothing left to do for the row."""
         return self.state.is_settled
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Return whether the run ended because the batch asked the vendor to cancel it, whatever its `state` is."""
+        return isinstance(self.error, RunCancelled)
+
     @classmethod
-    def of_run(cls, key: str, target: str, run: Run) -> "Outcome":
+    def of_run(cls, key: str, target: str, run: Run, *, is_cancelled: bool = False) -> "Outcome":
         """Return the outcome of a run that ended."""
-        return cls(key=key, state=ENDS[run.state], target=target, ref=run.ref, run=run, error=fault_of(run))
+        error = fault_of(run, is_cancelled=is_cancelled)
+        return cls(key=key, state=ENDS[run.state], target=target, ref=run.ref, run=run, error=error)
 
     @classmethod
     def of_record(cls, record: Record) -> "Outcome":
@@ -61,7 +67,9 @@ class Outcome:
             target=record.target,
             ref=record.ref,
             run=run,
-            error=_error_of(record) if run is None else fault_of(run),
+            error=_error_of(record)
+            if run is None
+            else fault_of(run, is_cancelled=record.kind == RunCancelled.__name__),
             is_replayed=True,
         )
 

@@ -1,5 +1,6 @@
 """What an error or the end of a run means for a row of a batch. Pure."""
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from ..errors import (
     PoolClosed,
     ReplyError,
     RunAborted,
+    RunCancelled,
     RunFailed,
     StartUnknown,
 )
@@ -72,6 +74,18 @@ def _is_final(error: AgentsError) -> bool:
     return error.status >= _FIRST_CLIENT_STATUS and error.status not in _LATER
 
 
+def no_delay(_: AgentsError, __: int) -> None:
+    """Return that no start was refused for want of a slot."""
+    return
+
+
+def check_delay(seconds: float | None) -> float | None:
+    """Return `seconds`, which a client returned. Raises ValueError for what would let a slot rest for ever."""
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise ValueError(f"retry_delay has to return 0 or more seconds, or None, not {seconds!r}")
+    return seconds
+
+
 def words_of(error: Exception) -> str:
     """Return what a journal keeps of an error: our message, and the vendor's own words where there are any."""
     detail = error.detail if isinstance(error, AgentsError) else ""
@@ -83,9 +97,9 @@ def unstarted(key: str, state: RowState, error: Exception, *, at: datetime) -> C
     return Change(key=key, state=state, at=at, kind=type(error).__name__, error=words_of(error))
 
 
-def ended(key: str, run: Run, *, ref: RunRef | None = None) -> Change:
+def ended(key: str, run: Run, *, ref: RunRef | None = None, is_cancelled: bool = False) -> Change:
     """Return the change of a row whose run has ended; with its reference where the row is not STARTED."""
-    error = fault_of(run)
+    error = fault_of(run, is_cancelled=is_cancelled)
     return Change(
         key=key,
         state=ENDS[run.state],
@@ -99,8 +113,15 @@ def ended(key: str, run: Run, *, ref: RunRef | None = None) -> Change:
     )
 
 
-def fault_of(run: Run) -> AgentsError | None:
-    """Return the error that `RunHandle.result` raises for an end, None for a completed run."""
+def fault_of(run: Run, *, is_cancelled: bool = False) -> AgentsError | None:
+    """Return the error that `RunHandle.result` raises for an end, None for a completed run.
+
+    `is_cancelled`: the vendor was asked to cancel the run. Then it is `RunCancelled`, also where the vendor calls the
+    run completed; one that failed all the same has failed.
+    """
+    if is_cancelled and run.state is not RunState.FAILED:
+        words = f"run {run.ref} was cancelled by its batch, and ended as {run.status}"
+        return RunCancelled(words, vendor=run.ref.vendor, ref=run.ref, run=run)
     if run.state is RunState.COMPLETED:
         return None
     kind = RunFailed if run.state is RunState.FAILED else RunAborted
@@ -116,3 +137,15 @@ def lost_start(record: Record) -> StartUnknown:
         sent_at=record.sent_at,
         advice=CHECK_BY_HAND,
     )
+
+
+def cut_off_start(key: str, target: str, sent_at: datetime | None, error: Exception) -> StartUnknown:
+    """Return the error of a start that was cancelled, or broke in a client's code: it may have been sent."""
+    unknown = StartUnknown(
+        f"whether the start of {key!r} began a run cannot be known: {type(error).__name__}",
+        target=target,
+        sent_at=sent_at,
+        advice=CHECK_BY_HAND,
+    )
+    unknown.__cause__ = error
+    return unknown

@@ -56,7 +56,7 @@ class Batch:
             grace=grace,
         )
         self._driver: BatchDriver | None = None
-        self._grace: float | None = None
+        self._stop: tuple[float, bool] | None = None  # asked for while the journal is being opened
         self._is_running = False
 
     async def run(self, rows: Rows) -> AsyncGenerator[Outcome, None]:
@@ -74,15 +74,16 @@ class Batch:
         if self._is_running:
             raise RuntimeError("the batch is running; make another one, with another journal")
         self._is_running = True
-        self._driver = self._grace = None
+        self._driver = self._stop = None
         try:
             async with AsyncExitStack() as stack:
                 journal = await self._open_journal(stack)
                 driver = self._driver = BatchDriver(self._client, journal, self._settings)
                 try:
                     await driver.open(rows)
-                    if self._grace is not None:
-                        driver.stop(self._grace)
+                    if self._stop is not None:
+                        grace, cancel = self._stop
+                        driver.stop(grace, cancel=cancel)
                     while (outcome := await driver.next()) is not None:
                         yield outcome
                 finally:
@@ -90,18 +91,23 @@ class Batch:
         finally:
             self._is_running = False
 
-    def stop(self, *, grace: float = math.inf) -> None:
+    def stop(self, *, grace: float = math.inf, cancel: bool = False) -> None:
         """Start nothing more; the iteration ends once all starts that were sent are recorded.
 
-        Runs go on. Waits at most `grace` seconds; a later call may shorten that. Does nothing where no batch runs.
-        Call it in the event loop.
+        Runs go on. With `cancel`, the vendor is asked to cancel each run that was started and has not ended, also by
+        an earlier run of the batch, at most `sending` at a time. Their outcomes come before the iteration ends, with
+        `RunCancelled` as the error of what was cancelled; a row whose run the vendor would not cancel is left as
+        STARTED, and so is one whose run has not ended 30 seconds after the vendor accepted. Where the vendor has no
+        call for it, one outcome says so (`Unsupported`), and the batch stops as without `cancel`.
+
+        Waits at most `grace` seconds; a later call may shorten that. Does nothing where no batch runs. Call it in the
+        event loop.
         """
         if self._is_running and self._driver is None:
-            self._grace = (
-                grace if self._grace is None else min(grace, self._grace)
-            )  # its journal is being opened
+            before, was_cancel = self._stop or (math.inf, False)
+            self._stop = min(grace, before), cancel or was_cancel
         elif self._is_running and self._driver is not None:
-            self._driver.stop(grace)
+            self._driver.stop(grace, cancel=cancel)
 
     def statistics(self) -> BatchStatistics:
         """Return the numbers of the present run, or of the last one."""

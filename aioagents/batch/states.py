@@ -100,6 +100,7 @@ class Row:
         "error",
         "handle",
         "input",
+        "is_cancelled",
         "key",
         "phase",
         "ref",
@@ -127,6 +128,8 @@ class Row:
         self.error: Exception | None = None
         #: The run where it has ended, or where the answer to its start was no handle.
         self.run: Run | None = None
+        #: Whether the vendor was asked to cancel the run before it ended.
+        self.is_cancelled = False
         #: Removes the callback by which the driver learns of the run's end.
         self.unfollow: Callable[[], None] | None = None
 
@@ -187,6 +190,12 @@ class Unfollow(NamedTuple):
     row: Row
 
 
+class Cancel(NamedTuple):
+    """Ask the vendor to cancel the row's run, which is followed."""
+
+    row: Row
+
+
 class Emit(NamedTuple):
     """Pass an outcome to the reader. `row` is set if the journal does not have what the outcome says."""
 
@@ -229,6 +238,7 @@ Command: TypeAlias = (
     | CancelUnsent
     | Follow
     | Unfollow
+    | Cancel
     | Emit
     | Abandon
     | Found

@@ -13,7 +13,7 @@ from .exits import HELP, Exit
 from .listen import listen
 from .options import add_endpoint_option
 from .output import Output
-from .runs import status, wait
+from .runs import cancel, status, wait
 from .simulate import simulate
 
 _SETTINGS = """\b
@@ -46,7 +46,7 @@ def chat() -> None:
     """Talk to an agent, answer by answer."""
 
 
-for _each in (batch, demo, doctor, listen, simulate, status, wait):
+for _each in (batch, cancel, demo, doctor, listen, simulate, status, wait):
     commands.add_command(_each)
 for _name, _group in {"GROUP": commands, "RUN": run, "CHAT": chat, "REPORT": report}.items():
     for _each in find_commands(_name):

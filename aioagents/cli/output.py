@@ -191,6 +191,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         "seen_at": run.seen_at,
         "output": run.output,
         "error": run.error,
+        "asks": list(run.asks),
         "raw": run.raw,
     }
 

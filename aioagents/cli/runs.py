@@ -1,9 +1,9 @@
-"""The commands `status` and `wait`, and what all commands `run VENDOR` have in common."""
+"""The commands `status`, `wait` and `cancel`, and what all commands `run VENDOR` have in common."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Final
 
@@ -152,6 +152,51 @@ def wait(*, refs: Sequence[str], timeout: float | None, is_json: bool) -> Exit:
             return await follow(work, list(handles.values()), timeout=timeout)
 
     return perform(work, job)
+
+
+@click.command("cancel", epilog=ORDER_HELP)
+@click.argument("refs", nargs=-1, required=True, metavar="REF...")
+@click.option("--reason", help="Why, for vendors that take a reason.")
+@json_option
+def cancel(*, refs: Sequence[str], reason: str | None, is_json: bool) -> Exit:
+    """Ask the vendors to cancel runs, no matter who started them.
+
+    Exits with 0 also for a run that had ended before, whose end stands; with 1 where the vendor refuses or cannot
+    cancel runs. With --json, each run is a line {"event": "cancelled", "ref": ..., "is_requested": ..., "run": ...}
+    or {"error": ...} with the run's "ref"; "is_requested" is false for a run that had ended before.
+    """
+    work = Work(Output(is_json=is_json))
+
+    async def job() -> Exit:
+        async with work.pool() as pool:
+            clients = Clients(pool)
+            handles = {handle.ref: handle for handle in map(clients.attach, refs)}
+            work.running.update(dict.fromkeys(handles))
+            return worst(await asyncio.gather(*(_cancel(work, each, reason) for each in handles.values())))
+
+    return perform(work, job)
+
+
+async def _cancel(work: Work, handle: RunHandle, reason: str | None) -> Exit:
+    """Cancel a run, print how it stands then, and return the exit code."""
+    try:
+        await handle.cancel(reason)
+    except AgentsError as error:
+        error.ref = handle.ref
+        work.out.error(error)
+        return code_of(error)
+    work.running.pop(handle.ref, None)
+    run = handle.last
+    if run is None or not run.state.is_terminal:
+        with suppress(AgentsError):  # the vendor has accepted, whatever state the run is in
+            run = await handle.poll()
+    is_requested, state = handle.is_cancel_requested, "accepted" if run is None else run.state.value
+    described = None if run is None else describe_run(run)
+    work.out.document(
+        {"event": "cancelled", "ref": str(handle.ref), "is_requested": is_requested, "run": described}
+    )
+    work.out.line(f"{state:<10} {handle.ref}{'' if is_requested else '  (it had ended before)'}")
+    return Exit.OK
 
 
 async def follow(work: Work, handles: Sequence[RunHandle], *, timeout: float | None) -> Exit:

@@ -58,8 +58,9 @@ class Run:
     """One run at one moment. A later poll returns a new Run; this one never changes.
 
     `status` is the vendor's own word and `raw` the body as read. Moments are aware datetimes; where a vendor sends no
-    time zone, UTC is assumed, and `raw` has the text. `seen_at` is when the reply was read. `output` and `raw` may
-    contain personal data, and are not in the repr.
+    time zone, UTC is assumed, and `raw` has the text. `seen_at` is when the reply was read. `asks` are the answers of
+    which the run waits for one (`RunHandle.answer`), empty for nearly all runs. `output` and `raw` may contain
+    personal data, and are not in the repr.
     """
 
     ref: RunRef
@@ -72,6 +73,7 @@ class Run:
     error: str | None = field(default=None, repr=False)
     raw: Any = field(default=None, repr=False)
     seen_at: datetime
+    asks: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -85,6 +87,7 @@ class Run:
             and self.status == other.status
             and self.state is other.state
             and self.error == other.error
+            and self.asks == other.asks
             and _is_equal(self.output, other.output)
         )
 

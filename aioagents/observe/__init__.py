@@ -1,6 +1,8 @@
 """Events, and the hooks and the log that they are emitted to."""
 
 from .events import (
+    AnswerSent,
+    CancelSent,
     Event,
     PollFailed,
     PollsFailing,
@@ -18,6 +20,8 @@ from .events import (
 from .hooks import Dispatcher, Hook
 
 __all__ = [
+    "AnswerSent",
+    "CancelSent",
     "Dispatcher",
     "Event",
     "Hook",

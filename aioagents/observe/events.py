@@ -122,6 +122,28 @@ class PollFailed(Event):
 
 
 @frozen(kw_only=True)
+class CancelSent(Event):
+    """A vendor was asked to cancel a run. `run` is what its reply said of the run, None where it said nothing.
+
+    With an `error` the run may go on. Emitted also where the run was found to have ended before.
+    """
+
+    ref: RunRef
+    run: Run | None = None
+    error: AgentsError | None = None
+
+
+@frozen(kw_only=True)
+class AnswerSent(Event):
+    """An answer that a run asked for was sent to its vendor; otherwise as `CancelSent`."""
+
+    ref: RunRef
+    answer: str
+    run: Run | None = None
+    error: AgentsError | None = None
+
+
+@frozen(kw_only=True)
 class PollsFailing(Event):
     """Polls keep failing for the same reason, those of `ref` by now `failures` times in a row.
 

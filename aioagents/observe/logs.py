@@ -12,6 +12,8 @@ _LEVELS: Final[Mapping[type[events.Event], int]] = {
     events.RunChanged: logging.DEBUG,
     events.RunStarted: logging.DEBUG,
     events.TokenRenewed: logging.DEBUG,
+    events.AnswerSent: logging.INFO,
+    events.CancelSent: logging.INFO,
     events.PollFailed: logging.INFO,
     events.RateLowered: logging.INFO,
     events.RetryScheduled: logging.INFO,

@@ -4,12 +4,14 @@ from .cadence import Cadence, Growing, Steady
 from .explanation import Explanation
 from .handle import RunHandle
 from .learned import Learned
-from .reader import Hinted, ListReader, Reader
+from .reader import Answerer, Canceller, Hinted, ListReader, Reader
 from .runs import Push
 from .scheduler import PollStatistics, ScheduledSource, Scheduler
 
 __all__ = [
+    "Answerer",
     "Cadence",
+    "Canceller",
     "Explanation",
     "Growing",
     "Hinted",

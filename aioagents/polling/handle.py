@@ -6,15 +6,21 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Generator
 from contextlib import suppress
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, Final, Literal
+
+import anyio
 
 from ..errors import AgentsError, RunAborted, RunFailed, WaitTimeout
 from ..model import Run, RunRef, RunState
+from .control import RunControl, answerer_of, canceller_of
 from .explanation import Explanation
 from .listeners import Feed, StateListener
 from .reader import Hinted
 from .runs import PolledRun, Push, Waiter
 from .scheduler import ScheduledSource, Scheduler
+
+#: Seconds for which a cancellation of a wait is held up while the vendor is asked to cancel the run.
+_HELD_UP: Final = 10.0
 
 
 class RunHandle:
@@ -68,6 +74,23 @@ class RunHandle:
             return polled
         return polled.source.runs.get(polled.ref, polled)
 
+    def _shared(self) -> PolledRun:
+        """Make the polled run that all handles share this handle's own, and return it."""
+        own, shared = self._polled, self._current()
+        if own.is_cancel_requested:
+            shared.is_cancel_requested = True
+        self._polled = shared
+        return shared
+
+    @property
+    def is_cancel_requested(self) -> bool:
+        """Return whether this process asked the vendor to cancel the run, and was not refused.
+
+        Vendors differ in what they call a run that was cancelled: one of AGH Runtime whose session was stopped is
+        `completed`, and only this says that it was stopped.
+        """
+        return self._polled.is_cancel_requested or self._current().is_cancel_requested
+
     async def poll(self) -> Run:
         """Read the run from the vendor now, trying again as the pool's retry policy says.
 
@@ -77,7 +100,7 @@ class RunHandle:
         polled, asked_at = self._polled, self._scheduler.clock.now()
         age = None if polled.begun_at is None else asked_at - polled.begun_at
         seen = await polled.source.reader.read(polled.ref, age=age, last=self.last)
-        polled = self._polled = self._current()
+        polled = self._shared()
         self._scheduler.seen(polled, seen, asked_at=asked_at)
         return polled.last or (seen.seen if isinstance(seen, Hinted) else seen)
 
@@ -89,12 +112,30 @@ class RunHandle:
         """
         if run.ref != self.ref:
             raise ValueError(f"{run.ref} is not {self.ref}")
-        polled = self._polled = self._current()
-        self._scheduler.seen(polled, run, asked_at=asked_at)
+        self._scheduler.seen(self._shared(), run, asked_at=asked_at)
 
     def explain(self) -> Explanation:
         """Return what the wait for the run is doing: what was seen, when the next poll is due, and what failed."""
         return self._scheduler.explain(self._current())
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """Ask the vendor to cancel the run, for at most 30 seconds. It may be called twice.
+
+        All who wait for the run learn of what the vendor's reply says; where it says nothing, a poll is made at once.
+        A run that ended meanwhile is no error: its end stands, and one whose end is known costs no request. The
+        `reason` goes to vendors that take one. Cancelled, the request goes on in the pool, and its outcome is emitted
+        as `CancelSent`. Raises `Unsupported`, before anything is sent, where the vendor cannot cancel runs;
+        `ReplyError` when it refuses; `TransportError` when it may not have heard of it; `PoolClosed`.
+        """
+        await RunControl(self._scheduler, self._shared).cancel(canceller_of(self._polled), reason)
+
+    async def answer(self, answer: str) -> None:
+        """Send one of the answers that the run asks for (`Run.asks`); otherwise as `cancel`.
+
+        Raises `Unsupported`, before anything is sent, where runs of the vendor ask nothing; ValueError for an answer
+        that the vendor has no call for.
+        """
+        await RunControl(self._scheduler, self._shared).answer(answerer_of(self._polled), answer)
 
     def wake(self) -> None:
         """Make the next poll now, since there may be news of the run. Returns at once; costs one poll.
@@ -112,13 +153,22 @@ class RunHandle:
         *,
         timeout: float | None = None,
         until: Collection[RunState] | None = None,
+        on_cancel: Literal["leave", "cancel"] = "leave",
     ) -> Run:
         """Wait for the end, for at most `timeout` seconds, and return the run as it then is.
 
         With `until`, a poll that sees one of these states ends the wait as well. Raises `WaitTimeout`, which
         carries the last state seen; `ReplyError` when the vendor refuses (401, 403, 404); `DecodeError` after several
-        answers that cannot be read; `PoolClosed`. Passing faults end no wait. Cancelling it leaves the run alone.
+        answers that cannot be read; `PoolClosed`. Passing faults end no wait.
+
+        Cancelling the wait leaves the run alone. With `on_cancel="cancel"` the vendor is first asked to cancel the
+        run, which holds the cancellation up for ten seconds at most and hides whatever goes wrong; a timeout asks
+        for nothing. Raises `Unsupported`, at once, where the vendor cannot cancel runs.
         """
+        if on_cancel not in {"leave", "cancel"}:
+            raise ValueError(f"on_cancel has to be 'leave' or 'cancel', not {on_cancel!r}")
+        if on_cancel == "cancel":
+            canceller_of(self._polled)
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout has to be 0 or more seconds, or None, not {timeout!r}")
         states = _states(until)
@@ -130,6 +180,15 @@ class RunHandle:
             timer = clock.call_at(clock.now() + timeout, lambda: self._expire(future, timeout))
         try:
             return await future
+        except asyncio.CancelledError:
+            if on_cancel == "cancel":
+                # Cancelled once more, this ends at once, and the request goes on.
+                with (
+                    anyio.move_on_after(_HELD_UP, shield=True),
+                    suppress(Exception),
+                ):  # which `CancelSent` has
+                    await self.cancel()
+            raise
         finally:
             if timer is not None:
                 timer.cancel()

@@ -59,9 +59,9 @@ class PollPlan:
         #: What the driver has to carry out, in this order, each in one of these contexts if there are any.
         self.effects: list[tuple[Contexts, Effect]] = []
 
-    def source(self, reader: Reader, vendor: str) -> Source:
+    def source(self, reader: Reader, vendor: str, *, cannot_cancel: str = "") -> Source:
         """Return a new source for the runs of one account."""
-        source = Source(reader, vendor, SlowStart(self._outage))
+        source = Source(reader, vendor, SlowStart(self._outage), cannot_cancel=cannot_cancel)
         self.sources.append(source)
         return source
 
@@ -80,6 +80,7 @@ class PollPlan:
         known = run.source.runs.setdefault(run.ref, run)
         if known is not run:
             known.is_woken |= run.is_woken
+            known.is_cancel_requested |= run.is_cancel_requested
             known.begun_at = run.begun_at if known.begun_at is None else known.begun_at
             known.target = known.target or run.target
             run = known

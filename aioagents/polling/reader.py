@@ -1,6 +1,6 @@
 """What the polling engine asks of a vendor's client: read one run, read many with one list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from ..model import Run, RunRef
@@ -65,4 +65,41 @@ class ListReader(Protocol):
         again, and its runs are read one by one. As in `Reader.poll`, a run that did not change may be one of `runs`
         itself, and a hint delays the next list of this group. Raises `AgentsError`.
         """
+        ...
+
+
+@runtime_checkable
+class Canceller(Protocol):
+    """What a `Reader` has besides where its vendor can cancel runs."""
+
+    async def cancel(
+        self,
+        ref: RunRef,
+        *,
+        reason: str | None,
+        age: float | None,
+        last: Run | None,
+        on_sent: Callable[[], None],
+    ) -> Run | None:
+        """Ask the vendor to cancel a run, trying again as the retry policy says; it may be asked twice.
+
+        Return the run as the reply has it, None where the reply says nothing of it. Return its end, and ask for
+        nothing, where it is found to have ended. `on_sent` is to be called just before the request leaves that may
+        cancel the run. `age` and `last` are as in `Reader.poll`. Raises `AgentsError`: `Conflict` or `NotFound` where
+        the run may have ended meanwhile, which is then looked up.
+        """
+        ...
+
+
+@runtime_checkable
+class Answerer(Protocol):
+    """What a `Reader` has besides where runs of its vendor wait for answers."""
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """Return the answers that there are calls for."""
+        ...
+
+    async def answer(self, ref: RunRef, answer: str, *, age: float | None, last: Run | None) -> Run | None:
+        """Send one of `answers`, trying again as the retry policy says. Otherwise as `Canceller.cancel`."""
         ...

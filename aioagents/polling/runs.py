@@ -100,6 +100,7 @@ class PolledRun:
         "contexts",
         "due_at",
         "group",
+        "is_cancel_requested",
         "is_left_out",
         "is_woken",
         "last",
@@ -145,6 +146,8 @@ class PolledRun:
         self.group: Group | None = None
         #: Whether the latest list of its group left it out: its next poll is its own.
         self.is_left_out = False
+        #: Whether this process asked the vendor to cancel it, and the vendor did not refuse.
+        self.is_cancel_requested = False
         self.waiters: Waiters = None
         self.contexts: Contexts = None
 
@@ -173,13 +176,28 @@ class Group:
 class Source:
     """The runs of one account: those that are polled, those whose poll is due, and the groups that take members."""
 
-    __slots__ = ("due", "groups", "lists", "polling", "reader", "reported", "runs", "slow_start", "vendor")
+    __slots__ = (
+        "cannot_cancel",
+        "due",
+        "groups",
+        "lists",
+        "polling",
+        "reader",
+        "reported",
+        "runs",
+        "slow_start",
+        "vendor",
+    )
 
-    def __init__(self, reader: Reader, vendor: str, slow_start: SlowStart) -> None:
+    def __init__(
+        self, reader: Reader, vendor: str, slow_start: SlowStart, *, cannot_cancel: str = ""
+    ) -> None:
         self.reader = reader
         #: The same reader, if it can list runs; else None.
         self.lists = reader if isinstance(reader, ListReader) else None
         self.vendor = vendor
+        #: Why its runs cannot be cancelled, where there is more to say than that the vendor has no call for it.
+        self.cannot_cancel = cannot_cancel
         self.runs: dict[RunRef, PolledRun] = {}
         #: Runs whose poll is due, in order. Those that a list has read in the meantime are skipped.
         self.due: deque[PolledRun] = deque()

@@ -100,9 +100,9 @@ class Scheduler:
         self._core = PollCore(
             cadence=cadence, retry=retry, pollers=pollers, is_awaited=is_awaited, chance=chance
         )
-        self._emit = emit
-        self._spawn = spawn
-        self._ensure_open = ensure_open
+        self.emit = emit
+        self.spawn = spawn
+        self.ensure_open = ensure_open
         self._most = pollers
         self._made = 0
         self._idle: list[PollWorker] = []
@@ -112,9 +112,9 @@ class Scheduler:
         self._asked_at = -math.inf
         self._is_closed = False
 
-    def source(self, reader: Reader, vendor: str) -> ScheduledSource:
-        """Return a new source, of the runs of one account."""
-        return ScheduledSource(self, self._core.source(reader, vendor))
+    def source(self, reader: Reader, vendor: str, *, cannot_cancel: str = "") -> ScheduledSource:
+        """Return a new source, of the runs of one account; `cannot_cancel` may say why these cannot be cancelled."""
+        return ScheduledSource(self, self._core.source(reader, vendor, cannot_cancel=cannot_cancel))
 
     def statistics(self) -> PollStatistics:
         """Return the present numbers; costs a walk over all polled runs."""
@@ -139,7 +139,7 @@ class Scheduler:
 
         Raise `PoolClosed`, and what the cadence raises.
         """
-        self._ensure_open()
+        self.ensure_open()
         run = self._core.join(run, self.clock.now())
         add_waiter(run, waiter, is_first=not is_awaited(run))
         self._follow_up()
@@ -194,7 +194,7 @@ class Scheduler:
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Event):
-            self._emit(effect)
+            self.emit(effect)
         elif isinstance(effect, Show):
             show(effect.waiters, effect.run)
         elif isinstance(effect, End):
@@ -234,7 +234,7 @@ class Scheduler:
                 self._made += 1
                 worker = PollWorker(poll)
                 try:
-                    self._spawn(self._work(worker), partial(self._ended, worker))
+                    self.spawn(self._work(worker), partial(self._ended, worker))
                 except PoolClosed:  # the pool's tasks were cancelled, as a loop that ends does
                     self.close()
                     return

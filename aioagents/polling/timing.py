@@ -70,16 +70,18 @@ class Timing:
     def learn(self, run: PolledRun, seen: Run, *, is_changed: bool, asked_at: float, now: float) -> None:
         """Teach the cadence how long the state of a run has lasted, or had lasted when it ended.
 
-        Where others started the run, it is not known when its state began, and nothing is learned.
+        Where others started the run, it is not known when its state began, and nothing is learned. A state that ended
+        since the run was cancelled would have lasted longer.
         """
         if self._learner is None or run.begun_at is None or run.since == -math.inf:
             return
         before, elapsed = max(run.asked_at - run.since, 0.0), asked_at - run.since
         if elapsed <= before:
             return
-        duration = _duration(run, seen, before, now - run.since) if is_changed else elapsed
+        is_ended = is_changed and not run.is_cancel_requested
+        duration = _duration(run, seen, before, now - run.since) if is_ended else elapsed
         if duration is not None:
-            self._learner.observe(duration, key=_key_of(run), ended=is_changed, since=before)
+            self._learner.observe(duration, key=_key_of(run), ended=is_ended, since=before)
 
 
 def _key_of(run: PolledRun) -> str:

@@ -54,6 +54,9 @@ class Adapter:
     bodies of refusals in the vendor's forms, each with the text and the code in it. `finds_lost` says that a run is
     found if the answer to its start was lost; `has_input` that a start takes input; `needs_settings` that without any
     variable set there is no client.
+
+    `cancel_call` is the name of the request that cancels a run, empty where the vendor has none. `ask` makes a run,
+    by its id, ask for an answer, and returns the answers that it asks for; None where runs ask nothing.
     """
 
     name: str
@@ -73,6 +76,8 @@ class Adapter:
     finds_lost: bool = False
     has_input: bool = True
     needs_settings: bool = True
+    cancel_call: str = ""
+    ask: Callable[[Any, str], Sequence[str]] | None = None
 
     def client(self, kind: type[RunClient], pool: Any, fake: FakeServer) -> RunClient:
         """Make a client with the fake server's credentials."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from aioagents import SessionPool, Steady
+from aioagents import SessionPool, Steady, Unsupported
 from aioagents.batch import Batch, Journal, Outcome, Record, RowState
 from aioagents.contract.fake import FakeServer, RunPlan, Step
 from aioagents.model import RunState
@@ -30,7 +30,9 @@ class _Case:
     send: FakeSend
     path: Path
 
-    async def run(self, *, stops_at: int | None = None, **options: Any) -> tuple[list[Outcome], int]:
+    async def run(
+        self, *, stops_at: int | None = None, cancels: bool = False, **options: Any
+    ) -> tuple[list[Outcome], int]:
         """Run the batch in a pool of its own; return the outcomes, and how many runs were attached to.
 
         With `stops_at` it is stopped once so many starts are recorded.
@@ -50,7 +52,7 @@ class _Case:
                 if stops_at is None:
                     await self.clock.advance(1)
                 elif batch.statistics().starts >= stops_at:
-                    batch.stop()
+                    batch.stop(cancel=cancels)
                 await self.clock.advance(0)
             await reader
             return found, batch.statistics().resumed
@@ -121,6 +123,25 @@ async def test_batch_that_is_stopped_half_way(case: _Case) -> None:
     case.check_starts(len(_KEYS))
     replayed, _ = await case.run()
     assert all(outcome.is_replayed for outcome in replayed)
+    case.check_starts(len(_KEYS))
+
+
+async def test_batch_that_is_stopped_and_cancelled(case: _Case) -> None:
+    """Started runs are cancelled, and told as such in outcomes and journal; one outcome says where that cannot be."""
+    outcomes, _ = await case.run(stops_at=3, in_flight=3, cancels=True)
+    states = Counter(record.state for record in case.records().values())
+    case.check_starts(3)
+    if not case.vendor.cancel_call:
+        (outcome,) = outcomes
+        assert (outcome.state, type(outcome.error)) == (RowState.STARTED, Unsupported)
+        assert states == {RowState.STARTED: 3, RowState.PLANNED: len(_KEYS) - 3}
+        return
+    assert [outcome.is_cancelled for outcome in outcomes] == [True] * 3
+    assert states == {outcomes[0].state: 3, RowState.PLANNED: len(_KEYS) - 3}
+    kinds = Counter(record.kind for record in case.records().values() if record.state.is_settled)
+    assert kinds == {"RunCancelled": 3}
+    again, _ = await case.run()
+    assert Counter(outcome.is_cancelled for outcome in again) == {True: 3, False: len(_KEYS) - 3}
     case.check_starts(len(_KEYS))
 
 

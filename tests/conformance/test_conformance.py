@@ -4,8 +4,7 @@ import asyncio
 import logging
 import pickle
 import traceback
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -26,12 +25,13 @@ from aioagents import (
     Steady,
     WaitTimeout,
 )
-from aioagents.contract.fake import FakeServer, RunPlan, Step
+from aioagents.contract.fake import RunPlan, Step
 from aioagents.model import Purpose, Reply, Request
-from aioagents.observe import Event, PollFailed, RunStarted, StartAbandoned
+from aioagents.observe import PollFailed, RunStarted, StartAbandoned
 from aioagents.providers import all_providers
 from tests.conformance.adapter import PRIVATE, Adapter
 from tests.conformance.adapters import ADAPTERS
+from tests.conformance.case import open_case
 from tests.fakes import FakeClock, FakeSend, settle
 from tests.polling.rig import begin, until_end
 
@@ -43,69 +43,6 @@ def test_every_vendor_is_put_to_these_tests() -> None:
     assert set(ADAPTERS) == set(all_providers())
 
 
-@pytest.fixture(params=sorted(all_providers()))
-def vendor(request: pytest.FixtureRequest) -> Adapter:
-    """Return each vendor in turn."""
-    return ADAPTERS[request.param]
-
-
-class _Case:
-    """A vendor's client in a pool, and its fake server."""
-
-    def __init__(self, vendor: Adapter, end: RunState | None) -> None:
-        steps = [Step(vendor.words[RunState.RUNNING], 25.0 if end else 1e9)]
-        steps += [Step(vendor.words[end])] if end else []
-        self.vendor = vendor
-        self.clock = FakeClock()
-        self.fake: FakeServer = vendor.fake(RunPlan(scripts={"target": steps}, outcomes={"completed": 1.0}))
-        self.send = FakeSend(self.fake, clock=self.clock)
-        self.events: list[Event] = []
-        self.pool = SessionPool(
-            clock=self.clock,
-            send=self.send,
-            cadence=Steady(10),
-            chance=lambda: 0.5,
-            hooks=[self.events.append],
-        )
-        self.client = vendor.client(all_providers()[vendor.name].client, self.pool, self.fake)
-
-    async def start(self) -> RunHandle:
-        return await self.vendor.start(self.client, "target")
-
-    def follow(self, run_id: str) -> RunHandle:
-        return self.vendor.follow(self.client, run_id)
-
-    def events_of(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def starts(self) -> int:
-        return self.fake.statistics()["starts"]
-
-    def answer(self, call: str, *answers: Reply | Exception, is_handled: bool = False) -> None:
-        """Answer the first requests of a call with `answers`; with `is_handled` after the fake server acted."""
-        left = list(answers)
-
-        def take(request: Request) -> Reply | None:
-            if request.call != call or not left:
-                return None
-            first = left.pop(0)
-            if isinstance(first, Exception):
-                raise first
-            return first
-
-        if is_handled:
-            self.send.after = lambda request, reply: take(request) or reply
-        else:
-            self.send.before = take
-
-
-@asynccontextmanager
-async def _case(vendor: Adapter, end: RunState | None = RunState.COMPLETED) -> AsyncIterator[_Case]:
-    case = _Case(vendor, end)
-    async with case.pool:
-        yield case
-
-
 # From start to end
 
 
@@ -114,7 +51,7 @@ async def test_run_from_start_to_end(vendor: Adapter, end: RunState) -> None:
     """A start returns a handle; awaiting it returns the run in its final state, with the vendor's own word."""
     if end not in vendor.words:
         pytest.skip("this vendor's runs know no such end")
-    async with _case(vendor, end) as c:
+    async with open_case(vendor, end) as c:
         run = await c.start()
         assert run.accepted is not None
         assert not run.accepted.state.is_terminal
@@ -144,7 +81,7 @@ async def test_result(vendor: Adapter) -> None:
     ):
         if end not in vendor.words:
             continue
-        async with _case(vendor, end) as c:
+        async with open_case(vendor, end) as c:
             run = await c.start()
             waiter = await begin(run.result())
             await c.clock.advance(40)
@@ -158,7 +95,7 @@ async def test_result(vendor: Adapter) -> None:
 
 async def test_ref_as_text_leads_to_the_run(vendor: Adapter) -> None:
     """Another process needs only the text of a reference to follow the same run."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         run = await c.start()
         text = str(run.ref)
         assert RunRef.parse(text) == run.ref
@@ -173,7 +110,7 @@ async def test_ref_as_text_leads_to_the_run(vendor: Adapter) -> None:
 
 async def test_refs_of_others_are_refused(vendor: Adapter) -> None:
     """A reference of another vendor, of another scope, or an invalid one, is refused before anything is sent."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         for ref in ("nobody:/abc", f"{vendor.name}:no-such-scope/abc", "abc", f"{vendor.name}:/", ""):
             with pytest.raises(ValueError, match=r"not a|reference|id|names no"):
                 c.client.attach(ref)
@@ -185,7 +122,7 @@ async def test_refs_of_others_are_refused(vendor: Adapter) -> None:
 
 async def test_requests_say_what_they_are(vendor: Adapter) -> None:
     """The request of a start may not be repeated, that of a poll may."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         run = await c.start()
         await run.poll()
         (start,), (poll,) = c.send.calls(vendor.start_call), c.send.calls(vendor.poll_call)
@@ -207,7 +144,7 @@ _LOST: Sequence[Reply | Exception] = (
 @pytest.mark.parametrize("fault", range(len(_LOST)))
 async def test_lost_reply_to_a_start(vendor: Adapter, fault: int) -> None:
     """A reply that was lost after the vendor acted is `StartUnknown`, or the run is found; it was started once."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         c.answer(vendor.start_call, _LOST[fault], is_handled=True)
         starting = await begin(c.start())
         await c.clock.advance(600)
@@ -228,7 +165,7 @@ async def test_lost_reply_to_a_start(vendor: Adapter, fault: int) -> None:
 async def test_unreadable_reply_to_a_start(vendor: Adapter) -> None:
     """A 2xx that names no run is `StartUnknown`, sent once."""
     for body in vendor.unreadable:
-        async with _case(vendor) as c:
+        async with open_case(vendor) as c:
             c.answer(vendor.start_call, Reply(200, {}, body), is_handled=not vendor.finds_lost)
             starting = await begin(c.start())
             await c.clock.advance(60)
@@ -241,7 +178,7 @@ async def test_unreadable_reply_to_a_start(vendor: Adapter) -> None:
 
 async def test_start_that_was_not_sent(vendor: Adapter) -> None:
     """A start that surely did not reach the vendor, or was throttled, is sent again; the vendor gets one start."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         fault = NotSent("refused", call=vendor.start_call)
         c.answer(vendor.start_call, fault, Reply(429), Reply(429, {"retry-after": "2"}))
         starting = await begin(c.start())
@@ -253,7 +190,7 @@ async def test_start_that_was_not_sent(vendor: Adapter) -> None:
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422])
 async def test_refused_start(vendor: Adapter, status: int) -> None:
     """A refusal is raised as its own error, without a retry and without `StartUnknown`."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         c.answer(vendor.start_call, Reply(status, {}, b'{"message": "no"}'))
         with pytest.raises(AgentsError) as caught:
             await c.start()
@@ -264,7 +201,7 @@ async def test_refused_start(vendor: Adapter, status: int) -> None:
 
 async def test_cancelled_start_is_reported(vendor: Adapter) -> None:
     """A start whose caller is cancelled while it is in flight goes on; its run is reported to hooks."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         task: asyncio.Task[RunHandle]
 
         def leave(request: Request) -> Reply | None:
@@ -287,7 +224,7 @@ async def test_cancelled_start_is_reported(vendor: Adapter) -> None:
 
 async def test_passing_faults_end_no_wait(vendor: Adapter) -> None:
     """Resets, 429 and 5xx of polls end no wait."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         run = await c.start()
         faults: list[Reply | Exception] = [ReplyLost("reset"), Reply(500), Reply(503), Reply(429)]
         c.answer(vendor.poll_call, *faults * 3)
@@ -299,7 +236,7 @@ async def test_passing_faults_end_no_wait(vendor: Adapter) -> None:
 
 async def test_retry_after_of_a_good_poll(vendor: Adapter) -> None:
     """A good reply to a poll that asks for patience is heeded: the next poll comes when it says, and no sooner."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         run = await c.start()
         c.send.after = lambda request, reply: (
             Reply(reply.status, {**reply.headers, "retry-after": "60"}, reply.body)
@@ -366,7 +303,7 @@ async def test_unknown_status_is_polled_on(vendor: Adapter) -> None:
 
 async def test_unknown_run_ends_the_wait(vendor: Adapter) -> None:
     """A run that the vendor does not know raises the vendor's refusal."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         waiter = await begin(until_end(c.follow(vendor.unknown_id)))
         await c.clock.advance(100)
         error: Any = waiter.exception()
@@ -377,7 +314,7 @@ async def test_unknown_run_ends_the_wait(vendor: Adapter) -> None:
 
 async def test_cancelling_a_wait(vendor: Adapter) -> None:
     """A cancelled wait leaves the others and the run alone, and nothing behind."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         run = await c.start()
         one, other = await begin(until_end(run)), await begin(until_end(run))
         await c.clock.advance(15)
@@ -390,7 +327,7 @@ async def test_cancelling_a_wait(vendor: Adapter) -> None:
 
 async def test_timeout(vendor: Adapter) -> None:
     """A wait's own deadline carries the last state seen."""
-    async with _case(vendor, None) as c:
+    async with open_case(vendor, None) as c:
         run = await c.start()
         waiter = await begin(run.wait(timeout=15))
         await c.clock.advance(15)
@@ -401,7 +338,7 @@ async def test_timeout(vendor: Adapter) -> None:
 
 async def test_pool_closed(vendor: Adapter) -> None:
     """Closing the pool ends waits, and afterwards each call is refused before anything is sent."""
-    async with _case(vendor, None) as c:
+    async with open_case(vendor, None) as c:
         run = await c.start()
         waiter = await begin(until_end(run))
         await c.clock.advance(15)
@@ -416,7 +353,7 @@ async def test_pool_closed(vendor: Adapter) -> None:
 
 async def test_updates(vendor: Adapter) -> None:
     """Each change comes once, the end last."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         run = await c.start()
         states: list[RunState] = []
 
@@ -436,7 +373,7 @@ async def test_updates(vendor: Adapter) -> None:
 async def test_no_secret_is_shown(vendor: Adapter, caplog: pytest.LogCaptureFixture) -> None:
     """No repr, error, traceback, event or log record shows a secret, a token, or what was sent to a run."""
     with caplog.at_level(logging.DEBUG):
-        async with _case(vendor) as c:
+        async with open_case(vendor) as c:
             run = await c.start()
             waiter = await begin(until_end(run))
             c.answer(vendor.poll_call, Reply(500, {}, PRIVATE.encode()), Reply(200, {}, PRIVATE.encode()))
@@ -473,7 +410,7 @@ async def test_no_secret_is_shown(vendor: Adapter, caplog: pytest.LogCaptureFixt
 
 async def test_errors_survive_pickling(vendor: Adapter) -> None:
     """What a worker process raises reaches its parent, facts included."""
-    async with _case(vendor) as c:
+    async with open_case(vendor) as c:
         c.answer(vendor.start_call, ReplyLost("reset"))
         starting = await begin(c.start())
         await c.clock.advance(60)

@@ -30,7 +30,7 @@ UNKNOWN = StartUnknown("leena: who knows", body=b"hunter2", detail="hunter2", ru
 FACTS: dict[str, object] = {
     "vendor": "leena", "call": "c", "method": "GET", "status": 500, "seconds": 1.0, "error": UNKNOWN,
     "failures": 1, "delay": 1.0, "per_second": 1.0, "hold": 0.0, "lifetime": 60.0, "target": "t",
-    "run": RUN, "previous": RUN, "ref": REF, "sent_at": NOW, "from_store": False, "runs": 2,
+    "run": RUN, "previous": RUN, "ref": REF, "sent_at": NOW, "from_store": False, "runs": 2, "answer": "resume",
 }  # fmt: skip
 KINDS = [
     each

@@ -62,7 +62,7 @@ from aioagents import (
 from aioagents.batch import BatchJournal, BatchRow, Change, Record, RowState
 from aioagents.batch.journal import Durations, JournalStatistics, Summary
 from aioagents.contract import RunClient
-from aioagents.observe import Event, PollsFailing, RunChanged, StartAbandoned
+from aioagents.observe import AnswerSent, CancelSent, Event, PollsFailing, RunChanged, StartAbandoned
 from aioagents.polling import Explanation
 from aioagents.providers.agh import AutomationRun, Delivery
 from aioagents.providers.leena import Person, ReportRow
@@ -92,6 +92,8 @@ async def pools(session: aiohttp.ClientSession) -> None:
         elif isinstance(event, StartAbandoned):
             assert_type(event.run, Run | None)
             assert_type(event.sent_at, datetime)
+        elif isinstance(event, CancelSent | AnswerSent):
+            assert_type((event.ref, event.run, event.error), tuple[RunRef, Run | None, AgentsError | None])
         elif isinstance(event, PollsFailing):
             assert_type(
                 (event.ref, event.failures, event.runs, event.error), tuple[RunRef, int, int, AgentsError]
@@ -147,6 +149,12 @@ async def leena_runs(pool: SessionPool) -> None:
         assert_type(seen, Run)
         _ = (seen.state.is_terminal, output)
     run.wake()
+    assert_type(await run.cancel(), None)
+    assert_type(await run.cancel(reason="not needed"), None)
+    assert_type(await run.wait(on_cancel="cancel"), Run)
+    assert_type(run.is_cancel_requested, bool)
+    assert_type((await run.poll()).asks, tuple[str, ...])
+    assert_type(await run.answer("resume"), None)
     run.report(await run.poll(), asked_at=1000.0)
     explained = run.explain()
     assert_type(explained, Explanation)

@@ -43,6 +43,7 @@ async def batches(pool: SessionPool, leena: Leena) -> None:
     async with Journal("other.db") as journal:
         async for _ in Batch(AgentPlatform.from_env(pool), journal=journal).run(later()):
             batch.stop()
+            batch.stop(grace=5.0, cancel=True)
     assert_type(batch.statistics(), BatchStatistics)
     for row in (*read_jsonl([b"{}"]), *read_csv(["key,target"])):
         assert_type(row, BatchRow | RowFault)

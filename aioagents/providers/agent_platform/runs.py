@@ -40,6 +40,11 @@ _ADVICE: Final = (
     "sessions.get(session_id=..., include=['traces']); each run that was started has one."
 )
 
+_CANNOT_CANCEL: Final = (
+    "the platform has no call that does; terminating its session (sessions.terminate) deletes the session's memory, "
+    "and is not documented to end a run"
+)
+
 
 class Runs:
     """The runs of an app, available as `AgentPlatform.runs`.
@@ -57,7 +62,9 @@ class Runs:
         reader = RunReader(
             calls.pool, calls.account, request=lambda ref: status_request(calls.url, ref), read=read_run
         )
-        self._source = calls.pool.source((VENDOR, "runs", calls.url, calls.account.name), reader, VENDOR)
+        self._source = calls.pool.source(
+            (VENDOR, "runs", calls.url, calls.account.name), reader, VENDOR, cannot_cancel=_CANNOT_CANCEL
+        )
         self._starter = RunStarter(calls.pool, calls.account, self._source, advice=_ADVICE)
 
     @hides_locals

@@ -165,6 +165,7 @@ class Sessions:
     ) -> Session:
         """Terminate a session, whose memory is deleted, and return it; its `status` is `terminated`.
 
+        It is not documented that this ends a run of the session that is in progress, so no run is cancelled by it.
         A session cannot be terminated by its user's reference. Raises `NotFound`, but not after a retry, since an
         earlier attempt may have terminated it. Agent Platform API, section 6.4.
         """

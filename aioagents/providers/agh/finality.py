@@ -7,6 +7,7 @@ as a run of a task, and a `scheduled` one with a delivery error never runs (AGH 
 import math
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from ...codec import parse_moment
@@ -21,6 +22,9 @@ _FAILED: Final = "failed"
 _DELEGATED: Final = "delegated"
 _SCHEDULED: Final = "scheduled"
 _NO_RETRY: Final = "none"
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+#: The answer that lets a paused task go on.
+RESUME: Final = "resume"
 _LONGEST_EXPONENT: Final = 60
 _BROKEN: Final = frozenset({RunState.FAILED, RunState.ABORTED})
 
@@ -61,14 +65,16 @@ def run_from_record(
     *,
     is_final: bool = True,
     task_run: Mapping[str, Any] | None = None,
+    task: Mapping[str, Any] = _NOTHING,
 ) -> Run:
-    """Return the run of a record, and of the task run to which it was delegated, where that was read.
+    """Return the run of a record; with the task run to which it was delegated, and its `task`, where these were read.
 
     A failed record that is not final is `QUEUED`: its next attempt is still to come. `raw` holds both records, as
     `run` and `task_run`; `output` is the task run's result, since automation runs have none.
     """
     if task_run is not None:
-        return _of_task_run(record, ref, seen_at, task_run)
+        asks = (RESUME,) if task.get("paused") is True else ()
+        return _of_task_run(record, ref, seen_at, task_run, asks)
     state = run_state_of(record.status)
     is_undelivered = record.status == _SCHEDULED and bool(record.delivery_error)
     if is_undelivered:
@@ -89,7 +95,9 @@ def run_from_record(
     )
 
 
-def _of_task_run(record: AutomationRun, ref: RunRef, seen_at: datetime, task_run: Mapping[str, Any]) -> Run:
+def _of_task_run(
+    record: AutomationRun, ref: RunRef, seen_at: datetime, task_run: Mapping[str, Any], asks: tuple[str, ...]
+) -> Run:
     status, error = task_run.get("status"), task_run.get("error")
     word = status if isinstance(status, str) else ""
     state = task_run_state_of(word)
@@ -104,4 +112,5 @@ def _of_task_run(record: AutomationRun, ref: RunRef, seen_at: datetime, task_run
         error=error if isinstance(error, str) and error else None,
         raw={"run": record.raw, "task_run": task_run},
         seen_at=seen_at,
+        asks=() if state.is_terminal else asks,
     )

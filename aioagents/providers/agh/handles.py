@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from ...contract import Endpoint
 from ...polling import RunHandle
 from .calls import Calls
+from .control import ControllingReader
 from .finality import is_delegated, needs_policy, run_from_record
 from .history import RunHistory
-from .reader import AghReader
 from .records import AutomationRun
 from .settings import VENDOR
 
@@ -19,7 +19,7 @@ class Handles:
         self._pool = calls.pool
         self._endpoint = endpoint
         key = (VENDOR, calls.base_url)
-        self._source = self._pool.source(key, AghReader(calls), VENDOR)
+        self._source = self._pool.source(key, ControllingReader(calls), VENDOR)
 
     def by_id(self, run_id: str) -> RunHandle:
         """Return the handle of a run by its id."""

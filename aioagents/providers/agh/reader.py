@@ -106,12 +106,10 @@ class AghReader:
         return with_hint(found, reply, utcnow=self._pool.clock.utcnow())
 
     async def _read(self, ref: RunRef, age: float | None, last: Run | None, ask: Ask) -> Run | Hinted[Run]:
-        raw = _record_in(last)
         try:
-            if raw is not None and raw.get("status") == _DELEGATED and raw.get("task_run_id"):
-                return await self._read_delegated(ref, read_run(raw, call=_GET), ask)
-            request = _poll(get_request(item_url(self._calls.url("runs"), ref.id, "run_id"), _GET))
-            record, reply = await ask(request, lambda reply: (this_run_in(reply, ref.id, _GET), reply))
+            if (known := self._delegated_in(last)) is not None:
+                return await self._read_delegated(ref, known, ask)
+            record, reply = await self._read_record(ref, ask)
             if is_delegated(record):
                 return await self._read_delegated(ref, record, ask)
             run = await self._to_run(ref, record, self._server_now(reply), ask)
@@ -120,15 +118,30 @@ class AghReader:
             error.is_passing = age is not None and age < GRACE
             raise
 
+    def _delegated_in(self, last: Run | None) -> AutomationRun | None:
+        """Return the record that a run was made from, if it was delegated: then it never changes again."""
+        raw = _record_in(last)
+        if raw is None or raw.get("status") != _DELEGATED or not raw.get("task_run_id"):
+            return None
+        return read_run(raw, call=_GET)
+
+    async def _read_record(self, ref: RunRef, ask: Ask) -> tuple[AutomationRun, Reply]:
+        request = _poll(get_request(item_url(self._calls.url("runs"), ref.id, "run_id"), _GET))
+        found: tuple[AutomationRun, Reply] = await ask(
+            request, lambda reply: (this_run_in(reply, ref.id, _GET), reply)
+        )
+        return found
+
     async def _read_delegated(self, ref: RunRef, record: AutomationRun, ask: Ask) -> Run | Hinted[Run]:
         """Read the task run to which a run was delegated."""
         url = item_url(f"{self._calls.base_url}/api/task-runs", record.task_run_id, "task_run_id")
         request = _poll(get_request(url, _TASK_RUN))
-        task_run, reply = await ask(
+        (task_run, task), reply = await ask(
             request, lambda reply: (task_run_in(reply, record.task_run_id, _TASK_RUN), reply)
         )
         now = self._pool.clock.utcnow()
-        return with_hint(run_from_record(record, ref, now, task_run=task_run), reply, utcnow=now)
+        run = run_from_record(record, ref, now, task_run=task_run, task=task)
+        return with_hint(run, reply, utcnow=now)
 
     async def _to_run(self, ref: RunRef, record: AutomationRun, now: datetime, ask: Ask) -> Run:
         """Return the run of a record that was not delegated; its owner's retry policy is read where it is needed."""

@@ -71,17 +71,43 @@ def this_run_in(reply: Reply, run_id: str, call: str) -> AutomationRun:
     return run
 
 
-def task_run_in(reply: Reply, task_run_id: str, call: str) -> Mapping[str, Any]:
-    """Read the answer that holds a task run, beside its task.
+def act_request(url: str, call: str, body: Mapping[str, Any] | None = None) -> Request:
+    """Build a request that changes a run, a task or a session, and may be repeated."""
+    content = None if body is None else codec.encode_json(body)
+    return Request(method="POST", url=url, call=call, headers={} if body is None else _JSON, body=content)
 
-    Raises DecodeError where it has no status, or is not the one that was asked for.
+
+def task_run_in(reply: Reply, task_run_id: str, call: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Read the answer that holds a task run and its task.
+
+    Raises DecodeError where the run has no status, or is not the one that was asked for.
     """
     outer = member_in(reply, "run", call)
     found, path = (outer.get("run"), "$.run.run") if isinstance(outer, dict) else (None, "$.run")
-    codec.text_in(found, "status", vendor=VENDOR, call=call, path=path)
-    task_run = cast("Mapping[str, Any]", found)
+    task = outer.get("task") if isinstance(outer, dict) else None
+    task_run = _task_run(found, call, path)
     codec.check_id(task_run.get("id"), task_run_id, vendor=VENDOR, call=call, path=f"{path}.id")
-    return task_run
+    return task_run, task if isinstance(task, dict) else {}
+
+
+def changed_task_run_in(reply: Reply, call: str) -> Mapping[str, Any]:
+    """Read the answer to a change of a task run, which holds the run alone. Raises DecodeError."""
+    return _task_run(member_in(reply, "run", call), call, "$.run")
+
+
+def _task_run(found: Any, call: str, path: str) -> Mapping[str, Any]:
+    codec.text_in(found, "status", vendor=VENDOR, call=call, path=path)
+    return cast("Mapping[str, Any]", found)
+
+
+def session_workspace_in(reply: Reply, call: str, session_id: str) -> str:
+    """Return the workspace of one of the sessions in a list; empty where it is not listed, or has none."""
+    listed = member_in(reply, "sessions", call)
+    for each in listed if isinstance(listed, list) else ():
+        if isinstance(each, dict) and each.get("id") == session_id:
+            workspace = each.get("workspace_id")
+            return workspace if isinstance(workspace, str) else ""
+    return ""
 
 
 def member_in(reply: Reply, name: str, call: str) -> Any:

@@ -1,5 +1,6 @@
 """How the common tests use AGH Runtime."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aioagents import RunHandle, RunState
@@ -48,6 +49,12 @@ _HUNT: Final = Hunt(
     },
 )
 
+
+def _ask(fake: Any, run_id: str) -> Sequence[str]:
+    fake.pause_task(run_id)
+    return ("resume",)
+
+
 ADAPTER: Final = Adapter(
     name="agh",
     fake=_make_fake,
@@ -76,4 +83,6 @@ ADAPTER: Final = Adapter(
     finds_lost=True,
     has_input=False,
     needs_settings=False,
+    cancel_call="task-runs.cancel",
+    ask=_ask,
 )

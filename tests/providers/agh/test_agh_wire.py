@@ -460,5 +460,5 @@ def test_bodies_of_others(body: bytes) -> None:
 def test_task_runs_of_the_wrong_shape(body: Any, path: str) -> None:
     """An answer that holds no task run with a status raises DecodeError with the path of what is missing."""
     with pytest.raises(DecodeError) as caught:
-        wire.task_run_in(_json(body), "task-runs.get")
+        wire.task_run_in(_json(body), "tr", "task-runs.get")
     assert (caught.value.call, caught.value.path) == ("task-runs.get", path)

@@ -148,6 +148,24 @@ class Dispatcher:
         else:
             self._finish(dispatch)
 
+    def has_session(self, session_id: str) -> bool:
+        """Return whether a session is active."""
+        return self._of_session(session_id) is not None
+
+    def stop_session(self, session_id: str) -> bool:
+        """Stop an active session: its run is then `completed`. Return whether it was active."""
+        dispatch = self._of_session(session_id)
+        if dispatch is None or dispatch.running is None:
+            return False
+        self._close(dispatch, dispatch.running, "completed", "")
+        return True
+
+    def _of_session(self, session_id: str) -> Dispatch | None:
+        for each in self._active:
+            if each.running is not None and each.running.session_id == session_id:
+                return each
+        return None
+
     def forget_all(self) -> None:
         """Leave everything in progress as it is for ever: the daemon was stopped."""
         for dispatch in (*self._by_record.values(), *self._active):

@@ -16,6 +16,7 @@ from .definitions import Definition, Job, Trigger
 from .dispatch import Dispatcher
 from .runs import History, Record
 from .schedule import Scheduler
+from .session_handlers import SessionHandlers
 from .state import ServerState
 from .task_handlers import TaskHandlers
 from .tasks import Tasks
@@ -23,7 +24,10 @@ from .timelines import Timelines
 from .times import write_moment
 
 _MOST_BYTES: Final = 4_194_304
-_OWN: Final = frozenset({"automation", "webhooks", "task-runs", "tasks", "runs", "status"})  # below `/api/`
+#: What there is below `/api/`.
+_OWN: Final = frozenset(
+    {"automation", "webhooks", "task-runs", "tasks", "runs", "sessions", "workspaces", "status"}
+)
 _RESULTS: Final[Sequence[Any]] = ({"answer": "tea", "score": 0.5}, "tea", ["tea", 1], 7, True)
 _VERSION: Final = "0.0.0-simulated"
 _PORT: Final = 2123
@@ -127,6 +131,15 @@ class FakeAgh(FakeVendor):
         """Remove the secret of a trigger, which still refers to it. Raises `Refused`."""
         self._triggers.by_id[trigger_id] = evolve(self._triggers.get(trigger_id), secret="")
 
+    def pause_task(self, run_id: str, *, needs_approval: bool = False) -> None:
+        """Pause the task of a delegated run, as a person may. With `needs_approval` its approval is pending instead.
+
+        Raises `Refused`.
+        """
+        record = self._history.find(run_id)
+        task = self._tasks.find_task("" if record is None else record.task_id)
+        task.is_paused, task.is_approval_pending = not needs_approval, needs_approval
+
     def restart(self, now: float, *, down_since: float | None = None) -> None:
         """Stop the daemon and start it again: runs that were scheduled or running stay so for ever.
 
@@ -159,7 +172,14 @@ class FakeAgh(FakeVendor):
             has_engine=self._rules.has_engine,
         )
         status: Endpoint = ("GET", "/api/status", "status", Purpose.CALL, self._status)
-        others = [*TaskHandlers(state, self._tasks).endpoints(), status]
+        sessions = SessionHandlers(
+            state=state,
+            jobs=self._jobs,
+            triggers=self._triggers,
+            history=self._history,
+            dispatcher=self._dispatcher,
+        )
+        others = [*TaskHandlers(state, self._tasks).endpoints(), *sessions.endpoints(), status]
         return (
             *state.routes(self._definition_endpoints(), self._permit_automation),
             *state.routes(calls.endpoints(), self._permit_automation),

@@ -1,6 +1,7 @@
 """Handlers of the endpoints of tasks and their runs. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from ....contract.fake import Call, Endpoint, Refused, read_object
@@ -32,6 +33,9 @@ class TaskHandlers:
             ("cancel", self._cancel),
         ):
             yield "POST", f"/api/task-runs/{{id}}/{name}", f"task-runs.{name}", call, self._action(act)
+        yield "POST", "/api/tasks/{id}/approve", "tasks.approve", call, self._approve
+        yield "POST", "/api/tasks/{id}/reject", "tasks.reject", call, self._reject
+        yield "POST", "/api/tasks/{id}/resume", "tasks.resume", call, self._resume
         yield "POST", "/api/runs/{id}/fail", "task-runs.force-fail", call, self._action(self._force_fail)
         yield "POST", "/api/runs/{id}/retry", "task-runs.retry", call, self._action(self._retry)
 
@@ -63,6 +67,22 @@ class TaskHandlers:
             if (not status or run.status == status) and (not session or run.session_id == session)
         ]
         return self._state.reply({"runs": runs[:limit] if limit > 0 else runs})
+
+    def _approve(self, call: Call) -> Reply:
+        task = self._tasks.find_task(item_id(call))
+        run = self._tasks.decide(task, is_approved=True)
+        body = {"task": task.reference(), "run": None if run is None else run.body()}
+        return self._state.reply(body, HTTPStatus.CREATED)
+
+    def _reject(self, call: Call) -> Reply:
+        task = self._tasks.find_task(item_id(call))
+        self._tasks.decide(task, is_approved=False)
+        return self._state.reply({"task": task.reference()})
+
+    def _resume(self, call: Call) -> Reply:
+        task = self._tasks.find_task(item_id(call))
+        self._tasks.resume(task)
+        return self._state.reply({"task": task.reference()})
 
     def _action(self, act: Callable[[TaskRun, Mapping[str, Any]], TaskRun]) -> Callable[[Call], Reply]:
         def handle(call: Call) -> Reply:

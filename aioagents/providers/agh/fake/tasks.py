@@ -82,6 +82,8 @@ class Task:
     runs: list[TaskRun] = field(factory=list)
     events: int = 0
     forced: list[int] = field(factory=list)
+    is_paused: bool = False
+    is_approval_pending: bool = False
 
     @property
     def status(self) -> str:
@@ -98,7 +100,7 @@ class Task:
             "scope": self.scope,
             "latest_event_seq": self.events,
         }
-        optional = {"owner": self.owner, "workspace_id": self.workspace_id}
+        optional = {"owner": self.owner, "workspace_id": self.workspace_id, "paused": self.is_paused}
         return body | omit_empty(optional)
 
 
@@ -184,6 +186,22 @@ class Tasks:
         self._operate(run, {"queued", "claimed"}, "failed")
         run.error, run.failure_kind = reason, "operator_forced"
         return run
+
+    def decide(self, task: Task, *, is_approved: bool) -> TaskRun | None:
+        """Decide on the pending approval of a task; approving queues a run, which waits to be claimed."""
+        if not task.is_approval_pending:
+            raise Refused(409, "no approval is pending")
+        task.is_approval_pending = False
+        if not is_approved:
+            return None
+        run = self._add_run(task, task.runs[-1].origin)
+        run.previous_run_id, run.is_operated = task.runs[-2].id, True
+        return run
+
+    def resume(self, task: Task) -> None:
+        """Resume a paused task; one that is not paused stays as it is."""
+        self._count_force(task)
+        task.is_paused = False
 
     def retry(self, run: TaskRun) -> TaskRun:
         """Queue a successor, which waits to be claimed; a run that needs attention fails by this."""
