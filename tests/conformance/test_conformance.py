@@ -255,7 +255,7 @@ async def test_retry_after_of_a_good_poll(vendor: Adapter) -> None:
 
 async def test_answer_about_another_run_is_not_believed(vendor: Adapter) -> None:
     """An answer to somebody else's poll, which names its run, ends no wait: it sees the end of its own run."""
-    async with _case(vendor) as case:
+    async with open_case(vendor) as case:
         other, handle = await case.start(), await case.start()
         await case.clock.advance(60)
         answers: list[Reply] = []
