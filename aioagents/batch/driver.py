@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 
@@ -18,7 +18,7 @@ from ..tasks import Supervisor
 from . import states
 from .core import BatchCore
 from .outcome import BatchStatistics, Outcome
-from .plan import cut_off_start
+from .plan import as_exception, cut_off_start
 from .reader import RowReader, Rows
 from .record import BatchJournal, Change
 from .settings import BatchSettings
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ..clock import Timer
+
+_LAST_RECORD: Final = 0.5  # seconds for the journal to answer when nothing else is waited for
 
 
 class BatchDriver:
@@ -52,7 +54,7 @@ class BatchDriver:
         self._is_scheduled = self._is_deciding = self._is_due = False
         self._timer: Timer | None = None
         self._changes: Sequence[Change] = ()  # to be recorded next
-        self._is_saving = False
+        self._saver: asyncio.Task[Any] | None = None
         self._starts: dict[asyncio.Task[Any], Row] = {}
         self._unread: deque[Emit] = deque()
         self._reader: asyncio.Future[None] | None = None
@@ -120,6 +122,8 @@ class BatchDriver:
         finally:
             self._core.end()
             try:
+                if self._saver is not None:  # what the journal has by then need not be reported besides
+                    await asyncio.wait([self._saver], timeout=_LAST_RECORD)
                 await self._supervisor.aclose()
             finally:  # also where this is cancelled for the third time: what began has to be reported
                 self._core.close()
@@ -164,20 +168,21 @@ class BatchDriver:
         self,
         work: Coroutine[Any, Any, None],
         on_end: Callable[["asyncio.Task[Any]"], None] | None = None,
-    ) -> None:
+    ) -> "asyncio.Task[Any] | None":
         """Do `work` in a task; whatever it raises ends the batch."""
         try:
-            self._supervisor.spawn(work, on_end=on_end or self._task_ended)
+            return self._supervisor.spawn(work, on_end=on_end or self._task_ended)
         except PoolClosed:
             if not self._core.is_over:  # somebody cancelled the supervisor itself
                 self._fail(self._interruption())
+            return None
 
     def _task_ended(self, task: "asyncio.Task[Any]") -> None:
         if task.cancelled():
             if not self._core.is_over:  # nobody else finishes what the task was doing
                 self._fail(self._interruption())
         elif (fault := task.exception()) is not None:
-            self._fail(_as_exception(fault))
+            self._fail(as_exception(fault))
 
     def _interruption(self) -> Exception:
         """Return why a task was cancelled: the pool is closing, or somebody cancels what is not theirs."""
@@ -200,9 +205,8 @@ class BatchDriver:
 
     def _save(self, command: states.Save) -> None:
         self._changes = command.changes
-        if not self._is_saving:
-            self._is_saving = True
-            self._spawn(self._save_all(), self._save_ended)
+        if self._saver is None or self._saver.done():
+            self._saver = self._spawn(self._save_all(), self._save_ended)
 
     async def _save_all(self) -> None:
         """Record changes, then those that the core asks for on the answer, until there are none."""
@@ -215,12 +219,11 @@ class BatchDriver:
             else:
                 self._core.recorded(self._clock.now())
             self._decide()
-        self._is_saving = False
 
     def _save_ended(self, task: "asyncio.Task[Any]") -> None:
         if task.cancelled() or task.exception() is not None:
-            fault = self._interruption() if task.cancelled() else _as_exception(task.exception())
-            self._changes, self._is_saving = (), False
+            fault = self._interruption() if task.cancelled() else as_exception(task.exception())
+            self._changes = ()
             self._core.record_lost(fault)
         self._task_ended(task)
 
@@ -257,7 +260,7 @@ class BatchDriver:
                 now, utc = self._clock.now(), self._clock.utcnow()
                 self._core.start_unsent(row, self._interruption(), now, utc)
             elif (fault := task.exception()) is not None:
-                self._core.start_lost(row, _as_exception(fault))
+                self._core.start_lost(row, as_exception(fault))
         self._task_ended(task)
         self._happened()
 
@@ -344,7 +347,3 @@ class BatchDriver:
 def _resolve(future: "asyncio.Future[None] | None") -> None:
     if future is not None and not future.done():
         future.set_result(None)
-
-
-def _as_exception(fault: BaseException | None) -> Exception:
-    return fault if isinstance(fault, Exception) else AgentsError(f"ended by {fault!r}")

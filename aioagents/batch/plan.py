@@ -149,3 +149,8 @@ def cut_off_start(key: str, target: str, sent_at: datetime | None, error: Except
     )
     unknown.__cause__ = error
     return unknown
+
+
+def as_exception(fault: BaseException | None) -> Exception:
+    """Return what ended a task as an error that can be an outcome."""
+    return fault if isinstance(fault, Exception) else AgentsError(f"ended by {fault!r}")
