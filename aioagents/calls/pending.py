@@ -52,7 +52,7 @@ class Start(StartRequest, Generic[T]):
     """A start whose whole reply is awaited; `read` makes the result of it.
 
     `find_start` looks up what began, by other means than the reply. It is called once the start has failed, with the
-    error, and returns None to have that raised; an error of its own takes the place of that one.
+    error, and returns None to have that raised; if it raises an error of its own, that one is raised.
     `PendingStart.is_sent` says whether anything may have begun: always after a reply that was lost; it then goes on
     without its caller, as the start does. It is cancelled after two minutes, and when the pool closes. A start that
     is answered pays nothing for it.

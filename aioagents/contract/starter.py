@@ -37,8 +37,8 @@ class RunStarter:
 
         `kind` is what durations are learned for, the `target` by default; deliveries to the `registration` wake the
         handle, and `redacted_body` is shown in errors for a body with a secret. `find` looks up the run where one may
-        have begun and no reply names it, and returns None if it cannot be told which one that is; an `AgentsError`
-        that it raises means the same. Raises as `Caller.start`, and `PoolClosed`.
+        have begun and no reply names it, and returns None if it finds none or cannot choose among several; an
+        `AgentsError` that it raises means the same. Raises as `Caller.start`, and `PoolClosed`.
         """
         pool, source = self._pool, self._source
         pool.ensure_open()
