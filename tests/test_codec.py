@@ -205,6 +205,15 @@ def test_values_of_ours_are_written_as_objects() -> None:
         codec.encode_json(Secret("hunter2"))
 
 
+def test_id_in_refuses_what_is_blank() -> None:
+    """The text that a run cannot do without is returned as it is; a blank one is an error with its path."""
+    assert codec.id_in({"id": " x "}, "id", vendor="v", call="c") == " x "
+    for value in ({"id": " "}, {"id": ""}, {"id": 1}, {}):
+        with pytest.raises(DecodeError, match="the answer to c has") as caught:
+            codec.id_in(value, "id", vendor="v", call="c")
+        assert caught.value.path == "$.id"
+
+
 @pytest.mark.parametrize(
     ("value", "path"), [([], "$"), (None, "$"), ({}, "$.status"), ({"status": 1}, "$.status")]
 )

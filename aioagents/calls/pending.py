@@ -52,9 +52,10 @@ class Start(StartRequest, Generic[T]):
     """A start whose whole reply is awaited; `read` makes the result of it.
 
     `find_start` looks up what began, by other means than the reply. It is called once the start has failed, with the
-    error, and returns None to have that raised. `PendingStart.is_sent` says whether anything may have begun: always
-    after a reply that was lost; it then goes on without its caller, as the start does. It is cancelled after two
-    minutes, and when the pool closes. A start that is answered pays nothing for it.
+    error, and returns None to have that raised; if it raises an error of its own, that one is raised.
+    `PendingStart.is_sent` says whether anything may have begun: always after a reply that was lost; it then goes on
+    without its caller, as the start does. It is cancelled after two minutes, and when the pool closes. A start that
+    is answered pays nothing for it.
 
     `find_early` looks for the result while the reply is outstanding, which costs two tasks. It is cancelled when the
     reply arrives; the result that was read of that may be replaced by `confirm`. An `AgentsError` that it raises

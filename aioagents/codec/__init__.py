@@ -11,6 +11,7 @@ from .text import (
     encode_deep,
     encode_json,
     encode_object,
+    id_in,
     parse_moment,
     text_in,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "encode_deep",
     "encode_json",
     "encode_object",
+    "id_in",
     "member",
     "parse_moment",
     "structure",

@@ -204,3 +204,12 @@ def text_in(value: Any, name: str, *, vendor: str, call: str, path: str = "$") -
     path = f"{path}.{name}" if isinstance(value, dict) else path
     message = f"{vendor}: the answer to {call} has the wrong shape at {path}"
     raise DecodeError(message, vendor=vendor, call=call, path=path)
+
+
+def id_in(value: Any, name: str, *, vendor: str, call: str) -> str:
+    """Return a member of an object that a run cannot do without: a string that is not blank. Raises DecodeError."""
+    text = text_in(value, name, vendor=vendor, call=call)
+    if text.strip():
+        return text
+    message = f"{vendor}: the answer to {call} has no text at $.{name}"
+    raise DecodeError(message, vendor=vendor, call=call, path=f"$.{name}")

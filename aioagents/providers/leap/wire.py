@@ -12,7 +12,6 @@ from attrs import frozen
 
 from ... import codec
 from ...contract import check_text, check_webhook_url, details_in, path_segment
-from ...errors import DecodeError
 from ...model import Purpose, Reply, Request, Run, RunRef
 from .settings import Dialect
 from .states import state_of
@@ -83,11 +82,7 @@ def get_request(base_url: str, ref: RunRef) -> Request:
 def read_started(reply: Reply, scope: str, call: str, seen_at: datetime) -> Run:
     """Read the answer to a start. Raises DecodeError when it has no run id; a status may be missing."""
     raw = codec.decode(reply.body, vendor=VENDOR, call=call)
-    run_id = codec.text_in(raw, "id", vendor=VENDOR, call=call)
-    if not run_id.strip():
-        raise DecodeError(
-            f"{VENDOR}: the answer to {call} names no run", vendor=VENDOR, call=call, path="$.id"
-        )
+    run_id = codec.id_in(raw, "id", vendor=VENDOR, call=call)
     status = raw.get("status")
     return _run(raw, RunRef(VENDOR, scope, run_id), status if isinstance(status, str) else "", seen_at)
 

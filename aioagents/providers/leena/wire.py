@@ -74,14 +74,7 @@ def execute_request(base_url: str, aop_id: str, message: str, context: Any) -> R
 def read_accepted(reply: Reply, *, scope: str, seen_at: datetime) -> Run:
     """Read the answer to execute. Raises DecodeError when it has no run id."""
     raw = codec.decode(reply.body, vendor=VENDOR, call="aop.execute")
-    item = codec.text_in(raw, "aop_item_id", vendor=VENDOR, call="aop.execute")
-    if not item.strip():
-        raise DecodeError(
-            f"{VENDOR}: the answer to aop.execute names no run",
-            vendor=VENDOR,
-            call="aop.execute",
-            path="$.aop_item_id",
-        )
+    item = codec.id_in(raw, "aop_item_id", vendor=VENDOR, call="aop.execute")
     # Only the id is needed: with an odd status the start is known to have begun all the same.
     status = raw.get("status", ACCEPTED)
     status = status if isinstance(status, str) else ACCEPTED

@@ -63,7 +63,7 @@ def show_history(
 
 @click.group("runs", no_args_is_help=True)
 def runs() -> None:
-    """List runs, and show one. 'aioagents wait agh:/RUN_ID' follows one."""
+    """List runs, and show one. 'aioagents wait agh:HOST/RUN_ID' follows one."""
 
 
 @runs.command("list")
@@ -84,7 +84,7 @@ def _show(*, run_id: str, is_json: bool) -> Exit:
     """Show the record of the run called RUN_ID.
 
     A record stays 'delegated' when its task is over, and one that has 'failed' may be retried;
-    'aioagents status agh:/RUN_ID' shows the state of the work itself.
+    'aioagents status agh:HOST/RUN_ID' shows the state of the work itself.
     """
 
     async def call(client: Agh, out: Output) -> Exit:
