@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, TypeAlias
+from zlib import crc32
 
 from ...codec import decode_tolerant, encode_deep, encode_json
 from ...contract import BatchRow
@@ -24,6 +25,9 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 #: One level less than can be read back: in a line of results the output is one level deeper.
 _DEEPEST: Final = 1023
 
+#: In bytes; 64 of them have room.
+_LARGEST_SPILLED: Final = 2048
+
 # What exists for each row and each change is a plain tuple: it costs the least, and the garbage collector skips it.
 
 #: A row to be claimed, without its content: key, target, digest.
@@ -35,6 +39,9 @@ EncodedChange: TypeAlias = tuple[str, str, int, int, int, tuple[str, ...], bool]
 #: The columns that a change may set and may leave as they are.
 FACTS: Final = ("ref", "status", "kind", "error", "output")
 REF, _STATUS, _KIND, _ERROR, _OUTPUT = (1 << bit for bit in range(len(FACTS)))
+#: The values of `FACTS`, in their order; those of a row that has none.
+Facts: TypeAlias = tuple[str | None, str, str, str, str | None]
+BLANK: Final[Facts] = (None, "", "", "", None)
 
 
 class StoredRow(NamedTuple):
@@ -60,6 +67,33 @@ class StoredRow(NamedTuple):
     output: str | None
     settled: int | None
     is_emitted: int
+    checksum: int
+
+    @property
+    def facts(self) -> Facts:
+        """Return the row's facts."""
+        return self.ref, self.status, self.kind, self.error, self.output
+
+    @property
+    def is_intact(self) -> bool:
+        """Return whether the row is as it was written."""
+        content = content_checksum(self.id, self.key, self.target, self.digest)
+        return self.checksum == row_checksum(content, self.state, self.sent_at, self.ended_at, self.facts)
+
+
+def content_checksum(number: int, key: str, target: str, digest: bytes) -> int:
+    """Return the checksum of what never changes of a row."""
+    return crc32(digest, crc32(f"{number}\0{key}\0{target}".encode()))
+
+
+def row_checksum(content: int, state: str, sent_at: int | None, ended_at: int | None, facts: Facts) -> int:
+    """Return the checksum of a row, which binds its state and its reference to its key and its content.
+
+    Not covered are the numbers of openings and what is recorded of the output.
+    """
+    ref, status, kind, error, output = facts
+    text = f"{state}\0{sent_at}\0{ended_at}\0{ref}\0{status}\0{kind}\0{error}\0{output}"
+    return crc32(text.encode(), content)
 
 
 def digest_of(row: BatchRow) -> bytes:
@@ -107,6 +141,24 @@ def encode_change(change: Change) -> EncodedChange:
     at = (change.at - _EPOCH) // _MICROSECOND
     ended = at if change.ended_at is None else min(to_micros(change.ended_at), at)
     return encodable(change.key), _TEXTS[change.state], at, ended, given, tuple(facts), change.is_by_hand
+
+
+def encode_spilled(checksum: int, change: EncodedChange) -> bytes:
+    """Return a change by which a run began, of a row with this checksum, for the room that is kept for a full disk.
+
+    A large one is reduced to the reference.
+    """
+    content = encode_json([checksum, *change])
+    if len(content) <= _LARGEST_SPILLED:
+        return content
+    key, _, at, _, _, facts, _ = change
+    return encode_json([checksum, key, STARTED, at, at, REF, facts[:1], False])
+
+
+def decode_spilled(content: bytes) -> tuple[int, EncodedChange]:
+    """Return the checksum and the change that `encode_spilled` was given."""
+    checksum, key, state, at, ended, given, facts, is_by_hand = decode_json(content)
+    return checksum, (key, state, at, ended, given, tuple(facts), is_by_hand)
 
 
 def _encode_output(output: Any) -> str:

@@ -14,6 +14,7 @@ from ...errors import JournalError
 from ..record import Change, Record
 from .encoding import encodable, encode_change, encode_row
 from .executor import Executor, ThreadExecutor
+from .opening import OpeningOptions
 from .reader import JournalReader
 from .store import Store
 from .writer import JournalStatistics, Kind, Writer
@@ -33,11 +34,17 @@ class Journal:
     processes see. Leaving the block waits for pending calls, at most `grace` seconds.
 
     The journal keeps a digest of each row's content, not the content; it keeps the outputs and errors of runs. The
-    file is readable by its owner alone. Beside it are the file `-lock`, which is empty and stays, and `-wal` and
-    `-shm` while it is open: do not remove them. Memory does not grow with the number of rows. Entering raises
-    `JournalError` for a file that is damaged, foreign, newer or in use, which stays unchanged, and if Python's SQLite
-    is older than 3.33. All methods may raise `JournalError`, and have then changed nothing. `executor` makes the
-    executor of each opening, a thread by default.
+    file is readable by its owner alone. Beside it are the file `-lock`, which stays and says how far the journal had
+    come, and `-wal` and `-shm` while it is open: they belong to it. Memory does not grow with the number of rows.
+    Entering raises `JournalError` for a file that is damaged, not whole, foreign, of another format or in use, which
+    stays unchanged, and if Python's SQLite is older than 3.33. All methods may raise `JournalError`, and have then
+    changed nothing; but the reference of a run whose start could not be recorded is kept beside the journal where
+    possible, and its row is STARTED when the journal is opened again. A lock of another program on the file is waited
+    for, for `lock_timeout` seconds. `executor` makes the executor of each opening, a thread by default.
+
+    A journal is not whole if it has fewer commits than were acknowledged: a file was removed, damaged, or replaced by
+    an older one, or it is a copy of one that was in use. With `accepts_loss` it is used as it is; rows that were
+    started after its last commit are then started again (`check_journal` returns them).
     """
 
     def __init__(
@@ -47,12 +54,15 @@ class Journal:
         owner: str | None = None,
         clock: Clock | None = None,
         grace: float = 30.0,
+        accepts_loss: bool = False,
+        lock_timeout: float = 60.0,
         executor: Callable[[], Executor] = ThreadExecutor,
     ) -> None:
         self._path = os.fspath(path)
         self._owner = encodable(owner or f"{socket.gethostname()}:{os.getpid()}")
         self._clock = clock or LoopClock()
         self._grace = grace
+        self._options = OpeningOptions(accepts_loss=accepts_loss, lock_timeout=lock_timeout)
         self._make_executor = executor
         self._writer: Writer | None = None
         self._is_entered = False
@@ -84,6 +94,7 @@ class Journal:
             clock=self._clock,
             grace=self._grace,
             executor=self._make_executor(),
+            options=self._options,
         )
         try:
             await writer.open()
