@@ -19,13 +19,13 @@ from .wholeness import MIXED, Header, Mark, loss_of
 _UNWRITABLE: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
 
 
-def lock(path: str, *, accepts_loss: bool = False) -> Guard:
+def lock(path: str) -> Guard:
     """Lock the journal for this process until the returned guard is closed or the process ends in any way.
 
     The journal itself stays readable. Raise JournalError that names the owner if another process has the lock.
     """
     try:
-        return Guard.acquire(path, accepts_loss=accepts_loss)
+        return Guard.acquire(path)
     except LockTaken:
         raise JournalError(
             f"the journal {path} is in use by {_owner(path)}: let that end first", is_passing=True
@@ -48,8 +48,8 @@ def check_is_new(path: str, guard: Guard, *, accepts_loss: bool) -> None:
     """Raise JournalError if there was a journal at `path` before, which is gone."""
     if guard.mark is not None and not accepts_loss:
         raise JournalError(
-            f"the journal {path} is gone or empty, but {path}-lock says that it had {guard.mark.commits:,} commits: "
-            "put it back. If it is lost and its rows may be started again, remove that file too"
+            f"the journal {path} is not there, but {path}-lock is, so there was one: put it back. If it is lost and "
+            "its rows may be started again, remove that file too"
         )
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import IO, Final, Self
 from zlib import crc32
 
-from ...errors import JournalError
 from ..lock_file import open_private, try_lock
-from .wholeness import Mark
+from .wholeness import NOBODYS, Mark
 
 #: Two processes that open it at the same instant may block each other; one succeeds well within this time.
 _LOCK_PATIENCE: Final = 0.5
@@ -42,16 +41,16 @@ class Guard:
         self.mark = mark
 
     @classmethod
-    def acquire(cls, path: str, *, accepts_loss: bool = False) -> Self:
+    def acquire(cls, path: str) -> Self:
         """Lock the journal at `path` for this process until the guard is closed or the process ends in any way.
 
-        Raise LockTaken if another process has it, JournalError for a file that is no lock, and OSError.
+        Raise LockTaken if another process has it, and OSError.
         """
         name = Path(f"{path}-lock")
         file = open_private(name, "r+b", buffering=0)
         try:
             _wait_for_lock(file)
-            return cls(file, _read_mark(file, name, is_lenient=accepts_loss))
+            return cls(file, _read_mark(file))
         except BaseException:
             file.close()
             raise
@@ -120,14 +119,14 @@ def _wait_for_lock(file: IO[bytes]) -> None:
 
 
 def read_mark(path: str) -> Mark | None:
-    """Return how far the journal at `path` had come, None if nothing says so. Raise JournalError and OSError."""
+    """Return how far the journal at `path` had come, None if nothing says so. Raise OSError."""
     name = Path(f"{path}-lock")
     with suppress(FileNotFoundError), name.open("rb", buffering=0) as file:
-        return _read_mark(file, name)
+        return _read_mark(file)
     return None
 
 
-def _read_mark(file: IO[bytes], name: Path, *, is_lenient: bool = False) -> Mark | None:
+def _read_mark(file: IO[bytes]) -> Mark | None:
     file.seek(0)
     content = file.read(_MARK.size + _SUM.size)
     if not content:
@@ -136,12 +135,7 @@ def _read_mark(file: IO[bytes], name: Path, *, is_lenient: bool = False) -> Mark
         magic, journal, commits, total = _MARK.unpack_from(content)
         if magic == _MAGIC and _SUM.unpack_from(content, _MARK.size)[0] == crc32(content[: _MARK.size]):
             return Mark(journal, commits, total)
-    if is_lenient:
-        return None
-    raise JournalError(
-        f"{name} is damaged, or not the lock of a journal: put it back as it was. If it is lost, see `aioagents "
-        "batch check JOURNAL`, and go on with --accept-loss (accepts_loss=True)"
-    )
+    return NOBODYS
 
 
 def is_locked(path: str) -> bool:

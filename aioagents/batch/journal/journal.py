@@ -4,6 +4,7 @@ import os
 import socket
 import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -12,6 +13,7 @@ from ...clock import Clock, LoopClock
 from ...contract import BatchRow
 from ...errors import JournalError
 from ..record import Change, Record
+from .copying import JournalCheck, back_up, check_journal
 from .encoding import encodable, encode_change, encode_row
 from .executor import Executor, ThreadExecutor
 from .opening import OpeningOptions
@@ -44,7 +46,7 @@ class Journal:
 
     A journal is not whole if it has fewer commits than were acknowledged: a file was removed, damaged, or replaced by
     an older one, or it is a copy of one that was in use. With `accepts_loss` it is used as it is; rows that were
-    started after its last commit are then started again (`check_journal` returns them).
+    started after its last commit are then started again: some of those that it has as PLANNED, or does not have.
     """
 
     def __init__(
@@ -68,9 +70,26 @@ class Journal:
         self._is_entered = False
 
     @staticmethod
-    def read_only(path: str | os.PathLike[str]) -> JournalReader:
+    def read_only(path: str | os.PathLike[str], *, accepts_loss: bool = False) -> JournalReader:
         """Return a reader of a journal, which may be in use: `with Journal.read_only("batch.db") as reader`."""
-        return JournalReader(path)
+        return JournalReader(path, accepts_loss=accepts_loss)
+
+    @staticmethod
+    def check(path: str | os.PathLike[str]) -> JournalCheck:
+        """Read all of a journal, which may be in use, and return whether it is whole. Blocks.
+
+        Raise JournalError for one that is damaged, or is none.
+        """
+        return check_journal(path)
+
+    @staticmethod
+    def back_up(path: str | os.PathLike[str], to: str | os.PathLike[str]) -> None:
+        """Copy a journal, which may be in use, to the new file `to`, as it is at one moment. Blocks.
+
+        The copy can be read. If a process had the journal open, rows may have been started since: to go on with the
+        copy needs `accepts_loss`. Raise JournalError for a journal that is damaged or not whole, and if `to` exists.
+        """
+        back_up(path, to, now=datetime.now(UTC))
 
     @property
     def path(self) -> str:

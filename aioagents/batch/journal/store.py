@@ -84,7 +84,7 @@ class Store:
         elif not accepts_loss:
             checking.check_not_emptied(real)
         with ExitStack() as stack:
-            guard = stack.enter_context(closing(checking.lock(real, accepts_loss=accepts_loss)))
+            guard = stack.enter_context(closing(checking.lock(real)))
             # Checked again: another process may have created it before the lock was taken.
             if not opening.exists(real):
                 checking.check_is_new(real, guard, accepts_loss=accepts_loss)

@@ -18,6 +18,10 @@ class Mark(NamedTuple):
     total: int
 
 
+#: What is found in a file that is damaged, or not a journal's lock.
+NOBODYS: Final = Mark(b"", 0, 0)
+
+
 class Header(NamedTuple):
     """What a journal says of itself; `copied_at` is set in a copy that was made while it was in use."""
 
@@ -55,7 +59,7 @@ def loss_of(path: str, header: Header, mark: Mark | None, *, inode: int) -> str:
 
 def _loss_by(path: str, own: Mark, mark: Mark) -> str:
     if mark.journal != own.journal:
-        return f"{path}-lock belongs to another journal"
+        return f"{path}-lock is damaged, or of another journal"
     if mark.commits > own.commits:
         return (
             f"it has {own.commits:,} of {mark.commits:,} commits, so its log ({path}-wal) is gone, damaged or an "
