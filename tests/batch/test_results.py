@@ -14,7 +14,7 @@ import pytest
 
 from aioagents import JournalError, RunRef
 from aioagents.batch import BatchRow, Change, Journal, Record, ResultFile, RowState
-from aioagents.batch.results import COLUMNS
+from aioagents.batch.lines import COLUMNS
 from tests.fakes import EPOCH
 
 PART = ".aioagents-part"

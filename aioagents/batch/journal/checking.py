@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ...errors import JournalError
+from .checksums import is_intact
 from .encoding import StoredRow, from_micros
 from .faults import damaged, journal_error, not_whole
 from .guard import Guard, LockTaken, read_mark
@@ -81,7 +82,7 @@ def check_integrity(path: str, mark: Mark | None) -> str:
             return _loss_at(path, header, mark) or ("" if total == header.total else MIXED)
     except sqlite3.Error as exc:
         raise journal_error(exc, path) from exc
-    except TypeError as exc:
+    except (TypeError, AttributeError) as exc:
         raise damaged(path, "a row is not as it was written") from exc
 
 
@@ -99,7 +100,7 @@ def _check_rows(connection: sqlite3.Connection, path: str) -> int:
     total = 0
     for values in connection.execute(ALL_ROWS):
         row = StoredRow(*values)
-        if not row.is_intact:
+        if not is_intact(row):
             raise damaged(path, f"the row {row.key!r} is not as it was written")
         total += row.checksum
     return total

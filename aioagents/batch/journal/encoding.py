@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, TypeAlias
-from zlib import crc32
 
 from ...codec import decode_tolerant, encode_deep, encode_json
 from ...contract import BatchRow
@@ -39,9 +38,6 @@ EncodedChange: TypeAlias = tuple[str, str, int, int, int, tuple[str, ...], bool]
 #: The columns that a change may set and may leave as they are.
 FACTS: Final = ("ref", "status", "kind", "error", "output")
 REF, _STATUS, _KIND, _ERROR, _OUTPUT = (1 << bit for bit in range(len(FACTS)))
-#: The values of `FACTS`, in their order; those of a row that has none.
-Facts: TypeAlias = tuple[str | None, str, str, str, str | None]
-BLANK: Final[Facts] = (None, "", "", "", None)
 
 
 class StoredRow(NamedTuple):
@@ -68,32 +64,6 @@ class StoredRow(NamedTuple):
     settled: int | None
     is_emitted: int
     checksum: int
-
-    @property
-    def facts(self) -> Facts:
-        """Return the row's facts."""
-        return self.ref, self.status, self.kind, self.error, self.output
-
-    @property
-    def is_intact(self) -> bool:
-        """Return whether the row is as it was written."""
-        content = content_checksum(self.id, self.key, self.target, self.digest)
-        return self.checksum == row_checksum(content, self.state, self.sent_at, self.ended_at, self.facts)
-
-
-def content_checksum(number: int, key: str, target: str, digest: bytes) -> int:
-    """Return the checksum of what never changes of a row."""
-    return crc32(digest, crc32(f"{number}\0{key}\0{target}".encode()))
-
-
-def row_checksum(content: int, state: str, sent_at: int | None, ended_at: int | None, facts: Facts) -> int:
-    """Return the checksum of a row, which binds its state and its reference to its key and its content.
-
-    Not covered are the numbers of openings and what is recorded of the output.
-    """
-    ref, status, kind, error, output = facts
-    text = f"{state}\0{sent_at}\0{ended_at}\0{ref}\0{status}\0{kind}\0{error}\0{output}"
-    return crc32(text.encode(), content)
 
 
 def digest_of(row: BatchRow) -> bytes:

@@ -1,16 +1,15 @@
 """Plans claims and changes: checks them against the rows they name and collects what is to be written. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from attrs import evolve
 
 from ...errors import JournalError
 from ..record import BY_HAND, MOVES, Record, RowState
+from .checksums import NO_FACTS, FactSums, checksum_of, content_checksum, sums_of, with_facts
 from .encoding import (
-    BLANK,
     ENDED,
-    FACTS,
     PLANNED,
     REF,
     SENDING,
@@ -18,24 +17,16 @@ from .encoding import (
     STARTED,
     EncodedChange,
     EncodedRow,
-    Facts,
     StoredRow,
-    content_checksum,
     decode_row,
-    row_checksum,
 )
 
 _MOVES: Final = {state.value: frozenset(new.value for new in news) for state, news in MOVES.items()}
 _BY_HAND: Final = {state.value: frozenset(new.value for new in news) for state, news in BY_HAND.items()}
 
-#: By which facts are given: their positions.
-_POSITIONS: Final = tuple(
-    tuple(bit for bit in range(len(FACTS)) if given >> bit & 1) for given in range(1 << len(FACTS))
-)
-
-#: What is cached of a row, which is all that a change of it needs: its number, its state, when it was sent, its
-#: facts, whether its result was written to the output, the checksum of its content, and its own.
-CachedRow: TypeAlias = tuple[int, str, int | None, Facts, int, int, int]
+#: What is cached of a row, which is all that a change of it needs: its number, its state, when it was sent, the
+#: checksums of its facts, whether its result was written to the output, the checksum of its content, and its own.
+CachedRow: TypeAlias = tuple[int, str, int | None, FactSums, int, int, int]
 #: What changes have in common that one statement can make: the new state, whether old facts are cleared, and which
 #: facts are given.
 Shape: TypeAlias = tuple[str, bool, int]
@@ -44,7 +35,7 @@ Shape: TypeAlias = tuple[str, bool, int]
 def cached(row: StoredRow) -> CachedRow:
     """Return what is cached of a stored row."""
     content = content_checksum(row.id, row.key, row.target, row.digest)
-    return row.id, row.state, row.sent_at, row.facts, row.is_emitted, content, row.checksum
+    return row.id, row.state, row.sent_at, sums_of(row), row.is_emitted, content, row.checksum
 
 
 class ClaimPlan:
@@ -85,10 +76,10 @@ class ClaimPlan:
             record = Record(key=key, target=target, digest=digest, state=RowState.PLANNED, owner=owner)
             self.last += 1
             content = content_checksum(self.last, key, target, digest)
-            checksum = row_checksum(content, PLANNED, None, None, BLANK)
+            checksum = checksum_of(content, PLANNED, None, None, NO_FACTS)
             self.growth += checksum
             self.new += (self.last, key, target, digest, checksum)
-            self.cached[key] = (self.last, PLANNED, None, BLANK, 0, content, checksum)
+            self.cached[key] = (self.last, PLANNED, None, NO_FACTS, 0, content, checksum)
         else:
             record = self._claim_known(row, digest)
         self._claimed[key] = record
@@ -139,7 +130,7 @@ class ChangePlan:
         rows, pass_keys = self._cached, self._pass_keys
         self.count += len(changes)
         for key, state, at, run_ended, given, facts, is_asked_by_hand in changes:
-            number, before, sent_at, old, is_emitted, content, checksum = rows.get(key) or _no_row(key)
+            number, before, sent_at, sums, is_emitted, content, checksum = rows.get(key) or _no_row(key)
             is_by_hand = is_asked_by_hand and state in _BY_HAND.get(before, ())
             if state not in _MOVES[before] and not is_by_hand:
                 raise JournalError(
@@ -148,7 +139,7 @@ class ChangePlan:
             if not given & REF and (state == STARTED or (before == SENDING and state in ENDED)):
                 raise JournalError(f"the row {key!r} cannot be started without its run's reference", key=key)
             # A new attempt, and a row that was settled by hand, drop the errors of earlier attempts.
-            is_cleared = before in SETTLED or is_by_hand or (state == SENDING and old != BLANK)
+            is_cleared = before in SETTLED or is_by_hand or (state == SENDING and sums != NO_FACTS)
             if is_emitted:
                 self.is_output_stale = True
             if key in pass_keys:
@@ -156,30 +147,24 @@ class ChangePlan:
                 self._pass = {}
                 self.passes.append(self._pass)
             pass_keys.add(key)
-            if given or is_cleared:
-                old = _merged(BLANK if is_cleared else old, given, facts)
+            if is_cleared:
+                sums = NO_FACTS
+            if given:
+                sums = with_facts(sums, given, facts)
             values = self._pass.setdefault((state, is_cleared, given), [])
             if state in SETTLED:
                 # If the end lies before the start, the clock that reported it is wrong.
                 ended_at = run_ended if sent_at is not None and sent_at <= run_ended else at
-                new = row_checksum(content, state, sent_at, ended_at, old)
+                new = checksum_of(content, state, sent_at, ended_at, sums)
                 self.settled += 1
                 values += (number, new, ended_at, self.settled, *facts)
                 self.ended.append(key)
             else:
                 sent_at = at if state == SENDING else None if state == PLANNED else sent_at
-                new = row_checksum(content, state, sent_at, None, old)
+                new = checksum_of(content, state, sent_at, None, sums)
                 values += (number, new, at, *facts) if state == SENDING else (number, new, *facts)
             self.growth += new - checksum
-            rows[key] = (number, state, sent_at, old, 0, content, new)
-
-
-def _merged(old: Facts, given: int, facts: Sequence[str]) -> Facts:
-    """Return the facts of a row after a change that gives some."""
-    merged: list[str | None] = [*old]
-    for position, fact in zip(_POSITIONS[given], facts, strict=True):
-        merged[position] = fact
-    return cast("Facts", tuple(merged))
+            rows[key] = (number, state, sent_at, sums, 0, content, new)
 
 
 def _no_row(key: str) -> CachedRow:

@@ -13,13 +13,14 @@ from typing import Any, Final, NamedTuple, Self
 from attrs import frozen
 
 from ...errors import JournalError
+from ...model import RunRef
 from ..record import Record, RowState
 from .checking import open_for_reading
 from .encoding import StoredRow, decode_row, from_micros
 from .faults import journal_error
 from .guard import is_locked
 from .opening import resolve
-from .schema import DURATIONS, EDGES, OPENINGS, TOTALS, page_of
+from .schema import DURATIONS, EDGES, OPENINGS, TOTALS, having_refs, page_of
 
 _PAGE: Final = 256
 _ENDS: Final = (RowState.COMPLETED, RowState.FAILED, RowState.ABORTED)
@@ -177,6 +178,14 @@ class JournalReader:
             if len(rows) < _PAGE:
                 return
             after = rows[-1][0]
+
+    def keys_of(self, refs: Sequence[RunRef]) -> Iterator[tuple[RunRef, str]]:
+        """Return the rows that have one of these runs, as pairs of reference and key. Reads every row."""
+        for start in range(0, len(refs), _PAGE):
+            texts = {str(ref): ref for ref in refs[start : start + _PAGE]}
+            with self._snapshot() as ask:
+                found = ask(having_refs(len(texts)), [*texts])
+            yield from ((texts[text], key) for text, key in found)
 
     def durations(self) -> Mapping[RowState, Durations]:
         """Return how long runs took, by the state they ended in; states without runs are missing. Reads every row."""

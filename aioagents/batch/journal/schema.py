@@ -144,6 +144,11 @@ def page_of(*names: str, size: int) -> str:
     return f"SELECT {_COLUMNS} FROM row WHERE id > :after{conditions} ORDER BY id LIMIT {size}"
 
 
+def having_refs(count: int) -> str:
+    """Return the statement for the rows that have one of so many references."""
+    return f"SELECT ref, key FROM row WHERE ref IN ({', '.join('?' * count)})"
+
+
 #: All that the checksums of rows are made of, in the order of the fields of a `StoredRow`.
 ALL_ROWS: Final = f"SELECT {_COLUMNS} FROM row"
 #: What the journal's only row of `batch` and its last opening say of the journal as a whole: see `wholeness.py`.
