@@ -70,7 +70,7 @@ async def test_is_private(path: Path) -> None:
         assert [_mode(name) for name in names] == [0o600] * 4
         assert _names(path) == {name.name for name in names}
     assert _names(path) == {"batch.db", "batch.db-lock"}
-    assert path.with_name("batch.db-lock").stat().st_size == 256 * 1024
+    assert path.with_name("batch.db-lock").stat().st_size == 64 * 1024
 
 
 async def test_an_empty_file_is_replaced(path: Path) -> None:

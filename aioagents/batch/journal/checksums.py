@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from zlib import crc32
 
 from ..record import RowState
-from .encoding import FACTS, StoredRow
+from .encoding import FACTS, PLANNED, REF, StoredRow
 
 #: The checksums of a row's facts, in the order of `FACTS`; 0 for one that it does not have.
 FactSums: TypeAlias = tuple[int, ...]
@@ -18,7 +18,7 @@ NO_FACTS: Final[FactSums] = (0,) * len(FACTS)
 
 _MOST: Final = 0xFFFFFFFF
 _IS_GIVEN: Final = 1 << 32  # for a fact whose own checksum is 0
-#: Odd, so that no bit of a time is lost.
+#: The factors of times. Odd, so that no bit of a time is lost.
 _SENT, _ENDED = 0x9E3779B1, 0x85EBCA77
 _STATES: Final[Mapping[str, int]] = MappingProxyType(
     {state.value: crc32(state.value.encode()) for state in RowState}
@@ -37,10 +37,17 @@ def content_checksum(number: int, key: str, target: str, digest: bytes) -> int:
 
 def with_facts(sums: FactSums, given: int, facts: Sequence[str]) -> FactSums:
     """Return the checksums of a row's facts after a change that gives some."""
+    if sums is NO_FACTS and given == REF:  # nearly all starts
+        return (crc32(facts[0].encode()) | _IS_GIVEN, 0, 0, 0, 0)
     merged = [*sums]
-    for position, fact in zip(_POSITIONS[given], facts, strict=True):
+    for position, fact in zip(_POSITIONS[given], facts):  # noqa: B905 - they are as many, and checking takes long
         merged[position] = crc32(fact.encode(), position) | _IS_GIVEN
     return tuple(merged)
+
+
+def planned_checksum(content: int) -> int:
+    """Return the checksum of a row that is new."""
+    return content + _STATES[PLANNED] & _MOST
 
 
 def checksum_of(content: int, state: str, sent_at: int | None, ended_at: int | None, sums: FactSums) -> int:
@@ -53,7 +60,7 @@ def sums_of(row: StoredRow) -> FactSums:
     """Return the checksums of the facts of a stored row."""
     facts = (row.ref, row.status, row.kind, row.error, row.output)
     given = sum(1 << bit for bit, fact in enumerate(facts) if fact)
-    return with_facts(NO_FACTS, given, [fact for fact in facts if fact])
+    return with_facts(NO_FACTS, given, [fact for fact in facts if fact]) if given else NO_FACTS
 
 
 def is_intact(row: StoredRow) -> bool:

@@ -24,8 +24,8 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 #: One level less than can be read back: in a line of results the output is one level deeper.
 _DEEPEST: Final = 1023
 
-#: In bytes; 64 of them have room.
-_LARGEST_SPILLED: Final = 2048
+#: In bytes; 100 of them have room.
+_LARGEST_SPILLED: Final = 512
 
 # What exists for each row and each change is a plain tuple: it costs the least, and the garbage collector skips it.
 

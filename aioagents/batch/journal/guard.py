@@ -23,9 +23,9 @@ _MAGIC: Final = b"aioagJ\x00\x02"
 _MARK: Final = struct.Struct("<8s16sQQ")
 _SUM: Final = struct.Struct("<I")
 _FRAME: Final = struct.Struct("<II")
-#: Where spilled changes begin, and the size of the file: some 1,000 of them.
+#: Where spilled changes begin, and the size of the file: some 500 references, or 100 large ones.
 _SPILL: Final = 4096
-_SIZE: Final = 256 * 1024
+_SIZE: Final = 64 * 1024
 
 
 class LockTaken(Exception):

@@ -7,7 +7,15 @@ from attrs import evolve
 
 from ...errors import JournalError
 from ..record import BY_HAND, MOVES, Record, RowState
-from .checksums import NO_FACTS, FactSums, checksum_of, content_checksum, sums_of, with_facts
+from .checksums import (
+    NO_FACTS,
+    FactSums,
+    checksum_of,
+    content_checksum,
+    planned_checksum,
+    sums_of,
+    with_facts,
+)
 from .encoding import (
     ENDED,
     PLANNED,
@@ -76,7 +84,7 @@ class ClaimPlan:
             record = Record(key=key, target=target, digest=digest, state=RowState.PLANNED, owner=owner)
             self.last += 1
             content = content_checksum(self.last, key, target, digest)
-            checksum = checksum_of(content, PLANNED, None, None, NO_FACTS)
+            checksum = planned_checksum(content)
             self.growth += checksum
             self.new += (self.last, key, target, digest, checksum)
             self.cached[key] = (self.last, PLANNED, None, NO_FACTS, 0, content, checksum)
