@@ -28,8 +28,17 @@ if sys.platform == "win32":  # pragma: no cover - tests run elsewhere
             return True
         return False
 
+    def write_at(file: IO[bytes], content: bytes, offset: int) -> int:
+        """Write to an unbuffered file, and return how many bytes were written."""
+        file.seek(offset)
+        return file.write(content)
+
 else:
     import fcntl
+
+    def write_at(file: IO[bytes], content: bytes, offset: int) -> int:
+        """Write to an unbuffered file, and return how many bytes were written."""
+        return os.pwrite(file.fileno(), content, offset)
 
     def try_lock(file: IO[bytes], *, is_shared: bool = False) -> bool:
         """Lock a file without waiting; return whether that worked. Closing the file releases it."""

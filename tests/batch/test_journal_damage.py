@@ -56,7 +56,7 @@ async def _refused(path: Path, match: str) -> None:
 async def test_a_killed_batch_goes_on(path: Path) -> None:
     """With all its files in place the journal of a killed batch has all that was acknowledged."""
     await _killed(path)
-    assert Journal.check(path) == JournalCheck(rows=3, commits=7, is_in_use=False, loss="")
+    assert Journal.check(path) == JournalCheck(rows=3, writes=7, is_in_use=False, loss="")
     async with journal_at(path):
         pass
     assert states_of(path) == {"started": "started", "sent": "sending", "planned": "planned"}
@@ -66,8 +66,8 @@ async def test_a_log_that_is_gone_is_refused(path: Path) -> None:
     """Without its log the journal says how much of it is missing, to readers too, and what to do."""
     await _killed(path)
     path.with_name("batch.db-wal").unlink()
-    await _refused(path, r"not whole.* it has 1 of 7 commits.*Put all files back.*--accept-loss")
-    with pytest.raises(JournalError, match="1 of 7 commits"), Journal.read_only(path):
+    await _refused(path, r"not whole.* it has 1 of 7 writes.*Put all files back.*--accept-loss")
+    with pytest.raises(JournalError, match="1 of 7 writes"), Journal.read_only(path):
         pass
 
 
@@ -96,7 +96,7 @@ async def test_copies_of_a_journal_in_use_are_refused(path: Path, ends: tuple[st
         for end in ends:
             shutil.copy(f"{path}{end}", f"{copy}{end}")
         await walk(journal, "b", RowState.SENDING)
-    await _refused(copy, "a copy of a journal that was in use|is gone|commits")
+    await _refused(copy, "a copy of a journal that was in use|is gone|writes")
 
 
 async def test_an_older_copy_is_refused(path: Path) -> None:
@@ -108,7 +108,7 @@ async def test_an_older_copy_is_refused(path: Path) -> None:
     async with journal_at(path) as journal:
         await journal.record([change("a", RowState.SENDING)])
     shutil.copy(older, path)
-    await _refused(path, "it has 3 of 6 commits")
+    await _refused(path, "it has 3 of 6 writes")
     async with journal_at(older) as journal:
         assert [record.state for record in await claim(journal, "a")] == [RowState.PLANNED]
 

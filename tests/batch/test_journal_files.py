@@ -236,7 +236,7 @@ def _hide_from_index(path: Path) -> None:
     )(path)
     _alter(
         "INSERT INTO row (key, target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted, "
-        "checksum) VALUES ('hidden', 'target', x'00', 'planned', 1, 1, '', '', '', 0, 0)"
+        "checksum, serial, total) VALUES ('hidden', 'target', x'00', 'planned', 1, 1, '', '', '', 0, 0, 0, 0)"
     )(path)
     _alter(
         "PRAGMA writable_schema = ON; INSERT INTO sqlite_master (type, name, tbl_name, rootpage) "  # noqa: S608 - as it was
@@ -450,7 +450,7 @@ async def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPa
 
 async def test_rows_added_by_another_program(path: Path) -> None:
     """Rows can be claimed also after another program has added some, which the next opening refuses."""
-    columns = "target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted"
+    columns = "target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted, serial, total"
     async with journal_at(path) as journal:
         await claim(journal, "a")
         _alter(f"INSERT INTO row (key, checksum, {columns}) SELECT 'b', 0, {columns} FROM row")(path)  # noqa: S608

@@ -186,7 +186,7 @@ async def test_a_reader_is_used_within_its_block(path: Path) -> None:
 
 
 async def test_damage_found_while_reading_is_raised(path: Path) -> None:
-    """A reader does not check everything first; damaged rows raise when they are read."""
+    """A reader does not check everything first: a damaged row is raised when it is read, a damaged page on entering."""
     async with journal_at(path) as journal:
         await claim(journal, *(f"row-{number}" for number in range(500)))
         await walk(journal, "odd", RowState.STARTED)
@@ -198,5 +198,5 @@ async def test_damage_found_while_reading_is_raised(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[12288:40960] = b"\xff" * (40960 - 12288)
     path.write_bytes(content)
-    with Journal.read_only(path) as reader, pytest.raises(JournalError, match="damaged"):
-        list(reader.records())
+    with pytest.raises(JournalError, match="damaged"), Journal.read_only(path):
+        pass

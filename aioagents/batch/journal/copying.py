@@ -20,7 +20,7 @@ class JournalCheck:
     """What a journal is found to be: `loss` says why it is not whole, and is empty if it is."""
 
     rows: int
-    commits: int
+    writes: int
     is_in_use: bool
     loss: str
 
@@ -34,7 +34,7 @@ def check_journal(path: str | os.PathLike[str]) -> JournalCheck:
     """Read all of a journal, which may be in use, and return whether it is whole.
 
     Raise JournalError for one that is damaged, or is none. If it is not whole, the rows that it has as PLANNED may
-    have been started after its last commit, and so may rows of the input that it does not have.
+    have been started after its last write, and so may rows of the input that it does not have.
     """
     real = resolve(path)
     if not exists(real):
@@ -47,8 +47,8 @@ def check_journal(path: str | os.PathLike[str]) -> JournalCheck:
     loss = check_integrity(real, mark)
     with closing(connect(real, "mode=ro")) as connection:
         rows = int(connection.execute("SELECT count(*) FROM row").fetchone()[0])
-        commits = read_header(connection).commits
-    return JournalCheck(rows=rows, commits=commits, is_in_use=is_locked(real), loss=loss)
+        writes = read_header(connection).writes
+    return JournalCheck(rows=rows, writes=writes, is_in_use=is_locked(real), loss=loss)
 
 
 def back_up(path: str | os.PathLike[str], to: str | os.PathLike[str], *, now: datetime) -> None:

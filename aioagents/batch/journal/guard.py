@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 from zlib import crc32
 
-from ..lock_file import open_private, try_lock
+from ..lock_file import open_private, try_lock, write_at
 from .wholeness import NOBODYS, Mark
 
 #: Two processes that open it at the same instant may block each other; one succeeds well within this time.
@@ -69,8 +69,7 @@ class Guard:
         self._write(content + _SUM.pack(crc32(content)), 0)
 
     def _write(self, content: bytes, offset: int) -> None:
-        self._file.seek(offset)
-        if self._file.write(content) != len(content):
+        if write_at(self._file, content, offset) != len(content):
             raise OSError(errno.ENOSPC, f"{self._file.name} was written in part")
 
     # What could not be recorded
@@ -132,9 +131,9 @@ def _read_mark(file: IO[bytes]) -> Mark | None:
     if not content:
         return None
     if len(content) == _MARK.size + _SUM.size:
-        magic, journal, commits, total = _MARK.unpack_from(content)
+        magic, journal, writes, total = _MARK.unpack_from(content)
         if magic == _MAGIC and _SUM.unpack_from(content, _MARK.size)[0] == crc32(content[: _MARK.size]):
-            return Mark(journal, commits, total)
+            return Mark(journal, writes, total)
     return NOBODYS
 
 

@@ -44,9 +44,9 @@ class Journal:
     possible, and its row is STARTED when the journal is opened again. A lock of another program on the file is waited
     for, for `lock_timeout` seconds. `executor` makes the executor of each opening, a thread by default.
 
-    A journal is not whole if it has fewer commits than were acknowledged: a file was removed, damaged, or replaced by
+    A journal is not whole if it has less than was acknowledged: a file was removed, damaged, or replaced by
     an older one, or it is a copy of one that was in use. With `accepts_loss` it is used as it is; rows that were
-    started after its last commit are then started again: some of those that it has as PLANNED, or does not have.
+    started after its last write are then started again: some of those that it has as PLANNED, or does not have.
     """
 
     def __init__(

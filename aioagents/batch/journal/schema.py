@@ -22,7 +22,7 @@ TABLES: Final = {
     journal BLOB NOT NULL,
     inode INTEGER NOT NULL,
     copied_at INTEGER,
-    commits INTEGER NOT NULL DEFAULT 0,
+    serial INTEGER NOT NULL DEFAULT 0,
     total INTEGER NOT NULL DEFAULT 0,
     emitted_bytes INTEGER NOT NULL DEFAULT 0,
     is_output_stale INTEGER NOT NULL DEFAULT 0
@@ -50,7 +50,9 @@ TABLES: Final = {
     output TEXT,
     settled INTEGER,
     is_emitted INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
+    checksum INTEGER NOT NULL,
+    serial INTEGER NOT NULL,
+    total INTEGER NOT NULL
 )""",
     "row_unemitted": (
         "CREATE INDEX row_unemitted ON row (settled) WHERE settled IS NOT NULL AND is_emitted = 0"
@@ -81,8 +83,8 @@ NEW: Final = _for_sizes(
     "WITH new (id, key, target, digest, checksum) AS (VALUES ",
     "(?, ?, ?, ?, ?)",
     ") INSERT INTO row (id, key, target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted, "
-    f"checksum) SELECT id, key, target, digest, '{PLANNED}', ?, ?, '', '', '', 0, checksum FROM new "
-    "WHERE id IS NOT NULL",
+    f"checksum, serial, total) SELECT id, key, target, digest, '{PLANNED}', ?, ?, '', '', '', 0, checksum, ?, ? "
+    "FROM new WHERE id IS NOT NULL",
 )
 CLAIMED: Final = _for_sizes("UPDATE row SET claimed_in = ? WHERE id IN (", "?", ")")
 LOAD: Final = _for_sizes(
@@ -124,7 +126,7 @@ def change_of(shape: Shape, size: int) -> tuple[str, int]:
     assigned = ", ".join(f"{name} = {value}" for name, value in sets.items())
     statement = (
         f"WITH change ({', '.join(names)}) AS (VALUES {rows}) "
-        f"UPDATE row SET {assigned}, changed_in = ? FROM change WHERE row.id = change.id"
+        f"UPDATE row SET {assigned}, changed_in = ?, serial = ?, total = ? FROM change WHERE row.id = change.id"
     )
     return statement, len(names)
 
@@ -151,12 +153,17 @@ def having_refs(count: int) -> str:
 
 #: All that the checksums of rows are made of, in the order of the fields of a `StoredRow`.
 ALL_ROWS: Final = f"SELECT {_COLUMNS} FROM row"
-#: What the journal's only row of `batch` and its last opening say of the journal as a whole: see `wholeness.py`.
-HEADER: Final = (
-    "SELECT journal, commits, total, inode, copied_at, ifnull((SELECT closed_at IS NULL FROM opening "
-    "ORDER BY number DESC LIMIT 1), 0) FROM batch"
-)
-COMMITTED: Final = "UPDATE batch SET commits = ?, total = ?"
+#: What the journal says of itself as a whole: see `wholeness.py`. The last write is of rows, or of an opening. Reading
+#: all rows to find it costs less than one more page in each commit, for a number that changes each time.
+HEADER: Final = """
+SELECT journal, last.serial, last.total, inode, copied_at,
+    ifnull((SELECT closed_at IS NULL FROM opening ORDER BY number DESC LIMIT 1), 0)
+FROM batch, (SELECT max(serial) AS serial, total FROM (
+    SELECT max(serial) AS serial, total FROM row UNION ALL SELECT serial, total FROM batch)) AS last
+"""
+NUMBERED: Final = "UPDATE batch SET serial = ?, total = ?"
+#: What shows that another program has changed the journal.
+STATE: Final = "SELECT ifnull(max(id), 0), ifnull(sum(checksum), 0) FROM row"
 OPENINGS: Final = "SELECT number, owner, opened_at, closed_at FROM opening ORDER BY number"
 TOTALS: Final = f"""
 SELECT state, kind, changed_in, count(*), count(sent_at), min(sent_at), max(sent_at), max(ended_at),

@@ -1,4 +1,4 @@
-"""Reads and writes a journal's rows in SQLite. A store belongs to the thread that opened it.
+"""Writes a journal's rows in SQLite. A store belongs to the thread that opened it.
 
 Each statement handles many rows: between two statements the thread releases the interpreter lock, and a busy event
 loop gives it back only after milliseconds.
@@ -12,17 +12,14 @@ from datetime import datetime
 from typing import Final, Self
 
 from ...errors import JournalError
-from ..record import Record
 from . import checking, opening
-from .chunks import chunks, stored_rows
+from .chunks import chunks
 from .encoding import (
     REF,
     SENDING,
     SETTLED,
     EncodedChange,
     EncodedRow,
-    StoredRow,
-    decode_row,
     decode_spilled,
     encode_spilled,
     to_micros,
@@ -32,40 +29,32 @@ from .guard import Guard
 from .planning import CachedRow, ChangePlan, ClaimPlan, cached
 from .schema import (
     CLAIMED,
-    COMMITTED,
-    COUNT_UNEMITTED,
-    LOAD,
     NEW,
-    OPEN_PAGE,
-    SET_EMITTED,
-    UNEMITTED_PAGE,
+    NUMBERED,
+    STATE,
     change_of,
 )
+from .stored import StoredRows
+from .wholeness import Mark
 
-#: How many rows are read at a time; their outputs may be large.
-PAGE: Final = 64
 #: How long closing waits for others that read; the log then stays, and is merged by the next opening.
 _MERGE_PATIENCE: Final = 5.0
 #: How many rows that are not settled are cached, so that they need not be read for each change.
 _MOST_CACHED: Final = 4096
 
 
-class Store:
+class Store(StoredRows):
     """One journal, open and locked. All methods may raise sqlite3.Error."""
 
     def __init__(self, path: str, connection: sqlite3.Connection, guard: Guard) -> None:
+        super().__init__(connection)
         self._path = path
-        self._connection = connection
         self._guard = guard
-        #: How far it has come; `_sum` is the sum of all checksums within a transaction.
-        self._mark = checking.read_header(connection).mark
-        self._sum = self._mark.total
-        self._is_marked = True
-        self._commits = 0
+        #: How far it has come; `_next` is that within a transaction, and `_marked` that in the file beside it.
+        self._mark = self._next = checking.read_header(connection).mark
+        self._marked: Mark | None = None
         self._owner = ""
-        self._opening = 0
         self._is_fresh = True
-        self._owners: dict[int, str] = {}
         self._settled = 0
         self._last = 0
         self._file_ids: Sequence[tuple[int, int] | None] = ()
@@ -103,10 +92,10 @@ class Store:
         """Record the opening, in the file itself: only the owner of the last one may write."""
         execute = self._connection.execute
         self._owner = owner
-        number = self._mark.commits
         if is_lost:  # what was lost is accepted with this commit, and not before it: no mark is taken back
-            number = max(number, self._guard.mark.commits if self._guard.mark else 0)
-            self._sum = execute("SELECT ifnull(sum(checksum), 0) FROM row").fetchone()[0]
+            writes = max(self._mark.writes, self._guard.mark.writes if self._guard.mark else 0)
+            total = execute("SELECT ifnull(sum(checksum), 0) FROM row").fetchone()[0]
+            self._next = self._mark._replace(writes=writes, total=total)
         else:
             self._guard.prepare(self._mark)
         execute("BEGIN IMMEDIATE")
@@ -115,9 +104,9 @@ class Store:
         self._opening = max(self._owners, default=0)
         self._take_in()
         self._open(now)
-        inode = opening.inode_of(self._path)
-        execute("UPDATE batch SET inode = ?, copied_at = NULL", (inode,))
-        self._commit(number + 1)
+        execute("UPDATE batch SET inode = ?, copied_at = NULL", (opening.inode_of(self._path),))
+        execute("COMMIT")
+        self._mark = self._next
         if execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
             raise JournalError(
                 f"the journal {self._path} is being read by another program for too long: end that, then run the "
@@ -125,15 +114,20 @@ class Store:
                 is_passing=True,
             )
         self._guard.prepare(self._mark)
+        self._marked = self._mark
         self._guard.clear()
         self._file_ids = self._find_file_ids()
 
-    def _commit(self, number: int) -> None:
-        """Commit the transaction as number `number`."""
-        self._connection.execute(COMMITTED, (number, self._sum))
-        self._commits += 1
-        self._connection.execute("COMMIT")
-        self._mark = self._mark._replace(commits=number, total=self._sum)
+    def _write(self, growth: int) -> Mark:
+        """Return the number of a new write, and the sum of all checksums after it."""
+        mark = self._next
+        self._next = Mark(mark.journal, mark.writes + 1, mark.total + growth)
+        return self._next
+
+    def _number(self) -> None:
+        """Record a write that changes no row."""
+        mark = self._write(0)
+        self._connection.execute(NUMBERED, (mark.writes, mark.total))
 
     def _open(self, now: datetime) -> None:
         execute = self._connection.execute
@@ -141,6 +135,7 @@ class Store:
         self._opening = execute("SELECT max(number) FROM opening").fetchone()[0]
         self._owners[self._opening] = self._owner
         self._is_fresh = True
+        self._number()
 
     @property
     def path(self) -> str:
@@ -149,8 +144,8 @@ class Store:
 
     @property
     def changes(self) -> int:
-        """Return the number of rows written since the journal was opened; those that number commits do not count."""
-        return self._connection.total_changes - self._commits
+        """Return the number of rows written since the journal was opened."""
+        return self._connection.total_changes
 
     def close(self, *, now: datetime) -> None:
         """Merge the log into the file and release the lock. What was acknowledged is safe without this."""
@@ -166,6 +161,7 @@ class Store:
         self._connection.execute(
             "UPDATE opening SET closed_at = ? WHERE number = ?", (to_micros(now), self._opening)
         )
+        self._number()
 
     # Writing
 
@@ -179,34 +175,31 @@ class Store:
     def transaction(self) -> Iterator[None]:
         """Commit the block, or undo all of it on an error. Raise JournalError if the journal is no longer ours."""
         execute = self._connection.execute
-        opening, settled, changes = self._opening, self._settled, self.changes
+        opening, settled = self._opening, self._settled
         self._write_mark()  # if it could not be written after the last commit
         execute("BEGIN IMMEDIATE")
         try:
             self._check_opening()
             yield
             self._check_file_ids()
-            if self.changes > changes:
-                self._commit(self._mark.commits + 1)
-            else:
-                execute("COMMIT")
+            execute("COMMIT")
         except BaseException:
             self._cache.clear()
             self._version = None
             self._opening, self._is_fresh = opening, False
-            self._settled, self._sum = settled, self._mark.total
+            self._settled, self._next = settled, self._mark
             if self._connection.in_transaction:  # some errors end it by themselves
                 execute("ROLLBACK")
             raise
-        self._is_marked = self.changes == changes
+        self._mark = self._next
         with suppress(OSError):  # the commit is made; the next one has to write the mark first
             self._write_mark()
 
     def _write_mark(self) -> None:
         """Write how far the journal has come beside it, before anybody acts on that."""
-        if not self._is_marked:
+        if self._marked is not self._mark:
             self._guard.write(self._mark)
-            self._is_marked = True
+            self._marked = self._mark
 
     def _check_opening(self) -> None:
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
@@ -218,9 +211,7 @@ class Store:
                 f"the journal {self._path} was opened by another process, though it was locked: was "
                 f"{self._path}-lock removed? Let one of the two end, and run it again afterwards"
             )
-        last, total = self._connection.execute(
-            "SELECT ifnull(max(id), 0), ifnull(sum(checksum), 0) FROM row"
-        ).fetchone()
+        last, total = self._connection.execute(STATE).fetchone()
         if total != self._mark.total or checking.read_header(self._connection).mark != self._mark:
             raise damaged(self._path, "another program has changed it")
         self._last, self._version = last, version
@@ -251,12 +242,15 @@ class Store:
 
     def save_claims(self, plan: ClaimPlan) -> None:
         """Write the rows that were claimed."""
-        for size, some in chunks(plan.new, width=5):
-            self._connection.execute(NEW[size], (*some, self._opening, self._opening))
+        if plan.new:
+            mark = self._write(plan.growth)
+            for size, some in chunks(plan.new, width=5):
+                self._connection.execute(
+                    NEW[size], (*some, self._opening, self._opening, mark.writes, mark.total)
+                )
         for size, some in chunks(plan.known):
             self._connection.execute(CLAIMED[size], (self._opening, *some))
         self._last, self._is_fresh = plan.last, False
-        self._sum += plan.growth
         self._cache.update(plan.cached)
         self._trim_cache()
 
@@ -268,16 +262,17 @@ class Store:
 
     def save_changes(self, plan: ChangePlan) -> None:
         """Write the rows that were changed."""
-        changes = self.changes
+        changes, mark = self.changes, self._write(plan.growth)
         for shapes in plan.passes:
             for shape, values in shapes.items():
                 width = change_of(shape, 1)[1]
                 for size, some in chunks(values, width=width):
-                    self._connection.execute(change_of(shape, size)[0], (*some, self._opening))
+                    self._connection.execute(
+                        change_of(shape, size)[0], (*some, self._opening, mark.writes, mark.total)
+                    )
         if self.changes - changes != plan.count:  # pragma: no cover - rows are read again if others write
             raise damaged(self._path, "a row is gone")
         self._settled, self._is_fresh = plan.settled, False
-        self._sum += plan.growth
         cache = self._cache
         for key in plan.ended:
             if key in cache and cache[key][1] in SETTLED:
@@ -316,60 +311,3 @@ class Store:
         cache = self._cache
         while len(cache) > _MOST_CACHED:
             del cache[next(iter(cache))]
-
-    # Results
-
-    def unemitted(self, limit: int) -> list[Record]:
-        """Return settled rows whose result is not in the output yet, in the order of settling."""
-        found: list[Record] = []
-        after = 0
-        while len(found) < limit:
-            size = min(PAGE, limit - len(found))
-            page = self._read(UNEMITTED_PAGE, after, size)[1]
-            found += (decode_row(row, self._owners) for row in page)
-            if len(page) < size:
-                break
-            after = page[-1].settled or 0
-        return found
-
-    def record_emitted(self, keys: Sequence[str], size: int) -> None:
-        """Record that results are in the output, which has `size` bytes. Raise JournalError if one was before."""
-        found = list(chunks(list(dict.fromkeys(keys))))
-        count = sum(self._connection.execute(COUNT_UNEMITTED[n], some).fetchone()[0] for n, some in found)
-        if count != len(keys):
-            raise JournalError(
-                "a row's result can be recorded as emitted once, when the row is settled, and one of these cannot: "
-                "call unemitted() again"
-            )
-        for n, some in found:
-            self._connection.execute(SET_EMITTED[n], some)
-        self._connection.execute("UPDATE batch SET emitted_bytes = ?", (size,))
-
-    def emitted_size(self) -> int:
-        """Return the size of the output when results were last recorded as emitted."""
-        return int(self._connection.execute("SELECT emitted_bytes FROM batch").fetchone()[0])
-
-    def is_output_stale(self) -> bool:
-        """Return whether a row has changed whose result is in the output."""
-        return bool(self._connection.execute("SELECT is_output_stale FROM batch").fetchone()[0])
-
-    def reset_emission(self) -> None:
-        """Record that no result is in the output."""
-        self._connection.execute("UPDATE row SET is_emitted = 0 WHERE is_emitted = 1")
-        self._connection.execute("UPDATE batch SET emitted_bytes = 0, is_output_stale = 0")
-
-    # Reading
-
-    def _load(self, keys: Sequence[str]) -> Iterator[StoredRow]:
-        for size, some in chunks(keys):
-            yield from stored_rows(self._connection.execute(LOAD[size], some).fetchone()[0])
-
-    def open_rows(self, after: int) -> tuple[int, list[Record]]:
-        """Return a page of rows that are SENDING or STARTED, and the position after it."""
-        last, page = self._read(OPEN_PAGE, after, PAGE)
-        now = self._opening
-        return last, [decode_row(row, self._owners, is_changed=row.changed_in == now) for row in page]
-
-    def _read(self, page: str, after: int, limit: int) -> tuple[int, list[StoredRow]]:
-        last, rows = self._connection.execute(page, (after, limit)).fetchone()
-        return last or after, list(stored_rows(rows))

@@ -1,20 +1,20 @@
 """Decides whether a journal is whole: whether its file and its log have all that was ever acknowledged. Pure.
 
-Each commit has a number, and the sum of the checksums of all rows as they are after it. Both are in the journal, and
-in the file `-lock` beside it (`Mark`), which is written before a commit is acknowledged. So a log that is gone, cut
-or damaged, an older copy of the journal, and files of different moments are all detected: the journal has fewer
-commits than its mark, or another sum than its rows. A journal that is not closed also names the inode of its file: a
-copy of it may be as it was long ago, while the batch went on.
+Each write has a number, and the sum of the checksums of all rows as they are after it. Both are in the rows that it
+wrote, and in the file `-lock` beside the journal (`Mark`), which is written before a commit is acknowledged. So a log
+that is gone, cut or damaged, an older copy of the journal, and files of different moments are all detected: the
+journal has fewer writes than its mark, or another sum than its rows. A journal that is not closed also names the
+inode of its file: a copy of it may be as it was long ago, while the batch went on.
 """
 
 from typing import Final, NamedTuple
 
 
 class Mark(NamedTuple):
-    """How far a journal had come: its identity, the number of its commits, and the sum of all checksums."""
+    """How far a journal had come: its identity, the number of its writes, and the sum of all checksums."""
 
     journal: bytes
-    commits: int
+    writes: int
     total: int
 
 
@@ -26,7 +26,7 @@ class Header(NamedTuple):
     """What a journal says of itself; `copied_at` is set in a copy that was made while it was in use."""
 
     journal: bytes
-    commits: int
+    writes: int
     total: int
     inode: int
     copied_at: int | None
@@ -35,7 +35,7 @@ class Header(NamedTuple):
     @property
     def mark(self) -> Mark:
         """Return how far it has come."""
-        return Mark(self.journal, self.commits, self.total)
+        return Mark(self.journal, self.writes, self.total)
 
 
 #: What to do, for a journal that is not whole.
@@ -60,15 +60,15 @@ def loss_of(path: str, header: Header, mark: Mark | None, *, inode: int) -> str:
 def _loss_by(path: str, own: Mark, mark: Mark) -> str:
     if mark.journal != own.journal:
         return f"{path}-lock is damaged, or of another journal"
-    if mark.commits > own.commits:
+    if mark.writes > own.writes:
         return (
-            f"it has {own.commits:,} of {mark.commits:,} commits, so its log ({path}-wal) is gone, damaged or an "
+            f"it has {own.writes:,} of {mark.writes:,} writes, so its log ({path}-wal) is gone, damaged or an "
             "older one, or it is an older copy"
         )
-    if mark.commits == own.commits and mark.total != own.total:
+    if mark.writes == own.writes and mark.total != own.total:
         return f"{path}-lock is of another copy of it, which went on by itself"
     return ""
 
 
 #: What shows that rows are of another commit than the last one.
-MIXED: Final = "its files are of different moments: the sum of its rows is not that of its last commit"
+MIXED: Final = "its files are of different moments: the sum of its rows is not that of its last write"

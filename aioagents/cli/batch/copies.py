@@ -39,7 +39,7 @@ def backup(*, journal: str, to: str, is_json: bool) -> Exit:
 def check(*, journal: str, is_json: bool) -> Exit:
     """Check that JOURNAL is intact and has all that was recorded. The batch may be running.
 
-    Exits with 1 if not. If it is not whole, the rows that may have been started after its last commit are listed:
+    Exits with 1 if not. If it is not whole, the rows that may have been started after its last write are listed:
     with --accept-loss the batch starts them again, and so rows of its input that the journal does not have.
     """
     out = Output(is_json=is_json)
@@ -51,7 +51,7 @@ def check(*, journal: str, is_json: bool) -> Exit:
             _list(out, journal, found)
             return Exit.FAILED
         use = ", in use" if found.is_in_use else ""
-        out.line(f"{journal} is whole: {found.rows:,} rows, {found.commits:,} commits{use}")
+        out.line(f"{journal} is whole: {found.rows:,} rows, {found.writes:,} writes{use}")
         return Exit.OK
 
     return perform(Work(out), job)
@@ -79,7 +79,7 @@ def _list(out: Output, journal: str, found: JournalCheck) -> None:
 def _describe(found: JournalCheck) -> dict[str, object]:
     return {
         "rows": found.rows,
-        "commits": found.commits,
+        "writes": found.writes,
         "is_in_use": found.is_in_use,
         "is_whole": found.is_whole,
         "loss": found.loss or None,
