@@ -2,9 +2,11 @@
 # ruff: noqa: ASYNC240 - the files are the subject
 
 import asyncio
+import resource
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,18 @@ from aioagents.batch import BatchRow, Journal, RowState
 from aioagents.batch.journal import JournalCheck
 from aioagents.errors import JournalError
 from benchmarks.damage import run_damages
-from tests.batch.journal_rig import change, claim, contents, freeze, journal_at, states_of, thaw, walk
+from tests.batch.journal_rig import (
+    change,
+    claim,
+    contents,
+    find,
+    freeze,
+    journal_at,
+    ref_of,
+    states_of,
+    thaw,
+    walk,
+)
 
 _ENDS = ("", "-wal", "-lock")
 
@@ -279,3 +292,59 @@ async def test_other_programs_are_waited_for(path: Path) -> None:
         assert caught.value.is_passing
     async with journal_at(path, lock_timeout=0.05):
         pass
+
+
+# Runs that could not be recorded
+
+
+@contextmanager
+def _no_room(path: Path) -> Iterator[None]:
+    """Let no file of this process grow beyond the log, in which the next commit has no room."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = max(path.with_name(f"{path.name}-wal").stat().st_size, 20_000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "closed"])
+async def test_runs_that_could_not_be_recorded_are_known(path: Path, is_killed: bool) -> None:
+    """When the disk is full, the runs of 64 rows are kept beside the journal; the next opening takes them in."""
+    keys = [f"row-{number}" for number in range(64)]
+    async with journal_at(path) as journal:
+        await claim(journal, *keys)
+        await journal.record([change(key, RowState.SENDING) for key in keys])
+        with _no_room(path):
+            for key in keys:
+                state = RowState.COMPLETED if key == "row-0" else RowState.STARTED
+                with pytest.raises(JournalError, match="the disk is full"):
+                    await journal.record([change(key, state, ref=ref_of(key), seconds=5)])
+        files = freeze(path)
+    if is_killed:
+        thaw(path, files)
+        assert set(states_of(path).values()) == {"sending"}
+    async with journal_at(path) as journal:
+        found = {record.key: record async for record in journal.unfinished()}
+        assert {record.state for record in found.values()} == {RowState.STARTED}
+        assert {key: record.ref for key, record in found.items()} == {key: ref_of(key) for key in keys[1:]}
+        assert not any(record.is_changed for record in found.values())
+        assert (await find(journal, "row-0")).state is RowState.COMPLETED
+    assert Journal.check(path).is_whole
+
+
+async def test_a_run_is_not_taken_in_for_a_later_attempt(path: Path) -> None:
+    """What could not be recorded counts only for a row that is as it was: not once it was sent again."""
+    async with journal_at(path) as journal:
+        await walk(journal, "again", RowState.SENDING)
+        await walk(journal, "kept", RowState.SENDING)
+        with _no_room(path), pytest.raises(JournalError, match="the disk is full"):
+            await journal.record(
+                [change(key, RowState.STARTED, output="x" * 5000) for key in ("again", "kept")]
+            )
+        await journal.record([change("again", RowState.PLANNED)])
+        await journal.record([change("again", RowState.SENDING, seconds=9)])
+    async with journal_at(path) as journal:
+        found = {record.key: (record.state, record.output) async for record in journal.unfinished()}
+    assert found == {"again": (RowState.SENDING, None), "kept": (RowState.STARTED, None)}

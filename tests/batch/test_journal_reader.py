@@ -186,7 +186,7 @@ async def test_a_reader_is_used_within_its_block(path: Path) -> None:
 
 
 async def test_damage_found_while_reading_is_raised(path: Path) -> None:
-    """A reader does not check everything first: a damaged row is raised when it is read, a damaged page on entering."""
+    """A reader does not check all rows first: a damaged one is raised when it is read, a damaged page on entering."""
     async with journal_at(path) as journal:
         await claim(journal, *(f"row-{number}" for number in range(500)))
         await walk(journal, "odd", RowState.STARTED)
