@@ -12,10 +12,10 @@ from ...errors import JournalError
 from .checksums import is_intact
 from .encoding import StoredRow, from_micros
 from .faults import damaged, journal_error, not_whole
-from .guard import Guard, LockTaken, read_mark
+from .guard import Guard, LockTaken, read_extent
 from .opening import check_format, connect, exists, inode_of
 from .schema import ALL_ROWS, HEADER, TABLES
-from .wholeness import MIXED, Header, Mark, loss_of
+from .wholeness import MIXED, Extent, Header, loss_of
 
 _UNWRITABLE: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
 
@@ -47,7 +47,7 @@ def _owner(path: str) -> str:
 
 def check_is_new(path: str, guard: Guard, *, accepts_loss: bool) -> None:
     """Raise JournalError if there was a journal at `path` before, which is gone."""
-    if guard.mark is not None and not accepts_loss:
+    if guard.extent is not None and not accepts_loss:
         raise JournalError(
             f"the journal {path} is not there, but {path}-lock is, so there was one: put it back. If it is lost and "
             "its rows may be started again, remove that file too"
@@ -63,7 +63,7 @@ def check_not_emptied(path: str) -> None:
         )
 
 
-def check_integrity(path: str, mark: Mark | None) -> str:
+def check_integrity(path: str, extent: Extent | None) -> str:
     """Raise JournalError for a damaged journal. Return what shows that it is not whole, or an empty string.
 
     Reads everything, compares the index of keys with the rows, since a row that is not found by its key would be
@@ -79,7 +79,7 @@ def check_integrity(path: str, mark: Mark | None) -> str:
             check_tables(connection, path)
             total = _check_rows(connection, path)
             header = read_header(connection)
-            return _loss_at(path, header, mark) or ("" if total == header.total else MIXED)
+            return _loss_at(path, header, extent) or ("" if total == header.total else MIXED)
     except sqlite3.Error as exc:
         raise journal_error(exc, path) from exc
     except (TypeError, AttributeError) as exc:
@@ -91,8 +91,8 @@ def read_header(connection: sqlite3.Connection) -> Header:
     return Header(*connection.execute(HEADER).fetchone())
 
 
-def _loss_at(path: str, header: Header, mark: Mark | None) -> str:
-    return loss_of(path, header, mark, inode=inode_of(path))
+def _loss_at(path: str, header: Header, extent: Extent | None) -> str:
+    return loss_of(path, header, extent, inode=inode_of(path))
 
 
 def _check_rows(connection: sqlite3.Connection, path: str) -> int:
@@ -131,13 +131,13 @@ def open_for_reading(path: str, *, accepts_loss: bool = False) -> sqlite3.Connec
 
 
 def _open_checked(path: str, options: str, *, accepts_loss: bool) -> sqlite3.Connection:
-    mark = None if accepts_loss else read_mark(path)
+    extent = None if accepts_loss else read_extent(path)
     with ExitStack() as stack:
         connection = stack.enter_context(closing(connect(path, options)))
         check_tables(connection, path)
         header = read_header(connection)
         # A backup says what it is, and is there to be read.
-        loss = "" if accepts_loss or header.copied_at is not None else _loss_at(path, header, mark)
+        loss = "" if accepts_loss or header.copied_at is not None else _loss_at(path, header, extent)
         if loss:
             raise not_whole(path, loss)
         stack.pop_all()

@@ -11,7 +11,7 @@ from ...errors import JournalError
 from .checking import check_integrity, open_for_reading, read_header
 from .encoding import to_micros
 from .faults import journal_error
-from .guard import is_locked, read_mark
+from .guard import is_locked, read_extent
 from .opening import check_format, connect, exists, new_file, resolve
 
 
@@ -41,10 +41,10 @@ def check_journal(path: str | os.PathLike[str]) -> JournalCheck:
         raise JournalError(f"there is no journal {real}")
     check_format(real)
     try:
-        mark = read_mark(real)  # before the journal, which goes on meanwhile
+        extent = read_extent(real)  # before the journal, which goes on meanwhile
     except OSError as exc:
         raise journal_error(exc, real) from exc
-    loss = check_integrity(real, mark)
+    loss = check_integrity(real, extent)
     with closing(connect(real, "mode=ro")) as connection:
         rows = int(connection.execute("SELECT count(*) FROM row").fetchone()[0])
         writes = read_header(connection).writes

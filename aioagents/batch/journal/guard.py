@@ -1,7 +1,7 @@
 """The file `-lock` beside a journal: its lock, how far it had come, and room for changes when the disk is full.
 
 It is written in place, never beyond the size that it gets when the journal is opened, so that writing needs no free
-space. The mark is not synced each time: after a loss of power it may be older than the journal, never newer.
+space. The extent is not synced each time: after a loss of power it may be older than the journal, never newer.
 """
 
 import errno
@@ -14,13 +14,13 @@ from typing import IO, Final, Self
 from zlib import crc32
 
 from ..lock_file import open_private, try_lock, write_at
-from .wholeness import NOBODYS, Mark
+from .wholeness import NOBODYS, Extent
 
 #: Two processes that open it at the same instant may block each other; one succeeds well within this time.
 _LOCK_PATIENCE: Final = 0.5
 _TICK: Final = 0.01
 _MAGIC: Final = b"aioagJ\x00\x02"
-_MARK: Final = struct.Struct("<8s16sQQ")
+_EXTENT: Final = struct.Struct("<8s16sQQ")
 _SUM: Final = struct.Struct("<I")
 _FRAME: Final = struct.Struct("<II")
 #: Where spilled changes begin, and the size of the file: some 500 references, or 100 large ones.
@@ -33,12 +33,12 @@ class LockTaken(Exception):
 
 
 class Guard:
-    """The file, open and locked. `mark` is what it said when it was opened, None for a new file."""
+    """The file, open and locked. `extent` is what it said when it was opened, None for a new file."""
 
-    def __init__(self, file: IO[bytes], mark: Mark | None) -> None:
+    def __init__(self, file: IO[bytes], extent: Extent | None) -> None:
         self._file = file
         self._tail = _SPILL
-        self.mark = mark
+        self.extent = extent
 
     @classmethod
     def acquire(cls, path: str) -> Self:
@@ -50,22 +50,22 @@ class Guard:
         file = open_private(name, "r+b", buffering=0)
         try:
             _wait_for_lock(file)
-            return cls(file, _read_mark(file))
+            return cls(file, _read_extent(file))
         except BaseException:
             file.close()
             raise
 
-    def prepare(self, mark: Mark) -> None:
-        """Let the file get its size, and write the mark, all of it to disk. Raise OSError."""
-        self.write(mark)  # first: a disk that is full now must not leave a file without one
+    def prepare(self, extent: Extent) -> None:
+        """Write the extent, and extend the file to its size, all of it to disk. Raise OSError."""
+        self.write(extent)  # first: a disk that is full now must not leave a file without one
         size = os.fstat(self._file.fileno()).st_size
         if size < _SIZE:
             self._write(bytes(_SIZE - size), size)
         os.fsync(self._file.fileno())
 
-    def write(self, mark: Mark) -> None:
-        """Write the mark. What a process wrote stays when it is killed. Raise OSError."""
-        content = _MARK.pack(_MAGIC, *mark)
+    def write(self, extent: Extent) -> None:
+        """Write the extent. What a process wrote stays when it is killed. Raise OSError."""
+        content = _EXTENT.pack(_MAGIC, *extent)
         self._write(content + _SUM.pack(crc32(content)), 0)
 
     def _write(self, content: bytes, offset: int) -> None:
@@ -117,23 +117,23 @@ def _wait_for_lock(file: IO[bytes]) -> None:
         time.sleep(_TICK)
 
 
-def read_mark(path: str) -> Mark | None:
+def read_extent(path: str) -> Extent | None:
     """Return how far the journal at `path` had come, None if nothing says so. Raise OSError."""
     name = Path(f"{path}-lock")
     with suppress(FileNotFoundError), name.open("rb", buffering=0) as file:
-        return _read_mark(file)
+        return _read_extent(file)
     return None
 
 
-def _read_mark(file: IO[bytes]) -> Mark | None:
+def _read_extent(file: IO[bytes]) -> Extent | None:
     file.seek(0)
-    content = file.read(_MARK.size + _SUM.size)
+    content = file.read(_EXTENT.size + _SUM.size)
     if not content:
         return None
-    if len(content) == _MARK.size + _SUM.size:
-        magic, journal, writes, total = _MARK.unpack_from(content)
-        if magic == _MAGIC and _SUM.unpack_from(content, _MARK.size)[0] == crc32(content[: _MARK.size]):
-            return Mark(journal, writes, total)
+    if len(content) == _EXTENT.size + _SUM.size:
+        magic, journal, writes, total = _EXTENT.unpack_from(content)
+        if magic == _MAGIC and _SUM.unpack_from(content, _EXTENT.size)[0] == crc32(content[: _EXTENT.size]):
+            return Extent(journal, writes, total)
     return NOBODYS
 
 

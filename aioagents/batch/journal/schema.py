@@ -153,8 +153,8 @@ def having_refs(count: int) -> str:
 
 #: All that the checksums of rows are made of, in the order of the fields of a `StoredRow`.
 ALL_ROWS: Final = f"SELECT {_COLUMNS} FROM row"
-#: What the journal says of itself as a whole: see `wholeness.py`. The last write is of rows, or of an opening. Reading
-#: all rows to find it costs less than one more page in each commit, for a number that changes each time.
+#: What the journal says of itself as a whole: see `wholeness.py`. The last write is of rows, or of an opening.
+#: Reading all rows to find it costs less than one more page in each commit, for a number that changes each time.
 HEADER: Final = """
 SELECT journal, last.serial, last.total, inode, copied_at,
     ifnull((SELECT closed_at IS NULL FROM opening ORDER BY number DESC LIMIT 1), 0)

@@ -35,7 +35,7 @@ from .schema import (
     change_of,
 )
 from .stored import StoredRows
-from .wholeness import Mark
+from .wholeness import Extent
 
 #: How long closing waits for others that read; the log then stays, and is merged by the next opening.
 _MERGE_PATIENCE: Final = 5.0
@@ -50,9 +50,9 @@ class Store(StoredRows):
         super().__init__(connection)
         self._path = path
         self._guard = guard
-        #: How far it has come; `_next` is that within a transaction, and `_marked` that in the file beside it.
-        self._mark = self._next = checking.read_header(connection).mark
-        self._marked: Mark | None = None
+        #: How far it has come; `_next` is that within a transaction, and `_written` that in the file beside it.
+        self._extent = self._next = checking.read_header(connection).extent
+        self._written: Extent | None = None
         self._owner = ""
         self._is_fresh = True
         self._settled = 0
@@ -79,7 +79,7 @@ class Store(StoredRows):
                 checking.check_is_new(real, guard, accepts_loss=accepts_loss)
                 opening.create(real, now=now)
             opening.check_format(real)
-            loss = checking.check_integrity(real, guard.mark)
+            loss = checking.check_integrity(real, guard.extent)
             if loss and not accepts_loss:
                 raise not_whole(real, loss)
             writing = opening.open_for_writing(real, patience=options.lock_timeout)
@@ -92,12 +92,12 @@ class Store(StoredRows):
         """Record the opening, in the file itself: only the owner of the last one may write."""
         execute = self._connection.execute
         self._owner = owner
-        if is_lost:  # what was lost is accepted with this commit, and not before it: no mark is taken back
-            writes = max(self._mark.writes, self._guard.mark.writes if self._guard.mark else 0)
+        if is_lost:  # what was lost is accepted with this commit, and not before it: no extent is taken back
+            writes = max(self._extent.writes, self._guard.extent.writes if self._guard.extent else 0)
             total = execute("SELECT ifnull(sum(checksum), 0) FROM row").fetchone()[0]
-            self._next = self._mark._replace(writes=writes, total=total)
+            self._next = self._extent._replace(writes=writes, total=total)
         else:
-            self._guard.prepare(self._mark)
+            self._guard.prepare(self._extent)
         execute("BEGIN IMMEDIATE")
         self._owners = dict(execute("SELECT number, owner FROM opening").fetchall())
         self._settled = execute("SELECT ifnull(max(settled), 0) FROM row").fetchone()[0]
@@ -106,28 +106,28 @@ class Store(StoredRows):
         self._open(now)
         execute("UPDATE batch SET inode = ?, copied_at = NULL", (opening.inode_of(self._path),))
         execute("COMMIT")
-        self._mark = self._next
+        self._extent = self._next
         if execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
             raise JournalError(
                 f"the journal {self._path} is being read by another program for too long: end that, then run the "
                 "same again",
                 is_passing=True,
             )
-        self._guard.prepare(self._mark)
-        self._marked = self._mark
+        self._guard.prepare(self._extent)
+        self._written = self._extent
         self._guard.clear()
         self._file_ids = self._find_file_ids()
 
-    def _write(self, growth: int) -> Mark:
+    def _write(self, growth: int) -> Extent:
         """Return the number of a new write, and the sum of all checksums after it."""
-        mark = self._next
-        self._next = Mark(mark.journal, mark.writes + 1, mark.total + growth)
+        extent = self._next
+        self._next = Extent(extent.journal, extent.writes + 1, extent.total + growth)
         return self._next
 
     def _number(self) -> None:
         """Record a write that changes no row."""
-        mark = self._write(0)
-        self._connection.execute(NUMBERED, (mark.writes, mark.total))
+        extent = self._write(0)
+        self._connection.execute(NUMBERED, (extent.writes, extent.total))
 
     def _open(self, now: datetime) -> None:
         execute = self._connection.execute
@@ -176,7 +176,7 @@ class Store(StoredRows):
         """Commit the block, or undo all of it on an error. Raise JournalError if the journal is no longer ours."""
         execute = self._connection.execute
         opening, settled = self._opening, self._settled
-        self._write_mark()  # if it could not be written after the last commit
+        self._write_extent()  # if it could not be written after the last commit
         execute("BEGIN IMMEDIATE")
         try:
             self._check_opening()
@@ -187,19 +187,19 @@ class Store(StoredRows):
             self._cache.clear()
             self._version = None
             self._opening, self._is_fresh = opening, False
-            self._settled, self._next = settled, self._mark
+            self._settled, self._next = settled, self._extent
             if self._connection.in_transaction:  # some errors end it by themselves
                 execute("ROLLBACK")
             raise
-        self._mark = self._next
-        with suppress(OSError):  # the commit is made; the next one has to write the mark first
-            self._write_mark()
+        self._extent = self._next
+        with suppress(OSError):  # the commit is made; the next one has to write the extent first
+            self._write_extent()
 
-    def _write_mark(self) -> None:
+    def _write_extent(self) -> None:
         """Write how far the journal has come beside it, before anybody acts on that."""
-        if self._marked is not self._mark:
-            self._guard.write(self._mark)
-            self._marked = self._mark
+        if self._written is not self._extent:
+            self._guard.write(self._extent)
+            self._written = self._extent
 
     def _check_opening(self) -> None:
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
@@ -212,7 +212,7 @@ class Store(StoredRows):
                 f"{self._path}-lock removed? Let one of the two end, and run it again afterwards"
             )
         last, total = self._connection.execute(STATE).fetchone()
-        if total != self._mark.total or checking.read_header(self._connection).mark != self._mark:
+        if total != self._extent.total or checking.read_header(self._connection).extent != self._extent:
             raise damaged(self._path, "another program has changed it")
         self._last, self._version = last, version
 
@@ -243,10 +243,10 @@ class Store(StoredRows):
     def save_claims(self, plan: ClaimPlan) -> None:
         """Write the rows that were claimed."""
         if plan.new:
-            mark = self._write(plan.growth)
+            extent = self._write(plan.growth)
             for size, some in chunks(plan.new, width=5):
                 self._connection.execute(
-                    NEW[size], (*some, self._opening, self._opening, mark.writes, mark.total)
+                    NEW[size], (*some, self._opening, self._opening, extent.writes, extent.total)
                 )
         for size, some in chunks(plan.known):
             self._connection.execute(CLAIMED[size], (self._opening, *some))
@@ -262,13 +262,13 @@ class Store(StoredRows):
 
     def save_changes(self, plan: ChangePlan) -> None:
         """Write the rows that were changed."""
-        changes, mark = self.changes, self._write(plan.growth)
+        changes, extent = self.changes, self._write(plan.growth)
         for shapes in plan.passes:
             for shape, values in shapes.items():
                 width = change_of(shape, 1)[1]
                 for size, some in chunks(values, width=width):
                     self._connection.execute(
-                        change_of(shape, size)[0], (*some, self._opening, mark.writes, mark.total)
+                        change_of(shape, size)[0], (*some, self._opening, extent.writes, extent.total)
                     )
         if self.changes - changes != plan.count:  # pragma: no cover - rows are read again if others write
             raise damaged(self._path, "a row is gone")
