@@ -14,6 +14,7 @@ _TINY = {
     "cadence": (
         ["--runs=10", "--nodes=20", "--taught=12"],
         rf"cadence: after 12 runs at most ({_NUMBER}|nan) times the best possible delay, .*",
+    ),
     "damage": (
         ["--damages=12", "--rows=60"],
         r"damage: 0 breaches in 12 damages, \d+ refused and \d+ opened, \d+ s \(aim 0\)",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from ...codec import decode_tolerant, encode_deep, encode_json
+from ...codec import decode_json, decode_tolerant, encode_deep, encode_json
 from ...contract import BatchRow
 from ...model import RunRef
 from ..record import Change, Record, RowState
