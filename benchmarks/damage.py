@@ -153,7 +153,11 @@ async def _see(path: Path, rows: int) -> list[str]:
     return [record.key for record in records if record.state is RowState.PLANNED]
 
 
-def _read(path: Path) -> list[str]:
+def _open(path: Path, rows: int) -> list[str]:
+    return asyncio.run(_see(path, rows))
+
+
+def _read(path: Path, _: int) -> list[str]:
     with Journal.read_only(path) as reader:
         return [record.key for record in reader.records(state=RowState.PLANNED)]
 
@@ -168,9 +172,9 @@ def run_damages(folder: Path, *, count: int, seed: int = 0, rows: int = _ROWS) -
     for _ in range(count):
         what, files = _damage(kept, chance)
         _put(path, files)
-        for act in (lambda: _read(path), lambda: asyncio.run(_see(path, rows))):
+        for see in (_read, _open):
             try:
-                planned = act()
+                planned = see(path, rows)
             except JournalError as error:
                 words[str(error).partition(": ")[0].replace(str(folder), "")[:60]] += 1
                 is_opened = False

@@ -277,10 +277,10 @@ async def test_damage_while_it_is_open_is_raised(path: Path) -> None:
     await _fill(path, 3)
     async with journal_at(path) as journal:
         _alter("UPDATE row SET ref = 'none' WHERE key = 'row-0001'")(path)
-        with pytest.raises(JournalError, match="ValueError") as caught:
+        with pytest.raises(JournalError, match="BadReference") as caught:
             [record async for record in journal.unfinished()]
         assert not caught.value.is_passing
-        with pytest.raises(JournalError, match="ValueError"):
+        with pytest.raises(JournalError, match="BadReference"):
             await claim(journal, "row-0000", "row-0001")
         assert [record.key for record in await claim(journal, "row-0000")] == ["row-0000"]
 

@@ -193,7 +193,7 @@ async def test_damage_found_while_reading_is_raised(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE row SET ref = 'none' WHERE key = 'odd'")
         connection.commit()
-    with Journal.read_only(path) as reader, pytest.raises(JournalError, match="ValueError"):
+    with Journal.read_only(path) as reader, pytest.raises(JournalError, match="BadReference"):
         list(reader.records())
     content = bytearray(path.read_bytes())
     content[12288:40960] = b"\xff" * (40960 - 12288)
