@@ -25,6 +25,7 @@ class Benchmark(Protocol):
 NAMES: Final = (
     "batch",
     "cadence",
+    "damage",
     "imports",
     "journal",
     "kills",

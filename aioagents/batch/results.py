@@ -6,39 +6,23 @@ name (`.aioagents-part`) until it is complete, and the recorded size is its size
 above 0 always belongs to one of the two files, and a file that has the final name before that is not ours.
 """
 
-import csv
-import io
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from threading import Lock
-from types import MappingProxyType
-from typing import Any, BinaryIO, Final, Literal, Protocol, Self, TypeVar, TypeVarTuple, Unpack, cast
+from typing import IO, Any, Final, Literal, Protocol, Self, TypeVar, TypeVarTuple, Unpack, cast
 
 import anyio
 import anyio.to_thread
-from attrs import frozen
 
-from .. import codec
 from ..errors import JournalError
-from .lock_file import LockFile
+from .lines import line_format
+from .lock_file import LockFile, open_private
 from .record import Record
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-COLUMNS: Final = (
-    "key",
-    "target",
-    "state",
-    "ref",
-    "status",
-    "error_kind",
-    "error",
-    "sent_at",
-    "ended_at",
-    "output",
-)
 _PART: Final = ".aioagents-part"
 _PAGE: Final = 512  # rows between two flushes to disk
 _ATTEMPTS: Final = 3  # to record a page of which a row may have changed
@@ -80,9 +64,13 @@ class ResultFile:
     """Writes a line for each settled row: `async with ResultFile(journal, "results.jsonl") as results`.
 
     Call `write` now and then, and `finish` at the end. The format is CSV (`output` is JSON text) if the name ends in
-    `.csv` or `form` says so, else JSON lines; times are UTC. Entering continues the file; with `is_rebuilt` it is
-    rewritten. For a file that is not this journal's, or that another process is writing, it raises ValueError that
-    says what to do, and changes nothing. Errors of the disk are raised as OSError; no line is lost by them.
+    `.csv` or `form` says so, else JSON lines; times are UTC. A new file is readable by its owner alone. With
+    `guards_formulas` a cell of a CSV that begins like a formula gets a quote before it. `hide` is applied to all
+    texts of servers, also within outputs: it has to replace secrets that a server repeats.
+
+    Entering continues the file; with `is_rebuilt` it is rewritten. For a file that is not this journal's, or that
+    another process is writing, it raises ValueError that says what to do, and changes nothing. Errors of the disk are
+    raised as OSError; no line is lost by them.
     `run_sync` runs what blocks, in a thread by default.
     """
 
@@ -93,19 +81,19 @@ class ResultFile:
         *,
         form: Literal["jsonl", "csv"] | None = None,
         is_rebuilt: bool = False,
+        guards_formulas: bool = False,
+        hide: Callable[[str], str] = str,
         run_sync: Callable[[Callable[[], Any]], Awaitable[Any]] = anyio.to_thread.run_sync,
     ) -> None:
         self._journal = journal
         self._path = Path(path).resolve()  # a symbolic link stays, and its target is replaced
         self._part = self._path.with_name(f"{self._path.name}{_PART}")
         name = form or ("csv" if self._path.suffix.lower() == ".csv" else "jsonl")
-        if name not in _FORMS:
-            raise ValueError(f"form has to be 'jsonl' or 'csv', not {form!r}")
-        self._form = _FORMS[name]
+        self._form = line_format(name, guards_formulas=guards_formulas, hide=hide)
         self._is_rebuilt = is_rebuilt
         self._run_sync = run_sync
         self._is_part = False
-        self._file: BinaryIO | None = None
+        self._file: IO[bytes] | None = None
         self._lock_file = LockFile(self._path)
         self._lock = anyio.Lock()
         self._thread_lock = Lock()  # a thread goes on when its caller is cancelled
@@ -224,7 +212,7 @@ class ResultFile:
 
     def _open_part(self) -> None:
         self._close()
-        self._part.open("wb").close()
+        open_private(self._part, "wb").close()
         _sync_folder(self._part)
         self._open(self._part)
 
@@ -260,7 +248,7 @@ class ResultFile:
             self._open(self._path)
 
     @property
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> IO[bytes]:
         if self._file is None:
             raise RuntimeError("the file is not open; use it inside 'async with ResultFile(...)'")
         return self._file
@@ -295,56 +283,3 @@ def _sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-# Lines
-
-
-def _values(record: Record) -> Mapping[str, object]:
-    values = (
-        record.key,
-        record.target,
-        record.state.value,
-        None if record.ref is None else str(record.ref),
-        record.status or None,
-        record.kind or None,
-        record.error or None,
-        record.sent_at,
-        record.ended_at,
-        record.output,
-    )
-    return dict(zip(COLUMNS, values, strict=True))
-
-
-def _json_line(record: Record) -> bytes:
-    return codec.encode_deep(_values(record)) + b"\n"
-
-
-def _csv_line(record: Record) -> bytes:
-    values = {**_values(record)}
-    for name in ("sent_at", "ended_at"):
-        time = getattr(record, name)
-        values[name] = None if time is None else time.isoformat()
-    values["output"] = None if record.output is None else codec.encode_deep(record.output).decode()
-    return _csv_bytes(list(values.values()))
-
-
-def _csv_bytes(cells: Sequence[object]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerow(cells)
-    return text.getvalue().encode()
-
-
-@frozen
-class _Form:
-    """A format of files: what a new file begins with, what every file of ours begins with, and a row's line."""
-
-    head: bytes
-    prefix: bytes
-    line: Callable[[Record], bytes]
-
-
-_HEAD: Final = _csv_bytes(COLUMNS)
-_FORMS: Final[Mapping[str, _Form]] = MappingProxyType(
-    {"jsonl": _Form(b"", b'{"key":', _json_line), "csv": _Form(_HEAD, _HEAD, _csv_line)}
-)

@@ -15,6 +15,7 @@ import click
 from attrs import frozen
 
 from .. import codec
+from ..batch.lines import guarded
 from ..pool import SessionPool
 from .exits import Exit
 from .options import json_option
@@ -24,7 +25,6 @@ from .work import Work, perform
 if TYPE_CHECKING:
     from . import live
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _LINE_EVERY: Final = 2.0  # seconds between two lines of progress
 _DRAW_EVERY: Final = 0.1
 
@@ -158,7 +158,7 @@ class Layout:
 
 
 def _guarded(cell: Cell) -> Cell:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    return guarded(cell) if isinstance(cell, str) else cell
 
 
 def write_report(job: ReportJob, ask: Callable[[SessionPool], Rows[R]], layout: Layout) -> Exit:

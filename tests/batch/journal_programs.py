@@ -139,6 +139,7 @@ async def _starved(path: Path) -> None:
         _limit(400_000)
         await _claim_until_refused(journal, "first")
         await _claim_until_refused(journal, "none")
+        _limit(1000)  # a change takes less room than a claim
         try:
             await journal.record([change("before", RowState.SENDING)])
         except JournalError:

@@ -1,7 +1,7 @@
 """Rows and changes for the journal's tests, and queries of the file by other means."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -78,6 +78,21 @@ def ask(path: Path, query: str) -> list[Any]:
 def states_of(path: Path) -> dict[str, str]:
     """Return each row's state in the file."""
     return dict(ask(path, "SELECT key, state FROM row"))
+
+
+def freeze(path: Path) -> dict[str, bytes]:
+    """Return a journal's files as a killed process would leave them at this moment."""
+    files = (path, *(path.with_name(f"{path.name}-{end}") for end in ("wal", "lock")))
+    return {each.name: each.read_bytes() for each in files if each.exists()}
+
+
+def thaw(path: Path, files: Mapping[str, bytes]) -> None:
+    """Put files back in place; those that are not given are removed. A file that was there stays the same file."""
+    for each in (path, *(path.with_name(f"{path.name}-{end}") for end in ("wal", "lock", "shm"))):
+        if each.name in files:
+            each.write_bytes(files[each.name])
+        else:
+            each.unlink(missing_ok=True)
 
 
 def contents(paths: Iterable[Path]) -> dict[str, bytes]:

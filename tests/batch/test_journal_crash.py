@@ -1,7 +1,6 @@
 """The journal after SIGKILL, loss of power, a full disk, and with rival processes."""
 # ruff: noqa: ASYNC240 - the files are the subject
 
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +13,8 @@ import pytest
 
 from aioagents.batch import MOVES, BatchRow, Journal, RowState
 from aioagents.batch.journal.opening import open_for_writing
-from tests.batch.journal_rig import change, claim, journal_at, states_of
+from aioagents.errors import JournalError
+from tests.batch.journal_rig import change, claim, freeze, journal_at, states_of, thaw
 
 _ROOT = Path(__file__).parents[2]
 
@@ -70,82 +70,80 @@ def test_sigkill_loses_nothing_and_starts_nothing_twice(path: Path) -> None:
     assert sorted(output) == sorted(f"{key} {state}" for key, state in states.items())
 
 
-def _copy(source: Path, target: Path, log_size: int) -> Path:
-    """Copy a journal with only the first bytes of its log, as a disk would have it after a loss of power."""
-    target.mkdir()
-    shutil.copy(source, target / "batch.db")
-    with source.with_name("batch.db-wal").open("rb") as log:
-        (target / "batch.db-wal").write_bytes(log.read(log_size))
-    return target / "batch.db"
+async def test_loss_of_power_keeps_what_was_acknowledged(path: Path) -> None:
+    """Wherever the log is cut, the journal has all complete commits and no partial ones, or it is refused.
 
-
-async def test_loss_of_power_keeps_what_was_acknowledged(path: Path, tmp_path: Path) -> None:
-    """Wherever the log is cut, the journal opens, with all complete commits and no partial ones."""
+    A mark is written after its commit is on disk, so that a loss of power leaves none that is newer than the log.
+    """
     log = path.with_name("batch.db-wal")
     pair = (RowState.SENDING, RowState.STARTED)
-    sizes = []
+    states = []
     async with journal_at(path) as journal:
         for number in range(12):
             key = f"row-{number}"
             await claim(journal, key, f"{key}-twin")
             for state in pair:
                 await journal.record([change(key, state), change(f"{key}-twin", state)])
-            sizes.append(log.stat().st_size)
-        start = sizes[0] - 9000
-        copies = [
-            (cut, _copy(path, tmp_path / str(cut), cut)) for cut in range(start, sizes[-1] + 1000, 12011)
-        ]
-    assert len(copies) > 10
-    for cut, copy in copies:
+            states.append((log.stat().st_size, freeze(path)))
+    sizes = [size for size, _ in states]
+    files = states[-1][1]
+    cuts = range(sizes[0] - 9000, sizes[-1], 12011)
+    assert len(cuts) > 10
+    for cut in cuts:
         whole = [number for number, size in enumerate(sizes) if size <= cut]
-        async with journal_at(copy) as journal:
+        lock = states[max(whole)][1] if whole else {"batch.db-lock": b""}
+        thaw(path, files | {"batch.db-wal": files["batch.db-wal"][:cut]})
+        with pytest.raises(JournalError, match=r"not whole.*its log .* is gone, damaged or an"):
+            await journal_at(path).__aenter__()
+        if not whole:
+            continue
+        thaw(
+            path,
+            files | {"batch.db-wal": files["batch.db-wal"][:cut], "batch.db-lock": lock["batch.db-lock"]},
+        )
+        async with journal_at(path) as journal:
             found = {record.key: record.state async for record in journal.unfinished()}
         assert all(found[f"row-{number}"] is RowState.STARTED for number in whole)
         # Both rows of a call are in the same state, whether or not the call was acknowledged.
-        states = states_of(copy)
-        assert all(states[key] == states.get(f"{key}-twin") for key in states if not key.endswith("twin"))
-        assert len(whole) * 2 <= len(states) <= (len(whole) + 1) * 2
+        kept = states_of(path)
+        assert all(kept[key] == kept.get(f"{key}-twin") for key in kept if not key.endswith("twin"))
+        assert len(whole) * 2 <= len(kept) <= (len(whole) + 1) * 2
 
 
-async def test_a_half_applied_log_does_no_harm(path: Path, tmp_path: Path) -> None:
+async def test_a_half_applied_log_does_no_harm(path: Path) -> None:
     """Wherever a kill or a full disk stops the applying of the log to the file, nothing is lost and it opens."""
     keys = [f"row-{number}" for number in range(2000)]
     async with journal_at(path) as journal:
         await claim(journal, *keys)
-        before = path.read_bytes()
-        log = path.with_name("batch.db-wal").read_bytes()
-    after = path.read_bytes()
+        files = freeze(path)
+    before, after = files["batch.db"], path.read_bytes()
     assert len(after) > len(before) + 10 * 4096
     for pages in (1, 2, 3, 5, 8, len(after) // 4096 - 1):
-        copy = tmp_path / f"{pages}.db"
-        copy.write_bytes(after[: pages * 4096] + before[pages * 4096 :])
-        copy.with_name(f"{copy.name}-wal").write_bytes(log)
-        with Journal.read_only(copy) as reader:
+        thaw(path, files | {"batch.db": after[: pages * 4096] + before[pages * 4096 :]})
+        with Journal.read_only(path) as reader:
             assert reader.summary().rows == 2000
-        async with journal_at(copy) as journal:
+        async with journal_at(path) as journal:
             assert not any(record.is_repeated for record in await claim(journal, *keys))
-        assert states_of(copy) == dict.fromkeys(keys, "planned")
+        assert states_of(path) == dict.fromkeys(keys, "planned")
 
 
-async def test_a_garbled_end_of_the_log_does_no_harm(path: Path, tmp_path: Path) -> None:
+async def test_a_garbled_end_of_the_log_does_no_harm(path: Path) -> None:
     """From a log whose last pages were never written, or hold something else, the complete commits are read."""
     async with journal_at(path) as journal:
         await claim(journal, "a")
-        size = path.with_name("batch.db-wal").stat().st_size
+        files = freeze(path)
         await claim(journal, "b")
-        copy = _copy(path, tmp_path / "copy", size)
-    log = copy.with_name("batch.db-wal")
-    log.write_bytes(log.read_bytes() + b"\xa5" * 10_000)
-    async with journal_at(copy) as journal:
+    thaw(path, files | {"batch.db-wal": files["batch.db-wal"] + b"\xa5" * 10_000})
+    async with journal_at(path) as journal:
         await claim(journal, "c")
-    assert states_of(copy) == {"a": "planned", "c": "planned"}
+    assert states_of(path) == {"a": "planned", "c": "planned"}
 
 
 async def test_commits_wait_for_the_disk(path: Path) -> None:
     """Connections that write sync each commit, with a full sync where the system has it, and write the log first."""
     async with journal_at(path):
         pass
-    with closing(open_for_writing(str(path))) as connection:
+    with closing(open_for_writing(str(path), patience=5.0)) as connection:
         pragmas = ("synchronous", "fullfsync", "checkpoint_fullfsync", "journal_mode")
         assert [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas] == [2, 1, 1, "wal"]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from aioagents.batch import BatchRow, Journal, RowState
+from aioagents.batch.journal.checking import lock
 from aioagents.batch.journal.faults import journal_error
-from aioagents.batch.journal.opening import lock
 from aioagents.errors import JournalError
 from tests.batch.journal_rig import ask, change, claim, contents, journal_at, states_of, walk
 from tests.rights import unprivileged
@@ -60,14 +60,17 @@ async def _refused(path: Path, match: str) -> None:
 
 
 async def test_is_private(path: Path) -> None:
-    """The journal and the files beside it are readable by their owner alone; when it is closed, two files stay."""
+    """The journal and the files beside it are readable by their owner alone; when it is closed, two files stay.
+
+    That of the lock has a fixed size: it is written in place.
+    """
     async with journal_at(path) as journal:
         await claim(journal, "a")
         names = [path, *(path.with_name(f"batch.db-{end}") for end in ("lock", "wal", "shm"))]
         assert [_mode(name) for name in names] == [0o600] * 4
         assert _names(path) == {name.name for name in names}
     assert _names(path) == {"batch.db", "batch.db-lock"}
-    assert path.with_name("batch.db-lock").stat().st_size == 0
+    assert path.with_name("batch.db-lock").stat().st_size == 64 * 1024
 
 
 async def test_an_empty_file_is_replaced(path: Path) -> None:
@@ -117,8 +120,16 @@ async def test_newer_journals_are_refused(path: Path) -> None:
     """For a journal of a later format, the error asks for a newer version of the package."""
     await _fill(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
-    await _refused(path, "format 2; this one knows 1.*upgrade aioagents")
+        connection.execute("PRAGMA user_version = 3")
+    await _refused(path, "format 3; this one knows 2.*upgrade aioagents")
+
+
+async def test_older_journals_are_refused(path: Path) -> None:
+    """For a journal of an earlier format, the error says how to end its batch."""
+    await _fill(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    await _refused(path, "format 1; this one has 2.*let that version end its batch")
 
 
 async def test_folders_and_pipes_are_refused(tmp_path: Path) -> None:
@@ -224,8 +235,8 @@ def _hide_from_index(path: Path) -> None:
         "UPDATE sqlite_master SET sql = replace(sql, ' UNIQUE', '') WHERE name = 'row'"
     )(path)
     _alter(
-        "INSERT INTO row (key, target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted) "
-        "VALUES ('hidden', 'target', x'00', 'planned', 1, 1, '', '', '', 0)"
+        "INSERT INTO row (key, target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted, "
+        "checksum, serial, total) VALUES ('hidden', 'target', x'00', 'planned', 1, 1, '', '', '', 0, 0, 0, 0)"
     )(path)
     _alter(
         "PRAGMA writable_schema = ON; INSERT INTO sqlite_master (type, name, tbl_name, rootpage) "  # noqa: S608 - as it was
@@ -266,10 +277,10 @@ async def test_damage_while_it_is_open_is_raised(path: Path) -> None:
     await _fill(path, 3)
     async with journal_at(path) as journal:
         _alter("UPDATE row SET ref = 'none' WHERE key = 'row-0001'")(path)
-        with pytest.raises(JournalError, match="ValueError") as caught:
+        with pytest.raises(JournalError, match="BadReference") as caught:
             [record async for record in journal.unfinished()]
         assert not caught.value.is_passing
-        with pytest.raises(JournalError, match="ValueError"):
+        with pytest.raises(JournalError, match="BadReference"):
             await claim(journal, "row-0000", "row-0001")
         assert [record.key for record in await claim(journal, "row-0000")] == ["row-0000"]
 
@@ -368,11 +379,13 @@ async def test_a_journal_that_was_moved_refuses_changes(path: Path) -> None:
 
 
 async def test_a_removed_lock_is_detected(path: Path) -> None:
-    """If the lock file was removed and another process opened the journal, the first one is refused."""
+    """If the lock file was removed, another process is refused; if it accepts the loss, the first one is."""
     async with journal_at(path) as first:
         await claim(first, "a")
         path.with_name("batch.db-lock").unlink()
-        async with journal_at(path, owner="there:2") as second:
+        with pytest.raises(JournalError, match=r"batch\.db-lock is gone"):
+            await journal_at(path, owner="there:2").__aenter__()
+        async with journal_at(path, owner="there:2", accepts_loss=True) as second:
             with pytest.raises(JournalError, match=r"batch\.db-lock removed"):
                 await first.record([change("a", RowState.SENDING)])
             await second.record([change("a", RowState.SENDING)])
@@ -436,13 +449,24 @@ async def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def test_rows_added_by_another_program(path: Path) -> None:
-    """Rows can be claimed also after another program has added some."""
-    columns = "target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted"
+    """Rows can be claimed also after another program has added some, which the next opening refuses."""
+    columns = "target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted, serial, total"
     async with journal_at(path) as journal:
         await claim(journal, "a")
-        _alter(f"INSERT INTO row (key, {columns}) SELECT 'b', {columns} FROM row")(path)  # noqa: S608
+        _alter(f"INSERT INTO row (key, checksum, {columns}) SELECT 'b', 0, {columns} FROM row")(path)  # noqa: S608
         await claim(journal, "c")
     assert ask(path, "SELECT id, key FROM row") == [(1, "a"), (2, "b"), (3, "c")]
+    with pytest.raises(JournalError, match="the row 'b' is not as it was written"):
+        await journal_at(path).__aenter__()
+
+
+async def test_rows_that_were_taken_from_elsewhere(path: Path) -> None:
+    """If another program changes what the sum of all rows is made of, the next change is refused."""
+    async with journal_at(path) as journal:
+        await claim(journal, "a", "b")
+        _alter("DELETE FROM row WHERE key = 'b'")(path)
+        with pytest.raises(JournalError, match="another program has changed it"):
+            await journal.record([change("a", RowState.SENDING)])
 
 
 async def test_rows_changed_by_another_program(path: Path) -> None:

@@ -22,7 +22,7 @@ from aioagents.batch import MOVES, BatchRow, Journal, RowState
 from aioagents.batch.journal import digest_of
 from aioagents.batch.plan import ENDS
 from aioagents.errors import JournalError
-from tests.batch.journal_rig import at, change, journal_at, ref_of
+from tests.batch.journal_rig import at, change, freeze, journal_at, ref_of, thaw
 
 T = TypeVar("T")
 
@@ -240,11 +240,9 @@ class _Machine(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         """Continue with the files as a killed process would leave them."""
-        after = self.folder / f"{self.openings}.db"
-        for end in ("", "-wal"):
-            shutil.copy(f"{self.path}{end}", f"{after}{end}")
+        files = freeze(self.path)
         self._do(self.journal.aclose)
-        self.path = after
+        thaw(self.path, files)
         self._open()
 
     @invariant()

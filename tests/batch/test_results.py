@@ -14,7 +14,7 @@ import pytest
 
 from aioagents import JournalError, RunRef
 from aioagents.batch import BatchRow, Change, Journal, Record, ResultFile, RowState
-from aioagents.batch.results import COLUMNS
+from aioagents.batch.lines import COLUMNS, line_format
 from tests.fakes import EPOCH
 
 PART = ".aioagents-part"
@@ -498,3 +498,27 @@ async def test_only_usable_within_its_block(tmp_path: Path) -> None:
             ResultFile(journal, tmp_path / "x", form="xml")  # type: ignore[arg-type]
         async with results:
             assert repr(results).endswith("results.jsonl, open>")
+
+
+async def test_secrets_that_a_server_repeats_are_hidden(tmp_path: Path) -> None:
+    """`hide` is applied to status, error and all texts of an output, however deep, and to nothing of the input's."""
+    deep: Any = {"token s3cret": ["s3cret", 1, None]}
+    for _ in range(1000):
+        deep = [deep]
+    record = Record(
+        key="s3cret",
+        target="s3cret",
+        digest=b"",
+        state=RowState.FAILED,
+        owner="",
+        status="is s3cret",
+        error="the key s3cret is wrong",
+        output=deep,
+    )
+    for name in ("jsonl", "csv"):
+        form = line_format(name, guards_formulas=True, hide=lambda text: text.replace("s3cret", "***"))
+        line = form.line(record).decode()
+        assert line.count("s3cret") == 2
+        assert line.count("***") == 4
+    with pytest.raises(ValueError, match="'jsonl' or 'csv'"):
+        line_format("xml", guards_formulas=False, hide=str)

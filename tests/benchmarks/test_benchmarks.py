@@ -15,6 +15,10 @@ _TINY = {
         ["--runs=10", "--nodes=20", "--taught=12"],
         rf"cadence: after 12 runs at most ({_NUMBER}|nan) times the best possible delay, .*",
     ),
+    "damage": (
+        ["--damages=12", "--rows=60"],
+        r"damage: 0 breaches in 12 damages, \d+ refused and \d+ opened, \d+ s \(aim 0\)",
+    ),
     "imports": (["--rounds=1", "--top=1"], rf"imports: {_NUMBER} times aiohttp \(aim 1\.3\)"),
     "journal": (["--rows=300", "--rounds=1"], rf"journal: {_NUMBER} \(.*\) times the rows a second of .*"),
     "kills": (

@@ -28,9 +28,11 @@ def make_job(*, is_json: bool = False) -> BatchJob:
         on_unknown="report",
         timeout=None,
         target="",
-        is_resumed=False,
+        resume="no",
+        accepts_loss=False,
         is_strict=False,
         is_rewritten=False,
+        guards_formulas=False,
         is_json=is_json,
         options=["--vendor", "leena"],
     )

@@ -232,7 +232,7 @@ def test_refusal_that_is_taken_back(cli: Any, fake: FakeLeena, tmp_path: Path) -
     path, output = write_rows(tmp_path, {"a": "unknown_aop", "b": "good"}), tmp_path / "out.jsonl"
     options = [str(path), "--vendor", "leena", "--output", str(output)]
     for _ in range(2):
-        assert cli("batch", *options, "--resume").code == 1
+        assert cli("batch", *options, "--resume=if-any").code == 1
         assert sorted(row["state"] for row in rows_of(output)) == ["completed", "refused"]
         assert cli("batch", "unknown", f"{path}.db", "--resolve", "a=resend").code == 0
     assert cli("batch", "unknown", f"{path}.db", "--resolve", "a=drop").code == 1

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from ...codec import decode_tolerant, encode_deep, encode_json
+from ...codec import decode_json, decode_tolerant, encode_deep, encode_json
 from ...contract import BatchRow
 from ...model import RunRef
 from ..record import Change, Record, RowState
@@ -23,6 +23,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 #: One level less than can be read back: in a line of results the output is one level deeper.
 _DEEPEST: Final = 1023
+
+#: In bytes; 100 of them have room.
+_LARGEST_SPILLED: Final = 512
 
 # What exists for each row and each change is a plain tuple: it costs the least, and the garbage collector skips it.
 
@@ -60,6 +63,7 @@ class StoredRow(NamedTuple):
     output: str | None
     settled: int | None
     is_emitted: int
+    checksum: int
 
 
 def digest_of(row: BatchRow) -> bytes:
@@ -107,6 +111,24 @@ def encode_change(change: Change) -> EncodedChange:
     at = (change.at - _EPOCH) // _MICROSECOND
     ended = at if change.ended_at is None else min(to_micros(change.ended_at), at)
     return encodable(change.key), _TEXTS[change.state], at, ended, given, tuple(facts), change.is_by_hand
+
+
+def encode_spilled(checksum: int, change: EncodedChange) -> bytes:
+    """Return a change by which a run began, of a row with this checksum, for the room that is kept for a full disk.
+
+    A large one is reduced to the reference.
+    """
+    content = encode_json([checksum, *change])
+    if len(content) <= _LARGEST_SPILLED:
+        return content
+    key, _, at, _, _, facts, _ = change
+    return encode_json([checksum, key, STARTED, at, at, REF, facts[:1], False])
+
+
+def decode_spilled(content: bytes) -> tuple[int, EncodedChange]:
+    """Return the checksum and the change that `encode_spilled` was given."""
+    checksum, key, state, at, ended, given, facts, is_by_hand = decode_json(content)
+    return checksum, (key, state, at, ended, given, tuple(facts), is_by_hand)
 
 
 def _encode_output(output: Any) -> str:

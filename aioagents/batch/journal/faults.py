@@ -1,10 +1,12 @@
 """Converts errors of SQLite and of the operating system to a `JournalError` that says what to do."""
 
+import errno
 import sqlite3
 from types import MappingProxyType
 from typing import Final
 
 from ...errors import JournalError
+from .wholeness import ADVICE
 
 _DAMAGED: Final = (
     "it is damaged. Put a copy back, or save what `sqlite3 FILE .recover` can still read; a batch without its "
@@ -14,17 +16,24 @@ _DISK: Final = (
     "reading or writing failed: the disk is full, over its quota, read-only or failing; see to "
     "it, then run the same again"
 )
+_RIGHTS: Final = "it cannot be opened: see to the rights to the file and its folder"
+_FULL: Final = "the disk is full: make room, then run the same again"
+#: By the number of the operating system's error: what to do.
+_SYSTEM_ADVICE: Final = MappingProxyType(
+    dict.fromkeys((errno.ENOSPC, errno.EFBIG, errno.EDQUOT), _FULL)
+    | dict.fromkeys((errno.EACCES, errno.EPERM), _RIGHTS)
+)
 #: By SQLite's primary error code: what to do, and whether the same call may then succeed.
 _ADVICE: Final = MappingProxyType(
     {
-        sqlite3.SQLITE_FULL: ("the disk is full: make room, then run the same again", True),
+        sqlite3.SQLITE_FULL: (_FULL, True),
         sqlite3.SQLITE_IOERR: (_DISK, True),
         sqlite3.SQLITE_READONLY: (
             "it cannot be written: the file, its folder or the disk is read-only",
             True,
         ),
-        sqlite3.SQLITE_CANTOPEN: ("it cannot be opened: see to the rights to the file and its folder", True),
-        sqlite3.SQLITE_PERM: ("it cannot be opened: see to the rights to the file and its folder", True),
+        sqlite3.SQLITE_CANTOPEN: (_RIGHTS, True),
+        sqlite3.SQLITE_PERM: (_RIGHTS, True),
         sqlite3.SQLITE_BUSY: ("another program has it locked: end that, then run the same again", True),
         sqlite3.SQLITE_LOCKED: ("another program has it locked: end that, then run the same again", True),
         sqlite3.SQLITE_CORRUPT: (_DAMAGED, False),
@@ -49,7 +58,8 @@ def journal_error(error: Exception, path: str) -> JournalError:
 
 def _advice(error: Exception) -> tuple[str, bool]:
     if isinstance(error, OSError):
-        return f"{error.strerror or error}", True
+        advice, words = _SYSTEM_ADVICE.get(error.errno or 0), f"{error.strerror or error}"
+        return f"{advice} ({words})" if advice else words, True
     code = getattr(error, "sqlite_errorcode", None)
     if (
         code is None
@@ -59,6 +69,11 @@ def _advice(error: Exception) -> tuple[str, bool]:
     if known is None:
         return f"{error} ({error.sqlite_errorname})", False  # type: ignore[attr-defined] # comes with the code
     return f"{known[0]} ({error})", known[1]
+
+
+def not_whole(path: str, words: str) -> JournalError:
+    """Return the error for a journal that does not have all that was acknowledged."""
+    return JournalError(f"the journal {path} is not whole, and was left as it is: {words}. {ADVICE}")
 
 
 def damaged(path: str, words: str) -> JournalError:

@@ -4,6 +4,7 @@ import os
 import socket
 import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -12,8 +13,10 @@ from ...clock import Clock, LoopClock
 from ...contract import BatchRow
 from ...errors import JournalError
 from ..record import Change, Record
+from .copying import JournalCheck, back_up, check_journal
 from .encoding import encodable, encode_change, encode_row
 from .executor import Executor, ThreadExecutor
+from .opening import OpeningOptions
 from .reader import JournalReader
 from .store import Store
 from .writer import JournalStatistics, Kind, Writer
@@ -33,11 +36,17 @@ class Journal:
     processes see. Leaving the block waits for pending calls, at most `grace` seconds.
 
     The journal keeps a digest of each row's content, not the content; it keeps the outputs and errors of runs. The
-    file is readable by its owner alone. Beside it are the file `-lock`, which is empty and stays, and `-wal` and
-    `-shm` while it is open: do not remove them. Memory does not grow with the number of rows. Entering raises
-    `JournalError` for a file that is damaged, foreign, newer or in use, which stays unchanged, and if Python's SQLite
-    is older than 3.33. All methods may raise `JournalError`, and have then changed nothing. `executor` makes the
-    executor of each opening, a thread by default.
+    file is readable by its owner alone. Beside it are the file `-lock`, which stays and says how far the journal had
+    come, and `-wal` and `-shm` while it is open: they belong to it. Memory does not grow with the number of rows.
+    Entering raises `JournalError` for a file that is damaged, not whole, foreign, of another format or in use, which
+    stays unchanged, and if Python's SQLite is older than 3.33. All methods may raise `JournalError`, and have then
+    changed nothing; but the reference of a run whose start could not be recorded is kept beside the journal where
+    possible, and its row is STARTED when the journal is opened again. A lock of another program on the file is waited
+    for, for `lock_timeout` seconds. `executor` makes the executor of each opening, a thread by default.
+
+    A journal is not whole if it has less than was acknowledged: a file was removed, damaged, or replaced by
+    an older one, or it is a copy of one that was in use. With `accepts_loss` it is used as it is; rows that were
+    started after its last write are then started again: some of those that it has as PLANNED, or does not have.
     """
 
     def __init__(
@@ -47,20 +56,40 @@ class Journal:
         owner: str | None = None,
         clock: Clock | None = None,
         grace: float = 30.0,
+        accepts_loss: bool = False,
+        lock_timeout: float = 60.0,
         executor: Callable[[], Executor] = ThreadExecutor,
     ) -> None:
         self._path = os.fspath(path)
         self._owner = encodable(owner or f"{socket.gethostname()}:{os.getpid()}")
         self._clock = clock or LoopClock()
         self._grace = grace
+        self._options = OpeningOptions(accepts_loss=accepts_loss, lock_timeout=lock_timeout)
         self._make_executor = executor
         self._writer: Writer | None = None
         self._is_entered = False
 
     @staticmethod
-    def read_only(path: str | os.PathLike[str]) -> JournalReader:
+    def read_only(path: str | os.PathLike[str], *, accepts_loss: bool = False) -> JournalReader:
         """Return a reader of a journal, which may be in use: `with Journal.read_only("batch.db") as reader`."""
-        return JournalReader(path)
+        return JournalReader(path, accepts_loss=accepts_loss)
+
+    @staticmethod
+    def check(path: str | os.PathLike[str]) -> JournalCheck:
+        """Read all of a journal, which may be in use, and return whether it is whole. Blocks.
+
+        Raise JournalError for one that is damaged, or is none.
+        """
+        return check_journal(path)
+
+    @staticmethod
+    def back_up(path: str | os.PathLike[str], to: str | os.PathLike[str]) -> None:
+        """Copy a journal, which may be in use, to the new file `to`, as it is at one moment. Blocks.
+
+        The copy can be read. If a process had the journal open, rows may have been started since: to go on with the
+        copy needs `accepts_loss`. Raise JournalError for a journal that is damaged or not whole, and if `to` exists.
+        """
+        back_up(path, to, now=datetime.now(UTC))
 
     @property
     def path(self) -> str:
@@ -84,6 +113,7 @@ class Journal:
             clock=self._clock,
             grace=self._grace,
             executor=self._make_executor(),
+            options=self._options,
         )
         try:
             await writer.open()

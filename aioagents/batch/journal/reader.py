@@ -13,11 +13,14 @@ from typing import Any, Final, NamedTuple, Self
 from attrs import frozen
 
 from ...errors import JournalError
+from ...model import RunRef
 from ..record import Record, RowState
-from . import opening
+from .checking import open_for_reading
 from .encoding import StoredRow, decode_row, from_micros
 from .faults import journal_error
-from .schema import DURATIONS, EDGES, OPENINGS, TOTALS, page_of
+from .guard import is_locked
+from .opening import resolve
+from .schema import DURATIONS, EDGES, OPENINGS, TOTALS, having_refs, page_of
 
 _PAGE: Final = 256
 _ENDS: Final = (RowState.COMPLETED, RowState.FAILED, RowState.ABORTED)
@@ -86,18 +89,20 @@ class Durations:
 class JournalReader:
     """Reads a journal: `with Journal.read_only("batch.db") as reader`. Changes nothing.
 
-    It may be used while a batch runs. Entering and all methods may raise `JournalError`.
+    It may be used while a batch runs. Entering and all methods may raise `JournalError`; entering does for a journal
+    that is not whole, unless `accepts_loss`: its rows may be at an earlier state.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, accepts_loss: bool = False) -> None:
+        self._accepts_loss = accepts_loss
         self._path = os.fspath(path)
         self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
         self.close()
         try:
-            self._connection = opening.open_for_reading(opening.resolve(self._path))
-        except sqlite3.Error as exc:
+            self._connection = open_for_reading(resolve(self._path), accepts_loss=self._accepts_loss)
+        except (sqlite3.Error, OSError) as exc:
             raise journal_error(exc, self._path) from exc
         return self
 
@@ -149,7 +154,7 @@ class JournalReader:
             ),
             openings=number,
             owner=owner,
-            is_in_use=opening.is_locked(opening.resolve(self._path)),
+            is_in_use=is_locked(resolve(self._path)),
             unemitted=sum(total.unemitted for total in totals),
             emitted_bytes=size,
             is_output_stale=bool(is_stale),
@@ -173,6 +178,14 @@ class JournalReader:
             if len(rows) < _PAGE:
                 return
             after = rows[-1][0]
+
+    def keys_of(self, refs: Sequence[RunRef]) -> Iterator[tuple[RunRef, str]]:
+        """Return the rows that have one of these runs, as pairs of reference and key. Reads every row."""
+        for start in range(0, len(refs), _PAGE):
+            texts = {str(ref): ref for ref in refs[start : start + _PAGE]}
+            with self._snapshot() as ask:
+                found = ask(having_refs(len(texts)), [*texts])
+            yield from ((texts[text], key) for text, key in found)
 
     def durations(self) -> Mapping[RowState, Durations]:
         """Return how long runs took, by the state they ended in; states without runs are missing. Reads every row."""

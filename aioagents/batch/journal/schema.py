@@ -11,7 +11,7 @@ from .planning import Shape
 
 #: What SQLite keeps in the file's header: the application and the version of its format.
 APPLICATION: Final = 0x61696F4A
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 #: By name, as SQLite stores them: a file in which one of these is missing or differs is damaged. Rows are numbered
 #: in the order of claims, in which neighbours share a page: rows that are in flight together are written together.
@@ -19,6 +19,11 @@ TABLES: Final = {
     "batch": """CREATE TABLE batch (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     created_at INTEGER NOT NULL,
+    journal BLOB NOT NULL,
+    inode INTEGER NOT NULL,
+    copied_at INTEGER,
+    serial INTEGER NOT NULL DEFAULT 0,
+    total INTEGER NOT NULL DEFAULT 0,
     emitted_bytes INTEGER NOT NULL DEFAULT 0,
     is_output_stale INTEGER NOT NULL DEFAULT 0
 )""",
@@ -44,7 +49,10 @@ TABLES: Final = {
     error TEXT NOT NULL,
     output TEXT,
     settled INTEGER,
-    is_emitted INTEGER NOT NULL
+    is_emitted INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    serial INTEGER NOT NULL,
+    total INTEGER NOT NULL
 )""",
     "row_unemitted": (
         "CREATE INDEX row_unemitted ON row (settled) WHERE settled IS NOT NULL AND is_emitted = 0"
@@ -55,11 +63,6 @@ _NAMES: Final = StoredRow._fields
 _COLUMNS: Final = ", ".join(f"row.{name}" for name in _NAMES)
 #: A row as one JSON array, its digest in hexadecimal digits: JSON has no bytes.
 _AS_JSON: Final = f"json_array({_COLUMNS.replace('row.digest', 'hex(row.digest)')})"
-#: A row's key and the four values of a `CachedRow`, as one JSON array.
-_CACHED_AS_JSON: Final = (
-    "json_array(row.key, row.id, row.state, row.ref IS NULL AND row.output IS NULL AND row.status = '' "
-    "AND row.kind = '' AND row.error = '', row.is_emitted)"
-)
 #: There is no index for this: it is queried once, and an index would cost more for each row than it saves.
 _IS_OPEN: Final = "row.state IN ('sending', 'started')"
 #: Exactly as the index declares it; otherwise SQLite does not use the index.
@@ -77,21 +80,17 @@ def _for_sizes(head: str, one: str, tail: str) -> Mapping[int, str]:
 
 
 NEW: Final = _for_sizes(
-    "WITH new (id, key, target, digest) AS (VALUES ",
-    "(?, ?, ?, ?)",
-    ") INSERT INTO row (id, key, target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted) "
-    f"SELECT id, key, target, digest, '{PLANNED}', ?, ?, '', '', '', 0 FROM new WHERE id IS NOT NULL",
+    "WITH new (id, key, target, digest, checksum) AS (VALUES ",
+    "(?, ?, ?, ?, ?)",
+    ") INSERT INTO row (id, key, target, digest, state, claimed_in, changed_in, status, kind, error, is_emitted, "
+    f"checksum, serial, total) SELECT id, key, target, digest, '{PLANNED}', ?, ?, '', '', '', 0, checksum, ?, ? "
+    "FROM new WHERE id IS NOT NULL",
 )
 CLAIMED: Final = _for_sizes("UPDATE row SET claimed_in = ? WHERE id IN (", "?", ")")
 LOAD: Final = _for_sizes(
     "WITH wanted (key) AS (VALUES ",
     "(?)",
     f") SELECT json_group_array({_AS_JSON}) FROM wanted CROSS JOIN row ON row.key = wanted.key",
-)
-LOAD_CACHED: Final = _for_sizes(
-    "WITH wanted (key) AS (VALUES ",
-    "(?)",
-    f") SELECT json_group_array({_CACHED_AS_JSON}) FROM wanted CROSS JOIN row ON row.key = wanted.key",
 )
 COUNT_UNEMITTED: Final = _for_sizes("SELECT count(*) FROM row WHERE key IN (", "?", f") AND {_IS_UNEMITTED}")
 SET_EMITTED: Final = _for_sizes("UPDATE row SET is_emitted = 1 WHERE key IN (", "?", ")")
@@ -120,18 +119,14 @@ def change_of(shape: Shape, size: int) -> tuple[str, int]:
         columns = ["sent_at", *columns]
     elif state in SETTLED:
         columns = ["ended_at", "settled", *columns]
+    columns = ["checksum", *columns]
     sets |= {name: f"change.{name}" for name in columns}
     names = ["id", *columns]
-    if state in SETTLED:  # if the end lies before the start, the clock that reported it is wrong
-        names.append("seen_at")
-        sets["ended_at"] = (
-            "CASE WHEN row.sent_at <= change.ended_at THEN change.ended_at ELSE change.seen_at END"
-        )
     rows = ", ".join([f"({', '.join('?' * len(names))})"] * size)
     assigned = ", ".join(f"{name} = {value}" for name, value in sets.items())
     statement = (
         f"WITH change ({', '.join(names)}) AS (VALUES {rows}) "
-        f"UPDATE row SET {assigned}, changed_in = ? FROM change WHERE row.id = change.id"
+        f"UPDATE row SET {assigned}, changed_in = ?, serial = ?, total = ? FROM change WHERE row.id = change.id"
     )
     return statement, len(names)
 
@@ -151,6 +146,24 @@ def page_of(*names: str, size: int) -> str:
     return f"SELECT {_COLUMNS} FROM row WHERE id > :after{conditions} ORDER BY id LIMIT {size}"
 
 
+def having_refs(count: int) -> str:
+    """Return the statement for the rows that have one of so many references."""
+    return f"SELECT ref, key FROM row WHERE ref IN ({', '.join('?' * count)})"
+
+
+#: All that the checksums of rows are made of, in the order of the fields of a `StoredRow`.
+ALL_ROWS: Final = f"SELECT {_COLUMNS} FROM row"
+#: What the journal says of itself as a whole: see `wholeness.py`. The last write is of rows, or of an opening.
+#: Reading all rows to find it costs less than one more page in each commit, for a number that changes each time.
+HEADER: Final = """
+SELECT journal, last.serial, last.total, inode, copied_at,
+    ifnull((SELECT closed_at IS NULL FROM opening ORDER BY number DESC LIMIT 1), 0)
+FROM batch, (SELECT max(serial) AS serial, total FROM (
+    SELECT max(serial) AS serial, total FROM row UNION ALL SELECT serial, total FROM batch)) AS last
+"""
+NUMBERED: Final = "UPDATE batch SET serial = ?, total = ?"
+#: What shows that another program has changed the journal.
+STATE: Final = "SELECT ifnull(max(id), 0), ifnull(sum(checksum), 0) FROM row"
 OPENINGS: Final = "SELECT number, owner, opened_at, closed_at FROM opening ORDER BY number"
 TOTALS: Final = f"""
 SELECT state, kind, changed_in, count(*), count(sent_at), min(sent_at), max(sent_at), max(ended_at),

@@ -1,4 +1,4 @@
-"""Reads and writes a journal's rows in SQLite. A store belongs to the thread that opened it.
+"""Writes a journal's rows in SQLite. A store belongs to the thread that opened it.
 
 Each statement handles many rows: between two statements the thread releases the interpreter lock, and a busy event
 loop gives it back only after milliseconds.
@@ -9,48 +9,52 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self
 
-from ...codec import decode_json
 from ...errors import JournalError
-from ..record import Record
-from . import opening
-from .encoding import SETTLED, EncodedChange, EncodedRow, StoredRow, decode_row, to_micros
-from .faults import damaged
-from .planning import CachedRow, ChangePlan, ClaimPlan
+from . import checking, opening
+from .chunks import chunks
+from .encoding import (
+    REF,
+    SENDING,
+    SETTLED,
+    EncodedChange,
+    EncodedRow,
+    decode_spilled,
+    encode_spilled,
+    to_micros,
+)
+from .faults import damaged, not_whole
+from .guard import Guard
+from .planning import CachedRow, ChangePlan, ClaimPlan, cached
 from .schema import (
     CLAIMED,
-    COUNT_UNEMITTED,
-    LOAD,
-    LOAD_CACHED,
-    MOST_ROWS,
-    MOST_VALUES,
     NEW,
-    OPEN_PAGE,
-    SET_EMITTED,
-    UNEMITTED_PAGE,
+    NUMBERED,
+    STATE,
     change_of,
 )
+from .stored import StoredRows
+from .wholeness import Extent
 
-T = TypeVar("T")
-
-#: How many rows are read at a time; their outputs may be large.
-PAGE: Final = 64
+#: How long closing waits for others that read; the log then stays, and is merged by the next opening.
+_MERGE_PATIENCE: Final = 5.0
 #: How many rows that are not settled are cached, so that they need not be read for each change.
 _MOST_CACHED: Final = 4096
 
 
-class Store:
+class Store(StoredRows):
     """One journal, open and locked. All methods may raise sqlite3.Error."""
 
-    def __init__(self, path: str, connection: sqlite3.Connection, lock: sqlite3.Connection) -> None:
+    def __init__(self, path: str, connection: sqlite3.Connection, guard: Guard) -> None:
+        super().__init__(connection)
         self._path = path
-        self._connection = connection
-        self._lock = lock
+        self._guard = guard
+        #: How far it has come; `_next` is that within a transaction, and `_written` that in the file beside it.
+        self._extent = self._next = checking.read_header(connection).extent
+        self._written: Extent | None = None
         self._owner = ""
-        self._opening = 0
         self._is_fresh = True
-        self._owners: dict[int, str] = {}
         self._settled = 0
         self._last = 0
         self._file_ids: Sequence[tuple[int, int] | None] = ()
@@ -58,36 +62,72 @@ class Store:
         self._version: int | None = None
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, owner: str, now: datetime) -> Self:
-        """Lock and open the journal; create it if there is none. Raise JournalError or sqlite3.Error."""
+    def open(
+        cls, path: str | os.PathLike[str], *, owner: str, now: datetime, options: opening.OpeningOptions
+    ) -> Self:
+        """Lock and open the journal; create it if there is none. Raise JournalError, OSError or sqlite3.Error."""
         opening.check_sqlite_version()
-        real = opening.resolve(path)
+        real, accepts_loss = opening.resolve(path), options.accepts_loss
         if opening.exists(real):
             opening.check_format(real)
+        elif not accepts_loss:
+            checking.check_not_emptied(real)
         with ExitStack() as stack:
-            lock = stack.enter_context(closing(opening.lock(real)))
-            if not opening.exists(
-                real
-            ):  # checked again: another process may have created it before the lock was taken
+            guard = stack.enter_context(closing(checking.lock(real)))
+            # Checked again: another process may have created it before the lock was taken.
+            if not opening.exists(real):
+                checking.check_is_new(real, guard, accepts_loss=accepts_loss)
                 opening.create(real, now=now)
             opening.check_format(real)
-            opening.check_integrity(real)
-            connection = stack.enter_context(closing(opening.open_for_writing(real)))
-            store = cls(real, connection, lock)
-            store._begin(owner, now)
+            loss = checking.check_integrity(real, guard.extent)
+            if loss and not accepts_loss:
+                raise not_whole(real, loss)
+            writing = opening.open_for_writing(real, patience=options.lock_timeout)
+            store = cls(real, stack.enter_context(closing(writing)), guard)
+            store._begin(owner, now, is_lost=bool(loss))
             stack.pop_all()
         return store
 
-    def _begin(self, owner: str, now: datetime) -> None:
-        """Record the opening: only the owner of the last one may write."""
+    def _begin(self, owner: str, now: datetime, *, is_lost: bool) -> None:
+        """Record the opening, in the file itself: only the owner of the last one may write."""
         execute = self._connection.execute
         self._owner = owner
+        if is_lost:  # what was lost is accepted with this commit, and not before it: no extent is taken back
+            writes = max(self._extent.writes, self._guard.extent.writes if self._guard.extent else 0)
+            total = execute("SELECT ifnull(sum(checksum), 0) FROM row").fetchone()[0]
+            self._next = self._extent._replace(writes=writes, total=total)
+        else:
+            self._guard.prepare(self._extent)
         execute("BEGIN IMMEDIATE")
-        self._open(now)
-        execute("COMMIT")
         self._owners = dict(execute("SELECT number, owner FROM opening").fetchall())
         self._settled = execute("SELECT ifnull(max(settled), 0) FROM row").fetchone()[0]
+        self._opening = max(self._owners, default=0)
+        self._take_in()
+        self._open(now)
+        execute("UPDATE batch SET inode = ?, copied_at = NULL", (opening.inode_of(self._path),))
+        execute("COMMIT")
+        self._extent = self._next
+        if execute("PRAGMA wal_checkpoint(FULL)").fetchone()[0]:
+            raise JournalError(
+                f"the journal {self._path} is being read by another program for too long: end that, then run the "
+                "same again",
+                is_passing=True,
+            )
+        self._guard.prepare(self._extent)
+        self._written = self._extent
+        self._guard.clear()
         self._file_ids = self._find_file_ids()
+
+    def _write(self, growth: int) -> Extent:
+        """Return the number of a new write, and the sum of all checksums after it."""
+        extent = self._next
+        self._next = Extent(extent.journal, extent.writes + 1, extent.total + growth)
+        return self._next
+
+    def _number(self) -> None:
+        """Record a write that changes no row."""
+        extent = self._write(0)
+        self._connection.execute(NUMBERED, (extent.writes, extent.total))
 
     def _open(self, now: datetime) -> None:
         execute = self._connection.execute
@@ -95,6 +135,7 @@ class Store:
         self._opening = execute("SELECT max(number) FROM opening").fetchone()[0]
         self._owners[self._opening] = self._owner
         self._is_fresh = True
+        self._number()
 
     @property
     def path(self) -> str:
@@ -108,15 +149,19 @@ class Store:
 
     def close(self, *, now: datetime) -> None:
         """Merge the log into the file and release the lock. What was acknowledged is safe without this."""
-        with suppress(sqlite3.Error, JournalError), closing(self._lock), closing(self._connection):
+        with suppress(sqlite3.Error, JournalError, OSError), closing(self._guard), closing(self._connection):
             with self.transaction():
+                self._take_in()
                 self._end(now)
+            self._guard.clear()
+            self._connection.execute(f"PRAGMA busy_timeout = {_MERGE_PATIENCE * 1000:.0f}")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _end(self, now: datetime) -> None:
         self._connection.execute(
             "UPDATE opening SET closed_at = ? WHERE number = ?", (to_micros(now), self._opening)
         )
+        self._number()
 
     # Writing
 
@@ -130,7 +175,8 @@ class Store:
     def transaction(self) -> Iterator[None]:
         """Commit the block, or undo all of it on an error. Raise JournalError if the journal is no longer ours."""
         execute = self._connection.execute
-        opening = self._opening
+        opening, settled = self._opening, self._settled
+        self._write_extent()  # if it could not be written after the last commit
         execute("BEGIN IMMEDIATE")
         try:
             self._check_opening()
@@ -141,9 +187,19 @@ class Store:
             self._cache.clear()
             self._version = None
             self._opening, self._is_fresh = opening, False
+            self._settled, self._next = settled, self._extent
             if self._connection.in_transaction:  # some errors end it by themselves
                 execute("ROLLBACK")
             raise
+        self._extent = self._next
+        with suppress(OSError):  # the commit is made; the next one has to write the extent first
+            self._write_extent()
+
+    def _write_extent(self) -> None:
+        """Write how far the journal has come beside it, before anybody acts on that."""
+        if self._written is not self._extent:
+            self._guard.write(self._extent)
+            self._written = self._extent
 
     def _check_opening(self) -> None:
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
@@ -155,8 +211,10 @@ class Store:
                 f"the journal {self._path} was opened by another process, though it was locked: was "
                 f"{self._path}-lock removed? Let one of the two end, and run it again afterwards"
             )
-        self._last = self._connection.execute("SELECT ifnull(max(id), 0) FROM row").fetchone()[0]
-        self._version = version
+        last, total = self._connection.execute(STATE).fetchone()
+        if total != self._extent.total or checking.read_header(self._connection).extent != self._extent:
+            raise damaged(self._path, "another program has changed it")
+        self._last, self._version = last, version
 
     def _check_file_ids(self) -> None:
         if self._find_file_ids() != self._file_ids:
@@ -178,18 +236,19 @@ class Store:
 
     def plan_claims(self, claims: Iterable[Sequence[EncodedRow]]) -> ClaimPlan:
         """Read the rows that claims name, and return a plan to which the claims can be added."""
-        rows: dict[str, StoredRow] = {}
         keys = list(dict.fromkeys(row[0] for claim in claims for row in claim))
-        for size, some in _chunks(keys):
-            for row in _stored_rows(self._connection.execute(LOAD[size], some).fetchone()[0]):
-                rows[row.key] = row
+        rows = {row.key: row for row in self._load(keys)}
         return ClaimPlan(rows, opening=self._opening, owners=self._owners, last=self._last)
 
     def save_claims(self, plan: ClaimPlan) -> None:
         """Write the rows that were claimed."""
-        for size, some in _chunks(plan.new, width=4):
-            self._connection.execute(NEW[size], (*some, self._opening, self._opening))
-        for size, some in _chunks(plan.known):
+        if plan.new:
+            extent = self._write(plan.growth)
+            for size, some in chunks(plan.new, width=5):
+                self._connection.execute(
+                    NEW[size], (*some, self._opening, self._opening, extent.writes, extent.total)
+                )
+        for size, some in chunks(plan.known):
             self._connection.execute(CLAIMED[size], (self._opening, *some))
         self._last, self._is_fresh = plan.last, False
         self._cache.update(plan.cached)
@@ -198,20 +257,19 @@ class Store:
     def plan_changes(self, changes: Iterable[Sequence[EncodedChange]]) -> ChangePlan:
         """Read the rows that changes name, and return a plan to which the changes can be added."""
         missing = {each[0] for some in changes for each in some}.difference(self._cache)
-        for size, some in _chunks(list(missing)):
-            page = self._connection.execute(LOAD_CACHED[size], some).fetchone()[0]
-            for key, number, state, is_blank, is_emitted in decode_json(page.encode()):
-                self._cache[key] = number, state, bool(is_blank), bool(is_emitted)
+        self._cache.update((row.key, cached(row)) for row in self._load(list(missing)))
         return ChangePlan(self._cache, settled=self._settled)
 
     def save_changes(self, plan: ChangePlan) -> None:
         """Write the rows that were changed."""
-        changes = self.changes
+        changes, extent = self.changes, self._write(plan.growth)
         for shapes in plan.passes:
             for shape, values in shapes.items():
                 width = change_of(shape, 1)[1]
-                for size, some in _chunks(values, width=width):
-                    self._connection.execute(change_of(shape, size)[0], (*some, self._opening))
+                for size, some in chunks(values, width=width):
+                    self._connection.execute(
+                        change_of(shape, size)[0], (*some, self._opening, extent.writes, extent.total)
+                    )
         if self.changes - changes != plan.count:  # pragma: no cover - rows are read again if others write
             raise damaged(self._path, "a row is gone")
         self._settled, self._is_fresh = plan.settled, False
@@ -223,6 +281,27 @@ class Store:
         if plan.is_output_stale:
             self._connection.execute("UPDATE batch SET is_output_stale = 1")
 
+    def spill(self, changes: Iterable[Sequence[EncodedChange]]) -> None:
+        """Keep the references of runs that could not be recorded beside the journal, for the next opening.
+
+        Each with the checksum of its row, so that it is not used once the row was changed otherwise.
+        """
+        begun = {each[0]: each for some in changes for each in some if each[4] & REF}
+        with suppress(sqlite3.Error, OSError):
+            for row in self._load(list(begun)):
+                if row.state == SENDING:
+                    self._guard.spill(encode_spilled(row.checksum, begun[row.key]))
+
+    def _take_in(self) -> None:
+        """Make the changes that were spilled, of rows that are as they were. Within a transaction."""
+        spilled = [decode_spilled(each) for each in self._guard.spilled()]
+        known = {change[0]: (checksum, change) for checksum, change in spilled}
+        changes = [known[row.key][1] for row in self._load(list(known)) if row.checksum == known[row.key][0]]
+        if changes:
+            plan = self.plan_changes([changes])
+            plan.change(changes)
+            self.save_changes(plan)
+
     def clear_cache(self) -> None:
         """Read rows again before they are changed: a plan that is not saved leaves the cache wrong."""
         self._cache.clear()
@@ -232,76 +311,3 @@ class Store:
         cache = self._cache
         while len(cache) > _MOST_CACHED:
             del cache[next(iter(cache))]
-
-    # Results
-
-    def unemitted(self, limit: int) -> list[Record]:
-        """Return settled rows whose result is not in the output yet, in the order of settling."""
-        found: list[Record] = []
-        after = 0
-        while len(found) < limit:
-            size = min(PAGE, limit - len(found))
-            page = self._read(UNEMITTED_PAGE, after, size)[1]
-            found += (decode_row(row, self._owners) for row in page)
-            if len(page) < size:
-                break
-            after = page[-1].settled or 0
-        return found
-
-    def record_emitted(self, keys: Sequence[str], size: int) -> None:
-        """Record that results are in the output, which has `size` bytes. Raise JournalError if one was before."""
-        chunks = list(_chunks(list(dict.fromkeys(keys))))
-        count = sum(self._connection.execute(COUNT_UNEMITTED[n], some).fetchone()[0] for n, some in chunks)
-        if count != len(keys):
-            raise JournalError(
-                "a row's result can be recorded as emitted once, when the row is settled, and one of these cannot: "
-                "call unemitted() again"
-            )
-        for n, some in chunks:
-            self._connection.execute(SET_EMITTED[n], some)
-        self._connection.execute("UPDATE batch SET emitted_bytes = ?", (size,))
-
-    def emitted_size(self) -> int:
-        """Return the size of the output when results were last recorded as emitted."""
-        return int(self._connection.execute("SELECT emitted_bytes FROM batch").fetchone()[0])
-
-    def is_output_stale(self) -> bool:
-        """Return whether a row has changed whose result is in the output."""
-        return bool(self._connection.execute("SELECT is_output_stale FROM batch").fetchone()[0])
-
-    def reset_emission(self) -> None:
-        """Record that no result is in the output."""
-        self._connection.execute("UPDATE row SET is_emitted = 0 WHERE is_emitted = 1")
-        self._connection.execute("UPDATE batch SET emitted_bytes = 0, is_output_stale = 0")
-
-    # Reading
-
-    def open_rows(self, after: int) -> tuple[int, list[Record]]:
-        """Return a page of rows that are SENDING or STARTED, and the position after it."""
-        last, page = self._read(OPEN_PAGE, after, PAGE)
-        now = self._opening
-        return last, [decode_row(row, self._owners, is_changed=row.changed_in == now) for row in page]
-
-    def _read(self, page: str, after: int, limit: int) -> tuple[int, list[StoredRow]]:
-        last, rows = self._connection.execute(page, (after, limit)).fetchone()
-        return last or after, list(_stored_rows(rows))
-
-
-def _stored_rows(rows: str) -> Iterator[StoredRow]:
-    """Return rows that SQLite returned as JSON."""
-    values: list[Any]
-    for values in decode_json(rows.encode()):
-        values[3] = bytes.fromhex(values[3])
-        yield StoredRow(*values)
-
-
-def _chunks(values: Sequence[T], *, width: int = 1) -> Iterator[tuple[int, Sequence[T | None]]]:
-    """Split the values of rows, `width` for each, into sizes that statements exist for, the last padded with nulls.
-
-    A row of nulls costs less than a second statement, for which the thread has to wait for the interpreter lock.
-    """
-    most = MOST_ROWS if MOST_ROWS * width < MOST_VALUES else MOST_ROWS // 2
-    for start in range(0, len(values), most * width):
-        some = values[start : start + most * width]
-        size = 1 << (len(some) // width - 1).bit_length()
-        yield size, [*some, *[None] * (size * width - len(some))]

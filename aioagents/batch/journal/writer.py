@@ -16,6 +16,7 @@ from ...clock import Clock
 from ...errors import JournalError
 from .executor import Executor
 from .faults import journal_error
+from .opening import OpeningOptions
 from .store import Store
 
 #: The number of rows in one commit, which bounds its time and memory.
@@ -68,8 +69,18 @@ class JournalStatistics:
 class Writer:
     """Passes jobs to its executor and their results back to the loop, which is woken once for each group."""
 
-    def __init__(self, path: str, *, owner: str, clock: Clock, grace: float, executor: Executor) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        owner: str,
+        clock: Clock,
+        grace: float,
+        executor: Executor,
+        options: OpeningOptions,
+    ) -> None:
         self._path = path
+        self._options = options
         self._owner = owner
         self._clock = clock
         self._grace = grace
@@ -166,7 +177,9 @@ class Writer:
 
     def _open_store(self) -> None:
         try:
-            self._store = Store.open(self._path, owner=self._owner, now=self._clock.utcnow())
+            self._store = Store.open(
+                self._path, owner=self._owner, now=self._clock.utcnow(), options=self._options
+            )
         except Exception as exc:  # noqa: BLE001 - whatever it is, `open` raises it
             self._call_in_loop(_refuse, self._opened, journal_error(exc, self._path))
         else:
@@ -209,6 +222,7 @@ class Writer:
         except Exception as exc:  # noqa: BLE001 - the executor has to go on
             for job in jobs:
                 job.refuse(exc, store.path)
+            store.spill(job.work for job in jobs if job.kind is Kind.CHANGE)
             return
         rows = store.changes - before
         self._rows += rows

@@ -1,9 +1,10 @@
-"""The group `batch`: given a file it runs it; its commands `status` and `unknown` work on a journal."""
+"""The group `batch`: given a file it runs it; its other commands work on a journal."""
 
 from typing import Final
 
 import click
 
+from .copies import backup, check
 from .run import run
 from .status import status
 from .summary import HELP
@@ -27,7 +28,7 @@ class _Group(click.Group):
 
 batch: Final = _Group(
     "batch",
-    commands=[run, status, unknown],
+    commands=[run, status, unknown, check, backup],
     help=run.help,
     short_help="Start each row of a file once, and follow all runs to their end.",
     epilog=HELP,

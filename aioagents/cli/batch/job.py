@@ -8,7 +8,7 @@ from typing import Final, Literal
 from attrs import frozen
 
 #: The commands of the group: a file with such a name has to be given with its folder.
-COMMANDS: Final = ("run", "status", "unknown")
+COMMANDS: Final = ("backup", "check", "run", "status", "unknown")
 
 Form = Literal["jsonl", "csv"]
 _FORMS: Final[dict[str, Form]] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
@@ -29,17 +29,18 @@ class BatchJob:
     on_unknown: Literal["report", "resend"]
     timeout: float | None
     target: str
-    is_resumed: bool
+    resume: Literal["no", "yes", "if-any"]
+    accepts_loss: bool
     is_strict: bool
     is_rewritten: bool
+    guards_formulas: bool
     is_json: bool
     options: Sequence[str]
 
     @property
     def resume_command(self) -> str:
         """Return the command that continues this batch."""
-        words = ["aioagents", "batch", _as_argument(self.file), *self.options]
-        return shlex.join(words if self.is_resumed else [*words, "--resume"])
+        return shlex.join(["aioagents", "batch", _as_argument(self.file), *self.options, "--resume"])
 
     @property
     def list_command(self) -> str:
@@ -50,6 +51,11 @@ class BatchJob:
 def list_command(journal: str) -> str:
     """Return the command that lists the unknown rows of a journal."""
     return shlex.join(["aioagents", "batch", "unknown", _as_argument(journal)])
+
+
+def check_command(journal: str) -> str:
+    """Return the command that checks a journal and lists the rows that may be started twice."""
+    return shlex.join(["aioagents", "batch", "check", _as_argument(journal)])
 
 
 def form_of(file: str) -> Form | None:

@@ -2,7 +2,7 @@
 
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import click
 from click.core import ParameterSource
@@ -13,6 +13,10 @@ from ..options import json_option, timeout_option
 from .job import BatchJob, Form, form_of
 from .runner import run_batch
 from .summary import HELP
+
+_IF_ANY: Final = "--resume-if-any"
+#: Options that do not belong to the command that continues the batch: it has `--resume`.
+_OF_THIS_RUN: Final = frozenset({"is_rewritten", "is_resumed", "is_resumed_if_any", "accepts_loss"})
 
 _file = click.argument(
     "file", type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True), metavar="FILE"
@@ -31,7 +35,19 @@ _options = (
         help="Use the vendor's settings of this endpoint, in variables that end in two underscores and NAME.",
     ),
     click.option("--journal", metavar="PATH", help="The file of the journal.  [default: FILE.db]"),
-    click.option("--resume", "is_resumed", is_flag=True, help="Continue with the journal, if there is one."),
+    click.option(
+        "--resume",
+        "is_resumed",
+        is_flag=True,
+        help="Continue with the journal, which has to be there; --resume=if-any also begins a new one.",
+    ),
+    click.option(_IF_ANY, "is_resumed_if_any", is_flag=True, hidden=True),
+    click.option(
+        "--accept-loss",
+        "accepts_loss",
+        is_flag=True,
+        help="Continue with a journal that is not whole; rows that may be started twice are listed first.",
+    ),
     click.option(
         "--output",
         metavar="PATH",
@@ -39,6 +55,12 @@ _options = (
     ),
     click.option(
         "--rewrite-output", "is_rewritten", is_flag=True, help="Rewrite --output from the first row."
+    ),
+    click.option(
+        "--guard-formulas",
+        "guards_formulas",
+        is_flag=True,
+        help="In a CSV of results, put ' before a cell that begins like a formula (= + - @).",
     ),
     click.option(
         "--format",
@@ -86,7 +108,17 @@ def _with_options(function: Any) -> Any:
     return function
 
 
-@click.command("run", epilog=HELP)
+class _RunCommand(click.Command):
+    """A command with `--resume=if-any`: an option that may have a value would take the next argument for it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Replace the option by one that has no value."""
+        end = args.index("--") if "--" in args else len(args)
+        names = [_IF_ANY if each == "--resume=if-any" else each for each in args[:end]]
+        return super().parse_args(ctx, names + args[end:])
+
+
+@click.command("run", cls=_RunCommand, epilog=HELP)
 @_with_options
 @click.pass_context
 def run(  # noqa: PLR0913 - one for each option
@@ -97,8 +129,11 @@ def run(  # noqa: PLR0913 - one for each option
     endpoint: str,
     journal: str | None,
     is_resumed: bool,
+    is_resumed_if_any: bool,
+    accepts_loss: bool,
     output: str | None,
     is_rewritten: bool,
+    guards_formulas: bool,
     form: Form | None,
     target: str,
     in_flight: int,
@@ -117,7 +152,8 @@ def run(  # noqa: PLR0913 - one for each option
 
     The journal records each row before its start is sent. However this process ends, the same command with --resume
     and the same FILE continues the batch: no row is started twice, and --output has one line for each. Rows whose
-    start was pending at that moment are unknown: 'aioagents batch unknown JOURNAL' lists and settles them.
+    start was pending at that moment are unknown: 'aioagents batch unknown JOURNAL' lists and settles them. A journal
+    that does not have all that was recorded, because a file beside it is gone, damaged or older, is refused.
 
     Ctrl-C, or SIGTERM, once: nothing more is started, pending starts are recorded, runs go on, and the command that
     continues the batch is printed. Twice: it ends at once, and rows with pending starts are unknown.
@@ -134,9 +170,11 @@ def run(  # noqa: PLR0913 - one for each option
         on_unknown=on_unknown,
         timeout=timeout,
         target=target,
-        is_resumed=is_resumed,
+        resume="if-any" if is_resumed_if_any else "yes" if is_resumed else "no",
+        accepts_loss=accepts_loss,
         is_strict=is_strict,
         is_rewritten=is_rewritten,
+        guards_formulas=guards_formulas,
         is_json=is_json,
         options=_given(context),
     )
@@ -167,6 +205,8 @@ def _output(context: click.Context, output: str | None, *, is_rewritten: bool) -
 
 
 def _check(context: click.Context, job: BatchJob) -> None:
+    if job.accepts_loss and job.resume == "no":
+        raise click.UsageError("--accept-loss needs --resume", context)
     if job.per_second is not None and not isfinite(job.per_second):
         raise click.UsageError(f"--rate has to be a number, not {job.per_second}", context)
     names = [name for name in (job.file, job.journal, job.output) if name not in (None, "-")]
@@ -176,11 +216,11 @@ def _check(context: click.Context, job: BatchJob) -> None:
 
 
 def _given(context: click.Context) -> list[str]:
-    """Return the options as they were given, for the command that continues the batch."""
+    """Return the options as they were given, for the command that continues the batch, which has `--resume` too."""
     options: list[str] = []
     for parameter in context.command.params:
         name = parameter.name or ""
-        if not isinstance(parameter, click.Option) or parameter.name == "is_rewritten":
+        if not isinstance(parameter, click.Option) or name in _OF_THIS_RUN:
             continue
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             value = context.params[name]

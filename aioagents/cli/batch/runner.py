@@ -21,6 +21,7 @@ from ..exits import Exit, code_of
 from ..output import Output, moment, one_line
 from ..work import Work, perform
 from . import input_rows
+from .copies import list_losses
 from .display import Display
 from .job import BatchJob
 from .progress import Progress, ProgressMeter
@@ -67,8 +68,9 @@ class _Runner:
 
     async def run(self) -> Exit:
         """Run the batch. Errors before anything was started are raised, later ones are printed."""
-        if not self._job.is_resumed and _has_rows(self._job.journal):
-            return self._refuse()
+        refusal = self._refusal()
+        if refusal is not None:
+            return refusal
         self._task = asyncio.current_task()
         with self._handle_signals():
             try:
@@ -78,12 +80,25 @@ class _Runner:
                     raise
         return self._finish()
 
-    def _refuse(self) -> Exit:
-        message = f"the journal {self._job.journal} has rows already; to continue with them"
+    def _refusal(self) -> Exit | None:
+        """Refuse to begin with a journal that has rows, and to continue with one that is not there."""
+        job = self._job
+        if job.resume == "no" and _has_rows(job.journal):
+            return self._refuse(
+                f"the journal {job.journal} has rows already; to continue with them", job.resume_command
+            )
+        if job.resume == "yes" and not _is_there(job.journal):
+            if_any = f"{job.resume_command}=if-any"
+            return self._refuse(f"there is no journal {job.journal} to continue with; to begin", if_any)
+        if job.accepts_loss and _is_there(job.journal):
+            list_losses(self._out, job.journal)
+        return None
+
+    def _refuse(self, message: str, command: str) -> Exit:
         self._out.warn(f"{message}:")
-        self._out.note(f"  {self._job.resume_command}")
+        self._out.note(f"  {command}")
         facts = {"type": "UsageError", "message": message, "exit_code": int(Exit.USAGE)}
-        self._out.document({"error": {**facts, "resume": self._job.resume_command}})
+        self._out.document({"error": {**facts, "resume": command}})
         return Exit.USAGE
 
     # The batch at work
@@ -95,7 +110,8 @@ class _Runner:
             client = Clients(pool).named(job.vendor, job.endpoint)
             await self._check_rows()
             await _check_client(client)
-            async with Journal(job.journal) as journal, self._results(journal) as results:
+            opened = Journal(job.journal, accepts_loss=job.accepts_loss)
+            async with opened as journal, self._results(journal) as results:
                 self._batch = Batch(
                     client,
                     journal=journal,
@@ -117,7 +133,13 @@ class _Runner:
         if self._job.output is None:
             yield None
             return
-        async with ResultFile(journal, self._job.output, is_rebuilt=self._job.is_rewritten) as results:
+        async with ResultFile(
+            journal,
+            self._job.output,
+            is_rebuilt=self._job.is_rewritten,
+            guards_formulas=self._job.guards_formulas,
+            hide=self._out.hide,
+        ) as results:
             yield results
 
     async def _run_batch(self, batch: Batch, results: ResultFile | None) -> None:
@@ -300,9 +322,13 @@ async def _check_client(client: RunClient) -> None:
         await client.check()
 
 
-def _has_rows(journal: str) -> bool:
+def _is_there(journal: str) -> bool:
     path = Path(journal)
-    if not path.exists() or not path.stat().st_size:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _has_rows(journal: str) -> bool:
+    if not _is_there(journal):
         return False
     with Journal.read_only(journal) as reader:
         return next(reader.records(), None) is not None

@@ -79,14 +79,17 @@ class _Answer:
     state: RowState
     ref: RunRef | None = None
 
+    @property
+    def kept_ref(self) -> RunRef | None:
+        """Return the run that the row has afterwards. A dropped row keeps its own, which may go on."""
+        return self.record.ref if self.state is RowState.DROPPED else self.ref
+
     def changes(self, at: datetime) -> Iterator[Change]:
         """Return the changes for the decision. A row that is still SENDING becomes UNKNOWN first."""
-        key, ref = self.record.key, self.ref
+        key = self.record.key
         if self.record.state is RowState.SENDING:
             yield Change(key=key, state=RowState.UNKNOWN, at=at)
-        if self.state is RowState.DROPPED:
-            ref = self.record.ref  # keep it: the run may go on, and is found by it
-        yield Change(key=key, state=self.state, ref=ref, at=at, is_by_hand=True)
+        yield Change(key=key, state=self.state, ref=self.kept_ref, at=at, is_by_hand=True)
 
 
 async def _settle(out: Output, journal: str, texts: Sequence[str]) -> None:
@@ -104,7 +107,8 @@ async def _settle(out: Output, journal: str, texts: Sequence[str]) -> None:
             }
             endpoint = _endpoint(reader, found)
             states = reader.summary().states
-        answers = [_answer(text, found, endpoint) for text in texts]
+            answers = [_answer(text, found, endpoint) for text in texts]
+            _check_refs(answers, reader)
         keys = [answer.record.key for answer in answers]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
@@ -122,6 +126,17 @@ async def _settle(out: Output, journal: str, texts: Sequence[str]) -> None:
     left = states[RowState.UNKNOWN] + states[RowState.SENDING]
     left -= sum(each.record.state in (RowState.UNKNOWN, RowState.SENDING) for each in answers)
     out.note(f"{left:,} unknown rows are left; the changes take effect when the batch is run with --resume")
+
+
+def _check_refs(answers: Sequence[_Answer], reader: JournalReader) -> None:
+    """Raise ValueError for a run that another row has: a run is one row's only."""
+    named = {answer.record.key for answer in answers}
+    refs = [answer.ref for answer in answers if answer.ref is not None]
+    owners = {ref: key for ref, key in reader.keys_of(refs) if key not in named}
+    for answer in answers:
+        key, ref = answer.record.key, answer.kept_ref
+        if ref is not None and owners.setdefault(ref, key) != key:
+            raise ValueError(f"{_HINT}: {ref} is the run of the row {owners[ref]!r}; nothing was changed")
 
 
 def _keys_of(text: str) -> Iterator[str]:
