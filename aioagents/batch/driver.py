@@ -62,7 +62,7 @@ class BatchDriver:
         self._rows = RowReader(
             self._core.intake, journal, self._clock, happened=self._happened, spawn=self._spawn
         )
-        self._actions: Mapping[type, Callable[[Any], None]] = {
+        self._actions: Mapping[type, Callable[[Any], object]] = {
             states.ReadOpen: lambda _: self._rows.read_open(),
             states.ReadInput: lambda _: self._rows.read_input(),
             states.Claim: lambda command: self._spawn(self._claim(command.rows)),

@@ -151,12 +151,14 @@ def test_the_keys_that_were_not_observed_lately_are_forgotten() -> None:
     """A bounded number of keys is remembered."""
     cadence = Learned()
     for number in range(520):
-        for _ in range(5):
+        for _ in range(5 if number in {0, 19, 20, 519} else 1):
             cadence.observe(100.0, key=f"key {number}")
-        cadence.observe(100.0, key="busy")
+        if number % 100 == 0:
+            cadence.observe(100.0, key="busy")
     assert cadence.learned_from("key 0") == 0
+    assert cadence.learned_from("key 19") == 0
     assert cadence.learned_from("key 519") == 5
-    assert cadence.learned_from("busy") == 520
+    assert cadence.learned_from("busy") == 6
 
 
 def test_what_was_learned_is_saved_and_loaded(tmp_path: Path) -> None:

@@ -152,8 +152,8 @@ async def test_a_pool_sees_runs_end_sooner_with_as_many_polls() -> None:
             began_at = made.now
             waiter = await begin(until_end(await made.start()))
             while not waiter.done():
-                await made.clock.advance(0.25)
+                await made.clock.advance(1.0)
             costs.append((len(made.polls), made.now - began_at - 100.0))
     (polls_first, delay_first), (polls_last, delay_last) = costs[0], costs[-1]
     assert polls_last <= polls_first + 2
-    assert delay_last < min(delay_first, 3.0)
+    assert delay_last < min(delay_first, 4.0)
