@@ -25,7 +25,7 @@ class RowReader:
         clock: Clock,
         *,
         happened: Callable[[], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._intake = intake
         self._journal = journal
