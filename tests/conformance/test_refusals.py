@@ -17,6 +17,7 @@ from aioagents.providers import all_providers
 from tests.conformance.adapter import Adapter
 from tests.conformance.adapters import ADAPTERS
 from tests.fakes import FakeClock, FakeSend
+from tests.polling.rig import begin
 
 _FOREIGN = [
     *(b"", b"null", b"[]", b"{}", b"0", b'"no"', b"not found", b"default backend - 404", b"\xff\xfe\x00"),
@@ -61,8 +62,10 @@ async def _refused(vendor: Adapter, call: str, status: int, body: bytes) -> Repl
         client = vendor.client(all_providers()[vendor.name].client, pool, fake)
         is_start = call == vendor.start_call
         work = vendor.start(client, "target") if is_start else vendor.follow(client, "a1").poll()
+        refused = await begin(work)
+        await clock.advance(600)  # pages of others are asked for again
         with pytest.raises(ReplyError) as caught:
-            await work
+            await refused
     return caught.value
 
 

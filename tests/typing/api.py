@@ -20,6 +20,7 @@ from aioagents import (
     Conflict,
     DecodeError,
     FileTokenStore,
+    ForeignReply,
     Growing,
     Journal,
     JournalError,
@@ -325,6 +326,9 @@ async def errors(run: RunHandle) -> None:
         assert_type(error.is_passing, bool)
     except (BadRequest, AuthenticationError, PermissionDenied, NotFound, Conflict) as error:
         assert_type(error.status, int | None)
+    except ForeignReply as error:
+        assert_type(error.host, str)
+        assert_type(error.is_foreign, bool)
     except (Throttled, ServerError, ReplyError) as error:
         assert_type(error.retry_after, float | None)
     except DecodeError as error:
