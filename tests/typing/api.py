@@ -305,6 +305,12 @@ def values(run: Run) -> None:
     SessionPool(cadence=Learned(delay=2.0))
 
 
+def foreign(error: ForeignReply) -> None:
+    """Read who answered in the vendor's place."""
+    assert_type(error.host, str)
+    assert_type(error.is_foreign, bool)
+
+
 async def errors(run: RunHandle) -> None:
     """Distinguish errors, and read their facts."""
     try:
@@ -326,9 +332,6 @@ async def errors(run: RunHandle) -> None:
         assert_type(error.is_passing, bool)
     except (BadRequest, AuthenticationError, PermissionDenied, NotFound, Conflict) as error:
         assert_type(error.status, int | None)
-    except ForeignReply as error:
-        assert_type(error.host, str)
-        assert_type(error.is_foreign, bool)
     except (Throttled, ServerError, ReplyError) as error:
         assert_type(error.retry_after, float | None)
     except DecodeError as error:
