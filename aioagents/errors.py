@@ -145,10 +145,10 @@ class ServerError(ReplyError):
 
 
 class ForeignReply(ReplyError):
-    """A gateway, a proxy or another server answered in the vendor's place: a redirect, or a page in its own form.
+    """A gateway, a proxy or another server answered, and not the vendor: a redirect, or a page in its own form.
 
-    `host` is who answered. Where an answer of the same account was the vendor's before, the error `is_passing`: such
-    pages end no wait, and calls are repeated for `RetryPolicy.tolerance` seconds. Where none was, the base URL may be
+    `host` is who answered. If an answer of the same account was the vendor's before, the error `is_passing`: such
+    pages end no wait, and calls are repeated for `RetryPolicy.tolerance` seconds. If none was, the base URL may be
     wrong, and the error is raised after the usual attempts. Of a start, nothing began.
     """
 

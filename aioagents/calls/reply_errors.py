@@ -141,9 +141,9 @@ def note_host(error: AgentsError, request: Request, *, is_known: bool) -> None:
     Where no answer was the vendor's before, the message also says so.
     """
     error.host = request.host
-    told = f"by {error.host}, in no form of the vendor's" if error.is_foreign else f"by {error.host}"
-    words = [f"{error} ({told})", *(() if is_known else (_MISPLACED.format(error.host),))]
-    error.args = ("; ".join(words),)
+    form = ", in no form of the vendor's" if error.is_foreign else ""
+    doubt = "" if is_known else f"; {_MISPLACED.format(error.host)}"
+    error.args = (f"{error} (by {error.host}{form}){doubt}",)
 
 
 def note_unreadable(

@@ -1,4 +1,4 @@
-"""Inject faults into the simulator's HTTP replies: latency, reset, 429, 5xx, gateways' pages, truncated or slow bodies."""
+"""Inject faults into the simulator's HTTP replies: latency, reset, 429, 5xx, gateways' pages, bad bodies."""
 
 import asyncio
 import math

@@ -23,7 +23,8 @@ from aioagents.contract.fake import FakeServer, RunPlan, Step
 from aioagents.model import Purpose, Reply, Request
 from aioagents.observe import Event, PollFailed
 from aioagents.providers import all_providers
-from tests.conformance.adapters import ADAPTERS, Adapter
+from tests.conformance.adapter import Adapter
+from tests.conformance.adapters import ADAPTERS
 from tests.fakes import FakeClock, FakeSend
 from tests.polling.rig import begin, until_end
 

@@ -61,8 +61,13 @@ async def _refused(vendor: Adapter, call: str, status: int, body: bytes) -> Repl
     async with SessionPool(clock=clock, send=send) as pool:
         client = vendor.client(all_providers()[vendor.name].client, pool, fake)
         is_start = call == vendor.start_call
-        work = vendor.start(client, "target") if is_start else vendor.follow(client, "a1").poll()
-        refused = await begin(work)
+
+        async def ask() -> object:
+            if is_start:
+                return await vendor.start(client, "target")
+            return await vendor.follow(client, "a1").poll()
+
+        refused = await begin(ask())
         await clock.advance(600)  # pages of others are asked for again
         with pytest.raises(ReplyError) as caught:
             await refused

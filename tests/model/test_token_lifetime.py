@@ -9,14 +9,17 @@ from hypothesis import strategies as st
 
 from aioagents.model.token import DEFAULT_LIFETIME, LONGEST_LIFETIME, read_lifetime
 
+_BAD: list[Any] = [None, 0, -1, -math.inf, math.nan, True, "", "soon", "-5", [], {"seconds": 5}]
+_BAD += ["1e3", "1_0", "\u0663", " 5", "nan", "0"]
+_HUGE: list[Any] = [10**400, math.inf, 9999999999, "9999999999", "9" * 300]
+
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
         *((60, 60.0), (0.5, 0.5), ("3600", 3600.0), ("3600.5", 3600.5)),
-        *((bad, DEFAULT_LIFETIME) for bad in (None, 0, -1, -math.inf, math.nan, True, "", "soon", "-5", [])),
-        *((bad, DEFAULT_LIFETIME) for bad in ("1e3", "1_0", "\u0663", " 5", "nan", "0", {"seconds": 5})),
-        *((huge, LONGEST_LIFETIME) for huge in (10**400, math.inf, 9999999999, "9999999999", "9" * 300)),
+        *((value, DEFAULT_LIFETIME) for value in _BAD),
+        *((value, LONGEST_LIFETIME) for value in _HUGE),
     ],
 )
 def test_lifetimes(value: Any, seconds: float) -> None:
