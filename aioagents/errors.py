@@ -12,7 +12,8 @@
     │   ├── NotFound                 404, 410
     │   ├── Conflict                 409
     │   ├── Throttled                429
-    │   └── ServerError              5xx
+    │   ├── ServerError              5xx
+    │   └── ForeignReply             any other status, with a page that is not the vendor's
     ├── DecodeError                  the vendor's reply has the wrong shape
     ├── StartUnknown                 a start was sent, and whether a run began cannot be known
     ├── RunFailed                    the run itself; raised by `result()` alone
@@ -49,6 +50,7 @@ __all__ = [
     "BadRequest",
     "Conflict",
     "DecodeError",
+    "ForeignReply",
     "JournalError",
     "NotFound",
     "NotSent",
@@ -96,13 +98,9 @@ class StreamCut(TransportError):
 
 
 class ReplyError(AgentsError):
-    """The vendor refused. `code` is the error code that it gave, empty where there is none.
-
-    `is_foreign` says that the body is not in a form of the vendor's: the answer may be that of a gateway.
-    """
+    """The vendor refused. `code` is the error code that it gave, empty where there is none."""
 
     code: str = ""
-    is_foreign: bool = False
 
 
 class BadRequest(ReplyError):
@@ -146,8 +144,22 @@ class ServerError(ReplyError):
     is_passing = True
 
 
+class ForeignReply(ReplyError):
+    """A gateway, a proxy or another server answered, and not the vendor: a redirect, or a page in its own form.
+
+    `host` is who answered. If an answer of the same account was the vendor's before, the error `is_passing`: such
+    pages end no wait, and calls are repeated for `RetryPolicy.tolerance` seconds. If none was, the base URL may be
+    wrong, and the error is raised after the usual attempts. Of a start, nothing began.
+    """
+
+    is_foreign = True
+
+
 class DecodeError(AgentsError):
-    """The reply has the wrong shape. `path` says where in the body (`$.result.rows[3].runId`)."""
+    """The reply has the wrong shape. `path` says where in the body (`$.result.rows[3].runId`).
+
+    It `is_foreign` if the body is no JSON at all, such as a page that says that the service is being maintained.
+    """
 
     path: str = "$"
 
@@ -232,13 +244,19 @@ _BY_STATUS: Final[Mapping[int, type[ReplyError]]] = {
     422: BadRequest,
     429: Throttled,
 }
+_KNOWN_ANYWHERE: Final = frozenset({401, 429})
 _FIRST_SERVER_STATUS: Final = 500
 
 
-def error_class(status: int) -> type[ReplyError]:
-    """Return the class of the error for an HTTP status that is not 2xx."""
+def error_class(status: int, *, is_foreign: bool = False) -> type[ReplyError]:
+    """Return the class of the error for an HTTP status that is not 2xx, of the vendor's or on a foreign page.
+
+    What 401, 429 and 5xx mean is known whoever answers.
+    """
     if status >= _FIRST_SERVER_STATUS:
         return ServerError
+    if is_foreign and status not in _KNOWN_ANYWHERE:
+        return ForeignReply
     return _BY_STATUS.get(status, ReplyError)
 
 

@@ -4,13 +4,24 @@
 """
 
 import math
+import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen, validators
 
-from .errors import AgentsError, DecodeError, NotSent, ReplyError, ReplyLost, ServerError, Throttled
-from .model import Request
+from .errors import (
+    AgentsError,
+    AuthenticationError,
+    DecodeError,
+    ForeignReply,
+    NotSent,
+    ReplyError,
+    ReplyLost,
+    ServerError,
+    Throttled,
+)
+from .model import Purpose, Request
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,8 +29,24 @@ if TYPE_CHECKING:
 # Redirects that say that the request was not handled here (RFC 9110, 15.4); a 303 may follow an action.
 _NOT_HERE: Final = frozenset({301, 302, 307, 308})
 _FIRST_CLIENT_STATUS: Final = 400
-# Sent by a gateway that got no answer from the server, or none in time.
-_GATEWAYS: Final = frozenset({502, 504})
+# Sent by a gateway that got no answer from the server, or none in time, and by a server that got no whole request.
+_GATEWAYS: Final = frozenset({408, 502, 504})
+# Sent before the request was processed: by another server than was meant, and to data that may be a replay.
+_UNPROCESSED: Final = frozenset({421, 425})
+_REQUEST_TIMEOUT: Final = 408
+#: Statuses below 500 that pass, whoever sends them.
+PASSING: Final = _UNPROCESSED | {_REQUEST_TIMEOUT}
+#: Seconds above which no `Retry-After` is taken at its word: a month. What is waited for is bounded by the policy.
+LONGEST_RETRY_AFTER: Final = 31 * 86400.0
+# The first number that is a moment, in seconds since 1970, and the first in milliseconds.
+_FIRST_MOMENT: Final = 1e9
+_FIRST_MOMENT_MS: Final = 1e12
+_NUMBER: Final = re.compile(r"[0-9]{1,300}(\.[0-9]{1,300})?", flags=re.ASCII)
+_DATE: Final = re.compile(
+    r"([A-Z][a-z]+,? )?[ 0-9]?[0-9][ -][A-Z][a-z]{2}[ -]([0-9]{2}|[0-9]{4}) [0-9]{2}:[0-9]{2}:[0-9]{2} "
+    r"(GMT|UTC|Z|[+-][0-9]{4})|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]?[0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}",
+    flags=re.ASCII,
+)
 _LONGEST_EXPONENT: Final = 60
 _SPREAD: Final = 0.1
 
@@ -32,11 +59,26 @@ def may_repeat(request: Request, error: AgentsError) -> bool:
     """
     if request.is_spent:
         return isinstance(error, NotSent)
+    if isinstance(error, AuthenticationError):
+        return False  # it was sent again with a new token already
     if request.is_repeatable:
-        return error.is_passing
+        if isinstance(
+            error, DecodeError
+        ):  # a page; of a token, repeating what cannot be read does no harm either
+            return error.is_foreign or request.purpose is Purpose.TOKEN
+        return error.is_passing or error.is_foreign
     if isinstance(error, NotSent | Throttled):
         return True
-    return isinstance(error, ServerError) and error.status in request.refused_by
+    return isinstance(error, ReplyError) and _began_nothing(request, error)
+
+
+def _began_nothing(request: Request, error: ReplyError) -> bool:
+    """Return whether a refusal that may pass says that `request` was not processed."""
+    if isinstance(error, ServerError):
+        return error.status in request.refused_by and not error.is_foreign
+    if isinstance(error, ForeignReply):
+        return not is_outcome_unknown(request, error)
+    return error.status in _UNPROCESSED
 
 
 def is_outcome_unknown(request: Request, error: AgentsError) -> bool:
@@ -46,22 +88,32 @@ def is_outcome_unknown(request: Request, error: AgentsError) -> bool:
     if isinstance(error, ReplyLost | DecodeError):
         return True
     if isinstance(error, ServerError):
-        return error.status not in request.refused_by
+        return not _began_nothing(request, error)
     if isinstance(error, ReplyError) and error.status is not None:
-        return error.status < _FIRST_CLIENT_STATUS and error.status not in _NOT_HERE
+        if error.status < _FIRST_CLIENT_STATUS:
+            return error.status not in _NOT_HERE
+        return error.status == _REQUEST_TIMEOUT
     return False
 
 
 def is_reply_lost(error: AgentsError) -> bool:
     """Return whether the reply was lost, so that the request may have been acted upon or not."""
-    return isinstance(error, ReplyLost) or (isinstance(error, ServerError) and error.status in _GATEWAYS)
+    return isinstance(error, ReplyLost) or (isinstance(error, ReplyError) and error.status in _GATEWAYS)
+
+
+def is_page(error: AgentsError) -> bool:
+    """Return whether the vendor did not answer, or not such that it can be read: what may be somebody else's page."""
+    return isinstance(error, ForeignReply | DecodeError)
 
 
 @frozen
 class RetryPolicy:
     """How failed calls are retried. Times are seconds.
 
-    A call is sent at most `attempts` times. The wait before attempt n is drawn uniformly from [0, min(`cap`,
+    A call is sent at most `attempts` times. Answers that are not the vendor's (a gateway's pages) are bounded by time
+    instead, if the account has had answers of the vendor's: calls that get them are repeated for `tolerance` seconds.
+    They end no wait. As long, a wait goes on after 401s, if the account had been accepted before: those of a moment
+    are a fault of the vendor's. The wait before attempt n is drawn uniformly from [0, min(`cap`,
     `first` * 2**(n-2))] (full jitter). A server's `Retry-After` is waited in full; a call whose `Retry-After` is
     longer than `patience` is not retried. Each account may spend `reserve` retries a minute, and `share` more for
     each call it makes, so that an outage does not become a storm; retries after a 429 cost none, since the rate
@@ -72,6 +124,7 @@ class RetryPolicy:
     first: float = field(default=0.5, validator=validators.gt(0))
     cap: float = field(default=30.0, validator=validators.gt(0))
     patience: float = field(default=300.0, validator=validators.ge(0))
+    tolerance: float = field(default=60.0, validator=validators.ge(0))
     reserve: float = field(default=30.0, validator=validators.ge(0))
     share: float = field(default=0.2, validator=validators.ge(0))
 
@@ -88,21 +141,27 @@ class RetryPolicy:
         chance: float,
         left: float = math.inf,
         is_safe: bool = False,
+        elapsed: float | None = None,
     ) -> float | None:
         """Return the seconds to wait before the next attempt, or None when there must be none.
 
         `failures` includes this one; `left` are the seconds until the caller's own deadline. `is_safe` says that this
-        request may be repeated after any passing error, whatever the request itself says.
+        request may be repeated after any passing error, whatever the request itself says. `elapsed` are the seconds
+        since the first failure, None where pages that are not the vendor's count as attempts.
         """
         is_safe = is_safe and error.is_passing and not request.is_spent
-        if failures >= self.attempts or not (may_repeat(request, error) or is_safe):
+        if not (may_repeat(request, error) or is_safe):
+            return None
+        if elapsed is not None and error.is_passing and is_page(error):
+            left = min(left, self.tolerance - elapsed)
+        elif failures >= self.attempts:
             return None
         wait = self.backoff(failures, chance=chance)
         if error.retry_after is not None:
             if error.retry_after > self.patience:
                 return None
-            # Spread out, so that not all come at the time that the server named.
-            wait = error.retry_after + min(wait, max(error.retry_after, self.first) * _SPREAD)
+            # Spread out, so that not all come at the time that the server named, which may be now or past.
+            wait = max(wait, error.retry_after + min(wait, max(error.retry_after, self.first) * _SPREAD))
         return wait if wait < left else None
 
 
@@ -141,22 +200,27 @@ class RetryBudget:
 
 
 def read_retry_after(text: str | None, *, utcnow: "datetime") -> float | None:
-    """Return the seconds of a `Retry-After` header (seconds, or an HTTP date); None when absent or malformed."""
+    """Return the seconds of a `Retry-After` header, from 0 to `LONGEST_RETRY_AFTER`; None when absent or malformed.
+
+    It is a number in ASCII digits, or an HTTP date in one of its three forms, counted from now. Some servers send
+    what is neither, and is understood: fractions, offsets in place of `GMT`, and moments as seconds or milliseconds
+    since 1970, which are as large as no time to wait can be.
+    """
     if text is None:
         return None
     text = text.strip()
-    try:
-        seconds = float(text)  # RFC 9110 has digits only; some gateways send fractions
-    except ValueError:
-        return _seconds_until(text, utcnow)
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
-
-
-def _seconds_until(text: str, utcnow: "datetime") -> float | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
+    if _NUMBER.fullmatch(text):
+        seconds = float(text)
+        if seconds >= _FIRST_MOMENT:
+            seconds = (seconds / 1000.0 if seconds >= _FIRST_MOMENT_MS else seconds) - utcnow.timestamp()
+    elif _DATE.fullmatch(text):
+        try:
+            moment = parsedate_to_datetime(text)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=utcnow.tzinfo)
+            seconds = (moment - utcnow).total_seconds()
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+    else:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=utcnow.tzinfo)
-    return max((moment - utcnow).total_seconds(), 0.0)
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)

@@ -15,6 +15,7 @@ from aioagents.errors import (
     AuthenticationError,
     BadRequest,
     DecodeError,
+    ForeignReply,
     NotSent,
     ReplyError,
     ReplyLost,
@@ -22,7 +23,14 @@ from aioagents.errors import (
     Throttled,
 )
 from aioagents.model import Purpose, Request, Upload
-from aioagents.retry import RetryBudget, RetryPolicy, is_outcome_unknown, may_repeat, read_retry_after
+from aioagents.retry import (
+    LONGEST_RETRY_AFTER,
+    RetryBudget,
+    RetryPolicy,
+    is_outcome_unknown,
+    may_repeat,
+    read_retry_after,
+)
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 POLL = Request(method="GET", url="https://x.example/a", call="poll", purpose=Purpose.POLL)
@@ -52,7 +60,14 @@ def test_only_starts_are_not_repeatable(purpose: Purpose) -> None:
         (DecodeError(), False, False, True),
         (AuthenticationError(status=401), False, False, False),
         (BadRequest(status=400), False, False, False),
-        (ReplyError(status=408), False, False, False),
+        (DecodeError(is_foreign=True), True, False, True),
+        (ServerError(status=503, is_foreign=True), True, False, True),
+        (AuthenticationError(status=401, is_passing=True, is_foreign=True), False, False, False),
+        (ReplyError(status=408, is_passing=True), True, False, True),
+        (ReplyError(status=421, is_passing=True), True, True, False),
+        (ReplyError(status=425, is_passing=True), True, True, False),
+        *((ForeignReply(status=status), True, True, False) for status in (301, 302, 307, 308, 400, 403, 404)),
+        *((ForeignReply(status=status), True, False, True) for status in (101, 303, 304, 408)),
         (ReplyError(status=301), False, False, False),
         (ReplyError(status=302), False, False, False),
         (ReplyError(status=307), False, False, False),
@@ -72,8 +87,10 @@ def test_what_may_be_repeated(error: AgentsError, polls: bool, starts: bool, unk
 
 
 def test_refusing_statuses_are_the_vendors() -> None:
-    """A 503 that means, for this vendor, that nothing was executed may be repeated; a 502 may not."""
+    """A 503 that says, for this vendor, that nothing was executed may be repeated; a 502, or a gateway's 503, not."""
     assert may_repeat(SOFT_START, ServerError(status=503))
+    assert not may_repeat(SOFT_START, ServerError(status=503, is_foreign=True))
+    assert is_outcome_unknown(SOFT_START, ServerError(status=503, is_foreign=True))
     assert not is_outcome_unknown(SOFT_START, ServerError(status=503))
     assert not may_repeat(SOFT_START, ServerError(status=502))
     assert is_outcome_unknown(SOFT_START, ServerError(status=502))
@@ -105,6 +122,28 @@ def test_retry_after_beats_the_backoff() -> None:
     assert 10.0 < late <= 11.0
 
 
+@pytest.mark.parametrize("after", [0.0, 0.001])
+def test_retry_after_of_now_keeps_the_backoff(after: float) -> None:
+    """A server that asks for no wait, or for one until now, gets the same pauses as one that asks for nothing."""
+    policy = RetryPolicy(first=0.5)
+    for failures in range(1, 5):
+        wait = policy.delay(POLL, Throttled(retry_after=after), failures=failures, chance=0.5)
+        assert wait == policy.backoff(failures, chance=0.5)
+
+
+def test_pages_are_bounded_by_time() -> None:
+    """A call of an account that is known is repeated after pages for `tolerance` seconds, however often it failed."""
+    policy = RetryPolicy(attempts=2, tolerance=60.0, cap=8.0)
+    page, other = ForeignReply(status=404, is_passing=True), ServerError(status=502)
+    for passed, wait in ((0.0, 4.0), (55.9, 4.0), (56.0, None), (70.0, None)):
+        assert policy.delay(POLL, page, failures=9, chance=0.5, elapsed=passed) == wait
+    assert policy.delay(POLL, page, failures=9, chance=0.5) is None
+    assert policy.delay(POLL, other, failures=2, chance=0.5, elapsed=0.0) is None
+    unknown = ForeignReply(status=404)
+    assert policy.delay(POLL, unknown, failures=1, chance=0.5, elapsed=0.0) is not None
+    assert policy.delay(POLL, unknown, failures=2, chance=0.5, elapsed=0.0) is None
+
+
 def test_retry_after_beyond_patience_ends_the_call() -> None:
     """A server whose `Retry-After` is beyond the patience gets no further attempt."""
     policy = RetryPolicy(patience=60.0)
@@ -122,7 +161,15 @@ def test_a_retry_that_cannot_finish_is_not_begun() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"attempts": 0}, {"first": 0}, {"cap": -1}, {"patience": -1}, {"reserve": -1}, {"share": math.nan}],
+    [
+        {"attempts": 0},
+        {"first": 0},
+        {"cap": -1},
+        {"patience": -1},
+        {"tolerance": -1},
+        {"reserve": -1},
+        {"share": math.nan},
+    ],
 )
 def test_policy_refuses_nonsense(wrong: dict[str, float]) -> None:
     """A policy that could never work is refused when it is made."""
@@ -173,7 +220,18 @@ def test_budget_without_a_reserve_is_earned() -> None:
         ("inf", None),
         ("9" * 400, None),
         ("soon", None),
-        ("\u0667", 7.0),
+        ("\u0667", None),
+        ("1_0", None),
+        ("1e3", None),
+        ("2, 2", None),
+        ("0x10", None),
+        ("+7", None),
+        ("9999999999", LONGEST_RETRY_AFTER),
+        (str(int(NOW.timestamp()) + 20), 20.0),
+        (str(int(NOW.timestamp()) - 20), 0.0),
+        (f"{int(NOW.timestamp()) + 20}000", 20.0),
+        ("5000", 5000.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_RETRY_AFTER),
         ("Mon, 05 Jan 2026 09:00:30 GMT", 30.0),
         ("Mon, 05 Jan 2026 08:00:30 GMT", 0.0),
         ("Monday, 05-Jan-26 09:00:30 GMT", 30.0),
@@ -190,12 +248,12 @@ def test_retry_after_in_all_its_forms(text: str | None, seconds: float | None) -
 
 
 def _sane(seconds: float | None) -> bool:
-    return seconds is None or (math.isfinite(seconds) and seconds >= 0)
+    return seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER
 
 
-@given(st.text())
+@given(st.text() | st.from_regex(r"\A\d{1,30}(\.\d{1,20})?\Z") | st.text("0123456789.,:+- eE_GMTJan"))
 def test_retry_after_never_breaks(text: str) -> None:
-    """Whatever a server sends there, reading it neither raises nor returns a negative number."""
+    """Whatever a server sends there, reading it neither raises nor returns a number out of bounds."""
     assert _sane(read_retry_after(text, utcnow=NOW))
 
 

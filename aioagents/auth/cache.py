@@ -167,7 +167,9 @@ class TokenCache:
 
     def _fail(self, entry: _Entry, error: AgentsError) -> None:
         entry.failure = error
-        seconds = _FAULTY_FOR if error.is_passing else _REFUSED_FOR
+        # What is a gateway's, or cannot be read, says nothing about the credentials.
+        is_brief = error.is_passing or error.is_foreign or isinstance(error, DecodeError)
+        seconds = _FAULTY_FOR if is_brief else _REFUSED_FOR
         entry.failed_at = self._clock.now()
         entry.failed_until = entry.failed_at + max(seconds, min(error.retry_after or 0.0, _MAX_RETRY_AFTER))
 

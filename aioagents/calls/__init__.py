@@ -6,10 +6,8 @@ from .pending import PendingStart, Start, StartRequest
 from .reply_errors import (
     ReadRefusal,
     Refusal,
-    note_reply,
     read_any_refusal,
     read_json_refusal,
-    read_reply,
     refusal_object,
 )
 from .streams import StreamingCall
@@ -23,9 +21,7 @@ __all__ = [
     "Start",
     "StartRequest",
     "StreamingCall",
-    "note_reply",
     "read_any_refusal",
     "read_json_refusal",
-    "read_reply",
     "refusal_object",
 ]

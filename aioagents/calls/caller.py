@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import anyio
 
-from ..clock import Clock, sleep
-from ..errors import AgentsError, DecodeError, ReplyError
+from ..clock import Clock
+from ..errors import AgentsError
 from ..model import Reply, Request, Send, StreamSend
 from ..observe import Dispatcher, StartAbandoned
 from ..retry import RetryPolicy
@@ -19,10 +19,9 @@ from .account import UNSIGNED, Account
 from .pending import Start, StartRequest
 from .reply_errors import (
     ReadRefusal,
-    as_authentication_error,
-    error_of_reply,
+    note_unreadable,
     read_any_refusal,
-    read_reply,
+    refusal_of_token,
 )
 from .sender import RequestSender
 from .starts import Starts
@@ -48,32 +47,32 @@ class Caller(RequestSender):
         self._starts = Starts(self, supervisor=supervisor, clock=clock, emit=emit)
         #: How many requests were sent to token endpoints.
         self.token_requests = 0
+        self._token_urls: set[str] = set()  # of those that gave a token
 
     async def call(self, account: Account, request: Request, read: Callable[[Reply], T]) -> T:
         """Make a call that may be repeated, and return what `read` makes of its 2xx reply.
 
         Passing errors are retried as the retry policy, the account's retry budget and the caller's own deadline
-        allow; then the last error is raised.
+        allow, pages that are not the vendor's too; then the last error is raised.
         """
-        return read_reply(read, await self.exchange(account, request))
+        deadline = anyio.current_effective_deadline()
+        account.budget.earn()
+        failures, since = 0, None
+        while True:
+            try:
+                return account.read(request, await self.send(account, request), read)
+            except AgentsError as error:
+                failures += 1
+                error.tries = failures
+                since = self._clock.now() if since is None else since
+                await self.wait_to_retry(
+                    account, request, error, failures=failures, deadline=deadline, since=since
+                )
 
     def poll(self, account: Account, request: Request) -> Coroutine[Any, Any, Reply]:
         """Make a call that may be repeated, once, and return its 2xx reply; the poller schedules retries itself."""
         account.budget.earn()
         return self.send(account, request)
-
-    async def exchange(self, account: Account, request: Request) -> Reply:
-        """Make a call that may be repeated, as `call` does, and return its 2xx reply."""
-        deadline = anyio.current_effective_deadline()
-        account.budget.earn()
-        failures = 0
-        while True:
-            try:
-                return await self.send(account, request)
-            except AgentsError as error:
-                failures += 1
-                error.tries = failures
-                await self.wait_to_retry(account, request, error, failures=failures, deadline=deadline)
 
     def start(self, account: Account, start: Start[T]) -> Coroutine[Any, Any, T]:
         """Send what starts a run, once, and return what its `read` makes of the reply.
@@ -142,31 +141,43 @@ class Caller(RequestSender):
     ) -> T:
         """Send a token request, and retry it after passing errors and after replies that cannot be read.
 
-        Raises `AuthenticationError` for every refusal, and the errors of transport and decoding.
+        Raises `AuthenticationError` where the credentials are refused: by 401, by an OAuth error code that means it,
+        and by any refusal of an endpoint that never answered otherwise. Other refusals of one that did may be a
+        gateway's: they pass, as its pages do. Raises these, and the errors of transport and decoding, in the end.
         """
-        failures = 0
+        failures, since = 0, None
         while True:
             try:
-                self.token_requests += 1
-                self.requests += 1
-                reply = await self._send_function(vendor)(request, headers=UNSIGNED)
-                if not reply.is_success:
-                    utcnow = self._clock.utcnow()
-                    raise error_of_reply(vendor, request, reply, utcnow=utcnow, read_refusal=read_refusal)
-                return read_reply(read, reply)
-            except ReplyError as error:
-                failures += 1
-                if not error.is_passing:
-                    raise as_authentication_error(error) from error
-                await self.wait_to_retry(None, request, error, failures=failures, deadline=math.inf)
-            except DecodeError as error:
-                # Most likely a gateway's page; repeating a token request starts nothing.
-                error.vendor = vendor
-                failures += 1
-                if failures >= self._retry.attempts:
-                    raise
-                await sleep(self._clock, self._retry.backoff(failures, chance=self._chance()))
+                return await self._ask_for_token(vendor, request, read, read_refusal)
             except AgentsError as error:
                 error.vendor = vendor
                 failures += 1
-                await self.wait_to_retry(None, request, error, failures=failures, deadline=math.inf)
+                since = self._clock.now() if since is None else since
+                await self.wait_to_retry(
+                    None, request, error, failures=failures, deadline=math.inf, since=since
+                )
+
+    async def _ask_for_token(
+        self, vendor: str, request: Request, read: Callable[[Reply], T], read_refusal: ReadRefusal
+    ) -> T:
+        """Send a token request once, and return what `read` makes of the reply."""
+        is_known = request.url in self._token_urls
+        self.token_requests += 1
+        self.requests += 1
+        reply = await self._send_function(vendor)(request, headers=UNSIGNED)
+        if not reply.is_success:
+            raise refusal_of_token(
+                vendor,
+                request,
+                reply,
+                utcnow=self._clock.utcnow(),
+                read_refusal=read_refusal,
+                is_known=is_known,
+            )
+        try:
+            token = read(reply)
+        except Exception as error:
+            note_unreadable(error, request, reply, is_known=is_known, passes=True)
+            raise
+        self._token_urls.add(request.url)
+        return token

@@ -4,21 +4,27 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from attrs import field, frozen
 
 from .. import codec
-from ..errors import AgentsError, AuthenticationError, ReplyError, error_class
+from ..errors import (
+    AgentsError,
+    AuthenticationError,
+    DecodeError,
+    ForeignReply,
+    ReplyError,
+    ServerError,
+    error_class,
+)
 from ..model import Reply, Request, StreamedReply
-from ..retry import read_retry_after
+from ..retry import PASSING, read_retry_after
 from ..tracebacks import hide_locals
 from .redaction import known_secrets, redact
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-T = TypeVar("T")
 
 _MAX_DETAIL: Final = 500
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "x-amzn-requestid")
@@ -29,6 +35,12 @@ _MESSAGE_MEMBERS: Final = ("message", "msg", "error", "detail", "error_descripti
 #: Members that may hold an object with the message, or a list of such objects.
 _NESTED_IN: Final = ("error", "errors")
 _NONE: Final[Mapping[str, object]] = MappingProxyType({})
+_UNAUTHORIZED: Final = 401
+# Codes of token endpoints (RFC 6749, sections 5.2 and 4.1.2.1).
+_CONDEMNING_CODES: Final = frozenset({"invalid_client", "invalid_grant", "unauthorized_client"})
+_PASSING_CODES: Final = frozenset({"server_error", "temporarily_unavailable"})
+_FIRST_CLIENT_STATUS: Final = 400
+_MISPLACED: Final = "no answer of {} was in the vendor's form so far: is the base URL right?"
 
 
 @frozen(kw_only=True)
@@ -90,48 +102,103 @@ def error_of_reply(
     read_refusal: ReadRefusal = read_any_refusal,
     headers: Mapping[str, str] = _UNSIGNED,
     shown_body: bytes | None = None,
+    is_known: bool = False,
 ) -> ReplyError:
     """Return the error for a reply whose status is not 2xx, with what `read_refusal` finds in its body.
 
     Secrets that were sent in `request`, or in `headers` beside its own, are replaced by asterisks where the server
-    repeats them. `shown_body` is the part of the body that is no secret, if that is known.
+    repeats them. `shown_body` is the part of the body that is no secret, if that is known. `is_known` says that an
+    answer of the account was in the vendor's form before. No vendor redirects, and a 401 says all without a body.
     """
-    after = read_retry_after(reply.headers.get("retry-after"), utcnow=utcnow)
-    found = read_refusal(reply)
+    found = read_refusal(reply) if reply.status >= _FIRST_CLIENT_STATUS else None
+    if found is None and reply.status == _UNAUTHORIZED and not reply.body:
+        found = Refusal()
+    is_foreign = found is None
     refusal = found or read_any_refusal(reply)
-    error = error_class(reply.status)(
+    kind = error_class(reply.status, is_foreign=is_foreign)
+    error = kind(
         f"{vendor}: {request.call} was answered with {reply.status}",
         vendor=vendor,
         call=request.call,
         status=reply.status,
-        retry_after=after,
+        retry_after=read_retry_after(reply.headers.get("retry-after"), utcnow=utcnow),
         request_id=_request_id(reply.headers) or refusal.request_id,
         detail=refusal.detail[:_MAX_DETAIL].strip(),
         code=refusal.code[:_MAX_DETAIL],
-        is_foreign=found is None,
+        is_foreign=is_foreign,
         **refusal.facts,
     )
+    if is_foreign:
+        note_host(error, request, is_known=is_known)
+    error.is_passing = kind.is_passing or reply.status in PASSING or (kind is ForeignReply and is_known)
     redact(error, known_secrets(request, headers, shown_body))
     return error
 
 
-def as_authentication_error(error: ReplyError) -> AuthenticationError:
-    """Return the error to raise for `error`, by which a token endpoint refused."""
-    if isinstance(error, AuthenticationError):
-        return error
-    return AuthenticationError(
-        f"{error.vendor}: the token endpoint refused the credentials with {error.status}",
-        **vars(error),
-    )
+def note_host(error: AgentsError, request: Request, *, is_known: bool) -> None:
+    """Set on `error` who answered `request`, which may not have been the vendor; its message names the host.
+
+    Where no answer was the vendor's before, the message also says so.
+    """
+    error.host = request.host
+    form = ", in no form of the vendor's" if error.is_foreign else ""
+    doubt = "" if is_known else f"; {_MISPLACED.format(error.host)}"
+    error.args = (f"{error} (by {error.host}{form}){doubt}",)
 
 
-def read_reply(read: Callable[[Reply], T], reply: Reply) -> T:
-    """Return what `read` makes of a reply. Errors that it raises are handled by `note_reply`."""
+def note_unreadable(
+    error: Exception, request: Request, reply: Reply, *, is_known: bool, passes: bool = False
+) -> None:
+    """Set what `reply` says about `error`, with which reading it failed.
+
+    As `note_reply`. What is no JSON is foreign. It passes if an answer was in the vendor's form before; with
+    `passes`, so does whatever else cannot be read.
+    """
+    note_reply(error, reply)
+    if not isinstance(error, DecodeError):
+        return
+    error.is_foreign = bool(reply.body) and not _is_json(reply.body)
+    error.is_passing = is_known and (error.is_foreign or passes)
+    if error.is_foreign or not is_known:
+        note_host(error, request, is_known=is_known)
+
+
+def _is_json(body: bytes) -> bool:
     try:
-        return read(reply)
-    except Exception as error:
-        note_reply(error, reply)
-        raise
+        codec.decode_json(body)
+    except ValueError:
+        return False
+    return True
+
+
+def refusal_of_token(
+    vendor: str,
+    request: Request,
+    reply: Reply,
+    *,
+    utcnow: "datetime",
+    read_refusal: ReadRefusal = read_any_refusal,
+    is_known: bool = False,
+) -> ReplyError:
+    """Return the error for a reply of a token endpoint whose status is not 2xx.
+
+    `is_known` says that it gave a token before. If it did not, whatever it refuses in its own form is a fault of the
+    credentials or settings; if it did, only what says so is, and anything else is taken for a gateway's.
+    """
+    error = error_of_reply(
+        vendor, request, reply, utcnow=utcnow, read_refusal=read_refusal, is_known=is_known
+    )
+    code = error.code or error.detail
+    kind: type[ReplyError] = AuthenticationError
+    if not isinstance(error, AuthenticationError):
+        if error.is_foreign or error.is_passing:
+            return error
+        if code in _PASSING_CODES:
+            kind = ServerError
+        elif is_known and code not in _CONDEMNING_CODES:
+            kind = ForeignReply
+    facts = {**vars(error), "is_passing": kind is not AuthenticationError, "is_foreign": kind is ForeignReply}
+    return kind(f"{vendor}: the token endpoint refused the credentials with {reply.status}", **facts)
 
 
 def note_reply(error: Exception, reply: Reply | StreamedReply) -> None:

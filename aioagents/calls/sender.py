@@ -16,7 +16,6 @@ from ..retry import RetryPolicy
 from ..transport import LongRequestPermit
 from .account import Account
 from .pending import PendingStart
-from .reply_errors import error_of_reply
 
 _UNAUTHORIZED: Final = 401
 
@@ -67,7 +66,11 @@ class RequestSender:
         send = via or self._send_function(account.vendor)
         limiter = account.limiter
         while True:
-            token = (account.token_nowait() or await account.token()) if account.has_tokens else None
+            token = (
+                (account.token_nowait() or await account.token(is_poll=is_poll))
+                if account.has_tokens
+                else None
+            )
             sent_at = self._clock.now()
             if not limiter.acquire_nowait(sent_at, is_poll=is_poll):
                 # A request that was refused for an old token goes first: the new one may expire while it waits again.
@@ -102,12 +105,10 @@ class RequestSender:
                     account.report_token(token, is_accepted=True)
                 limiter.rate_limiter.note_answer(self._clock.now())
                 return reply
-            error = error_of_reply(
-                account.vendor,
+            error = account.refusal(
                 signed,
                 reply,
                 utcnow=self._clock.utcnow(),
-                read_refusal=account.read_refusal,
                 headers=headers,
                 shown_body=None if pending is None else pending.start.redacted_body,
             )
@@ -128,7 +129,7 @@ class RequestSender:
         if token is None or (latest := account.token_nowait()) is not None:
             return None if token is None else latest
         account.limiter.release(is_poll=is_poll)
-        token = await account.token()
+        token = await account.token(is_poll=is_poll)
         await account.limiter.acquire(is_poll=is_poll, is_first=is_first)
         return account.token_nowait() or token
 
@@ -155,11 +156,12 @@ class RequestSender:
         failures: int,
         deadline: float,
         is_safe: bool = False,
+        since: float | None = None,
     ) -> None:
         """Wait until `request` is due to be sent again. Raises `error` where it must not be, or would be too late.
 
         `RetryPolicy.delay` decides that, and then the account's retry budget. `is_safe` says that repeating this
-        start does no harm.
+        start does no harm. `since` is when the first attempt failed, None where each of them counts.
         """
         if error.call and error.call != request.call:
             raise error  # of a token request, which was retried already
@@ -170,6 +172,7 @@ class RequestSender:
             chance=self._chance(),
             left=_seconds_left(deadline),
             is_safe=is_safe,
+            elapsed=None if since is None else self._clock.now() - since,
         )
         if delay is None:
             raise error

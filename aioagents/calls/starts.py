@@ -17,7 +17,6 @@ from ..retry import is_outcome_unknown, is_reply_lost
 from ..tasks import Supervisor
 from .account import Account
 from .pending import PendingStart, Start, StartRequest
-from .reply_errors import read_reply
 from .sender import RequestSender
 
 T = TypeVar("T")
@@ -147,7 +146,8 @@ class Starts:
         request = start.request
         while True:
             try:
-                return read_reply(start.read, await self._sender.send(account, request, pending))
+                reply = await self._sender.send(account, request, pending)
+                return account.read(request, reply, start.read)
             except AgentsError as error:
                 failures += 1
                 error.tries = failures

@@ -87,7 +87,7 @@ class StreamingCall:
     def note_run(self, run: Run) -> None:
         """Record the run that the reply named: the first time, it is counted, and `RunStarted` is emitted."""
         if not self._is_run_noted:
-            self._is_run_noted = True
+            self._is_run_noted = self._account.is_proven = True
             self._count_accepted()
             self._emit(RunStarted(vendor=self._start.vendor, target=self._start.target, run=run))
 

@@ -50,8 +50,8 @@ from .work import Work, interruption, perform
     multiple=True,
     metavar="NAME=SHARE",
     help="Inject this fault into a share of requests; repeatable. Names: reset lost throttle error truncate garble "
-    "slow latency expire webhook_lost webhook_twice webhook_late webhook_early webhook_wrong all; only=CALL+PURPOSE "
-    "limits faults to these calls and purposes (purposes: start poll call token).",
+    "gateway slow latency expire webhook_lost webhook_twice webhook_late webhook_early webhook_wrong all; "
+    "only=CALL+PURPOSE limits faults to these calls and purposes (purposes: start poll call token).",
 )
 @json_option
 def simulate(

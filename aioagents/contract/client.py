@@ -5,8 +5,17 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Self
 
+from .. import codec
 from ..calls import Account
-from ..errors import AgentsError, AuthenticationError, PermissionDenied, ReplyError, ServerError, Throttled
+from ..errors import (
+    AgentsError,
+    AuthenticationError,
+    ForeignReply,
+    PermissionDenied,
+    ReplyError,
+    ServerError,
+    Throttled,
+)
 from ..model import Request, Run, RunRef
 from ..polling import RunHandle
 from ..pool import SessionPool
@@ -57,11 +66,15 @@ class RunClient(ABC):
         """Send a request for what does not exist: any answer but a refusal of the key shows that the key is good.
 
         For a vendor that has no call for `check`. Raises `AuthenticationError`, `PermissionDenied`, `ServerError`,
-        `Throttled`, `TransportError`.
+        `Throttled`, `TransportError`, and `ForeignReply` or `DecodeError` where the answer is not the vendor's.
         """
         try:
-            await self._pool.caller.exchange(account, request)
-        except (AuthenticationError, PermissionDenied, ServerError, Throttled):
+            await self._pool.caller.call(
+                account,
+                request,
+                lambda reply: codec.decode(reply.body, vendor=self.vendor, call=request.call),
+            )
+        except (AuthenticationError, ForeignReply, PermissionDenied, ServerError, Throttled):
             raise
         except ReplyError:
             return

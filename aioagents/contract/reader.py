@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, TypeVar
 
-from ..calls import Account, note_reply
+from ..calls import Account
 from ..errors import NotFound
 from ..model import Reply, Request, Run, RunRef
 from ..polling import Hinted
@@ -48,16 +48,19 @@ class RunReader:
     async def poll(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run | Hinted[Run]:  # noqa: ARG002
         """Read a run, with one attempt. A 404 is a passing error shortly after a start of our own."""
         pool = self._pool
+        request = self._request(ref)
         try:
-            reply = await pool.caller.poll(self._account, self._request(ref))
+            reply = await pool.caller.poll(self._account, request)
         except NotFound as error:
             error.is_passing = age is not None and age < GRACE
             raise
         try:
-            return self._run_in(reply, ref)
+            run = self._run_in(reply, ref)
         except Exception as error:
-            note_reply(error, reply)
+            self._account.note_unreadable(error, request, reply, passes=True)
             raise
+        self._account.is_proven = True
+        return run
 
     async def read(self, ref: RunRef, *, age: float | None, last: Run | None) -> Run | Hinted[Run]:  # noqa: ARG002
         """Read a run, with retries after passing errors."""

@@ -73,6 +73,11 @@ class Request:
         return self.upload is not None and self.upload.is_once
 
     @property
+    def host(self) -> str:
+        """Return host and port, as they stand in the URL: `us-east-1-aic.leena.ai`."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+    @property
     def origin(self) -> str:
         """Return scheme, host and port: `https://us-east-1-aic.leena.ai`."""
         parts = urlsplit(self.url)

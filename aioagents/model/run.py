@@ -119,7 +119,7 @@ class AgentsError(Exception):
     Attributes, each `None` or empty where it does not apply: `vendor`, `call` (`aop.status`), `ref` and `run` (the
     last `Run` seen), `status` (HTTP), `retry_after` (seconds the server asked for), `request_id` (the vendor's, for
     its support), `detail` (the server's own message, at most 500 characters, never printed), `tries` (how many
-    attempts were made).
+    attempts were made), `host` (who answered, where that may not have been the vendor).
     """
 
     vendor: str = ""
@@ -131,8 +131,11 @@ class AgentsError(Exception):
     request_id: str | None = None
     detail: str = ""
     tries: int = 1
+    host: str = ""
     #: Whether the same call may succeed later.
     is_passing: bool = False
+    #: Whether the answer is in no form of the vendor's: a gateway, a proxy or another server may have given it.
+    is_foreign: bool = False
 
     def __init__(self, message: str = "", **facts: object) -> None:
         super().__init__(message)

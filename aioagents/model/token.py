@@ -1,7 +1,8 @@
 """A bearer token, and the times at which it is to be renewed."""
 
+import re
 from collections.abc import Mapping
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from attrs import field, frozen
 
@@ -9,6 +10,9 @@ from .secret import SecretMapping
 
 # Where a vendor does not say how long a token is valid, another one is requested after so many seconds.
 DEFAULT_LIFETIME: Final = 300.0
+#: Seconds above which no lifetime is taken at its word: a renewal a day costs nothing.
+LONGEST_LIFETIME: Final = 86400.0
+_NUMBER: Final = re.compile(r"[0-9]{1,300}(\.[0-9]{1,300})?", flags=re.ASCII)
 _ADVISORY_SHARE, _ADVISORY_MOST = 0.2, 300.0
 _MANDATORY_SHARE, _MANDATORY_MOST = 0.05, 30.0
 
@@ -43,3 +47,15 @@ class Token:
             mandatory_at=expires_at - min(lifetime * _MANDATORY_SHARE, _MANDATORY_MOST),
             expires_at=expires_at,
         )
+
+
+def read_lifetime(value: Any) -> float:
+    """Return a lifetime in seconds as a server gives it, a number or a text in ASCII digits: at most a day.
+
+    What is missing, or no number above 0, is replaced by a short lifetime.
+    """
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return DEFAULT_LIFETIME
+    return float(min(value, LONGEST_LIFETIME))

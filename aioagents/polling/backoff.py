@@ -6,7 +6,8 @@ Pure: it neither waits nor reads a clock.
 import math
 from typing import Final, NamedTuple, Self, TypeAlias
 
-from ..errors import AgentsError, DecodeError, ReplyError, copy_of
+from ..errors import AgentsError, AuthenticationError, ReplyError, copy_of
+from ..retry import RetryPolicy, is_page
 
 #: Polls that fail for the same reason, in a row, until that is reported: the wait may be hopeless.
 HOPELESS: Final = 10
@@ -20,23 +21,38 @@ class Backoff(NamedTuple):
     """The polls of a run that failed in a row, and the time before which the server wants none."""
 
     failures: int = 0
-    #: How many of them had a reply that cannot be read, and how many of the latest failed for the same reason.
+    #: How many of them had a page or a reply that cannot be read, and how many of the latest failed for one reason.
     unreadable: int = 0
     alike: int = 0
+    #: When the first of them was that said that the credentials are refused.
+    refused_at: float = math.inf
     #: The latest one's error, without traceback and cause: it may be kept for long.
     error: AgentsError | None = None
     #: Before this moment, the server wants no poll.
     until: float = -math.inf
 
-    def after(self, error: AgentsError) -> Self:
+    def after(self, error: AgentsError, now: float) -> Self:
         """Return what follows from one more failure."""
         is_alike = self.error is not None and cause_of(self.error) == cause_of(error)
         return self._replace(
             failures=self.failures + 1,
-            unreadable=self.unreadable + isinstance(error, DecodeError),
+            unreadable=self.unreadable + is_page(error),
+            refused_at=min(self.refused_at, now)
+            if isinstance(error, AuthenticationError)
+            else self.refused_at,
             alike=self.alike + 1 if is_alike else 1,
             error=copy_of(error),
         )
+
+    def may_pass(self, error: AgentsError, retry: RetryPolicy, now: float) -> bool:
+        """Return whether a poll after the latest one, which failed with `error`, may succeed.
+
+        Pages of others end no wait of an account that has had answers of the vendor's, but for those from the first
+        answer on: the base URL may be wrong. Credentials that were good are given up after a time of refusals.
+        """
+        if isinstance(error, AuthenticationError):
+            return error.is_passing and now - self.refused_at < retry.tolerance
+        return error.is_passing or (is_page(error) and self.unreadable < retry.attempts)
 
     def __str__(self) -> str:
         if self.error is None:

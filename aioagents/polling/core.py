@@ -11,7 +11,7 @@ until a poll, `rotation.py` bounds polls per account, `groups.py` knows which ru
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ..errors import AgentsError, DecodeError
+from ..errors import AgentsError
 from ..model import Run, RunRef, RunState
 from ..observe import PollFailed, PollsFailing, RunChanged, StatusUnknown
 from .backoff import NO_BACKOFF
@@ -241,12 +241,11 @@ class PollCore(PollPlan):
         """Plan the next poll after one that failed, or end the waits if another cannot succeed."""
         if run.push is not None and (run.was_woken or run.is_woken):
             run.push, run.since = None, now  # as in `_take`: woken once, and not seen
-        backoff = run.backoff.after(error)
+        backoff = run.backoff.after(error, now)
         if error.retry_after is not None:
             backoff = backoff._replace(until=self._timing.hinted(error.retry_after, now))
         run.backoff = backoff
-        is_unreadable = isinstance(error, DecodeError)
-        if not (backoff.unreadable < self._attempts if is_unreadable else error.is_passing):
+        if not backoff.may_pass(error, self._retry, now):
             self._end(run, error)
             return
         at, vendor = self._timing.after_failure(run, error, now), run.source.vendor

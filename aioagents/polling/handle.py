@@ -158,8 +158,9 @@ class RunHandle:
         """Wait for the end, for at most `timeout` seconds, and return the run as it then is.
 
         With `until`, a poll that sees one of these states ends the wait as well. Raises `WaitTimeout`, which
-        carries the last state seen; `ReplyError` when the vendor refuses (401, 403, 404); `DecodeError` after several
-        answers that cannot be read; `PoolClosed`. Passing faults end no wait.
+        carries the last state seen; `ReplyError` when the vendor refuses (403, 404, or 401 for a minute where the
+        account was good before); `ForeignReply` or `DecodeError` after several such answers if none was ever the
+        vendor's; `PoolClosed`. Passing faults end no wait.
 
         Cancelling the wait leaves the run alone. With `on_cancel="cancel"` the vendor is first asked to cancel the
         run, which holds the cancellation up for ten seconds at most and hides whatever goes wrong; a timeout asks

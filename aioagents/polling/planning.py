@@ -43,7 +43,7 @@ class PollPlan:
         outage: int = OUTAGE,
     ) -> None:
         self._timing = Timing(cadence, retry, chance)
-        self._attempts = retry.attempts
+        self._retry = retry
         self._is_awaited = is_awaited
         self._outage = outage
         self._queue: DueQueue[PolledRun] = DueQueue()

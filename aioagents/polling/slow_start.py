@@ -6,7 +6,7 @@ Pure: it neither waits nor reads a clock.
 import math
 from typing import Final
 
-from ..errors import AgentsError, DecodeError, ServerError, TransportError
+from ..errors import AgentsError, DecodeError, ForeignReply, ServerError, TransportError
 
 #: Polls of an account that fail in a row until that counts as an outage.
 OUTAGE: Final = 20
@@ -14,7 +14,7 @@ FIRST_RATE: Final = 16.0  # polls a second in an outage, and in the first second
 DOUBLINGS: Final = 10  # the rate doubles every second, so often; after that there is no bound
 _GRANTED_EVERY: Final = 0.25  # seconds
 # Signs of a vendor that is down. A 429 is none: the rate limiter heeds it.
-_FAULTS: Final = (TransportError, ServerError, DecodeError)
+_FAULTS: Final = (TransportError, ServerError, DecodeError, ForeignReply)
 
 
 def rate_after(seconds: float) -> float:
@@ -42,8 +42,8 @@ class SlowStart:
 
     def failed(self, error: AgentsError, now: float) -> None:
         """Record that a poll failed: with too many in a row, an outage begins."""
-        if not isinstance(error, _FAULTS):
-            return
+        if not isinstance(error, _FAULTS) or (error.is_foreign and not error.is_passing):
+            return  # the vendor is not down where it never answered: waits that cannot succeed end soon
         self.failures += 1
         if self.failures < self._outage:
             return

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from ..errors import AgentsError, Throttled
+from ..errors import AgentsError, AuthenticationError, Throttled
 from ..model import Run
-from ..retry import RetryPolicy
+from ..retry import RetryPolicy, is_page
 from .cadence import Cadence, LearningCadence
 from .runs import PolledRun
 
@@ -62,8 +62,9 @@ class Timing:
     def after_failure(self, run: PolledRun, error: AgentsError, now: float) -> float:
         """Return when to poll a run after a poll that failed for a passing reason, which `run.backoff` has."""
         delay = self.gap(run, now - run.since)
-        # A 429 is no fault of the connection: sooner than the cadence would only be more of the same.
-        if not isinstance(error, Throttled) and run.source.reader.may_retry():
+        # What is no fault of the connection is not over at once: sooner would only be more of the same.
+        is_slow = isinstance(error, Throttled | AuthenticationError) or (is_page(error) and error.is_passing)
+        if not is_slow and run.source.reader.may_retry():
             delay = min(delay, self._retry.backoff(run.backoff.failures, chance=self._chance()))
         return max(now + max(delay, _SHORTEST), run.backoff.until)
 

@@ -1,4 +1,4 @@
-"""Inject faults into the simulator's HTTP replies: latency, reset, 429, 5xx, truncated, garbled or slow bodies."""
+"""Inject faults into the simulator's HTTP replies: latency, reset, 429, 5xx, gateways' pages, bad bodies."""
 
 import asyncio
 import math
@@ -27,6 +27,10 @@ _STREAMED: Final = (
     FaultKind.SLOW,
 )  # with these a streamed reply is sent as a stream
 _PAGE: Final = b"<html><head><title>Please wait</title></head><body>Back in a moment.</body></html>"
+
+_HTML: Final = {"content-type": "text/html; charset=utf-8"}
+_LOGIN: Final = {"location": "https://login.example.com/"}
+_FOUND: Final = 302
 
 Ask = Callable[[], Awaitable[Reply | StreamedReply]]
 
@@ -78,7 +82,9 @@ class FaultInjector:
             case FaultKind.ERROR:
                 reply = json_reply({"message": "something broke"}, fault.status)
             case FaultKind.GARBLE:
-                reply = Reply(200, {"content-type": "text/html; charset=utf-8"}, _PAGE)
+                reply = Reply(200, _HTML, _PAGE)
+            case FaultKind.GATEWAY:
+                reply = Reply(fault.status, _HTML | _LOGIN if fault.status == _FOUND else _HTML, _PAGE)
             case FaultKind.TRUNCATE if reply is not None:
                 return await _truncate(request, reply, fault.part)
             case FaultKind.SLOW if reply is not None:

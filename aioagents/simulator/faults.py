@@ -31,6 +31,7 @@ class FaultKind(StrEnum):
     ERROR = "error"  # 500, 502 or 504, before or after the fake server acted, or 503, before
     TRUNCATE = "truncate"  # the fake server's reply, cut off in the body
     GARBLE = "garble"  # 200 with HTML, before or after the fake server acted
+    GATEWAY = "gateway"  # a gateway's page or redirect in place of a reply; never reaches the fake server
     SLOW = "slow"  # the fake server's reply, its body sent slowly in small pieces
     LATENCY = "latency"  # the request is delayed first
     EXPIRE = "expire"  # the token in use expires early
@@ -46,6 +47,7 @@ _OF_WEBHOOKS: Final = tuple(kind for kind in FaultKind if kind.name.startswith("
 _OF_REQUESTS: Final = tuple(kind for kind in FaultKind if kind not in _OF_WEBHOOKS)
 _PURPOSES: Final = frozenset(purpose.value for purpose in Purpose)
 _ERRORS: Final = (500, 502, 503, 504)
+_GATEWAY: Final = (302, 400, 403, 404, 421, 425)
 _BEFORE_ONLY: Final = 503
 _EVEN: Final = 0.5
 _PATIENCE: Final = 3
@@ -90,6 +92,7 @@ class FaultPlan:
     error: float = _share()
     truncate: float = _share()
     garble: float = _share()
+    gateway: float = _share()
     slow: float = _share()
     latency: float = _share()
     expire: float = _share()
@@ -303,7 +306,8 @@ def _draw(plan: FaultPlan, thresholds: _Thresholds, chance: random.Random) -> Fa
     expires = expiry < plan.expire
     if kind is None:
         return Fault(latency=latency, expires=expires) if latency or expires else NO_FAULT
-    code = _ERRORS[int(status * len(_ERRORS))]
+    codes = _GATEWAY if kind is FaultKind.GATEWAY else _ERRORS
+    code = codes[int(status * len(codes))]
     reaches_server = kind in _REACHING
     if kind is FaultKind.GARBLE or (kind is FaultKind.ERROR and code != _BEFORE_ONLY):
         reaches_server = reaching < _EVEN

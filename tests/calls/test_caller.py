@@ -15,6 +15,7 @@ from aioagents.errors import (
     AuthenticationError,
     BadRequest,
     DecodeError,
+    ForeignReply,
     NotFound,
     NotSent,
     PermissionDenied,
@@ -84,14 +85,18 @@ TABLE: list[tuple[str, list[Step], tuple[int, object], tuple[int, object]]] = [
     ("400", [_reply(400)], (1, BadRequest), (1, BadRequest)),
     ("403", [_reply(403)], (1, PermissionDenied), (1, PermissionDenied)),
     ("404", [_reply(404)], (1, NotFound), (1, NotFound)),
-    ("408", [_reply(408)], (1, ReplyError), (1, ReplyError)),
+    ("408", [_reply(408)], (5, ReplyError), (1, StartUnknown)),
+    ("408, then ok", [_reply(408), OK], (2, "ok"), (1, StartUnknown)),
+    ("421", [_reply(421)], (5, ReplyError), (5, ReplyError)),
+    ("425, then ok", [_reply(425), OK], (2, "ok"), (2, "ok")),
     ("418", [_reply(418)], (1, ReplyError), (1, ReplyError)),
-    ("301", [_reply(301)], (1, ReplyError), (1, ReplyError)),
-    ("302", [_reply(302)], (1, ReplyError), (1, ReplyError)),
-    ("307", [_reply(307)], (1, ReplyError), (1, ReplyError)),
-    ("303", [_reply(303)], (1, ReplyError), (1, StartUnknown)),
-    ("304", [_reply(304)], (1, ReplyError), (1, StartUnknown)),
-    ("101", [_reply(101)], (1, ReplyError), (1, StartUnknown)),
+    ("301", [_reply(301)], (5, ForeignReply), (5, ForeignReply)),
+    ("302", [_reply(302)], (5, ForeignReply), (5, ForeignReply)),
+    ("302, then ok", [_reply(302), OK], (2, "ok"), (2, "ok")),
+    ("307", [_reply(307)], (5, ForeignReply), (5, ForeignReply)),
+    ("303", [_reply(303)], (5, ForeignReply), (1, StartUnknown)),
+    ("304", [_reply(304)], (5, ForeignReply), (1, StartUnknown)),
+    ("101", [_reply(101)], (5, ForeignReply), (1, StartUnknown)),
 ]
 IDS = [row[0] for row in TABLE]
 
@@ -378,6 +383,10 @@ async def test_numbers_count_what_was_sent() -> None:
 # ── the token endpoint ──────────────────────────────────────────────────────────────────────────────────
 
 
+def _error(code: str) -> Reply:
+    return Reply(400, {}, b'{"error": "%s"}' % code.encode())
+
+
 def _read_token(reply: Reply) -> tuple[str, float]:
     return reply.body.decode(), 60.0
 
@@ -408,12 +417,15 @@ async def test_decode_errors_name_the_reply(kind: str) -> None:
         ([REFUSED], 1, AuthenticationError),
         ([Reply(400)], 1, AuthenticationError),
         ([Reply(404)], 1, AuthenticationError),
-        ([Reply(302)], 1, AuthenticationError),
+        ([Reply(302)], 5, ForeignReply),
+        ([_error("temporarily_unavailable")], 5, ServerError),
+        ([_error("temporarily_unavailable"), Reply(408), Reply(421), OK], 4, ("ok", 60.0)),
+        ([_error("invalid_client")], 1, AuthenticationError),
         ([DecodeError("x")], 5, DecodeError),
     ],
 )
 async def test_token_requests(steps: list[Step], times: int, outcome: object) -> None:
-    """A token request is retried after passing errors and odd replies; each refusal is an AuthenticationError."""
+    """A token request is retried after passing errors and odd replies; a refusal is an AuthenticationError."""
     async with Rig(*steps) as rig:
         ended = await rig.ends(rig.caller.fetch_token("leena", TOKEN, _read_token))
         assert rig.send.times == rig.caller.token_requests == times

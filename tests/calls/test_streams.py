@@ -14,6 +14,7 @@ from aioagents.errors import (
     AuthenticationError,
     BadRequest,
     DecodeError,
+    ForeignReply,
     NotSent,
     PoolClosed,
     ReplyError,
@@ -345,15 +346,16 @@ async def test_a_deadline_ends_attempts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(400, BadRequest), (404, ReplyError), (302, ReplyError), (418, ReplyError)]
+    ("status", "kind", "times"),
+    [(400, BadRequest, 1), (404, ReplyError, 1), (302, ForeignReply, 5), (418, ReplyError, 1)],
 )
-async def test_a_refusal_is_final(status: int, kind: type[AgentsError]) -> None:
-    """A refusal is raised with the vendor's message, once; its connection is closed."""
+async def test_a_refusal_is_final(status: int, kind: type[AgentsError], times: int) -> None:
+    """A refusal is raised with the vendor's message, once; a redirect is not the vendor's. Connections are closed."""
     async with StreamRig(Reply(status, {"x-request-id": "q"}, b'{"message": "no"}')) as rig:
         error = await rig.ends(rig.read())
         assert isinstance(error, kind)
         assert (error.status, error.detail, error.request_id) == (status, "no", "q")
-        assert rig.send.times == 1
+        assert rig.send.times == times
         rig.assert_idle()
 
 
@@ -368,12 +370,12 @@ async def test_what_can_be_read_once_is_not_sent_twice() -> None:
     for step in (REFUSED, THROTTLED, ReplyLost("x"), Reply(500)):
         for request, times in ((once, 1), (again, 2)):
             async with Rig(step, OK) as rig:
-                outcome = await rig.ends(rig.caller.exchange(rig.account, request))
+                outcome = await rig.ends(rig.caller.call(rig.account, request, read_text))
                 assert rig.send.times == times
-                assert (outcome == OK) is (times == 2)
+                assert (outcome == "ok") is (times == 2)
                 assert rig.account.token_nowait() is None or step is not REFUSED or times == 2
     async with Rig(NotSent("x"), OK) as rig:
-        assert await rig.ends(rig.caller.exchange(rig.account, once)) == OK
+        assert await rig.ends(rig.caller.call(rig.account, once, read_text)) == "ok"
 
 
 async def test_a_start_whose_upload_broke_began_nothing() -> None:
@@ -394,7 +396,7 @@ async def test_a_start_whose_upload_broke_began_nothing() -> None:
         assert isinstance(error.__cause__, FileNotFoundError)
     async with Rig(broken) as rig:
         call = attrs.evolve(request, purpose=Purpose.CALL)
-        fault = await rig.ends(rig.caller.exchange(rig.account, call))
+        fault = await rig.ends(rig.caller.call(rig.account, call, read_text))
         assert isinstance(fault, FileNotFoundError)
 
 

@@ -191,7 +191,7 @@ async def test_start_that_was_not_sent(vendor: Adapter) -> None:
 async def test_refused_start(vendor: Adapter, status: int) -> None:
     """A refusal is raised as its own error, without a retry and without `StartUnknown`."""
     async with open_case(vendor) as c:
-        c.answer(vendor.start_call, Reply(status, {}, b'{"message": "no"}'))
+        c.answer(vendor.start_call, Reply(status, {}, vendor.refusals[0][0]))
         with pytest.raises(AgentsError) as caught:
             await c.start()
         assert caught.value.status == status

@@ -17,6 +17,7 @@ from aioagents.providers import all_providers
 from tests.conformance.adapter import Adapter
 from tests.conformance.adapters import ADAPTERS
 from tests.fakes import FakeClock, FakeSend
+from tests.polling.rig import begin
 
 _FOREIGN = [
     *(b"", b"null", b"[]", b"{}", b"0", b'"no"', b"not found", b"default backend - 404", b"\xff\xfe\x00"),
@@ -60,9 +61,16 @@ async def _refused(vendor: Adapter, call: str, status: int, body: bytes) -> Repl
     async with SessionPool(clock=clock, send=send) as pool:
         client = vendor.client(all_providers()[vendor.name].client, pool, fake)
         is_start = call == vendor.start_call
-        work = vendor.start(client, "target") if is_start else vendor.follow(client, "a1").poll()
+
+        async def ask() -> object:
+            if is_start:
+                return await vendor.start(client, "target")
+            return await vendor.follow(client, "a1").poll()
+
+        refused = await begin(ask())
+        await clock.advance(600)  # pages of others are asked for again
         with pytest.raises(ReplyError) as caught:
-            await work
+            await refused
     return caught.value
 
 

@@ -131,8 +131,10 @@ async def until_end(handle: RunHandle) -> Run:
     return await handle
 
 
-def reply(status: int, body: bytes = b"{}", **headers: str) -> Reply:
-    """Return a reply with JSON's content type."""
+def reply(status: int, body: bytes | None = None, **headers: str) -> Reply:
+    """Return a reply with JSON's content type; by default an empty object, or a refusal in the vendors' form."""
+    if body is None:
+        body = b'{"message": "no"}' if status >= 400 else b"{}"
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(status, {"content-type": "application/json", **named}, body)
 

@@ -89,7 +89,7 @@ def test_reason_is_new_again_after_a_while() -> None:
     reported, backoff = Reported(), NO_BACKOFF
     for _ in range(HOPELESS):
         assert not reported.is_new(backoff, 0.0)
-        backoff = backoff.after(ServerError("away", status=503))
+        backoff = backoff.after(ServerError("away", status=503), 0.0)
     assert reported.is_new(backoff, 0.0)
     assert not reported.is_new(backoff, 500.0)
     assert not reported.is_new(backoff, 1100.0)
@@ -124,7 +124,7 @@ def test_kept_error_holds_nothing_alive() -> None:
     error = Throttled("slow", status=429, retry_after=3.0)
     with pytest.raises(Throttled):
         _raise_from(error, OSError("cut"))
-    kept = NO_BACKOFF.after(error).error
+    kept = NO_BACKOFF.after(error, 0.0).error
     assert error.__traceback__ is not None
     assert isinstance(kept, Throttled)
     assert (str(kept), kept.status, kept.retry_after) == ("slow", 429, 3.0)

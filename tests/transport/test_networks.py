@@ -101,7 +101,7 @@ async def test_a_pool_through_a_proxy(server_tls: ssl.SSLContext, client_tls: ss
 
     async def refuse(line: Line) -> None:
         await line.hear()
-        await line.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}")
+        await line.write(b'HTTP/1.1 404 Not Found\r\nContent-Length: 17\r\n\r\n{"message": "no"}')
 
     async with serving(refuse, tls=server_tls) as it, forward_proxy() as proxy:
         async with SessionPool(proxy=proxy.url, ssl=client_tls) as pool:

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from aioagents import Leap, PoolLimits, RetryPolicy, SessionPool, Timeouts
-from aioagents.errors import NotFound, StartUnknown, Throttled
+from aioagents.errors import ForeignReply, StartUnknown, Throttled
 from aioagents.model import Purpose, Upload
 from tests.transport.raw import STREAM, Line, Serve, sender, serving
 
@@ -113,7 +113,7 @@ async def test_a_start_that_was_refused_is_refused(body: bytes) -> None:
     limits, retry = PoolLimits(reply_bytes=2000), RetryPolicy(attempts=1)
     async with serving(serve) as it, SessionPool(retry=retry, limits=limits) as pool:
         leap = Leap(pool, api_key="k", base_url=f"http://127.0.0.1:{it.port}")
-        with pytest.raises(NotFound):
+        with pytest.raises(ForeignReply):
             await leap.run("w")
         with pytest.raises(StartUnknown) as unknown:
             await leap.run("w")

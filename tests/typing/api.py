@@ -20,6 +20,7 @@ from aioagents import (
     Conflict,
     DecodeError,
     FileTokenStore,
+    ForeignReply,
     Growing,
     Journal,
     JournalError,
@@ -302,6 +303,12 @@ def values(run: Run) -> None:
     assert_type(learned.gap(10, key="x", chance=0.5), float)
     learned.observe(12.5, key="x", ended=True)
     SessionPool(cadence=Learned(delay=2.0))
+
+
+def foreign(error: ForeignReply) -> None:
+    """Read who answered in the vendor's place."""
+    assert_type(error.host, str)
+    assert_type(error.is_foreign, bool)
 
 
 async def errors(run: RunHandle) -> None:

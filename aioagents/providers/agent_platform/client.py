@@ -161,8 +161,8 @@ class AgentPlatform(RunClient):
 
         Any answer but a refusal of the key means that it is valid. The platform has no call for this.
 
-        Raises `AuthenticationError`, `PermissionDenied`, `ServerError`, `Throttled`, `TransportError`,
-        `PoolClosed`.
+        Raises `AuthenticationError`, `PermissionDenied`, `ServerError`, `Throttled`, `TransportError`, `ForeignReply`
+        or `DecodeError` where somebody else answers, `PoolClosed`.
         """
         self._pool.ensure_open()
         # By its id: no other identifier names a session without creating one.

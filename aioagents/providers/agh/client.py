@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
+from ... import codec
 from ...auth import read_settings
 from ...contract import BatchRow, Endpoint, RunClient, check_base_url, check_ref
 from ...errors import AgentsError, Conflict
@@ -63,9 +64,12 @@ class Agh(RunClient):
         return cls(pool, base_url=found.get("AGH_BASE_URL", BASE_URL), name=name)
 
     async def check(self) -> None:
-        """Check that the runtime answers. Raises `ReplyError`, `TransportError`, `PoolClosed`."""
+        """Check that the runtime answers. Raises `ReplyError`, `DecodeError`, `TransportError`, `PoolClosed`."""
         self._pool.ensure_open()
-        await self._pool.caller.exchange(self._account, status_request(self._base_url))
+        request = status_request(self._base_url)
+        await self._pool.caller.call(
+            self._account, request, lambda reply: codec.decode(reply.body, vendor=VENDOR, call=request.call)
+        )
 
     async def start_row(self, row: BatchRow) -> RunHandle:
         """Start a row of a batch: its target is the job. As `Jobs.trigger`, without waiting for a slot.

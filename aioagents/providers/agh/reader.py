@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import attrs
 
-from ...calls import read_reply
 from ...contract import GRACE, with_hint
 from ...errors import AgentsError, NotFound
 from ...model import Purpose, Reply, Request, Run, RunRef
@@ -90,7 +89,8 @@ class AghReader:
         }
         request = _poll(list_request(self._calls.url("runs"), "runs.list", query))
         reply = await self._pool.caller.poll(self._account, request)
-        records, now = runs_in(reply, request.call), self._server_now(reply)
+        records = self._account.read(request, reply, lambda reply: runs_in(reply, request.call))
+        now = self._server_now(reply)
         wanted = {run.ref.id: run.ref for run in runs}
         found: dict[RunRef, Run] = {}
         has_policy = True
@@ -171,7 +171,9 @@ class AghReader:
         return retry
 
     async def _ask_once(self, request: Request, read: Callable[[Reply], Any]) -> Any:
-        return read_reply(read, await self._pool.caller.poll(self._calls.account, request))
+        return self._account.read(
+            request, await self._pool.caller.poll(self._account, request), read, passes=True
+        )
 
     async def _ask(self, request: Request, read: Callable[[Reply], Any]) -> Any:
         return await self._pool.caller.call(self._calls.account, request, read)

@@ -86,8 +86,8 @@ class Leap(RunClient):
     async def check(self) -> None:
         """Read a run that does not exist: any answer but a refusal of the key shows that the key is good.
 
-        Raises `AuthenticationError`, `PermissionDenied`, `ServerError`, `Throttled`, `TransportError`,
-        `PoolClosed`.
+        Raises `AuthenticationError`, `PermissionDenied`, `ServerError`, `Throttled`, `TransportError`, `ForeignReply`
+        or `DecodeError` where somebody else answers, `PoolClosed`.
         """
         self._pool.ensure_open()
         request = get_request(self._base_url, self._endpoint.ref("no-such-run"))

@@ -10,7 +10,7 @@ from ...auth import basic_header
 from ...contract import path_segment
 from ...errors import DecodeError
 from ...model import Purpose, Reply, Request, Run, RunRef, RunState
-from ...model.token import DEFAULT_LIFETIME
+from ...model.token import read_lifetime
 from ...tracebacks import hides_locals
 from .settings import VENDOR, LeenaCredentials
 from .states import ACCEPTED, state_of
@@ -50,11 +50,7 @@ def read_token(reply: Reply) -> tuple[str, float]:
     )
     if not token.access_token:
         raise DecodeError(f"{VENDOR}: the token is empty", vendor=VENDOR, call="token", path="$.access_token")
-    lifetime = token.expires_in
-    if isinstance(lifetime, str) and lifetime.isascii() and lifetime.isdigit():
-        lifetime = float(lifetime)
-    is_usable = isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0
-    return token.access_token, float(lifetime) if is_usable else DEFAULT_LIFETIME
+    return token.access_token, read_lifetime(token.expires_in)
 
 
 def execute_request(base_url: str, aop_id: str, message: str, context: Any) -> Request:

@@ -87,7 +87,7 @@ async def test_check() -> None:
 async def test_check_that_is_answered_otherwise(status: int) -> None:
     """Any answer about unknown ids shows that the keys are valid."""
     async with platform_rig() as r:
-        r.answer("runs.status", Reply(status))
+        r.answer("runs.status", Reply(status, {}, b'{"message": "no"}'))
         await r.platform.check()
 
 
@@ -98,7 +98,7 @@ async def test_check_that_is_answered_otherwise(status: int) -> None:
 async def test_check_that_is_refused(call: str, status: int, kind: type[Exception]) -> None:
     """A refusal of either key is raised."""
     async with platform_rig() as r:
-        r.answer(call, Reply(status, {"retry-after": "900"}))
+        r.answer(call, Reply(status, {"retry-after": "900"}, b'{"message": "no"}'))
         with pytest.raises(kind):
             await r.platform.check()
 

@@ -125,7 +125,7 @@ async def test_start_whose_answer_is_lost(verb: str, fault: Any) -> None:
 async def test_start_that_was_refused_or_not_sent(verb: str) -> None:
     """A start that certainly had no effect is retried where that may help."""
     async with platform_rig() as r:
-        r.answer(verb, NotSent("no"), Reply(400))
+        r.answer(verb, NotSent("no"), Reply(400, {}, b'{"message": "no"}'))
         waiter = await begin(_as_coroutine(_ALL[verb](r.platform)))
         await r.clock.advance(5)
         with pytest.raises(BadRequest):

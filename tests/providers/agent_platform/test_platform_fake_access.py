@@ -133,7 +133,7 @@ def test_keys_are_of_one_app_and_environments_exact() -> None:
 
 def test_undocumented_errors_have_every_form() -> None:
     """Refusals share only their status: the bodies are three kinds of JSON, text, or empty."""
-    client = fake_client()
+    client = fake_client(errors=ERROR_FORMS)
     replies = [client.reply("GET", f"{APP}/sessions?sessionId=s-1") for _ in ERROR_FORMS]
     assert {reply.status for reply in replies} == {404}
     bodies = [reply.body for reply in replies]

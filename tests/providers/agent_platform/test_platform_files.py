@@ -185,7 +185,7 @@ async def test_refusals(tmp_path: Path) -> None:
     """A refusal of any step ends the upload."""
     async with platform_rig() as r:
         path = _sparse(tmp_path, 26 * _MB)
-        r.answer("files.chunk", Reply(409))
+        r.answer("files.chunk", Reply(409, {}, b'{"message": "no"}'))
         with pytest.raises(Conflict):
             await r.platform.files.upload(path)
         assert r.calls == ["files.start", "files.chunk"]

@@ -225,12 +225,12 @@ async def test_import_whose_last_step_is_lost() -> None:
 async def test_chunk_that_was_sent_before() -> None:
     """A conflict on a chunk is ignored after a retry, since an earlier attempt may have sent it; else raised."""
     async with platform_rig() as r:
-        r.answer("files.chunk", ReplyLost("lost"), Reply(409))
+        r.answer("files.chunk", ReplyLost("lost"), Reply(409, {}, b'{"message": "no"}'))
         waiter = await begin(r.platform.models.import_(b"x", file_name="m.tar"))
         await r.clock.advance(10)
         with pytest.raises(Exception, match=r"files\.complete"):
             await waiter  # the fake lacks the chunk, which the completion reveals
-        r.answer("files.chunk", Reply(409))
+        r.answer("files.chunk", Reply(409, {}, b'{"message": "no"}'))
         with pytest.raises(Conflict):
             await r.platform.models.import_(b"x", file_name="m.tar")
 

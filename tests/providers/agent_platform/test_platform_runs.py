@@ -207,7 +207,7 @@ async def test_execute_that_was_refused_or_not_sent() -> None:
         assert r.fake.statistics()["runs"] == 1
     async with platform_rig("success") as r:
         for status, kind in ((400, BadRequest), (403, PermissionDenied), (404, NotFound)):
-            r.answer("runs.execute", Reply(status))
+            r.answer("runs.execute", Reply(status, {}, b'{"message": "no"}'))
             with pytest.raises(kind):
                 await r.platform.runs.execute(HELLO, session_reference="chat-7")
         assert r.fake.statistics()["runs"] == 0
@@ -365,7 +365,7 @@ async def test_run_that_is_not_found_at_first() -> None:
     """A run that is not found right after its start is waited for; one that was not started here is not."""
     async with platform_rig(("running", 5.0), "success") as r:
         run = await r.platform.runs.start(HELLO, session_reference="chat-7")
-        r.answer("runs.status", Reply(404))
+        r.answer("runs.status", Reply(404, {}, b'{"message": "no"}'))
         waiter = await begin(until_end(run))
         foreign = await begin(until_end(r.platform.runs.get("r-none", session_reference="chat-7")))
         await r.clock.advance(30)

@@ -149,7 +149,9 @@ async def test_acknowledgement_without_a_run() -> None:
         assert token not in f"{caught.value!r} {vars(caught.value)}"
 
 
-@pytest.mark.parametrize("fault", [NotSent("no"), ReplyLost("lost"), Reply(400)], ids=str)
+@pytest.mark.parametrize(
+    "fault", [NotSent("no"), ReplyLost("lost"), Reply(400, {}, b'{"message": "no"}')], ids=str
+)
 async def test_start_that_fails_takes_its_url_back(fault: Any) -> None:
     """A start that fails leaves no URL registered."""
     async with platform_rig(rules={"signins": frozenset({"cust-42"}), "signin_forms": ("proceeds",)}) as r:

@@ -454,7 +454,7 @@ async def test_nonsense_is_raised_at_once() -> None:
 async def test_refusals() -> None:
     """A stream is refused like any run, and only retried if nothing can have started."""
     async with platform_rig("success") as r:
-        r.answer("runs.stream", NotSent("no"), Reply(400))
+        r.answer("runs.stream", NotSent("no"), Reply(400, {}, b'{"message": "no"}'))
         waiter = await begin(_all(_listen(r)))
         await r.clock.advance(5)
         with pytest.raises(BadRequest):

@@ -12,10 +12,10 @@ import pytest
 from aioagents import (
     AuthenticationError,
     DecodeError,
+    ForeignReply,
     NotFound,
     PermissionDenied,
     PoolClosed,
-    ReplyError,
     ReplyLost,
     TransportError,
 )
@@ -78,15 +78,15 @@ async def test_key_for_the_platform_alone(tmp_path: Path, status: int) -> None:
     """The key is sent only if the platform's own host asks for it."""
     async with platform_rig(("IN_PROGRESS", 5.0), "SUCCESS") as r:
         download = await _download(r)
-        r.answer(_CALL, Reply(status))
+        r.answer(_CALL, Reply(status, {}, b'{"message": "no"}'))
         await download.save(tmp_path / "a.zip")
         assert _keys(r) == [False, True]
-        r.answer(_CALL, *[Reply(status)] * 2)
+        r.answer(_CALL, *[Reply(status, {}, b'{"message": "no"}')] * 2)
         with pytest.raises((AuthenticationError, PermissionDenied)):
             await download.save(tmp_path / "b.zip")
         assert _keys(r)[2:] == [False, True]
         elsewhere = await _download(r, _ELSEWHERE)
-        r.answer(_CALL, Reply(status))
+        r.answer(_CALL, Reply(status, {}, b'{"message": "no"}'))
         with pytest.raises((AuthenticationError, PermissionDenied)):
             await elsewhere.save(tmp_path / "c.zip")
         assert _keys(r)[4:] == [False]
@@ -159,10 +159,14 @@ async def test_final_errors(tmp_path: Path) -> None:
         download = await _download(r)
         path = tmp_path / "tool.zip"
         path.write_bytes(b"older")
-        for fault, kind in ((Reply(404), NotFound), (Reply(302, {"location": "/x"}), ReplyError)):
-            r.answer(_CALL, fault)
+        for fault, kind in (
+            (Reply(404, {}, b'{"message": "no"}'), NotFound),
+            (Reply(302, {"location": "/x"}), ForeignReply),
+        ):
+            r.answer(_CALL, *[fault] * 5)
+            waiter = await begin(download.save(path))
             with pytest.raises(kind):
-                await download.save(path)
+                await r.until(waiter)
         r.answer(_CALL, *[ReplyLost("lost")] * 5)
         waiter = await begin(download.save(path))
         with pytest.raises(TransportError) as caught:

@@ -137,7 +137,9 @@ async def test_lost_before_it_arrived() -> None:
     """A delivery that never arrived is sent again with a new signature, and runs once."""
     async with agh_rig(scripts=SCRIPTS) as rig:
         trigger = rig.trigger("hook")
-        rig.answer("webhooks.deliver", ReplyLost("cut"), NotSent("no way"), Reply(503, {}, b"{}"))
+        rig.answer(
+            "webhooks.deliver", ReplyLost("cut"), NotSent("no way"), Reply(503, {}, b'{"error": "off"}')
+        )
         delivery = await rig.done(_deliver(rig, trigger))
         assert (delivery.matched, delivery.is_replay) == (1, False)
         assert rig.fake.starts_by_target[trigger] == 1
@@ -287,7 +289,7 @@ async def test_signed_just_before_it_is_sent() -> None:
     """A delivery that waited for a slot longer than a signature holds is signed when it is sent."""
     limits = PoolLimits(requests_per_second=RateLimit(1, 600.0))
     async with agh_rig(scripts=SCRIPTS, limits=limits) as rig:
-        rig.answer("webhooks.deliver", Reply(503, {}, b"{}"))
+        rig.answer("webhooks.deliver", Reply(503, {}, b'{"error": "off"}'))
         delivery = await rig.done(_deliver(rig, rig.trigger("hook"), known=False), within=1500.0)
         assert delivery.matched == 1
         signed = [int(request.headers[HEADERS[0]]) for request in rig.calls("webhooks.deliver")]

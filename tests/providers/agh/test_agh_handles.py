@@ -374,7 +374,7 @@ async def test_a_run_that_is_not_there() -> None:
         with pytest.raises(NotFound):
             await rig.done(rig.agh.runs.follow("run-none").wait())
         handle = await rig.done(rig.agh.jobs.trigger(rig.job("a")))
-        rig.answer("runs.get", Reply(404, {}, b"{}"), Reply(404, {}, b"{}"))
+        rig.answer("runs.get", *[Reply(404, {}, b'{"error": "no"}')] * 2)
         wait = await rig.begin(_end(handle))
         await rig.clock.advance(25.0)
         assert not wait.done()

@@ -14,6 +14,7 @@ from aioagents import (
     BadRequest,
     Conflict,
     DecodeError,
+    ForeignReply,
     NotFound,
     NotSent,
     PermissionDenied,
@@ -298,12 +299,12 @@ async def _call(agh: Agh, verb: str) -> Any:
 
 @pytest.mark.parametrize("body", [b"", b"<html>no</html>", b"[]", b"{}", b'{"error": null}', b"\xff\xfe"])
 async def test_refusals_of_any_form(body: bytes) -> None:
-    """An error body that is empty, no JSON or without words raises the error of its status."""
+    """An error body that is empty, no JSON or without words is not the runtime's, and is no conflict."""
     async with agh_rig() as r:
-        r.answer("jobs.get", Reply(409, {"content-type": "text/plain"}, body))
-        with pytest.raises(Conflict) as caught:
-            await r.agh.jobs.get("job-1")
-        assert (caught.value.reason, caught.value.limit) == ("", None)
+        r.answer("jobs.get", *[Reply(409, {"content-type": "text/plain"}, body)] * 5)
+        with pytest.raises(ForeignReply) as caught:
+            await r.done(r.agh.jobs.get("job-1"))
+        assert (caught.value.status, caught.value.tries) == (409, 5)
 
 
 async def test_automation_that_is_switched_off() -> None:
@@ -356,7 +357,7 @@ async def test_calls_that_are_tried_again(fault: Any) -> None:
             assert (first.url, first.body) == (second.url, second.body)
 
 
-@pytest.mark.parametrize("fault", [NotSent("refused"), Reply(503), Reply(429)])
+@pytest.mark.parametrize("fault", [NotSent("refused"), Reply(503, {}, b'{"error": "off"}'), Reply(429)])
 async def test_creations_that_are_tried_again(fault: Any) -> None:
     """A creation that surely made nothing is retried, and makes one job."""
     async with agh_rig() as r:

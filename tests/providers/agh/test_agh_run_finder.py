@@ -193,7 +193,9 @@ async def test_tried_again_where_nothing_was_executed(error: Exception | None, s
     """A call that was not sent, throttled, or refused by 503 is made again, once: one run begins."""
     async with agh_rig(scripts=SLOW) as rig:
         job = rig.job("slow")
-        rig.answer("jobs.trigger", error if error is not None else Reply(status or 0, {}, b"{}"))
+        rig.answer(
+            "jobs.trigger", error if error is not None else Reply(status or 0, {}, b'{"error": "off"}')
+        )
         await rig.done(rig.agh.jobs.trigger(job))
         assert rig.fake.starts_by_target[job] == 1
         assert len(rig.calls("jobs.trigger")) == 2

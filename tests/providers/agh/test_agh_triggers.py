@@ -342,7 +342,11 @@ async def test_secrets_show_nowhere(secret: Any, caplog: pytest.LogCaptureFixtur
     async with agh_rig(retry=RetryPolicy(attempts=2)) as r:
         shown: list[Any] = [await _deploy(r, webhook_secret_value=secret)]
         shown.append(await r.agh.triggers.update(shown[0].id, webhook_secret_value=secret))
-        for verb, fault in (("create", Reply(400)), ("create", ReplyLost("cut")), ("update", Reply(500))):
+        for verb, fault in (
+            ("create", Reply(400, {}, b'{"error": "no"}')),
+            ("create", ReplyLost("cut")),
+            ("update", Reply(500)),
+        ):
             r.answer(f"triggers.{verb}", fault, fault)
             work = (
                 _deploy(r, webhook_secret_value=secret)

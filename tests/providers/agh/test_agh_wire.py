@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioagents import DecodeError, NotFound
+from aioagents import DecodeError, ForeignReply, NotFound
 from aioagents.calls.reply_errors import error_of_reply
 from aioagents.model import Purpose, Reply
 from aioagents.providers.agh import FireLimit, JobTask, Retry, Schedule, TaskOwner, refusals, wire
@@ -439,10 +439,10 @@ def test_facts_of_a_conflict_anywhere() -> None:
     "body", [b"", b"404 page not found", b"[]", b'{"error": {}}', b'{"message": "fire limit"}']
 )
 def test_bodies_of_others(body: bytes) -> None:
-    """A body without the text `error` is not the runtime's, and gives a conflict no reason."""
+    """A body without the text `error` is not the runtime's, and its 409 is no conflict."""
     error = _refused(Reply(409, {}, body))
+    assert isinstance(error, ForeignReply)
     assert error.is_foreign
-    assert error.reason == ""
 
 
 @pytest.mark.parametrize(

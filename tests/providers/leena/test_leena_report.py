@@ -240,9 +240,11 @@ async def test_page_that_is_no_json() -> None:
     """An answer that is no JSON is a `DecodeError`."""
     async with rig() as r:
         server = _Server()
-        server.answers[1] = reply(200, b"<html>")
+        server.answers = {number: reply(200, b"<html>") for number in range(1, 6)}
+        reading = await begin(_read(r, server))
+        await r.clock.advance(60)
         with pytest.raises(DecodeError, match="report"):
-            await _read(r, server)
+            await reading
 
 
 # Failures at the vendor
@@ -645,7 +647,7 @@ async def test_failure_in_mid_walk_moves_nothing(fault: str) -> None:
             "refused": reply(403),
             "garbage": reply(200, b"<html>"),
         }
-        server.answers[2] = answers[fault]
+        server.answers = dict.fromkeys(range(2, 20), answers[fault])
         r.send.before = server
         sync = r.leena.sync(start="2026-01-01", page_size=2)
         names: list[str] = []
@@ -654,8 +656,10 @@ async def test_failure_in_mid_walk_moves_nothing(fault: str) -> None:
             async for row in sync:
                 names.append(row.run_id)  # noqa: PERF401 - what came before the failure counts
 
+        reading = await begin(read())
+        await r.clock.advance(100)
         with pytest.raises((ReplyError, DecodeError)):
-            await read()
+            await reading
         assert names == ["a", "b"]
         assert sync.checkpoint == {"version": 1, "watermark": None, "known": {}}
 

@@ -66,7 +66,7 @@ class AgentPlatformRules:
     """
 
     quirks: bool = True
-    errors: Sequence[str] = ERROR_FORMS
+    errors: Sequence[str] = ERROR_FORMS[:3]
     key_header: str = "x-api-key"
     key_prefix: str = ""
     tools_key_header: str = "x-api-key"
