@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
@@ -21,15 +21,13 @@ from .outcome import BatchStatistics, Outcome
 from .plan import as_exception, cut_off_start
 from .reader import RowReader, Rows
 from .record import BatchJournal, Change
-from .settings import BatchSettings
+from .settings import LAST_RECORD, BatchSettings
 from .states import Emit, Phase, Row
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from ..clock import Timer
-
-_LAST_RECORD: Final = 0.5  # seconds for the journal to answer when nothing else is waited for
 
 
 class BatchDriver:
@@ -123,11 +121,16 @@ class BatchDriver:
             self._core.end()
             try:
                 if self._saver is not None:  # what the journal has by then need not be reported besides
-                    await asyncio.wait([self._saver], timeout=_LAST_RECORD)
-                await self._supervisor.aclose()
-            finally:  # also where this is cancelled for the third time: what began has to be reported
-                self._core.close()
-                self._decide()
+                    await asyncio.wait([self._saver], timeout=LAST_RECORD)
+            finally:
+                await self._end_tasks()
+
+    async def _end_tasks(self) -> None:
+        try:
+            await self._supervisor.aclose()
+        finally:  # also where this is cancelled for the third time: what began has to be reported
+            self._core.close()
+            self._decide()
 
     def statistics(self) -> BatchStatistics:
         """Return the present numbers."""
@@ -185,7 +188,7 @@ class BatchDriver:
             self._fail(as_exception(fault))
 
     def _interruption(self) -> Exception:
-        """Return why a task was cancelled: the pool is closing, or somebody cancels what is not theirs."""
+        """Return why a task was cancelled: by the closing pool, or by somebody else."""
         try:
             self._pool.ensure_open()
         except PoolClosed as error:
@@ -268,11 +271,8 @@ class BatchDriver:
         self._pool.caller.cancel_unsent(self._starts)
 
     def _abandon(self, row: Row, error: Exception | None) -> None:
-        handle, fault = row.handle, cast("AgentsError | None", None)
-        if row.ref is None and error is not None:
-            fault = cut_off_start(row.key, row.target, row.sent_at, error)
-            if isinstance(error, AgentsError) and not isinstance(error, NotSent | PoolClosed):
-                fault = error
+        handle, is_known = row.handle, row.ref is not None or error is None
+        fault = None if is_known else cut_off_start(row.key, row.target, row.sent_at, error)
         self._pool.caller.emit_abandoned(
             StartAbandoned(
                 vendor=self._client.vendor,

@@ -11,6 +11,7 @@ from attrs import frozen
 from ..errors import (
     AgentsError,
     AuthenticationError,
+    NotSent,
     PoolClosed,
     ReplyError,
     RunAborted,
@@ -139,8 +140,13 @@ def lost_start(record: Record) -> StartUnknown:
     )
 
 
-def cut_off_start(key: str, target: str, sent_at: datetime | None, error: Exception) -> StartUnknown:
-    """Return the error of a start that was cancelled, or broke in a client's code: it may have been sent."""
+def cut_off_start(key: str, target: str, sent_at: datetime | None, error: Exception | None) -> AgentsError:
+    """Return the error of a start that was cancelled, or broke in a client's code: it may have been sent.
+
+    That is `error` itself where it says what became of the start.
+    """
+    if isinstance(error, AgentsError) and not isinstance(error, NotSent | PoolClosed):
+        return error
     unknown = StartUnknown(
         f"whether the start of {key!r} began a run cannot be known: {type(error).__name__}",
         target=target,

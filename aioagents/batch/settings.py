@@ -1,7 +1,7 @@
 """The settings of a batch. Pure."""
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from attrs import Attribute, field, frozen
 
@@ -34,6 +34,10 @@ def _choice(_: object, attribute: "Attribute[Any]", value: Any) -> None:
 
 def _rate(value: "float | RateLimit | None") -> "RateLimit | None":
     return value if value is None or isinstance(value, RateLimit) else RateLimit(value)
+
+
+#: Seconds for the journal's last answer, when nothing else is waited for.
+LAST_RECORD: Final = 0.5
 
 
 @frozen(kw_only=True)

@@ -15,6 +15,7 @@ import orjson
 
 from aioagents.batch import BatchRow, Change, Journal, Record, ResultFile, RowState
 from aioagents.errors import JournalError
+from tests.batch.journal_rig import freeze, thaw
 
 from .checks import Checks
 from .faults import Faults
@@ -65,25 +66,16 @@ class Folder:
     def __init__(self) -> None:
         parent = _MEMORY if _MEMORY.is_dir() else None
         self._path = Path(tempfile.mkdtemp(prefix="aioagents-world-", dir=parent))
-        self._copies = 0
 
     @property
     def journal(self) -> Path:
         """Return where the journal is."""
-        return self._path / f"{self._copies}.db"
+        return self._path / "journal.db"
 
     @property
     def results(self) -> Path:
         """Return where the results are."""
         return self._path / "results.jsonl"
-
-    def copy(self) -> None:
-        """Go on with the journal's files as they are at this moment."""
-        before = self.journal
-        self._copies += 1
-        for end in ("", "-wal"):
-            if (found := Path(f"{before}{end}")).exists():
-                shutil.copy(found, f"{self.journal}{end}")
 
     def remove(self) -> None:
         """Remove it all."""
@@ -156,13 +148,14 @@ class FileJournal:
 
     def end_life(self, *, is_killed: bool) -> None:
         """Leave the files as they are."""
-        if is_killed:
-            self._folder.copy()
+        left = freeze(self._folder.journal) if is_killed else None
         writer = self.real._writer  # noqa: SLF001 - a process that ends lets go of its files by itself
         if writer is not None:
             self.real._writer = None  # noqa: SLF001
             writer.stop()
         self._executor.run_all()
+        if left is not None:  # undo what letting go has written
+            thaw(self._folder.journal, left)
 
     async def _ask(
         self, kind: str, work: Callable[[], Any], then: Callable[[Any], object] = lambda _: None
