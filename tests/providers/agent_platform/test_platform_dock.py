@@ -227,7 +227,7 @@ async def test_export_that_was_started_elsewhere() -> None:
         await r.clock.advance(10)
         assert (await waiter).url == "https://host.example/api/v1/account/x"
         r.answer("dock.status", sample("dock_status/200-success"))
-        waiter = await begin(r.platform.dock_status("ds-2").result())
+        waiter = await begin(r.platform.dock_status("ds-demo").result())
         await r.clock.advance(10)
         assert (await waiter).action == "IMPORT"
         r.answer("tools.deploy", sample("models_export/200-success"))
