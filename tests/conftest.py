@@ -11,6 +11,17 @@ import pytest
 
 from tests.fakes import OtherRequest
 
+_TESTS = Path(__file__).parent
+_REPETITIVE = (
+    "batch/test_journal_damage",
+    "batch/test_runner_memory",
+    "benchmarks/",
+    "conformance/test_hidden_secrets",
+    "simulation/cores/",
+    "simulation/test_worlds",
+    "system/",
+)
+
 pytest_plugins = ["aioagents.pytest_plugin", "pytester"]
 
 
@@ -18,6 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add options to run tests as where the installed aiohttp is not the expected one, and on another event loop."""
     parser.addoption("--sessions", action="store_true", help="send small requests over aiohttp's sessions")
     parser.addoption("--uvloop", action="store_true", help="run on uvloop")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count no coverage in tests that repeat what others cover, thousands of times: it doubles their time."""
+    for item in items:
+        if str(item.path.relative_to(_TESTS)).startswith(_REPETITIVE):
+            item.add_marker(pytest.mark.no_cover)
 
 
 def pytest_configure(config: pytest.Config) -> None:
