@@ -34,7 +34,8 @@ def test_no_row_is_started_twice_though_the_process_is_killed(tmp_path: Path) ->
     found = answers.keys() - resent - dropped
     assert settled.lines == Counter(settled.rows)
     assert {key for key, state in settled.states.items() if state is RowState.DROPPED} == dropped
-    assert {settled.states[key] for key in found} == {RowState.COMPLETED}
+    assert found
+    assert all(settled.states[key] in _ENDS for key in found)  # each has the end of its own run
     assert {key for key, count in settled.starts.items() if count > 1} <= resent
     assert max(settled.starts.values()) <= 2
     untouched = settled.rows - answers.keys()
